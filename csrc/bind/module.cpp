@@ -1,0 +1,201 @@
+// Module `_dshc_fast`: the C++ ops for Python. Addresses come as integers and are trusted (dshc_fast/_ops.py is the only
+// caller and validates); the GIL is released around every op; a value error an op reports becomes a ValueError here.
+//
+// ABI must be raised with any change of a signature below, together with ABI in dshc_fast/_native.py.
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "../core/average_precision.h"
+#include "../core/center_codes_from_logits.h"
+#include "../core/class_softmax_loss.h"
+#include "../core/codes_from_logits.h"
+#include "../core/hamming_distance.h"
+#include "../core/hamming_histogram.h"
+#include "../core/hamming_radius.h"
+#include "../core/hamming_topk.h"
+#include "../core/multilabel_codes.h"
+#include "../core/pack_codes.h"
+#include "../core/unpack_codes.h"
+#include "../cpu/simd.h"
+
+namespace py = pybind11;
+using namespace dshc;
+
+namespace {
+
+constexpr int kAbi = 1;
+
+using Address = uintptr_t;
+
+template <class T>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+void raise(const Status& status, const char* argument) {
+  if (status.fault == Fault::none) return;
+  const std::string where = std::string(argument) + "[" + std::to_string(status.row) + "]";
+  switch (status.fault) {
+    case Fault::nan_value: throw py::value_error(where + " contains NaN; taken: numbers and infinities");
+    case Fault::plus_infinity:
+      throw py::value_error(where + " contains +inf; with weighting=\"probability\" taken: numbers and -inf");
+    case Fault::label_out_of_range:
+      throw py::value_error(where + " is " + std::to_string(status.value) +
+                            "; taken: class ids from 0 to the number of classes - 1, and ignore_index");
+    case Fault::none: break;
+  }
+}
+
+Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, int32_t n_bytes, int score,
+            Address allowed, int64_t allowed_stride) {
+  return {at<const uint8_t>(queries), at<const uint8_t>(database),   n_query, n_db, n_bytes,
+          static_cast<Score>(score),  at<const uint8_t>(allowed),    allowed_stride};
+}
+
+// n_words 0: the labels are class ids.
+Relevance relevance(Address query_labels, Address database_labels, int32_t n_words) {
+  if (n_words == 0) return {at<const int32_t>(query_labels), at<const int32_t>(database_labels), nullptr, nullptr, 0};
+  return {nullptr, nullptr, at<const uint64_t>(query_labels), at<const uint64_t>(database_labels), n_words};
+}
+
+ClassSoftmax class_softmax(Address logits, int dtype, Address labels, Address class_offsets, int64_t n,
+                           int64_t n_subclasses, int64_t n_classes, double weight, int64_t ignore_index) {
+  return {at<const void>(logits), static_cast<DType>(dtype), at<const int64_t>(labels), at<const int64_t>(class_offsets),
+          n, n_subclasses, n_classes, weight, ignore_index};
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_dshc_fast, m) {
+  m.doc() = "Native ops of dshc_fast; use them through the package dshc_fast.";
+  m.attr("ABI") = kAbi;
+  m.attr("VERSION") = DSHC_VERSION;
+  m.attr("COMPILER") = DSHC_COMPILER;
+  m.attr("CUDA") = false;
+
+  m.def("set_simd_level", [](const py::object& name) {
+    return cpu::set_simd_level(name.is_none() ? nullptr : name.cast<std::string>().c_str());
+  }, py::arg("name"));
+  m.def("simd_level", [] { return cpu::simd().name; });
+  m.def("simd_levels", [] {
+    py::list names;
+    for (const char* const* name = cpu::simd_levels(); *name; ++name) names.append(*name);
+    return names;
+  });
+
+  m.def("pack_codes", [](Address values, int dtype, int64_t n, int64_t n_bits, Address codes, bool check, int n_threads) {
+    Status status;
+    {
+      py::gil_scoped_release release;
+      status = cpu::pack_codes(at<void>(values), static_cast<DType>(dtype), n, n_bits, at<uint8_t>(codes), check, n_threads);
+    }
+    raise(status, "values");
+  }, py::arg("values"), py::arg("dtype"), py::arg("n"), py::arg("n_bits"), py::arg("codes"), py::arg("check"),
+     py::arg("n_threads"));
+
+  m.def("unpack_codes", [](Address codes, int64_t n, int64_t n_bytes, int64_t n_bits, bool is_signed, Address values,
+                           int n_threads) {
+    py::gil_scoped_release release;
+    cpu::unpack_codes(at<uint8_t>(codes), n, n_bytes, n_bits, is_signed, at<uint8_t>(values), n_threads);
+  }, py::arg("codes"), py::arg("n"), py::arg("n_bytes"), py::arg("n_bits"), py::arg("is_signed"), py::arg("values"),
+     py::arg("n_threads"));
+
+  py::class_<Pairs>(m, "Pairs").def(
+      py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),
+      py::arg("score"), py::arg("allowed"), py::arg("allowed_stride"));
+  py::class_<Relevance>(m, "Relevance").def(py::init(&relevance), py::arg("query_labels"), py::arg("database_labels"),
+                                            py::arg("n_words"));
+  py::class_<ClassSoftmax>(m, "ClassSoftmax").def(
+      py::init(&class_softmax), py::arg("logits"), py::arg("dtype"), py::arg("labels"), py::arg("class_offsets"),
+      py::arg("n"), py::arg("n_subclasses"), py::arg("n_classes"), py::arg("weight"), py::arg("ignore_index"));
+
+  m.def("hamming_distance", [](const Pairs& pairs, Address counts, int n_threads) {
+    py::gil_scoped_release release;
+    cpu::hamming_distance(pairs, at<int32_t>(counts), n_threads);
+  }, py::arg("pairs"), py::arg("counts"), py::arg("n_threads"));
+
+  m.def("hamming_topk", [](const Pairs& pairs, int64_t k, Address counts, Address indices, int n_threads) {
+    py::gil_scoped_release release;
+    cpu::hamming_topk(pairs, k, at<int32_t>(counts), at<int64_t>(indices), n_threads);
+  }, py::arg("pairs"), py::arg("k"), py::arg("counts"), py::arg("indices"), py::arg("n_threads"));
+
+  m.def("hamming_radius_count", [](const Pairs& pairs, int64_t radius, Address found, int n_threads) {
+    py::gil_scoped_release release;
+    cpu::hamming_radius_count(pairs, radius, at<int64_t>(found), n_threads);
+  }, py::arg("pairs"), py::arg("radius"), py::arg("found"), py::arg("n_threads"));
+
+  m.def("hamming_radius_fill", [](const Pairs& pairs, int64_t radius, Address offsets, Address indices, Address counts,
+                                  int n_threads) {
+    py::gil_scoped_release release;
+    cpu::hamming_radius_fill(pairs, radius, at<int64_t>(offsets), at<int64_t>(indices), at<int32_t>(counts), n_threads);
+  }, py::arg("pairs"), py::arg("radius"), py::arg("offsets"), py::arg("indices"), py::arg("counts"), py::arg("n_threads"));
+
+  m.def("hamming_histogram", [](const Pairs& pairs, const Relevance& relevance, int32_t n_bits, Address items,
+                                Address relevant, int n_threads) {
+    py::gil_scoped_release release;
+    cpu::hamming_histogram(pairs, relevance, n_bits, at<int64_t>(items), at<int64_t>(relevant), n_threads);
+  }, py::arg("pairs"), py::arg("relevance"), py::arg("n_bits"), py::arg("items"), py::arg("relevant"),
+     py::arg("n_threads"));
+
+  m.def("average_precision", [](const Pairs& pairs, const Relevance& relevance, int64_t k, int ties, int denominator,
+                                Address result, int n_threads) {
+    py::gil_scoped_release release;
+    cpu::average_precision(pairs, relevance, k, static_cast<Ties>(ties), static_cast<Denominator>(denominator),
+                           at<double>(result), n_threads);
+  }, py::arg("pairs"), py::arg("relevance"), py::arg("k"), py::arg("ties"), py::arg("denominator"), py::arg("result"),
+     py::arg("n_threads"));
+
+  m.def("class_softmax_loss", [](const ClassSoftmax& task, Address loss, Address stats, bool check, int n_threads) {
+    Status status;
+    {
+      py::gil_scoped_release release;
+      status = cpu::class_softmax_loss(task, at<void>(loss), at<void>(stats), check, n_threads);
+    }
+    raise(status, "labels");
+  }, py::arg("task"), py::arg("loss"), py::arg("stats"), py::arg("check"), py::arg("n_threads"));
+
+  m.def("class_softmax_loss_backward", [](const ClassSoftmax& task, Address stats, Address grad_loss,
+                                          Address grad_logits, int n_threads) {
+    py::gil_scoped_release release;
+    cpu::class_softmax_loss_backward(task, at<void>(stats), at<void>(grad_loss), at<void>(grad_logits), n_threads);
+  }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("grad_logits"), py::arg("n_threads"));
+
+  m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
+                                int64_t n_bytes, int64_t k, int weighting, Address codes, bool check, int n_threads) {
+    Status status;
+    {
+      py::gil_scoped_release release;
+      status = cpu::codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, at<uint8_t>(codebook),
+                                      n_bytes, k, static_cast<Weighting>(weighting), at<uint8_t>(codes), check, n_threads);
+    }
+    raise(status, "logits");
+  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("codebook"), py::arg("n_bytes"),
+     py::arg("k"), py::arg("weighting"), py::arg("codes"), py::arg("check"), py::arg("n_threads"));
+
+  m.def("center_codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address class_offsets,
+                                       int64_t n_classes, Address centers, int64_t n_bytes, Address codes, bool check,
+                                       int n_threads) {
+    Status status;
+    {
+      py::gil_scoped_release release;
+      status = cpu::center_codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses,
+                                             at<int64_t>(class_offsets), n_classes, at<uint8_t>(centers), n_bytes,
+                                             at<uint8_t>(codes), check, n_threads);
+    }
+    raise(status, "logits");
+  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("class_offsets"),
+     py::arg("n_classes"), py::arg("centers"), py::arg("n_bytes"), py::arg("codes"), py::arg("check"), py::arg("n_threads"));
+
+  m.def("multilabel_codes", [](Address logits, int dtype, int64_t n, int64_t n_bits, Address thresholds, Address codes,
+                               bool check, int n_threads) {
+    Status status;
+    {
+      py::gil_scoped_release release;
+      status = cpu::multilabel_codes(at<void>(logits), static_cast<DType>(dtype), n, n_bits, at<double>(thresholds),
+                                     at<uint8_t>(codes), check, n_threads);
+    }
+    raise(status, "logits");
+  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_bits"), py::arg("thresholds"), py::arg("codes"),
+     py::arg("check"), py::arg("n_threads"));
+}

@@ -1,0 +1,32 @@
+// class_softmax_loss: -sum_j y_j log p_j a row, p the soft-max over all sub-classes, y_j the weight of the sub-classes
+// of the row's class (1 / m_c where weight is 0, else `weight`) and 0 elsewhere. Gradient: (sum y) p - y.
+#pragma once
+#include "types.h"
+
+namespace dshc {
+
+struct ClassSoftmax {
+  const void* logits;            // [n, n_subclasses] of `dtype`
+  DType dtype;                   // float32, float16, bfloat16 or float64
+  const int64_t* labels;         // [n]
+  const int64_t* class_offsets;  // [n_classes + 1], rising from 0 to n_subclasses
+  int64_t n;
+  int64_t n_subclasses;
+  int64_t n_classes;
+  double weight;                 // 0: 1 / m_c
+  int64_t ignore_index;          // rows with this label count nowhere
+};
+
+namespace cpu {
+
+// loss [n] and stats [n, 2] = (largest logit, sum of exp(logit - largest)), which the backward pass reads; both are
+// float64 for float64 logits, else float32. If `check`, a label outside [0, n_classes) other than ignore_index is reported;
+// unchecked, its row gives loss 0 and gradient 0.
+Status class_softmax_loss(const ClassSoftmax& task, void* loss, void* stats, bool check, int n_threads);
+
+// grad_logits [n, n_subclasses] in the logits' dtype; grad_loss [n] in the loss's dtype.
+void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
+                                 int n_threads);
+
+}  // namespace cpu
+}  // namespace dshc

@@ -1,0 +1,19 @@
+// codes_from_logits: the k largest logits of a row, the (weighted) mean of their sub-classes' codes, the sign, packed.
+// Equal logits: the lower index first. A tied bit takes the bit of the first sub-class.
+#pragma once
+#include "types.h"
+
+namespace dshc {
+
+enum class Weighting : int32_t { mean = 0, probability = 1 };
+
+namespace cpu {
+
+// logits [n, n_subclasses] float32, float16, bfloat16 or float64; codebook [n_subclasses, n_bytes]; codes [n, n_bytes].
+// 1 <= k <= n_subclasses. If `check`, reports the first row with a NaN, and with +inf where weighting is probability;
+// unchecked, NaN ranks last.
+Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, const uint8_t* codebook,
+                         int64_t n_bytes, int64_t k, Weighting weighting, uint8_t* codes, bool check, int n_threads);
+
+}  // namespace cpu
+}  // namespace dshc

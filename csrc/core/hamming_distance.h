@@ -1,0 +1,9 @@
+// hamming_distance: the full matrix of counts (XOR for hamming, AND for overlap).
+#pragma once
+#include "types.h"
+
+namespace dshc::cpu {
+
+void hamming_distance(const Pairs& pairs, int32_t* counts /* [n_query, n_db] */, int n_threads);
+
+}  // namespace dshc::cpu

@@ -1,0 +1,11 @@
+// hamming_topk: for each query its k best items, sorted by (rank value, index).
+// 1 <= k <= n_db. Where fewer than k items are allowed the rest is index -1 and count 2^31 - 1 (overlap: -1).
+#pragma once
+#include "types.h"
+
+namespace dshc::cpu {
+
+void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts /* [n_query, k] */, int64_t* indices /* [n_query, k] */,
+                  int n_threads);
+
+}  // namespace dshc::cpu

@@ -1,0 +1,47 @@
+// Words shared by the declarations of all ops: what a pair of codes scores, which dtype a pointer has, how an op fails.
+#pragma once
+#include <cstdint>
+
+namespace dshc {
+
+// How a pair of codes is compared. Everything inside works on a *rank value* that ascends from best to worst:
+// the XOR count for hamming, 8 * n_bytes - (AND count) for overlap.
+enum class Score : int32_t { hamming = 0, overlap = 1 };
+
+enum class DType : int32_t {
+  float32 = 0, float64 = 1, float16 = 2, bfloat16 = 3,
+  int8 = 4, int16 = 5, int32 = 6, int64 = 7,
+  uint8 = 8, uint16 = 9, uint32 = 10, uint64 = 11,  // uint8 also carries bool
+};
+
+// Value errors an op can find while it works; `row` is the first offending row.
+enum class Fault : int32_t { none = 0, nan_value = 1, plus_infinity = 2, label_out_of_range = 3 };
+
+struct Status {
+  Fault fault = Fault::none;
+  int64_t row = -1;
+  int64_t value = 0;
+};
+
+// Queries against a database, and which database items may be answered.
+struct Pairs {
+  const uint8_t* queries;   // [n_query, n_bytes]
+  const uint8_t* database;  // [n_db, n_bytes]
+  int64_t n_query;
+  int64_t n_db;
+  int32_t n_bytes;          // 1 to 512
+  Score score;
+  const uint8_t* allowed;   // [n_query or 1, allowed_stride] bits, little-endian; null: all are allowed
+  int64_t allowed_stride;   // bytes from one query's row to the next; 0: one row for all queries
+};
+
+// Relevant means: equal class ids, or a shared label of two bit rows. One of the two forms is null.
+struct Relevance {
+  const int32_t* query_ids;      // [n_query]
+  const int32_t* database_ids;   // [n_db]
+  const uint64_t* query_words;     // [n_query, n_words]
+  const uint64_t* database_words;  // [n_db, n_words]
+  int32_t n_words;
+};
+
+}  // namespace dshc

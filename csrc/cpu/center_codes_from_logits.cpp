@@ -1,0 +1,59 @@
+#include "../core/center_codes_from_logits.h"
+
+#include <cstring>
+
+#include "first_row.h"
+#include "float_rows.h"
+#include "threads.h"
+
+namespace dshc::cpu {
+namespace {
+
+template <class Real>
+Real log_sum_exp(const Real* values, int64_t n) {
+  const Real largest = max_value(values, n);
+  if (std::isinf(largest)) return largest;  // the shift below would give inf - inf
+  return largest + std::log(sum_exp(values, n, largest));
+}
+
+template <class Real>
+int64_t best_class(const Real* logits, const int64_t* offsets, int64_t n_classes) {
+  int64_t best = 0;
+  Real best_score = -std::numeric_limits<Real>::infinity();
+  for (int64_t c = 0; c < n_classes; ++c) {
+    const Real score = log_sum_exp(logits + offsets[c], offsets[c + 1] - offsets[c]);
+    if (score > best_score) {
+      best = c;
+      best_score = score;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+Status center_codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses,
+                                const int64_t* class_offsets, int64_t n_classes, const uint8_t* centers,
+                                int64_t n_bytes, uint8_t* codes, bool check, int n_threads) {
+  FirstRow first_nan;
+  const int64_t n_tasks = task_count(n, static_cast<double>(n_subclasses), n_threads);
+  const auto one_row = [&](const auto* values, int64_t row) {
+    if (check && any_nan(values, n_subclasses)) first_nan.note(row);
+    const int64_t best = best_class(values, class_offsets, n_classes);
+    std::memcpy(codes + row * n_bytes, centers + best * n_bytes, static_cast<size_t>(n_bytes));
+  };
+  parallel_for(n_tasks, n_threads, [&](int64_t task) {
+    std::vector<float> buffer;
+    for (int64_t row = n * task / n_tasks; row < n * (task + 1) / n_tasks; ++row) {
+      if (dtype == DType::float64) {
+        one_row(static_cast<const double*>(logits) + row * n_subclasses, row);
+      } else {
+        one_row(float_row(logits, dtype, row, n_subclasses, buffer), row);
+      }
+    }
+  });
+  if (first_nan.found()) return first_nan.as(Fault::nan_value);
+  return {};
+}
+
+}  // namespace dshc::cpu

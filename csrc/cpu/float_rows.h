@@ -1,0 +1,51 @@
+// Rows of logits of any float type, read as float (float16, bfloat16, float32) or double.
+#pragma once
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "../common/dtype.h"
+#include "simd.h"
+
+namespace dshc::cpu {
+
+inline const char* row_start(const void* values, DType dtype, int64_t row, int64_t width) {
+  return static_cast<const char*>(values) + row * width * size_of(dtype);
+}
+
+// The row itself where it is float32 already, else a converted copy in `buffer`.
+inline const float* float_row(const void* values, DType dtype, int64_t row, int64_t width, std::vector<float>& buffer) {
+  const char* start = row_start(values, dtype, row, width);
+  if (dtype == DType::float32) return reinterpret_cast<const float*>(start);
+  buffer.resize(static_cast<size_t>(width));
+  const auto* halves = reinterpret_cast<const uint16_t*>(start);
+  (dtype == DType::float16 ? simd().from_float16 : simd().from_bfloat16)(halves, width, buffer.data());
+  return buffer.data();
+}
+
+// The same few loops for both widths: float through the instruction set's table, double in plain C++.
+inline float max_value(const float* v, int64_t n) { return simd().max_value(v, n); }
+inline bool any_nan(const float* v, int64_t n) { return simd().any_nan(v, n); }
+inline float sum_exp(const float* v, int64_t n, float shift) { return simd().sum_exp(v, n, shift); }
+
+inline double max_value(const double* v, int64_t n) {
+  double best = -std::numeric_limits<double>::infinity();
+  for (int64_t i = 0; i < n; ++i) best = v[i] > best ? v[i] : best;
+  return best;
+}
+
+inline bool any_nan(const double* v, int64_t n) {
+  bool found = false;
+  for (int64_t i = 0; i < n; ++i) found |= v[i] != v[i];
+  return found;
+}
+
+inline double sum_exp(const double* v, int64_t n, double shift) {
+  double sum = 0.0;
+  for (int64_t i = 0; i < n; ++i) sum += std::exp(v[i] - shift);
+  return sum;
+}
+
+}  // namespace dshc::cpu

@@ -1,0 +1,204 @@
+// Loops that every instruction set shares. Included once by each simd_<level>.cpp, which is compiled with that level's
+// flags: everything here is in an anonymous namespace and uses no inline function of the standard library, because the
+// linker keeps one copy of such a function and might keep the one that only the newest processor can run.
+//
+// Vector code is written with the compilers' vector extension: kLanes floats at a time, set by the including file.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "simd.h"
+
+namespace dshc::cpu {
+namespace {
+
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+
+inline Floats load(const float* from) {
+  Floats v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
+
+inline Floats splat(float value) { return value - Floats{}; }
+
+// The last, partial vector of a run, filled up with `fill`.
+inline Floats load_tail(const float* from, int64_t n, float fill) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = i < n ? from[i] : fill;
+  return load(lanes);
+}
+
+// e^x to 1 ulp or so for x <= 0 (Cody-Waite reduction, degree-6 minimax polynomial of the Cephes library's expf);
+// below -87.3 the result is 0, NaN stays NaN. One multiplication by 2^n, so that a NaN is not lost in integer arithmetic.
+inline Floats exp_nonpositive(Floats x) {
+  const Floats kLowest = splat(-87.33654f), kRound = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Ints underflow = x < kLowest;
+  x = underflow ? kLowest : x;
+  const Floats shifted = x * 1.44269504088896341f + kRound;
+  const Floats n = shifted - kRound;
+  Floats r = x - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  Floats p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  Ints bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + (127 - 0x4B400000)) << 23;  // 0x4B400000: the bits of kRound
+  Floats scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  return underflow ? Floats{} : p * scale;
+}
+
+float max_value(const float* values, int64_t n) {
+  const float kLow = -__builtin_inff();
+  Floats a = splat(kLow), b = a;
+  // splat(-inf) is -inf - 0; the comparison is false for NaN, which is therefore passed over.
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    const Floats u = load(values + i), v = load(values + i + kLanes);
+    a = u > a ? u : a;
+    b = v > b ? v : b;
+  }
+  for (; i < n; i += kLanes) {
+    const Floats u = load_tail(values + i, n - i, kLow);
+    a = u > a ? u : a;
+  }
+  a = b > a ? b : a;
+  float best = kLow;
+  for (int lane = 0; lane < kLanes; ++lane) best = a[lane] > best ? a[lane] : best;
+  return best;
+}
+
+bool any_nan(const float* values, int64_t n) {
+  Ints found = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Floats v = load(values + i);
+    found |= v != v;
+  }
+  int any = 0;
+  for (; i < n; ++i) any |= values[i] != values[i];
+  for (int lane = 0; lane < kLanes; ++lane) any |= found[lane];
+  return any != 0;
+}
+
+float sum_exp(const float* values, int64_t n, float shift) {
+  Floats a = {}, b = {};
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    a += exp_nonpositive(load(values + i) - shift);
+    b += exp_nonpositive(load(values + i + kLanes) - shift);
+  }
+  for (; i < n; i += kLanes) a += exp_nonpositive(load_tail(values + i, n - i, -__builtin_inff()) - shift);
+  a += b;
+  float sum = 0.0f;
+  for (int lane = 0; lane < kLanes; ++lane) sum += a[lane];
+  return sum;
+}
+
+void scaled_exp(const float* values, int64_t n, float shift, float scale, float* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(out + i, exp_nonpositive(load(values + i) - shift) * scale);
+  if (i < n) {
+    const Floats last = exp_nonpositive(load_tail(values + i, n - i, -__builtin_inff()) - shift) * scale;
+    for (int64_t j = 0; i + j < n; ++j) out[i + j] = last[j];
+  }
+}
+
+void from_bfloat16(const uint16_t* values, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(values[i]) << 16;
+    std::memcpy(out + i, &bits, 4);
+  }
+}
+
+// Shift the half's fields into a float's place and multiply by 2^112, which also makes subnormals right; infinities and
+// NaNs get the full exponent afterwards.
+void from_float16(const uint16_t* values, int64_t n, float* out) {
+  const uint32_t kScaleBits = 0x77800000;  // 2^112
+  float scale;
+  std::memcpy(&scale, &kScaleBits, 4);
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t half = values[i];
+    const uint32_t magnitude = (half & 0x7FFF) << 13;
+    float value;
+    std::memcpy(&value, &magnitude, 4);
+    value *= scale;
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    bits = magnitude >= (0x7C00u << 13) ? (magnitude | 0x7F800000) : bits;
+    bits |= (half & 0x8000) << 16;
+    std::memcpy(out + i, &bits, 4);
+  }
+}
+
+void add_relevance_ids(uint16_t* row, const int32_t* ids, int32_t query_id, int64_t n, uint16_t offset) {
+  for (int64_t i = 0; i < n; ++i) row[i] = static_cast<uint16_t>(row[i] + (ids[i] == query_id ? offset : 0));
+}
+
+void add_relevance_words(uint16_t* row, const uint64_t* words, const uint64_t* query_words, int32_t n_words, int64_t n,
+                         uint16_t offset) {
+  if (n_words == 1) {
+    const uint64_t query = query_words[0];
+    for (int64_t i = 0; i < n; ++i) row[i] = static_cast<uint16_t>(row[i] + ((words[i] & query) ? offset : 0));
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    uint64_t shared = 0;
+    for (int32_t w = 0; w < n_words; ++w) shared |= words[i * n_words + w] & query_words[w];
+    row[i] = static_cast<uint16_t>(row[i] + (shared ? offset : 0));
+  }
+}
+
+template <Score score>
+inline uint64_t combine(uint64_t a, uint64_t b) {
+  return score == Score::hamming ? a ^ b : a & b;
+}
+
+template <Score score>
+inline uint16_t as_rank_value(uint32_t count, uint16_t overlap_top) {
+  return static_cast<uint16_t>(score == Score::hamming ? count : overlap_top - count);
+}
+
+inline uint64_t load_word(const uint8_t* from) {
+  uint64_t word;
+  std::memcpy(&word, from, 8);
+  return word;
+}
+
+inline uint32_t load_half_word(const uint8_t* from) {
+  uint32_t word;
+  std::memcpy(&word, from, 4);
+  return word;
+}
+
+// For every code length, one code at a time; the vector levels keep it for lengths they have no better way for.
+template <Score score, class PopCount>
+inline void rank_row_by_word(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, uint16_t overlap_top,
+                             uint16_t* row, PopCount popcount) {
+  if (stride == 4) {
+    const uint64_t q = load_half_word(query);
+    for (int64_t i = 0; i < n; ++i) {
+      row[i] = as_rank_value<score>(popcount(combine<score>(q, load_half_word(codes + 4 * i))), overlap_top);
+    }
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t count = 0;
+    for (int32_t w = 0; w < stride; w += 8) {
+      count += popcount(combine<score>(load_word(query + w), load_word(codes + i * stride + w)));
+    }
+    row[i] = as_rank_value<score>(count, overlap_top);
+  }
+}
+
+}  // namespace
+}  // namespace dshc::cpu

@@ -1,0 +1,59 @@
+"""dshc_fast: exact Hamming ranking and retrieval metrics for packed hash codes, and the loss and codes of DSHC."""
+
+from . import reference
+from ._native import build_info, get_simd_level, set_simd_level
+from .codes import (
+    center_codes_from_logits,
+    codes_from_logits,
+    multilabel_codes,
+    pack_codes,
+    reverse_bit_order,
+    unpack_codes,
+)
+from .losses import ClassSoftmaxLoss, class_softmax_loss
+from .metrics import (
+    HammingHistogram,
+    RetrievalCurves,
+    average_precision,
+    hamming_histogram,
+    mean_average_precision,
+    retrieval_curves,
+)
+from .ranking import HammingRadius, HammingTopK, hamming_distance, hamming_radius, hamming_topk
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClassSoftmaxLoss",
+    "HammingHistogram",
+    "HammingMAP",
+    "HammingRadius",
+    "HammingTopK",
+    "RetrievalCurves",
+    "average_precision",
+    "build_info",
+    "center_codes_from_logits",
+    "class_softmax_loss",
+    "codes_from_logits",
+    "get_simd_level",
+    "hamming_distance",
+    "hamming_histogram",
+    "hamming_radius",
+    "hamming_topk",
+    "mean_average_precision",
+    "multilabel_codes",
+    "pack_codes",
+    "reference",
+    "retrieval_curves",
+    "reverse_bit_order",
+    "set_simd_level",
+    "unpack_codes",
+]
+
+
+def __getattr__(name: str):
+    if name == "HammingMAP":
+        from .hamming_map import HammingMAP
+
+        return HammingMAP
+    raise AttributeError(f"module 'dshc_fast' has no attribute {name!r}")

@@ -1,0 +1,39 @@
+"""numpy in, numpy out: how arrays of both kinds become tensors, and how results turn back."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = Tensor | np.ndarray
+
+
+def as_tensor(value: object, name: str) -> Tensor:
+    """A tensor over the same memory where possible. Copies what torch cannot view: negative strides, foreign byte order."""
+    if isinstance(value, Tensor):
+        return value
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}")
+    if not value.dtype.isnative:
+        value = value.astype(value.dtype.newbyteorder("="))
+    if any(stride < 0 for stride in value.strides):
+        value = np.ascontiguousarray(value)
+    try:
+        if value.flags.writeable:
+            return torch.from_numpy(value)
+        with warnings.catch_warnings():  # torch warns of arrays it must not write to; nothing here writes to inputs
+            warnings.simplefilter("ignore")
+            return torch.from_numpy(value)
+    except TypeError:
+        raise TypeError(f"{name} has dtype {value.dtype}, which is not taken") from None
+
+
+def answer(result: Tensor, like: object):
+    """`result` in the kind of the first argument: numpy for numpy (a scalar for 0-d), else the tensor itself."""
+    if not isinstance(like, np.ndarray):
+        return result
+    array = result.numpy()
+    return array[()] if array.ndim == 0 else array

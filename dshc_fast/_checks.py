@@ -1,0 +1,149 @@
+"""Checks of arguments. A wrong type or dtype is a TypeError, a wrong shape, size, range or value a ValueError; each message
+names the argument, what came and what is taken. Checks of shapes and dtypes run in eager mode and on fake tensors alike."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MAX_BYTES = 512
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+INTEGERS = (
+    torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+)  # fmt: skip
+DEVICES = ("cpu", "cuda", "meta")
+
+
+def shape_text(tensor: Tensor) -> str:
+    return "(" + ", ".join(str(size) for size in tensor.shape) + ("," if tensor.dim() == 1 else "") + ")"
+
+
+def check_dtype(tensor: Tensor, name: str, taken: Sequence[torch.dtype], words: str) -> None:
+    if tensor.dtype not in taken:
+        raise TypeError(f"{name} has dtype {str(tensor.dtype).removeprefix('torch.')}; taken: {words}")
+
+
+def check_dim(tensor: Tensor, name: str, dim: int, shape: str) -> None:
+    if tensor.dim() != dim:
+        raise ValueError(f"{name} has shape {shape_text(tensor)}; taken: {shape}")
+
+
+def check_same_device(**tensors: Tensor | None) -> None:
+    first_name, first = next(iter(tensors.items()))
+    if first.device.type not in DEVICES:
+        raise ValueError(f"{first_name} is on {first.device}; taken: cpu, cuda")
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.device != first.device:
+            raise ValueError(f"{name} is on {tensor.device}, {first_name} on {first.device}; taken: one device for all")
+
+
+def check_codes(codes: Tensor, name: str, *, at_least: int = 0) -> None:
+    check_dtype(codes, name, (torch.uint8,), "uint8 (packed codes)")
+    check_dim(codes, name, 2, "(n, bytes)")
+    if not 1 <= codes.shape[1] <= MAX_BYTES:
+        raise ValueError(f"{name} has shape {shape_text(codes)}; taken: 1 to {MAX_BYTES} bytes a code")
+    if at_least and codes.shape[0] < at_least:
+        raise ValueError(f"{name} has shape {shape_text(codes)}; taken: at least {at_least} row")
+
+
+def check_pairs(queries: Tensor, database: Tensor, allowed: Tensor | None = None) -> None:
+    check_same_device(queries=queries, database=database, allowed=allowed)
+    check_codes(queries, "queries")
+    check_codes(database, "database", at_least=1)
+    if queries.shape[1] != database.shape[1]:
+        raise ValueError(
+            f"database has codes of {database.shape[1]} bytes, queries of {queries.shape[1]}; taken: one length for both"
+        )
+    if allowed is None:
+        return
+    check_dtype(allowed, "allowed", (torch.bool, torch.uint8), "bool, or uint8 for packed bits")
+    n_query, n_db = queries.shape[0], database.shape[0]
+    width = n_db if allowed.dtype == torch.bool else (n_db + 7) // 8
+    if allowed.dim() not in (1, 2) or allowed.shape[-1] != width or (allowed.dim() == 2 and allowed.shape[0] != n_query):
+        raise ValueError(
+            f"allowed has shape {shape_text(allowed)} and dtype {str(allowed.dtype).removeprefix('torch.')}; "
+            f"taken: ({width},) or ({n_query}, {width}) of that dtype"
+        )
+
+
+def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor) -> None:
+    check_same_device(queries=queries, query_labels=query_labels, database_labels=database_labels)
+    for labels, codes, name, of in (
+        (query_labels, queries, "query_labels", "queries"), (database_labels, database, "database_labels", "database"),
+    ):  # fmt: skip
+        if labels.dim() not in (1, 2) or labels.shape[0] != codes.shape[0]:
+            raise ValueError(
+                f"{name} has shape {shape_text(labels)}; taken: ({codes.shape[0]},) class ids or "
+                f"({codes.shape[0]}, n_labels) multi-hot rows, one row for each of {of}"
+            )
+        if labels.dim() == 1:
+            check_dtype(labels, name, INTEGERS, "integers (class ids)")
+        else:
+            check_dtype(labels, name, (torch.bool, *INTEGERS, *FLOATS), "bool, integers or floats (multi-hot rows)")
+            if labels.shape[1] == 0:
+                raise ValueError(f"{name} has shape {shape_text(labels)}; taken: at least 1 label")
+    if query_labels.dim() != database_labels.dim() or query_labels.shape[1:] != database_labels.shape[1:]:
+        raise ValueError(
+            f"database_labels has shape {shape_text(database_labels)}, query_labels {shape_text(query_labels)}; "
+            "taken: class ids for both, or multi-hot rows of one width for both"
+        )
+
+
+def check_logits(logits: Tensor) -> None:
+    check_dtype(logits, "logits", FLOATS, "float32, float64, float16, bfloat16")
+    check_dim(logits, "logits", 2, "(n, n_subclasses)")
+    if logits.shape[1] < 1:
+        raise ValueError(f"logits has shape {shape_text(logits)}; taken: at least 1 column")
+
+
+def check_class_offsets(class_offsets: Tensor, n_subclasses: int) -> None:
+    check_dtype(class_offsets, "class_offsets", INTEGERS, "integers")
+    check_dim(class_offsets, "class_offsets", 1, "(n_classes + 1,)")
+    if class_offsets.shape[0] < 2:
+        raise ValueError(f"class_offsets has shape {shape_text(class_offsets)}; taken: at least 2 entries (one class)")
+    if class_offsets.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if isinstance(class_offsets, torch._subclasses.FakeTensor):
+        return
+    offsets = class_offsets.tolist()
+    if offsets[0] != 0 or offsets[-1] != n_subclasses or any(a >= b for a, b in zip(offsets, offsets[1:], strict=False)):
+        shown = str(offsets) if len(offsets) <= 12 else f"[{offsets[0]}, {offsets[1]}, ..., {offsets[-1]}]"
+        raise ValueError(
+            f"class_offsets is {shown}; taken: strictly rising from 0 to the number of sub-classes ({n_subclasses})"
+        )
+
+
+def check_bits(n_bits: int, n_bytes: int) -> None:
+    if not 8 * (n_bytes - 1) < n_bits <= 8 * n_bytes:
+        raise ValueError(
+            f"n_bits is {n_bits}; taken for codes of {n_bytes} bytes: {8 * (n_bytes - 1) + 1} to {8 * n_bytes}"
+        )
+
+
+# ---- plain Python arguments --------------------------------------------------------------------------------------------
+
+
+def as_int(value: object, name: str) -> int:
+    if type(value) is int or isinstance(value, torch.SymInt):
+        return value
+    if isinstance(value, bool) or isinstance(value, Tensor):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}") from None
+
+
+def check_choice(value: object, name: str, taken: Sequence[str]) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {type(value).__name__}")
+    if value not in taken:
+        raise ValueError(f"{name} is {value!r}; taken: {', '.join(repr(word) for word in taken)}")
+
+
+def check_flag(value: object, name: str) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{name} must be True, False or None, got {type(value).__name__}")

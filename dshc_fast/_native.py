@@ -1,0 +1,75 @@
+"""Loads the compiled module `_dshc_fast` and checks that it belongs to this Python side."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import torch
+
+ABI = 1  # raised by hand with any change of a signature in csrc/bind/module.cpp
+
+try:
+    import _dshc_fast as native
+except ImportError as error:
+    raise ImportError(
+        "dshc_fast: the compiled module _dshc_fast could not be loaded "
+        f"({error}). Build and install it with `pip install .` in the checkout."
+    ) from error
+
+if native.ABI != ABI:
+    raise ImportError(
+        f"dshc_fast: the Python files have ABI {ABI}, the compiled module {native.__file__} has ABI {native.ABI}. "
+        "One of them is older than the other; run `pip install .` again in the checkout."
+    )
+
+
+def set_simd_level(level: str | None) -> None:
+    """Choose the instruction set of the CPU back end.
+
+    Args:
+        level: "avx512", "avx2", "neon" or "generic"; None goes back to the best this processor runs. The environment
+            variable ``DSHC_SIMD`` sets it at import. Every level gives the same integers.
+
+    Raises:
+        TypeError: `level` is neither a string nor None.
+        ValueError: the level is unknown, or this processor does not have it.
+    """
+    if level is not None and not isinstance(level, str):
+        raise TypeError(f"level must be a string or None, got {type(level).__name__}")
+    if not native.set_simd_level(level):
+        raise ValueError(f"level is {level!r}; this processor runs: {', '.join(native.simd_levels())}")
+
+
+def get_simd_level() -> str:
+    """The instruction set that the CPU back end uses now."""
+    return native.simd_level()
+
+
+def build_info() -> dict[str, object]:
+    """What this installation consists of: versions, compiler, SIMD levels, CUDA.
+
+    Returns:
+        A dict with `version`, `abi`, `compiler`, `module` (its path), `simd_level`, `simd_levels` (best first, those this
+        processor runs), `cuda` (whether CUDA kernels were built in), `torch`, `python`, `platform`, `n_threads`.
+    """
+    return {
+        "version": native.VERSION,
+        "abi": native.ABI,
+        "compiler": native.COMPILER,
+        "module": native.__file__,
+        "simd_level": native.simd_level(),
+        "simd_levels": list(native.simd_levels()),
+        "cuda": bool(native.CUDA),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "n_threads": torch.get_num_threads(),
+    }
+
+
+if os.environ.get("DSHC_SIMD"):
+    try:
+        set_simd_level(os.environ["DSHC_SIMD"])
+    except ValueError as error:
+        raise ImportError(f"environment variable DSHC_SIMD: {error}") from None

@@ -1,0 +1,184 @@
+"""Hash codes: packing, unpacking, and reading codes off the outputs of a classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import _checks as checks
+from . import _ops
+from ._arrays import Array, answer, as_tensor
+
+_op = torch.ops.dshc_fast
+_REVERSED_BYTES = torch.tensor([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], dtype=torch.uint8)
+
+
+def pack_codes(values: Array, *, check: bool | None = None) -> Array:
+    """Pack real, ±1, integer or boolean values into hash codes.
+
+    Args:
+        values: (n, n_bits), any real dtype, 1 to 4096 bits. A bit is 1 where the value is > 0.
+        check: whether NaN raises; None: on the CPU yes, on CUDA no.
+
+    Returns:
+        uint8 (n, ceil(n_bits / 8)). Bit j is byte j // 8, position j % 8 (``numpy.packbits(..., bitorder="little")``, FAISS);
+        padding bits are 0.
+
+    Raises:
+        TypeError: `values` is complex, or no array. ValueError: not two-dimensional, no or too many bits, NaN.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> dshc_fast.pack_codes(np.array([[0.5, -1.0, 0.0, 2.0]]))
+        array([[9]], dtype=uint8)
+    """
+    checks.check_flag(check, "check")
+    return answer(_op.pack_codes(as_tensor(values, "values").detach(), check), values)
+
+
+def unpack_codes(codes: Array, n_bits: int, *, signed: bool = False) -> Array:
+    """Unpack hash codes into one value a bit.
+
+    Args:
+        codes: uint8 (n, bytes). n_bits: how many bits a code has; 8 * (bytes - 1) < n_bits <= 8 * bytes.
+        signed: -1 / +1 instead of 0 / 1.
+
+    Returns:
+        uint8 (n, n_bits) of 0 and 1, or int8 (n, n_bits) of -1 and +1.
+
+    Raises:
+        TypeError: `codes` is not uint8. ValueError: wrong shape, or n_bits does not fit the code length.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> dshc_fast.unpack_codes(np.array([[9]], dtype=np.uint8), 4)
+        array([[1, 0, 0, 1]], dtype=uint8)
+    """
+    if not isinstance(signed, bool):
+        raise TypeError(f"signed must be True or False, got {type(signed).__name__}")
+    n_bits = checks.as_int(n_bits, "n_bits")
+    return answer(_op.unpack_codes(as_tensor(codes, "codes"), n_bits, signed), codes)
+
+
+def reverse_bit_order(codes: Array) -> Array:
+    """Turn codes in the other bit order into ours, or back: the bits of every byte are reversed.
+
+    ``numpy.packbits`` puts the first bit at the top of a byte by default; this library, like FAISS, puts it at the bottom.
+
+    Args:
+        codes: uint8 (n, bytes).
+
+    Returns:
+        uint8 (n, bytes).
+
+    Raises:
+        TypeError: `codes` is not uint8. ValueError: wrong shape.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> dshc_fast.reverse_bit_order(np.packbits([[1, 0, 0, 1]], axis=1))
+        array([[9]], dtype=uint8)
+    """
+    tensor = as_tensor(codes, "codes")
+    checks.check_codes(tensor, "codes")
+    return answer(_REVERSED_BYTES.to(tensor.device)[tensor.long()], codes)
+
+
+def codes_from_logits(logits: Array, codebook: object, k: int, *, weighting: str = "mean",
+                      check: bool | None = None) -> Array:
+    """Read hash codes off the predicted sub-classes (DSHC, Luo et al., section 3.2).
+
+    The k sub-classes with the largest logits are taken (equal logits: the lower index first), their codes averaged as ±1,
+    and the sign packed. A tied bit takes the bit of the first sub-class, so that k = 2 with a plain mean equals k = 1.
+
+    Args:
+        logits: (n, n_subclasses) float32, float64, float16 or bfloat16. -inf and +inf rank by value.
+        codebook: uint8 (n_subclasses, bytes), the code of each sub-class, or an object with such an array as `codes`.
+        k: how many sub-classes, 1 to n_subclasses.
+        weighting: "mean", or "probability" (soft-max over all sub-classes; float32, or float64 for float64 logits).
+        check: whether NaN (and +inf with "probability") raises; None: on the CPU yes, on CUDA no.
+
+    Returns:
+        uint8 (n, bytes).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> codebook = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+        >>> dshc_fast.codes_from_logits(np.array([[0.1, 2.0, 1.0]], dtype=np.float32), codebook, 1)
+        array([[1]], dtype=uint8)
+    """
+    checks.check_flag(check, "check")
+    checks.check_choice(weighting, "weighting", _ops.WEIGHTINGS)
+    k = checks.as_int(k, "k")
+    table = as_tensor(getattr(codebook, "codes", codebook), "codebook")
+    return answer(_op.codes_from_logits(as_tensor(logits, "logits").detach(), table, k, weighting, check), logits)
+
+
+def center_codes_from_logits(logits: Array, class_offsets: object, centers: Array, *, check: bool | None = None) -> Array:
+    """The center of the class with the largest log-sum-exp over its sub-classes, packed.
+
+    Args:
+        logits: (n, n_subclasses) float32, float64, float16 or bfloat16.
+        class_offsets: (n_classes + 1,) integers, rising from 0 to n_subclasses; list, numpy or torch.
+        centers: uint8 (n_classes, bytes).
+        check: whether NaN raises; None: on the CPU yes, on CUDA no.
+
+    Returns:
+        uint8 (n, bytes). Equal log-sum-exp: the lower class.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> logits = np.array([[1.0, 1.0, 1.5]])
+        >>> dshc_fast.center_codes_from_logits(logits, [0, 2, 3], np.array([[7], [8]], dtype=np.uint8))
+        array([[7]], dtype=uint8)
+    """
+    checks.check_flag(check, "check")
+    tensor = as_tensor(logits, "logits").detach()
+    offsets = as_offsets(class_offsets, tensor.device)
+    return answer(_op.center_codes_from_logits(tensor, offsets, as_tensor(centers, "centers"), check), logits)
+
+
+def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | None = None) -> Array:
+    """Let the thresholded labels be the code (DSHC, Luo et al., section 3.3): bit c is logit c > threshold.
+
+    Args:
+        logits: (n, n_labels) float32, float64, float16 or bfloat16; 1 to 4096 labels.
+        threshold: a number, or one a class (n_labels,); list, numpy or torch. Compared in float64.
+        check: whether NaN raises; None: on the CPU yes, on CUDA no.
+
+    Returns:
+        uint8 (n, ceil(n_labels / 8)).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> dshc_fast.multilabel_codes(np.array([[0.3, -2.0, 0.0]]))
+        array([[1]], dtype=uint8)
+    """
+    checks.check_flag(check, "check")
+    tensor = as_tensor(logits, "logits").detach()
+    if not isinstance(threshold, Tensor | np.ndarray):
+        try:
+            threshold = torch.tensor(threshold, dtype=torch.float64, device=tensor.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"threshold must be a number, or one a class, got {type(threshold).__name__}") from None
+    return answer(_op.multilabel_codes(tensor, as_tensor(threshold, "threshold"), check), logits)
+
+
+def as_offsets(class_offsets: object, device: torch.device) -> Tensor:
+    """`class_offsets` as a tensor: lists and numpy arrays are moved to `device`, tensors must be there."""
+    if isinstance(class_offsets, list | tuple):
+        if not all(isinstance(offset, int | np.integer) and not isinstance(offset, bool) for offset in class_offsets):
+            raise TypeError("class_offsets must hold integers")
+        return torch.tensor(class_offsets, dtype=torch.int64, device=device)
+    tensor = as_tensor(class_offsets, "class_offsets")
+    return tensor.to(device) if isinstance(class_offsets, np.ndarray) else tensor

@@ -1,0 +1,247 @@
+"""Retrieval metrics from histograms of distances: no sort, no matrix, ties defined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import _checks as checks
+from . import _ops
+from ._arrays import Array, answer, as_tensor
+from .ranking import as_allowed
+
+_op = torch.ops.dshc_fast
+EMPTY = ("zero", "skip", "error")
+DEFAULT_RANKS = (1, 5, 10, 50, 100, 500, 1000, 5000)
+
+
+class HammingHistogram(NamedTuple):
+    """`items` and `relevant`, int64 (n_query, n_bits + 1): column j counts the database items at value j."""
+
+    items: Array
+    relevant: Array
+
+
+class RetrievalCurves(NamedTuple):
+    """Curves of `retrieval_curves`, all float64.
+
+    Along `radius` (best to worst): `precision` and `recall` are means over queries (macro), `precision_micro` and
+    `recall_micro` pool all pairs, `empty_balls` is the share of queries with nothing inside. Along `ranks`:
+    `precision_at_rank` and `recall_at_rank`, expected over the order inside ties.
+    """
+
+    radius: Array
+    precision: Array
+    recall: Array
+    precision_micro: Array
+    recall_micro: Array
+    empty_balls: Array
+    ranks: Array
+    precision_at_rank: Array
+    recall_at_rank: Array
+
+
+def _inputs(queries: Array, database: Array, query_labels: Array, database_labels: Array) -> tuple[Tensor, ...]:
+    return (as_tensor(queries, "queries"), as_tensor(database, "database"), as_tensor(query_labels, "query_labels"),
+            as_tensor(database_labels, "database_labels"))
+
+
+def _optional_int(value: object, name: str) -> int | None:
+    return None if value is None else checks.as_int(value, name)
+
+
+def hamming_histogram(queries: Array, database: Array, query_labels: Array, database_labels: Array, *,
+                      score: str = "hamming", n_bits: int | None = None, allowed: Array | None = None,
+                      check: bool | None = None) -> HammingHistogram:
+    """How many items, and how many relevant items, each query has at each distance.
+
+    Args:
+        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row.
+        query_labels, database_labels: class ids (n,), any integers, relevant where equal; or multi-hot rows (n, n_labels) of
+            0 and 1, relevant where a label is shared.
+        score: "hamming" or "overlap" (then column j counts the items with overlap j).
+        n_bits: code length, fixes the width; None: 8 * bytes. Set padding bits raise (value check).
+        allowed: which items count, as in `hamming_topk`.
+        check: whether values are checked; None: on the CPU yes, on CUDA no.
+
+    Returns:
+        Named tuple (`items`, `relevant`), int64 (n_query, n_bits + 1).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([5, 5, 7])
+        >>> dshc_fast.hamming_histogram(codes[:1], codes, labels[:1], labels, n_bits=2)
+        HammingHistogram(items=array([[1, 1, 1]]), relevant=array([[1, 1, 0]]))
+    """
+    checks.check_choice(score, "score", _ops.SCORES)
+    checks.check_flag(check, "check")
+    counts = _op.hamming_histogram(*_inputs(queries, database, query_labels, database_labels), score,
+                                   _optional_int(n_bits, "n_bits"), as_allowed(allowed), check)
+    return HammingHistogram(*(answer(tensor, queries) for tensor in counts))
+
+
+def average_precision(queries: Array, database: Array, query_labels: Array, database_labels: Array, *,
+                      k: int | None = None, ties: str = "expected", denominator: str = "retrieved",
+                      score: str = "hamming", n_bits: int | None = None, allowed: Array | None = None,
+                      check: bool | None = None) -> Array:
+    """Average precision AP@k of each query, exact under ties.
+
+    Args:
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check: as in `hamming_histogram`.
+        k: cut-off rank, 1 or more (beyond n_db: all); None: all.
+        ties: the order inside equal distances. "expected": the mean over all orders (McSherry & Najork 2008; He et al.,
+            CVPR 2018). "index": database order. "best" / "worst": relevant items first / last inside each tie.
+        denominator: the sum of precisions at relevant items is divided by "retrieved": the relevant items among the first k
+            (the deep-hashing papers'); "min": min(k, all relevant); "relevant": all relevant.
+
+    Returns:
+        float64 (n_query,). NaN where nothing in the database is relevant; 0 where nothing relevant is inside the cut.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> database = np.array([[0], [1], [2], [3], [5], [6]], dtype=np.uint8)  # distances 0 1 1 2 2 2
+        >>> relevant = np.array([1, 0, 1, 1, 0, 0])
+        >>> ap = dshc_fast.average_precision(database[:1], database, np.array([1]), relevant)
+        >>> float(ap[0].round(6))
+        0.816667
+    """
+    checks.check_choice(score, "score", _ops.SCORES)
+    checks.check_choice(ties, "ties", _ops.TIES)
+    checks.check_choice(denominator, "denominator", _ops.DENOMINATORS)
+    checks.check_flag(check, "check")
+    result = _op.average_precision(*_inputs(queries, database, query_labels, database_labels), _optional_int(k, "k"), ties,
+                                   denominator, score, _optional_int(n_bits, "n_bits"), as_allowed(allowed), check)
+    return answer(result, queries)
+
+
+def mean_average_precision(queries: Array, database: Array, query_labels: Array, database_labels: Array, *,
+                           k: int | None = None, ties: str = "expected", denominator: str = "retrieved",
+                           score: str = "hamming", n_bits: int | None = None, empty: str = "zero",
+                           allowed: Array | None = None, check: bool | None = None) -> float | Tensor:
+    """Mean of `average_precision` over the queries: mAP@k.
+
+    Args:
+        empty: what a query counts that has nothing relevant in the database: "zero", "skip" (left out of the mean), or
+            "error". All others: as in `average_precision`.
+
+    Returns:
+        A Python float for numpy, a 0-d float64 tensor for torch; NaN where no query is left.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit; ValueError for an empty query with empty="error".
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([5, 5, 7])
+        >>> dshc_fast.mean_average_precision(codes, codes, labels, labels)
+        0.9166666666666666
+    """
+    checks.check_choice(empty, "empty", EMPTY)
+    precisions = average_precision(queries, database, query_labels, database_labels, k=k, ties=ties,
+                                   denominator=denominator, score=score, n_bits=n_bits, allowed=allowed, check=check)
+    precisions = as_tensor(precisions, "precisions")
+    if empty == "error":
+        _refuse_empty(precisions.isnan())
+    mean = precisions.nanmean() if empty == "skip" else precisions.nan_to_num(nan=0.0).mean()
+    return mean.item() if isinstance(queries, np.ndarray) else mean
+
+
+def _refuse_empty(is_empty: Tensor) -> None:
+    if bool(is_empty.any()):
+        raise ValueError(
+            f"query_labels: {int(is_empty.sum())} queries have nothing relevant in the database, the first is "
+            f"{int(is_empty.nonzero()[0])}; taken with empty=\"error\": none"
+        )
+
+
+def _as_ranks(ranks: Sequence[int] | Array | None, n_db: int) -> list[int]:
+    if ranks is None:
+        return [rank for rank in DEFAULT_RANKS if rank <= n_db]
+    if isinstance(ranks, np.ndarray | Tensor):
+        ranks = ranks.tolist()
+    if not isinstance(ranks, Sequence) or isinstance(ranks, str):
+        raise TypeError(f"ranks must be a sequence of integers or None, got {type(ranks).__name__}")
+    ranks = [checks.as_int(rank, "ranks") for rank in ranks]
+    for rank in ranks:
+        if not 1 <= rank <= n_db:
+            raise ValueError(f"ranks contains {rank}; taken: 1 to {n_db} (items in the database)")
+    return ranks
+
+
+def retrieval_curves(queries: Array, database: Array, query_labels: Array, database_labels: Array, *,
+                     ranks: Sequence[int] | None = None, score: str = "hamming", n_bits: int | None = None,
+                     empty: str = "zero", allowed: Array | None = None, check: bool | None = None) -> RetrievalCurves:
+    """Precision and recall at every radius and at given ranks; the precision-recall curve, macro and micro.
+
+    Args:
+        ranks: ranks for precision and recall at k, 1 to n_db; None: those of 1, 5, 10, 50, 100, 500, 1000, 5000 that exist.
+        empty: as in `mean_average_precision`; "skip" leaves the query out of every curve, "zero" gives it recall 0.
+        All others: as in `hamming_histogram`.
+
+    Returns:
+        `RetrievalCurves`, float64. `radius` runs from best to worst: 0..n_bits, with "overlap" n_bits..0. An empty ball has
+        precision 0 and counts in `empty_balls`; NaN where no query is left.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([5, 5, 7])
+        >>> curves = dshc_fast.retrieval_curves(codes, codes, labels, labels, n_bits=2)
+        >>> curves.precision.round(3), curves.recall.round(3)
+        (array([1.   , 0.611, 0.556]), array([0.667, 1.   , 1.   ]))
+    """
+    checks.check_choice(empty, "empty", EMPTY)
+    histogram = hamming_histogram(queries, database, query_labels, database_labels, score=score, n_bits=n_bits,
+                                  allowed=allowed, check=check)
+    items, relevant = (as_tensor(counts, "counts") for counts in histogram)
+    if score == "overlap":
+        items, relevant = items.flip(1), relevant.flip(1)
+    n_bits = items.shape[1] - 1
+    radius = torch.arange(n_bits + 1, dtype=torch.float64, device=items.device)
+    if empty == "error":
+        _refuse_empty(relevant.sum(1) == 0)
+    ranks = _as_ranks(ranks, len(database))
+    curves = _curves(items, relevant, ranks, skip_empty=empty == "skip")
+    curves = RetrievalCurves(n_bits - radius if score == "overlap" else radius, *curves[:5],
+                             torch.tensor(ranks, dtype=torch.float64, device=items.device), *curves[5:])
+    return RetrievalCurves(*(answer(tensor, queries) for tensor in curves))
+
+
+def _curves(items: Tensor, relevant: Tensor, ranks: list[int], *, skip_empty: bool) -> tuple[Tensor, ...]:
+    """The seven curves from histograms whose columns run from best to worst."""
+    all_relevant = relevant.sum(1).double()
+    # Weights instead of a selection, whose size a GPU would have to synchronise for.
+    weight = (all_relevant > 0).double() if skip_empty else torch.ones_like(all_relevant)
+    n_queries = weight.sum()
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * weight[:, None]).sum(0) / n_queries  # no query left: 0 / 0
+
+    def pooled(numerator: Tensor, denominator: Tensor) -> Tensor:
+        total = (denominator * weight[:, None]).sum(0)
+        ratio = (numerator * weight[:, None]).sum(0) / total.clamp(min=1)
+        return torch.where(n_queries > 0, ratio, torch.nan)
+
+    inside, found = items.cumsum(1).double(), relevant.cumsum(1).double()
+    recall = found / all_relevant.clamp(min=1)[:, None]
+    by_radius = (mean(found / inside.clamp(min=1)), mean(recall), pooled(found, inside),
+                 pooled(found, all_relevant[:, None].expand_as(found)), mean((inside == 0).double()))
+    rank = torch.tensor(ranks, dtype=torch.float64, device=items.device)
+    before = inside - items
+    # Of a tie that a rank cuts, each item is inside with the same chance.
+    shares = [((k - before) / items.clamp(min=1)).clamp(0, 1) for k in rank]
+    found_at = torch.stack([(relevant * share).sum(1) for share in shares], 1) if ranks else items.new_empty(
+        (len(items), 0), dtype=torch.float64)
+    return *by_radius, mean(found_at / rank), mean(found_at / all_relevant.clamp(min=1)[:, None])

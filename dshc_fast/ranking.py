@@ -1,0 +1,121 @@
+"""Exact Hamming ranking: distances, top-k, radius search."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from . import _checks as checks
+from . import _ops
+from ._arrays import Array, answer, as_tensor
+
+_op = torch.ops.dshc_fast
+
+
+class HammingTopK(NamedTuple):
+    """Answers of `hamming_topk`: `distances` int32 and `indices` int64, (n_query, k)."""
+
+    distances: Array
+    indices: Array
+
+
+class HammingRadius(NamedTuple):
+    """Answers of `hamming_radius`: those of query q are `indices[offsets[q]:offsets[q + 1]]`, likewise `distances`."""
+
+    offsets: Array
+    indices: Array
+    distances: Array
+
+
+def as_allowed(allowed: object) -> torch.Tensor | None:
+    return None if allowed is None else as_tensor(allowed, "allowed")
+
+
+def hamming_distance(queries: Array, database: Array, *, score: str = "hamming") -> Array:
+    """The full matrix of distances. For ranking, `hamming_topk` and the metrics need no such matrix.
+
+    Args:
+        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row.
+        score: "hamming" (XOR count), or "overlap" (AND count; DSHC multi-label, Luo et al., section 3.1).
+
+    Returns:
+        int32 (n_query, n_db).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> dshc_fast.hamming_distance(np.array([[3]], dtype=np.uint8), np.array([[1], [7]], dtype=np.uint8))
+        array([[1, 1]], dtype=int32)
+    """
+    checks.check_choice(score, "score", _ops.SCORES)
+    counts = _op.hamming_distance(as_tensor(queries, "queries"), as_tensor(database, "database"), score)
+    return answer(counts, queries)
+
+
+def hamming_topk(queries: Array, database: Array, k: int, *, score: str = "hamming",
+                 allowed: Array | None = None) -> HammingTopK:
+    """The k best database items of each query, exact, sorted by (distance, index).
+
+    The answer is the same on every device, instruction set and number of threads, and the answer for k is a prefix of that
+    for a larger k. No matrix of size queries x database is built.
+
+    Args:
+        queries: uint8 (n_query, bytes), 1 to 512 bytes. database: uint8 (n_db, bytes), at least one row.
+        k: 1 to n_db.
+        score: "hamming": XOR count, smallest first. "overlap": AND count, largest first.
+        allowed: which items may be answered: bool (n_db,) or (n_query, n_db), or the same packed along its last axis as
+            uint8, little-endian.
+
+    Returns:
+        Named tuple (`distances` int32, `indices` int64), each (n_query, k). With "overlap" `distances` holds the overlap
+        count. Where fewer than k items are allowed the rest is index -1 and distance 2^31 - 1 (overlap: -1).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> database = np.array([[0], [1], [3], [1]], dtype=np.uint8)
+        >>> dshc_fast.hamming_topk(np.array([[1]], dtype=np.uint8), database, 3)
+        HammingTopK(distances=array([[0, 0, 1]], dtype=int32), indices=array([[1, 3, 0]]))
+    """
+    checks.check_choice(score, "score", _ops.SCORES)
+    k = checks.as_int(k, "k")
+    distances, indices = _op.hamming_topk(
+        as_tensor(queries, "queries"), as_tensor(database, "database"), k, score, as_allowed(allowed)
+    )
+    return HammingTopK(answer(distances, queries), answer(indices, queries))
+
+
+def hamming_radius(queries: Array, database: Array, radius: int, *, score: str = "hamming",
+                   allowed: Array | None = None) -> HammingRadius:
+    """All database items within a radius of each query, ordered like top-k.
+
+    Must learn the size of its answer, so on a GPU it synchronises once.
+
+    Args:
+        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row.
+        radius: an integer >= 0, bits. "hamming": distance <= radius. "overlap": overlap >= radius.
+        score, allowed: as in `hamming_topk`.
+
+    Returns:
+        Named tuple (`offsets` int64 (n_query + 1,), `indices` int64, `distances` int32).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> found = dshc_fast.hamming_radius(np.array([[1]], dtype=np.uint8), np.array([[0], [6], [1]], dtype=np.uint8), 1)
+        >>> found.indices, found.distances
+        (array([2, 0]), array([0, 1], dtype=int32))
+    """
+    checks.check_choice(score, "score", _ops.SCORES)
+    radius = checks.as_int(radius, "radius")
+    found = _op.hamming_radius(
+        as_tensor(queries, "queries"), as_tensor(database, "database"), radius, score, as_allowed(allowed)
+    )
+    return HammingRadius(*(answer(tensor, queries) for tensor in found))

@@ -1,0 +1,302 @@
+"""The command line: names, flags and help of every command. What they do is in :mod:`dshc.commands`.
+
+Commands import their work when they run, so that ``dshc --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .choices import Denominator, Empty, Score, Ties
+from .failures import Debug, OneLineErrors
+
+__all__ = ["app"]
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="Turn images and embeddings into short binary codes, search them exactly, measure retrieval.",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="First steps: [bold]dshc demo[/bold], then [bold]dshc train FOLDER[/bold], a folder with one "
+    "sub-folder of images a class.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
+) -> None:
+    Debug.on = debug
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"dshc {installed('dshc-fast')}")
+        raise typer.Exit()
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [dim]default: as torch has it[/dim]")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+WriteReport = Annotated[
+    bool, typer.Option("--report/--no-report", help="Write report.html and its pictures.")
+]
+ScoreOption = Annotated[
+    Score | None, typer.Option(help="Ranking: XOR count or AND count. [dim]default: the method's own[/dim]")
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder; an earlier demo in it is replaced.")] = Path(
+        "runs/demo"
+    ),
+    bits: Annotated[int, typer.Option(min=1, help="Code length.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    threads: Threads = None,
+    report: WriteReport = True,
+) -> None:
+    """Train on the handwritten digits of scikit-learn, encode, rank, measure and draw. Needs no download."""
+    from .commands.train import run_demo
+
+    run_demo(out=out, bits=bits, seed=seed, epochs=epochs, threads=threads, report=report)
+
+
+DATA, CODES, MODEL, OPTIMISATION, RUN = "Data", "Codes", "Network", "Optimisation", "Run"
+
+
+def _flag(help: str, panel: str, *names: str, **options: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **options)
+
+
+@app.command(
+    help="Train a hashing model, measure it on its queries and write a report.\n\n"
+    "Settings that are not given are chosen for the data and recorded in config.toml of the run folder, "
+    "which is a valid --config file. Weights are selected on a validation split cut from the training items, "
+    "never on the queries. Ctrl-C leaves a checkpoint; [bold]dshc train --resume --out RUN[/bold] goes on "
+    "exactly from there."
+)
+def train(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            show_default=False,
+            help="digits, mnist, fashion-mnist, cifar10, cifar100, cifar100-coarse, a folder with one "
+            "sub-folder of images a class, or a .npy, .npz or .safetensors file of embeddings.",
+        ),
+    ] = None,
+    root: Annotated[str | None, _flag("Folder of the official files of a named set.", DATA)] = None,
+    labels: Annotated[str | None, _flag("File of labels for a .npy of embeddings.", DATA)] = None,
+    image_size: Annotated[int | None, _flag("Side to which images of a folder are brought.", DATA)] = None,
+    protocol: Annotated[str | None, _flag("Which items are queries, database and training.", DATA)] = None,
+    validation: Annotated[float | None, _flag("Share of the training items for selection.", DATA)] = None,
+    flip: Annotated[bool | None, _flag("Mirror training images at random.", DATA, "--flip/--no-flip")] = None,
+    augment: Annotated[
+        bool | None, _flag("Crop training images at random.", DATA, "--augment/--no-augment")
+    ] = None,
+    method: Annotated[
+        str | None, _flag("dshc, or dshc-multilabel for several labels an item.", CODES)
+    ] = None,
+    bits: Annotated[int | None, _flag("Code length; by default 3 bits a class.", CODES)] = None,
+    construction: Annotated[str | None, _flag("Codebook: cpbc or kbc.", CODES)] = None,
+    topk: Annotated[int | None, _flag("Sub-classes averaged into a code; 0: centers only.", CODES)] = None,
+    weighting: Annotated[str | None, _flag("Weights of that average: mean or probability.", CODES)] = None,
+    target: Annotated[str | None, _flag("Loss target: normalized (1/m_c) or paper (1/H).", CODES)] = None,
+    backbone: Annotated[str | None, _flag("small_net, mlp or timm:NAME (extra: vision).", MODEL)] = None,
+    width: Annotated[int | None, _flag("Channels of small_net's first stage, units of mlp.", MODEL)] = None,
+    weights: Annotated[
+        str | None, _flag("File of weights to start from (.safetensors, .pth).", MODEL)
+    ] = None,
+    epochs: Annotated[int | None, _flag("Passes over the training items.", OPTIMISATION)] = None,
+    batch_size: Annotated[int | None, _flag("Items a step.", OPTIMISATION)] = None,
+    optimizer: Annotated[str | None, _flag("sgd or adamw.", OPTIMISATION)] = None,
+    lr: Annotated[float | None, _flag("Peak learning rate.", OPTIMISATION)] = None,
+    schedule: Annotated[str | None, _flag("cosine or onecycle.", OPTIMISATION)] = None,
+    precision: Annotated[str | None, _flag("fp32 or bf16.", OPTIMISATION)] = None,
+    seed: Annotated[int | None, _flag("Seed of everything random.", RUN)] = None,
+    device: Annotated[str | None, _flag("auto, cpu or cuda.", RUN)] = None,
+    threads: Annotated[int | None, _flag("CPU threads.", RUN)] = None,
+    out: Annotated[str | None, _flag("Run folder; by default runs/SOURCE.", RUN)] = None,
+    config: Annotated[Path | None, _flag("TOML file of settings; flags win over it.", RUN)] = None,
+    resume: Annotated[bool, _flag("Continue the interrupted run in --out.", RUN, "--resume")] = False,
+    overwrite: Annotated[
+        bool, _flag("Replace a run that is already in the folder.", RUN, "--overwrite")
+    ] = False,
+    report: Annotated[bool, _flag("Write report.html at the end.", RUN, "--report/--no-report")] = True,
+) -> None:
+    given = dict(locals())
+    for name in ("source", "config", "resume", "overwrite", "report"):
+        del given[name]
+    from .commands.train import run_train
+
+    run_train(source, given, config_file=config, resume=resume, overwrite=overwrite, report=report)
+
+
+@app.command()
+def encode(
+    run: Annotated[Path, typer.Argument(help="Run folder of a trained model.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            show_default=False,
+            help="An image, a folder of images (class folders become labels), a named set, or a .npy, .npz "
+            "or .safetensors file of embeddings.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Code file to write.")] = Path("codes.safetensors"),
+    root: Annotated[str | None, typer.Option(help="Folder of the official files of a named set.")] = None,
+    labels: Annotated[str | None, typer.Option(help="File of labels for a .npy of embeddings.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing code file.")] = False,
+    threads: Threads = None,
+) -> None:
+    """Turn images or embeddings into a file of packed codes."""
+    from .commands.encode import run_encode
+
+    _set_threads(threads)
+    run_encode(run, source, out=out, root=root, labels=labels, overwrite=overwrite)
+
+
+@app.command()
+def evaluate(
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|QUERIES", help="Run folder, or code file of queries.", show_default=False
+        ),
+    ],
+    database: Annotated[
+        Path | None, typer.Argument(help="Code file of the database, with QUERIES.", show_default=False)
+    ] = None,
+    k: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--k", help="Cut-off of mAP; repeat it for more. [dim]default: the whole database[/dim]"
+        ),
+    ] = None,
+    ties: Annotated[Ties, typer.Option(help="Order of items at equal distance.")] = Ties.expected,
+    denominator: Annotated[
+        Denominator, typer.Option(help="AP@k is divided by: hits among the k, min(k, relevant), relevant.")
+    ] = Denominator.retrieved,
+    score: ScoreOption = None,
+    empty: Annotated[Empty, typer.Option(help="Queries with nothing relevant in the database.")] = Empty.zero,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for evaluation.json and report. [dim]default: the run folder[/dim]"),
+    ] = None,
+    per_query: Annotated[
+        bool, typer.Option("--per-query", help="Put the AP of each query into the JSON.")
+    ] = False,
+    as_json: AsJson = False,
+    report: WriteReport = True,
+    threads: Threads = None,
+) -> None:
+    """Measure retrieval: mAP with its conventions, curves, code statistics, class accuracy.
+
+    Give a run folder, or two labelled code files (queries, database).
+    """
+    from .commands.evaluate import run_evaluate
+
+    _set_threads(threads)
+    run_evaluate(
+        target,
+        database,
+        ks=tuple(k or ()),
+        ties=ties.value,
+        denominator=denominator.value,
+        score=None if score is None else score.value,
+        empty=empty.value,
+        per_query=per_query,
+        as_json=as_json,
+        out=out,
+        report=report,
+    )
+
+
+@app.command()
+def search(
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|CODES", help="Run folder (its database) or code file.", show_default=False
+        ),
+    ],
+    query: Annotated[
+        str | None,
+        typer.Argument(help="Image, folder of images, embeddings, or code file.", show_default=False),
+    ] = None,
+    k: Annotated[int, typer.Option("--k", help="How many nearest items.")] = 10,
+    item: Annotated[
+        int | None,
+        typer.Option(help="Take this query of the run (or this code of the file) instead of QUERY."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run that encodes QUERY when searching a code file.")
+    ] = None,
+    score: ScoreOption = None,
+    show: Annotated[int, typer.Option(min=1, help="Queries to print; --json prints all.")] = 5,
+    as_json: AsJson = False,
+    threads: Threads = None,
+) -> None:
+    """Find the nearest items, exactly, sorted by (distance, index)."""
+    from .commands.search import run_search
+
+    _set_threads(threads)
+    run_search(
+        target,
+        query,
+        item=item,
+        k=k,
+        score=None if score is None else score.value,
+        run_folder=run,
+        as_json=as_json,
+        show=show,
+    )
+
+
+@app.command()
+def codebook(
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 10,
+    bits: Annotated[int, typer.Option(help="Code length.")] = 30,
+    construction: Annotated[str, typer.Option(help="cpbc or kbc (2^bits points: at most 20 bits).")] = "cpbc",
+    seed: Annotated[int, typer.Option(help="Seed of kbc.")] = 0,
+    threshold: Annotated[int, typer.Option(help="kbc: least distance to centers of other classes.")] = 3,
+    out: Annotated[Path | None, typer.Option(help="Save it as .safetensors.")] = None,
+    codes: Annotated[bool, typer.Option("--codes", help="Print the center of every class.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build a codebook and show how well it keeps the classes apart."""
+    from .commands.codebook import run_codebook
+
+    run_codebook(
+        construction, classes, bits, seed=seed, threshold=threshold, out=out, codes=codes, as_json=as_json
+    )
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Show versions, threads and build of the core, and check its results against worked examples."""
+    from .commands.doctor import run_doctor
+
+    if not run_doctor(as_json=as_json):
+        raise typer.Exit(1)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,69 @@
+"""What the commands print: rich on a terminal, plain lines and tab-separated tables into a pipe.
+
+Results go to stdout, remarks and progress to stderr; progress and spinners exist on a terminal only.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+__all__ = ["progress", "remark", "say", "table"]
+
+
+def say(text: str = "", *, style: str = "") -> None:
+    """Print one line of results to stdout; ``style`` colours it on a terminal. Never wrapped or
+    abbreviated.
+    """
+    if sys.stdout.isatty():
+        Console().print(escape(text), style=style, highlight=False, soft_wrap=True)
+    else:
+        print(text)
+
+
+def remark(text: str) -> None:
+    """Print one line to stderr that is not a result."""
+    if sys.stderr.isatty():
+        Console(stderr=True).print(escape(text), style="dim", highlight=False, soft_wrap=True)
+    else:
+        print(text, file=sys.stderr)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numeric: str = "") -> None:
+    """A table on a terminal; elsewhere its rows as tab-separated text under a line of column names.
+
+    ``numeric`` has one character a column, ``r`` to align it to the right.
+    """
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print("\t".join(" ".join(str(cell).split()) for cell in row))
+        return
+    grid = Table(
+        title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
+    )
+    for i, column in enumerate(columns):
+        grid.add_column(column, justify="right" if numeric[i : i + 1] == "r" else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(cell if isinstance(cell, str) else escape(str(cell)) for cell in row))
+    Console().print(grid, highlight=False)
+    print()
+
+
+@contextmanager
+def progress(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr that leaves nothing behind; yields ``update(done, total)``, silent off a
+    terminal.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

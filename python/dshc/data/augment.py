@@ -1,0 +1,177 @@
+"""Small images as one tensor on the device, cut into normalised and augmented batches there.
+
+No worker processes and no loop over images: a batch is one gather whose row and column numbers carry crop and
+flip.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["TensorImages", "channel_statistics"]
+
+
+class TensorImages:
+    """A set of images on a device, and batches of it as a network takes them.
+
+    * ``images``: uint8 ``(n, h, w, c)``, numpy or torch.
+    * ``train_indices``: the training items, whose mean and standard deviation a channel normalise every
+      batch; or give ``mean`` and ``std``, ``(c,)`` in units of pixel / 255, as another ``TensorImages``
+      computed them.
+    * ``padding``: a training crop is moved by up to that many pixels each way; None: 1 for sides up to 16, 2
+      up to 32, a sixteenth above. 0: no crop. ``padding_mode``: what lies outside: ``"reflect"`` (mirrored at
+      the border pixel) or ``"zero"`` (black).
+    * ``flip``: mirror half of the training images left to right; right for photographs, wrong for digits.
+    * ``channels_last``: batches lie in memory as ``torch.channels_last`` (their shape is the same).
+
+    Attributes: ``images`` (uint8 tensor on ``device``), ``mean``, ``std`` (float32 ``(c,)``, on the CPU),
+    ``device``, ``padding``.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray | Tensor,
+        *,
+        train_indices: np.ndarray | Tensor | None = None,
+        mean: Tensor | np.ndarray | None = None,
+        std: Tensor | np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+        padding: int | None = None,
+        padding_mode: Literal["reflect", "zero"] = "reflect",
+        flip: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        tensor = torch.as_tensor(images)
+        if tensor.dtype != torch.uint8:
+            raise TypeError(f"images have dtype {tensor.dtype}, taken is uint8")
+        if tensor.ndim != 4 or 0 in tensor.shape:
+            raise ValueError(
+                f"images have shape {tuple(tensor.shape)}, taken is (n, h, w, c), none of them 0"
+            )
+        if (train_indices is None) == (mean is None) or (mean is None) != (std is None):
+            raise ValueError("taken are either train_indices or both mean and std")
+        height, width, n_channels = tensor.shape[1:]
+        if mean is None:
+            mean, std = channel_statistics(tensor, train_indices)
+        self.mean, self.std = (torch.as_tensor(v).to("cpu", torch.float32).clone() for v in (mean, std))
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values.shape != (n_channels,) or not values.isfinite().all():
+                raise ValueError(f"{name} is {values.tolist()}, taken are {n_channels} finite numbers")
+        if (self.std <= 0).any():
+            raise ValueError(f"std is {self.std.tolist()}, taken are positive numbers")
+        if padding is None:
+            side = min(height, width)
+            padding = 1 if side <= 16 else 2 if side <= 32 else side // 16
+            padding = min(padding, side - 1)
+        if padding_mode not in ("reflect", "zero"):
+            raise ValueError(f"padding_mode is {padding_mode!r}, taken are 'reflect' and 'zero'")
+        if isinstance(padding, bool) or not isinstance(padding, int):
+            raise TypeError(f"padding is {padding!r}, taken is a number of pixels")
+        if not 0 <= padding < min(height, width):
+            raise ValueError(
+                f"padding is {padding}, taken are 0 to {min(height, width) - 1} for {height}x{width} pixels"
+            )
+        self.device = torch.device(device)
+        self.images = tensor.to(self.device)
+        self.padding = padding
+        self.padding_mode = padding_mode
+        self.flip = flip
+        self.channels_last = channels_last
+        self._scale = (1 / (255 * self.std.double())).float().to(self.device)
+        self._shift = (-self.mean.double() / self.std.double()).float().to(self.device)
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def batch(
+        self,
+        indices: np.ndarray | Tensor,
+        *,
+        train: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Images ``indices`` (integers ``(b,)``) as float32 ``(b, c, h, w)``: (pixel / 255 - mean) / std.
+
+        ``train=True`` crops and flips; every random number comes from ``generator``, so the same state gives
+        the same batch. A generator on the CPU gives the same crops on any device.
+        """
+        picked = _item_numbers(indices, len(self)).to(self.device)
+        augmented = train and (self.padding > 0 or self.flip)
+        if augmented and generator is None:
+            raise TypeError("generator is None, taken with train=True is a torch.Generator")
+        pixels = self._augmented(picked, generator) if augmented else self.images[picked]
+        batch = torch.addcmul(self._shift, pixels, self._scale).permute(0, 3, 1, 2)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return batch.contiguous(memory_format=layout)
+
+    def _augmented(self, picked: Tensor, generator: torch.Generator) -> Tensor:
+        """uint8 ``(b, h, w, c)``, each image moved and perhaps mirrored."""
+        n, (height, width) = len(picked), self.images.shape[1:3]
+        rows = torch.arange(height, device=self.device).expand(n, height)
+        columns = torch.arange(width, device=self.device).expand(n, width)
+        if self.flip:
+            mirrored = torch.randint(2, (n, 1), generator=generator, device=generator.device).to(self.device)
+            columns = torch.where(mirrored == 1, width - 1 - columns, columns)
+        if self.padding == 0:
+            return self.images[picked[:, None, None], rows[:, :, None], columns[:, None, :]]
+        moves = torch.randint(2 * self.padding + 1, (2, n, 1), generator=generator, device=generator.device)
+        moves = moves.to(self.device) - self.padding
+        rows, columns = rows + moves[0], columns + moves[1]
+        if self.padding_mode == "reflect":
+            rows, columns = _reflect(rows, height), _reflect(columns, width)
+            return self.images[picked[:, None, None], rows[:, :, None], columns[:, None, :]]
+        inside_rows, inside_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+        pixels = self.images[picked[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return pixels * (inside_rows[:, :, None] & inside_columns[:, None, :])[..., None]
+
+
+def channel_statistics(images: Tensor | np.ndarray, indices: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel over items ``indices``, float32 ``(c,)``, pixels as 0..1.
+
+    From integer sums, so the result depends on neither order, device nor threads. A constant channel has
+    deviation 1.
+    """
+    pixels = torch.as_tensor(images)
+    picked = _item_numbers(indices, len(pixels)).to(pixels.device)
+    if not len(picked):
+        raise ValueError(
+            f"indices have shape {tuple(picked.shape)}, taken are the numbers of at least one item"
+        )
+    n_channels = pixels.shape[3]
+    totals = torch.zeros(2, n_channels, dtype=torch.int64, device=pixels.device)
+    # In parts, for the integers of one part are held at eight bytes a pixel.
+    for part in picked.split(max(1, 2**22 // pixels[0].numel())):
+        values = pixels[part].reshape(-1, n_channels).long()
+        totals += torch.stack([values.sum(0), (values * values).sum(0)])
+    count = len(picked) * pixels.shape[1] * pixels.shape[2]
+    sums, squares = totals.tolist()
+    # Exact until the last step: count * squares - sum^2 in Python's integers.
+    variances = [(count * q - s * s) / (count * 255) ** 2 for s, q in zip(sums, squares, strict=True)]
+    mean = torch.tensor([s / (count * 255) for s in sums])
+    return mean, torch.tensor([variance**0.5 if variance > 0 else 1.0 for variance in variances])
+
+
+def _item_numbers(indices: np.ndarray | Tensor, n_items: int) -> Tensor:
+    """``indices`` as int64 ``(b,)``; values are checked on the CPU only, without a synchronisation."""
+    picked = torch.as_tensor(indices)
+    if picked.dtype.is_floating_point and picked.numel() or picked.dtype == torch.bool:
+        raise TypeError(f"indices have dtype {picked.dtype}, taken are integers")
+    if picked.ndim != 1:
+        raise ValueError(f"indices have shape {tuple(picked.shape)}, taken is (b,)")
+    picked = picked.long()
+    if picked.device.type == "cpu" and len(picked):
+        low, high = (int(value) for value in picked.aminmax())
+        if low < 0 or high >= n_items:
+            raise ValueError(f"indices go from {low} to {high}, taken are 0 to {n_items - 1}")
+    return picked
+
+
+def _reflect(positions: Tensor, size: int) -> Tensor:
+    """Positions beyond the border mirrored at the border pixel, as ``torch``'s padding ``reflect`` does."""
+    positions = positions.abs()
+    return size - 1 - (size - 1 - positions).abs()

@@ -1,0 +1,124 @@
+"""One labelled set in memory, whatever it was read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Items, their labels and what is known about them. Compared by identity; the arrays are not copied.
+
+    Fields:
+
+    * ``name``: a name for messages and run folders.
+    * ``kind``: ``"images"`` or ``"features"``.
+    * ``inputs``: images uint8 ``(n, h, w, c)`` with c 1 (grey) or 3 (RGB); features float32 ``(n, d)``, all
+      finite.
+    * ``labels``: class ids int64 ``(n,)`` in 0..C-1, or multi-hot uint8 ``(n, C)`` of 0 and 1, or None
+      (unlabelled).
+    * ``class_names``: C names; empty without labels.
+    * ``test_mask``: bool ``(n,)``, True for the items of the set's official test part; None where it has
+      none.
+    * ``ids``: n file names or given ids; None where items have no name.
+    * ``skipped``: files that were left out because they could not be read (``skip_unreadable``).
+
+    Raises ``TypeError`` for a wrong dtype and ``ValueError`` for a wrong shape or value, naming set and
+    field.
+    """
+
+    name: str
+    kind: str
+    inputs: np.ndarray
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    test_mask: np.ndarray | None = None
+    ids: tuple[str, ...] | None = None
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_inputs()
+        self._check_labels()
+        n = self.n_items
+        if self.test_mask is not None:
+            if self.test_mask.dtype != np.bool_:
+                raise TypeError(f"{self.name}: test_mask has dtype {self.test_mask.dtype}, taken is bool")
+            if self.test_mask.shape != (n,):
+                raise ValueError(f"{self.name}: test_mask has shape {self.test_mask.shape}, taken is ({n},)")
+        if self.ids is not None and len(self.ids) != n:
+            raise ValueError(f"{self.name}: {len(self.ids)} ids for {n} items")
+
+    def _check_inputs(self) -> None:
+        kinds = {"images": (np.uint8, 4, "(n, h, w, c)"), "features": (np.float32, 2, "(n, d)")}
+        if self.kind not in kinds:
+            raise ValueError(f"{self.name}: kind is {self.kind!r}, taken are 'images' and 'features'")
+        dtype, ndim, shape = kinds[self.kind]
+        if self.inputs.dtype != dtype:
+            raise TypeError(
+                f"{self.name}: {self.kind} have dtype {self.inputs.dtype}, taken is {np.dtype(dtype)}"
+            )
+        if self.inputs.ndim != ndim or 0 in self.inputs.shape:
+            raise ValueError(
+                f"{self.name}: {self.kind} have shape {self.inputs.shape}, taken is {shape}, none of them 0"
+            )
+        if self.kind == "images" and self.inputs.shape[3] not in (1, 3):
+            raise ValueError(
+                f"{self.name}: images have {self.inputs.shape[3]} channels, taken are 1 (grey) and 3 (RGB)"
+            )
+        if self.kind == "features":
+            finite = np.isfinite(self.inputs).all(axis=1)
+            if not finite.all():
+                row = int(np.argmin(finite))
+                raise ValueError(
+                    f"{self.name}: features hold NaN or infinity, first in row {row} ({self.n_items} rows)"
+                )
+
+    def _check_labels(self) -> None:
+        if self.labels is None:
+            if self.class_names:
+                raise ValueError(f"{self.name}: class_names without labels")
+            return
+        n, n_classes = self.n_items, len(self.class_names)
+        if self.labels.ndim == 1:
+            if self.labels.dtype != np.int64:
+                raise TypeError(f"{self.name}: class ids have dtype {self.labels.dtype}, taken is int64")
+            if self.labels.shape != (n,):
+                raise ValueError(f"{self.name}: {len(self.labels)} labels for {n} items")
+            if self.labels.min() < 0 or self.labels.max() >= n_classes:
+                raise ValueError(
+                    f"{self.name}: class ids from {self.labels.min()} to {self.labels.max()} "
+                    f"for {n_classes} class names"
+                )
+            return
+        if self.labels.dtype != np.uint8:
+            raise TypeError(f"{self.name}: multi-hot labels have dtype {self.labels.dtype}, taken is uint8")
+        if self.labels.shape != (n, n_classes):
+            raise ValueError(
+                f"{self.name}: labels have shape {self.labels.shape}, taken is ({n},) or ({n}, {n_classes})"
+            )
+        if self.labels.max(initial=0) > 1:
+            raise ValueError(f"{self.name}: multi-hot labels hold {self.labels.max()}, taken are 0 and 1")
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return self.inputs.shape[0]
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, or of labels for a multi-label set; 0 without labels."""
+        return len(self.class_names)
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an item may have several labels (multi-hot) rather than exactly one class."""
+        return self.labels is not None and self.labels.ndim == 2
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Shape of one item: ``(h, w, c)`` or ``(d,)``."""
+        return self.inputs.shape[1:]

@@ -1,0 +1,211 @@
+"""Arrays of one's own, embeddings or images with labels: ``.npy``, ``.npz``, ``.safetensors``; no pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from .dataset import Dataset
+
+__all__ = ["SUFFIXES", "load_arrays"]
+
+SUFFIXES = (".npy", ".npz", ".safetensors")
+_INPUT_KEYS = ("features", "embeddings", "images", "x")
+_LABEL_KEYS = ("labels", "y")
+_NAME_KEYS = ("class_names", "label_names")
+
+
+def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
+    """The set in one array file; without labels its ``labels`` are None.
+
+    * ``.npy``: the inputs alone. * ``.npz``: inputs under ``features``, ``embeddings``, ``images`` or ``x``;
+      optional ``labels`` or ``y``, ``class_names`` or ``label_names``, ``ids``, ``n_train`` (items from there
+      on are the official test part). Bits packed by ``np.packbits`` along the rows are understood where
+      ``n_features`` or ``n_labels`` gives their number. * ``.safetensors``: the same names as tensors;
+      ``ids``, ``class_names`` and ``n_train`` in the metadata, as JSON.
+    * ``labels``: a file of labels, in place of those inside: ``.npy``, or text with one class name a line.
+
+    Inputs ``(n, d)`` of any real dtype are features and become float32; uint8 ``(n, h, w, c)`` with c 1 or 3,
+    or ``(n, h, w)``, are images. Labels: integers or text ``(n,)``, sorted and numbered from 0 unless names
+    for 0..C-1 are given, or multi-hot ``(n, L)`` of 0 and 1.
+
+    Raises ``ValueError`` or ``TypeError`` naming the file: missing, damaged, NaN or infinity, labels that do
+    not fit.
+    """
+    content = _read(path)
+    where, inputs = _take(content, _INPUT_KEYS, path)
+    if inputs is None:
+        raise ValueError(
+            f"{path}: has no array {' | '.join(_INPUT_KEYS)}, only {', '.join(sorted(content)) or 'nothing'}"
+        )
+    inputs = _unpack(inputs, content.get("n_features"), f"{path}: {where}")
+    kind, inputs = _as_inputs(inputs, f"{path}: {where}")
+    names = _strings(_take(content, _NAME_KEYS, path)[1], f"{path}: class names")
+    if labels is None:
+        key, raw = _take(content, _LABEL_KEYS, path)
+        origin = f"{path}: {key}"
+        raw = None if raw is None else _unpack(raw, content.get("n_labels"), origin)
+    else:
+        origin, raw = str(labels), _read_labels_file(labels)
+    if raw is not None and len(raw) != len(inputs):
+        raise ValueError(f"{origin}: {len(raw)} labels for {len(inputs)} items")
+    label_array, class_names = (None, ()) if raw is None else _as_labels(raw, names, origin)
+    test_mask = None
+    if (n_train := content.get("n_train")) is not None:
+        n_train = _count(n_train, f"{path}: n_train")
+        if not 0 < n_train < len(inputs):
+            raise ValueError(
+                f"{path}: n_train is {n_train}, taken are 1 to {len(inputs) - 1} for {len(inputs)} items"
+            )
+        test_mask = np.arange(len(inputs)) >= n_train
+    ids = _strings(content.get("ids"), f"{path}: ids")
+    try:
+        return Dataset(path.stem, kind, inputs, label_array, class_names, test_mask, ids)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Every array of the file by name; a bare array is called ``x``."""
+    try:
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        with path.open("rb") as file:  # np.load leaves a damaged file open
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"x": loaded}
+            with loaded:
+                return {key: loaded[key] for key in loaded.files}
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except Exception as error:  # zip, zlib, header and JSON errors, by the dozen
+        if "allow_pickle" in str(error):
+            raise ValueError(
+                f"{path}: holds Python objects (a pickle), which are never read; taken are plain arrays"
+            ) from None
+        raise ValueError(f"{path}: damaged or of another format ({error})") from None
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    import torch
+    from safetensors import safe_open
+
+    content: dict[str, np.ndarray] = {}
+    # Through torch, since numpy has no bfloat16.
+    with safe_open(path, framework="pt") as file:
+        for key in file.keys():
+            tensor = file.get_tensor(key)
+            content[key] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        metadata = file.metadata() or {}
+    for key in ("ids", *_NAME_KEYS, "n_train"):
+        if key in metadata and key not in content:
+            content[key] = np.array(json.loads(metadata[key]))
+    return content
+
+
+def _read_labels_file(path: Path) -> np.ndarray:
+    if path.suffix == ".npy":
+        return _read(path)["x"]
+    if path.suffix not in (".txt", ".csv"):
+        raise ValueError(
+            f"{path}: labels are taken from .npy, or from .txt or .csv with one class name a line"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: labels cannot be read ({error})") from None
+    lines = [line.strip() for line in text.splitlines()]
+    if "" in lines:
+        raise ValueError(f"{path}: line {lines.index('') + 1} is empty, taken is one class name a line")
+    try:
+        # Numbers sort as numbers: 10 comes after 9.
+        return np.array([int(line) for line in lines], np.int64)
+    except (ValueError, OverflowError):
+        return np.array(lines, np.str_)
+
+
+def _take(content: dict[str, np.ndarray], keys: tuple[str, ...], path: Path) -> tuple[str, np.ndarray | None]:
+    """The one array that is there under any of the names."""
+    found = [key for key in keys if key in content]
+    if len(found) > 1:
+        raise ValueError(f"{path}: has both {' and '.join(found)}, taken is one of them")
+    return (found[0], content[found[0]]) if found else (keys[0], None)
+
+
+def _count(value: np.ndarray, name: str) -> int:
+    if value.size != 1 or value.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {value.dtype} and shape {value.shape}, taken is one integer")
+    return int(value.reshape(()))
+
+
+def _unpack(values: np.ndarray, count: np.ndarray | None, name: str) -> np.ndarray:
+    """Rows of ``np.packbits`` back to 0 and 1 where ``count`` says how many they were."""
+    if count is None:
+        return values
+    n = _count(count, f"{name}: number of columns")
+    if values.ndim == 2 and values.shape[1] == n:
+        return values
+    if values.dtype != np.uint8 or values.ndim != 2 or values.shape[1] != (n + 7) // 8:
+        raise ValueError(
+            f"{name} has dtype {values.dtype} and shape {values.shape}, not {n} columns, packed or plain"
+        )
+    return np.unpackbits(values, axis=1, count=n)
+
+
+def _as_inputs(values: np.ndarray, name: str) -> tuple[str, np.ndarray]:
+    if values.ndim == 3 or values.ndim == 4:
+        if values.dtype != np.uint8:
+            raise TypeError(
+                f"{name} has dtype {values.dtype} and {values.ndim} dimensions; images are taken as uint8"
+            )
+        images = values if values.ndim == 4 else values[..., None]
+        if images.shape[3] not in (1, 3):
+            raise ValueError(
+                f"{name} has shape {values.shape}; taken for images are (n, h, w, c), c 1 or 3, or (n, h, w)"
+            )
+        return "images", np.ascontiguousarray(images)
+    if values.ndim != 2:
+        raise ValueError(f"{name} has shape {values.shape}, taken are features (n, d) or images (n, h, w, c)")
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"{name} has dtype {values.dtype}, taken are real numbers")
+    with np.errstate(over="ignore"):  # what overflows float32 becomes infinity and is refused by name
+        return "features", np.ascontiguousarray(values, np.float32)
+
+
+def _as_labels(
+    raw: np.ndarray, names: tuple[str, ...] | None, origin: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    if raw.ndim == 2:
+        if raw.dtype.kind not in "biuf" or not np.isin(raw, (0, 1)).all():
+            raise ValueError(
+                f"{origin}: two-dimensional labels are multi-hot, 0 and 1 only (class ids have shape (n,))"
+            )
+        names = names or tuple(str(i) for i in range(raw.shape[1]))
+        if len(names) != raw.shape[1]:
+            raise ValueError(f"{origin}: {len(names)} names for {raw.shape[1]} labels")
+        return np.ascontiguousarray(raw, np.uint8), names
+    if raw.ndim != 1 or raw.dtype.kind not in "iuU":
+        raise TypeError(
+            f"{origin} has dtype {raw.dtype} and shape {raw.shape}, taken are integers or text (n,), "
+            "or multi-hot (n, n_labels)"
+        )
+    if raw.dtype.kind != "U" and names is not None:
+        if raw.min(initial=0) < 0 or raw.max(initial=0) >= len(names):
+            raise ValueError(
+                f"{origin}: class ids from {raw.min()} to {raw.max()} for {len(names)} class names"
+            )
+        return raw.astype(np.int64), names
+    values, ids = np.unique(raw, return_inverse=True)
+    return ids.astype(np.int64), tuple(str(value) for value in values)
+
+
+def _strings(values: np.ndarray | None, name: str) -> tuple[str, ...] | None:
+    if values is None:
+        return None
+    if values.ndim != 1 or values.dtype.kind not in "Uiu":
+        raise TypeError(
+            f"{name} have dtype {values.dtype} and shape {values.shape}, taken is one-dimensional text"
+        )
+    return tuple(str(value) for value in values)

@@ -1,0 +1,217 @@
+"""Named protocols: which items of a set are queries, database and training images.
+
+The order in which items are drawn comes from the raw words of PCG64, one a item, sorted. numpy guarantees
+this stream for ever and on every platform; it does not guarantee ``Generator.permutation``. Shares are
+rounded in exact arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from .dataset import Dataset
+from .split import Split
+
+__all__ = ["Split", "make_split", "protocols"]
+
+_QUERY_SHARE = Fraction(1, 5)
+# Purposes with a stream of their own, so that a change of one share never moves another part.
+_DRAW, _VALIDATION = 0, 1
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Item numbers by role; ``pool`` is what training and validation are cut from."""
+
+    query: np.ndarray
+    database: np.ndarray
+    pool: np.ndarray
+
+
+def protocols() -> tuple[str, ...]:
+    """The names that ``make_split`` takes, ``"default"`` aside."""
+    return tuple(_PROTOCOLS)
+
+
+def make_split(
+    dataset: Dataset, protocol: str = "default", *, seed: int = 0, validation: float = 0.1
+) -> Split:
+    """Cut a set into queries, database, training and validation by a named protocol.
+
+    * ``official``: queries = the set's official test part; database = training images = the rest. The seed
+      moves only the validation images.
+    * ``cifar10-full``: 1,000 queries a class, drawn from all 60,000; the other 50,000 are training images and
+      database (setting 2 of the deep-hashing papers, DSHC among them).
+    * ``cifar10-5k-59k``: 100 queries and 500 training images a class; database = the 59,000 that are no query
+      (setting 1).
+    * ``cifar10-5k-54k``: the same queries and training images; database = the 54,000 that are neither.
+    * ``digits``: 360 of the 1,797 digits as queries, by class; the other 1,437 are training images and
+      database.
+    * ``random``: a fifth of any set as queries, by class (multi-label: of all items); the rest is training
+      and database.
+    * ``default``: ``official`` where the set has a test part, else ``digits`` for the digits, else
+      ``random``.
+
+    ``validation`` (0 <= share < 1) of the training images are set aside for choosing settings and epochs, by
+    class; they stay in the database where the training images are the database, and never meet the queries.
+    Multi-label sets draw them from the items that have a label, and drop queries without any (their count is
+    in ``Split.dropped``).
+
+    The same labels, protocol, seed and share give the same split on every machine. Raises ``ValueError``
+    where the protocol does not fit the set, naming both.
+    """
+    if protocol == "default":
+        drawn = "digits" if dataset.name == "digits" else "random"
+        protocol = drawn if dataset.test_mask is None else "official"
+    if protocol not in _PROTOCOLS:
+        raise ValueError(f"protocol is {protocol!r}, taken are default, {', '.join(_PROTOCOLS)}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"seed is {seed!r}, taken is an integer")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed}, taken are 0 to 2^63 - 1")
+    if isinstance(validation, bool) or not isinstance(validation, (int, float)):
+        raise TypeError(f"validation is {validation!r}, taken is a share of the training images")
+    if not 0 <= validation < 1:
+        raise ValueError(
+            f"validation is {validation!r}, taken is a share of the training images, 0 <= share < 1"
+        )
+    if dataset.labels is None:
+        raise ValueError(f"{dataset.name}: has no labels, so no split can be made of it")
+    seed = int(seed)
+    roles = _PROTOCOLS[protocol](dataset, _words(dataset.n_items, seed, _DRAW))
+    if not len(roles.pool) or not len(roles.database):
+        raise ValueError(f"{dataset.name}: protocol {protocol} leaves nothing to train on or to find")
+    labelled = _labelled(dataset)
+    query = roles.query[labelled[roles.query]]
+    if not len(query):
+        raise ValueError(f"{dataset.name}: protocol {protocol} leaves no query with a label")
+    # A float is what its shortest decimal says: 0.1 of 1,000 is 100, whatever the binary value next to it.
+    share = Fraction(repr(float(validation)))
+    chosen = _draw(
+        dataset, roles.pool[labelled[roles.pool]], share, _words(dataset.n_items, seed, _VALIDATION)
+    )
+    return Split.of(
+        dataset,
+        protocol,
+        seed,
+        query=query,
+        database=roles.database,
+        train=np.setdiff1d(roles.pool, chosen, assume_unique=True),
+        validation=chosen,
+        dropped=len(roles.query) - len(query),
+    )
+
+
+def _official(dataset: Dataset, _words: np.ndarray) -> _Roles:
+    if dataset.test_mask is None:
+        raise ValueError(f"{dataset.name}: has no official test part; protocol random draws one")
+    rest = np.flatnonzero(~dataset.test_mask)
+    return _Roles(np.flatnonzero(dataset.test_mask), rest, rest)
+
+
+def _random(dataset: Dataset, words: np.ndarray) -> _Roles:
+    query = _draw(dataset, np.arange(dataset.n_items), _QUERY_SHARE, words)
+    if not len(query):
+        raise ValueError(f"{dataset.name}: no class has two items, one to ask and one to find")
+    rest = np.setdiff1d(np.arange(dataset.n_items), query, assume_unique=True)
+    return _Roles(query, rest, rest)
+
+
+def _digits(dataset: Dataset, words: np.ndarray) -> _Roles:
+    if dataset.multilabel or (dataset.n_items, dataset.n_classes) != (1797, 10):
+        raise ValueError(
+            f"{dataset.name}: protocol digits is for the 1,797 digits of scikit-learn, "
+            f"not {_describe(dataset)}"
+        )
+    return _random(dataset, words)
+
+
+def _cifar10_full(dataset: Dataset, words: np.ndarray) -> _Roles:
+    rank = _cifar10_ranks(dataset, words, "cifar10-full")
+    rest = np.flatnonzero(rank >= 1000)
+    return _Roles(np.flatnonzero(rank < 1000), rest, rest)
+
+
+def _cifar10_5k_59k(dataset: Dataset, words: np.ndarray) -> _Roles:
+    rank = _cifar10_ranks(dataset, words, "cifar10-5k-59k")
+    return _Roles(
+        np.flatnonzero(rank < 100), np.flatnonzero(rank >= 100), np.flatnonzero((rank >= 100) & (rank < 600))
+    )
+
+
+def _cifar10_5k_54k(dataset: Dataset, words: np.ndarray) -> _Roles:
+    rank = _cifar10_ranks(dataset, words, "cifar10-5k-54k")
+    return _Roles(
+        np.flatnonzero(rank < 100), np.flatnonzero(rank >= 600), np.flatnonzero((rank >= 100) & (rank < 600))
+    )
+
+
+_PROTOCOLS: dict[str, Callable[[Dataset, np.ndarray], _Roles]] = {
+    "official": _official,
+    "cifar10-full": _cifar10_full,
+    "cifar10-5k-59k": _cifar10_5k_59k,
+    "cifar10-5k-54k": _cifar10_5k_54k,
+    "digits": _digits,
+    "random": _random,
+}
+
+
+def _cifar10_ranks(dataset: Dataset, words: np.ndarray, protocol: str) -> np.ndarray:
+    """Place of every item in the random order of its class, for a set with CIFAR-10's classes."""
+    if dataset.multilabel or np.bincount(dataset.labels, minlength=10).tolist() != [6000] * 10:
+        raise ValueError(
+            f"{dataset.name}: protocol {protocol} is for CIFAR-10 with 6,000 items in each of 10 classes, "
+            f"not {_describe(dataset)}"
+        )
+    return _ranks(dataset.labels, words)
+
+
+def _describe(dataset: Dataset) -> str:
+    kind = "labels" if dataset.multilabel else "classes"
+    return f"{dataset.n_items} items of {dataset.n_classes} {kind}"
+
+
+def _labelled(dataset: Dataset) -> np.ndarray:
+    """bool (n,): items that have a label."""
+    return dataset.labels.any(axis=1) if dataset.multilabel else np.ones(dataset.n_items, bool)
+
+
+def _words(n_items: int, seed: int, purpose: int) -> np.ndarray:
+    """A random 64-bit word for every item; their order is the order of drawing."""
+    return np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(purpose,))).random_raw(n_items)
+
+
+def _ranks(groups: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Place (0, 1, ...) of every item among those of its group, in the order of the words."""
+    order = np.lexsort((words, groups))
+    sizes = np.bincount(groups)
+    starts = np.cumsum(sizes) - sizes
+    ranks = np.empty(len(groups), np.int64)
+    ranks[order] = np.arange(len(groups)) - starts[groups[order]]
+    return ranks
+
+
+def _draw(dataset: Dataset, items: np.ndarray, share: Fraction, words: np.ndarray) -> np.ndarray:
+    """That share of the items, rounded up; by class where items have one, and never a whole class."""
+    groups = np.zeros(len(items), np.int64) if dataset.multilabel else dataset.labels[items]
+    counts = _allocate(np.bincount(groups), share)
+    return items[_ranks(groups, words[items]) < counts[groups]]
+
+
+def _allocate(sizes: np.ndarray, share: Fraction) -> np.ndarray:
+    """How many to take of each group: ``share`` of it rounded down or up; the sum is that of all, rounded up.
+
+    Largest remainders are rounded up first, the lower group at equal ones. One item of a group is always
+    left.
+    """
+    up, down = share.numerator, share.denominator
+    counts = [int(size) * up // down for size in sizes]
+    remainders = [int(size) * up % down for size in sizes]
+    missing = -(-int(sizes.sum()) * up // down) - sum(counts)
+    for group in sorted(range(len(counts)), key=lambda g: (-remainders[g], g))[:missing]:
+        counts[group] += 1
+    return np.minimum(counts, np.maximum(sizes - 1, 0))

@@ -1,0 +1,216 @@
+"""One evaluation: its numbers, the conventions they were computed under, their text and their JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import dshc_fast
+from dshc_fast import RetrievalCurves
+
+from .files import write_whole
+from .statistics import CodeStatistics
+
+__all__ = ["SCHEMA", "Evaluation"]
+
+SCHEMA = "dshc.evaluation/1"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation: conventions, numbers, curves. Made by :func:`dshc.evaluation.evaluate`; field by field
+    in docs/evaluation.md.
+
+    Attributes:
+        k: cut-off of the headline mAP; None is the whole database.
+        mean_ap: mAP under the conventions asked for.
+        by_ties: mAP under the same conventions but each tie rule computed (always expected, best, worst).
+        at_k: mAP at each further cut-off asked for.
+        per_query: AP of each query, float64 ``(n_query,)``, NaN where nothing in the database is relevant.
+        curves: precision and recall at every radius and at some ranks (``dshc_fast.retrieval_curves``).
+        pairs, relevant_pairs: int64 ``(n_bits + 1,)``, query-item pairs at each distance (or overlap), over
+            all queries.
+        accuracy: ``{"queries": {"top_1": ...}, ...}``, or empty where no classifier is known.
+    """
+
+    n_bits: int
+    n_query: int
+    n_database: int
+    multilabel: bool
+    k: int | None
+    ties: str
+    denominator: str
+    score: str
+    empty: str
+    mean_ap: float
+    standard_error: float
+    by_ties: dict[str, float]
+    at_k: dict[int, float]
+    per_query: np.ndarray
+    curves: RetrievalCurves
+    pairs: np.ndarray
+    relevant_pairs: np.ndarray
+    mean_tie_group: float
+    query_codes: CodeStatistics
+    database_codes: CodeStatistics
+    accuracy: dict[str, dict[str, float]]
+
+    @property
+    def n_empty(self) -> int:
+        """Queries with nothing relevant in the database."""
+        return int(np.isnan(self.per_query).sum())
+
+    @property
+    def bounds_hold(self) -> bool:
+        """Whether ``best`` and ``worst`` bound every order of tied items (METHODS: not for a cut with
+        "retrieved").
+        """
+        return self.denominator != "retrieved" or self.k is None or self.k >= self.n_database
+
+    def conventions(self, *, sizes: bool = True) -> str:
+        """``ties=expected, denominator=retrieved, 360 queries, 1437 database`` and whatever departs from the
+        default.
+        """
+        parts = [f"ties={self.ties}", f"denominator={self.denominator}"]
+        if self.score != "hamming":
+            parts.append(f"score={self.score}")
+        if self.empty != "zero" or self.n_empty:
+            parts.append(f"empty={self.empty}")
+        if sizes:
+            parts += [f"{self.n_query} queries", f"{self.n_database} database"]
+        if self.n_empty:
+            parts.append(f"{self.n_empty} queries with nothing relevant")
+        return ", ".join(parts)
+
+    def line(self) -> str:
+        """The headline: ``mAP@all 0.9812 (ties=expected, denominator=retrieved, 360 queries, 1437
+        database)``.
+        """
+        return f"{_name(self.k)} {_number(self.mean_ap)} ({self.conventions()})"
+
+    def accuracy_lines(self) -> list[str]:
+        """``class accuracy (queries) 0.9806 (top-1, 360 items)`` for every accuracy known."""
+        return [f"{name} {value} ({note})" for name, value, note in self._accuracy_rows()]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """The table of the report: (name, value, convention) of each number."""
+        rows = [(_name(self.k), _number(self.mean_ap), self.conventions())]
+        shared = self.conventions(sizes=False)
+        worst, best = self.by_ties["worst"], self.by_ties["best"]
+        bounds = "relevant items last / first inside each tie"
+        if not self.bounds_hold:
+            bounds += "; no bounds for a cut with denominator=retrieved"
+        rows.append((f"{_name(self.k)}, worst / best ties", f"{_number(worst)} / {_number(best)}", bounds))
+        rows += [(_name(k), _number(value), shared) for k, value in self.at_k.items()]
+        rows += self._accuracy_rows()
+        rows += self._radius_rows()
+        for rank, precision, recall in zip(
+            self.curves.ranks, self.curves.precision_at_rank, self.curves.recall_at_rank, strict=True
+        ):
+            note = f"tie-expected, macro mean over queries, empty={self.empty}"
+            rows.append(
+                (f"precision / recall @{int(rank)}", f"{_number(precision)} / {_number(recall)}", note)
+            )
+        codes = self.database_codes
+        correlation = f"pairs of bits that change, {codes.correlation_rows} database codes"
+        rows += [
+            ("distinct codes", f"{codes.n_distinct} of {codes.n_codes}", f"database, {self.n_bits} bits"),
+            ("mean tie", f"{self.mean_tie_group:.1f} items", self._tie_note()),
+            ("constant bits", f"{codes.constant_bits} of {self.n_bits}", "same value in every database code"),
+            ("mean bit entropy", _number(codes.bit_entropy), "1 is balanced; database"),
+            ("mean |bit correlation|", _number(codes.bit_correlation), correlation),
+        ]
+        return rows
+
+    def to_dict(self, *, per_query: bool = False) -> dict[str, object]:
+        """The document of docs/evaluation.md as plain Python; NaN becomes None. ``per_query`` adds each
+        query's AP.
+        """
+        document: dict[str, object] = {
+            "schema": SCHEMA,
+            "software": {"dshc_fast": dshc_fast.__version__},
+            "conventions": {
+                "k": self.k,
+                "ties": self.ties,
+                "denominator": self.denominator,
+                "score": self.score,
+                "empty": self.empty,
+            },
+            "counts": {
+                "n_bits": self.n_bits,
+                "n_query": self.n_query,
+                "n_database": self.n_database,
+                "n_empty_queries": self.n_empty,
+                "multilabel": self.multilabel,
+            },
+            "mean_average_precision": {
+                "value": self.mean_ap,
+                "standard_error": self.standard_error,
+                "by_ties": self.by_ties,
+                "ties_bounds_hold": self.bounds_hold,
+                "at_k": [{"k": k, "value": value} for k, value in self.at_k.items()],
+            },
+            "curves": {name: values.tolist() for name, values in self.curves._asdict().items()},
+            "distances": {"pairs": self.pairs.tolist(), "relevant_pairs": self.relevant_pairs.tolist()},
+            "mean_tie_group": self.mean_tie_group,
+            "codes": {"queries": self.query_codes.to_dict(), "database": self.database_codes.to_dict()},
+            "class_accuracy": self.accuracy,
+        }
+        if per_query:
+            document["average_precision"] = self.per_query.tolist()
+        return _without_nan(document)
+
+    def to_json(self, *, per_query: bool = False) -> str:
+        """The same as text: one JSON object, two spaces of indent, a final newline."""
+        return json.dumps(self.to_dict(per_query=per_query), indent=2, allow_nan=False) + "\n"
+
+    def save(self, path: str | os.PathLike[str], *, per_query: bool = False) -> Path:
+        """Write the JSON atomically; returns the path."""
+        return write_whole(path, self.to_json(per_query=per_query))
+
+    def _accuracy_rows(self) -> list[tuple[str, str, str]]:
+        sizes = {"queries": self.n_query, "database": self.n_database}
+        rows = []
+        for part, measures in self.accuracy.items():
+            note = f", {sizes[part]} items" if part in sizes else ""
+            for measure, value in measures.items():
+                rows.append((f"class accuracy ({part})", _number(value), measure.replace("_", "-") + note))
+        return rows
+
+    def _radius_rows(self) -> list[tuple[str, str, str]]:
+        curves, rows = self.curves, []
+        asked, relation = ((0, 2), "<=") if self.score == "hamming" else ((1, 2), ">=")
+        measure = "distance" if self.score == "hamming" else "overlap"
+        for radius in asked:
+            at = np.flatnonzero(curves.radius == radius)
+            if len(at):
+                i = int(at[0])
+                value = f"{_number(curves.precision[i])} / {_number(curves.recall[i])}"
+                note = f"macro mean over queries, empty ball counts 0 ({curves.empty_balls[i]:.1%} of balls)"
+                rows.append((f"precision / recall at {measure} {relation} {radius}", value, note))
+        return rows
+
+    def _tie_note(self) -> str:
+        share = self.mean_tie_group / self.n_database
+        return f"size of the tie a database item is in, mean over queries ({share:.1%} of the database)"
+
+
+def _name(k: int | None) -> str:
+    return "mAP@all" if k is None else f"mAP@{k}"
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

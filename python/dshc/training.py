@@ -1,0 +1,301 @@
+"""Training, from a config to a run folder; read it from top to bottom.
+
+    from dshc.config import Config
+    from dshc.training import train
+
+    run = train(Config(dataset="digits", out="runs/digits"))
+    codes, predictions = run.encode(run.split.query)
+
+The run folder holds
+
+    config.toml                    every setting, with what was chosen for those left open
+    split.json                     which items are queries, database, training and validation
+    codebook.safetensors           the codes of the sub-classes (methods that have some)
+    metrics.jsonl                  a line an epoch
+    best.safetensors               weights of the epoch selected by validation mAP
+    model.safetensors              weights of the last epoch, written when the training is done
+    checkpoint/state.safetensors   where to continue from
+
+A training killed at any step and resumed ends, in fp32 on the CPU, with the bytes it would have ended with: a
+checkpoint holds the whole state, and what is random about a step follows from (seed, epoch, step) alone.
+Limits: one device; resuming on another machine, torch version or number of threads continues, but to other
+last bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from . import data, methods
+from .batches import make_batches
+from .checkpoint import CHECKPOINT, Position, load_checkpoint, save_checkpoint, save_weights
+from .codebooks import Codebook
+from .config import Config
+from .files import write_whole
+from .methods import Method
+from .models import Network, build_backbone
+from .run import Run, load_data, load_run, make_fabric
+from .session import cpu_threads, ctrl_c, progress_bar
+from .validation import Validation
+
+__all__ = ["Interrupted", "Run", "load_run", "train"]
+
+Event = Callable[[str, dict[str, Any]], None]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a training, after its checkpoint was written; the message says how to continue."""
+
+
+def train(config: Config, *, resume: bool = False, on_event: Event | None = None) -> Run:
+    """Train as ``config`` says and return the finished run, with its best weights.
+
+    ``resume`` continues the run in ``config.out``, from its start where it has no checkpoint yet; settings
+    that differ from the run's own are refused. Without it a folder that holds a run is refused.
+    ``on_event(name, values)`` is called with ``"start"``, ``"resume"``, ``"epoch"`` (a row of metrics.jsonl),
+    ``"checkpoint"`` and ``"end"``.
+
+    Raises ``ValueError``, ``TypeError`` or ``FileNotFoundError`` naming the setting or file, before anything
+    is written where that can be known before; :class:`Interrupted` after Ctrl-C.
+    """
+    tell: Event = on_event or (lambda name, values: None)
+    with torch.random.fork_rng(), cpu_threads(config.threads):
+        return _train(config, resume, tell)
+
+
+def _train(config: Config, resume: bool, tell: Event) -> Run:
+    # The data, the method and what is known of both: everything that can be wrong is found before a file is
+    # written.
+    folder = Path(config.out)
+    dataset = load_data(config)
+    config = config.resolved(dataset)
+    _check_folder(folder, config, resume)
+    split = data.make_split(dataset, config.protocol, seed=config.seed, validation=config.validation)
+    method_class = methods.get(config.method)
+    if method_class.multilabel != dataset.multilabel:
+        kind = "multi-label" if dataset.multilabel else "single-label"
+        fitting = [name for name in methods.available() if methods.get(name).multilabel == dataset.multilabel]
+        raise ValueError(f"method: got {config.method!r}, {kind} data take {', '.join(fitting)}")
+    book = folder / "codebook.safetensors"
+    codebook = Codebook.load(book) if resume and book.is_file() else None
+    method = method_class.build(config, dataset.n_classes, codebook=codebook)
+
+    fabric = make_fabric(config)
+    torch.manual_seed(config.seed)
+    backbone = build_backbone(config, dataset.item_shape)
+    network = Network(backbone, method.head(backbone.n_features)).to(memory_format=torch.channels_last)
+    method = method.to(fabric.device)
+    wrapped = fabric.setup_module(network)
+    optimizer = _optimizer(network, config)
+    batches = make_batches(
+        dataset.inputs,
+        train_indices=split.train,
+        device=fabric.device,
+        augment=config.augment,
+        flip=bool(config.flip),
+    )
+    labels = torch.from_numpy(dataset.labels).to(fabric.device)
+    validation = Validation(split, labels, config.seed)
+
+    # The folder: what does not change, then where the training stands.
+    position = Position(threads=torch.get_num_threads())
+    if resume and (folder / CHECKPOINT).is_file():
+        position = load_checkpoint(folder, network, optimizer)
+        if config.threads is None and position.threads is not None:
+            torch.set_num_threads(position.threads)
+    _open_folder(folder, config, split, method, position, resume)
+    about = {
+        "kind": dataset.kind,
+        "item_shape": dataset.item_shape,
+        "class_names": dataset.class_names,
+        "has_codebook": method.codebook() is not None,
+    }
+    inputs = {"mean": batches.mean, "std": batches.std}
+    if (
+        position.step == 0 and position.epoch == position.selected_epoch
+    ):  # perhaps killed before these were written
+        save_weights(folder / "best.safetensors", network, inputs, {**about, "epoch": position.epoch})
+
+    batch_size = min(config.batch_size, len(split.train))
+    n_steps = (
+        len(split.train) // batch_size
+    )  # a last, smaller batch is left out; the next epoch's order differs
+    n_total = n_steps * config.epochs
+    start = {"folder": str(folder), "split": split.summary(), "epoch": position.epoch, "step": position.step}
+    tell("resume" if position.epoch or position.step else "start", {**start, "steps": n_total})
+
+    with ctrl_c() as stop, progress_bar(n_total, position.epoch * n_steps + position.step) as advance:
+        for epoch in range(position.epoch, config.epochs):
+            order = torch.from_numpy(split.train)[
+                torch.randperm(len(split.train), generator=_generator(config.seed, epoch))
+            ]
+            wrapped.train()
+            started = time.perf_counter() - position.seconds
+            loss_sum = torch.tensor(position.loss, dtype=torch.float64, device=fabric.device)
+            tally = torch.tensor(position.tally, device=fabric.device)
+            for step in range(position.step, n_steps):
+                generator = _generator(config.seed, epoch, step)
+                torch.manual_seed(
+                    generator.initial_seed()
+                )  # for what draws from the global one, such as dropout
+                picked = order[step * batch_size : (step + 1) * batch_size]
+                targets = labels[picked.to(fabric.device)]
+                lr = _learning_rate(config, (epoch * n_steps + step) / n_total)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+
+                outputs = wrapped(batches.batch(picked, train=True, generator=generator))
+                loss = method.loss(outputs, targets)
+                if (
+                    fabric.device.type == "cpu"
+                ):  # on a GPU this would wait for it; there the epoch's mean is checked
+                    _check_finite(loss.item(), config, epoch)
+                fabric.backward(loss)
+                optimizer.step()
+                optimizer.zero_grad()
+
+                with torch.no_grad():
+                    loss_sum += loss.double() * batch_size
+                    tally += method.tally(method.predict(outputs), targets)
+                position.step = step + 1
+                position.items += batch_size
+                advance()
+                due = config.checkpoint_every and (epoch * n_steps + step + 1) % config.checkpoint_every == 0
+                if stop.asked or due:
+                    position.loss, position.tally = loss_sum.item(), tally.tolist()
+                    position.seconds = time.perf_counter() - started
+                    save_checkpoint(folder, network, optimizer, position)
+                    tell("checkpoint", {"epoch": epoch, "step": step + 1})
+                    if stop.asked:
+                        raise Interrupted(
+                            f"interrupted in epoch {epoch + 1} of {config.epochs}, step {step + 1} of "
+                            f"{n_steps}; nothing is lost, continue with: dshc train --resume --out {folder}"
+                        )
+
+            mean_loss = loss_sum.item() / position.items
+            _check_finite(mean_loss, config, epoch)
+            numerator, denominator = tally.tolist()
+            row = {
+                "epoch": epoch + 1,
+                "loss": mean_loss,
+                "lr": _learning_rate(config, ((epoch + 1) * n_steps - 1) / n_total),
+                f"train_{method.quality}": numerator / max(denominator, 1),
+                **validation.measure(wrapped, method, batches),
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+            selected = validation.selects(row, position.best_map)
+            found = row.get("validation_map")
+            position = Position(
+                epoch=epoch + 1,
+                selected_epoch=epoch + 1 if selected else position.selected_epoch,
+                best_map=max((value for value in (found, position.best_map) if value is not None), default=None),
+                threads=position.threads,
+                history=[*position.history, row],
+            )
+            # The checkpoint goes first: should the rest be lost, resuming writes it again from there.
+            save_checkpoint(folder, network, optimizer, position)
+            _write_metrics(folder, position)
+            if selected:
+                save_weights(folder / "best.safetensors", network, inputs, {**about, "epoch": epoch + 1})
+            tell("epoch", row)
+
+    save_weights(folder / "model.safetensors", network, inputs, {**about, "epoch": config.epochs})
+    tell("end", {"folder": str(folder), "selected_epoch": position.selected_epoch})
+    return load_run(folder)
+
+
+def _optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum or AdamW; biases and normalisation are not decayed."""
+    decayed = [weight for weight in network.parameters() if weight.ndim > 1]
+    others = [weight for weight in network.parameters() if weight.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
+
+
+def _learning_rate(config: Config, done: float) -> float:
+    """The rate when the share ``done`` of all steps is done, 0 <= done < 1: up to ``lr``, then down a half
+    cosine.
+
+    ``cosine`` rises linearly over the first 5 %, ``onecycle`` from lr/25 by a half cosine over the first 30
+    %.
+    """
+    if config.schedule == "onecycle":
+        rising, floor = 0.3, 1 / 25
+        up = floor + (1 - floor) * (1 - math.cos(math.pi * done / rising)) / 2
+    else:
+        rising = 0.05
+        up = done / rising
+    down = (1 + math.cos(math.pi * (done - rising) / (1 - rising))) / 2
+    return config.lr * (up if done < rising else down)
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    """A generator on the CPU seeded by some numbers, such as (seed, epoch, step)."""
+    # The length goes in too, for SeedSequence takes (1,) and (1, 0) to be the same.
+    words = np.random.SeedSequence([len(numbers), *numbers]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
+
+
+def _check_finite(loss: float, config: Config, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"lr: the loss is {loss} in epoch {epoch + 1} with lr = {config.lr}; take a lower one"
+        )
+
+
+def _check_folder(folder: Path, config: Config, resume: bool) -> None:
+    """Refuse to overwrite a run, and to continue one that is not there or was made with other settings."""
+    file = folder / "config.toml"
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out: {folder} is a file, taken is a folder")
+    if not resume:
+        if file.exists():
+            raise ValueError(f"out: {folder} holds a run; continue it with --resume, or take another folder")
+        return
+    if not file.is_file():
+        raise ValueError(f"out: {folder} holds no run to resume (config.toml is missing)")
+    stored, asked = (dataclasses.asdict(c) for c in (Config.from_toml(file), config))
+    free = {"out", "root", "device", "threads", "checkpoint_every"}
+    for name in sorted(asked.keys() - free):
+        if stored[name] != asked[name]:
+            raise ValueError(f"{name}: got {asked[name]!r}, the run in {folder} has {stored[name]!r}")
+
+
+def _open_folder(
+    folder: Path, config: Config, split: data.Split, method: Method, position: Position, resume: bool
+) -> None:
+    """Bring the run folder to ``position``: what a run starts with, or what it held at its checkpoint."""
+    codebook = method.codebook()
+    for part in (folder, (folder / CHECKPOINT).parent):
+        for left_over in part.glob(".*.tmp"):  # of a write that was killed
+            left_over.unlink()
+    if resume:
+        if data.Split.load(folder / "split.json") != split:
+            raise ValueError(f"{folder / 'split.json'}: another split than the data and settings give now")
+    else:
+        for name in (CHECKPOINT, "best.safetensors", "model.safetensors", "codebook.safetensors"):
+            (folder / name).unlink(missing_ok=True)
+        split.save(folder / "split.json")
+        if codebook is not None:
+            codebook.save(folder / "codebook.safetensors")
+        config.save(folder / "config.toml")  # last: a folder with a config holds a run
+    _write_metrics(folder, position)
+
+
+def _write_metrics(folder: Path, position: Position) -> None:
+    write_whole(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in position.history))

@@ -1,0 +1,93 @@
+"""``Dataset`` and ``load``: what a set may hold, what a source may be, and what is refused and how."""
+
+from __future__ import annotations
+
+import dshc.data
+import numpy as np
+import pytest
+from dshc.data import Dataset, available, load
+
+
+def small(**changes: object) -> Dataset:
+    fields = {
+        "name": "small",
+        "kind": "features",
+        "inputs": np.zeros((4, 2), np.float32),
+        "labels": np.array([0, 1, 1, 0]),
+        "class_names": ("a", "b"),
+    }
+    return Dataset(**(fields | changes))
+
+
+def test_dataset_tells_what_it_holds():
+    data = small()
+    assert (data.n_items, data.n_classes, data.multilabel, data.item_shape) == (4, 2, False, (2,))
+    assert small(labels=np.eye(4, 2, dtype=np.uint8)).multilabel
+    blank = small(labels=None, class_names=())
+    assert (blank.n_classes, blank.multilabel) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"kind": "text"}, ValueError, "kind is 'text'"),
+        ({"inputs": np.zeros((4, 2))}, TypeError, "dtype float64, taken is float32"),
+        ({"inputs": np.zeros((0, 2), np.float32)}, ValueError, r"shape \(0, 2\)"),
+        ({"kind": "images", "inputs": np.zeros((4, 2, 2, 2), np.uint8)}, ValueError, "2 channels"),
+        ({"inputs": np.float32([[0, 0], [0, np.nan], [0, 0], [0, 0]])}, ValueError, "first in row 1"),
+        ({"labels": np.array([0, 1, 1])}, ValueError, "3 labels for 4 items"),
+        ({"labels": np.array([0, 1, 2, 0])}, ValueError, "from 0 to 2 for 2 class names"),
+        ({"labels": np.array([0, -1, 1, 0])}, ValueError, "from -1 to 1"),
+        ({"labels": np.zeros(4, np.int32)}, TypeError, "dtype int32, taken is int64"),
+        ({"labels": np.full((4, 2), 2, np.uint8)}, ValueError, "hold 2, taken are 0 and 1"),
+        ({"labels": np.zeros((4, 3), np.uint8)}, ValueError, r"shape \(4, 3\)"),
+        ({"labels": None}, ValueError, "class_names without labels"),
+        ({"test_mask": np.zeros(4, np.uint8)}, TypeError, "test_mask has dtype uint8"),
+        ({"test_mask": np.zeros(3, bool)}, ValueError, r"test_mask has shape \(3,\)"),
+        ({"ids": ("a",)}, ValueError, "1 ids for 4 items"),
+    ],
+)
+def test_dataset_refuses_by_name(changes, error, message):
+    with pytest.raises(error, match=f"small: .*{message}"):
+        small(**changes)
+
+
+def test_available_sets():
+    assert available() == ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "cifar100-coarse")
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("nowhere", {}, "source is 'nowhere'.*taken are digits, mnist"),
+        ("nowhere.npy", {}, "nowhere.npy: no such file"),
+        ("nowhere.safetensors", {}, "nowhere.safetensors: no such file"),
+        ("digits", {"image_size": 8}, "image_size is 8; .* not for 'digits'"),
+        ("x.npz", {"n_channels": 3}, "n_channels is 3"),
+        ("digits", {"labels": "l.txt"}, "labels is 'l.txt'"),
+    ],
+)
+def test_load_refuses_by_name(source, options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        load(source, **options)
+
+
+@pytest.mark.parametrize("name", [n for n in available() if n != "digits"])
+def test_a_set_that_is_not_there_names_the_files_and_the_remedy(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("DSHC_DATA_ROOT", str(tmp_path))
+    with pytest.raises(ValueError, match=f"{tmp_path}.*official files.*root="):
+        load(name)
+
+
+def test_digits():
+    data = load("digits")
+    assert data.inputs.shape == (1797, 8, 8, 1) and data.inputs.dtype == np.uint8
+    assert np.unique(data.inputs).size == 17 and data.inputs.max() == 255
+    assert data.labels.dtype == np.int64 and data.n_classes == 10 and data.test_mask is None
+
+
+def test_the_packages_example():
+    import doctest
+
+    assert doctest.testmod(dshc.data).failed == 0

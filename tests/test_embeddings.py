@@ -1,0 +1,195 @@
+"""Array files of one's own: keys, dtypes, labels, packed rows, and files that are damaged or do not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from dshc.data import load
+from real_sets import real
+from safetensors.torch import save_file as save_torch
+
+
+class Evil:
+    """Pickles as a call."""
+
+    def __init__(self, call, *args):
+        self.call = call, args
+
+    def __reduce__(self):
+        return self.call
+
+
+FEATURES = np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
+LABELS = np.array([3, 10, 3, 7, 7, 10])
+
+
+def write_arrays(path: Path, **arrays: object) -> Path:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        metadata = {k: json.dumps(v) for k, v in arrays.items() if not isinstance(v, np.ndarray)}
+        tensors = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray)}
+        safetensors.numpy.save_file(tensors, path, metadata)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("keys", [("features", "labels"), ("embeddings", "y"), ("x", "labels")])
+def test_embeddings_with_labels(keys, suffix, tmp_path):
+    ids = [f"item {i}" for i in range(6)]
+    path = write_arrays(
+        tmp_path / f"set{suffix}", **{keys[0]: FEATURES, keys[1]: LABELS, "ids": ids, "n_train": 4}
+    )
+    data = load(path)
+    assert data.kind == "features" and (data.inputs == FEATURES).all() and data.name == "set"
+    assert data.labels.tolist() == [0, 2, 0, 1, 1, 2] and data.class_names == ("3", "7", "10")
+    assert data.ids == tuple(ids) and data.test_mask.tolist() == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, np.uint8, bool])
+def test_features_of_any_real_dtype(dtype, tmp_path):
+    features = (FEATURES * 3).astype(dtype)
+    data = load(write_arrays(tmp_path / "a.npz", features=features, labels=LABELS))
+    assert data.inputs.dtype == np.float32 and (data.inputs == features.astype(np.float32)).all()
+
+
+def test_bfloat16_features(tmp_path):
+    features = torch.from_numpy(FEATURES).bfloat16()
+    save_torch({"features": features, "labels": torch.from_numpy(LABELS)}, tmp_path / "a.safetensors")
+    assert (load(tmp_path / "a.safetensors").inputs == features.float().numpy()).all()
+
+
+def test_bare_npy_with_a_file_of_labels(tmp_path):
+    np.save(tmp_path / "x.npy", FEATURES)
+    with pytest.raises(ValueError, match="x.npy: has no labels.*labels=FILE"):
+        load(tmp_path / "x.npy")
+    assert load(tmp_path / "x.npy", require_labels=False).labels is None
+    (tmp_path / "l.txt").write_text("cat\ndog\ncat\nbird\nbird\ndog\n")
+    data = load(tmp_path / "x.npy", labels=tmp_path / "l.txt")
+    assert data.class_names == ("bird", "cat", "dog") and data.labels.tolist() == [1, 2, 1, 0, 0, 2]
+    (tmp_path / "l.txt").write_text("\n".join(map(str, LABELS)))
+    assert load(tmp_path / "x.npy", labels=tmp_path / "l.txt").class_names == ("3", "7", "10")
+    np.save(tmp_path / "l.npy", np.eye(6, 3, dtype=bool))
+    assert load(tmp_path / "x.npy", labels=tmp_path / "l.npy").multilabel
+    for text, message in [("a\n\nb", "line 2 is empty"), ("a\nb", "l.txt: 2 labels for 6 items")]:
+        (tmp_path / "l.txt").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path / "x.npy", labels=tmp_path / "l.txt")
+    with pytest.raises(ValueError, match="l.json: labels are taken from"):
+        load(tmp_path / "x.npy", labels=tmp_path / "l.json")
+    with pytest.raises(ValueError, match="none.txt: labels cannot be read"):
+        load(tmp_path / "x.npy", labels=tmp_path / "none.txt")
+
+
+def test_packed_rows_are_unpacked(tmp_path):
+    rng = np.random.default_rng(2)
+    features, labels = rng.integers(0, 2, (6, 13), np.uint8), rng.integers(0, 2, (6, 3), np.uint8)
+    packed = {"features": np.packbits(features, axis=1), "labels": np.packbits(labels, axis=1)}
+    data = load(write_arrays(tmp_path / "a.npz", **packed, n_features=np.int64(13), n_labels=np.int64(3)))
+    assert (data.inputs == features).all() and (data.labels == labels).all() and data.multilabel
+    plain = write_arrays(tmp_path / "b.npz", features=features, labels=labels, n_features=13, n_labels=3)
+    assert (load(plain).labels == labels).all()
+    with pytest.raises(ValueError, match="c.npz: features has .* not 100 columns"):
+        load(write_arrays(tmp_path / "c.npz", **packed, n_features=100, n_labels=3))
+
+
+def test_arrays_of_images(tmp_path):
+    images = np.random.default_rng(3).integers(0, 256, (6, 4, 5, 3), np.uint8)
+    data = load(write_arrays(tmp_path / "a.npz", images=images, labels=LABELS))
+    assert data.kind == "images" and (data.inputs == images).all()
+    assert load(write_arrays(tmp_path / "b.npz", images=images[..., 0], labels=LABELS)).item_shape == (
+        4,
+        5,
+        1,
+    )
+    with pytest.raises(TypeError, match="float32 and 4 dimensions; images are taken as uint8"):
+        load(write_arrays(tmp_path / "c.npz", images=images.astype(np.float32), labels=LABELS))
+    with pytest.raises(ValueError, match=r"shape \(6, 3, 4, 5\)"):
+        load(write_arrays(tmp_path / "d.npz", images=images.transpose(0, 3, 1, 2), labels=LABELS))
+
+
+def with_nan(value: float) -> np.ndarray:
+    features = FEATURES.copy()
+    features[3, 1] = value
+    return features
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error", "message"),
+    [
+        ({"features": with_nan(np.nan), "labels": LABELS}, ValueError, "NaN or infinity, first in row 3"),
+        ({"features": with_nan(-np.inf), "labels": LABELS}, ValueError, "NaN or infinity, first in row 3"),
+        (
+            {"features": FEATURES.astype(np.float64) * 1e60, "labels": LABELS},
+            ValueError,
+            "infinity, first in row 0",
+        ),
+        ({"features": FEATURES, "labels": LABELS[:5]}, ValueError, "labels: 5 labels for 6 items"),
+        ({"features": FEATURES, "labels": LABELS.astype(float)}, TypeError, "labels has dtype float64"),
+        ({"features": FEATURES, "labels": np.full((6, 2), 2)}, ValueError, "multi-hot, 0 and 1 only"),
+        (
+            {"features": FEATURES, "labels": LABELS, "class_names": np.array(["a"])},
+            ValueError,
+            "for 1 class names",
+        ),
+        ({"features": FEATURES[0], "labels": LABELS}, ValueError, r"shape \(5,\)"),
+        ({"features": FEATURES.astype(complex), "labels": LABELS}, TypeError, "complex128"),
+        ({"codes": FEATURES}, ValueError, "has no array features .* only codes"),
+        ({"features": FEATURES, "x": FEATURES, "labels": LABELS}, ValueError, "has both features and x"),
+        ({"features": FEATURES, "labels": LABELS, "n_train": np.int64(6)}, ValueError, "n_train is 6"),
+        ({"features": FEATURES, "labels": LABELS, "ids": np.array(["a"])}, ValueError, "1 ids for 6 items"),
+        ({"features": FEATURES[:0], "labels": LABELS[:0]}, ValueError, r"shape \(0, 5\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(arrays, error, message, tmp_path):
+    with pytest.raises(error, match=f"own.npz: .*{message}"):
+        load(write_arrays(tmp_path / "own.npz", **arrays))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_damaged_array_files_are_refused_by_name(suffix, tmp_path):
+    path = tmp_path / f"own{suffix}"
+    if suffix == ".npy":
+        np.save(path, FEATURES)
+    else:
+        write_arrays(path, features=FEATURES, labels=LABELS)
+    whole = path.read_bytes()
+    for data in (b"", b"\0" * 40, whole[:50], whole[: len(whole) - 10], b"{'not': 'arrays'}"):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=f"own{suffix}: "):
+            load(path, require_labels=False)
+
+
+def test_pickles_in_array_files_are_never_read(tmp_path):
+    mark = tmp_path / "ran"
+    evil = np.array([Evil(os.system, f"touch {mark}")], dtype=object)
+    np.save(tmp_path / "a.npy", evil, allow_pickle=True)
+    np.savez(tmp_path / "b.npz", features=evil)
+    (tmp_path / "c.npy").write_bytes(pickle.dumps(evil))
+    for name in ("a.npy", "b.npz", "c.npy"):
+        with pytest.raises(ValueError, match=f"{name}: .*pickle"):
+            load(tmp_path / name)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "n_labels", "mean", "n_test"),
+    [
+        ("corel16k001", (13766, 500), 153, 2.86, None),
+        ("corel5k", (5000, 499), 374, 3.52, 500),
+        ("scene", (2407, 294), 6, 1.07, 1196),
+    ],
+)
+def test_the_real_multilabel_features(name, shape, n_labels, mean, n_test):
+    data = load(real("multilabel-features") / f"{name}.npz")
+    assert data.inputs.shape == shape and data.labels.shape == (shape[0], n_labels)
+    assert round(float(data.labels.sum(1).mean()), 2) == mean
+    assert (None if data.test_mask is None else int(data.test_mask.sum())) == n_test
+    assert len(data.class_names) == n_labels and not data.class_names[0].isdigit()

@@ -1,0 +1,169 @@
+"""The law of the house: who may include and import whom, and that every op is there in every layer."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from ops_table import OPS, TEST_FILES
+
+import dshc_fast
+from dshc_fast import reference
+
+ROOT = Path(__file__).resolve().parents[1]
+CSRC, CORE_PYTHON, PROGRAM, TESTS = (
+    ROOT / "csrc",
+    ROOT / "dshc_fast",
+    ROOT / "python" / "dshc",
+    ROOT / "tests",
+)
+C_SUFFIXES = {".h", ".hpp", ".cpp", ".cc", ".c", ".cu", ".cuh", ".inc"}
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^>"]+[>"])', re.MULTILINE)
+CLASSES = ("ClassSoftmaxLoss", "HammingMAP")
+OTHERS = ("set_simd_level", "get_simd_level", "build_info", "__version__")
+
+
+def includes(path: Path) -> list[str]:
+    return INCLUDE.findall(path.read_text(encoding="utf-8"))
+
+
+def c_files(*folders: str) -> list[Path]:
+    files = [p for folder in folders for p in (CSRC / folder).rglob("*") if p.suffix in C_SUFFIXES]
+    assert files, f"no C++ files under {folders}: has the tree moved?"
+    return files
+
+
+def imports(path: Path) -> list[str]:
+    """Every module a file imports, `from x import y` as x.y; relative ones resolved to the package."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def test_no_torch_or_python_under_csrc() -> None:
+    forbidden = re.compile(r'[<"](torch/|ATen/|c10/|pybind11|Python\.h|numpy/)')
+    for path in c_files("."):
+        if (CSRC / "bind") in path.parents:
+            continue
+        bad = [name for name in includes(path) if forbidden.match(name)]
+        assert not bad, f"{path.relative_to(ROOT)} includes {bad}"
+    for path in c_files("bind"):
+        bad = [name for name in includes(path) if re.match(r'[<"](torch/|ATen/|c10/)', name)]
+        assert not bad, f"{path.relative_to(ROOT)} includes {bad}"
+        if path.name != "module.cpp":
+            assert not [n for n in includes(path) if "pybind11" in n], (
+                f"pybind11 outside module.cpp: {path.name}"
+            )
+
+
+def test_core_headers_include_nothing() -> None:
+    for path in c_files("core"):
+        extra = set(includes(path)) - {"<cstdint>", "<cstddef>"}
+        assert not extra, f"{path.relative_to(ROOT)} includes {sorted(extra)}"
+
+
+def test_back_ends_do_not_include_the_binding() -> None:
+    for path in c_files("core", "common", "cpu"):
+        assert not [n for n in includes(path) if "bind/" in n], path.name
+
+
+def test_core_does_not_know_the_program() -> None:
+    for path in CORE_PYTHON.rglob("*.py"):
+        bad = [name for name in imports(path) if name.split(".")[0] == "dshc"]
+        assert not bad, f"{path.name} imports {bad}"
+
+
+def test_only_ops_touches_pointers() -> None:
+    for path in [*CORE_PYTHON.rglob("*.py"), *PROGRAM.rglob("*.py")]:
+        if "data_ptr" in path.read_text(encoding="utf-8"):
+            assert path == CORE_PYTHON / "_ops.py", f"data_ptr in {path.relative_to(ROOT)}"
+
+
+def test_torchmetrics_is_not_imported_with_the_core() -> None:
+    for path in CORE_PYTHON.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        for node in top:
+            names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
+            assert (
+                not any(name.split(".")[0] == "torchmetrics" for name in names) or path.name == "metrics.py"
+            ), path
+
+
+def test_program_uses_public_names_only() -> None:
+    public = set(dshc_fast.__all__)
+    for path in PROGRAM.rglob("*.py"):
+        where = path.relative_to(ROOT)
+        for name in imports(path):
+            if name == "dshc_fast" or not name.startswith("dshc_fast."):
+                continue
+            assert name.split(".")[1] in public and name.count(".") == 1, f"{where} imports {name}"
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        aliases = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+            if alias.name == "dshc_fast"
+        }
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in aliases
+            ):
+                assert node.attr in public, f"{where} uses dshc_fast.{node.attr}"
+        assert "_dshc_fast" not in path.read_text(encoding="utf-8"), where
+        assert "torch.ops.dshc_fast" not in path.read_text(encoding="utf-8"), where
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_op_in_every_layer(op: str) -> None:
+    assert op in dshc_fast.__all__
+    assert (getattr(dshc_fast, op).__doc__ or "").strip(), "a public docstring"
+    assert ">>>" in getattr(dshc_fast, op).__doc__, "one runnable example"
+    assert callable(getattr(reference, op)), "a twin in reference.py"
+    assert (TESTS / f"test_{TEST_FILES.get(op, op)}.py").is_file()
+
+
+def test_public_names() -> None:
+    wanted = {*OPS, *CLASSES, *OTHERS}
+    assert wanted <= set(dshc_fast.__all__), sorted(wanted - set(dshc_fast.__all__))
+    for name in dshc_fast.__all__:
+        assert hasattr(dshc_fast, name), name
+        assert name == "__version__" or not name.startswith("_"), name
+    from_ops_import = {name for name in vars(torch_namespace()) if not name.startswith("_")}
+    assert set(OPS) <= from_ops_import
+
+
+def torch_namespace():
+    import torch
+
+    for op in OPS:
+        getattr(torch.ops.dshc_fast, op)  # the namespace fills itself when asked
+    return torch.ops.dshc_fast
+
+
+def test_build_info() -> None:
+    info = dshc_fast.build_info()
+    assert isinstance(info, dict) and {"simd_levels", "cuda"} <= set(info)
+
+
+def test_docstring_examples_run() -> None:
+    """The one runnable example of each docstring runs and prints what it says."""
+    import doctest
+
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    for name in (*OPS, *CLASSES):
+        function = getattr(dshc_fast, name)
+        parser = doctest.DocTestParser()
+        example = parser.get_doctest(function.__doc__ or "", {}, name, None, None)
+        output: list[str] = []
+        runner.run(example, out=output.append)
+        assert not runner.failures, "".join(output)

@@ -1,0 +1,176 @@
+"""The same answers for every thread count, after fork, and from several Python threads at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+from ops_table import OPS, good_calls, same_answer, tensors
+
+import dshc_fast
+
+THREAD_COUNTS = (1, 2, 3, 7)
+
+
+def large_calls() -> dict[str, dict]:
+    """Big enough that an op shares the work out; odd sizes, so that shares differ."""
+    return {op: tensors(call) for op, call in good_calls(seed=1, n_query=67, n_db=2011, n_bytes=8).items()}
+
+
+def answer(op: str, call: dict):
+    return getattr(dshc_fast, op)(**call)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_thread_counts(op: str, simd_level: str, threads) -> None:
+    """Integers, codes, AP and per-row losses to the bit."""
+    call = large_calls()[op]
+    if op == "class_softmax_loss":
+        call["reduction"] = "none"
+    torch.set_num_threads(1)
+    expected = answer(op, call)
+    for count in THREAD_COUNTS[1:]:
+        torch.set_num_threads(count)
+        assert same_answer(answer(op, call), expected), f"{count} threads"
+
+
+def test_few_queries_and_large_database(simd_level: str, threads) -> None:
+    """One query: the database is what can be shared out; ties must not move."""
+    call = {op: tensors(call) for op, call in good_calls(seed=2, n_query=1, n_db=30_011, n_bytes=1).items()}
+    for op in ("hamming_topk", "hamming_radius", "hamming_histogram", "average_precision"):
+        options = [{}]
+        if op == "hamming_topk":
+            options = [{"k": 1}, {"k": 1000}, {"k": 30_011}]
+        elif op == "average_precision":
+            options = [
+                {"ties": ties, "k": k} for ties in ("expected", "index", "best", "worst") for k in (None, 500)
+            ]
+        for extra in options:
+            torch.set_num_threads(1)
+            expected = answer(op, call[op] | extra)
+            for count in THREAD_COUNTS[1:]:
+                torch.set_num_threads(count)
+                assert same_answer(answer(op, call[op] | extra), expected), f"{op} {extra} {count} threads"
+
+
+def test_loss_gradient_thread_counts(simd_level: str, threads) -> None:
+    call = large_calls()["class_softmax_loss"]
+    gradients = []
+    for count in THREAD_COUNTS:
+        torch.set_num_threads(count)
+        leaf = call["logits"].clone().requires_grad_()
+        answer("class_softmax_loss", call | {"logits": leaf}).backward()
+        gradients.append(leaf.grad)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
+def run_in_child(function) -> int:
+    """Fork, run, give the child's exit code: 0 where `function` was True. A hang is killed after a minute."""
+    pid = os.fork()
+    if pid == 0:
+        code = 3
+        try:
+            code = 0 if function() else 1
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    pytest.fail("the forked child hangs")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_survives_fork(threads) -> None:
+    """Worker threads do not cross a fork: the child must not wait for them, nor the parent miss them."""
+    torch.set_num_threads(3)
+    calls = large_calls()
+    ops = [op for op in OPS if op != "retrieval_curves"]  # its means are torch's own threads, not ours
+    expected = {op: answer(op, calls[op]) for op in ops}
+
+    def all_same() -> bool:
+        return all(same_answer(answer(op, calls[op]), expected[op]) for op in ops)
+
+    assert run_in_child(all_same) == 0
+    assert all_same(), "the parent after the fork"
+    assert run_in_child(lambda: run_in_child(all_same) == 0) == 0, "a grandchild"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_fork_while_others_compute(threads) -> None:
+    """A fork in the middle of another thread's call leaves no lock taken in the child."""
+    torch.set_num_threads(2)
+    call = large_calls()["hamming_topk"]
+    expected = answer("hamming_topk", call)
+    stop = threading.Event()
+
+    def keep_busy() -> None:
+        while not stop.is_set():
+            answer("hamming_topk", call)
+
+    worker = threading.Thread(target=keep_busy)
+    worker.start()
+    try:
+        codes = [run_in_child(lambda: same_answer(answer("hamming_topk", call), expected)) for _ in range(5)]
+    finally:
+        stop.set()
+        worker.join()
+    assert codes == [0] * 5
+
+
+@pytest.mark.parametrize("count", (1, 3))
+def test_concurrent_calls(count: int, threads) -> None:
+    """Several Python threads, several ops, one pool: nobody's answer is another's."""
+    torch.set_num_threads(count)
+    calls = large_calls()
+    expected = {op: answer(op, calls[op]) for op in OPS}
+    wrong: list[str] = []
+
+    def work(offset: int) -> None:
+        torch.set_num_threads(count)
+        for step in range(2 * len(OPS)):
+            op = OPS[(offset + step) % len(OPS)]
+            try:
+                if not same_answer(answer(op, calls[op]), expected[op]):
+                    wrong.append(op)
+            except Exception as error:  # noqa: BLE001 - reported below, from the main thread
+                wrong.append(f"{op}: {error!r}")
+
+    workers = [threading.Thread(target=work, args=(3 * i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+def test_the_gil_is_released(threads) -> None:
+    """Another Python thread moves on while a long call runs."""
+    torch.set_num_threads(1)
+    call = tensors(good_calls(seed=3, n_query=400, n_db=60_000, n_bytes=64)["hamming_topk"])
+    ticks, stop = [], threading.Event()
+
+    def tick() -> None:
+        while not stop.is_set():
+            ticks.append(time.perf_counter())
+            time.sleep(0.001)
+
+    clock = threading.Thread(target=tick)
+    clock.start()
+    start = time.perf_counter()
+    answer("hamming_topk", call)
+    end = time.perf_counter()
+    stop.set()
+    clock.join()
+    inside = [t for t in ticks if start < t < end]
+    assert end - start < 0.05 or len(inside) >= 3, f"{len(inside)} ticks in {end - start:.3f} s"
