@@ -144,7 +144,7 @@ def mean_average_precision(queries: Array, database: Array, query_labels: Array,
         >>> import numpy as np, dshc_fast
         >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([5, 5, 7])
         >>> dshc_fast.mean_average_precision(codes, codes, labels, labels)
-        0.9166666666666666
+        0.9722222222222222
     """
     checks.check_choice(empty, "empty", EMPTY)
     precisions = average_precision(queries, database, query_labels, database_labels, k=k, ties=ties,
@@ -200,7 +200,7 @@ def retrieval_curves(queries: Array, database: Array, query_labels: Array, datab
         >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([5, 5, 7])
         >>> curves = dshc_fast.retrieval_curves(codes, codes, labels, labels, n_bits=2)
         >>> curves.precision.round(3), curves.recall.round(3)
-        (array([1.   , 0.611, 0.556]), array([0.667, 1.   , 1.   ]))
+        (array([1.   , 0.722, 0.556]), array([0.667, 1.   , 1.   ]))
     """
     checks.check_choice(empty, "empty", EMPTY)
     histogram = hamming_histogram(queries, database, query_labels, database_labels, score=score, n_bits=n_bits,

@@ -216,7 +216,7 @@ for _op in ("class_softmax_loss", "center_codes_from_logits"):
             ([0, 3, 3, 9], ValueError),
             ([0], ValueError),
             ([], ValueError),
-            ([[0, 3, 4, 9]], ValueError),
+            (np.array([[0, 3, 4, 9]]), ValueError),
             ([0, -1, 4, 9], ValueError),
             (np.array([0, 3.0, 4, 9]), TypeError),
             ([0, 3.5, 4, 9], TypeError),

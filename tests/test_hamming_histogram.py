@@ -208,8 +208,17 @@ def test_labels_are_not_modified(device: str) -> None:
 
 
 def test_check_false_stays_in_bounds(backend) -> None:
-    """Set padding bits and labels that are not 0 or 1, unchecked: some answer, inside the buffers."""
-    codes = np.full((9, 2), 255, np.uint8)
-    labels = np.full((9, 3), np.nan, np.float32)
-    found = native("hamming_histogram", backend.device, codes, ~codes, labels, labels, n_bits=9, check=False)
+    """Set padding bits, unchecked: some answer, inside the buffers."""
+    codes, ids = np.full((9, 2), 255, np.uint8), np.zeros(9, np.int64)
+    found = native("hamming_histogram", backend.device, codes, ~codes, ids, ids, n_bits=9, check=False)
     assert found.items.shape == (9, 10)
+
+
+def test_check_false_asks_no_label(backend) -> None:
+    """Labels that are not 0 or 1, unchecked: no error, and the item counts are right."""
+    codes = make_codes(np.random.default_rng(7), 9, 2)
+    for labels in (np.full((9, 3), np.nan, np.float32), np.full((9, 3), 2), np.full((9, 3), 0.5, np.float32)):
+        found = native("hamming_histogram", backend.device, codes, codes, labels, labels, check=False)
+        np.testing.assert_array_equal(
+            found.items, oracles.histogram(codes, codes, np.arange(9), np.arange(9))[0]
+        )

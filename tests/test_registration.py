@@ -29,6 +29,8 @@ def positional(op: str, call: dict[str, Any]) -> tuple[tuple, dict]:
         kinds = {a.name: str(a.type) for a in registered(op)._schema.arguments}
         if kinds["class_offsets"] == "Tensor":
             call["class_offsets"] = torch.tensor(call["class_offsets"])
+    if op == "multilabel_codes":
+        call["threshold"] = torch.zeros(call["logits"].shape[1])
     args, kwargs, missing = [], {}, []
     for argument in registered(op)._schema.arguments:
         if argument.name not in call:

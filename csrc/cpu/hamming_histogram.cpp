@@ -13,7 +13,7 @@ void hamming_histogram(const Pairs& pairs, const Relevance& relevance, int32_t n
                        int n_threads) {
   const int32_t n_values = n_rank_values(pairs);
   const int64_t width = n_bits + 1;
-  const Plan plan = make_plan(pairs, 8 * HistogramTables::kTables * n_values, true, n_threads);
+  const Plan plan = make_plan(pairs, 8 * kTables * n_values, true, n_threads);
   std::fill(items, items + pairs.n_query * width, int64_t{0});
   std::fill(relevant, relevant + pairs.n_query * width, int64_t{0});
   std::mutex merging;  // shards of one query add to the same rows

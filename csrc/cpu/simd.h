@@ -7,6 +7,8 @@
 
 namespace dshc::cpu {
 
+constexpr int kRun = 32;  // values
+
 struct SimdKernels {
   const char* name;
 
@@ -21,6 +23,10 @@ struct SimdKernels {
   // Positions i with low <= row[i] < high, ascending; returns how many. `positions` has room for n.
   int64_t (*select_between)(const uint16_t* row, int64_t n, uint16_t low, uint16_t high, uint32_t* positions);
   int64_t (*count_below)(const uint16_t* row, int64_t n, uint16_t high);
+  // For each position p: how many values of row[p / kRun * kRun .. p) equal row[p] - shift. The row is readable to the end
+  // of the run of its last position.
+  void (*equal_before)(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift,
+                       uint16_t* before);
 
   float (*max_value)(const float* values, int64_t n);  // NaNs are passed over; -inf for n = 0
   bool (*any_nan)(const float* values, int64_t n);

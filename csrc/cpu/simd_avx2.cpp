@@ -117,11 +117,24 @@ int64_t count_below(const uint16_t* row, int64_t n, uint16_t high) {
   return found;
 }
 
+void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift, uint16_t* before) {
+  for (int64_t j = 0; j < n_positions; ++j) {
+    const uint32_t at = positions[j], start = at / kRun * kRun;
+    const __m256i value = _mm256_set1_epi16(static_cast<short>(row[at] - shift));
+    const auto* run = reinterpret_cast<const uint8_t*>(row + start);
+    // Byte masks of two vectors, packed to one bit a value; packs works within 128-bit lanes, hence the permutation.
+    const __m256i equal = _mm256_packs_epi16(_mm256_cmpeq_epi16(load_256(run), value),
+                                             _mm256_cmpeq_epi16(load_256(run + 32), value));
+    const uint32_t mask = static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_permute4x64_epi64(equal, 0xD8)));
+    before[j] = static_cast<uint16_t>(__builtin_popcount(_bzhi_u32(mask, at - start)));
+  }
+}
+
 }  // namespace
 
 extern const SimdKernels kAvx2Kernels;
 const SimdKernels kAvx2Kernels = {"avx2",        rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                  count_below,   max_value, any_nan,           sum_exp,             scaled_exp,
+                                  count_below,   equal_before, max_value, any_nan, sum_exp, scaled_exp,
                                   from_float16,  from_bfloat16};
 
 }  // namespace dshc::cpu

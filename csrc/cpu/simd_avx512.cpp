@@ -124,11 +124,20 @@ int64_t count_below(const uint16_t* row, int64_t n, uint16_t high) {
   return found;
 }
 
+void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift, uint16_t* before) {
+  for (int64_t j = 0; j < n_positions; ++j) {
+    const uint32_t at = positions[j], start = at / kRun * kRun;
+    const __m512i value = _mm512_set1_epi16(static_cast<short>(row[at] - shift));
+    const uint32_t mask = _mm512_cmpeq_epi16_mask(_mm512_loadu_si512(row + start), value);
+    before[j] = static_cast<uint16_t>(__builtin_popcount(_bzhi_u32(mask, at - start)));
+  }
+}
+
 }  // namespace
 
 extern const SimdKernels kAvx512Kernels;
 const SimdKernels kAvx512Kernels = {"avx512",      rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                    count_below,   max_value, any_nan,           sum_exp,             scaled_exp,
+                                    count_below,   equal_before, max_value, any_nan, sum_exp, scaled_exp,
                                     from_float16,  from_bfloat16};
 
 }  // namespace dshc::cpu

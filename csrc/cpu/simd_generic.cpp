@@ -39,11 +39,21 @@ int64_t count_below(const uint16_t* row, int64_t n, uint16_t high) {
   return found;
 }
 
+void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift, uint16_t* before) {
+  for (int64_t j = 0; j < n_positions; ++j) {
+    const uint32_t at = positions[j], start = at / kRun * kRun;
+    const uint16_t value = static_cast<uint16_t>(row[at] - shift);
+    uint16_t equal = 0;
+    for (uint32_t i = start; i < at; ++i) equal = static_cast<uint16_t>(equal + (row[i] == value));
+    before[j] = equal;
+  }
+}
+
 }  // namespace
 
 extern const SimdKernels kGenericKernels;
 const SimdKernels kGenericKernels = {"generic",      rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                     count_below,    max_value, any_nan,           sum_exp,             scaled_exp,
+                                     count_below,    equal_before, max_value, any_nan, sum_exp, scaled_exp,
                                      from_float16,   from_bfloat16};
 
 }  // namespace dshc::cpu

@@ -32,9 +32,9 @@ class Position:
 
     ``epoch`` and ``step`` are the next to run, both from 0. ``loss`` (summed over items), ``items`` and
     ``tally`` (see :meth:`dshc.methods.Method.tally`) belong to the epoch under way, ``seconds`` is its time
-    so far. ``history`` holds one row of metrics an epoch; ``best_epoch`` (counted from 1) and ``best_map``
-    say which epoch was selected. ``threads`` is the number of CPU threads, on which the last bits of a sum
-    depend.
+    so far. ``history`` holds one row of metrics an epoch, ``best_map`` the highest validation mAP among them
+    and ``selected_epoch`` (counted from 1) the one whose weights are kept. ``threads`` is the number of CPU
+    threads, on which the last bits of a sum depend.
     """
 
     epoch: int = 0

@@ -97,6 +97,10 @@ def train(
     root: Annotated[str | None, _flag("Folder of the official files of a named set.", DATA)] = None,
     labels: Annotated[str | None, _flag("File of labels for a .npy of embeddings.", DATA)] = None,
     image_size: Annotated[int | None, _flag("Side to which images of a folder are brought.", DATA)] = None,
+    n_channels: Annotated[int | None, _flag("1 or 3: take images of a folder as grey or RGB.", DATA)] = None,
+    skip_unreadable: Annotated[
+        bool | None, _flag("Leave out images that cannot be read.", DATA, "--skip-unreadable")
+    ] = None,
     protocol: Annotated[str | None, _flag("Which items are queries, database and training.", DATA)] = None,
     validation: Annotated[float | None, _flag("Share of the training items for selection.", DATA)] = None,
     flip: Annotated[bool | None, _flag("Mirror training images at random.", DATA, "--flip/--no-flip")] = None,
@@ -108,9 +112,13 @@ def train(
     ] = None,
     bits: Annotated[int | None, _flag("Code length; by default 3 bits a class.", CODES)] = None,
     construction: Annotated[str | None, _flag("Codebook: cpbc or kbc.", CODES)] = None,
+    threshold: Annotated[int | None, _flag("kbc: least distance to centers of other classes.", CODES)] = None,
     topk: Annotated[int | None, _flag("Sub-classes averaged into a code; 0: centers only.", CODES)] = None,
     weighting: Annotated[str | None, _flag("Weights of that average: mean or probability.", CODES)] = None,
     target: Annotated[str | None, _flag("Loss target: normalized (1/m_c) or paper (1/H).", CODES)] = None,
+    label_threshold: Annotated[
+        float | None, _flag("Multi-label: logit above which a label is on.", CODES)
+    ] = None,
     backbone: Annotated[str | None, _flag("small_net, mlp or timm:NAME (extra: vision).", MODEL)] = None,
     width: Annotated[int | None, _flag("Channels of small_net's first stage, units of mlp.", MODEL)] = None,
     weights: Annotated[
@@ -120,11 +128,15 @@ def train(
     batch_size: Annotated[int | None, _flag("Items a step.", OPTIMISATION)] = None,
     optimizer: Annotated[str | None, _flag("sgd or adamw.", OPTIMISATION)] = None,
     lr: Annotated[float | None, _flag("Peak learning rate.", OPTIMISATION)] = None,
+    weight_decay: Annotated[float | None, _flag("Weight decay.", OPTIMISATION)] = None,
     schedule: Annotated[str | None, _flag("cosine or onecycle.", OPTIMISATION)] = None,
     precision: Annotated[str | None, _flag("fp32 or bf16.", OPTIMISATION)] = None,
     seed: Annotated[int | None, _flag("Seed of everything random.", RUN)] = None,
     device: Annotated[str | None, _flag("auto, cpu or cuda.", RUN)] = None,
     threads: Annotated[int | None, _flag("CPU threads.", RUN)] = None,
+    checkpoint_every: Annotated[
+        int | None, _flag("Steps between checkpoints; by default an epoch.", RUN)
+    ] = None,
     out: Annotated[str | None, _flag("Run folder; by default runs/SOURCE.", RUN)] = None,
     config: Annotated[Path | None, _flag("TOML file of settings; flags win over it.", RUN)] = None,
     resume: Annotated[bool, _flag("Continue the interrupted run in --out.", RUN, "--resume")] = False,

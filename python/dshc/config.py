@@ -141,6 +141,21 @@ class Config:
             raise type(error)(f"{path}: {error}") from None
 
     @classmethod
+    def from_run(cls, folder: str | os.PathLike[str]) -> Config:
+        """The config of a run folder, in which nothing is left open.
+
+        Raises ``FileNotFoundError`` where the folder holds no run, ``ValueError`` where the file is damaged.
+        """
+        path = Path(folder) / "config.toml"
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder}: holds no run (config.toml is missing)")
+        config = cls.from_toml(path)
+        for name in ("bits", *RECIPES["images"]):
+            if getattr(config, name) is None:
+                raise ValueError(f"{path}: damaged, or not of a run ({name} is missing)")
+        return config
+
+    @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Config:
         """A config from a mapping; unknown keys are refused by name."""
         known = [setting.name for setting in dataclasses.fields(cls)]

@@ -26,9 +26,10 @@ class OneLineErrors(TyperGroup):
     def main(self, *args: Any, **options: Any) -> Any:
         if not options.pop("standalone_mode", True):
             return super().main(*args, standalone_mode=False, **options)
-        warnings.showwarning = _show_warning
         try:
-            code = super().main(*args, standalone_mode=False, **options)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                code = super().main(*args, standalone_mode=False, **options)
         except KeyboardInterrupt:
             code = 130
         except BrokenPipeError:  # the reader of our output (head, less) has gone; nobody is left to tell

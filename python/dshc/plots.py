@@ -87,8 +87,8 @@ def evaluation_plots(evaluation: Evaluation) -> list[Plot]:
             "pr_curve",
             "Precision and recall",
             f"One point a {'overlap' if overlap else 'radius'} r, over the {ball}. Macro: mean over queries "
-            "of each query's precision and recall, where an empty ball has precision 0. Micro: all query-item "
-            "pairs pooled.",
+            "of each query's precision and recall, where an empty ball has precision 0. Micro: all "
+            "query-item pairs pooled.",
             lambda figure, theme: _pr_curve(figure, theme, evaluation),
         ),
         Plot(

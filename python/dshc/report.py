@@ -53,7 +53,7 @@ class Report:
 
 def versions() -> dict[str, str]:
     """Python, libraries, the core's build and the threads: what a number may depend on."""
-    build = {f"dshc_fast {key}": str(value) for key, value in dshc_fast.build_info().items()}
+    build = dshc_fast.build_info()
     return {
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -62,7 +62,8 @@ def versions() -> dict[str, str]:
         "dshc_fast": dshc_fast.__version__,
         "SIMD level": str(dshc_fast.get_simd_level()),
         "threads": str(torch.get_num_threads()),
-        **build,
+        "compiler": str(build.get("compiler", "not known")),
+        "CUDA": str(build.get("cuda", "not known")),
     }
 
 

@@ -115,9 +115,7 @@ def load_run(
     config's. Raises ``FileNotFoundError`` or ``ValueError`` naming the file that is missing or damaged.
     """
     folder = Path(folder)
-    if not (folder / "config.toml").is_file():
-        raise FileNotFoundError(f"{folder}: holds no run (config.toml is missing)")
-    config = Config.from_toml(folder / "config.toml").override(device=device, out=folder)
+    config = Config.from_run(folder).override(device=device, out=folder)
     if weights == "best" and config.validation == 0:
         weights = "last"
     path = folder / {"best": "best.safetensors", "last": "model.safetensors"}[weights]

@@ -113,6 +113,7 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
         position = load_checkpoint(folder, network, optimizer)
         if config.threads is None and position.threads is not None:
             torch.set_num_threads(position.threads)
+        position.threads = torch.get_num_threads()
     _open_folder(folder, config, split, method, position, resume)
     about = {
         "kind": dataset.kind,
@@ -126,10 +127,10 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
     ):  # perhaps killed before these were written
         save_weights(folder / "best.safetensors", network, inputs, {**about, "epoch": position.epoch})
 
-    batch_size = min(config.batch_size, len(split.train))
-    n_steps = (
-        len(split.train) // batch_size
-    )  # a last, smaller batch is left out; the next epoch's order differs
+    # Batches of equal size, at most the one asked for: fewer than n_steps items are left out, others each
+    # epoch.
+    n_steps = -(-len(split.train) // config.batch_size)
+    batch_size = len(split.train) // n_steps
     n_total = n_steps * config.epochs
     start = {"folder": str(folder), "split": split.summary(), "epoch": position.epoch, "step": position.step}
     tell("resume" if position.epoch or position.step else "start", {**start, "steps": n_total})
@@ -198,7 +199,9 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
             position = Position(
                 epoch=epoch + 1,
                 selected_epoch=epoch + 1 if selected else position.selected_epoch,
-                best_map=max((value for value in (found, position.best_map) if value is not None), default=None),
+                best_map=max(
+                    (value for value in (found, position.best_map) if value is not None), default=None
+                ),
                 threads=position.threads,
                 history=[*position.history, row],
             )
@@ -260,16 +263,13 @@ def _check_finite(loss: float, config: Config, epoch: int) -> None:
 
 def _check_folder(folder: Path, config: Config, resume: bool) -> None:
     """Refuse to overwrite a run, and to continue one that is not there or was made with other settings."""
-    file = folder / "config.toml"
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"out: {folder} is a file, taken is a folder")
     if not resume:
-        if file.exists():
+        if (folder / "config.toml").exists():
             raise ValueError(f"out: {folder} holds a run; continue it with --resume, or take another folder")
         return
-    if not file.is_file():
-        raise ValueError(f"out: {folder} holds no run to resume (config.toml is missing)")
-    stored, asked = (dataclasses.asdict(c) for c in (Config.from_toml(file), config))
+    stored, asked = (dataclasses.asdict(c) for c in (Config.from_run(folder), config))
     free = {"out", "root", "device", "threads", "checkpoint_every"}
     for name in sorted(asked.keys() - free):
         if stored[name] != asked[name]:

@@ -20,8 +20,9 @@ __all__ = ["Validation"]
 class Validation:
     """mAP and quality on the validation split, by which the epoch is chosen; the queries never enter.
 
-    The queries of this mAP are the validation items, its database a fixed sample of the training items, as many as
-    the queries and at least 1000: all of a large training set would cost as much as a third of an epoch.
+    The queries of this mAP are the validation items, its database a fixed sample of the training items, as
+    many as the queries and at least 1000: all of a large training set would cost as much as a third of an
+    epoch.
     """
 
     def __init__(self, split: data.Split, labels: Tensor, seed: int) -> None:
@@ -63,10 +64,11 @@ class Validation:
 
     @staticmethod
     def selects(row: dict[str, Any], best: float | None) -> bool:
-        """Whether to take the row's epoch, ``best`` being the highest mAP before: the one-standard-error rule.
+        """Whether to take the row's epoch, ``best`` being the highest mAP before: the one-standard-error
+        rule.
 
-        Of the epochs within one standard error of the highest mAP the latest is taken. The highest alone is chance
-        where it is measured on few images, and the learning rate has come down only at the end.
+        Of the epochs within one standard error of the highest mAP the latest is taken. The highest alone is
+        chance where it is measured on few images, and the learning rate has come down only at the end.
         """
         found = row.get("validation_map")
         if found is None:

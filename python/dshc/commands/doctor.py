@@ -54,9 +54,11 @@ def _facts() -> dict[str, str]:
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "threads": f"{torch.get_num_threads()} (torch.get_num_threads)",
-        "SIMD level": str(dshc_fast.get_simd_level()),
     }
-    facts |= {f"build: {key}": str(value) for key, value in dshc_fast.build_info().items()}
+    build = dshc_fast.build_info()
+    for key in sorted(build.keys() - {"version", "torch", "python", "platform", "n_threads"}):
+        value = build[key]
+        facts[f"core: {key}"] = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     facts["GPU"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none that torch can use"
     for name in LIBRARIES:
         facts[name] = _version(name) or "missing"

@@ -1,0 +1,109 @@
+"""Backbones and batches: shapes, what is refused, standardised features."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from dshc.batches import TensorFeatures, make_batches
+from dshc.config import Config
+from dshc.data.augment import TensorImages
+from dshc.models import Network, build_backbone, mlp, small_net, timm_backbone
+
+needs_timm = pytest.mark.skipif(
+    importlib.util.find_spec("timm") is None, reason="timm is not installed (extra 'vision')"
+)
+
+
+@pytest.mark.parametrize(("side", "channels"), [(8, 1), (16, 3), (28, 1), (32, 3), (64, 3)])
+def test_small_net_takes_small_images(side, channels):
+    net = small_net(channels, width=4, image_size=side)
+    assert net.n_features == 16
+    assert net(torch.zeros(2, channels, side, side)).shape == (2, 16)
+
+
+def test_mlp_takes_features():
+    net = mlp(7, width=5)
+    assert net.n_features == 5 and net(torch.zeros(2, 7)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "shape"),
+    [("mlp", (8, 8, 1)), ("small_net", (12,)), ("resnet18", (8, 8, 3)), ("timm:x", (5,))],
+)
+def test_a_backbone_that_does_not_fit_is_refused(backbone, shape):
+    with pytest.raises(ValueError, match=f"backbone: got '{backbone}', taken for items of shape"):
+        build_backbone(Config(backbone=backbone), shape)
+
+
+def test_the_remedy_is_named_where_timm_is_absent(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(ImportError, match=r"pip install 'dshc-fast\[vision\]'"):
+        build_backbone(Config(backbone="timm:resnet18"), (32, 32, 3))
+
+
+@needs_timm
+def test_timm_models_and_their_weights(tmp_path):
+    net = build_backbone(Config(backbone="timm:resnet10t"), (32, 48, 1))
+    assert net(torch.zeros(2, 1, 32, 48)).shape == (2, net.n_features)
+    assert net.training
+
+    import timm
+
+    torch.manual_seed(1)
+    whole = timm.create_model("resnet10t", num_classes=11)
+    safetensors.torch.save_file(whole.state_dict(), tmp_path / "w.safetensors")
+    torch.save({"state_dict": whole.state_dict()}, tmp_path / "w.pth")
+    for name in ("w.safetensors", "w.pth"):
+        loaded = timm_backbone("resnet10t", (32, 32, 3), weights=tmp_path / name)
+        inputs = torch.randn(2, 3, 32, 32)
+        expected = whole.eval().forward_head(whole.forward_features(inputs), pre_logits=True)
+        assert torch.equal(Network(loaded.eval(), torch.nn.Identity())(inputs), expected)
+    with pytest.raises(ValueError, match=r"w\.pth: not the weights of this model"):
+        timm_backbone("resnet18", (32, 32, 3), weights=tmp_path / "w.pth")
+    (tmp_path / "w.pth").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"weights: .*w\.pth: damaged"):
+        timm_backbone("resnet10t", (32, 32, 3), weights=tmp_path / "w.pth")
+    with pytest.raises(FileNotFoundError, match=r"gone\.pth"):
+        timm_backbone("resnet10t", (32, 32, 3), weights=tmp_path / "gone.pth")
+
+
+@needs_timm
+def test_unknown_timm_models_and_sizes_are_refused():
+    with pytest.raises(ValueError, match="timm does not know 'resnet1800'"):
+        timm_backbone("resnet1800", (32, 32, 3))
+    with pytest.raises(ValueError, match="image_size: timm:vit_tiny_patch16_224 does not take 32x32"):
+        timm_backbone("vit_tiny_patch16_224", (32, 32, 3))
+
+
+def test_features_are_standardised_by_the_training_items():
+    rng = np.random.default_rng(0)
+    features = rng.normal(3, 2, (50, 4)).astype(np.float32)
+    features[:, 2] = 7  # constant
+    batches = TensorFeatures(features, train_indices=np.arange(40))
+    train = batches.batch(torch.arange(40))
+    assert (
+        train.mean(0).abs().max() < 1e-5 and (train.std(0, unbiased=False)[[0, 1, 3]] - 1).abs().max() < 1e-5
+    )
+    assert not batches.batch(np.array([45]))[0, 2]
+    again = TensorFeatures(features, mean=batches.mean, std=batches.std)
+    assert torch.equal(again.batch([3, 1]), batches.batch([3, 1])) and len(again) == 50
+
+
+def test_features_refused():
+    features = np.zeros((5, 3), np.float32)
+    with pytest.raises(TypeError, match="float64"):
+        TensorFeatures(features.astype(float), train_indices=np.arange(2))
+    with pytest.raises(ValueError, match="either train_indices or both"):
+        TensorFeatures(features)
+    with pytest.raises(ValueError, match="3 dimensions, taken are 2"):
+        TensorFeatures(features, mean=torch.zeros(2), std=torch.ones(2))
+
+
+def test_the_shape_of_the_inputs_says_which_batches():
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    assert isinstance(make_batches(images, train_indices=np.arange(4)), TensorImages)
+    assert make_batches(images, train_indices=np.arange(4)).padding == 0
+    assert make_batches(images, train_indices=np.arange(4), augment=True).padding > 0
+    assert isinstance(make_batches(np.zeros((4, 8), np.float32), train_indices=np.arange(4)), TensorFeatures)
