@@ -12,15 +12,16 @@ Array = Tensor | np.ndarray
 
 
 def as_tensor(value: object, name: str) -> Tensor:
-    """A tensor over the same memory where possible. Copies what torch cannot view: negative strides, foreign byte order."""
+    """A tensor over the same memory where possible. Copies what torch cannot view: negative
+    strides, unaligned items, foreign byte order."""
     if isinstance(value, Tensor):
         return value
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}")
     if not value.dtype.isnative:
         value = value.astype(value.dtype.newbyteorder("="))
-    if any(stride < 0 for stride in value.strides):
-        value = np.ascontiguousarray(value)
+    if any(stride < 0 or stride % value.itemsize for stride in value.strides) or not value.flags.aligned:
+        value = value.copy()
     try:
         if value.flags.writeable:
             return torch.from_numpy(value)

@@ -11,7 +11,6 @@ from . import _ops
 from ._arrays import Array, answer, as_tensor
 
 _op = torch.ops.dshc_fast
-_REVERSED_BYTES = torch.tensor([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], dtype=torch.uint8)
 
 
 def pack_codes(values: Array, *, check: bool | None = None) -> Array:
@@ -80,9 +79,7 @@ def reverse_bit_order(codes: Array) -> Array:
         >>> dshc_fast.reverse_bit_order(np.packbits([[1, 0, 0, 1]], axis=1))
         array([[9]], dtype=uint8)
     """
-    tensor = as_tensor(codes, "codes")
-    checks.check_codes(tensor, "codes")
-    return answer(_REVERSED_BYTES.to(tensor.device)[tensor.long()], codes)
+    return answer(_op.reverse_bit_order(as_tensor(codes, "codes")), codes)
 
 
 def codes_from_logits(logits: Array, codebook: object, k: int, *, weighting: str = "mean",

@@ -9,7 +9,8 @@ from torchmetrics.utilities import dim_zero_cat
 
 from . import _checks as checks
 from . import _ops
-from .metrics import EMPTY, mean_average_precision
+from ._composite_ops import EMPTY
+from .metrics import mean_average_precision
 
 
 class HammingMAP(Metric):

@@ -12,11 +12,10 @@ from torch import Tensor
 from . import _checks as checks
 from . import _ops
 from ._arrays import Array, answer, as_tensor
+from ._composite_ops import EMPTY
 from .ranking import as_allowed
 
 _op = torch.ops.dshc_fast
-EMPTY = ("zero", "skip", "error")
-DEFAULT_RANKS = (1, 5, 10, 50, 100, 500, 1000, 5000)
 
 
 class HammingHistogram(NamedTuple):
@@ -147,35 +146,24 @@ def mean_average_precision(queries: Array, database: Array, query_labels: Array,
         0.9722222222222222
     """
     checks.check_choice(empty, "empty", EMPTY)
-    precisions = average_precision(queries, database, query_labels, database_labels, k=k, ties=ties,
-                                   denominator=denominator, score=score, n_bits=n_bits, allowed=allowed, check=check)
-    precisions = as_tensor(precisions, "precisions")
-    if empty == "error":
-        _refuse_empty(precisions.isnan())
-    mean = precisions.nanmean() if empty == "skip" else precisions.nan_to_num(nan=0.0).mean()
+    checks.check_choice(score, "score", _ops.SCORES)
+    checks.check_choice(ties, "ties", _ops.TIES)
+    checks.check_choice(denominator, "denominator", _ops.DENOMINATORS)
+    checks.check_flag(check, "check")
+    mean = _op.mean_average_precision(*_inputs(queries, database, query_labels, database_labels), _optional_int(k, "k"),
+                                      ties, denominator, score, _optional_int(n_bits, "n_bits"), empty,
+                                      as_allowed(allowed), check)
     return mean.item() if isinstance(queries, np.ndarray) else mean
 
 
-def _refuse_empty(is_empty: Tensor) -> None:
-    if bool(is_empty.any()):
-        raise ValueError(
-            f"query_labels: {int(is_empty.sum())} queries have nothing relevant in the database, the first is "
-            f"{int(is_empty.nonzero()[0])}; taken with empty=\"error\": none"
-        )
-
-
-def _as_ranks(ranks: Sequence[int] | Array | None, n_db: int) -> list[int]:
+def _as_ranks(ranks: object) -> list[int] | None:
     if ranks is None:
-        return [rank for rank in DEFAULT_RANKS if rank <= n_db]
+        return None
     if isinstance(ranks, np.ndarray | Tensor):
         ranks = ranks.tolist()
     if not isinstance(ranks, Sequence) or isinstance(ranks, str):
         raise TypeError(f"ranks must be a sequence of integers or None, got {type(ranks).__name__}")
-    ranks = [checks.as_int(rank, "ranks") for rank in ranks]
-    for rank in ranks:
-        if not 1 <= rank <= n_db:
-            raise ValueError(f"ranks contains {rank}; taken: 1 to {n_db} (items in the database)")
-    return ranks
+    return [checks.as_int(rank, "ranks") for rank in ranks]
 
 
 def retrieval_curves(queries: Array, database: Array, query_labels: Array, database_labels: Array, *,
@@ -203,45 +191,8 @@ def retrieval_curves(queries: Array, database: Array, query_labels: Array, datab
         (array([1.   , 0.722, 0.556]), array([0.667, 1.   , 1.   ]))
     """
     checks.check_choice(empty, "empty", EMPTY)
-    histogram = hamming_histogram(queries, database, query_labels, database_labels, score=score, n_bits=n_bits,
-                                  allowed=allowed, check=check)
-    items, relevant = (as_tensor(counts, "counts") for counts in histogram)
-    if score == "overlap":
-        items, relevant = items.flip(1), relevant.flip(1)
-    n_bits = items.shape[1] - 1
-    radius = torch.arange(n_bits + 1, dtype=torch.float64, device=items.device)
-    if empty == "error":
-        _refuse_empty(relevant.sum(1) == 0)
-    ranks = _as_ranks(ranks, len(database))
-    curves = _curves(items, relevant, ranks, skip_empty=empty == "skip")
-    curves = RetrievalCurves(n_bits - radius if score == "overlap" else radius, *curves[:5],
-                             torch.tensor(ranks, dtype=torch.float64, device=items.device), *curves[5:])
+    checks.check_choice(score, "score", _ops.SCORES)
+    checks.check_flag(check, "check")
+    curves = _op.retrieval_curves(*_inputs(queries, database, query_labels, database_labels), _as_ranks(ranks), score,
+                                  _optional_int(n_bits, "n_bits"), empty, as_allowed(allowed), check)
     return RetrievalCurves(*(answer(tensor, queries) for tensor in curves))
-
-
-def _curves(items: Tensor, relevant: Tensor, ranks: list[int], *, skip_empty: bool) -> tuple[Tensor, ...]:
-    """The seven curves from histograms whose columns run from best to worst."""
-    all_relevant = relevant.sum(1).double()
-    # Weights instead of a selection, whose size a GPU would have to synchronise for.
-    weight = (all_relevant > 0).double() if skip_empty else torch.ones_like(all_relevant)
-    n_queries = weight.sum()
-
-    def mean(values: Tensor) -> Tensor:
-        return (values * weight[:, None]).sum(0) / n_queries  # no query left: 0 / 0
-
-    def pooled(numerator: Tensor, denominator: Tensor) -> Tensor:
-        total = (denominator * weight[:, None]).sum(0)
-        ratio = (numerator * weight[:, None]).sum(0) / total.clamp(min=1)
-        return torch.where(n_queries > 0, ratio, torch.nan)
-
-    inside, found = items.cumsum(1).double(), relevant.cumsum(1).double()
-    recall = found / all_relevant.clamp(min=1)[:, None]
-    by_radius = (mean(found / inside.clamp(min=1)), mean(recall), pooled(found, inside),
-                 pooled(found, all_relevant[:, None].expand_as(found)), mean((inside == 0).double()))
-    rank = torch.tensor(ranks, dtype=torch.float64, device=items.device)
-    before = inside - items
-    # Of a tie that a rank cuts, each item is inside with the same chance.
-    shares = [((k - before) / items.clamp(min=1)).clamp(0, 1) for k in rank]
-    found_at = torch.stack([(relevant * share).sum(1) for share in shares], 1) if ranks else items.new_empty(
-        (len(items), 0), dtype=torch.float64)
-    return *by_radius, mean(found_at / rank), mean(found_at / all_relevant.clamp(min=1)[:, None])

@@ -126,9 +126,9 @@ def _expected_group(items: int, relevant: int, before: int, relevant_before: int
 def _average_precision_expected(items: list[int], relevant: list[int], k: int, denominator: str) -> float:
     total_relevant, before, relevant_before, precisions = sum(relevant), 0, 0, 0.0
     for n, p in zip(items, relevant, strict=True):
-        taken = min(n, k - before)
-        if taken == 0:
+        if n == 0 or before >= k:
             continue
+        taken = min(n, k - before)
         if taken < n and denominator == "retrieved":
             # The divisor depends on how many relevant items the cut lets in, which is hypergeometric.
             expected = 0.0
@@ -279,8 +279,8 @@ def retrieval_curves(queries: Tensor, database: Tensor, query_labels: Tensor, da
         for row, key in enumerate(keys.long()):
             before = torch.tensor([(key[mask[row]] < value).sum() for value in key])
             tied = torch.tensor([(key[mask[row]] == value).sum() for value in key])
-            chance = ((k - before) / tied.clamp(min=1)).clamp(0, 1)
-            found[row] = chance[hits[row]].double().sum()
+            chance = ((k - before).double() / tied.clamp(min=1)).clamp(0, 1)
+            found[row] = chance[hits[row]].sum()
         at_rank.append([(found / k).mean(), recall_of(found).mean()])
     precision_at_rank, recall_at_rank = torch.tensor(at_rank, dtype=torch.float64).reshape(-1, 2).T
     return (torch.tensor(list(radius), dtype=torch.float64), precision, recall, precision_micro, recall_micro, empty_balls,

@@ -83,13 +83,11 @@ def assert_same_ap(actual: Any, expected: Any, name: str = "average_precision") 
     assert_close(actual, expected, AP_RELATIVE, name)
 
 
-def assert_loss_error(
-    actual: Any, plain: Any, exact: Any, dtype: Any = np.float32, name: str = "loss"
-) -> None:
-    """At most twice plain PyTorch's error against the exact values, plus one rounding of the result.
+def assert_loss_error(actual: Any, plain: Any, exact: Any, unit: float, name="loss") -> None:
+    """At most twice plain PyTorch's error against the exact values, plus `unit`.
 
-    `dtype` is what the result is rounded to, or its epsilon: even a perfect answer is half a unit in
-    its last place away, and plain PyTorch may be right by luck. Errors are the largest over all elements.
+    `unit` is one rounding of the result: even a perfect answer is half a unit in its last place away, and
+    plain PyTorch may be right by luck. Errors are the largest over all elements.
     """
     actual, plain = np.asarray(actual, dtype=np.longdouble), np.asarray(plain, dtype=np.longdouble)
     exact = np.asarray(exact, dtype=np.longdouble)
@@ -100,13 +98,9 @@ def assert_loss_error(
     if not np.isfinite(actual).all():
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(actual))[0])
         _fail(name, f"at {at}: {actual[at]}, expected {exact[at]}")
-    unit = dtype if isinstance(dtype, float) else float(np.finfo(dtype).eps)
     errors = np.abs(actual - exact)
-    limit = 2 * np.abs(plain - exact).max() + unit * np.abs(exact).max()
+    limit = 2 * np.abs(plain - exact).max() + unit
     if errors.max() > limit:
         at = tuple(int(i) for i in np.unravel_index(int(errors.argmax()), errors.shape))
-        _fail(
-            name,
-            f"error {float(errors.max()):.3e} at {at}, allowed {float(limit):.3e} "
-            f"(twice plain PyTorch's and one unit): {float(actual[at])!r}, exact {float(exact[at])!r}",
-        )
+        values = f"{float(actual[at])!r}, exact {float(exact[at])!r}"
+        _fail(name, f"error {float(errors.max()):.3e} at {at}, allowed {float(limit):.3e}: {values}")

@@ -11,7 +11,7 @@ from callers import to_torch, twin_loss
 from comparisons import assert_loss_error
 from hypothesis import given
 from hypothesis import strategies as st
-from loss_oracle import exact_gradient, exact_loss, plain_torch_loss
+from loss_oracle import exact_gradient, exact_loss, plain_torch_loss, targets
 from strategies import seeds, strided_views
 
 import dshc_fast
@@ -30,8 +30,10 @@ def loss_and_gradient(logits: torch.Tensor, labels, offsets, function=None, weig
     return loss.detach(), leaf.grad
 
 
-def check(logits: torch.Tensor, labels: np.ndarray, offsets: list[int], target="normalized") -> None:
-    """Loss and gradient of both, native and twin, at most twice plain PyTorch's error."""
+def check(
+    logits: torch.Tensor, labels: np.ndarray, offsets: list[int], target="normalized", units: int = 1
+) -> None:
+    """Loss and gradient, native and twin, at most twice plain PyTorch's error and `units` roundings off."""
     device_labels = to_torch(labels, logits.device.type)
     given_values = logits.detach().double().cpu().numpy()
     loss_exact = exact_loss(given_values, labels, offsets, target)
@@ -40,21 +42,28 @@ def check(logits: torch.Tensor, labels: np.ndarray, offsets: list[int], target="
     plain = plain_torch_loss(leaf, labels, offsets, target)
     (plain_gradient,) = torch.autograd.grad(plain.sum(), leaf)
     result = torch.float64 if logits.dtype == torch.float64 else torch.float32
-    for name, function in (
-        ("native", dshc_fast.class_softmax_loss),
-        ("reference", twin_loss),
-    ):
+    loss_unit = units * UNITS[result] * float(np.abs(loss_exact).max(initial=0))
+    # The gradient is a difference: what is rounded is y and (Σy)·p.
+    gradient_unit = (
+        units
+        * UNITS[logits.dtype]
+        * max(
+            float(targets(labels, offsets, target).max(initial=0)),
+            float(np.abs(gradient_exact).max(initial=0)),
+        )
+    )
+    for name, function in (("native", dshc_fast.class_softmax_loss), ("reference", twin_loss)):
         loss, gradient = loss_and_gradient(
             logits, device_labels, offsets, function, target=target, reduction="none"
         )
         assert loss.dtype == result and loss.shape == (len(labels),)
         assert gradient.dtype == logits.dtype and gradient.shape == logits.shape
-        assert_loss_error(loss.cpu(), plain.detach().cpu(), loss_exact, UNITS[result], f"{name} loss")
+        assert_loss_error(loss.cpu(), plain.detach().cpu(), loss_exact, loss_unit, f"{name} loss")
         assert_loss_error(
             gradient.double().cpu(),
             plain_gradient.double().cpu(),
             gradient_exact,
-            UNITS[logits.dtype],
+            gradient_unit,
             f"{name} gradient",
         )
 
@@ -86,7 +95,9 @@ def test_random(dtype, target, seed: int, sizes: list[int], n: int, scale: float
     rng = np.random.default_rng(seed)
     offsets = np.cumsum([0, *sizes]).tolist()
     logits = torch.from_numpy(rng.standard_normal((n, offsets[-1])) * scale).to(dtype).to(backend.device)
-    check(logits, rng.integers(0, len(sizes), n), offsets, target)
+    check(
+        logits, rng.integers(0, len(sizes), n), offsets, target, units=8
+    )  # few rows: plain PyTorch may be lucky
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

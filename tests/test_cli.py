@@ -328,7 +328,7 @@ def test_doctor_finds_a_wrong_result(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_demo_end_to_end(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    output = dshc_ok("demo", "--out", out, "--threads", 2)
+    output = dshc_ok("demo", "--out", out, "--threads", 1)
     headline = next(line for line in output.splitlines() if line.startswith("mAP@all"))
     assert float(headline.split()[1]) >= 0.98, headline
     assert "(ties=expected, denominator=retrieved, 360 queries, 1437 database)" in headline

@@ -32,7 +32,7 @@ def codes_of(run: Path, part: str) -> Path:
         (("nonsense",), "No such command 'nonsense'"),
         (("encode",), "Missing argument"),
         (("evaluate", "x", "--ties", "random"), "'random' is not one of"),
-        (("search", "x", "y", "--k", "many"), "many"),
+        (("search", "x", "y", "--k", "many"), "'--k'"),
         (("train",), "name a data SOURCE"),
         (("train", "--resume"), "--resume needs the run folder"),
         (("train", "--resume", "--overwrite", "--out", "x"), "give one of them"),

@@ -90,19 +90,19 @@ def test_ap_rejects_float32_and_floats() -> None:
 
 def test_loss_rule() -> None:
     exact = np.array([1.0, 2.0, 3.0])
-    plain = exact + np.array([0.0, 1e-6, 0.0])
-    comparisons.assert_loss_error(exact + 2e-6, plain, exact)
-    comparisons.assert_loss_error(exact + 2e-7, exact, exact)  # plain is right by luck: a unit is granted
+    plain, unit = exact + np.array([0.0, 1e-6, 0.0]), 3e-7
+    comparisons.assert_loss_error(exact + 2e-6, plain, exact, unit)
+    comparisons.assert_loss_error(
+        exact + 2e-7, exact, exact, unit
+    )  # plain is right by luck: a unit is granted
     with pytest.raises(AssertionError, match="error"):
-        comparisons.assert_loss_error(exact + 3e-6, plain, exact)
-    with pytest.raises(AssertionError, match="error"):
-        comparisons.assert_loss_error(exact + 1e-6, exact, exact)
+        comparisons.assert_loss_error(exact + 3e-6, plain, exact, unit)
+    with pytest.raises(AssertionError, match=r"at \(2,\)"):
+        comparisons.assert_loss_error(exact + np.array([0, 0, 1e-6]), exact, exact, unit)
     with pytest.raises(AssertionError, match="nan"):
-        comparisons.assert_loss_error(np.array([1.0, np.nan, 3.0]), plain, exact)
+        comparisons.assert_loss_error(np.array([1.0, np.nan, 3.0]), plain, exact, unit)
     with pytest.raises(AssertionError, match="shapes"):
-        comparisons.assert_loss_error(exact[:2], plain, exact)
-    with pytest.raises(AssertionError, match="error"):
-        comparisons.assert_loss_error(exact + 1e-7, exact, exact, np.float64)
+        comparisons.assert_loss_error(exact[:2], plain, exact, unit)
 
 
 def test_oracle_counts_by_hand() -> None:

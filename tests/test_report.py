@@ -138,7 +138,7 @@ def test_the_page_says_how_it_was_made(written: tuple[Path, str]) -> None:
     ):
         assert words in text, words
     assert "ties=expected, denominator=retrieved, 12 queries, 60 database" in text
-    assert "macro" in text and "micro" in text
+    assert "Macro:" in text and "Micro:" in text
 
 
 def test_pictures_beside_the_page(written: tuple[Path, str]) -> None:

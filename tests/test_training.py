@@ -15,6 +15,7 @@ from dshc.config import Config
 from dshc.data import Split
 from dshc.methods import DSHC
 from dshc.training import Interrupted, _learning_rate, load_run, train
+from dshc.validation import Validation
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import dshc_fast
@@ -278,6 +279,21 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(finished, tmp_path, m
     assert final_bytes(folder) == final_bytes(finished.folder)
 
 
+def test_ctrl_c_while_validating_stops_after_the_epoch(finished, tmp_path, monkeypatch):
+    real = Validation.measure
+
+    def measure(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return real(*arguments)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after epoch 1 of 2"):
+        patch.setattr(Validation, "measure", measure)
+        train(Config(**SMALL, out=str(folder)))
+    train(Config(**SMALL, out=str(folder)), resume=True)
+    assert final_bytes(folder) == final_bytes(finished.folder)
+
+
 def test_killed_between_checkpoint_and_selected_weights(finished, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr("dshc.training._write_metrics", lambda folder, position: position.epoch == 2 and stop())
@@ -420,6 +436,22 @@ def test_a_damaged_file_is_refused_by_name(copy, name):
         with pytest.raises(ValueError, match=name.replace(".", r"\.")):
             run = load_run(copy)
             assert run.split and run.metrics
+
+
+@pytest.mark.parametrize(
+    ("row", "best", "expected"),
+    [
+        ({"validation_map": 0.90, "validation_map_error": 0.02}, None, True),
+        ({"validation_map": 0.90, "validation_map_error": 0.02}, 0.91, True),
+        ({"validation_map": 0.88, "validation_map_error": 0.02}, 0.91, False),
+        ({"validation_map": 0.91, "validation_map_error": None}, 0.91, True),
+        ({"validation_map": 0.90, "validation_map_error": None}, 0.91, False),
+        ({"validation_map": None, "validation_map_error": None}, None, False),
+        ({}, None, False),
+    ],
+)
+def test_the_latest_epoch_within_a_standard_error_is_selected(row, best, expected):
+    assert Validation.selects(row, best) is expected
 
 
 def test_missing_files_are_named(copy, tmp_path):

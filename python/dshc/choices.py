@@ -1,4 +1,4 @@
-"""The conventions an evaluation can be asked for, by name; imported by the command line, so nothing heavy
+"""The conventions an evaluation can be asked for, by name. Read by the command line: nothing heavy in
 here.
 """
 

@@ -36,32 +36,34 @@ def _root(
 ) -> None:
     Debug.on = debug
     if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"dshc {installed('dshc-fast')}")
+        typer.echo(f"dshc {_version()}")
         raise typer.Exit()
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. [dim]default: as torch has it[/dim]")]
+DEMO_FOLDER = Path("runs/demo")
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads; by default as torch has it.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 WriteReport = Annotated[
     bool, typer.Option("--report/--no-report", help="Write report.html and its pictures.")
 ]
 ScoreOption = Annotated[
-    Score | None, typer.Option(help="Ranking: XOR count or AND count. [dim]default: the method's own[/dim]")
+    Score | None,
+    typer.Option(help="Ranking: XOR count or AND count; by default the method's own.", show_default=False),
 ]
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Run folder; an earlier demo in it is replaced.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option(help="Run folder; an earlier demo in it is replaced.")] = DEMO_FOLDER,
     bits: Annotated[int, typer.Option(min=1, help="Code length.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training images.", show_default=False)
+    ] = None,
     threads: Threads = None,
     report: WriteReport = True,
 ) -> None:
@@ -166,8 +168,12 @@ def encode(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Code file to write.")] = Path("codes.safetensors"),
-    root: Annotated[str | None, typer.Option(help="Folder of the official files of a named set.")] = None,
-    labels: Annotated[str | None, typer.Option(help="File of labels for a .npy of embeddings.")] = None,
+    root: Annotated[
+        str | None, typer.Option(help="Folder of the official files of a named set.", show_default=False)
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="File of labels for a .npy of embeddings.", show_default=False)
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing code file.")] = False,
     threads: Threads = None,
 ) -> None:
@@ -203,7 +209,7 @@ def evaluate(
     empty: Annotated[Empty, typer.Option(help="Queries with nothing relevant in the database.")] = Empty.zero,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for evaluation.json and report. [dim]default: the run folder[/dim]"),
+        typer.Option(help="Folder for evaluation.json and report; by default RUN.", show_default=False),
     ] = None,
     per_query: Annotated[
         bool, typer.Option("--per-query", help="Put the AP of each query into the JSON.")
@@ -252,7 +258,8 @@ def search(
         typer.Option(help="Take this query of the run (or this code of the file) instead of QUERY."),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Run that encodes QUERY when searching a code file.")
+        Path | None,
+        typer.Option(help="Run that encodes QUERY when searching a code file.", show_default=False),
     ] = None,
     score: ScoreOption = None,
     show: Annotated[int, typer.Option(min=1, help="Queries to print; --json prints all.")] = 5,
@@ -282,7 +289,7 @@ def codebook(
     construction: Annotated[str, typer.Option(help="cpbc or kbc (2^bits points: at most 20 bits).")] = "cpbc",
     seed: Annotated[int, typer.Option(help="Seed of kbc.")] = 0,
     threshold: Annotated[int, typer.Option(help="kbc: least distance to centers of other classes.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="Save it as .safetensors.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Save it as .safetensors.", show_default=False)] = None,
     codes: Annotated[bool, typer.Option("--codes", help="Print the center of every class.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -301,6 +308,18 @@ def doctor(as_json: AsJson = False) -> None:
 
     if not run_doctor(as_json=as_json):
         raise typer.Exit(1)
+
+
+def _version() -> str:
+    """The installed version; that of the checkout where nothing is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("dshc-fast")
+    except PackageNotFoundError:
+        import dshc_fast
+
+        return dshc_fast.__version__
 
 
 def _set_threads(threads: int | None) -> None:

@@ -19,9 +19,7 @@ class Debug:
 
 
 class OneLineErrors(TyperGroup):
-    """Ends every failure with one line on stderr: exit code 2 for wrong input, 1 for a defect, 130 for
-    Ctrl-C.
-    """
+    """Ends every failure with one line on stderr; exit code 2: wrong input, 1: a defect, 130: Ctrl-C."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         if not options.pop("standalone_mode", True):
@@ -51,9 +49,8 @@ def _fail(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         print(f"dshc: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    if type(error).__name__ == "Abort":
-        print("dshc: aborted", file=sys.stderr)
-        return 1
+    if type(error).__name__ == "Abort":  # what some versions of typer make of Ctrl-C
+        return 130
     if isinstance(error, (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError)):
         print(f"dshc: {_line(str(error)) or type(error).__name__}", file=sys.stderr)
         return 2

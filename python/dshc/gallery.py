@@ -32,9 +32,7 @@ _THUMBNAIL = 96
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a gallery; ``distance`` and ``right`` are None for the query itself, ``image`` for
-    features.
-    """
+    """One item of a gallery; ``distance`` and ``right`` are None for a query, ``image`` for features."""
 
     name: str
     label: str
@@ -86,9 +84,7 @@ def spread_queries(labels: np.ndarray, count: int = 10, *, seed: int = 0) -> np.
 
 
 def hardest_queries(average_precision: np.ndarray, count: int = 5) -> np.ndarray:
-    """Positions of the ``count`` queries of lowest AP, hardest first; queries with nothing relevant are left
-    out.
-    """
+    """Positions of the ``count`` queries of lowest AP, hardest first; those without an AP are left out."""
     order = np.argsort(average_precision, kind="stable")  # NaN sorts last
     return order[~np.isnan(average_precision[order])][:count]
 
@@ -140,9 +136,7 @@ def make_gallery(
 
 
 def thumbnail(image: np.ndarray) -> bytes:
-    """An image ``(h, w, 1 or 3)`` as PNG bytes, its longer side at most 96 pixels; small images keep their
-    pixels.
-    """
+    """An image ``(h, w, 1 or 3)`` as PNG bytes; a longer side of more than 96 pixels is brought to 96."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     if max(picture.size) > _THUMBNAIL:
         picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
@@ -152,9 +146,7 @@ def thumbnail(image: np.ndarray) -> bytes:
 
 
 def draw_gallery(gallery: Gallery, theme: Theme) -> bytes:
-    """The gallery of images as one PNG: a query a row, right results framed green with a tick, wrong red
-    with a cross.
-    """
+    """The gallery as one PNG, a query a row; right results are green with a tick, wrong ones red, crossed."""
     columns = 1 + max(len(row.results) for row in gallery.rows)
     figure = new_figure((1.02 * columns + 0.5, 1.3 * len(gallery.rows) + 0.4), theme)
     figure.set_layout_engine("none")

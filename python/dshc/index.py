@@ -159,9 +159,7 @@ class CodeIndex:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CodeIndex:
-        """Open a code file for search; errors as :meth:`CodeFile.load`, and ValueError where it holds no
-        code.
-        """
+        """Open a code file; raises as :meth:`CodeFile.load` does, and ValueError where it holds no code."""
         return cls(CodeFile.load(path))
 
     def __len__(self) -> int:

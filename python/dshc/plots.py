@@ -80,14 +80,14 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
 def evaluation_plots(evaluation: Evaluation) -> list[Plot]:
     """The four figures of one evaluation: PR curve, radius, ranks, distances."""
     overlap = evaluation.score == "overlap"
-    measure = "overlap (labels in common)" if overlap else "Hamming radius"
-    ball = "items that share at least r labels" if overlap else "items within radius r"
+    measure = "overlap (ones in common)" if overlap else "Hamming radius"
+    ball = "items whose codes have at least r ones in common" if overlap else "items within radius r"
     return [
         Plot(
             "pr_curve",
             "Precision and recall",
-            f"One point a {'overlap' if overlap else 'radius'} r, over the {ball}. Macro: mean over queries "
-            "of each query's precision and recall, where an empty ball has precision 0. Micro: all "
+            f"One point for every {'overlap' if overlap else 'radius'} r, over the {ball}. Macro: mean over "
+            "queries of each query's precision and recall, where an empty ball has precision 0. Micro: all "
             "query-item pairs pooled.",
             lambda figure, theme: _pr_curve(figure, theme, evaluation),
         ),
@@ -118,7 +118,7 @@ def training_plot(history: Sequence[Mapping[str, object]]) -> Plot | None:
         return None
     return Plot(
         "training",
-        "Training",
+        "Loss, accuracy and validation mAP by epoch",
         "Left: mean training loss of each epoch. Right: accuracy on the training and validation items, and "
         "validation mAP; the kept weights are chosen on the validation split, never on the queries.",
         lambda figure, theme: _training(figure, theme, history),
@@ -139,8 +139,11 @@ def dress(axes: Axes, theme: Theme, x_label: str, y_label: str) -> None:
     axes.spines["bottom"].set_color(theme.fill)
 
 
-def _legend(axes: Axes, theme: Theme, **options: object) -> None:
-    axes.legend(frameon=False, labelcolor=theme.ink, fontsize=9, **options)
+def _legend(figure: Figure, axes: Axes, theme: Theme, columns: int = 3) -> None:
+    """The legend above the axes, where it hides no line."""
+    handles, labels = axes.get_legend_handles_labels()
+    options = {"frameon": False, "labelcolor": theme.ink, "fontsize": 9, "ncols": columns}
+    figure.legend(handles, labels, loc="outside upper left", **options)
 
 
 def _pr_curve(figure: Figure, theme: Theme, evaluation: Evaluation) -> None:
@@ -151,8 +154,7 @@ def _pr_curve(figure: Figure, theme: Theme, evaluation: Evaluation) -> None:
         curves.recall_micro, curves.precision_micro, "--s", ms=3, color=theme.second, label="micro", zorder=2
     )
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05))
-    # A few radii are named, so that the curve can be read as a choice of radius; crowded ones would
-    # overprint.
+    # A few radii are named, so that the curve can be read as a choice of radius; all would overprint.
     last = None
     for i, (x, y) in enumerate(zip(curves.recall, curves.precision, strict=True)):
         if last is not None and np.hypot(x - last[0], y - last[1]) < 0.17:
@@ -161,7 +163,7 @@ def _pr_curve(figure: Figure, theme: Theme, evaluation: Evaluation) -> None:
         offset = (6, -12) if y > 0.5 else (6, 6)
         label = f"r = {int(curves.radius[i])}"
         axes.annotate(label, (x, y), offset, textcoords="offset points", fontsize=8, color=theme.muted)
-    _legend(axes, theme, loc="lower left" if curves.precision[-1] > 0.5 else "center left")
+    _legend(figure, axes, theme)
 
 
 def _radius(figure: Figure, theme: Theme, evaluation: Evaluation, measure: str) -> None:
@@ -182,7 +184,7 @@ def _radius(figure: Figure, theme: Theme, evaluation: Evaluation, measure: str) 
         axes.set_xlim(0, min(occupied[-1] + 1, evaluation.n_bits))
     axes.set_ylim(0, 1.03)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(axes, theme, loc="center right")
+    _legend(figure, axes, theme)
 
 
 def _ranks(figure: Figure, theme: Theme, evaluation: Evaluation) -> None:
@@ -194,7 +196,7 @@ def _ranks(figure: Figure, theme: Theme, evaluation: Evaluation) -> None:
     axes.set_xticks(curves.ranks, [f"{int(rank)}" for rank in curves.ranks])
     axes.minorticks_off()
     axes.set_ylim(0, 1.05)
-    _legend(axes, theme, loc="best")
+    _legend(figure, axes, theme)
 
 
 def _distances(figure: Figure, theme: Theme, evaluation: Evaluation) -> None:
@@ -203,17 +205,17 @@ def _distances(figure: Figure, theme: Theme, evaluation: Evaluation) -> None:
     dress(axes, theme, "overlap" if overlap else "Hamming distance", "share of pairs")
     values = np.arange(evaluation.n_bits + 1)
     groups = (
-        ("relevant", evaluation.relevant_pairs, theme.right),
-        ("other", evaluation.pairs - evaluation.relevant_pairs, theme.wrong),
+        ("relevant pairs", evaluation.relevant_pairs, theme.right, -0.22),
+        ("other pairs", evaluation.pairs - evaluation.relevant_pairs, theme.wrong, 0.22),
     )
-    for label, counts, colour in groups:
+    for label, counts, colour, shift in groups:
         share = counts / max(int(counts.sum()), 1)
-        axes.bar(values, share, width=0.92, color=colour, alpha=0.6, lw=0, label=label)
+        axes.bar(values + shift, share, width=0.44, color=colour, alpha=0.75, lw=0, label=label)
     occupied = np.flatnonzero(evaluation.pairs)
     axes.set_xlim(occupied[0] - 0.8, occupied[-1] + 0.8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    _legend(axes, theme, loc="upper center")
+    _legend(figure, axes, theme)
 
 
 def _training(figure: Figure, theme: Theme, history: Sequence[Mapping[str, object]]) -> None:
@@ -234,7 +236,7 @@ def _training(figure: Figure, theme: Theme, history: Sequence[Mapping[str, objec
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if right.lines:
-        _legend(right, theme, loc="lower right")
+        right.legend(frameon=False, labelcolor=theme.ink, fontsize=9, loc="lower right")
 
 
 def _series(history: Sequence[Mapping[str, object]], key: str) -> tuple[list[float], list[float]]:

@@ -68,8 +68,8 @@ def versions() -> dict[str, str]:
 
 
 def write_report(folder: str | os.PathLike[str], report: Report) -> Path:
-    """Write ``report.html`` and ``report/*.png`` into ``folder``, each atomically; returns the path of the
-    page.
+    """Write ``report.html`` and ``report/*.png`` into ``folder``, each atomically; returns the page's
+    path.
     """
     folder = Path(folder)
     plots = evaluation_plots(report.evaluation)

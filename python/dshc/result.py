@@ -67,15 +67,13 @@ class Evaluation:
 
     @property
     def bounds_hold(self) -> bool:
-        """Whether ``best`` and ``worst`` bound every order of tied items (METHODS: not for a cut with
-        "retrieved").
+        """Whether ``best`` and ``worst`` bound every order of ties; with "retrieved", a cut can break
+        that.
         """
         return self.denominator != "retrieved" or self.k is None or self.k >= self.n_database
 
     def conventions(self, *, sizes: bool = True) -> str:
-        """``ties=expected, denominator=retrieved, 360 queries, 1437 database`` and whatever departs from the
-        default.
-        """
+        """``ties=expected, denominator=retrieved, 360 queries, 1437 database`` and what is not default."""
         parts = [f"ties={self.ties}", f"denominator={self.denominator}"]
         if self.score != "hamming":
             parts.append(f"score={self.score}")
@@ -88,9 +86,7 @@ class Evaluation:
         return ", ".join(parts)
 
     def line(self) -> str:
-        """The headline: ``mAP@all 0.9812 (ties=expected, denominator=retrieved, 360 queries, 1437
-        database)``.
-        """
+        """The headline: name and value of mAP, and in parentheses all of :meth:`conventions`."""
         return f"{_name(self.k)} {_number(self.mean_ap)} ({self.conventions()})"
 
     def accuracy_lines(self) -> list[str]:
@@ -128,9 +124,7 @@ class Evaluation:
         return rows
 
     def to_dict(self, *, per_query: bool = False) -> dict[str, object]:
-        """The document of docs/evaluation.md as plain Python; NaN becomes None. ``per_query`` adds each
-        query's AP.
-        """
+        """The document of docs/evaluation.md; NaN becomes None. ``per_query`` adds the AP of each query."""
         document: dict[str, object] = {
             "schema": SCHEMA,
             "software": {"dshc_fast": dshc_fast.__version__},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+import dshc_fast
+
 from . import data, methods
 from .batches import Batches, make_batches
 from .checkpoint import load_weights
@@ -23,6 +26,9 @@ from .methods import Method
 from .models import Network, build_backbone
 
 __all__ = ["Run", "encode", "load_data", "load_run", "make_fabric"]
+
+# Fabric tells on every start which precision it was asked for.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
 class Run:
@@ -167,7 +173,7 @@ def make_fabric(config: Config) -> Fabric:
     """Device and precision as the config says; one device."""
     device = config.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() and dshc_fast.build_info()["cuda"] else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device: got 'cuda', but torch finds none; take 'cpu' or 'auto'")
     precision = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]

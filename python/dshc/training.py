@@ -74,8 +74,7 @@ def train(config: Config, *, resume: bool = False, on_event: Event | None = None
 
 
 def _train(config: Config, resume: bool, tell: Event) -> Run:
-    # The data, the method and what is known of both: everything that can be wrong is found before a file is
-    # written.
+    # The data, the method, the network: what can be wrong is found before a file is written.
     folder = Path(config.out)
     dataset = load_data(config)
     config = config.resolved(dataset)
@@ -122,13 +121,11 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
         "has_codebook": method.codebook() is not None,
     }
     inputs = {"mean": batches.mean, "std": batches.std}
-    if (
-        position.step == 0 and position.epoch == position.selected_epoch
-    ):  # perhaps killed before these were written
+    if position.step == 0 and position.epoch == position.selected_epoch:
+        # Perhaps it was killed before these were written.
         save_weights(folder / "best.safetensors", network, inputs, {**about, "epoch": position.epoch})
 
-    # Batches of equal size, at most the one asked for: fewer than n_steps items are left out, others each
-    # epoch.
+    # Batches of equal size, at most the one asked for; the few items left over differ from epoch to epoch.
     n_steps = -(-len(split.train) // config.batch_size)
     batch_size = len(split.train) // n_steps
     n_total = n_steps * config.epochs
@@ -137,18 +134,15 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
 
     with ctrl_c() as stop, progress_bar(n_total, position.epoch * n_steps + position.step) as advance:
         for epoch in range(position.epoch, config.epochs):
-            order = torch.from_numpy(split.train)[
-                torch.randperm(len(split.train), generator=_generator(config.seed, epoch))
-            ]
+            shuffled = torch.randperm(len(split.train), generator=_generator(config.seed, epoch))
+            order = torch.from_numpy(split.train)[shuffled]
             wrapped.train()
             started = time.perf_counter() - position.seconds
             loss_sum = torch.tensor(position.loss, dtype=torch.float64, device=fabric.device)
             tally = torch.tensor(position.tally, device=fabric.device)
             for step in range(position.step, n_steps):
                 generator = _generator(config.seed, epoch, step)
-                torch.manual_seed(
-                    generator.initial_seed()
-                )  # for what draws from the global one, such as dropout
+                torch.manual_seed(generator.initial_seed())  # what dropout and its like draw from
                 picked = order[step * batch_size : (step + 1) * batch_size]
                 targets = labels[picked.to(fabric.device)]
                 lr = _learning_rate(config, (epoch * n_steps + step) / n_total)
@@ -157,9 +151,7 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
 
                 outputs = wrapped(batches.batch(picked, train=True, generator=generator))
                 loss = method.loss(outputs, targets)
-                if (
-                    fabric.device.type == "cpu"
-                ):  # on a GPU this would wait for it; there the epoch's mean is checked
+                if fabric.device.type == "cpu":  # a GPU would be waited for; there the mean is checked
                     _check_finite(loss.item(), config, epoch)
                 fabric.backward(loss)
                 optimizer.step()
@@ -178,10 +170,7 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
                     save_checkpoint(folder, network, optimizer, position)
                     tell("checkpoint", {"epoch": epoch, "step": step + 1})
                     if stop.asked:
-                        raise Interrupted(
-                            f"interrupted in epoch {epoch + 1} of {config.epochs}, step {step + 1} of "
-                            f"{n_steps}; nothing is lost, continue with: dshc train --resume --out {folder}"
-                        )
+                        raise _interrupted(folder, f"in epoch {epoch + 1}, step {step + 1} of {n_steps}")
 
             mean_loss = loss_sum.item() / position.items
             _check_finite(mean_loss, config, epoch)
@@ -195,13 +184,13 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
                 "seconds": round(time.perf_counter() - started, 3),
             }
             selected = validation.selects(row, position.best_map)
-            found = row.get("validation_map")
+            measured = [
+                value for value in (position.best_map, row.get("validation_map")) if value is not None
+            ]
             position = Position(
                 epoch=epoch + 1,
                 selected_epoch=epoch + 1 if selected else position.selected_epoch,
-                best_map=max(
-                    (value for value in (found, position.best_map) if value is not None), default=None
-                ),
+                best_map=max(measured, default=None),
                 threads=position.threads,
                 history=[*position.history, row],
             )
@@ -211,10 +200,17 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
             if selected:
                 save_weights(folder / "best.safetensors", network, inputs, {**about, "epoch": epoch + 1})
             tell("epoch", row)
+            if stop.asked:
+                raise _interrupted(folder, f"after epoch {epoch + 1} of {config.epochs}")
 
     save_weights(folder / "model.safetensors", network, inputs, {**about, "epoch": config.epochs})
     tell("end", {"folder": str(folder), "selected_epoch": position.selected_epoch})
     return load_run(folder)
+
+
+def _interrupted(folder: Path, where: str) -> Interrupted:
+    again = f"dshc train --resume --out {folder}"
+    return Interrupted(f"interrupted {where}; nothing is lost, continue with: {again}")
 
 
 def _optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -231,10 +227,9 @@ def _optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 
 def _learning_rate(config: Config, done: float) -> float:
-    """The rate when the share ``done`` of all steps is done, 0 <= done < 1: up to ``lr``, then down a half
-    cosine.
+    """The rate when the share ``done`` of all steps is done: up to ``lr``, then down to 0 by half a cosine.
 
-    ``cosine`` rises linearly over the first 5 %, ``onecycle`` from lr/25 by a half cosine over the first 30
+    ``cosine`` rises linearly over the first 5 %, ``onecycle`` from lr/25 by half a cosine over the first 30
     %.
     """
     if config.schedule == "onecycle":
@@ -291,8 +286,9 @@ def _open_folder(
         for name in (CHECKPOINT, "best.safetensors", "model.safetensors", "codebook.safetensors"):
             (folder / name).unlink(missing_ok=True)
         split.save(folder / "split.json")
-        if codebook is not None:
-            codebook.save(folder / "codebook.safetensors")
+    if codebook is not None and not (folder / "codebook.safetensors").is_file():
+        codebook.save(folder / "codebook.safetensors")
+    if not resume:
         config.save(folder / "config.toml")  # last: a folder with a config holds a run
     _write_metrics(folder, position)
 

@@ -14,13 +14,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["progress", "remark", "say", "table"]
+__all__ = ["progress", "remark", "say", "table", "working"]
 
 
 def say(text: str = "", *, style: str = "") -> None:
-    """Print one line of results to stdout; ``style`` colours it on a terminal. Never wrapped or
-    abbreviated.
-    """
+    """Print one line of results to stdout, never wrapped; ``style`` colours it on a terminal."""
     if sys.stdout.isatty():
         Console().print(escape(text), style=style, highlight=False, soft_wrap=True)
     else:
@@ -57,9 +55,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
 
 @contextmanager
 def progress(text: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr that leaves nothing behind; yields ``update(done, total)``, silent off a
-    terminal.
-    """
+    """A passing progress bar on stderr; yields ``update(done, total)``, which is silent off a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -67,3 +63,13 @@ def progress(text: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """A spinner on stderr while something of unknown length runs; nothing off a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with Console(stderr=True).status(text):
+        yield

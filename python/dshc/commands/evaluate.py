@@ -14,7 +14,7 @@ from ..gallery import Gallery, hardest_queries, make_gallery, spread_queries
 from ..index import CodeFile, check_same_code
 from ..report import Report, write_report
 from ..run import Run
-from .console import progress, say, table
+from .console import say, table, working
 from .sources import encode_part, open_run
 
 __all__ = ["evaluate_files", "evaluate_run", "run_evaluate"]
@@ -93,12 +93,12 @@ def evaluate_run(
         "queries": class_accuracy(query_classes, queries.labels),
         "database": class_accuracy(database_classes, database.labels),
     }
-    with progress("evaluating"):
+    with working("evaluating"):
         evaluation = _evaluate(queries, database, ks, ties, denominator, score, empty, accuracy)
     folder = out or run.folder
     evaluation.save(folder / "evaluation.json", per_query=per_query)
     if report:
-        with progress("drawing the report"):
+        with working("drawing the report"):
             write_report(folder, _run_report(run, evaluation, queries, database))
     return evaluation
 
@@ -126,7 +126,7 @@ def evaluate_files(
             raise ValueError(f"{file.path}: holds no labels; an evaluation needs them")
     if queries.class_names and database.class_names and queries.class_names != database.class_names:
         raise ValueError(f"{query_path} and {database_path}: their labels name different classes")
-    with progress("evaluating"):
+    with working("evaluating"):
         evaluation = _evaluate(queries, database, ks, ties, denominator, score, empty, None)
     if out is not None:
         evaluation.save(out / "evaluation.json", per_query=per_query)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..index import CodeFile, CodeIndex
 from ..run import Run
-from .console import progress, remark, say, table
+from .console import remark, say, table, working
 from .sources import encode_input, is_code_file, open_run, read_input, stored_part
 
 __all__ = ["run_search"]
@@ -40,7 +40,7 @@ def run_search(
     if not 1 <= k <= len(index):
         raise ValueError(f"--k must lie in 1..{len(index)} (the number of codes in the database), got {k}")
     queries = _queries(target, query, item, run)
-    with progress("searching"):
+    with working("searching"):
         found = index.search(queries, k, score=score)
     score = score or index.file.score
     if as_json:

@@ -1,0 +1,42 @@
+# Everything runs in one virtual environment, .venv, which `make` builds and keeps up to date with the sources.
+#   make demo    install, then train, encode, rank and report on the digits that scikit-learn ships
+#   make test    install, then lint and test
+#   make bench   install, then the benchmarks (docs/results/)
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc dshc_fast python -type f -not -name '*.pyc' 2>/dev/null)
+
+.PHONY: install demo test lint bench doctor clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: $(SOURCES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/dshc demo --out runs/demo
+
+test: install lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench_hamming_topk.py
+	$(BIN)/python benchmarks/bench_average_precision.py --codes random
+	$(BIN)/python benchmarks/bench_average_precision.py --codes learned
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check '.[bench]'
+	@touch $@
+
+doctor: install
+	$(BIN)/python -m dshc_fast
+	$(BIN)/dshc doctor
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache

@@ -1,0 +1,66 @@
+"""Fair timings: candidates take turns in one process, the median counts, and the machine is named beside the figures."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import dshc_fast
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+
+
+def interleave(candidates: dict[str, Callable[[], object]], *, rounds: int = 7, seconds: float = 60.0) -> dict[str, float]:
+    """Median wall seconds of each candidate over up to `rounds` rounds (at least 3), or as many as fit into `seconds`.
+
+    Each round runs every candidate once, so that a slow phase of the machine meets all of them. One round to warm up.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    started = time.perf_counter()
+    for round_number in range(rounds + 1):
+        for name, run in candidates.items():
+            begin = time.perf_counter()
+            run()
+            if round_number:
+                times[name].append(time.perf_counter() - begin)
+        if round_number >= 3 and time.perf_counter() - started > seconds:
+            break
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def processor() -> str:
+    try:
+        fields = dict(
+            (part.strip() for part in line.split(":", 1))
+            for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        )
+        return f"{fields['model name']} (family {fields['cpu family']}, model {fields['model']})"
+    except (OSError, KeyError, ValueError):
+        return platform.processor() or platform.machine()
+
+
+def machine() -> dict[str, object]:
+    """What the figures depend on."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+                            cwd=Path(__file__).parent, check=False).stdout.strip()  # fmt: skip
+    info = dshc_fast.build_info()
+    return {"processor": processor(), "cores": os.cpu_count(), "simd_level": info["simd_level"],
+            "compiler": info["compiler"], "dshc_fast": info["version"], "commit": commit, "torch": torch.__version__,
+            "python": platform.python_version(), "date": datetime.date.today().isoformat()}  # fmt: skip
+
+
+def write(name: str, rows: list[dict[str, object]], **extra: object) -> Path:
+    """The result file docs/results/<name>.json: machine, and one row a measurement."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), **extra, "rows": rows}, indent=1) + "\n")
+    return path

@@ -1,0 +1,106 @@
+"""Ops made of other ops and of torch: their schemas, and one implementation each for every device (fakes included)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import _checks as checks
+from ._ops import LABELLED, library
+
+EMPTY = ("zero", "skip", "error")
+DEFAULT_RANKS = (1, 5, 10, 50, 100, 500, 1000, 5000)
+
+SCHEMAS = {
+    "reverse_bit_order": "(Tensor codes) -> Tensor",
+    "mean_average_precision": f"({LABELLED}, SymInt? k=None, str ties=\"expected\", str denominator=\"retrieved\", "
+    'str score="hamming", SymInt? n_bits=None, str empty="zero", Tensor? allowed=None, bool? check=None) -> Tensor',
+    "retrieval_curves": f"({LABELLED}, SymInt[]? ranks=None, str score=\"hamming\", SymInt? n_bits=None, "
+    'str empty="zero", Tensor? allowed=None, bool? check=None) -> (' + ", ".join(["Tensor"] * 9) + ")",
+}
+
+
+def _reverse_bit_order(codes: Tensor) -> Tensor:
+    checks.check_same_device(codes=codes)
+    checks.check_codes(codes, "codes")
+    # Swap neighbours, pairs, then halves: three steps for all bytes at once, and no table to move between devices.
+    for shift, mask in ((1, 0x55), (2, 0x33), (4, 0x0F)):
+        codes = ((codes >> shift) & mask) | ((codes & mask) << shift)
+    return codes
+
+
+def _refuse_empty(is_empty: Tensor) -> None:
+    if bool(is_empty.any()):
+        raise ValueError(
+            f"query_labels: {int(is_empty.sum())} queries have nothing relevant in the database, the first is "
+            f'{int(is_empty.nonzero()[0])}; taken with empty="error": none'
+        )
+
+
+def _mean_average_precision(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor,
+                            k: int | None = None, ties: str = "expected", denominator: str = "retrieved",
+                            score: str = "hamming", n_bits: int | None = None, empty: str = "zero",
+                            allowed: Tensor | None = None, check: bool | None = None) -> Tensor:
+    checks.check_choice(empty, "empty", EMPTY)
+    precisions = torch.ops.dshc_fast.average_precision(
+        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed, check
+    )
+    if empty == "error":
+        _refuse_empty(precisions.isnan())
+    return precisions.nanmean() if empty == "skip" else precisions.nan_to_num(nan=0.0).mean()
+
+
+def _retrieval_curves(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor,
+                      ranks: list[int] | None = None, score: str = "hamming", n_bits: int | None = None,
+                      empty: str = "zero", allowed: Tensor | None = None, check: bool | None = None) -> tuple[Tensor, ...]:
+    checks.check_choice(empty, "empty", EMPTY)
+    items, relevant = torch.ops.dshc_fast.hamming_histogram(
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check
+    )
+    n_db = database.shape[0]
+    if ranks is None:
+        ranks = [rank for rank in DEFAULT_RANKS if rank <= n_db]
+    for rank in ranks:
+        if not 1 <= rank <= n_db:
+            raise ValueError(f"ranks contains {rank}; taken: 1 to {n_db} (items in the database)")
+    if empty == "error":
+        _refuse_empty(relevant.sum(1) == 0)
+    radius = torch.arange(items.shape[1], dtype=torch.float64, device=items.device)
+    if score == "overlap":
+        items, relevant, radius = items.flip(1), relevant.flip(1), radius.flip(0)
+    curves = _curves(items, relevant, ranks, skip_empty=empty == "skip")
+    return radius, *curves[:5], torch.tensor(ranks, dtype=torch.float64, device=items.device), *curves[5:]
+
+
+def _curves(items: Tensor, relevant: Tensor, ranks: list[int], *, skip_empty: bool) -> tuple[Tensor, ...]:
+    """The seven curves from histograms whose columns run from best to worst."""
+    all_relevant = relevant.sum(1).double()
+    # Weights instead of a selection, whose size a GPU would have to synchronise for.
+    weight = (all_relevant > 0).double() if skip_empty else torch.ones_like(all_relevant)
+    n_queries = weight.sum()
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * weight[:, None]).sum(0) / n_queries  # no query left: 0 / 0
+
+    def pooled(numerator: Tensor, denominator: Tensor) -> Tensor:
+        total = (denominator * weight[:, None]).sum(0)
+        ratio = (numerator * weight[:, None]).sum(0) / total.clamp(min=1)
+        return torch.where(n_queries > 0, ratio, torch.nan)
+
+    inside, found = items.cumsum(1).double(), relevant.cumsum(1).double()
+    divisor = all_relevant.clamp(min=1)[:, None]
+    by_radius = (mean(found / inside.clamp(min=1)), mean(found / divisor), pooled(found, inside),
+                 pooled(found, all_relevant[:, None].expand_as(found)), mean((inside == 0).double()))
+    before = inside - items
+    # Of a tie that a rank cuts, each item is inside with the same chance.
+    found_at = items.new_empty((items.shape[0], len(ranks)), dtype=torch.float64)
+    for column, rank in enumerate(ranks):
+        share = ((rank - before) / items.clamp(min=1)).clamp(0, 1)
+        found_at[:, column] = (relevant * share).sum(1)
+    at_rank = torch.tensor(ranks, dtype=torch.float64, device=items.device)
+    return *by_radius, mean(found_at / at_rank), mean(found_at / divisor)
+
+
+for _name, _schema in SCHEMAS.items():
+    library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
+    library.impl(_name, globals()[f"_{_name}"], "CompositeImplicitAutograd")
