@@ -206,10 +206,11 @@ def _int32_ids(query_ids: Tensor, database_ids: Tensor) -> tuple[Tensor, Tensor]
         values = sorted({*query_ids.tolist(), *database_ids.tolist()})
         number = {value: i for i, value in enumerate(values)}
         return tuple(torch.tensor([number[v] for v in ids.tolist()], dtype=torch.int32) for ids in (query_ids, database_ids))
-    ids = [query_ids.long(), database_ids.long()]
-    limits = torch.iinfo(torch.int32)
+    ids, limits = [query_ids, database_ids], torch.iinfo(torch.int32)
+    if any(tensor.dtype in (torch.int64, torch.uint32) for tensor in ids):
+        ids = [tensor.long() for tensor in ids]
     for tensor in ids:
-        if tensor.numel() and (int(tensor.min()) < limits.min or int(tensor.max()) > limits.max):
+        if tensor.dtype == torch.int64 and tensor.numel() and (int(tensor.min()) < limits.min or int(tensor.max()) > limits.max):
             _, renumbered = torch.cat(ids).unique(return_inverse=True)
             ids = renumbered.split([len(query_ids), len(database_ids)])
             break

@@ -42,17 +42,20 @@ def _root(
         typer.echo(context.get_help())
 
 
+def _flag(help: str, panel: str | None = None, *names: str, **options: Any) -> Any:
+    """An option that is not given by default, or a switch; ``panel`` is its heading in the help."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **options)
+
+
 DEMO_FOLDER = Path("runs/demo")
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads; by default as torch has it.", show_default=False)
-]
+Threads = Annotated[int | None, _flag("CPU threads; by default as torch has it.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 WriteReport = Annotated[
     bool, typer.Option("--report/--no-report", help="Write report.html and its pictures.")
 ]
 ScoreOption = Annotated[
     Score | None,
-    typer.Option(help="Ranking: XOR count or AND count; by default the method's own.", show_default=False),
+    _flag("Ranking: XOR count or AND count; by default the method's own."),
 ]
 
 
@@ -61,9 +64,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Run folder; an earlier demo in it is replaced.")] = DEMO_FOLDER,
     bits: Annotated[int, typer.Option(min=1, help="Code length.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the training images.", show_default=False)
-    ] = None,
+    epochs: Annotated[int | None, _flag("Passes over the training images.", min=1)] = None,
     threads: Threads = None,
     report: WriteReport = True,
 ) -> None:
@@ -74,10 +75,6 @@ def demo(
 
 
 DATA, CODES, MODEL, OPTIMISATION, RUN = "Data", "Codes", "Network", "Optimisation", "Run"
-
-
-def _flag(help: str, panel: str, *names: str, **options: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **options)
 
 
 @app.command(
@@ -168,12 +165,8 @@ def encode(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Code file to write.")] = Path("codes.safetensors"),
-    root: Annotated[
-        str | None, typer.Option(help="Folder of the official files of a named set.", show_default=False)
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="File of labels for a .npy of embeddings.", show_default=False)
-    ] = None,
+    root: Annotated[str | None, _flag("Folder of the official files of a named set.")] = None,
+    labels: Annotated[str | None, _flag("File of labels for a .npy of embeddings.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing code file.")] = False,
     threads: Threads = None,
 ) -> None:
@@ -197,9 +190,7 @@ def evaluate(
     ] = None,
     k: Annotated[
         list[int] | None,
-        typer.Option(
-            "--k", help="Cut-off of mAP; repeat it for more. [dim]default: the whole database[/dim]"
-        ),
+        _flag("Cut-off of mAP, repeatable; by default the whole database.", None, "--k"),
     ] = None,
     ties: Annotated[Ties, typer.Option(help="Order of items at equal distance.")] = Ties.expected,
     denominator: Annotated[
@@ -209,7 +200,7 @@ def evaluate(
     empty: Annotated[Empty, typer.Option(help="Queries with nothing relevant in the database.")] = Empty.zero,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for evaluation.json and report; by default RUN.", show_default=False),
+        _flag("Folder for evaluation.json and report; by default RUN."),
     ] = None,
     per_query: Annotated[
         bool, typer.Option("--per-query", help="Put the AP of each query into the JSON.")
@@ -255,11 +246,11 @@ def search(
     k: Annotated[int, typer.Option("--k", help="How many nearest items.")] = 10,
     item: Annotated[
         int | None,
-        typer.Option(help="Take this query of the run (or this code of the file) instead of QUERY."),
+        _flag("Take this query of the run (or this code of the file) instead of QUERY."),
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(help="Run that encodes QUERY when searching a code file.", show_default=False),
+        _flag("Run that encodes QUERY when searching a code file."),
     ] = None,
     score: ScoreOption = None,
     show: Annotated[int, typer.Option(min=1, help="Queries to print; --json prints all.")] = 5,
@@ -289,7 +280,7 @@ def codebook(
     construction: Annotated[str, typer.Option(help="cpbc or kbc (2^bits points: at most 20 bits).")] = "cpbc",
     seed: Annotated[int, typer.Option(help="Seed of kbc.")] = 0,
     threshold: Annotated[int, typer.Option(help="kbc: least distance to centers of other classes.")] = 3,
-    out: Annotated[Path | None, typer.Option(help="Save it as .safetensors.", show_default=False)] = None,
+    out: Annotated[Path | None, _flag("Save it as .safetensors.")] = None,
     codes: Annotated[bool, typer.Option("--codes", help="Print the center of every class.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -1,0 +1,73 @@
+"""The seam between the Python files and the compiled module: versions, signatures, the self-check."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dshc_fast
+from dshc_fast import _native
+
+RECORD = Path(__file__).with_name("native_signatures.json")
+
+
+def signatures() -> dict[str, str]:
+    """First docstring line of every function and constructor of the native module: its name and argument types."""
+    found = {}
+    for name in sorted(vars(_native.native)):
+        item = getattr(_native.native, name)
+        if isinstance(item, type):
+            found[name] = item.__init__.__doc__.splitlines()[0]
+        elif callable(item):
+            found[name] = item.__doc__.splitlines()[0]
+    return found
+
+
+def test_signatures_and_abi_change_together() -> None:
+    """A changed signature needs a new ABI number, on both sides and in the record.
+
+    Write the record anew with `python tests/test_native_module.py`.
+    """
+    record = json.loads(RECORD.read_text())
+    assert _native.native.ABI == _native.ABI
+    if signatures() != record["signatures"]:
+        assert _native.ABI != record["abi"], "signatures changed: raise ABI in _native.py and module.cpp"
+    assert (_native.ABI, signatures()) == (record["abi"], record["signatures"])
+
+
+def test_a_module_of_another_abi_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "_dshc_fast.py").write_text("ABI = -1\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import dshc_fast"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert f"have ABI {_native.ABI}" in run.stderr and "has ABI -1" in run.stderr and "pip install ." in run.stderr
+
+
+def test_version_is_one() -> None:
+    assert _native.native.VERSION == dshc_fast.__version__
+
+
+def test_self_check_command() -> None:
+    run = subprocess.run([sys.executable, "-m", "dshc_fast"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "self-check: ok" in run.stdout
+    assert dshc_fast.get_simd_level() in run.stdout
+
+
+@pytest.mark.parametrize("level", [*dshc_fast.build_info()["simd_levels"], "sse9"])
+def test_simd_level_by_environment(level: str) -> None:
+    code = "import dshc_fast; print(dshc_fast.get_simd_level())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                         env={"DSHC_SIMD": level, "PATH": ""})  # fmt: skip
+    if level == "sse9":
+        assert run.returncode != 0 and "DSHC_SIMD" in run.stderr and "this processor runs" in run.stderr
+    else:
+        assert run.stdout.strip() == level, run.stderr
+
+
+if __name__ == "__main__":
+    RECORD.write_text(json.dumps({"abi": _native.ABI, "signatures": signatures()}, indent=1) + "\n")
