@@ -1,9 +1,10 @@
-"""mAP@all of 10,000 queries against 50,000 codes of 64 bits, one thread: ours against the usual numpy evaluation.
+"""mAP@all of 10,000 queries against 50,000 codes of 64 bits, one thread: ours against the usual numpy
+evaluation.
 
     python benchmarks/bench_average_precision.py [--codes random|learned] [--slice N]
 
-The numpy evaluation is linear in the queries, so it runs on a slice of them (--slice, default 1000; 10000 for the whole) and
-is scaled; ours always runs whole. Both results are compared before anything is timed.
+The numpy evaluation is linear in the queries, so it runs on a slice of them (--slice, default 1000; 10000 for
+the whole) and is scaled; ours always runs whole. Both results are compared before anything is timed.
 """
 
 from __future__ import annotations
@@ -37,31 +38,44 @@ def learned_codes() -> tuple[np.ndarray, ...]:
     from safetensors.numpy import load_file
 
     arrays = load_file(RESULTS / "fashion-mnist-30.safetensors")
-    return tuple(arrays[name] for name in ("query_codes", "database_codes", "query_labels", "database_labels"))
+    return tuple(
+        arrays[name] for name in ("query_codes", "database_codes", "query_labels", "database_labels")
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--codes", choices=("random", "learned"), default="random")
     parser.add_argument("--slice", type=int, default=1000, help="queries that the numpy evaluation runs on")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    queries, database, query_labels, database_labels = random_codes() if options.codes == "random" else learned_codes()
+    queries, database, query_labels, database_labels = (
+        random_codes() if options.codes == "random" else learned_codes()
+    )
     n_query, n_db, n_bits = len(queries), len(database), 8 * queries.shape[1]
     part = min(options.slice, n_query)
 
-    signs = [dshc_fast.unpack_codes(codes, n_bits, signed=True).astype(np.float32) for codes in (queries[:part], database)]
+    signs = [
+        dshc_fast.unpack_codes(codes, n_bits, signed=True).astype(np.float32)
+        for codes in (queries[:part], database)
+    ]
 
     def usual() -> float:
         return usual_mean_average_precision(*signs, query_labels[:part], database_labels)
 
     def ours(ties: str, n: int) -> float:
-        return dshc_fast.mean_average_precision(queries[:n], database, query_labels[:n], database_labels, ties=ties)
+        return dshc_fast.mean_average_precision(
+            queries[:n], database, query_labels[:n], database_labels, ties=ties
+        )
 
     # numpy's order inside ties is its own, so equality is not to be had; the bounds of all orders hold it.
     bounds = ours("worst", part), ours("best", part)
     if not bounds[0] <= usual() <= bounds[1]:
-        raise SystemExit(f"the numpy evaluation gives {usual()}, outside the bounds {bounds} of all tie orders")
+        raise SystemExit(
+            f"the numpy evaluation gives {usual()}, outside the bounds {bounds} of all tie orders"
+        )
 
     limits = Limits().measure()
     times = interleave({"usual": usual, "expected": lambda: ours("expected", n_query),
@@ -78,8 +92,11 @@ def main() -> None:
                           ("ours, ties=index", times["index"])):  # fmt: skip
         pace = n_query * n_db / seconds
         share = pace / limits["filter"] if limits else None
-        print(f"{name:22}{seconds:9.3f}{pace / 1e9:11.2f}{share or float('nan'):17.3f}{usual_seconds / seconds:13.1f}")
-        rows.append({"candidate": name, "codes": options.codes, "n_query": n_query, "n_db": n_db, "bits": n_bits,
+        print(
+            f"{name:22}{seconds:9.3f}{pace / 1e9:11.2f}{share or float('nan'):17.3f}{usual_seconds / seconds:13.1f}"
+        )
+        rows.append({"candidate": name, "codes": options.codes, "n_query": n_query, "n_db": n_db, "bits":
+        n_bits,
                      "threads": 1, "seconds": seconds, "pairs_per_second": pace, "share_of_filter": share,
                      "times_usual": usual_seconds / seconds})  # fmt: skip
     print("wrote", write(f"bench_average_precision-{options.codes}", rows, limits=limits, usual_slice=part))

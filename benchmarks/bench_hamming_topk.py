@@ -1,4 +1,5 @@
-"""Exact top-k of 100 queries against 1,000,000 codes of 64 bits, one thread: ours against faiss.IndexBinaryFlat.
+"""Exact top-k of 100 queries against 1,000,000 codes of 64 bits, one thread: ours against
+faiss.IndexBinaryFlat.
 
     python benchmarks/bench_hamming_topk.py
 
@@ -40,11 +41,16 @@ def main() -> None:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     about, limits = machine(), Limits().measure()
-    print(f"{about['processor']}, {about['simd_level']}, one thread, faiss {faiss.__version__}, {about['date']}")
+    print(
+        f"{about['processor']}, {about['simd_level']}, one thread, faiss {faiss.__version__}, {about['date']}"
+    )
     print(f"{N_QUERY} queries, {N_DB} database, {N_BITS} bits; G pairs/s (search and selection)")
     if limits:
         print(f"limit of one thread: filter {limits['filter'] / 1e9:.1f}, count {limits['count'] / 1e9:.1f}")
-    print(f"{'codes':10}{'k':>6}{'ours':>8}{'faiss heap':>12}{'faiss count':>13}{'times better faiss':>20}{'share of filter':>17}")
+    print(
+        f"{'codes':10}{'k':>6}{'ours':>8}{'faiss heap':>12}{'faiss count':>13}{'times better faiss':>20}"
+        f"{'share of filter':>17}"
+    )
     rng = np.random.default_rng(0)
     centers = random_codes(rng, 100)
     rows = []
@@ -68,10 +74,23 @@ def main() -> None:
             pace = {name: N_QUERY * N_DB / seconds for name, seconds in times.items()}
             ratio = pace["ours"] / max(pace["faiss heap"], pace["faiss count"])
             share = pace["ours"] / limits["filter"] if limits else None
-            print(f"{entropy:10}{k:6}{pace['ours'] / 1e9:8.2f}{pace['faiss heap'] / 1e9:12.2f}"
-                  f"{pace['faiss count'] / 1e9:13.2f}{ratio:20.1f}{share or float('nan'):17.3f}")
-            rows.append({"codes": entropy, "k": k, "n_query": N_QUERY, "n_db": N_DB, "bits": N_BITS, "threads": 1,
-                         "pairs_per_second": pace, "times_better_faiss": ratio, "share_of_filter": share})
+            print(
+                f"{entropy:10}{k:6}{pace['ours'] / 1e9:8.2f}{pace['faiss heap'] / 1e9:12.2f}"
+                f"{pace['faiss count'] / 1e9:13.2f}{ratio:20.1f}{share or float('nan'):17.3f}"
+            )
+            rows.append(
+                {
+                    "codes": entropy,
+                    "k": k,
+                    "n_query": N_QUERY,
+                    "n_db": N_DB,
+                    "bits": N_BITS,
+                    "threads": 1,
+                    "pairs_per_second": pace,
+                    "times_better_faiss": ratio,
+                    "share_of_filter": share,
+                }
+            )
     print("wrote", write("bench_hamming_topk", rows, limits=limits, faiss=faiss.__version__))
 
 

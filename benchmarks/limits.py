@@ -1,4 +1,5 @@
-"""The limit of one thread for 64-bit codes, measured in the same run as what is compared with it (limits.cpp)."""
+"""The limit of one thread for 64-bit codes, measured in the same run as what is compared with it
+(limits.cpp)."""
 
 from __future__ import annotations
 
@@ -20,14 +21,19 @@ class Limits:
     """`count` and `filter`: pairs a second of one thread; None where no C++ compiler is found."""
 
     def __init__(self) -> None:
-        compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+        compiler = (
+            os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+        )
         self._library = None
         if compiler is None:
             return
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "limits.so"
             source = Path(__file__).with_name("limits.cpp")
-            subprocess.run([compiler, "-O3", "-march=native", "-shared", "-fPIC", str(source), "-o", str(target)], check=True)
+            subprocess.run(
+                [compiler, "-O3", "-march=native", "-shared", "-fPIC", str(source), "-o", str(target)],
+                check=True,
+            )
             self._library = ctypes.CDLL(str(target))
         rng = np.random.default_rng(0)
         self._codes, self._queries = (rng.integers(0, 2**63, n, dtype=np.uint64) for n in (_N, _QUERIES))
@@ -38,8 +44,11 @@ class Limits:
         arguments = (self._queries.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(_QUERIES),
                      self._codes.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(_N))  # fmt: skip
         paces = {}
-        for name, call in (("count", lambda: self._library.count_pairs(*arguments)),
-                           ("filter", lambda: self._library.filter_pairs(*arguments, ctypes.c_uint64(16)))):  # fmt: skip
+        for name, call in (
+            ("count", lambda: self._library.count_pairs(*arguments)),
+            ("filter", lambda: self._library.filter_pairs(*arguments, ctypes.c_uint64(16))),
+        ):
+            # fmt: skip
             times = []
             for _ in range(15):
                 begin = time.perf_counter()

@@ -1,4 +1,5 @@
-"""Fair timings: candidates take turns in one process, the median counts, and the machine is named beside the figures."""
+"""Fair timings: candidates take turns in one process, the median counts, and the machine is named beside the
+figures."""
 
 from __future__ import annotations
 
@@ -19,10 +20,14 @@ import dshc_fast
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 
 
-def interleave(candidates: dict[str, Callable[[], object]], *, rounds: int = 7, seconds: float = 60.0) -> dict[str, float]:
-    """Median wall seconds of each candidate over up to `rounds` rounds (at least 3), or as many as fit into `seconds`.
+def interleave(
+    candidates: dict[str, Callable[[], object]], *, rounds: int = 7, seconds: float = 60.0
+) -> dict[str, float]:
+    """Median wall seconds of each candidate over up to `rounds` rounds (at least 3), or as many as fit into
+    `seconds`.
 
-    Each round runs every candidate once, so that a slow phase of the machine meets all of them. One round to warm up.
+    Each round runs every candidate once, so that a slow phase of the machine meets all of them. One round to
+    warm up.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     started = time.perf_counter()

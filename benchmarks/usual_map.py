@@ -1,6 +1,6 @@
-"""The usual numpy evaluation of mAP in deep hashing, written here as the baseline: float32 ±1 codes; for each query one
-matrix-vector product, numpy's default argsort of the distances, and the cumulative precision. Ties fall as the sort leaves
-them. Called with one BLAS thread.
+"""The usual numpy evaluation of mAP in deep hashing, written here as the baseline: float32 ±1 codes; for each
+query one matrix-vector product, numpy's default argsort of the distances, and the cumulative precision. Ties
+fall as the sort leaves them. Called with one BLAS thread.
 """
 
 from __future__ import annotations

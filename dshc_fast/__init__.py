@@ -1,4 +1,5 @@
-"""dshc_fast: exact Hamming ranking and retrieval metrics for packed hash codes, and the loss and codes of DSHC."""
+"""dshc_fast: exact Hamming ranking and retrieval metrics for packed hash codes, and the loss and codes of
+DSHC."""
 
 from . import reference
 from ._native import build_info, get_simd_level, set_simd_level

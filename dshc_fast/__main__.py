@@ -10,7 +10,8 @@ from . import build_info, reference, set_simd_level
 
 
 def self_check(seed: int = 0) -> list[str]:
-    """Compare the native ops with their twins on random input, at every SIMD level; the names of those that differ."""
+    """Compare the native ops with their twins on random input, at every SIMD level; the names of those that
+    differ."""
     generator = torch.Generator().manual_seed(seed)
 
     def random(high: int, *shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
@@ -31,7 +32,10 @@ def self_check(seed: int = 0) -> list[str]:
             ("average_precision", lambda op, a=labelled: op.average_precision(*a, k=33)),
             ("average_precision", lambda op, a=labelled: op.average_precision(*a, ties="index")),
             ("codes_from_logits", lambda op, z=logits, b=codebook: op.codes_from_logits(z, b, 5)),
-            ("class_softmax_loss", lambda op, z=logits, y=labels[:7], o=offsets: op.class_softmax_loss(z, y, o)),
+            (
+                "class_softmax_loss",
+                lambda op, z=logits, y=labels[:7], o=offsets: op.class_softmax_loss(z, y, o),
+            ),
         )
         for level in levels:
             set_simd_level(level)

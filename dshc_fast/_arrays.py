@@ -25,7 +25,9 @@ def as_tensor(value: object, name: str) -> Tensor:
     try:
         if value.flags.writeable:
             return torch.from_numpy(value)
-        with warnings.catch_warnings():  # torch warns of arrays it must not write to; nothing here writes to inputs
+        with (
+            warnings.catch_warnings()
+        ):  # torch warns of arrays it must not write to; nothing here writes to inputs
             warnings.simplefilter("ignore")
             return torch.from_numpy(value)
     except TypeError:
@@ -33,7 +35,8 @@ def as_tensor(value: object, name: str) -> Tensor:
 
 
 def answer(result: Tensor, like: object):
-    """`result` in the kind of the first argument: numpy for numpy (a scalar for 0-d), else the tensor itself."""
+    """`result` in the kind of the first argument: numpy for numpy (a scalar for 0-d), else the tensor
+    itself."""
     if not isinstance(like, np.ndarray):
         return result
     array = result.numpy()

@@ -1,5 +1,6 @@
-"""Checks of arguments. A wrong type or dtype is a TypeError, a wrong shape, size, range or value a ValueError; each message
-names the argument, what came and what is taken. Checks of shapes and dtypes run in eager mode and on fake tensors alike."""
+"""Checks of arguments. A wrong type or dtype is a TypeError, a wrong shape, size, range or value a
+ValueError; each message names the argument, what came and what is taken. Checks of shapes and dtypes run in
+eager mode and on fake tensors alike."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGERS = (
     torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64,
 )  # fmt: skip
+REALS = (torch.bool, *INTEGERS, *FLOATS)
 DEVICES = ("cpu", "cuda", "meta")
 
 
@@ -37,7 +39,9 @@ def check_same_device(**tensors: Tensor | None) -> None:
         raise ValueError(f"{first_name} is on {first.device}; taken: cpu, cuda")
     for name, tensor in tensors.items():
         if tensor is not None and tensor.device != first.device:
-            raise ValueError(f"{name} is on {tensor.device}, {first_name} on {first.device}; taken: one device for all")
+            raise ValueError(
+                f"{name} is on {tensor.device}, {first_name} on {first.device}; taken: one device for all"
+            )
 
 
 def check_codes(codes: Tensor, name: str, *, at_least: int = 0) -> None:
@@ -55,14 +59,19 @@ def check_pairs(queries: Tensor, database: Tensor, allowed: Tensor | None = None
     check_codes(database, "database", at_least=1)
     if queries.shape[1] != database.shape[1]:
         raise ValueError(
-            f"database has codes of {database.shape[1]} bytes, queries of {queries.shape[1]}; taken: one length for both"
+            f"database has codes of {database.shape[1]} bytes, queries of {queries.shape[1]}; "
+            "taken: one length for both"
         )
     if allowed is None:
         return
     check_dtype(allowed, "allowed", (torch.bool, torch.uint8), "bool, or uint8 for packed bits")
     n_query, n_db = queries.shape[0], database.shape[0]
     width = n_db if allowed.dtype == torch.bool else (n_db + 7) // 8
-    if allowed.dim() not in (1, 2) or allowed.shape[-1] != width or (allowed.dim() == 2 and allowed.shape[0] != n_query):
+    if (
+        allowed.dim() not in (1, 2)
+        or allowed.shape[-1] != width
+        or (allowed.dim() == 2 and allowed.shape[0] != n_query)
+    ):
         raise ValueError(
             f"allowed has shape {shape_text(allowed)} and dtype {str(allowed.dtype).removeprefix('torch.')}; "
             f"taken: ({width},) or ({n_query}, {width}) of that dtype"
@@ -72,7 +81,8 @@ def check_pairs(queries: Tensor, database: Tensor, allowed: Tensor | None = None
 def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor) -> None:
     check_same_device(queries=queries, query_labels=query_labels, database_labels=database_labels)
     for labels, codes, name, of in (
-        (query_labels, queries, "query_labels", "queries"), (database_labels, database, "database_labels", "database"),
+        (query_labels, queries, "query_labels", "queries"), (database_labels, database, "database_labels",
+        "database"),
     ):  # fmt: skip
         if labels.dim() not in (1, 2) or labels.shape[0] != codes.shape[0]:
             raise ValueError(
@@ -82,7 +92,7 @@ def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, databa
         if labels.dim() == 1:
             check_dtype(labels, name, INTEGERS, "integers (class ids)")
         else:
-            check_dtype(labels, name, (torch.bool, *INTEGERS, *FLOATS), "bool, integers or floats (multi-hot rows)")
+            check_dtype(labels, name, REALS, "bool, integers or floats (multi-hot rows)")
             if labels.shape[1] == 0:
                 raise ValueError(f"{name} has shape {shape_text(labels)}; taken: at least 1 label")
     if query_labels.dim() != database_labels.dim() or query_labels.shape[1:] != database_labels.shape[1:]:
@@ -103,13 +113,19 @@ def check_class_offsets(class_offsets: Tensor, n_subclasses: int) -> None:
     check_dtype(class_offsets, "class_offsets", INTEGERS, "integers")
     check_dim(class_offsets, "class_offsets", 1, "(n_classes + 1,)")
     if class_offsets.shape[0] < 2:
-        raise ValueError(f"class_offsets has shape {shape_text(class_offsets)}; taken: at least 2 entries (one class)")
+        raise ValueError(
+            f"class_offsets has shape {shape_text(class_offsets)}; taken: at least 2 entries (one class)"
+        )
     if class_offsets.device.type != "cpu" or torch.compiler.is_compiling():
         return
     if isinstance(class_offsets, torch._subclasses.FakeTensor):
         return
     offsets = class_offsets.tolist()
-    if offsets[0] != 0 or offsets[-1] != n_subclasses or any(a >= b for a, b in zip(offsets, offsets[1:], strict=False)):
+    if (
+        offsets[0] != 0
+        or offsets[-1] != n_subclasses
+        or any(a >= b for a, b in zip(offsets, offsets[1:], strict=False))
+    ):
         shown = str(offsets) if len(offsets) <= 12 else f"[{offsets[0]}, {offsets[1]}, ..., {offsets[-1]}]"
         raise ValueError(
             f"class_offsets is {shown}; taken: strictly rising from 0 to the number of sub-classes ({n_subclasses})"
@@ -123,7 +139,8 @@ def check_bits(n_bits: int, n_bytes: int) -> None:
         )
 
 
-# ---- plain Python arguments --------------------------------------------------------------------------------------------
+# ---- plain Python arguments
+# --------------------------------------------------------------------------------------------
 
 
 def as_int(value: object, name: str) -> int:

@@ -1,4 +1,5 @@
-"""Ops made of other ops and of torch: their schemas, and one implementation each for every device (fakes included)."""
+"""Ops made of other ops and of torch: their schemas, and one implementation each for every device (fakes
+included)."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ DEFAULT_RANKS = (1, 5, 10, 50, 100, 500, 1000, 5000)
 
 SCHEMAS = {
     "reverse_bit_order": "(Tensor codes) -> Tensor",
-    "mean_average_precision": f"({LABELLED}, SymInt? k=None, str ties=\"expected\", str denominator=\"retrieved\", "
+    "mean_average_precision": f'({LABELLED}, SymInt? k=None, str ties="expected", str denominator="retrieved", '
     'str score="hamming", SymInt? n_bits=None, str empty="zero", Tensor? allowed=None, bool? check=None) -> Tensor',
-    "retrieval_curves": f"({LABELLED}, SymInt[]? ranks=None, str score=\"hamming\", SymInt? n_bits=None, "
+    "retrieval_curves": f'({LABELLED}, SymInt[]? ranks=None, str score="hamming", SymInt? n_bits=None, '
     'str empty="zero", Tensor? allowed=None, bool? check=None) -> (' + ", ".join(["Tensor"] * 9) + ")",
 }
 
@@ -23,7 +24,8 @@ SCHEMAS = {
 def _reverse_bit_order(codes: Tensor) -> Tensor:
     checks.check_same_device(codes=codes)
     checks.check_codes(codes, "codes")
-    # Swap neighbours, pairs, then halves: three steps for all bytes at once, and no table to move between devices.
+    # Swap neighbours, pairs, then halves: three steps for all bytes at once, and no table to move between
+    # devices.
     for shift, mask in ((1, 0x55), (2, 0x33), (4, 0x0F)):
         codes = ((codes >> shift) & mask) | ((codes & mask) << shift)
     return codes
@@ -37,10 +39,20 @@ def _refuse_empty(is_empty: Tensor) -> None:
         )
 
 
-def _mean_average_precision(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor,
-                            k: int | None = None, ties: str = "expected", denominator: str = "retrieved",
-                            score: str = "hamming", n_bits: int | None = None, empty: str = "zero",
-                            allowed: Tensor | None = None, check: bool | None = None) -> Tensor:
+def _mean_average_precision(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "retrieved",
+    score: str = "hamming",
+    n_bits: int | None = None,
+    empty: str = "zero",
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+) -> Tensor:
     checks.check_choice(empty, "empty", EMPTY)
     precisions = torch.ops.dshc_fast.average_precision(
         queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed, check
@@ -50,9 +62,18 @@ def _mean_average_precision(queries: Tensor, database: Tensor, query_labels: Ten
     return precisions.nanmean() if empty == "skip" else precisions.nan_to_num(nan=0.0).mean()
 
 
-def _retrieval_curves(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor,
-                      ranks: list[int] | None = None, score: str = "hamming", n_bits: int | None = None,
-                      empty: str = "zero", allowed: Tensor | None = None, check: bool | None = None) -> tuple[Tensor, ...]:
+def _retrieval_curves(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    ranks: list[int] | None = None,
+    score: str = "hamming",
+    n_bits: int | None = None,
+    empty: str = "zero",
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+) -> tuple[Tensor, ...]:
     checks.check_choice(empty, "empty", EMPTY)
     items, relevant = torch.ops.dshc_fast.hamming_histogram(
         queries, database, query_labels, database_labels, score, n_bits, allowed, check
@@ -89,8 +110,13 @@ def _curves(items: Tensor, relevant: Tensor, ranks: list[int], *, skip_empty: bo
 
     inside, found = items.cumsum(1).double(), relevant.cumsum(1).double()
     divisor = all_relevant.clamp(min=1)[:, None]
-    by_radius = (mean(found / inside.clamp(min=1)), mean(found / divisor), pooled(found, inside),
-                 pooled(found, all_relevant[:, None].expand_as(found)), mean((inside == 0).double()))
+    by_radius = (
+        mean(found / inside.clamp(min=1)),
+        mean(found / divisor),
+        pooled(found, inside),
+        pooled(found, all_relevant[:, None].expand_as(found)),
+        mean((inside == 0).double()),
+    )
     before = inside - items
     # Of a tie that a rank cuts, each item is inside with the same chance.
     found_at = items.new_empty((items.shape[0], len(ranks)), dtype=torch.float64)

@@ -28,8 +28,8 @@ def set_simd_level(level: str | None) -> None:
     """Choose the instruction set of the CPU back end.
 
     Args:
-        level: "avx512", "avx2", "neon" or "generic"; None goes back to the best this processor runs. The environment
-            variable ``DSHC_SIMD`` sets it at import. Every level gives the same integers.
+        level: "avx512", "avx2", "neon" or "generic"; None goes back to the best this processor runs. The
+            environment variable ``DSHC_SIMD`` sets it at import. Every level gives the same integers.
 
     Raises:
         TypeError: `level` is neither a string nor None.
@@ -50,8 +50,9 @@ def build_info() -> dict[str, object]:
     """What this installation consists of: versions, compiler, SIMD levels, CUDA.
 
     Returns:
-        A dict with `version`, `abi`, `compiler`, `module` (its path), `simd_level`, `simd_levels` (best first, those this
-        processor runs), `cuda` (whether CUDA kernels were built in), `torch`, `python`, `platform`, `n_threads`.
+        A dict with `version`, `abi`, `compiler`, `module` (its path), `simd_level`, `simd_levels` (best
+        first, those this processor runs), `cuda` (whether CUDA kernels were built in), `torch`, `python`,
+        `platform`, `n_threads`.
     """
     return {
         "version": native.VERSION,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from . import _checks as checks
-from . import _ops
+from . import _shapes as shapes
 from ._arrays import Array, answer, as_tensor
 
 _op = torch.ops.dshc_fast
@@ -21,11 +21,12 @@ def pack_codes(values: Array, *, check: bool | None = None) -> Array:
         check: whether NaN raises; None: on the CPU yes, on CUDA no.
 
     Returns:
-        uint8 (n, ceil(n_bits / 8)). Bit j is byte j // 8, position j % 8 (``numpy.packbits(..., bitorder="little")``, FAISS);
-        padding bits are 0.
+        uint8 (n, ceil(n_bits / 8)). Bit j is byte j // 8, position j % 8 (``numpy.packbits(...,
+        bitorder="little")``, FAISS); padding bits are 0.
 
     Raises:
-        TypeError: `values` is complex, or no array. ValueError: not two-dimensional, no or too many bits, NaN.
+        TypeError: `values` is complex, or no array. ValueError: not two-dimensional, no or too many bits,
+        NaN.
 
     Example:
         >>> import numpy as np, dshc_fast
@@ -63,7 +64,8 @@ def unpack_codes(codes: Array, n_bits: int, *, signed: bool = False) -> Array:
 def reverse_bit_order(codes: Array) -> Array:
     """Turn codes in the other bit order into ours, or back: the bits of every byte are reversed.
 
-    ``numpy.packbits`` puts the first bit at the top of a byte by default; this library, like FAISS, puts it at the bottom.
+    ``numpy.packbits`` puts the first bit at the top of a byte by default; this library, like FAISS, puts it
+    at the bottom.
 
     Args:
         codes: uint8 (n, bytes).
@@ -82,18 +84,22 @@ def reverse_bit_order(codes: Array) -> Array:
     return answer(_op.reverse_bit_order(as_tensor(codes, "codes")), codes)
 
 
-def codes_from_logits(logits: Array, codebook: object, k: int, *, weighting: str = "mean",
-                      check: bool | None = None) -> Array:
+def codes_from_logits(
+    logits: Array, codebook: object, k: int, *, weighting: str = "mean", check: bool | None = None
+) -> Array:
     """Read hash codes off the predicted sub-classes (DSHC, Luo et al., section 3.2).
 
-    The k sub-classes with the largest logits are taken (equal logits: the lower index first), their codes averaged as ±1,
-    and the sign packed. A tied bit takes the bit of the first sub-class, so that k = 2 with a plain mean equals k = 1.
+    The k sub-classes with the largest logits are taken (equal logits: the lower index first), their codes
+    averaged as ±1, and the sign packed. A tied bit takes the bit of the first sub-class, so that k = 2 with a
+    plain mean equals k = 1.
 
     Args:
         logits: (n, n_subclasses) float32, float64, float16 or bfloat16. -inf and +inf rank by value.
-        codebook: uint8 (n_subclasses, bytes), the code of each sub-class, or an object with such an array as `codes`.
+        codebook: uint8 (n_subclasses, bytes), the code of each sub-class, or an object with such an array as
+            `codes`.
         k: how many sub-classes, 1 to n_subclasses.
-        weighting: "mean", or "probability" (soft-max over all sub-classes; float32, or float64 for float64 logits).
+        weighting: "mean", or "probability" (soft-max over all sub-classes; float32, or float64 for float64
+            logits).
         check: whether NaN (and +inf with "probability") raises; None: on the CPU yes, on CUDA no.
 
     Returns:
@@ -109,13 +115,17 @@ def codes_from_logits(logits: Array, codebook: object, k: int, *, weighting: str
         array([[1]], dtype=uint8)
     """
     checks.check_flag(check, "check")
-    checks.check_choice(weighting, "weighting", _ops.WEIGHTINGS)
+    checks.check_choice(weighting, "weighting", shapes.WEIGHTINGS)
     k = checks.as_int(k, "k")
     table = as_tensor(getattr(codebook, "codes", codebook), "codebook")
-    return answer(_op.codes_from_logits(as_tensor(logits, "logits").detach(), table, k, weighting, check), logits)
+    return answer(
+        _op.codes_from_logits(as_tensor(logits, "logits").detach(), table, k, weighting, check), logits
+    )
 
 
-def center_codes_from_logits(logits: Array, class_offsets: object, centers: Array, *, check: bool | None = None) -> Array:
+def center_codes_from_logits(
+    logits: Array, class_offsets: object, centers: Array, *, check: bool | None = None
+) -> Array:
     """The center of the class with the largest log-sum-exp over its sub-classes, packed.
 
     Args:
@@ -167,14 +177,18 @@ def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | No
         try:
             threshold = torch.tensor(threshold, dtype=torch.float64, device=tensor.device)
         except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"threshold must be a number, or one a class, got {type(threshold).__name__}") from None
+            raise TypeError(
+                f"threshold must be a number, or one a class, got {type(threshold).__name__}"
+            ) from None
     return answer(_op.multilabel_codes(tensor, as_tensor(threshold, "threshold"), check), logits)
 
 
 def as_offsets(class_offsets: object, device: torch.device) -> Tensor:
     """`class_offsets` as a tensor: lists and numpy arrays are moved to `device`, tensors must be there."""
     if isinstance(class_offsets, list | tuple):
-        if not all(isinstance(offset, int | np.integer) and not isinstance(offset, bool) for offset in class_offsets):
+        if not all(
+            isinstance(offset, int | np.integer) and not isinstance(offset, bool) for offset in class_offsets
+        ):
             raise TypeError("class_offsets must hold integers")
         return torch.tensor(class_offsets, dtype=torch.int64, device=device)
     tensor = as_tensor(class_offsets, "class_offsets")

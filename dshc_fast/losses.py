@@ -19,8 +19,15 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
     """Loss a row; the gradient is (sum y) p - y, times what comes from above."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, labels: Tensor, class_offsets: Tensor, weight: float, ignore_index: int,
-                check: bool | None) -> Tensor:
+    def forward(
+        ctx,
+        logits: Tensor,
+        labels: Tensor,
+        class_offsets: Tensor,
+        weight: float,
+        ignore_index: int,
+        check: bool | None,
+    ) -> Tensor:
         loss, stats = _op.class_softmax_loss(logits, labels, class_offsets, weight, ignore_index, check)
         ctx.save_for_backward(logits, stats, labels, class_offsets)
         ctx.weight, ctx.ignore_index = weight, ignore_index
@@ -29,8 +36,9 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         logits, stats, labels, class_offsets = ctx.saved_tensors
-        grad_logits = _op.class_softmax_loss_backward(grad_loss, logits, stats, labels, class_offsets, ctx.weight,
-                                                      ctx.ignore_index)
+        grad_logits = _op.class_softmax_loss_backward(
+            grad_loss, logits, stats, labels, class_offsets, ctx.weight, ctx.ignore_index
+        )
         return grad_logits, None, None, None, None, None
 
 
@@ -47,26 +55,36 @@ def _weight_of(target: object) -> float:
     return weight
 
 
-def class_softmax_loss(logits: Array, labels: Array, class_offsets: object, *, target: str | float = "normalized",
-                       reduction: str = "mean", ignore_index: int = -100, check: bool | None = None) -> Array:
-    """Cross-entropy over sub-classes against the uniform target on the true class's run (DSHC, Luo et al., eq. 2).
+def class_softmax_loss(
+    logits: Array,
+    labels: Array,
+    class_offsets: object,
+    *,
+    target: str | float = "normalized",
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    check: bool | None = None,
+) -> Array:
+    """Cross-entropy over sub-classes against the uniform target on the true class's run (DSHC, Luo et al.,
+    eq. 2).
 
-    The loss of a row is ``-sum_j y_j log p_j`` with p the soft-max over all sub-classes, y_j the target weight for the m_c
-    sub-classes of the row's class and 0 elsewhere. The weights need not sum to one: the gradient is (sum y) p - y. Computed
-    in float32 (float64 for float64 logits).
+    The loss of a row is ``-sum_j y_j log p_j`` with p the soft-max over all sub-classes, y_j the target
+    weight for the m_c sub-classes of the row's class and 0 elsewhere. The weights need not sum to one: the
+    gradient is (sum y) p - y. Computed in float32 (float64 for float64 logits).
 
     Args:
         logits: (n, n_subclasses) float32, float64, float16 or bfloat16; sub-classes lie class by class.
         labels: (n,) class ids, any integer dtype.
         class_offsets: (n_classes + 1,) integers, rising from 0 to n_subclasses; list, numpy or torch.
-        target: "normalized": each sub-class of the true class gets 1 / m_c; or the weight each of them gets (the paper: 1 / H).
+        target: "normalized": each sub-class of the true class gets 1 / m_c; or the weight each of them gets
+            (the paper: 1 / H).
         reduction: "none", "mean" (over rows that are not ignored; NaN when none is left) or "sum".
         ignore_index: rows with this label give loss 0 and gradient 0, whatever they hold.
         check: whether labels are checked to name a class; None: on the CPU yes, on CUDA no.
 
     Returns:
-        float32 (float64 for float64 logits), 0-d, or (n,) for "none". -inf outside the true class's run is probability 0;
-        other non-finite logits give a non-finite loss and no error, as gradient scalers expect.
+        float32 (float64 for float64 logits), 0-d, or (n,) for "none". -inf outside the true class's run is
+        probability 0; other non-finite logits give a non-finite loss and no error, as gradient scalers expect.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
@@ -107,8 +125,14 @@ class ClassSoftmaxLoss(nn.Module):
 
     class_offsets: Tensor
 
-    def __init__(self, class_offsets: object, *, target: str | float = "normalized", reduction: str = "mean",
-                 ignore_index: int = -100) -> None:
+    def __init__(
+        self,
+        class_offsets: object,
+        *,
+        target: str | float = "normalized",
+        reduction: str = "mean",
+        ignore_index: int = -100,
+    ) -> None:
         super().__init__()
         _weight_of(target)
         checks.check_choice(reduction, "reduction", REDUCTIONS)
@@ -119,9 +143,17 @@ class ClassSoftmaxLoss(nn.Module):
         self.ignore_index = checks.as_int(ignore_index, "ignore_index")
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return class_softmax_loss(logits, labels, self.class_offsets, target=self.target, reduction=self.reduction,
-                                  ignore_index=self.ignore_index)
+        return class_softmax_loss(
+            logits,
+            labels,
+            self.class_offsets,
+            target=self.target,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+        )
 
     def extra_repr(self) -> str:
-        return (f"n_classes={len(self.class_offsets) - 1}, target={self.target!r}, reduction={self.reduction!r}, "
-                f"ignore_index={self.ignore_index}")
+        return (
+            f"n_classes={len(self.class_offsets) - 1}, target={self.target!r}, reduction={self.reduction!r}, "
+            f"ignore_index={self.ignore_index}"
+        )

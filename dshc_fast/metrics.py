@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import _checks as checks
-from . import _ops
+from . import _shapes as shapes
 from ._arrays import Array, answer, as_tensor
 from ._composite_ops import EMPTY
 from .ranking import as_allowed
@@ -28,9 +28,9 @@ class HammingHistogram(NamedTuple):
 class RetrievalCurves(NamedTuple):
     """Curves of `retrieval_curves`, all float64.
 
-    Along `radius` (best to worst): `precision` and `recall` are means over queries (macro), `precision_micro` and
-    `recall_micro` pool all pairs, `empty_balls` is the share of queries with nothing inside. Along `ranks`:
-    `precision_at_rank` and `recall_at_rank`, expected over the order inside ties.
+    Along `radius` (best to worst): `precision` and `recall` are means over queries (macro), `precision_micro`
+    and `recall_micro` pool all pairs, `empty_balls` is the share of queries with nothing inside. Along
+    `ranks`: `precision_at_rank` and `recall_at_rank`, expected over the order inside ties.
     """
 
     radius: Array
@@ -44,24 +44,38 @@ class RetrievalCurves(NamedTuple):
     recall_at_rank: Array
 
 
-def _inputs(queries: Array, database: Array, query_labels: Array, database_labels: Array) -> tuple[Tensor, ...]:
-    return (as_tensor(queries, "queries"), as_tensor(database, "database"), as_tensor(query_labels, "query_labels"),
-            as_tensor(database_labels, "database_labels"))
+def _inputs(
+    queries: Array, database: Array, query_labels: Array, database_labels: Array
+) -> tuple[Tensor, ...]:
+    return (
+        as_tensor(queries, "queries"),
+        as_tensor(database, "database"),
+        as_tensor(query_labels, "query_labels"),
+        as_tensor(database_labels, "database_labels"),
+    )
 
 
 def _optional_int(value: object, name: str) -> int | None:
     return None if value is None else checks.as_int(value, name)
 
 
-def hamming_histogram(queries: Array, database: Array, query_labels: Array, database_labels: Array, *,
-                      score: str = "hamming", n_bits: int | None = None, allowed: Array | None = None,
-                      check: bool | None = None) -> HammingHistogram:
+def hamming_histogram(
+    queries: Array,
+    database: Array,
+    query_labels: Array,
+    database_labels: Array,
+    *,
+    score: str = "hamming",
+    n_bits: int | None = None,
+    allowed: Array | None = None,
+    check: bool | None = None,
+) -> HammingHistogram:
     """How many items, and how many relevant items, each query has at each distance.
 
     Args:
         queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row.
-        query_labels, database_labels: class ids (n,), any integers, relevant where equal; or multi-hot rows (n, n_labels) of
-            0 and 1, relevant where a label is shared.
+        query_labels, database_labels: class ids (n,), any integers, relevant where equal; or multi-hot rows
+            (n, n_labels) of 0 and 1, relevant where a label is shared.
         score: "hamming" or "overlap" (then column j counts the items with overlap j).
         n_bits: code length, fixes the width; None: 8 * bytes. Set padding bits raise (value check).
         allowed: which items count, as in `hamming_topk`.
@@ -79,26 +93,44 @@ def hamming_histogram(queries: Array, database: Array, query_labels: Array, data
         >>> dshc_fast.hamming_histogram(codes[:1], codes, labels[:1], labels, n_bits=2)
         HammingHistogram(items=array([[1, 1, 1]]), relevant=array([[1, 1, 0]]))
     """
-    checks.check_choice(score, "score", _ops.SCORES)
+    checks.check_choice(score, "score", shapes.SCORES)
     checks.check_flag(check, "check")
-    counts = _op.hamming_histogram(*_inputs(queries, database, query_labels, database_labels), score,
-                                   _optional_int(n_bits, "n_bits"), as_allowed(allowed), check)
+    counts = _op.hamming_histogram(
+        *_inputs(queries, database, query_labels, database_labels),
+        score,
+        _optional_int(n_bits, "n_bits"),
+        as_allowed(allowed),
+        check,
+    )
     return HammingHistogram(*(answer(tensor, queries) for tensor in counts))
 
 
-def average_precision(queries: Array, database: Array, query_labels: Array, database_labels: Array, *,
-                      k: int | None = None, ties: str = "expected", denominator: str = "retrieved",
-                      score: str = "hamming", n_bits: int | None = None, allowed: Array | None = None,
-                      check: bool | None = None) -> Array:
+def average_precision(
+    queries: Array,
+    database: Array,
+    query_labels: Array,
+    database_labels: Array,
+    *,
+    k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "retrieved",
+    score: str = "hamming",
+    n_bits: int | None = None,
+    allowed: Array | None = None,
+    check: bool | None = None,
+) -> Array:
     """Average precision AP@k of each query, exact under ties.
 
     Args:
-        queries, database, query_labels, database_labels, score, n_bits, allowed, check: as in `hamming_histogram`.
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check: as in
+            `hamming_histogram`.
         k: cut-off rank, 1 or more (beyond n_db: all); None: all.
-        ties: the order inside equal distances. "expected": the mean over all orders (McSherry & Najork 2008; He et al.,
-            CVPR 2018). "index": database order. "best" / "worst": relevant items first / last inside each tie.
-        denominator: the sum of precisions at relevant items is divided by "retrieved": the relevant items among the first k
-            (the deep-hashing papers'); "min": min(k, all relevant); "relevant": all relevant.
+        ties: the order inside equal distances. "expected": the mean over all orders (McSherry & Najork 2008;
+            He et al., CVPR 2018). "index": database order. "best" / "worst": relevant items first / last
+            inside each tie.
+        denominator: the sum of precisions at relevant items is divided by "retrieved": the relevant items
+            among the first k (the deep-hashing papers'); "min": min(k, all relevant); "relevant": all
+            relevant.
 
     Returns:
         float64 (n_query,). NaN where nothing in the database is relevant; 0 where nothing relevant is inside the cut.
@@ -114,30 +146,50 @@ def average_precision(queries: Array, database: Array, query_labels: Array, data
         >>> float(ap[0].round(6))
         0.816667
     """
-    checks.check_choice(score, "score", _ops.SCORES)
-    checks.check_choice(ties, "ties", _ops.TIES)
-    checks.check_choice(denominator, "denominator", _ops.DENOMINATORS)
+    checks.check_choice(score, "score", shapes.SCORES)
+    checks.check_choice(ties, "ties", shapes.TIES)
+    checks.check_choice(denominator, "denominator", shapes.DENOMINATORS)
     checks.check_flag(check, "check")
-    result = _op.average_precision(*_inputs(queries, database, query_labels, database_labels), _optional_int(k, "k"), ties,
-                                   denominator, score, _optional_int(n_bits, "n_bits"), as_allowed(allowed), check)
+    result = _op.average_precision(
+        *_inputs(queries, database, query_labels, database_labels),
+        _optional_int(k, "k"),
+        ties,
+        denominator,
+        score,
+        _optional_int(n_bits, "n_bits"),
+        as_allowed(allowed),
+        check,
+    )
     return answer(result, queries)
 
 
-def mean_average_precision(queries: Array, database: Array, query_labels: Array, database_labels: Array, *,
-                           k: int | None = None, ties: str = "expected", denominator: str = "retrieved",
-                           score: str = "hamming", n_bits: int | None = None, empty: str = "zero",
-                           allowed: Array | None = None, check: bool | None = None) -> float | Tensor:
+def mean_average_precision(
+    queries: Array,
+    database: Array,
+    query_labels: Array,
+    database_labels: Array,
+    *,
+    k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "retrieved",
+    score: str = "hamming",
+    n_bits: int | None = None,
+    empty: str = "zero",
+    allowed: Array | None = None,
+    check: bool | None = None,
+) -> float | Tensor:
     """Mean of `average_precision` over the queries: mAP@k.
 
     Args:
-        empty: what a query counts that has nothing relevant in the database: "zero", "skip" (left out of the mean), or
-            "error". All others: as in `average_precision`.
+        empty: what a query counts that has nothing relevant in the database: "zero", "skip" (left out of the
+            mean), or "error". All others: as in `average_precision`.
 
     Returns:
         A Python float for numpy, a 0-d float64 tensor for torch; NaN where no query is left.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit; ValueError for an empty query with empty="error".
+        TypeError, ValueError: naming the argument that does not fit; ValueError for an empty query with
+        empty="error".
 
     Example:
         >>> import numpy as np, dshc_fast
@@ -146,13 +198,21 @@ def mean_average_precision(queries: Array, database: Array, query_labels: Array,
         0.9722222222222222
     """
     checks.check_choice(empty, "empty", EMPTY)
-    checks.check_choice(score, "score", _ops.SCORES)
-    checks.check_choice(ties, "ties", _ops.TIES)
-    checks.check_choice(denominator, "denominator", _ops.DENOMINATORS)
+    checks.check_choice(score, "score", shapes.SCORES)
+    checks.check_choice(ties, "ties", shapes.TIES)
+    checks.check_choice(denominator, "denominator", shapes.DENOMINATORS)
     checks.check_flag(check, "check")
-    mean = _op.mean_average_precision(*_inputs(queries, database, query_labels, database_labels), _optional_int(k, "k"),
-                                      ties, denominator, score, _optional_int(n_bits, "n_bits"), empty,
-                                      as_allowed(allowed), check)
+    mean = _op.mean_average_precision(
+        *_inputs(queries, database, query_labels, database_labels),
+        _optional_int(k, "k"),
+        ties,
+        denominator,
+        score,
+        _optional_int(n_bits, "n_bits"),
+        empty,
+        as_allowed(allowed),
+        check,
+    )
     return mean.item() if isinstance(queries, np.ndarray) else mean
 
 
@@ -166,19 +226,31 @@ def _as_ranks(ranks: object) -> list[int] | None:
     return [checks.as_int(rank, "ranks") for rank in ranks]
 
 
-def retrieval_curves(queries: Array, database: Array, query_labels: Array, database_labels: Array, *,
-                     ranks: Sequence[int] | None = None, score: str = "hamming", n_bits: int | None = None,
-                     empty: str = "zero", allowed: Array | None = None, check: bool | None = None) -> RetrievalCurves:
+def retrieval_curves(
+    queries: Array,
+    database: Array,
+    query_labels: Array,
+    database_labels: Array,
+    *,
+    ranks: Sequence[int] | None = None,
+    score: str = "hamming",
+    n_bits: int | None = None,
+    empty: str = "zero",
+    allowed: Array | None = None,
+    check: bool | None = None,
+) -> RetrievalCurves:
     """Precision and recall at every radius and at given ranks; the precision-recall curve, macro and micro.
 
     Args:
-        ranks: ranks for precision and recall at k, 1 to n_db; None: those of 1, 5, 10, 50, 100, 500, 1000, 5000 that exist.
-        empty: as in `mean_average_precision`; "skip" leaves the query out of every curve, "zero" gives it recall 0.
+        ranks: ranks for precision and recall at k, 1 to n_db; None: those of 1, 5, 10, 50, 100, 500, 1000,
+            5000 that exist.
+        empty: as in `mean_average_precision`; "skip" leaves the query out of every curve, "zero" gives it
+            recall 0.
         All others: as in `hamming_histogram`.
 
     Returns:
-        `RetrievalCurves`, float64. `radius` runs from best to worst: 0..n_bits, with "overlap" n_bits..0. An empty ball has
-        precision 0 and counts in `empty_balls`; NaN where no query is left.
+        `RetrievalCurves`, float64. `radius` runs from best to worst: 0..n_bits, with "overlap" n_bits..0. An
+        empty ball has precision 0 and counts in `empty_balls`; NaN where no query is left.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
@@ -191,8 +263,15 @@ def retrieval_curves(queries: Array, database: Array, query_labels: Array, datab
         (array([1.   , 0.722, 0.556]), array([0.667, 1.   , 1.   ]))
     """
     checks.check_choice(empty, "empty", EMPTY)
-    checks.check_choice(score, "score", _ops.SCORES)
+    checks.check_choice(score, "score", shapes.SCORES)
     checks.check_flag(check, "check")
-    curves = _op.retrieval_curves(*_inputs(queries, database, query_labels, database_labels), _as_ranks(ranks), score,
-                                  _optional_int(n_bits, "n_bits"), empty, as_allowed(allowed), check)
+    curves = _op.retrieval_curves(
+        *_inputs(queries, database, query_labels, database_labels),
+        _as_ranks(ranks),
+        score,
+        _optional_int(n_bits, "n_bits"),
+        empty,
+        as_allowed(allowed),
+        check,
+    )
     return RetrievalCurves(*(answer(tensor, queries) for tensor in curves))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from . import _checks as checks
-from . import _ops
+from . import _shapes as shapes
 from ._arrays import Array, answer, as_tensor
 
 _op = torch.ops.dshc_fast
@@ -21,7 +21,8 @@ class HammingTopK(NamedTuple):
 
 
 class HammingRadius(NamedTuple):
-    """Answers of `hamming_radius`: those of query q are `indices[offsets[q]:offsets[q + 1]]`, likewise `distances`."""
+    """Answers of `hamming_radius`: those of query q are `indices[offsets[q]:offsets[q + 1]]`, likewise
+    `distances`."""
 
     offsets: Array
     indices: Array
@@ -50,28 +51,30 @@ def hamming_distance(queries: Array, database: Array, *, score: str = "hamming")
         >>> dshc_fast.hamming_distance(np.array([[3]], dtype=np.uint8), np.array([[1], [7]], dtype=np.uint8))
         array([[1, 1]], dtype=int32)
     """
-    checks.check_choice(score, "score", _ops.SCORES)
+    checks.check_choice(score, "score", shapes.SCORES)
     counts = _op.hamming_distance(as_tensor(queries, "queries"), as_tensor(database, "database"), score)
     return answer(counts, queries)
 
 
-def hamming_topk(queries: Array, database: Array, k: int, *, score: str = "hamming",
-                 allowed: Array | None = None) -> HammingTopK:
+def hamming_topk(
+    queries: Array, database: Array, k: int, *, score: str = "hamming", allowed: Array | None = None
+) -> HammingTopK:
     """The k best database items of each query, exact, sorted by (distance, index).
 
-    The answer is the same on every device, instruction set and number of threads, and the answer for k is a prefix of that
-    for a larger k. No matrix of size queries x database is built.
+    The answer is the same on every device, instruction set and number of threads, and the answer for k is a
+    prefix of that for a larger k. No matrix of size queries x database is built.
 
     Args:
         queries: uint8 (n_query, bytes), 1 to 512 bytes. database: uint8 (n_db, bytes), at least one row.
         k: 1 to n_db.
         score: "hamming": XOR count, smallest first. "overlap": AND count, largest first.
-        allowed: which items may be answered: bool (n_db,) or (n_query, n_db), or the same packed along its last axis as
-            uint8, little-endian.
+        allowed: which items may be answered: bool (n_db,) or (n_query, n_db), or the same packed along its
+            last axis as uint8, little-endian.
 
     Returns:
-        Named tuple (`distances` int32, `indices` int64), each (n_query, k). With "overlap" `distances` holds the overlap
-        count. Where fewer than k items are allowed the rest is index -1 and distance 2^31 - 1 (overlap: -1).
+        Named tuple (`distances` int32, `indices` int64), each (n_query, k). With "overlap" `distances` holds
+        the overlap count. Where fewer than k items are allowed the rest is index -1 and distance 2^31 - 1
+        (overlap: -1).
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
@@ -82,7 +85,7 @@ def hamming_topk(queries: Array, database: Array, k: int, *, score: str = "hammi
         >>> dshc_fast.hamming_topk(np.array([[1]], dtype=np.uint8), database, 3)
         HammingTopK(distances=array([[0, 0, 1]], dtype=int32), indices=array([[1, 3, 0]]))
     """
-    checks.check_choice(score, "score", _ops.SCORES)
+    checks.check_choice(score, "score", shapes.SCORES)
     k = checks.as_int(k, "k")
     distances, indices = _op.hamming_topk(
         as_tensor(queries, "queries"), as_tensor(database, "database"), k, score, as_allowed(allowed)
@@ -90,8 +93,9 @@ def hamming_topk(queries: Array, database: Array, k: int, *, score: str = "hammi
     return HammingTopK(answer(distances, queries), answer(indices, queries))
 
 
-def hamming_radius(queries: Array, database: Array, radius: int, *, score: str = "hamming",
-                   allowed: Array | None = None) -> HammingRadius:
+def hamming_radius(
+    queries: Array, database: Array, radius: int, *, score: str = "hamming", allowed: Array | None = None
+) -> HammingRadius:
     """All database items within a radius of each query, ordered like top-k.
 
     Must learn the size of its answer, so on a GPU it synchronises once.
@@ -109,11 +113,12 @@ def hamming_radius(queries: Array, database: Array, radius: int, *, score: str =
 
     Example:
         >>> import numpy as np, dshc_fast
-        >>> found = dshc_fast.hamming_radius(np.array([[1]], dtype=np.uint8), np.array([[0], [6], [1]], dtype=np.uint8), 1)
+        >>> database = np.array([[0], [6], [1]], dtype=np.uint8)
+        >>> found = dshc_fast.hamming_radius(database[2:], database, 1)
         >>> found.indices, found.distances
         (array([2, 0]), array([0, 1], dtype=int32))
     """
-    checks.check_choice(score, "score", _ops.SCORES)
+    checks.check_choice(score, "score", shapes.SCORES)
     radius = checks.as_int(radius, "radius")
     found = _op.hamming_radius(
         as_tensor(queries, "queries"), as_tensor(database, "database"), radius, score, as_allowed(allowed)

@@ -1,8 +1,8 @@
 """The slow, obvious twin of every op, in plain PyTorch.
 
-Each function takes the same arguments as the public function of the same name (tensors only, already valid) and returns
-the same values. It is the oracle of the tests and the shortest exact statement of what an op does; it builds the
-matrices and sorted lists that the kernels avoid.
+Each function takes the same arguments as the public function of the same name (tensors only, already valid)
+and returns the same values. It is the oracle of the tests and the shortest exact statement of what an op
+does; it builds the matrices and sorted lists that the kernels avoid.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DISTANCE_FILL = 2**31 - 1  # distance of an answer that does not exist (fewer th
 OVERLAP_FILL = -1
 
 
-# ---- codes -----------------------------------------------------------------------------------------------------------
+# ---- codes ----
 
 
 def pack_codes(values: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def multilabel_codes(logits: Tensor, threshold: float | Tensor = 0.0) -> Tensor:
     return pack_codes(logits.double() > threshold)
 
 
-# ---- ranking ---------------------------------------------------------------------------------------------------------
+# ---- ranking ----
 
 
 def hamming_distance(queries: Tensor, database: Tensor, *, score: str = "hamming") -> Tensor:
@@ -61,7 +61,9 @@ def allowed_matrix(allowed: Tensor | None, n_query: int, n_db: int, device: torc
     if allowed is None:
         return torch.ones((n_query, n_db), dtype=torch.bool, device=device)
     if allowed.dtype == torch.uint8:
-        allowed = unpack_codes(allowed.reshape(-1, allowed.shape[-1]), n_db).bool().view(*allowed.shape[:-1], n_db)
+        allowed = (
+            unpack_codes(allowed.reshape(-1, allowed.shape[-1]), n_db).bool().view(*allowed.shape[:-1], n_db)
+        )
     return allowed.expand(n_query, n_db)
 
 
@@ -71,8 +73,9 @@ def _rank_keys(queries: Tensor, database: Tensor, score: str) -> tuple[Tensor, T
     return counts, counts if score == "hamming" else -counts
 
 
-def hamming_topk(queries: Tensor, database: Tensor, k: int, *, score: str = "hamming",
-                 allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def hamming_topk(
+    queries: Tensor, database: Tensor, k: int, *, score: str = "hamming", allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     counts, keys = _rank_keys(queries, database, score)
     mask = allowed_matrix(allowed, len(queries), len(database), queries.device)
     keys = keys.masked_fill(~mask, DISTANCE_FILL)
@@ -82,8 +85,9 @@ def hamming_topk(queries: Tensor, database: Tensor, k: int, *, score: str = "ham
     return counts.gather(1, order).masked_fill(~taken, fill), order.masked_fill(~taken, -1)
 
 
-def hamming_radius(queries: Tensor, database: Tensor, radius: int, *, score: str = "hamming",
-                   allowed: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def hamming_radius(
+    queries: Tensor, database: Tensor, radius: int, *, score: str = "hamming", allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     counts, keys = _rank_keys(queries, database, score)
     inside = counts <= radius if score == "hamming" else counts >= radius
     inside &= allowed_matrix(allowed, len(queries), len(database), queries.device)
@@ -94,7 +98,7 @@ def hamming_radius(queries: Tensor, database: Tensor, radius: int, *, score: str
     return offsets, order[inside_in_order], counts.gather(1, order)[inside_in_order]
 
 
-# ---- metrics ---------------------------------------------------------------------------------------------------------
+# ---- metrics ----
 
 
 def relevance(query_labels: Tensor, database_labels: Tensor) -> Tensor:
@@ -104,9 +108,16 @@ def relevance(query_labels: Tensor, database_labels: Tensor) -> Tensor:
     return query_labels.double() @ database_labels.double().T > 0
 
 
-def hamming_histogram(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor, *,
-                      score: str = "hamming", n_bits: int | None = None,
-                      allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def hamming_histogram(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    *,
+    score: str = "hamming",
+    n_bits: int | None = None,
+    allowed: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     n_bits = 8 * queries.shape[1] if n_bits is None else n_bits
     counts = hamming_distance(queries, database, score=score).long()
     mask = allowed_matrix(allowed, len(queries), len(database), queries.device)
@@ -117,7 +128,8 @@ def hamming_histogram(queries: Tensor, database: Tensor, query_labels: Tensor, d
 
 
 def _expected_group(items: int, relevant: int, before: int, relevant_before: int, taken: int) -> float:
-    """Expected sum of precisions at the relevant items among the first `taken` of a tie (METHODS: McSherry & Najork 2008)."""
+    """Expected sum of precisions at the relevant items among the first `taken` of a tie (METHODS: McSherry &
+    Najork 2008)."""
     slope = (relevant - 1) / (items - 1) if items > 1 else 0.0
     total = math.fsum((relevant_before + 1 + t * slope) / (before + t + 1) for t in range(taken))
     return relevant / items * total
@@ -157,9 +169,19 @@ def _average_precision_ordered(relevant_in_order: list[bool], k: int, denominato
     return math.fsum(precisions) / _divisor(hits, sum(relevant_in_order), k, denominator)
 
 
-def average_precision(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor, *,
-                      k: int | None = None, ties: str = "expected", denominator: str = "retrieved",
-                      score: str = "hamming", n_bits: int | None = None, allowed: Tensor | None = None) -> Tensor:
+def average_precision(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    *,
+    k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "retrieved",
+    score: str = "hamming",
+    n_bits: int | None = None,
+    allowed: Tensor | None = None,
+) -> Tensor:
     _, keys = _rank_keys(queries, database, score)
     keys = keys + (8 * queries.shape[1] if score == "overlap" else 0)
     mask = allowed_matrix(allowed, len(queries), len(database), queries.device)
@@ -172,9 +194,14 @@ def average_precision(queries: Tensor, database: Tensor, query_labels: Tensor, d
             result.append(math.nan)
         elif ties == "expected":
             width = int(key.max()) + 1
-            result.append(_average_precision_expected(torch.bincount(key, minlength=width).tolist(),
-                                                      torch.bincount(key[hit], minlength=width).tolist(),
-                                                      cut, denominator))
+            result.append(
+                _average_precision_expected(
+                    torch.bincount(key, minlength=width).tolist(),
+                    torch.bincount(key[hit], minlength=width).tolist(),
+                    cut,
+                    denominator,
+                )
+            )
         else:
             # Inside a tie: by index, or relevant items first (best), or last (worst).
             inside_tie = {"index": 0, "best": (~hit).long(), "worst": hit.long()}[ties]
@@ -183,11 +210,18 @@ def average_precision(queries: Tensor, database: Tensor, query_labels: Tensor, d
     return torch.tensor(result, dtype=torch.float64, device=queries.device)
 
 
-# ---- loss ------------------------------------------------------------------------------------------------------------
+# ---- loss ----
 
 
-def class_softmax_loss(logits: Tensor, labels: Tensor, class_offsets: Tensor, *, target: str | float = "normalized",
-                       reduction: str = "mean", ignore_index: int = -100) -> Tensor:
+def class_softmax_loss(
+    logits: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    *,
+    target: str | float = "normalized",
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> Tensor:
     wide = logits if logits.dtype == torch.float64 else logits.float()
     labels, class_offsets = labels.long(), class_offsets.to(logits.device).long()
     kept = labels != ignore_index
@@ -200,11 +234,14 @@ def class_softmax_loss(logits: Tensor, labels: Tensor, class_offsets: Tensor, *,
     # Selected, not multiplied by a 0/1 target: probability 0 outside the run must not turn into 0 * inf.
     kept_loss = -weight * torch.where(in_run, log_p, torch.zeros_like(log_p)).sum(1)
     if reduction == "none":
-        return torch.zeros(len(labels), dtype=wide.dtype, device=logits.device).masked_scatter(kept, kept_loss)
+        return torch.zeros(len(labels), dtype=wide.dtype, device=logits.device).masked_scatter(
+            kept, kept_loss
+        )
     return kept_loss.sum() if reduction == "sum" else kept_loss.mean()
 
 
-# ---- codes from logits -----------------------------------------------------------------------------------------------
+# ---- codes from logits
+# -----------------------------------------------------------------------------------------------
 
 
 def codes_from_logits(logits: Tensor, codebook: Tensor, k: int, *, weighting: str = "mean") -> Tensor:
@@ -226,26 +263,44 @@ def codes_from_logits(logits: Tensor, codebook: Tensor, k: int, *, weighting: st
 
 def center_codes_from_logits(logits: Tensor, class_offsets: Tensor, centers: Tensor) -> Tensor:
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    runs = [wide[:, first:last] for first, last in zip(class_offsets[:-1].tolist(), class_offsets[1:].tolist(),
-                                                       strict=True)]
+    runs = [
+        wide[:, first:last]
+        for first, last in zip(class_offsets[:-1].tolist(), class_offsets[1:].tolist(), strict=True)
+    ]
     scores = torch.stack([run.logsumexp(dim=1) for run in runs], dim=1)
     best = scores.sort(dim=1, descending=True, stable=True).indices[:, 0]
     return centers[best]
 
 
-# ---- composites ------------------------------------------------------------------------------------------------------
+# ---- composites ----
 
 
-def mean_average_precision(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor, *,
-                           empty: str = "zero", **options) -> Tensor:
+def mean_average_precision(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    *,
+    empty: str = "zero",
+    **options,
+) -> Tensor:
     precisions = average_precision(queries, database, query_labels, database_labels, **options)
     precisions = precisions.nan_to_num(nan=0.0) if empty == "zero" else precisions[~precisions.isnan()]
     return precisions.mean()
 
 
-def retrieval_curves(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor, *,
-                     ranks: list[int] | None = None, score: str = "hamming", n_bits: int | None = None,
-                     empty: str = "zero", allowed: Tensor | None = None) -> tuple[Tensor, ...]:
+def retrieval_curves(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    *,
+    ranks: list[int] | None = None,
+    score: str = "hamming",
+    n_bits: int | None = None,
+    empty: str = "zero",
+    allowed: Tensor | None = None,
+) -> tuple[Tensor, ...]:
     n_bits = 8 * queries.shape[1] if n_bits is None else n_bits
     if ranks is None:
         ranks = [rank for rank in (1, 5, 10, 50, 100, 500, 1000, 5000) if rank <= len(database)]
@@ -265,11 +320,18 @@ def retrieval_curves(queries: Tensor, database: Tensor, query_labels: Tensor, da
     for r in radius:
         ball = (counts <= r if score == "hamming" else counts >= r) & mask
         inside, found = ball.sum(1).double(), (ball & hits).sum(1).double()
-        columns.append([(found / inside.clamp(min=1)).mean(), recall_of(found).mean(),
-                        found.sum() / inside.sum().clamp(min=1) if len(counts) else math.nan,
-                        found.sum() / all_relevant.sum().clamp(min=1) if len(counts) else math.nan,
-                        (inside == 0).double().mean()])
-    precision, recall, precision_micro, recall_micro, empty_balls = torch.tensor(columns, dtype=torch.float64).T
+        columns.append(
+            [
+                (found / inside.clamp(min=1)).mean(),
+                recall_of(found).mean(),
+                found.sum() / inside.sum().clamp(min=1) if len(counts) else math.nan,
+                found.sum() / all_relevant.sum().clamp(min=1) if len(counts) else math.nan,
+                (inside == 0).double().mean(),
+            ]
+        )
+    precision, recall, precision_micro, recall_micro, empty_balls = torch.tensor(
+        columns, dtype=torch.float64
+    ).T
 
     # Expected over the orders inside a tie: an item's chance to be among the first k.
     keys = counts if score == "hamming" else -counts
@@ -283,5 +345,14 @@ def retrieval_curves(queries: Tensor, database: Tensor, query_labels: Tensor, da
             found[row] = chance[hits[row]].sum()
         at_rank.append([(found / k).mean(), recall_of(found).mean()])
     precision_at_rank, recall_at_rank = torch.tensor(at_rank, dtype=torch.float64).reshape(-1, 2).T
-    return (torch.tensor(list(radius), dtype=torch.float64), precision, recall, precision_micro, recall_micro, empty_balls,
-            torch.tensor(ranks, dtype=torch.float64), precision_at_rank, recall_at_rank)
+    return (
+        torch.tensor(list(radius), dtype=torch.float64),
+        precision,
+        recall,
+        precision_micro,
+        recall_micro,
+        empty_balls,
+        torch.tensor(ranks, dtype=torch.float64),
+        precision_at_rank,
+        recall_at_rank,
+    )

@@ -75,7 +75,7 @@ def test_settings_that_are_no_toml(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("k", [0, -3])
 def test_evaluate_k_below_one(run: Path, k: int, tmp_path: Path) -> None:
-    assert f"k must be at least 1, got {k}" in dshc_fails(
+    assert f"--k must be at least 1, got {k}" in dshc_fails(
         "evaluate", run, "--k", k, "--out", tmp_path / "out"
     )
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,8 @@ import dshc_fast
 MODULES = ("codes", "ranking", "metrics", "losses", "hamming_map")
 NAMES = [name for name in dshc_fast.__all__ if name != "reference"]
 # Results and switches: described, but an example of their own would say nothing.
-WITHOUT_EXAMPLE = {"HammingHistogram", "HammingRadius", "HammingTopK", "RetrievalCurves", "build_info", "get_simd_level",
+WITHOUT_EXAMPLE = {"HammingHistogram", "HammingRadius", "HammingTopK", "RetrievalCurves", "build_info",
+"get_simd_level",
                    "set_simd_level"}  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import math
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +106,11 @@ def test_agrees_with_the_core(multilabel: bool, score: str, empty: str) -> None:
         np.testing.assert_allclose(getattr(evaluation.curves, name), values, err_msg=name)
     assert evaluation.pairs.sum() == 20 * 70
     assert evaluation.multilabel is multilabel
+
+
+def test_the_example_of_the_docstring_runs() -> None:
+    found = doctest.testmod(sys.modules["dshc.evaluation"])
+    assert found.failed == 0 < found.attempted
 
 
 def test_queries_with_nothing_relevant() -> None:

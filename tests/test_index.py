@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 from pathlib import Path
 
+import dshc.index
 import numpy as np
 import pytest
 import safetensors
@@ -170,6 +172,17 @@ def test_another_safetensors_file_is_no_code_file(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"codes": CODES}, path)
     with pytest.raises(ValueError, match="weights.safetensors"):
         CodeFile.load(path)
+
+
+def test_the_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    example = text.split("In Python:")[1].split("```python")[1].split("```")[0]
+    names: dict[str, object] = {}
+    exec(compile(example, "docs/evaluation.md", "exec"), names)
+    assert names["found"].indices[:, 0].tolist() == [0, 1, 2, 3, 4]
+    found = doctest.testmod(dshc.index)
+    assert found.failed == 0 < found.attempted
 
 
 def test_search_is_sorted_by_distance_then_index() -> None:

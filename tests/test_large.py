@@ -37,13 +37,26 @@ def test_average_precision_of_a_large_database(ties: str) -> None:
         for row in range(3):
             relevant = labels == labels[row]
             if ties == "expected":  # between the bounds; its value is held by the smaller tests
-                low, high = (dshc_fast.average_precision(queries[row : row + 1], database, labels[row : row + 1], labels, k=k,
-                                                         ties=bound, denominator="min")[0] for bound in ("worst", "best"))
-                mid = dshc_fast.average_precision(queries[row : row + 1], database, labels[row : row + 1], labels, k=k,
-                                                  denominator="min")[0]
+                low, high = (
+                    dshc_fast.average_precision(
+                        queries[row : row + 1],
+                        database,
+                        labels[row : row + 1],
+                        labels,
+                        k=k,
+                        ties=bound,
+                        denominator="min",
+                    )[0]
+                    for bound in ("worst", "best")
+                )
+                mid = dshc_fast.average_precision(
+                    queries[row : row + 1], database, labels[row : row + 1], labels, k=k, denominator="min"
+                )[0]
                 assert low <= mid <= high
                 continue
-            inside = {"index": 0, "best": (~relevant).astype(np.int64), "worst": relevant.astype(np.int64)}[ties]
+            inside = {"index": 0, "best": (~relevant).astype(np.int64), "worst": relevant.astype(np.int64)}[
+                ties
+            ]
             hits = relevant[np.argsort(2 * key[row] + inside, kind="stable")][: k or n]
             precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
             assert ap[row] == pytest.approx(precision[hits].sum() / hits.sum(), rel=1e-12)
@@ -70,9 +83,13 @@ def test_one_query_is_cut_into_shards() -> None:
     try:
         for n_threads in (1, 3, 8):
             torch.set_num_threads(n_threads)
-            answers.append((*dshc_fast.hamming_topk(database[:1], database, 300_000),
-                            *dshc_fast.hamming_radius(database[:1], database, 1),
-                            *dshc_fast.hamming_histogram(database[:1], database, labels[:1], labels)))
+            answers.append(
+                (
+                    *dshc_fast.hamming_topk(database[:1], database, 300_000),
+                    *dshc_fast.hamming_radius(database[:1], database, 1),
+                    *dshc_fast.hamming_histogram(database[:1], database, labels[:1], labels),
+                )
+            )
     finally:
         torch.set_num_threads(threads)
     for other in answers[1:]:

@@ -16,7 +16,8 @@ RECORD = Path(__file__).with_name("native_signatures.json")
 
 
 def signatures() -> dict[str, str]:
-    """First docstring line of every function and constructor of the native module: its name and argument types."""
+    """First docstring line of every function and constructor of the native module: its name and argument
+    types."""
     found = {}
     for name in sorted(vars(_native.native)):
         item = getattr(_native.native, name)
@@ -44,7 +45,11 @@ def test_a_module_of_another_abi_is_refused(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import dshc_fast"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode != 0
-    assert f"have ABI {_native.ABI}" in run.stderr and "has ABI -1" in run.stderr and "pip install ." in run.stderr
+    assert (
+        f"have ABI {_native.ABI}" in run.stderr
+        and "has ABI -1" in run.stderr
+        and "pip install ." in run.stderr
+    )
 
 
 def test_version_is_one() -> None:

@@ -6,12 +6,13 @@ Commands import their work when they run, so that ``dshc --help`` does not wait 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .choices import Denominator, Empty, Score, Ties
+from .choices import Denominator, Empty, Ties
 from .failures import Debug, OneLineErrors
+from .options import AsJson, ScoreOption, Threads, WriteReport, flag
 
 __all__ = ["app"]
 
@@ -42,21 +43,7 @@ def _root(
         typer.echo(context.get_help())
 
 
-def _flag(help: str, panel: str | None = None, *names: str, **options: Any) -> Any:
-    """An option that is not given by default, or a switch; ``panel`` is its heading in the help."""
-    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **options)
-
-
 DEMO_FOLDER = Path("runs/demo")
-Threads = Annotated[int | None, _flag("CPU threads; by default as torch has it.", min=1)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-WriteReport = Annotated[
-    bool, typer.Option("--report/--no-report", help="Write report.html and its pictures.")
-]
-ScoreOption = Annotated[
-    Score | None,
-    _flag("Ranking: XOR count or AND count; by default the method's own."),
-]
 
 
 @app.command()
@@ -64,7 +51,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Run folder; an earlier demo in it is replaced.")] = DEMO_FOLDER,
     bits: Annotated[int, typer.Option(min=1, help="Code length.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
-    epochs: Annotated[int | None, _flag("Passes over the training images.", min=1)] = None,
+    epochs: Annotated[int | None, flag("Passes over the training images.", min=1)] = None,
     threads: Threads = None,
     report: WriteReport = True,
 ) -> None:
@@ -93,56 +80,52 @@ def train(
             "sub-folder of images a class, or a .npy, .npz or .safetensors file of embeddings.",
         ),
     ] = None,
-    root: Annotated[str | None, _flag("Folder of the official files of a named set.", DATA)] = None,
-    labels: Annotated[str | None, _flag("File of labels for a .npy of embeddings.", DATA)] = None,
-    image_size: Annotated[int | None, _flag("Side to which images of a folder are brought.", DATA)] = None,
-    n_channels: Annotated[int | None, _flag("1 or 3: take images of a folder as grey or RGB.", DATA)] = None,
+    root: Annotated[str | None, flag("Folder of the official files of a named set.", DATA)] = None,
+    labels: Annotated[str | None, flag("File of labels for a .npy of embeddings.", DATA)] = None,
+    image_size: Annotated[int | None, flag("Side to which images of a folder are brought.", DATA)] = None,
+    n_channels: Annotated[int | None, flag("1 or 3: take images of a folder as grey or RGB.", DATA)] = None,
     skip_unreadable: Annotated[
-        bool | None, _flag("Leave out images that cannot be read.", DATA, "--skip-unreadable")
+        bool | None, flag("Leave out images that cannot be read.", DATA, "--skip-unreadable")
     ] = None,
-    protocol: Annotated[str | None, _flag("Which items are queries, database and training.", DATA)] = None,
-    validation: Annotated[float | None, _flag("Share of the training items for selection.", DATA)] = None,
-    flip: Annotated[bool | None, _flag("Mirror training images at random.", DATA, "--flip/--no-flip")] = None,
+    protocol: Annotated[str | None, flag("Which items are queries, database and training.", DATA)] = None,
+    validation: Annotated[float | None, flag("Share of the training items for selection.", DATA)] = None,
+    flip: Annotated[bool | None, flag("Mirror training images at random.", DATA, "--flip/--no-flip")] = None,
     augment: Annotated[
-        bool | None, _flag("Crop training images at random.", DATA, "--augment/--no-augment")
+        bool | None, flag("Crop training images at random.", DATA, "--augment/--no-augment")
     ] = None,
-    method: Annotated[
-        str | None, _flag("dshc, or dshc-multilabel for several labels an item.", CODES)
-    ] = None,
-    bits: Annotated[int | None, _flag("Code length; by default 3 bits a class.", CODES)] = None,
-    construction: Annotated[str | None, _flag("Codebook: cpbc or kbc.", CODES)] = None,
-    threshold: Annotated[int | None, _flag("kbc: least distance to centers of other classes.", CODES)] = None,
-    topk: Annotated[int | None, _flag("Sub-classes averaged into a code; 0: centers only.", CODES)] = None,
-    weighting: Annotated[str | None, _flag("Weights of that average: mean or probability.", CODES)] = None,
-    target: Annotated[str | None, _flag("Loss target: normalized (1/m_c) or paper (1/H).", CODES)] = None,
+    method: Annotated[str | None, flag("dshc, or dshc-multilabel for several labels an item.", CODES)] = None,
+    bits: Annotated[int | None, flag("Code length; by default 3 bits a class.", CODES)] = None,
+    construction: Annotated[str | None, flag("Codebook: cpbc or kbc.", CODES)] = None,
+    threshold: Annotated[int | None, flag("kbc: least distance to centers of other classes.", CODES)] = None,
+    topk: Annotated[int | None, flag("Sub-classes averaged into a code; 0: centers only.", CODES)] = None,
+    weighting: Annotated[str | None, flag("Weights of that average: mean or probability.", CODES)] = None,
+    target: Annotated[str | None, flag("Loss target: normalized (1/m_c) or paper (1/H).", CODES)] = None,
     label_threshold: Annotated[
-        float | None, _flag("Multi-label: logit above which a label is on.", CODES)
+        float | None, flag("Multi-label: logit above which a label is on.", CODES)
     ] = None,
-    backbone: Annotated[str | None, _flag("small_net, mlp or timm:NAME (extra: vision).", MODEL)] = None,
-    width: Annotated[int | None, _flag("Channels of small_net's first stage, units of mlp.", MODEL)] = None,
-    weights: Annotated[
-        str | None, _flag("File of weights to start from (.safetensors, .pth).", MODEL)
-    ] = None,
-    epochs: Annotated[int | None, _flag("Passes over the training items.", OPTIMISATION)] = None,
-    batch_size: Annotated[int | None, _flag("Items a step.", OPTIMISATION)] = None,
-    optimizer: Annotated[str | None, _flag("sgd or adamw.", OPTIMISATION)] = None,
-    lr: Annotated[float | None, _flag("Peak learning rate.", OPTIMISATION)] = None,
-    weight_decay: Annotated[float | None, _flag("Weight decay.", OPTIMISATION)] = None,
-    schedule: Annotated[str | None, _flag("cosine or onecycle.", OPTIMISATION)] = None,
-    precision: Annotated[str | None, _flag("fp32 or bf16.", OPTIMISATION)] = None,
-    seed: Annotated[int | None, _flag("Seed of everything random.", RUN)] = None,
-    device: Annotated[str | None, _flag("auto, cpu or cuda.", RUN)] = None,
-    threads: Annotated[int | None, _flag("CPU threads.", RUN)] = None,
+    backbone: Annotated[str | None, flag("small_net, mlp or timm:NAME (extra: vision).", MODEL)] = None,
+    width: Annotated[int | None, flag("Channels of small_net's first stage, units of mlp.", MODEL)] = None,
+    weights: Annotated[str | None, flag("File of weights to start from (.safetensors, .pth).", MODEL)] = None,
+    epochs: Annotated[int | None, flag("Passes over the training items.", OPTIMISATION)] = None,
+    batch_size: Annotated[int | None, flag("Items a step.", OPTIMISATION)] = None,
+    optimizer: Annotated[str | None, flag("sgd or adamw.", OPTIMISATION)] = None,
+    lr: Annotated[float | None, flag("Peak learning rate.", OPTIMISATION)] = None,
+    weight_decay: Annotated[float | None, flag("Weight decay.", OPTIMISATION)] = None,
+    schedule: Annotated[str | None, flag("cosine or onecycle.", OPTIMISATION)] = None,
+    precision: Annotated[str | None, flag("fp32 or bf16.", OPTIMISATION)] = None,
+    seed: Annotated[int | None, flag("Seed of everything random.", RUN)] = None,
+    device: Annotated[str | None, flag("auto, cpu or cuda.", RUN)] = None,
+    threads: Annotated[int | None, flag("CPU threads.", RUN)] = None,
     checkpoint_every: Annotated[
-        int | None, _flag("Steps between checkpoints; by default an epoch.", RUN)
+        int | None, flag("Steps between checkpoints; by default an epoch.", RUN)
     ] = None,
-    out: Annotated[str | None, _flag("Run folder; by default runs/SOURCE.", RUN)] = None,
-    config: Annotated[Path | None, _flag("TOML file of settings; flags win over it.", RUN)] = None,
-    resume: Annotated[bool, _flag("Continue the interrupted run in --out.", RUN, "--resume")] = False,
+    out: Annotated[str | None, flag("Run folder; by default runs/SOURCE.", RUN)] = None,
+    config: Annotated[Path | None, flag("TOML file of settings; flags win over it.", RUN)] = None,
+    resume: Annotated[bool, flag("Continue the interrupted run in --out.", RUN, "--resume")] = False,
     overwrite: Annotated[
-        bool, _flag("Replace a run that is already in the folder.", RUN, "--overwrite")
+        bool, flag("Replace a run that is already in the folder.", RUN, "--overwrite")
     ] = False,
-    report: Annotated[bool, _flag("Write report.html at the end.", RUN, "--report/--no-report")] = True,
+    report: Annotated[bool, flag("Write report.html at the end.", RUN, "--report/--no-report")] = True,
 ) -> None:
     given = dict(locals())
     for name in ("source", "config", "resume", "overwrite", "report"):
@@ -165,8 +148,8 @@ def encode(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Code file to write.")] = Path("codes.safetensors"),
-    root: Annotated[str | None, _flag("Folder of the official files of a named set.")] = None,
-    labels: Annotated[str | None, _flag("File of labels for a .npy of embeddings.")] = None,
+    root: Annotated[str | None, flag("Folder of the official files of a named set.")] = None,
+    labels: Annotated[str | None, flag("File of labels for a .npy of embeddings.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing code file.")] = False,
     threads: Threads = None,
 ) -> None:
@@ -190,7 +173,7 @@ def evaluate(
     ] = None,
     k: Annotated[
         list[int] | None,
-        _flag("Cut-off of mAP, repeatable; by default the whole database.", None, "--k"),
+        flag("Cut-off of mAP, repeatable; by default the whole database.", None, "--k"),
     ] = None,
     ties: Annotated[Ties, typer.Option(help="Order of items at equal distance.")] = Ties.expected,
     denominator: Annotated[
@@ -200,7 +183,7 @@ def evaluate(
     empty: Annotated[Empty, typer.Option(help="Queries with nothing relevant in the database.")] = Empty.zero,
     out: Annotated[
         Path | None,
-        _flag("Folder for evaluation.json and report; by default RUN."),
+        flag("Folder for evaluation.json and report; by default RUN."),
     ] = None,
     per_query: Annotated[
         bool, typer.Option("--per-query", help="Put the AP of each query into the JSON.")
@@ -246,11 +229,11 @@ def search(
     k: Annotated[int, typer.Option("--k", help="How many nearest items.")] = 10,
     item: Annotated[
         int | None,
-        _flag("Take this query of the run (or this code of the file) instead of QUERY."),
+        flag("Take this query of the run (or this code of the file) instead of QUERY."),
     ] = None,
     run: Annotated[
         Path | None,
-        _flag("Run that encodes QUERY when searching a code file."),
+        flag("Run that encodes QUERY when searching a code file."),
     ] = None,
     score: ScoreOption = None,
     show: Annotated[int, typer.Option(min=1, help="Queries to print; --json prints all.")] = 5,
@@ -280,7 +263,7 @@ def codebook(
     construction: Annotated[str, typer.Option(help="cpbc or kbc (2^bits points: at most 20 bits).")] = "cpbc",
     seed: Annotated[int, typer.Option(help="Seed of kbc.")] = 0,
     threshold: Annotated[int, typer.Option(help="kbc: least distance to centers of other classes.")] = 3,
-    out: Annotated[Path | None, _flag("Save it as .safetensors.")] = None,
+    out: Annotated[Path | None, flag("Save it as .safetensors.")] = None,
     codes: Annotated[bool, typer.Option("--codes", help="Print the center of every class.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -23,8 +23,8 @@ SCHEMA = "dshc.evaluation/1"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation: conventions, numbers, curves. Made by :func:`dshc.evaluation.evaluate`; field by field
-    in docs/evaluation.md.
+    """Conventions, numbers and curves, made by :func:`dshc.evaluation.evaluate`; docs/evaluation.md lists
+    all.
 
     Attributes:
         k: cut-off of the headline mAP; None is the whole database.

@@ -40,6 +40,9 @@ def run_evaluate(
 ) -> None:
     """Evaluate a run folder (``database`` None), or a file of query codes against one of database codes."""
     conventions = {"ties": ties, "denominator": denominator, "score": score, "empty": empty}
+    for k in ks:  # before hours of encoding
+        if k < 1:
+            raise ValueError(f"--k must be at least 1, got {k}")
     if database is None and target.is_file():
         raise ValueError(f"{target}: a code file of queries needs a second one, the database")
     if database is None:
@@ -84,8 +87,7 @@ def evaluate_run(
 ) -> Evaluation:
     """Encode the queries and the database of a run, evaluate, write ``evaluation.json`` and the report.
 
-    The headline cut-off is the first of ``ks`` (none: the whole database); ``score`` None is the method's
-    own.
+    The headline cut-off is the first of ``ks`` (none: the whole database); ``score`` None: the method's own.
     """
     queries, query_classes = encode_part(run, "query")
     database, database_classes = encode_part(run, "database")
@@ -116,9 +118,7 @@ def evaluate_files(
     out: Path | None = None,
     per_query: bool = False,
 ) -> Evaluation:
-    """Evaluate two labelled code files; the JSON and the report are written only where ``out`` names a
-    folder.
-    """
+    """Evaluate two labelled code files; JSON and report are written only where ``out`` names a folder."""
     queries, database = CodeFile.load(query_path), CodeFile.load(database_path)
     check_same_code(queries, database)
     for file in (queries, database):

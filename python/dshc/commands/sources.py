@@ -28,9 +28,7 @@ _SLICE = 4 * 1024  # whole batches of Run.encode, so that slicing changes no bat
 
 
 def is_code_file(path: Path) -> bool:
-    """Whether ``path`` is a safetensors file that says it holds codes (a damaged one that still says so
-    counts).
-    """
+    """Whether ``path`` is a safetensors file that says it holds codes, damaged or not."""
     if path.suffix != ".safetensors" or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -46,14 +44,15 @@ def open_run(folder: Path) -> Run:
 
 
 def model_name(run: Run) -> str:
-    """Method, code length and the first digits of the weights' SHA-256: equal names, equal codes."""
+    """Method, code length and a digest of all that decides the codes: equal names, equal codes."""
     config = run.config
-    digest = hashlib.sha256()
+    settings = (config.method, config.topk, config.weighting, config.label_threshold, config.precision)
+    digest = hashlib.sha256(repr(settings).encode())
     weights = {"best": "best.safetensors", "last": "model.safetensors"}[run.weights]
     for path in (run.folder / weights, run.folder / "codebook.safetensors"):
         if path.is_file():
             digest.update(path.read_bytes())
-    return f"{config.method} {run.method.n_bits} bits topk={config.topk} sha256:{digest.hexdigest()[:16]}"
+    return f"{config.method} {run.method.n_bits} bits sha256:{digest.hexdigest()[:16]}"
 
 
 def encode_part(run: Run, part: str) -> tuple[CodeFile, np.ndarray]:
@@ -78,9 +77,7 @@ def encode_part(run: Run, part: str) -> tuple[CodeFile, np.ndarray]:
 
 
 def stored_part(run: Run, part: str) -> CodeFile:
-    """The codes of a part as :func:`encode_part` left them, encoded anew where the weights have changed
-    since.
-    """
+    """The codes of a part as :func:`encode_part` left them; encoded anew where the model is another now."""
     path = _part_path(run, part)
     if path.is_file():
         file = CodeFile.load(path)
@@ -90,9 +87,7 @@ def stored_part(run: Run, part: str) -> CodeFile:
 
 
 def read_input(source: str, run: Run, *, root: str | None = None, labels: str | None = None) -> Dataset:
-    """Read what is to be encoded by ``run``: images are brought to the size and channels it was trained
-    on.
-    """
+    """Read what ``run`` is to encode; images are brought to the size and channels it was trained on."""
     shape = run.item_shape
     path = Path(source)
     from_files = source not in available() and (path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES)

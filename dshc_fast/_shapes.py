@@ -1,0 +1,220 @@
+"""What each op takes and the shape of what it gives: one function an op, for real and for fake tensors alike.
+
+An implementation calls its function here first, which refuses what does not fit and allocates the outputs; as
+the op's fake it tells torch.compile the same.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import _checks as checks
+
+SCORES = ("hamming", "overlap")
+TIES = ("expected", "index", "best", "worst")
+DENOMINATORS = ("retrieved", "min", "relevant")
+WEIGHTINGS = ("mean", "probability")
+
+
+def n_bytes(n_bits: int) -> int:
+    return (n_bits + 7) // 8
+
+
+def pack_codes(values: Tensor, check: bool | None = None) -> Tensor:
+    checks.check_same_device(values=values)
+    checks.check_dtype(values, "values", checks.REALS, "floats, integers, bool")
+    checks.check_dim(values, "values", 2, "(n, n_bits)")
+    if not 1 <= values.shape[1] <= 8 * checks.MAX_BYTES:
+        raise ValueError(
+            f"values has shape {checks.shape_text(values)}; taken: 1 to {8 * checks.MAX_BYTES} bits (columns)"
+        )
+    return values.new_empty((values.shape[0], n_bytes(values.shape[1])), dtype=torch.uint8)
+
+
+def unpack_codes(codes: Tensor, n_bits: int, signed: bool = False) -> Tensor:
+    checks.check_same_device(codes=codes)
+    checks.check_codes(codes, "codes")
+    checks.check_bits(n_bits, codes.shape[1])
+    return codes.new_empty((codes.shape[0], n_bits), dtype=torch.int8 if signed else torch.uint8)
+
+
+def check_score(score: str) -> None:
+    checks.check_choice(score, "score", SCORES)
+
+
+def hamming_distance(queries: Tensor, database: Tensor, score: str = "hamming") -> Tensor:
+    checks.check_pairs(queries, database)
+    check_score(score)
+    return queries.new_empty((queries.shape[0], database.shape[0]), dtype=torch.int32)
+
+
+def hamming_topk(
+    queries: Tensor, database: Tensor, k: int, score: str = "hamming", allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    checks.check_pairs(queries, database, allowed)
+    check_score(score)
+    if not 1 <= k <= database.shape[0]:
+        raise ValueError(f"k is {k}; taken: 1 to {database.shape[0]} (items in the database)")
+    shape = (queries.shape[0], k)
+    return queries.new_empty(shape, dtype=torch.int32), queries.new_empty(shape, dtype=torch.int64)
+
+
+def check_hamming_radius(
+    queries: Tensor, database: Tensor, radius: int, score: str, allowed: Tensor | None
+) -> None:
+    checks.check_pairs(queries, database, allowed)
+    check_score(score)
+    if radius < 0:
+        raise ValueError(f"radius is {radius}; taken: 0 or more")
+
+
+def hamming_radius(
+    queries: Tensor, database: Tensor, radius: int, score: str = "hamming", allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    check_hamming_radius(queries, database, radius, score, allowed)
+    found = torch.library.get_ctx().new_dynamic_size()
+    return (
+        queries.new_empty((queries.shape[0] + 1,), dtype=torch.int64),
+        queries.new_empty((found,), dtype=torch.int64),
+        queries.new_empty((found,), dtype=torch.int32),
+    )
+
+
+def check_metric(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    score: str,
+    n_bits: int | None,
+    allowed: Tensor | None,
+) -> int:
+    checks.check_pairs(queries, database, allowed)
+    checks.check_labels(queries, database, query_labels, database_labels)
+    check_score(score)
+    if n_bits is None:
+        return 8 * queries.shape[1]
+    checks.check_bits(n_bits, queries.shape[1])
+    return n_bits
+
+
+def hamming_histogram(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    score: str = "hamming",
+    n_bits: int | None = None,
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+) -> tuple[Tensor, Tensor]:
+    n_bits = check_metric(queries, database, query_labels, database_labels, score, n_bits, allowed)
+    shape = (queries.shape[0], n_bits + 1)
+    return queries.new_empty(shape, dtype=torch.int64), queries.new_empty(shape, dtype=torch.int64)
+
+
+def average_precision(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "retrieved",
+    score: str = "hamming",
+    n_bits: int | None = None,
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+) -> Tensor:
+    check_metric(queries, database, query_labels, database_labels, score, n_bits, allowed)
+    checks.check_choice(ties, "ties", TIES)
+    checks.check_choice(denominator, "denominator", DENOMINATORS)
+    if k is not None and k < 1:
+        raise ValueError(f"k is {k}; taken: 1 or more, or None for all")
+    return queries.new_empty((queries.shape[0],), dtype=torch.float64)
+
+
+def loss_dtype(logits: Tensor) -> torch.dtype:
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def class_softmax_loss(
+    logits: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    weight: float = 0.0,
+    ignore_index: int = -100,
+    check: bool | None = None,
+) -> tuple[Tensor, Tensor]:
+    checks.check_logits(logits)
+    checks.check_same_device(logits=logits, labels=labels, class_offsets=class_offsets)
+    checks.check_dtype(labels, "labels", checks.INTEGERS, "integers (class ids)")
+    if labels.dim() != 1 or labels.shape[0] != logits.shape[0]:
+        raise ValueError(
+            f"labels has shape {checks.shape_text(labels)}; taken: ({logits.shape[0]},), one a row of logits"
+        )
+    checks.check_class_offsets(class_offsets, logits.shape[1])
+    dtype = loss_dtype(logits)
+    return logits.new_empty((logits.shape[0],), dtype=dtype), logits.new_empty(
+        (logits.shape[0], 2), dtype=dtype
+    )
+
+
+def class_softmax_loss_backward(
+    grad_loss: Tensor,
+    logits: Tensor,
+    stats: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    weight: float = 0.0,
+    ignore_index: int = -100,
+) -> Tensor:
+    return torch.empty_like(logits, memory_format=torch.contiguous_format)
+
+
+def codes_from_logits(
+    logits: Tensor, codebook: Tensor, k: int, weighting: str = "mean", check: bool | None = None
+) -> Tensor:
+    checks.check_logits(logits)
+    checks.check_same_device(logits=logits, codebook=codebook)
+    checks.check_codes(codebook, "codebook", at_least=1)
+    if codebook.shape[0] != logits.shape[1]:
+        raise ValueError(
+            f"codebook has {codebook.shape[0]} codes; taken: one for each of the {logits.shape[1]} columns "
+            "of logits"
+        )
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k is {k}; taken: 1 to {logits.shape[1]} (sub-classes)")
+    checks.check_choice(weighting, "weighting", WEIGHTINGS)
+    return codebook.new_empty((logits.shape[0], codebook.shape[1]))
+
+
+def center_codes_from_logits(
+    logits: Tensor, class_offsets: Tensor, centers: Tensor, check: bool | None = None
+) -> Tensor:
+    checks.check_logits(logits)
+    checks.check_same_device(logits=logits, class_offsets=class_offsets, centers=centers)
+    checks.check_class_offsets(class_offsets, logits.shape[1])
+    checks.check_codes(centers, "centers", at_least=1)
+    if centers.shape[0] != class_offsets.shape[0] - 1:
+        raise ValueError(
+            f"centers has {centers.shape[0]} rows; taken: one for each of the {class_offsets.shape[0] - 1} "
+            "classes of class_offsets"
+        )
+    return centers.new_empty((logits.shape[0], centers.shape[1]))
+
+
+def multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = None) -> Tensor:
+    checks.check_logits(logits)
+    checks.check_same_device(logits=logits, threshold=threshold)
+    if logits.shape[1] > 8 * checks.MAX_BYTES:
+        raise ValueError(
+            f"logits has shape {checks.shape_text(logits)}; taken: 1 to {8 * checks.MAX_BYTES} labels"
+        )
+    checks.check_dtype(threshold, "threshold", (*checks.FLOATS, *checks.INTEGERS), "a number, or one a class")
+    if threshold.dim() > 1 or (threshold.dim() == 1 and threshold.shape[0] != logits.shape[1]):
+        raise ValueError(
+            f"threshold has shape {checks.shape_text(threshold)}; taken: a number, or ({logits.shape[1]},)"
+        )
+    return logits.new_empty((logits.shape[0], n_bytes(logits.shape[1])), dtype=torch.uint8)

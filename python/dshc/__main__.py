@@ -1,0 +1,5 @@
+"""``python -m dshc`` is ``dshc``."""
+
+from .cli import app
+
+app(prog_name="dshc")

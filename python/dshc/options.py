@@ -1,0 +1,27 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from .choices import Score
+
+__all__ = ["AsJson", "ScoreOption", "Threads", "WriteReport", "flag"]
+
+
+def flag(help: str, panel: str | None = None, *names: str, **options: Any) -> Any:
+    """An option that is not given by default, or a switch; ``panel`` is its heading in the help."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **options)
+
+
+Threads = Annotated[int | None, flag("CPU threads; by default as torch has it.", min=1)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+WriteReport = Annotated[
+    bool, typer.Option("--report/--no-report", help="Write report.html and its pictures.")
+]
+ScoreOption = Annotated[
+    Score | None,
+    flag("Ranking: XOR count or AND count; by default the method's own."),
+]
