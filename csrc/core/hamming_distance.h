@@ -4,6 +4,7 @@
 
 namespace dshc::cpu {
 
+// Every pair is counted: `pairs.allowed` is not read.
 void hamming_distance(const Pairs& pairs, int32_t* counts /* [n_query, n_db] */, int n_threads);
 
 }  // namespace dshc::cpu

@@ -7,7 +7,9 @@
 
 namespace dshc::cpu {
 
-void hamming_distance(const Pairs& pairs, int32_t* counts, int n_threads) {
+void hamming_distance(const Pairs& task, int32_t* counts, int n_threads) {
+  Pairs pairs = task;
+  pairs.allowed = nullptr;
   const Plan plan = make_plan(pairs, 1, true, n_threads);
   parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
     const int64_t query = task / plan.n_shards * plan.group, item = task % plan.n_shards * plan.shard;

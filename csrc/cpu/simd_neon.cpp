@@ -22,8 +22,8 @@ inline void store_8(uint16x8_t sums, uint16x8_t top, uint16_t* row) {
   vst1q_u16(row, score == Score::hamming ? sums : vsubq_u16(top, sums));
 }
 
-// 8, 4 or 2 vectors of byte counts to the sums of their eighths, in order. Pairs are added as bytes, which is cheapest: a
-// byte holds at most 16 bits of a code of 32 bytes and the sum of eight of these, 128, still fits.
+// 8, 4 or 2 vectors of byte counts to the counts of the eight codes they hold, in order. Neighbours are added as bytes,
+// which is cheapest: half a code of 32 bytes counts to 128 at most, and only the last addition widens.
 inline uint16x8_t sum_8(const uint8x16_t* v, int n_vectors) {
   uint8x16_t sums[8];
   for (int i = 0; i < n_vectors; ++i) sums[i] = v[i];

@@ -1,5 +1,5 @@
-// average_precision: ties by index, best and worst against a walk down the sorted list; expected against the sum over the
-// places of each tie, and over all outcomes of a cut through one.
+// average_precision: ties by index, best and worst against a walk down the sorted list; expected against the sum over
+// the places of each tie, and over all outcomes of a cut through one.
 #include "../core/average_precision.h"
 
 #include <limits>
@@ -72,7 +72,7 @@ double expected(const std::vector<Item>& items, Cut cut) {
   for (size_t begin = 0, end = 0; begin < items.size() && N < cut.k; begin = end) {
     while (end < items.size() && items[end].rank_value == items[begin].rank_value) ++end;
     const auto n = static_cast<int64_t>(end - begin), m = std::min(n, cut.k - N);
-    const int64_t p = relevant_among({items.begin() + static_cast<int64_t>(begin), items.begin() + static_cast<int64_t>(end)});
+    const int64_t p = relevant_among({items.data() + begin, items.data() + end});
     if (m < n && cut.denominator == Denominator::retrieved) {
       const std::vector<double> chance = hypergeometric(n, p, m);
       double mean = 0.0;
@@ -101,7 +101,7 @@ double wanted_for(std::vector<Item> items, Ties ties, Cut cut) {
   return by_order(items, cut);
 }
 
-void check(const RankingCase& c, const std::vector<std::vector<Item>>& ranked, Ties ties, Cut cut) {
+void check(const RankingCase& c, const Ranked& ranked, Ties ties, Cut cut) {
   const std::string before = g_progress.example;
   g_progress.example += ", ties " + std::to_string(static_cast<int>(ties)) + ", k " + std::to_string(cut.k) +
                         ", denominator " + std::to_string(static_cast<int>(cut.denominator));
@@ -136,8 +136,7 @@ void test_average_precision() {
         const bool large = n_db > 100;
         const RankingCase c(random, n_bytes, large ? 2 : 3, n_db, score, static_cast<Mask>(turn % 5 % 3),
                             kWords[turn / 3 % 3], static_cast<Codes>(turn % 7 % 3));
-        std::vector<std::vector<Item>> ranked;
-        for (int64_t q = 0; q < c.n_query; ++q) ranked.push_back(c.ranked(q));
+        const Ranked ranked = rank(c);
         const int64_t cuts[] = {n_db, n_db / 2 + 1, 1, n_db / 7 + 1, n_db + 7};
         int call = 0;
         for (const int64_t k : cuts) {
@@ -151,6 +150,9 @@ void test_average_precision() {
       }
     }
   }
+  // Work enough that three threads share it, each with groups of several queries.
+  const RankingCase many(random, 33, 40, 5000, Score::overlap, Mask::none, 0, Codes::clustered);
+  for (const Ties ties : {Ties::index, Ties::expected}) check(many, rank(many), ties, {4000, Denominator::min});
   check(RankingCase(random, 8, 0, 10, Score::hamming, Mask::none, 0, Codes::extreme), {}, Ties::index,
         {5, Denominator::retrieved});  // no queries
   finish_group("average_precision");

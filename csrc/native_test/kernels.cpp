@@ -31,7 +31,8 @@ void check_rank_row(Random& random) {
         }
         on_every_level([&] {
           Exact<uint16_t> row(n);
-          cpu::simd().rank_row(score, query.data(), codes.data(), n, stride, static_cast<uint16_t>(8 * stride), row.data());
+          const auto top = static_cast<uint16_t>(8 * stride);
+          cpu::simd().rank_row(score, query.data(), codes.data(), n, stride, top, row.data());
           expect_equal("kernel rank_row", row, wanted);
         });
       }
@@ -86,8 +87,8 @@ void check_selection(Random& random) {
         }
         on_every_level([&] {
           Exact<uint32_t> room(n);
-          std::vector<uint32_t> found(static_cast<size_t>(cpu::simd().select_between(row.data(), n, from, high, room.data())));
-          for (size_t i = 0; i < found.size(); ++i) found[i] = room[static_cast<int64_t>(i)];
+          const int64_t n_found = cpu::simd().select_between(row.data(), n, from, high, room.data());
+          const std::vector<uint32_t> found(room.data(), room.data() + n_found);
           expect_equal("kernel select_between", found, wanted);
           if (from != 0) return;
           expect_same("kernel count_below", 0, cpu::simd().count_below(row.data(), n, high),

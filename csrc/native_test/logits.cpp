@@ -31,7 +31,8 @@ void set_example(DType dtype, int64_t n, int64_t width, const std::string& more)
                        std::to_string(width) + ", " + more;
 }
 
-void check_codes(Random& random, DType dtype, int64_t n, int64_t width, int64_t n_bytes, int64_t k, Weighting weighting) {
+void check_codes(Random& random, DType dtype, int64_t n, int64_t width, int64_t n_bytes, int64_t k,
+                 Weighting weighting) {
   set_example(dtype, n, width, "k " + std::to_string(k) + ", weighting " + std::to_string(static_cast<int>(weighting)));
   const Typed logits = make_logits(random, dtype, n * width, k % 2 ? 0.5 : 0.0);
   const Exact<uint8_t> codebook = random_bytes(random, width * n_bytes);
@@ -102,7 +103,8 @@ void check_faults(Random& random, DType dtype) {
                                                     n_bytes, codes.data(), check, n_threads),
                       nan, row(nan));
         expect_status("multilabel_codes",
-                      cpu::multilabel_codes(logits.data(), dtype, n, width, thresholds.data(), codes.data(), check, n_threads),
+                      cpu::multilabel_codes(logits.data(), dtype, n, width, thresholds.data(), codes.data(), check,
+                                            n_threads),
                       nan, row(nan));
       });
     }
@@ -111,8 +113,8 @@ void check_faults(Random& random, DType dtype) {
 
 void check_centers(Random& random, DType dtype, int64_t n, const std::vector<int64_t>& sizes, int64_t n_bytes) {
   Exact<int64_t> offsets(static_cast<int64_t>(sizes.size()) + 1);
-  for (size_t c = 0; c < sizes.size(); ++c) offsets[static_cast<int64_t>(c) + 1] = offsets[static_cast<int64_t>(c)] + sizes[c];
   const auto n_classes = static_cast<int64_t>(sizes.size());
+  for (int64_t c = 0; c < n_classes; ++c) offsets[c + 1] = offsets[c] + sizes[static_cast<size_t>(c)];
   const int64_t width = offsets[n_classes];
   set_example(dtype, n, width, std::to_string(n_classes) + " classes");
   Typed logits = make_logits(random, dtype, n * width, 0.0);
@@ -147,7 +149,8 @@ void check_centers(Random& random, DType dtype, int64_t n, const std::vector<int
     expect_status("center_codes_from_logits", status, Fault::none, -1);
     for (int64_t row = 0; row < n; ++row) {
       const auto is = [&](int64_t c) {
-        return std::memcmp(codes.data() + row * n_bytes, centers.data() + c * n_bytes, static_cast<size_t>(n_bytes)) == 0;
+        const uint8_t *got = codes.data() + row * n_bytes, *center = centers.data() + c * n_bytes;
+        return std::equal(got, got + n_bytes, center);
       };
       const int64_t wanted = best[static_cast<size_t>(row)];
       if (!is(wanted) && !is(second[static_cast<size_t>(row)])) {
@@ -167,14 +170,15 @@ void check_multilabel(Random& random, DType dtype, int64_t n, int64_t n_bits) {
   Exact<uint8_t> wanted(n * n_bytes);
   for (int64_t i = 0; i < n * n_bits; ++i) {
     const int64_t bit = i % n_bits;
-    if (logits.value(i) > thresholds[bit]) wanted[i / n_bits * n_bytes + bit / 8] |= static_cast<uint8_t>(1u << (bit % 8));
+    const auto one = static_cast<uint8_t>(1u << (bit % 8));
+    if (logits.value(i) > thresholds[bit]) wanted[i / n_bits * n_bytes + bit / 8] |= one;
   }
   on_every_path([&](int n_threads) {
     Exact<uint8_t> codes(wanted.size());
     for (int64_t i = 0; i < codes.size(); ++i) codes[i] = 0xA5;
-    expect_status("multilabel_codes",
-                  cpu::multilabel_codes(logits.data(), dtype, n, n_bits, thresholds.data(), codes.data(), true, n_threads),
-                  Fault::none, -1);
+    const Status status = cpu::multilabel_codes(logits.data(), dtype, n, n_bits, thresholds.data(), codes.data(), true,
+                                                n_threads);
+    expect_status("multilabel_codes", status, Fault::none, -1);
     expect_equal("multilabel_codes", codes, wanted);
   });
 }

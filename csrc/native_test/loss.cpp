@@ -103,8 +103,9 @@ void check_in(const LossCase& c) {
         double rounding = 0.0;
         if (c.dtype == DType::float16) rounding = std::fabs(value) * 0x1p-11 + 0x1p-25;
         if (c.dtype == DType::bfloat16) rounding = std::fabs(value) * 0x1p-8;
+        const double scale = std::fabs(g) * (wanted.target_sum * wanted.probability[at] + wanted.target[at]);
         expect_close("class_softmax_loss backward", row * c.width + j, gradient.value(row * c.width + j), value,
-                     1.01 * rounding + epsilon * std::fabs(g) * wanted.target_sum * (wanted.probability[at] + wanted.target[at]) + 1e-37);
+                     1.01 * rounding + epsilon * scale + 1e-37);
       }
     }
     count("class_softmax_loss", c.n);

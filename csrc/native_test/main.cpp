@@ -1,5 +1,5 @@
 // Runs every op of csrc/core on every instruction set of this machine and with one and three threads, against loops
-// written to be obvious. Neither torch nor Python is needed, so that it runs under sanitizers and on emulated processors.
+// written to be obvious. Needs neither torch nor Python, so that it runs under sanitizers and on emulated processors.
 #include "check.h"
 
 int main() {

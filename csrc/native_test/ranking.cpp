@@ -10,8 +10,6 @@
 namespace dshc::test {
 namespace {
 
-using Ranked = std::vector<std::vector<Item>>;  // for each query
-
 void check_distance(const RankingCase& c) {
   Exact<int32_t> wanted(c.n_query * c.n_db);
   for (int64_t q = 0; q < c.n_query; ++q) {
@@ -90,8 +88,7 @@ void check_histogram(const RankingCase& c, const Ranked& ranked, int32_t n_bits)
 }
 
 void check(const RankingCase& c, int turn) {
-  Ranked ranked;
-  for (int64_t q = 0; q < c.n_query; ++q) ranked.push_back(c.ranked(q));
+  const Ranked ranked = rank(c);
   check_distance(c);
   check_topk(c, ranked, 1);
   if (c.n_db > 2) check_topk(c, ranked, c.n_db / 2);
@@ -121,8 +118,10 @@ void test_ranking() {
       }
     }
   }
-  // Databases that three threads cut into shards, of which the answers are merged.
-  for (const int32_t n_bytes : {5, 8}) {
+  // Work enough that three threads share it: by groups of queries, and by shards of the database, whose answers
+  // are merged.
+  check(RankingCase(random, 33, 40, 5000, Score::hamming, Mask::shared, 1, Codes::extreme), 0);
+  for (const int32_t n_bytes : {13, 16}) {
     for (const Score score : kScores) {
       ++turn;
       check(RankingCase(random, n_bytes, 2, 70001, score, Mask::per_query, 0, static_cast<Codes>(turn % 2)), turn);

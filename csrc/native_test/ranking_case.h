@@ -47,7 +47,9 @@ struct RankingCase {
     for (int64_t i = 0; i < database_ids.size(); ++i) database_ids[i] = static_cast<int32_t>(random.below(4)) - 1;
     // One label or none in each word, so that some pairs share one and others do not.
     for (Exact<uint64_t>* words : {&query_words, &database_words}) {
-      for (int64_t i = 0; i < words->size(); ++i) (*words)[i] = random.below(3) ? 0 : uint64_t{1} << (60 + random.below(4));
+      for (int64_t i = 0; i < words->size(); ++i) {
+        (*words)[i] = random.below(3) ? 0 : uint64_t{1} << (60 + random.below(4));
+      }
     }
     g_progress.example = std::to_string(n_bytes) + " bytes, " + std::to_string(n_query) + " x " + std::to_string(n_db) +
                          ", score " + std::to_string(static_cast<int>(score)) + ", mask " +
@@ -56,8 +58,8 @@ struct RankingCase {
   }
 
   Pairs pairs() const {
-    return {queries.data(), database.data(), n_query, n_db, n_bytes, score, mask == Mask::none ? nullptr : allowed.data(),
-            allowed_stride};
+    const uint8_t* mask_rows = mask == Mask::none ? nullptr : allowed.data();
+    return {queries.data(), database.data(), n_query, n_db, n_bytes, score, mask_rows, allowed_stride};
   }
 
   Relevance relevance() const {
@@ -97,7 +99,8 @@ struct RankingCase {
       const int32_t c = count(query, i);
       items.push_back({i, c, score == Score::hamming ? c : 8 * n_bytes - c, is_relevant(query, i)});
     }
-    std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.rank_value < b.rank_value; });
+    std::stable_sort(items.begin(), items.end(),
+                     [](const Item& a, const Item& b) { return a.rank_value < b.rank_value; });
     return items;
   }
 
@@ -136,6 +139,14 @@ struct RankingCase {
     }
   }
 };
+
+using Ranked = std::vector<std::vector<Item>>;  // for each query
+
+inline Ranked rank(const RankingCase& c) {
+  Ranked ranked;
+  for (int64_t q = 0; q < c.n_query; ++q) ranked.push_back(c.ranked(q));
+  return ranked;
+}
 
 constexpr int32_t kBytes[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 40, 64, 65, 128, 512};
 constexpr int64_t kItems[] = {1, 31, 32, 33, 63, 64, 65, 2047, 2048, 2049, 5000};
