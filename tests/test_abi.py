@@ -1,4 +1,4 @@
-"""The seam between the Python files and the compiled module: versions, signatures, the self-check."""
+"""The seam between the Python files and the compiled module: versions and signatures."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import dshc_fast
 from dshc_fast import _native
 
-RECORD = Path(__file__).with_name("native_signatures.json")
+RECORD = Path(__file__).with_name("abi_signatures.json")
 
 
 def signatures() -> dict[str, str]:
@@ -31,7 +29,7 @@ def signatures() -> dict[str, str]:
 def test_signatures_and_abi_change_together() -> None:
     """A changed signature needs a new ABI number, on both sides and in the record.
 
-    Write the record anew with `python tests/test_native_module.py`.
+    Write the record anew with `python tests/test_abi.py`.
     """
     record = json.loads(RECORD.read_text())
     assert _native.native.ABI == _native.ABI
@@ -54,24 +52,6 @@ def test_a_module_of_another_abi_is_refused(tmp_path: Path) -> None:
 
 def test_version_is_one() -> None:
     assert _native.native.VERSION == dshc_fast.__version__
-
-
-def test_self_check_command() -> None:
-    run = subprocess.run([sys.executable, "-m", "dshc_fast"], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "self-check: ok" in run.stdout
-    assert dshc_fast.get_simd_level() in run.stdout
-
-
-@pytest.mark.parametrize("level", [*dshc_fast.build_info()["simd_levels"], "sse9"])
-def test_simd_level_by_environment(level: str) -> None:
-    code = "import dshc_fast; print(dshc_fast.get_simd_level())"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                         env={"DSHC_SIMD": level, "PATH": ""})  # fmt: skip
-    if level == "sse9":
-        assert run.returncode != 0 and "DSHC_SIMD" in run.stderr and "this processor runs" in run.stderr
-    else:
-        assert run.stdout.strip() == level, run.stderr
 
 
 if __name__ == "__main__":
