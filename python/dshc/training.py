@@ -100,7 +100,7 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
         dataset.inputs,
         train_indices=split.train,
         device=fabric.device,
-        augment=config.augment,
+        augment=bool(config.augment),
         flip=bool(config.flip),
     )
     labels = torch.from_numpy(dataset.labels).to(fabric.device)
