@@ -46,7 +46,7 @@ class Limits:
         paces = {}
         for name, call in (
             ("count", lambda: self._library.count_pairs(*arguments)),
-            ("filter", lambda: self._library.filter_pairs(*arguments, ctypes.c_uint64(16))),
+            ("filter", lambda: self._library.filter_pairs(*arguments, ctypes.c_uint64(8))),
         ):
             # fmt: skip
             times = []
