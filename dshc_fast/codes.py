@@ -173,7 +173,7 @@ def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | No
     """
     checks.check_flag(check, "check")
     tensor = as_tensor(logits, "logits").detach()
-    if not isinstance(threshold, Tensor | np.ndarray):
+    if not isinstance(threshold, (Tensor, np.ndarray)):
         try:
             threshold = torch.tensor(threshold, dtype=torch.float64, device=tensor.device)
         except (TypeError, ValueError, RuntimeError):
@@ -185,9 +185,9 @@ def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | No
 
 def as_offsets(class_offsets: object, device: torch.device) -> Tensor:
     """`class_offsets` as a tensor: lists and numpy arrays are moved to `device`, tensors must be there."""
-    if isinstance(class_offsets, list | tuple):
+    if isinstance(class_offsets, (list, tuple)):
         if not all(
-            isinstance(offset, int | np.integer) and not isinstance(offset, bool) for offset in class_offsets
+            isinstance(offset, (int, np.integer)) and not isinstance(offset, bool) for offset in class_offsets
         ):
             raise TypeError("class_offsets must hold integers")
         return torch.tensor(class_offsets, dtype=torch.int64, device=device)

@@ -47,7 +47,7 @@ def _weight_of(target: object) -> float:
     if isinstance(target, str):
         checks.check_choice(target, "target", ("normalized",))
         return 0.0
-    if isinstance(target, bool | Tensor) or not hasattr(target, "__float__"):
+    if isinstance(target, (bool, Tensor)) or not hasattr(target, "__float__"):
         raise TypeError(f'target must be "normalized" or a number, got {type(target).__name__}')
     weight = float(target)
     if not (math.isfinite(weight) and weight > 0):

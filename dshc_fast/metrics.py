@@ -219,7 +219,7 @@ def mean_average_precision(
 def _as_ranks(ranks: object) -> list[int] | None:
     if ranks is None:
         return None
-    if isinstance(ranks, np.ndarray | Tensor):
+    if isinstance(ranks, (np.ndarray, Tensor)):
         ranks = ranks.tolist()
     if not isinstance(ranks, Sequence) or isinstance(ranks, str):
         raise TypeError(f"ranks must be a sequence of integers or None, got {type(ranks).__name__}")
