@@ -31,16 +31,15 @@ def random_codes() -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(0)
     return (rng.integers(0, 256, (N_QUERY, N_BITS // 8), dtype=np.uint8),
             rng.integers(0, 256, (N_DB, N_BITS // 8), dtype=np.uint8),
-            rng.integers(0, N_CLASSES, N_QUERY), rng.integers(0, N_CLASSES, N_DB))  # fmt: skip
+            rng.integers(0, N_CLASSES, N_QUERY), rng.integers(0, N_CLASSES, N_DB), N_BITS)  # fmt: skip
 
 
 def learned_codes() -> tuple[np.ndarray, ...]:
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
-    arrays = load_file(RESULTS / "fashion-mnist-30.safetensors")
-    return tuple(
-        arrays[name] for name in ("query_codes", "database_codes", "query_labels", "database_labels")
-    )
+    with safe_open(RESULTS / "fashion-mnist-30.safetensors", "numpy") as file:
+        names = ("query_codes", "database_codes", "query_labels", "database_labels")
+        return *(file.get_tensor(name) for name in names), int(file.metadata()["n_bits"])
 
 
 def main() -> None:
@@ -51,10 +50,10 @@ def main() -> None:
     parser.add_argument("--slice", type=int, default=1000, help="queries that the numpy evaluation runs on")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    queries, database, query_labels, database_labels = (
+    queries, database, query_labels, database_labels, n_bits = (
         random_codes() if options.codes == "random" else learned_codes()
     )
-    n_query, n_db, n_bits = len(queries), len(database), 8 * queries.shape[1]
+    n_query, n_db = len(queries), len(database)
     part = min(options.slice, n_query)
 
     signs = [

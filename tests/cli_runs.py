@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from dshc.cli import app
 from PIL import Image
 from typer.testing import CliRunner
+
+from dshc.cli import app
 
 N_CLASSES, PER_CLASS, N_FEATURES = 3, 40, 12
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from dshc.data import load
-from dshc.data.augment import TensorImages, channel_statistics
 from hypothesis import given
 from hypothesis import strategies as st
 from real_sets import real
+
+from dshc.data import load
+from dshc.data.augment import TensorImages, channel_statistics
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_sets import real
+
 from dshc.data import load, make_split
 from dshc.data.cifar import read_plain_pickle
-from real_sets import real
 
 
 def python2_batch(

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_runs import N_CLASSES, PER_CLASS, dshc, dshc_ok, train_embeddings, train_images, write_embeddings
-from dshc.config import Config
-from dshc.index import CodeFile
 from PIL import Image
 
 import dshc_fast
+from dshc.config import Config
+from dshc.index import CodeFile
 
 COMMANDS = ("demo", "train", "encode", "evaluate", "search", "codebook", "doctor")
 

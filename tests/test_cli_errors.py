@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_runs import dshc, dshc_fails, train_embeddings, write_embeddings
+
 from dshc.index import CodeFile
 
 

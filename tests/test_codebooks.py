@@ -4,10 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
-from dshc import codebooks
-from dshc.codebooks import Codebook, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dshc import codebooks
+from dshc.codebooks import Codebook, build
 
 
 def bits_of(codes, n_bits):

@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from dshc.config import Config
-from dshc.data import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dshc.config import Config
+from dshc.data import Dataset
 
 
 def images(name="other", n_classes=4, multilabel=False):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dshc.data
 import numpy as np
 import pytest
+
+import dshc.data
 from dshc.data import Dataset, available, load
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from dshc.data import load
 from real_sets import real
 from safetensors.torch import save_file as save_torch
+
+from dshc.data import load
 
 
 class Evil:

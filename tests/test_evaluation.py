@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dshc.evaluation import SCHEMA, Evaluation, class_accuracy, evaluate
-from dshc.statistics import code_statistics, tie_group_size
 
 import dshc_fast
+from dshc.evaluation import SCHEMA, Evaluation, class_accuracy, evaluate
+from dshc.statistics import code_statistics, tie_group_size
 
 # Distances 0, 1, 1, 2, 2, 2 from the query, relevance 1, 0, 1, 1, 0, 0; AP for each convention worked by
 # hand.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dshc.data import load, read_images
 from PIL import Image
+
+from dshc.data import load, read_images
 
 
 def picture(path: Path, colour, size=(20, 10), mode="RGB", **options) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from real_sets import real
+
 from dshc.data import load
 from dshc.data.idx import read_idx
-from real_sets import real
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -6,14 +6,15 @@ import dataclasses
 import doctest
 from pathlib import Path
 
-import dshc.index
 import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from dshc.index import CodeFile, CodeIndex, check_same_code, describe_label
 from hypothesis import given
 from hypothesis import strategies as st
+
+import dshc.index
+from dshc.index import CodeFile, CodeIndex, check_same_code, describe_label
 
 CODES = np.array([[0b00000011, 0b1], [0b00000111, 0b0], [0b11110000, 0b1], [0b00000011, 0b1]], np.uint8)
 

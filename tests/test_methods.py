@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from dshc import methods
 from dshc.codebooks import build
 from dshc.config import Config

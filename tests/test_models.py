@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+
 from dshc.batches import TensorFeatures, make_batches
 from dshc.config import Config
 from dshc.data.augment import TensorImages

@@ -11,11 +11,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from dshc.data import Dataset, Split, load, make_split, protocols
-from dshc.data.protocols import _allocate
 from hypothesis import given
 from hypothesis import strategies as st
 from real_sets import real
+
+from dshc.data import Dataset, Split, load, make_split, protocols
+from dshc.data.protocols import _allocate
 
 PARTS = ("query", "database", "train", "validation")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+import dshc_fast
 from dshc.evaluation import Evaluation, evaluate
 from dshc.gallery import Gallery, hardest_queries, make_gallery, spread_queries, thumbnail
 from dshc.plots import DARK, LIGHT, draw, evaluation_plots, training_plot
 from dshc.report import Report, versions, write_report
-from PIL import Image
-
-import dshc_fast
 
 N_QUERY, N_DB, N_BITS = 12, 60, 9
 CLASS_NAMES = ("<cat>", 'd"og', "sea & sky")

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+
 from dshc.data import Dataset, Split, load, make_split
 
 PARTS = ("query", "database", "train", "validation")

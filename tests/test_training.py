@@ -10,15 +10,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import dshc_fast
 from dshc.checkpoint import CHECKPOINT
 from dshc.config import Config
 from dshc.data import Split
 from dshc.methods import DSHC
 from dshc.training import Interrupted, _learning_rate, load_run, train
 from dshc.validation import Validation
-from torch.utils._python_dispatch import TorchDispatchMode
-
-import dshc_fast
 
 SMALL = {"dataset": "digits", "width": 4, "epochs": 2, "batch_size": 128, "threads": 1, "checkpoint_every": 3}
 PER_EPOCH = 11  # 1,293 training digits
