@@ -15,6 +15,8 @@ def as_tensor(value: object, name: str) -> Tensor:
     """A tensor over the same memory where possible. Copies what torch cannot view: negative
     strides, unaligned items, foreign byte order."""
     if isinstance(value, Tensor):
+        if value.layout != torch.strided:
+            raise TypeError(f"{name} has layout {value.layout}; taken: dense tensors")
         return value
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}")

@@ -109,17 +109,17 @@ def check_logits(logits: Tensor) -> None:
         raise ValueError(f"logits has shape {shape_text(logits)}; taken: at least 1 column")
 
 
-def check_class_offsets(class_offsets: Tensor, n_subclasses: int) -> None:
+def check_class_offsets(class_offsets: Tensor) -> None:
     check_dtype(class_offsets, "class_offsets", INTEGERS, "integers")
     check_dim(class_offsets, "class_offsets", 1, "(n_classes + 1,)")
     if class_offsets.shape[0] < 2:
         raise ValueError(
             f"class_offsets has shape {shape_text(class_offsets)}; taken: at least 2 entries (one class)"
         )
-    if class_offsets.device.type != "cpu" or torch.compiler.is_compiling():
-        return
-    if isinstance(class_offsets, torch._subclasses.FakeTensor):
-        return
+
+
+def check_offset_values(class_offsets: Tensor, n_subclasses: int) -> None:
+    """A value check: for real tensors only."""
     offsets = class_offsets.tolist()
     if (
         offsets[0] != 0
@@ -139,19 +139,35 @@ def check_bits(n_bits: int, n_bytes: int) -> None:
         )
 
 
+def signed_labels(labels: Tensor) -> Tensor:
+    """Class ids as int64; ids beyond it, which uint64 alone can hold, become the largest one, which no class has."""
+    if labels.dtype != torch.uint64:
+        return labels.to(torch.int64)
+    wrapped = labels.view(torch.int64)
+    return torch.where(wrapped < 0, torch.iinfo(torch.int64).max, wrapped)
+
+
 # ---- plain Python arguments
 # --------------------------------------------------------------------------------------------
 
 
 def as_int(value: object, name: str) -> int:
-    if type(value) is int or isinstance(value, torch.SymInt):
+    if isinstance(value, torch.SymInt):
         return value
+    if type(value) is int:
+        return _in_int64(value)
     if isinstance(value, bool) or isinstance(value, Tensor):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     try:
-        return operator.index(value)
+        number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}") from None
+    return _in_int64(number)
+
+
+def _in_int64(number: int) -> int:
+    """Where more than all means all, a number that int64 cannot hold means no more than one that it can."""
+    return min(max(number, -(2**63)), 2**63 - 1)
 
 
 def check_choice(value: object, name: str, taken: Sequence[str]) -> None:

@@ -297,7 +297,7 @@ class _ClassSoftmax:
         self, logits: Tensor, labels: Tensor, class_offsets: Tensor, weight: float, ignore_index: int
     ) -> None:
         self.logits = logits.contiguous()
-        self.labels = labels.to(torch.int64).contiguous()
+        self.labels = checks.signed_labels(labels).contiguous()
         self.class_offsets = class_offsets.to(torch.int64).contiguous()
         self.native = native.ClassSoftmax(
             self.logits.data_ptr(), _DTYPE_CODES[logits.dtype], self.labels.data_ptr(),
@@ -314,6 +314,7 @@ def _class_softmax_loss(
     check: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     loss, stats = shapes.class_softmax_loss(logits, labels, class_offsets)
+    checks.check_offset_values(class_offsets, logits.shape[1])
     task = _ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
     native.class_softmax_loss(
         task.native, loss.data_ptr(), stats.data_ptr(), check is not False, torch.get_num_threads()
@@ -332,6 +333,7 @@ def _class_softmax_loss_backward(
 ) -> Tensor:
     grad_logits = shapes.class_softmax_loss_backward(grad_loss, logits, stats, labels, class_offsets)
     shapes.class_softmax_loss(logits, labels, class_offsets)
+    checks.check_offset_values(class_offsets, logits.shape[1])
     for tensor, name, shape in (
         (grad_loss, "grad_loss", (logits.shape[0],)),
         (stats, "stats", (logits.shape[0], 2)),
@@ -377,6 +379,7 @@ def _center_codes_from_logits(
     logits: Tensor, class_offsets: Tensor, centers: Tensor, check: bool | None = None
 ) -> Tensor:
     codes = shapes.center_codes_from_logits(logits, class_offsets, centers)
+    checks.check_offset_values(class_offsets, logits.shape[1])
     logits, centers = logits.contiguous(), centers.contiguous()
     class_offsets = class_offsets.to(torch.int64).contiguous()
     native.center_codes_from_logits(
@@ -445,6 +448,38 @@ def _loss_backward(ctx, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ..
     return grad_logits, None, None, None, None, None
 
 
+# The gradient's own gradients, which few ask for, are plain torch: with v for what comes from above, the gradient of
+# v . g (T p - y) is g T (p v - p (p . v)) in the logits and v . (T p - y) in g.
+def _save_for_loss_backward_backward(ctx, inputs: tuple, output: Tensor) -> None:
+    grad_loss, logits, _, labels, class_offsets, ctx.weight, ctx.ignore_index = inputs
+    ctx.save_for_backward(grad_loss, logits, labels, class_offsets)
+
+
+def _loss_backward_backward(ctx, grad_grad: Tensor) -> tuple[Tensor | None, ...]:
+    grad_loss, logits, labels, class_offsets = ctx.saved_tensors
+    labels, offsets = checks.signed_labels(labels)[:, None], class_offsets.long()
+    n_classes = offsets.shape[0] - 1
+    kept = (labels != ctx.ignore_index) & (labels >= 0) & (labels < n_classes)
+    true_class = labels.clamp(0, n_classes - 1)
+    first, last = offsets[true_class], offsets[true_class + 1]
+    position = torch.arange(logits.shape[1], device=logits.device)
+    dtype = shapes.loss_dtype(logits)
+    weight = 1.0 / (last - first).to(dtype) if ctx.weight == 0.0 else ctx.weight
+    target_sum = weight * (last - first).to(dtype)
+    zero = torch.zeros((), dtype=dtype, device=logits.device)
+    p = torch.where(kept, torch.softmax(logits.to(dtype), dim=1), zero)
+    y = torch.where(kept & (position >= first) & (position < last), weight, zero)
+    v = grad_grad.to(dtype)
+    in_logits = grad_loss[:, None] * target_sum * p * (v - (p * v).sum(1, keepdim=True))
+    return ((target_sum * p - y) * v).sum(1), in_logits.to(logits.dtype), None, None, None, None, None
+
+
 torch.library.register_autograd(
     "dshc_fast::class_softmax_loss", _loss_backward, setup_context=_save_for_loss_backward, lib=library
+)
+torch.library.register_autograd(
+    "dshc_fast::class_softmax_loss_backward",
+    _loss_backward_backward,
+    setup_context=_save_for_loss_backward_backward,
+    lib=library,
 )

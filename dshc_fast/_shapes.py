@@ -154,7 +154,7 @@ def class_softmax_loss(
         raise ValueError(
             f"labels has shape {checks.shape_text(labels)}; taken: ({logits.shape[0]},), one a row of logits"
         )
-    checks.check_class_offsets(class_offsets, logits.shape[1])
+    checks.check_class_offsets(class_offsets)
     dtype = loss_dtype(logits)
     return logits.new_empty((logits.shape[0],), dtype=dtype), logits.new_empty(
         (logits.shape[0], 2), dtype=dtype
@@ -195,7 +195,7 @@ def center_codes_from_logits(
 ) -> Tensor:
     checks.check_logits(logits)
     checks.check_same_device(logits=logits, class_offsets=class_offsets, centers=centers)
-    checks.check_class_offsets(class_offsets, logits.shape[1])
+    checks.check_class_offsets(class_offsets)
     checks.check_codes(centers, "centers", at_least=1)
     if centers.shape[0] != class_offsets.shape[0] - 1:
         raise ValueError(

@@ -106,7 +106,7 @@ def class_softmax_loss(
     if reduction == "sum":
         loss = loss.sum()
     elif reduction == "mean":
-        loss = loss.sum() / (labels_tensor != ignore_index).sum()
+        loss = loss.sum() / (checks.signed_labels(labels_tensor) != ignore_index).sum()
     return answer(loss, logits)
 
 
@@ -137,7 +137,8 @@ class ClassSoftmaxLoss(nn.Module):
         _weight_of(target)
         checks.check_choice(reduction, "reduction", REDUCTIONS)
         offsets = as_offsets(class_offsets, torch.device("cpu")).clone()
-        checks.check_class_offsets(offsets, int(offsets[-1]) if offsets.dim() == 1 and len(offsets) else 0)
+        checks.check_class_offsets(offsets)
+        checks.check_offset_values(offsets, int(offsets[-1]))
         self.register_buffer("class_offsets", offsets)
         self.target, self.reduction = target, reduction
         self.ignore_index = checks.as_int(ignore_index, "ignore_index")

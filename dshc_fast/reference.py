@@ -104,7 +104,11 @@ def hamming_radius(
 def relevance(query_labels: Tensor, database_labels: Tensor) -> Tensor:
     """bool (n_query, n_db): equal class ids, or at least one shared label of multi-hot rows."""
     if query_labels.dim() == 1:
-        return query_labels.long()[:, None] == database_labels.long()[None, :]
+        # As Python integers, which hold every id of every dtype.
+        pairs = [[a == b for b in database_labels.tolist()] for a in query_labels.tolist()]
+        return torch.tensor(pairs, dtype=torch.bool, device=query_labels.device).view(
+            len(query_labels), len(database_labels)
+        )
     return query_labels.double() @ database_labels.double().T > 0
 
 

@@ -198,3 +198,26 @@ def test_numpy_has_no_gradient_but_a_value() -> None:
     assert float(value) == float(dshc_fast.class_softmax_loss(logits, labels, OFFSETS))
     rows = dshc_fast.class_softmax_loss(logits.numpy(), labels.numpy(), OFFSETS, reduction="none")
     assert isinstance(rows, np.ndarray) and rows.dtype == np.float64
+
+
+@pytest.mark.parametrize("target", ["normalized", 0.5])
+def test_second_derivatives(target: str | float) -> None:
+    """Gradients of gradients, ignored rows included, as torch's own formula has them."""
+    torch.manual_seed(0)
+    logits = torch.randn(4, 9, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 2, -100, 1])
+
+    def loss(z: torch.Tensor) -> torch.Tensor:
+        return dshc_fast.class_softmax_loss(z, labels, [0, 3, 4, 9], target=target, reduction="none")
+
+    assert torch.autograd.gradgradcheck(loss, logits)
+
+
+def test_uint64_labels_do_not_wrap() -> None:
+    """2^64 - 100 is no class, and not the -100 it would become as int64."""
+    labels = torch.tensor([2**64 - 100], dtype=torch.uint64)
+    with pytest.raises(ValueError, match="labels"):
+        dshc_fast.class_softmax_loss(torch.zeros(1, 9), labels, [0, 3, 4, 9])
+    good = torch.tensor([1], dtype=torch.uint64)
+    expected = dshc_fast.class_softmax_loss(torch.zeros(1, 9), torch.tensor([1]), [0, 3, 4, 9])
+    assert dshc_fast.class_softmax_loss(torch.zeros(1, 9), good, [0, 3, 4, 9]) == expected

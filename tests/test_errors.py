@@ -290,3 +290,26 @@ def test_cuda_tensor_on_a_cpu_build_or_mixed_devices() -> None:
     if not dshc_fast.build_info()["cuda"]:
         with pytest.raises(RuntimeError, match="CUDA"):
             dshc_fast.hamming_distance(**tensors(good_calls()["hamming_distance"], "cuda"))
+
+
+def test_numbers_beyond_int64() -> None:
+    """Where more than all means all, the size of the number does not matter; elsewhere it is out of range."""
+    call = good_calls()["hamming_radius"]
+    everything = dshc_fast.hamming_radius(call["queries"], call["database"], 10**30)
+    assert everything.offsets[-1] == len(call["queries"]) * len(call["database"])
+    labelled = good_calls()["average_precision"]
+    assert np.array_equal(
+        dshc_fast.average_precision(**labelled, k=10**30), dshc_fast.average_precision(**labelled), equal_nan=True
+    )
+    with pytest.raises(ValueError, match="^k is"):
+        dshc_fast.hamming_topk(call["queries"], call["database"], 10**30)
+
+
+def test_sparse_tensors_are_refused() -> None:
+    with pytest.raises(TypeError, match="values has layout"):
+        dshc_fast.pack_codes(torch.eye(3).to_sparse())
+
+
+def test_a_label_error_names_the_last_class() -> None:
+    with pytest.raises(ValueError, match=r"labels\[1\] is 7; taken: class ids from 0 to 2"):
+        dshc_fast.class_softmax_loss(torch.zeros(2, 9), torch.tensor([0, 7]), [0, 3, 4, 9])

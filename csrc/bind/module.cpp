@@ -33,7 +33,7 @@ T* at(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
-void raise(const Status& status, const char* argument) {
+void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
   const std::string where = std::string(argument) + "[" + std::to_string(status.row) + "]";
   switch (status.fault) {
@@ -42,7 +42,7 @@ void raise(const Status& status, const char* argument) {
       throw py::value_error(where + " contains +inf; with weighting=\"probability\" taken: numbers and -inf");
     case Fault::label_out_of_range:
       throw py::value_error(where + " is " + std::to_string(status.value) +
-                            "; taken: class ids from 0 to the number of classes - 1, and ignore_index");
+                            "; taken: class ids from 0 to " + std::to_string(n_classes - 1) + ", and ignore_index");
     case Fault::none: break;
   }
 }
@@ -152,7 +152,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
       py::gil_scoped_release release;
       status = cpu::class_softmax_loss(task, at<void>(loss), at<void>(stats), check, n_threads);
     }
-    raise(status, "labels");
+    raise(status, "labels", task.n_classes);
   }, py::arg("task"), py::arg("loss"), py::arg("stats"), py::arg("check"), py::arg("n_threads"));
 
   m.def("class_softmax_loss_backward", [](const ClassSoftmax& task, Address stats, Address grad_loss,
