@@ -1,6 +1,7 @@
 """dshc_fast: exact Hamming ranking and retrieval metrics for packed hash codes, and the loss and codes of
 DSHC."""
 
+from . import _cuda_ops as _cuda_ops  # registers the CUDA implementations
 from . import reference
 from ._native import build_info, get_simd_level, set_simd_level
 from .codes import (

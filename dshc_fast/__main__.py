@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 import dshc_fast
@@ -9,51 +12,69 @@ import dshc_fast
 from . import build_info, reference, set_simd_level
 
 
-def self_check(seed: int = 0) -> list[str]:
-    """Compare the native ops with their twins on random input, at every SIMD level; the names of those that
-    differ."""
-    generator = torch.Generator().manual_seed(seed)
+def cases(n_bytes: int, generator: torch.Generator, device: str) -> list[tuple[str, Callable[[Any], object]]]:
+    """Names of ops, and each one's call on random input of that code length; the argument is a module that has
+    the op."""
 
     def random(high: int, *shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
-        return torch.randint(high, shape, generator=generator).to(dtype)
+        return torch.randint(high, shape, generator=generator).to(device, dtype)
 
+    codes, labels = random(256, 300, n_bytes, dtype=torch.uint8), random(4, 300)
+    pairs = codes[:7], codes
+    labelled = (*pairs, labels[:7], labels)
+    logits = torch.randn(7, 300, generator=generator).to(device)
+    values = torch.randn(7, 8 * n_bytes, generator=generator).to(device)
+    offsets = torch.tensor([0, 100, 180, 250, 300], device=device)
+    return [
+        ("pack_codes", lambda op: op.pack_codes(values)),
+        ("unpack_codes", lambda op: op.unpack_codes(codes, 8 * n_bytes)),
+        ("hamming_distance", lambda op: op.hamming_distance(*pairs)),
+        ("hamming_topk", lambda op: op.hamming_topk(*pairs, 50)),
+        ("hamming_radius", lambda op: op.hamming_radius(*pairs, 4 * n_bytes)),
+        ("hamming_histogram", lambda op: op.hamming_histogram(*labelled)),
+        ("average_precision", lambda op: op.average_precision(*labelled, k=33)),
+        ("average_precision", lambda op: op.average_precision(*labelled, ties="index")),
+        ("codes_from_logits", lambda op: op.codes_from_logits(logits, codes, 5)),
+        ("center_codes_from_logits", lambda op: op.center_codes_from_logits(logits, offsets, codes[:4])),
+        ("multilabel_codes", lambda op: op.multilabel_codes(values)),
+        ("class_softmax_loss", lambda op: op.class_softmax_loss(logits, labels[:7], offsets)),
+    ]
+
+
+def self_check(device: str = "cpu", seed: int = 0) -> list[str]:
+    """Compare the native ops on a device with their twins on random input, on the CPU at every SIMD level; the
+    names of those that differ."""
     wrong = []
-    levels = build_info()["simd_levels"]
+    levels = build_info()["simd_levels"] if device == "cpu" else ["cuda"]
     for n_bytes in (1, 4, 5, 8, 16, 32, 40):
-        codes = random(256, 300, n_bytes, dtype=torch.uint8)
-        queries, labels = codes[:7], random(4, 300)
-        logits, codebook = torch.randn(7, 300, generator=generator), codes
-        ranking, labelled = (queries, codes), (queries, codes, labels[:7], labels)
-        offsets = torch.tensor([0, 100, 180, 250, 300])
-        cases = (
-            ("hamming_topk", lambda op, a=ranking: op.hamming_topk(*a, 50)),
-            ("hamming_radius", lambda op, a=ranking, r=4 * n_bytes: op.hamming_radius(*a, r)),
-            ("hamming_histogram", lambda op, a=labelled: op.hamming_histogram(*a)),
-            ("average_precision", lambda op, a=labelled: op.average_precision(*a, k=33)),
-            ("average_precision", lambda op, a=labelled: op.average_precision(*a, ties="index")),
-            ("codes_from_logits", lambda op, z=logits, b=codebook: op.codes_from_logits(z, b, 5)),
-            (
-                "class_softmax_loss",
-                lambda op, z=logits, y=labels[:7], o=offsets: op.class_softmax_loss(z, y, o),
-            ),
-        )
-        for level in levels:
-            set_simd_level(level)
-            for name, call in cases:
+        generator = torch.Generator().manual_seed(seed)
+        for name, call in cases(n_bytes, generator, device):
+            expected = call(reference)
+            for level in levels:
+                if device == "cpu":
+                    set_simd_level(level)
                 try:
-                    torch.testing.assert_close(call(dshc_fast), call(reference), check_stride=False)
+                    torch.testing.assert_close(call(dshc_fast), expected, check_stride=False)
                 except AssertionError:
                     wrong.append(f"{name} ({8 * n_bytes} bits, {level})")
     set_simd_level(None)
     return wrong
 
 
+def devices() -> list[str]:
+    """Where the self-check runs: a GPU counts if there is one and kernels were built for it."""
+    return ["cpu", "cuda"] if build_info()["cuda"] and torch.cuda.is_available() else ["cpu"]
+
+
 def main() -> int:
     for name, value in build_info().items():
-        print(f"{name:>12}: {', '.join(value) if isinstance(value, list) else value}")
-    wrong = self_check()
-    print(f"{'self-check':>12}: " + ("ok" if not wrong else "WRONG: " + ", ".join(wrong)))
-    return 1 if wrong else 0
+        print(f"{name:>18}: {', '.join(value) or 'none' if isinstance(value, list) else value}")
+    failed = False
+    for device in devices():
+        wrong = self_check(device)
+        print(f"{'self-check ' + device:>18}: " + ("ok" if not wrong else "WRONG: " + ", ".join(wrong)))
+        failed |= bool(wrong)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

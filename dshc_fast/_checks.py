@@ -147,8 +147,7 @@ def signed_labels(labels: Tensor) -> Tensor:
     return torch.where(wrapped < 0, torch.iinfo(torch.int64).max, wrapped)
 
 
-# ---- plain Python arguments
-# --------------------------------------------------------------------------------------------
+# ---- plain Python arguments ----
 
 
 def as_int(value: object, name: str) -> int:

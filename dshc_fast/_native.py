@@ -7,7 +7,7 @@ import platform
 
 import torch
 
-ABI = 1  # raised by hand with any change of a signature in csrc/bind/module.cpp
+ABI = 2  # raised by hand with any change of a signature in csrc/bind/module.cpp
 
 try:
     import _dshc_fast as native
@@ -46,13 +46,27 @@ def get_simd_level() -> str:
     return native.simd_level()
 
 
+def version_text(version: int) -> str:
+    """CUDA's number for a version, 13000, as people write it, 13.0."""
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def gpus() -> list[str]:
+    names = []
+    for device in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(device)
+        names.append(f"{torch.cuda.get_device_name(device)} ({major}.{minor})")
+    return names
+
+
 def build_info() -> dict[str, object]:
     """What this installation consists of: versions, compiler, SIMD levels, CUDA.
 
     Returns:
         A dict with `version`, `abi`, `compiler`, `module` (its path), `simd_level`, `simd_levels` (best
-        first, those this processor runs), `cuda` (whether CUDA kernels were built in), `torch`, `python`,
-        `platform`, `n_threads`.
+        first, those this processor runs), `cuda` (whether CUDA kernels were built in), `cuda_runtime` (of
+        the build, "13.0", or None), `cuda_architectures` (those built for), `gpus` (those torch sees, with
+        their compute capability), `torch`, `python`, `platform`, `n_threads`.
     """
     return {
         "version": native.VERSION,
@@ -62,6 +76,9 @@ def build_info() -> dict[str, object]:
         "simd_level": native.simd_level(),
         "simd_levels": list(native.simd_levels()),
         "cuda": bool(native.CUDA),
+        "cuda_runtime": version_text(native.CUDA_RUNTIME) if native.CUDA else None,
+        "cuda_architectures": native.CUDA_ARCHITECTURES.split() if native.CUDA else [],
+        "gpus": gpus(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -1,7 +1,8 @@
-"""The ops `torch.ops.dshc_fast.*`: schemas, registration, and the calls into the native module. The only file
-that touches addresses.
+"""The ops `torch.ops.dshc_fast.*`: schemas, registration, and the calls into the native module. With _cuda_ops.py
+the only file that touches addresses.
 
-Every op has a line in SCHEMAS, a CPU implementation `_<op>` and a shape function of its name in _shapes.py. An
+Every op has a line in SCHEMAS, a CPU implementation `_<op>` here, a CUDA implementation of the same name in
+_cuda_ops.py and a shape function of its name in _shapes.py. An
 implementation validates and allocates (its shape function does both), makes contiguous locals (a temporary's
 memory is gone before the kernel reads it), and calls.
 """
@@ -40,7 +41,7 @@ SCHEMAS = {
     "multilabel_codes": "(Tensor logits, Tensor threshold, bool? check=None) -> Tensor",
 }
 
-_DTYPE_CODES = {  # csrc/core/types.h, enum DType
+DTYPE_CODES = {  # csrc/core/types.h, enum DType
     torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3,
     torch.int8: 4, torch.int16: 5, torch.int32: 6, torch.int64: 7,
     torch.uint8: 8, torch.bool: 8, torch.uint16: 9, torch.uint32: 10, torch.uint64: 11,
@@ -55,7 +56,7 @@ def _pack_codes(values: Tensor, check: bool | None = None) -> Tensor:
     values = values.contiguous()
     native.pack_codes(
         values.data_ptr(),
-        _DTYPE_CODES[values.dtype],
+        DTYPE_CODES[values.dtype],
         *values.shape,
         codes.data_ptr(),
         check is not False,
@@ -73,16 +74,32 @@ def _unpack_codes(codes: Tensor, n_bits: int, signed: bool = False) -> Tensor:
     return values
 
 
+def pack_bits(rows: Tensor) -> Tensor:
+    """Rows of bools as packed bits, of any width and on either device."""
+    rows = rows.contiguous()
+    packed = rows.new_empty((rows.shape[0], shapes.n_bytes(rows.shape[1])), dtype=torch.uint8)
+    arguments = rows.data_ptr(), DTYPE_CODES[torch.bool], *rows.shape, packed.data_ptr()
+    if rows.is_cuda:
+        native.cuda.pack_codes(
+            *arguments, rows.get_device(), torch.cuda.current_stream(rows.device).cuda_stream
+        )
+    else:
+        native.pack_codes(*arguments, False, torch.get_num_threads())
+    return packed
+
+
 # ---- ranking ----
 
 
-class _Pairs:
+class Pairs:
     """Native description of queries against a database; keeps the tensors it points into alive."""
 
     def __init__(self, queries: Tensor, database: Tensor, score: str, allowed: Tensor | None = None) -> None:
-        self.queries, self.database = queries.contiguous(), database.contiguous()
-        self.allowed = None if allowed is None else _packed_allowed(allowed)
-        stride = self.allowed.shape[1] if self.allowed is not None and allowed.dim() == 2 else 0
+        self.queries, self.database, self.allowed = queries.contiguous(), database.contiguous(), allowed
+        if allowed is not None:
+            rows = allowed.reshape(-1, allowed.shape[-1])
+            self.allowed = rows.contiguous() if allowed.dtype == torch.uint8 else pack_bits(rows)
+        stride = self.allowed.shape[1] if allowed is not None and allowed.dim() == 2 else 0
         self.native = native.Pairs(
             self.queries.data_ptr(), self.database.data_ptr(), queries.shape[0], database.shape[0],
             queries.shape[1], shapes.SCORES.index(score), 0 if self.allowed is None else self.allowed.data_ptr(),
@@ -90,26 +107,9 @@ class _Pairs:
         )  # fmt: skip
 
 
-def _packed_allowed(allowed: Tensor) -> Tensor:
-    rows = allowed.reshape(-1, allowed.shape[-1])
-    if allowed.dtype == torch.uint8:
-        return rows.contiguous()
-    rows = rows.contiguous()
-    packed = rows.new_empty((rows.shape[0], shapes.n_bytes(rows.shape[1])), dtype=torch.uint8)
-    native.pack_codes(
-        rows.data_ptr(),
-        _DTYPE_CODES[torch.bool],
-        *rows.shape,
-        packed.data_ptr(),
-        False,
-        torch.get_num_threads(),
-    )
-    return packed
-
-
 def _hamming_distance(queries: Tensor, database: Tensor, score: str = "hamming") -> Tensor:
     counts = shapes.hamming_distance(queries, database, score)
-    pairs = _Pairs(queries, database, score)
+    pairs = Pairs(queries, database, score)
     native.hamming_distance(pairs.native, counts.data_ptr(), torch.get_num_threads())
     return counts
 
@@ -118,7 +118,7 @@ def _hamming_topk(
     queries: Tensor, database: Tensor, k: int, score: str = "hamming", allowed: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     counts, indices = shapes.hamming_topk(queries, database, k, score, allowed)
-    pairs = _Pairs(queries, database, score, allowed)
+    pairs = Pairs(queries, database, score, allowed)
     native.hamming_topk(pairs.native, k, counts.data_ptr(), indices.data_ptr(), torch.get_num_threads())
     return counts, indices
 
@@ -127,7 +127,7 @@ def _hamming_radius(
     queries: Tensor, database: Tensor, radius: int, score: str = "hamming", allowed: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     shapes.check_hamming_radius(queries, database, radius, score, allowed)
-    pairs = _Pairs(queries, database, score, allowed)
+    pairs = Pairs(queries, database, score, allowed)
     radius, n_threads = min(radius, 2**31 - 1), torch.get_num_threads()
     found = queries.new_empty((queries.shape[0],), dtype=torch.int64)
     native.hamming_radius_count(pairs.native, radius, found.data_ptr(), n_threads)
@@ -145,19 +145,34 @@ def _hamming_radius(
 # ---- metrics ----
 
 
-class _Relevance:
+class Relevance:
     """Native description of which pairs are relevant; keeps the tensors it points into alive."""
 
     def __init__(self, query_labels: Tensor, database_labels: Tensor, check: bool | None) -> None:
+        n_words = 0
         if query_labels.dim() == 1:
-            self.tensors, n_words = _int32_ids(query_labels, database_labels), 0
+            ids = _device_ids if query_labels.is_cuda else _int32_ids
+            self.tensors = ids(query_labels, database_labels)
         else:
             self.tensors = (
                 _label_words(query_labels, "query_labels", check),
                 _label_words(database_labels, "database_labels", check),
             )
             n_words = self.tensors[0].shape[1] // 8
-        self.native = native.Relevance(*(tensor.data_ptr() for tensor in self.tensors), n_words)
+        wide_ids = self.tensors[0].dtype == torch.int64
+        self.native = native.Relevance(*(tensor.data_ptr() for tensor in self.tensors), n_words, wide_ids)
+
+
+def _device_ids(query_ids: Tensor, database_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The ids as int32, or as int64 where their dtypes hold more: nothing is looked at, so nothing waits."""
+    dtypes = {query_ids.dtype, database_ids.dtype}
+    if torch.uint64 in dtypes and len(dtypes) == 2:
+        # As int64 bit patterns a large id would equal a negative one. Rare enough to go through the CPU.
+        ids = _int32_ids(query_ids.cpu(), database_ids.cpu())
+        return tuple(tensor.to(query_ids.device) for tensor in ids)
+    wide = dtypes & {torch.int64, torch.uint32, torch.uint64}
+    dtype = torch.int64 if wide else torch.int32
+    return tuple(ids.to(dtype).contiguous() for ids in (query_ids, database_ids))
 
 
 def _int32_ids(query_ids: Tensor, database_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,25 +204,19 @@ def _int32_ids(query_ids: Tensor, database_ids: Tensor) -> tuple[Tensor, Tensor]
 def _label_words(labels: Tensor, name: str, check: bool | None) -> Tensor:
     """Multi-hot rows as packed bits, padded to whole 64-bit words."""
     if labels.dtype != torch.bool:
-        if check is not False and bool((wrong := (labels != 0) & (labels != 1)).any()):
+        if wants_check(check, labels) and bool((wrong := (labels != 0) & (labels != 1)).any()):
             row, column = (int(i) for i in wrong.nonzero()[0])
             raise ValueError(
                 f"{name}[{row}, {column}] is {labels[row, column].item()}; taken in multi-hot rows: 0 and 1"
             )
         labels = labels != 0
-    labels = labels.contiguous()
-    n, n_labels = labels.shape
-    bits = labels.new_empty((n, shapes.n_bytes(n_labels)), dtype=torch.uint8)
-    native.pack_codes(
-        labels.data_ptr(),
-        _DTYPE_CODES[torch.bool],
-        n,
-        n_labels,
-        bits.data_ptr(),
-        False,
-        torch.get_num_threads(),
-    )
+    bits = pack_bits(labels)
     return torch.nn.functional.pad(bits, (0, -bits.shape[1] % 8))
+
+
+def wants_check(check: bool | None, tensor: Tensor) -> bool:
+    """Whether values are looked at: on the CPU unless told not to, on CUDA only if asked."""
+    return not tensor.is_cuda if check is None else check
 
 
 def _check_padding(codes: Tensor, n_bits: int, name: str) -> None:
@@ -218,8 +227,8 @@ def _check_padding(codes: Tensor, n_bits: int, name: str) -> None:
         )
 
 
-def _check_metric_values(queries: Tensor, database: Tensor, n_bits: int | None, check: bool | None) -> None:
-    if check is not False and n_bits is not None:
+def check_metric_values(queries: Tensor, database: Tensor, n_bits: int | None, check: bool | None) -> None:
+    if n_bits is not None and wants_check(check, queries):
         _check_padding(queries, n_bits, "queries")
         _check_padding(database, n_bits, "database")
 
@@ -237,10 +246,10 @@ def _hamming_histogram(
     items, relevant = shapes.hamming_histogram(
         queries, database, query_labels, database_labels, score, n_bits, allowed
     )
-    _check_metric_values(queries, database, n_bits, check)
+    check_metric_values(queries, database, n_bits, check)
     pairs, relevance = (
-        _Pairs(queries, database, score, allowed),
-        _Relevance(query_labels, database_labels, check),
+        Pairs(queries, database, score, allowed),
+        Relevance(query_labels, database_labels, check),
     )
     native.hamming_histogram(
         pairs.native,
@@ -269,10 +278,10 @@ def _average_precision(
     result = shapes.average_precision(
         queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed
     )
-    _check_metric_values(queries, database, n_bits, check)
+    check_metric_values(queries, database, n_bits, check)
     pairs, relevance = (
-        _Pairs(queries, database, score, allowed),
-        _Relevance(query_labels, database_labels, check),
+        Pairs(queries, database, score, allowed),
+        Relevance(query_labels, database_labels, check),
     )
     n_db = database.shape[0]
     native.average_precision(
@@ -290,7 +299,7 @@ def _average_precision(
 # ---- loss ----
 
 
-class _ClassSoftmax:
+class ClassSoftmax:
     """Native description of a loss call; keeps the tensors it points into alive."""
 
     def __init__(
@@ -300,7 +309,7 @@ class _ClassSoftmax:
         self.labels = checks.signed_labels(labels).contiguous()
         self.class_offsets = class_offsets.to(torch.int64).contiguous()
         self.native = native.ClassSoftmax(
-            self.logits.data_ptr(), _DTYPE_CODES[logits.dtype], self.labels.data_ptr(),
+            self.logits.data_ptr(), DTYPE_CODES[logits.dtype], self.labels.data_ptr(),
             self.class_offsets.data_ptr(), *logits.shape, class_offsets.shape[0] - 1, weight, ignore_index,
         )  # fmt: skip
 
@@ -315,11 +324,29 @@ def _class_softmax_loss(
 ) -> tuple[Tensor, Tensor]:
     loss, stats = shapes.class_softmax_loss(logits, labels, class_offsets)
     checks.check_offset_values(class_offsets, logits.shape[1])
-    task = _ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
+    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
     native.class_softmax_loss(
         task.native, loss.data_ptr(), stats.data_ptr(), check is not False, torch.get_num_threads()
     )
     return loss, stats
+
+
+def check_loss_backward(
+    grad_loss: Tensor, logits: Tensor, stats: Tensor, labels: Tensor, class_offsets: Tensor
+) -> Tensor:
+    """Checks what the backward pass takes; allocates what it gives."""
+    grad_logits = shapes.class_softmax_loss_backward(grad_loss, logits, stats, labels, class_offsets)
+    shapes.class_softmax_loss(logits, labels, class_offsets)
+    for tensor, name, shape in (
+        (grad_loss, "grad_loss", (logits.shape[0],)),
+        (stats, "stats", (logits.shape[0], 2)),
+    ):
+        if tuple(tensor.shape) != shape or tensor.dtype != shapes.loss_dtype(logits):
+            raise ValueError(
+                f"{name} has shape {checks.shape_text(tensor)}, {tensor.dtype}; taken: {shape}, "
+                f"{shapes.loss_dtype(logits)}"
+            )
+    return grad_logits
 
 
 def _class_softmax_loss_backward(
@@ -331,19 +358,9 @@ def _class_softmax_loss_backward(
     weight: float = 0.0,
     ignore_index: int = -100,
 ) -> Tensor:
-    grad_logits = shapes.class_softmax_loss_backward(grad_loss, logits, stats, labels, class_offsets)
-    shapes.class_softmax_loss(logits, labels, class_offsets)
+    grad_logits = check_loss_backward(grad_loss, logits, stats, labels, class_offsets)
     checks.check_offset_values(class_offsets, logits.shape[1])
-    for tensor, name, shape in (
-        (grad_loss, "grad_loss", (logits.shape[0],)),
-        (stats, "stats", (logits.shape[0], 2)),
-    ):
-        if tuple(tensor.shape) != shape or tensor.dtype != shapes.loss_dtype(logits):
-            raise ValueError(
-                f"{name} has shape {checks.shape_text(tensor)}, {tensor.dtype}; taken: {shape}, "
-                f"{shapes.loss_dtype(logits)}"
-            )
-    task = _ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
+    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
     grad_loss, stats = grad_loss.contiguous(), stats.contiguous()
     native.class_softmax_loss_backward(
         task.native, stats.data_ptr(), grad_loss.data_ptr(), grad_logits.data_ptr(), torch.get_num_threads()
@@ -351,8 +368,7 @@ def _class_softmax_loss_backward(
     return grad_logits
 
 
-# ---- codes from logits
-# -----------------------------------------------------------------------------------------------
+# ---- codes from logits ----
 
 
 def _codes_from_logits(
@@ -362,7 +378,7 @@ def _codes_from_logits(
     logits, codebook = logits.contiguous(), codebook.contiguous()
     native.codes_from_logits(
         logits.data_ptr(),
-        _DTYPE_CODES[logits.dtype],
+        DTYPE_CODES[logits.dtype],
         *logits.shape,
         codebook.data_ptr(),
         codebook.shape[1],
@@ -384,7 +400,7 @@ def _center_codes_from_logits(
     class_offsets = class_offsets.to(torch.int64).contiguous()
     native.center_codes_from_logits(
         logits.data_ptr(),
-        _DTYPE_CODES[logits.dtype],
+        DTYPE_CODES[logits.dtype],
         *logits.shape,
         class_offsets.data_ptr(),
         centers.shape[0],
@@ -405,7 +421,7 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
         raise ValueError("threshold contains NaN; taken: numbers and infinities")
     native.multilabel_codes(
         logits.data_ptr(),
-        _DTYPE_CODES[logits.dtype],
+        DTYPE_CODES[logits.dtype],
         *logits.shape,
         thresholds.data_ptr(),
         codes.data_ptr(),
@@ -418,17 +434,10 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
 # ---- registration ----
 
 
-def _no_cuda_kernels(*args: object, **kwargs: object) -> None:
-    raise RuntimeError(
-        "dshc_fast was built without CUDA kernels, but a CUDA tensor came; move the tensors to the CPU with .cpu()"
-    )
-
-
 library = torch.library.Library("dshc_fast", "DEF")
 for _name, _schema in SCHEMAS.items():
     library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
     library.impl(_name, globals()[f"_{_name}"], "CPU")
-    library.impl(_name, _no_cuda_kernels, "CUDA")
     torch.library.register_fake(f"dshc_fast::{_name}", getattr(shapes, _name), lib=library)
 
 

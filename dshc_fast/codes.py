@@ -175,7 +175,12 @@ def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | No
     tensor = as_tensor(logits, "logits").detach()
     if not isinstance(threshold, (Tensor, np.ndarray)):
         try:
-            threshold = torch.tensor(threshold, dtype=torch.float64, device=tensor.device)
+            if isinstance(
+                threshold, (int, float)
+            ):  # filled in on the device: nothing to copy, nothing to wait for
+                threshold = torch.full((), threshold, dtype=torch.float64, device=tensor.device)
+            else:
+                threshold = torch.tensor(threshold, dtype=torch.float64, device=tensor.device)
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(
                 f"threshold must be a number, or one a class, got {type(threshold).__name__}"

@@ -244,8 +244,7 @@ def class_softmax_loss(
     return kept_loss.sum() if reduction == "sum" else kept_loss.mean()
 
 
-# ---- codes from logits
-# -----------------------------------------------------------------------------------------------
+# ---- codes from logits ----
 
 
 def codes_from_logits(logits: Tensor, codebook: Tensor, k: int, *, weighting: str = "mean") -> Tensor:

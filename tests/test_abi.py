@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import dshc_fast
 from dshc_fast import _native
@@ -13,12 +14,12 @@ from dshc_fast import _native
 RECORD = Path(__file__).with_name("abi_signatures.json")
 
 
-def signatures() -> dict[str, str]:
-    """First docstring line of every function and constructor of the native module: its name and argument
+def signatures(module: ModuleType) -> dict[str, str]:
+    """First docstring line of every function and constructor of a native module: its name and argument
     types."""
     found = {}
-    for name in sorted(vars(_native.native)):
-        item = getattr(_native.native, name)
+    for name in sorted(vars(module)):
+        item = getattr(module, name)
         if isinstance(item, type):
             found[name] = item.__init__.__doc__.splitlines()[0]
         elif callable(item):
@@ -32,10 +33,14 @@ def test_signatures_and_abi_change_together() -> None:
     Write the record anew with `python tests/test_abi.py`.
     """
     record = json.loads(RECORD.read_text())
-    assert _native.native.ABI == _native.ABI
-    if signatures() != record["signatures"]:
-        assert _native.ABI != record["abi"], "signatures changed: raise ABI in _native.py and module.cpp"
-    assert (_native.ABI, signatures()) == (record["abi"], record["signatures"])
+    native = _native.native
+    assert native.ABI == _native.ABI
+    found = {"signatures": signatures(native)}
+    if native.CUDA:  # a build without CUDA does not have them to compare
+        found["cuda"] = signatures(native.cuda)
+    same = {name: record[name] for name in found} == found
+    assert same or _native.ABI != record["abi"], "signatures changed: raise ABI in _native.py and module.cpp"
+    assert same and _native.ABI == record["abi"], "write the record anew"
 
 
 def test_a_module_of_another_abi_is_refused(tmp_path: Path) -> None:
@@ -54,5 +59,6 @@ def test_version_is_one() -> None:
     assert _native.native.VERSION == dshc_fast.__version__
 
 
-if __name__ == "__main__":
-    RECORD.write_text(json.dumps({"abi": _native.ABI, "signatures": signatures()}, indent=1) + "\n")
+if __name__ == "__main__":  # needs a build with CUDA
+    found = {"signatures": signatures(_native.native), "cuda": signatures(_native.native.cuda)}
+    RECORD.write_text(json.dumps({"abi": _native.ABI, **found}, indent=1) + "\n")

@@ -6,58 +6,15 @@ misaligned word shows, and where the NEON kernels run on machines that have none
 
 from __future__ import annotations
 
-import importlib
-import os
 import platform
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from native_build import build, run
 
-ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "dshc_native_test"
 CROSS_COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
-
-
-def build_tool(name: str) -> str | None:
-    """cmake or ninja from the path, else from the Python package of that name."""
-    found = shutil.which(name)
-    if found is None:
-        try:
-            package = importlib.import_module(name)
-        except ImportError:
-            return None
-        folder = getattr(package, "CMAKE_BIN_DIR" if name == "cmake" else "BIN_DIR", "")
-        found = shutil.which(name, path=folder)
-    return found
-
-
-def run(command: list[str], timeout: int, **variables: str) -> str:
-    done = subprocess.run(
-        command,
-        env={**os.environ, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert done.returncode == 0, f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout[-8000:]}"
-    return done.stdout
-
-
-def build(folder: Path, *options: str) -> Path:
-    cmake, ninja = build_tool("cmake"), build_tool("ninja")
-    if cmake is None or ninja is None:
-        missing = "cmake" if cmake is None else "ninja"
-        pytest.skip(f"no {missing} to build the test program with: the path and the Python package have none")
-    common = ["-DDSHC_PYTHON=OFF", "-DDSHC_NATIVE_TEST=ON", "-DCMAKE_BUILD_TYPE=Release"]
-    source = ["-S", str(ROOT), "-B", str(folder), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
-    run([cmake, *source, *common, *options], timeout=300)
-    run([cmake, "--build", str(folder), "--parallel", "2"], timeout=900)
-    return folder / PROGRAM
 
 
 def levels(output: str) -> list[str]:
@@ -72,6 +29,8 @@ def test_under_sanitizers(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip("the sanitizers' options are set up for Linux only")
     program = build(
         tmp_path_factory.mktemp("native"),
+        PROGRAM,
+        "-DDSHC_NATIVE_TEST=ON",
         "-DDSHC_SANITIZE=address,undefined",
         "-DCMAKE_CXX_FLAGS_RELEASE=-O1",  # NDEBUG stays off; more optimisation costs more to build than it saves
     )
@@ -91,6 +50,8 @@ def test_aarch64_emulated(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip(f"no {' and no '.join(missing)}; Debian packages g++-aarch64-linux-gnu and qemu-user")
     program = build(
         tmp_path_factory.mktemp("aarch64"),
+        PROGRAM,
+        "-DDSHC_NATIVE_TEST=ON",
         "-DCMAKE_SYSTEM_NAME=Linux",
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
         f"-DCMAKE_CXX_COMPILER={CROSS_COMPILER}",

@@ -2,8 +2,6 @@
 // caller and validates); the GIL is released around every op; a value error an op reports becomes a ValueError here.
 //
 // ABI must be raised with any change of a signature below, together with ABI in dshc_fast/_native.py.
-#include <pybind11/pybind11.h>
-
 #include <string>
 
 #include "../core/average_precision.h"
@@ -18,20 +16,14 @@
 #include "../core/pack_codes.h"
 #include "../core/unpack_codes.h"
 #include "../cpu/simd.h"
+#include "cuda.h"
 
 namespace py = pybind11;
 using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 1;
-
-using Address = uintptr_t;
-
-template <class T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
+constexpr int kAbi = 2;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
@@ -53,10 +45,21 @@ Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, in
           static_cast<Score>(score),  at<const uint8_t>(allowed),    allowed_stride};
 }
 
-// n_words 0: the labels are class ids.
-Relevance relevance(Address query_labels, Address database_labels, int32_t n_words) {
-  if (n_words == 0) return {at<const int32_t>(query_labels), at<const int32_t>(database_labels), nullptr, nullptr, 0};
-  return {nullptr, nullptr, at<const uint64_t>(query_labels), at<const uint64_t>(database_labels), n_words};
+// n_words 0: the labels are class ids, int64 if wide_ids (CUDA), else int32.
+Relevance relevance(Address query_labels, Address database_labels, int32_t n_words, bool wide_ids) {
+  Relevance labels{};
+  if (n_words > 0) {
+    labels.query_words = at<const uint64_t>(query_labels);
+    labels.database_words = at<const uint64_t>(database_labels);
+    labels.n_words = n_words;
+  } else if (wide_ids) {
+    labels.query_wide_ids = at<const int64_t>(query_labels);
+    labels.database_wide_ids = at<const int64_t>(database_labels);
+  } else {
+    labels.query_ids = at<const int32_t>(query_labels);
+    labels.database_ids = at<const int32_t>(database_labels);
+  }
+  return labels;
 }
 
 ClassSoftmax class_softmax(Address logits, int dtype, Address labels, Address class_offsets, int64_t n,
@@ -72,7 +75,11 @@ PYBIND11_MODULE(_dshc_fast, m) {
   m.attr("ABI") = kAbi;
   m.attr("VERSION") = DSHC_VERSION;
   m.attr("COMPILER") = DSHC_COMPILER;
+#ifdef DSHC_WITH_CUDA
+  m.attr("CUDA") = true;
+#else
   m.attr("CUDA") = false;
+#endif
 
   m.def("set_simd_level", [](const py::object& name) {
     return cpu::set_simd_level(name.is_none() ? nullptr : name.cast<std::string>().c_str());
@@ -105,7 +112,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
       py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),
       py::arg("score"), py::arg("allowed"), py::arg("allowed_stride"));
   py::class_<Relevance>(m, "Relevance").def(py::init(&relevance), py::arg("query_labels"), py::arg("database_labels"),
-                                            py::arg("n_words"));
+                                            py::arg("n_words"), py::arg("wide_ids"));
   py::class_<ClassSoftmax>(m, "ClassSoftmax").def(
       py::init(&class_softmax), py::arg("logits"), py::arg("dtype"), py::arg("labels"), py::arg("class_offsets"),
       py::arg("n"), py::arg("n_subclasses"), py::arg("n_classes"), py::arg("weight"), py::arg("ignore_index"));
@@ -198,4 +205,8 @@ PYBIND11_MODULE(_dshc_fast, m) {
     raise(status, "logits");
   }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_bits"), py::arg("thresholds"), py::arg("codes"),
      py::arg("check"), py::arg("n_threads"));
+
+#ifdef DSHC_WITH_CUDA
+  bind_cuda(m);
+#endif
 }

@@ -15,3 +15,12 @@ void average_precision(const Pairs& pairs, const Relevance& relevance, int64_t k
 
 }  // namespace cpu
 }  // namespace dshc
+
+// Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
+namespace dshc::cuda {
+
+int64_t average_precision_workspace_bytes(const Pairs& pairs, Ties ties);
+int average_precision(const Pairs& pairs, const Relevance& relevance, int64_t k, Ties ties, Denominator denominator,
+                      double* result /* [n_query] */, void* workspace, void* stream);
+
+}  // namespace dshc::cuda

@@ -17,3 +17,11 @@ Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_s
 
 }  // namespace cpu
 }  // namespace dshc
+
+// Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
+namespace dshc::cuda {
+
+int codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, const uint8_t* codebook,
+                      int64_t n_bytes, int64_t k, Weighting weighting, uint8_t* codes, void* stream);
+
+}  // namespace dshc::cuda

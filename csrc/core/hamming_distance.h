@@ -8,3 +8,10 @@ namespace dshc::cpu {
 void hamming_distance(const Pairs& pairs, int32_t* counts /* [n_query, n_db] */, int n_threads);
 
 }  // namespace dshc::cpu
+
+// Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
+namespace dshc::cuda {
+
+int hamming_distance(const Pairs& pairs, int32_t* counts /* [n_query, n_db] */, void* stream);
+
+}  // namespace dshc::cuda

@@ -11,3 +11,12 @@ void hamming_histogram(const Pairs& pairs, const Relevance& relevance, int32_t n
                        int n_threads);
 
 }  // namespace dshc::cpu
+
+// Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
+namespace dshc::cuda {
+
+int hamming_histogram(const Pairs& pairs, const Relevance& relevance, int32_t n_bits,
+                      int64_t* items /* [n_query, n_bits + 1] */, int64_t* relevant /* [n_query, n_bits + 1] */,
+                      void* stream);
+
+}  // namespace dshc::cuda

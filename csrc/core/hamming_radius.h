@@ -13,3 +13,14 @@ void hamming_radius_fill(const Pairs& pairs, int64_t radius, const int64_t* offs
                          int n_threads);
 
 }  // namespace dshc::cpu
+
+// Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
+namespace dshc::cuda {
+
+int hamming_radius_count(const Pairs& pairs, int64_t radius, int64_t* found, void* stream);
+
+int64_t hamming_radius_workspace_bytes(const Pairs& pairs);
+int hamming_radius_fill(const Pairs& pairs, int64_t radius, const int64_t* offsets, int64_t* indices, int32_t* counts,
+                        void* workspace, void* stream);
+
+}  // namespace dshc::cuda

@@ -9,3 +9,12 @@ void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts /* [n_query, k]
                   int n_threads);
 
 }  // namespace dshc::cpu
+
+// Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
+namespace dshc::cuda {
+
+int64_t hamming_topk_workspace_bytes(const Pairs& pairs);
+int hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts /* [n_query, k] */, int64_t* indices /* [n_query, k] */,
+                 void* workspace, void* stream);
+
+}  // namespace dshc::cuda

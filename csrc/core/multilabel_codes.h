@@ -10,3 +10,11 @@ Status multilabel_codes(const void* logits, DType dtype, int64_t n, int64_t n_bi
                         uint8_t* codes, bool check, int n_threads);
 
 }  // namespace dshc::cpu
+
+// Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
+namespace dshc::cuda {
+
+int multilabel_codes(const void* logits, DType dtype, int64_t n, int64_t n_bits, const double* thresholds,
+                     uint8_t* codes, void* stream);
+
+}  // namespace dshc::cuda

@@ -11,3 +11,10 @@ Status pack_codes(const void* values, DType dtype, int64_t n, int64_t n_bits, ui
                   int n_threads);
 
 }  // namespace dshc::cpu
+
+// Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
+namespace dshc::cuda {
+
+int pack_codes(const void* values, DType dtype, int64_t n, int64_t n_bits, uint8_t* codes, void* stream);
+
+}  // namespace dshc::cuda

@@ -35,13 +35,16 @@ struct Pairs {
   int64_t allowed_stride;   // bytes from one query's row to the next; 0: one row for all queries
 };
 
-// Relevant means: equal class ids, or a shared label of two bit rows. One of the two forms is null.
+// Relevant means: equal class ids, or a shared label of two bit rows. All forms but one are null. The CPU back end takes
+// int32 ids only; the CUDA back end takes int64 too, because to see whether they fit is to wait for the device.
 struct Relevance {
   const int32_t* query_ids;      // [n_query]
   const int32_t* database_ids;   // [n_db]
   const uint64_t* query_words;     // [n_query, n_words]
   const uint64_t* database_words;  // [n_db, n_words]
   int32_t n_words;
+  const int64_t* query_wide_ids = nullptr;     // [n_query]
+  const int64_t* database_wide_ids = nullptr;  // [n_db]
 };
 
 }  // namespace dshc

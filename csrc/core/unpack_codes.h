@@ -9,3 +9,11 @@ void unpack_codes(const uint8_t* codes, int64_t n, int64_t n_bytes, int64_t n_bi
                   int n_threads);
 
 }  // namespace dshc::cpu
+
+// Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
+namespace dshc::cuda {
+
+int unpack_codes(const uint8_t* codes, int64_t n, int64_t n_bytes, int64_t n_bits, bool is_signed, uint8_t* values,
+                 void* stream);
+
+}  // namespace dshc::cuda

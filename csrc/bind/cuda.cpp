@@ -1,0 +1,179 @@
+// `_dshc_fast.cuda`: the CUDA ops for Python, compiled only where nvcc was found. Addresses are device addresses and
+// trusted (dshc_fast/_cuda_ops.py is the only caller and validates). Every op ends in (device, stream): the device is made
+// the thread's own first, because this module's runtime is not torch's and does not know what torch has set.
+#include "cuda.h"
+
+#include <stdexcept>
+#include <string>
+
+#include "../core/average_precision.h"
+#include "../core/center_codes_from_logits.h"
+#include "../core/class_softmax_loss.h"
+#include "../core/codes_from_logits.h"
+#include "../core/device.h"
+#include "../core/hamming_distance.h"
+#include "../core/hamming_histogram.h"
+#include "../core/hamming_radius.h"
+#include "../core/hamming_topk.h"
+#include "../core/multilabel_codes.h"
+#include "../core/pack_codes.h"
+#include "../core/unpack_codes.h"
+
+namespace py = pybind11;
+
+namespace dshc {
+namespace {
+
+void raise(const char* op, int status) {
+  if (status == 0) return;
+  throw std::runtime_error(std::string(op) + ": CUDA reports \"" + cuda::error_text(status) +
+                           "\" (kernels built for architectures " DSHC_CUDA_ARCHITECTURES
+                           ", see DSHC_CUDA_ARCHITECTURES)");
+}
+
+// Runs `work` on the device with the GIL released; a status other than 0 becomes a RuntimeError.
+template <class Work>
+void on_device(const char* op, int device, Work work) {
+  int status = 0;
+  {
+    py::gil_scoped_release release;
+    status = cuda::set_device(device);
+    if (status == 0) status = work();
+  }
+  raise(op, status);
+}
+
+// Workspaces are cut by the device's number of multiprocessors.
+template <class Work>
+int64_t bytes_on_device(const char* op, int device, Work work) {
+  raise(op, cuda::set_device(device));
+  return work();
+}
+
+}  // namespace
+
+void bind_cuda(py::module_& module) {
+  module.attr("CUDA_RUNTIME") = cuda::runtime_version();
+  module.attr("CUDA_ARCHITECTURES") = DSHC_CUDA_ARCHITECTURES;
+  py::module_ m = module.def_submodule("cuda", "CUDA ops; use them through the package dshc_fast.");
+
+  m.def("driver_version", &cuda::driver_version);
+
+  m.def("pack_codes", [](Address values, int dtype, int64_t n, int64_t n_bits, Address codes, int device, Address stream) {
+    on_device("pack_codes", device, [&] {
+      return cuda::pack_codes(at<void>(values), static_cast<DType>(dtype), n, n_bits, at<uint8_t>(codes), at<void>(stream));
+    });
+  }, py::arg("values"), py::arg("dtype"), py::arg("n"), py::arg("n_bits"), py::arg("codes"), py::arg("device"),
+     py::arg("stream"));
+
+  m.def("unpack_codes", [](Address codes, int64_t n, int64_t n_bytes, int64_t n_bits, bool is_signed, Address values,
+                           int device, Address stream) {
+    on_device("unpack_codes", device, [&] {
+      return cuda::unpack_codes(at<uint8_t>(codes), n, n_bytes, n_bits, is_signed, at<uint8_t>(values), at<void>(stream));
+    });
+  }, py::arg("codes"), py::arg("n"), py::arg("n_bytes"), py::arg("n_bits"), py::arg("is_signed"), py::arg("values"),
+     py::arg("device"), py::arg("stream"));
+
+  m.def("hamming_distance", [](const Pairs& pairs, Address counts, int device, Address stream) {
+    on_device("hamming_distance", device, [&] { return cuda::hamming_distance(pairs, at<int32_t>(counts), at<void>(stream)); });
+  }, py::arg("pairs"), py::arg("counts"), py::arg("device"), py::arg("stream"));
+
+  m.def("hamming_topk_workspace_bytes", [](const Pairs& pairs, int device) {
+    return bytes_on_device("hamming_topk", device, [&] { return cuda::hamming_topk_workspace_bytes(pairs); });
+  }, py::arg("pairs"), py::arg("device"));
+
+  m.def("hamming_topk", [](const Pairs& pairs, int64_t k, Address counts, Address indices, Address workspace, int device,
+                           Address stream) {
+    on_device("hamming_topk", device, [&] {
+      return cuda::hamming_topk(pairs, k, at<int32_t>(counts), at<int64_t>(indices), at<void>(workspace), at<void>(stream));
+    });
+  }, py::arg("pairs"), py::arg("k"), py::arg("counts"), py::arg("indices"), py::arg("workspace"), py::arg("device"),
+     py::arg("stream"));
+
+  m.def("hamming_radius_count", [](const Pairs& pairs, int64_t radius, Address found, int device, Address stream) {
+    on_device("hamming_radius", device, [&] {
+      return cuda::hamming_radius_count(pairs, radius, at<int64_t>(found), at<void>(stream));
+    });
+  }, py::arg("pairs"), py::arg("radius"), py::arg("found"), py::arg("device"), py::arg("stream"));
+
+  m.def("hamming_radius_workspace_bytes", [](const Pairs& pairs, int device) {
+    return bytes_on_device("hamming_radius", device, [&] { return cuda::hamming_radius_workspace_bytes(pairs); });
+  }, py::arg("pairs"), py::arg("device"));
+
+  m.def("hamming_radius_fill", [](const Pairs& pairs, int64_t radius, Address offsets, Address indices, Address counts,
+                                  Address workspace, int device, Address stream) {
+    on_device("hamming_radius", device, [&] {
+      return cuda::hamming_radius_fill(pairs, radius, at<int64_t>(offsets), at<int64_t>(indices), at<int32_t>(counts),
+                                       at<void>(workspace), at<void>(stream));
+    });
+  }, py::arg("pairs"), py::arg("radius"), py::arg("offsets"), py::arg("indices"), py::arg("counts"), py::arg("workspace"),
+     py::arg("device"), py::arg("stream"));
+
+  m.def("hamming_histogram", [](const Pairs& pairs, const Relevance& relevance, int32_t n_bits, Address items,
+                                Address relevant, int device, Address stream) {
+    on_device("hamming_histogram", device, [&] {
+      return cuda::hamming_histogram(pairs, relevance, n_bits, at<int64_t>(items), at<int64_t>(relevant), at<void>(stream));
+    });
+  }, py::arg("pairs"), py::arg("relevance"), py::arg("n_bits"), py::arg("items"), py::arg("relevant"), py::arg("device"),
+     py::arg("stream"));
+
+  m.def("average_precision_workspace_bytes", [](const Pairs& pairs, int ties, int device) {
+    return bytes_on_device("average_precision", device, [&] {
+      return cuda::average_precision_workspace_bytes(pairs, static_cast<Ties>(ties));
+    });
+  }, py::arg("pairs"), py::arg("ties"), py::arg("device"));
+
+  m.def("average_precision", [](const Pairs& pairs, const Relevance& relevance, int64_t k, int ties, int denominator,
+                                Address result, Address workspace, int device, Address stream) {
+    on_device("average_precision", device, [&] {
+      return cuda::average_precision(pairs, relevance, k, static_cast<Ties>(ties), static_cast<Denominator>(denominator),
+                                     at<double>(result), at<void>(workspace), at<void>(stream));
+    });
+  }, py::arg("pairs"), py::arg("relevance"), py::arg("k"), py::arg("ties"), py::arg("denominator"), py::arg("result"),
+     py::arg("workspace"), py::arg("device"), py::arg("stream"));
+
+  m.def("class_softmax_loss", [](const ClassSoftmax& task, Address loss, Address stats, int device, Address stream) {
+    on_device("class_softmax_loss", device, [&] {
+      return cuda::class_softmax_loss(task, at<void>(loss), at<void>(stats), at<void>(stream));
+    });
+  }, py::arg("task"), py::arg("loss"), py::arg("stats"), py::arg("device"), py::arg("stream"));
+
+  m.def("class_softmax_loss_backward", [](const ClassSoftmax& task, Address stats, Address grad_loss, Address grad_logits,
+                                          int device, Address stream) {
+    on_device("class_softmax_loss_backward", device, [&] {
+      return cuda::class_softmax_loss_backward(task, at<void>(stats), at<void>(grad_loss), at<void>(grad_logits),
+                                               at<void>(stream));
+    });
+  }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("grad_logits"), py::arg("device"), py::arg("stream"));
+
+  m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
+                                int64_t n_bytes, int64_t k, int weighting, Address codes, int device, Address stream) {
+    on_device("codes_from_logits", device, [&] {
+      return cuda::codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, at<uint8_t>(codebook),
+                                     n_bytes, k, static_cast<Weighting>(weighting), at<uint8_t>(codes), at<void>(stream));
+    });
+  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("codebook"), py::arg("n_bytes"),
+     py::arg("k"), py::arg("weighting"), py::arg("codes"), py::arg("device"), py::arg("stream"));
+
+  m.def("center_codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address class_offsets,
+                                       int64_t n_classes, Address centers, int64_t n_bytes, Address codes, int device,
+                                       Address stream) {
+    on_device("center_codes_from_logits", device, [&] {
+      return cuda::center_codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses,
+                                            at<int64_t>(class_offsets), n_classes, at<uint8_t>(centers), n_bytes,
+                                            at<uint8_t>(codes), at<void>(stream));
+    });
+  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("class_offsets"),
+     py::arg("n_classes"), py::arg("centers"), py::arg("n_bytes"), py::arg("codes"), py::arg("device"), py::arg("stream"));
+
+  m.def("multilabel_codes", [](Address logits, int dtype, int64_t n, int64_t n_bits, Address thresholds, Address codes,
+                               int device, Address stream) {
+    on_device("multilabel_codes", device, [&] {
+      return cuda::multilabel_codes(at<void>(logits), static_cast<DType>(dtype), n, n_bits, at<double>(thresholds),
+                                    at<uint8_t>(codes), at<void>(stream));
+    });
+  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_bits"), py::arg("thresholds"), py::arg("codes"),
+     py::arg("device"), py::arg("stream"));
+}
+
+}  // namespace dshc

@@ -1,0 +1,171 @@
+// AP@k of each query, in float64: from its two histograms alone (ties expected, best, worst), or with ties by index.
+//
+// From histograms: the counting pass of value_counts.cu into a workspace [queries, n_values], twice, then a thread a query
+// runs the closed forms of common/average_precision.h, the same code as on the CPU: O(n_values) and no sort. A warp a query
+// would be quicker for few queries, but the sum has a running state (the cut, early ends) and the pairs cost more.
+//
+// By index: a relevant item adds hits / rank, where rank is its place in the order of (rank value, index) and hits its
+// place among the relevant items. Both come from counts by shard, placed as in ordered_items.cu, and counters in shared
+// memory; each shard writes its sum and its number of hits inside the cut, a last kernel adds the shards in order. So the
+// sum is formed in one fixed order for one way of cutting; AP agrees with the CPU to 1e-12, not to the bit.
+// Least possible: one pass of scoring from histograms, two by index (a rank needs the whole histogram); both are met.
+// Workspace: 16 bytes a query and value, by index a query, value and shard; queries are taken in chunks, which bounds it.
+#include "../core/average_precision.h"
+
+#include "../common/average_precision.h"
+#include "ordered_items.h"
+#include "value_counts.h"
+
+namespace dshc::cuda {
+namespace {
+
+// Few threads a block, so that a few thousand queries still meet all multiprocessors.
+constexpr int kFinishThreads = 32;
+
+__global__ void __launch_bounds__(kFinishThreads) from_histogram_kernel(const int64_t* __restrict__ items,
+                                                                        const int64_t* __restrict__ relevant,
+                                                                        int64_t n_query, int32_t n_values, int64_t k,
+                                                                        Ties ties, Denominator denominator,
+                                                                        double* __restrict__ result) {
+  const int64_t query = static_cast<int64_t>(blockIdx.x) * kFinishThreads + threadIdx.x;
+  if (query >= n_query) return;
+  const int64_t *my_items = items + query * n_values, *my_relevant = relevant + query * n_values;
+  result[query] = average_precision_from_histogram([=](int64_t value) { return my_items[value]; },
+                                                   [=](int64_t value) { return my_relevant[value]; }, n_values, k, ties,
+                                                   denominator);
+}
+
+// What the pass by index reads and writes, for the queries of one launch.
+struct ByIndex {
+  int64_t *items, *relevant;                // [n_query, n_values, n_shards] counts, then places
+  int64_t *item_starts, *relevant_starts;   // [n_query, n_values + 1]
+  double* sums;                             // [n_query, n_shards]
+  int64_t* hits;                            // [n_query, n_shards]
+};
+
+ByIndex carve(void* workspace, int64_t n_query, const RowPlan& plan) {
+  const int64_t table = n_query * plan.n_values * plan.n_shards, starts = n_query * (plan.n_values + 1);
+  auto* at = static_cast<int64_t*>(workspace);
+  ByIndex by{};
+  by.items = at;
+  by.relevant = by.items + table;
+  by.item_starts = by.relevant + table;
+  by.relevant_starts = by.item_starts + starts;
+  by.hits = by.relevant_starts + starts;
+  by.sums = reinterpret_cast<double*>(by.hits + n_query * plan.n_shards);
+  return by;
+}
+
+template <class Word, int kQueries>
+__global__ void __launch_bounds__(kRowThreads, kRowBlocks) by_index_kernel(Pairs pairs, Relevance relevance, RowPlan plan,
+                                                                  ByIndex by, int64_t k) {
+  uint32_t* tables = zero_tables(pairs, plan, 2);  // [2, kQueries, n_values] items, relevant items so far in this shard
+  const int table_size = kQueries * plan.n_values;
+  const int64_t query = block_first_query(plan) + warp(), in_launch = query - plan.first_query, shard = block_shard(plan);
+  const int64_t start_row = in_launch * (plan.n_values + 1), table_row = in_launch * plan.n_values;
+  double sum = 0.0;
+  int64_t hits = 0;
+  walk_rows<Word, kQueries, true>(pairs, relevance, plan, [&](int q, uint16_t entry, int64_t) {
+    const bool counts = entry != kNoItem, hit = counts && (entry & kRelevantMark);
+    const int value = entry & kValueBits;  // of kNoItem: one that no item has
+    const unsigned equal = __match_any_sync(kFullMask, static_cast<unsigned>(value));
+    const unsigned equal_hits = equal & __ballot_sync(kFullMask, hit);
+    uint32_t* counter = tables + q * plan.n_values + value;
+    uint32_t earlier = 0, earlier_hits = 0;
+    if (counts) {
+      earlier = counter[0];
+      earlier_hits = counter[table_size];
+    }
+    if (hit) {
+      const int64_t entry_of_shard = (table_row + value) * plan.n_shards + shard;
+      const int64_t before = by.item_starts[start_row + value] + by.items[entry_of_shard] + earlier +
+                             __popc(equal & lanes_below());
+      const int64_t hits_before = by.relevant_starts[start_row + value] + by.relevant[entry_of_shard] + earlier_hits +
+                                  __popc(equal_hits & lanes_below());
+      if (before < k) {
+        sum += static_cast<double>(hits_before + 1) / static_cast<double>(before + 1);
+        ++hits;
+      }
+    }
+    __syncwarp();  // all lanes have read the counters
+    if (counts && (equal & lanes_below()) == 0) {
+      counter[0] = earlier + static_cast<uint32_t>(__popc(equal));
+      counter[table_size] = earlier_hits + static_cast<uint32_t>(__popc(equal_hits));
+    }
+    __syncwarp();
+  });
+  if (warp() >= kQueries || query >= plan.end_query) return;  // whole warps
+  sum = warp_reduce(sum, Sum{});
+  hits = warp_reduce(hits, Sum{});
+  if (lane() == 0) {
+    by.sums[in_launch * plan.n_shards + shard] = sum;
+    by.hits[in_launch * plan.n_shards + shard] = hits;
+  }
+}
+
+__global__ void __launch_bounds__(kFinishThreads) add_shards_kernel(ByIndex by, int64_t n_query, int32_t n_values,
+                                                                    int64_t n_shards, int64_t k, Denominator denominator,
+                                                                    double* __restrict__ result) {
+  const int64_t query = static_cast<int64_t>(blockIdx.x) * kFinishThreads + threadIdx.x;
+  if (query >= n_query) return;
+  double sum = 0.0;
+  int64_t hits = 0;
+  for (int64_t shard = 0; shard < n_shards; ++shard) {
+    sum += by.sums[query * n_shards + shard];
+    hits += by.hits[query * n_shards + shard];
+  }
+  const int64_t all_items = by.item_starts[query * (n_values + 1) + n_values];
+  const int64_t all_relevant = by.relevant_starts[query * (n_values + 1) + n_values];
+  const int64_t cut = k < all_items ? k : all_items;
+  result[query] = all_relevant == 0 ? NAN : divide_precisions(sum, hits, all_relevant, cut, denominator);
+}
+
+int from_histograms(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan, int64_t k, Ties ties,
+                    Denominator denominator, double* result, void* workspace, Stream stream) {
+  const int64_t n_query = plan.end_query - plan.first_query, entries = n_query * plan.n_values;
+  auto* items = static_cast<int64_t*>(workspace);
+  int64_t* relevant = items + entries;
+  if (const int status = fill_zero(items, 2 * entries * static_cast<int64_t>(sizeof(int64_t)), stream)) return status;
+  const ValueCounts counts{items, relevant, false, plan.first_query, plan.n_values, false};
+  if (const int status = count_values(pairs, relevance, plan, counts, stream)) return status;
+  return launch(from_histogram_kernel, grid_of(divide_up(n_query, kFinishThreads)), dim3(kFinishThreads), 0, stream, items,
+                relevant, n_query, plan.n_values, k, ties, denominator, result + plan.first_query);
+}
+
+int by_index(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan, int64_t k, Denominator denominator,
+             double* result, void* workspace, Stream stream) {
+  const int64_t n_query = plan.end_query - plan.first_query;
+  const ByIndex by = carve(workspace, n_query, plan);
+  const ValueCounts counts{by.items, by.relevant, true, plan.first_query, plan.n_values, false};
+  if (const int status = count_values(pairs, relevance, plan, counts, stream)) return status;
+  int status = place_values(by.items, by.item_starts, n_query, plan.n_values, plan.n_shards, stream);
+  if (!status) status = place_values(by.relevant, by.relevant_starts, n_query, plan.n_values, plan.n_shards, stream);
+  if (status) return status;
+  status = with_word_and_group(pairs, plan, [&](auto word, auto group) {
+    return launch(by_index_kernel<decltype(word), decltype(group)::value>, grid_of(plan.n_blocks()), dim3(kRowThreads),
+                  row_shared_bytes(pairs, plan, 2), stream, pairs, relevance, plan, by, k);
+  });
+  if (status) return status;
+  return launch(add_shards_kernel, grid_of(divide_up(n_query, kFinishThreads)), dim3(kFinishThreads), 0, stream, by,
+                n_query, plan.n_values, plan.n_shards, k, denominator, result + plan.first_query);
+}
+
+}  // namespace
+
+int64_t average_precision_workspace_bytes(const Pairs& pairs, Ties ties) {
+  const RowPlan plan = plan_rows(pairs);
+  const int64_t n_query = launch_queries(pairs, plan);
+  int64_t a_query = 2 * plan.n_values;
+  if (ties == Ties::index) a_query = 2 * plan.n_values * plan.n_shards + 2 * (plan.n_values + 1) + 2 * plan.n_shards;
+  return static_cast<int64_t>(sizeof(int64_t)) * n_query * a_query;
+}
+
+int average_precision(const Pairs& pairs, const Relevance& relevance, int64_t k, Ties ties, Denominator denominator,
+                      double* result, void* workspace, void* stream) {
+  return for_each_chunk(pairs, plan_rows(pairs), [&](const RowPlan& plan) {
+    if (ties == Ties::index) return by_index(pairs, relevance, plan, k, denominator, result, workspace, stream);
+    return from_histograms(pairs, relevance, plan, k, ties, denominator, result, workspace, stream);
+  });
+}
+
+}  // namespace dshc::cuda

@@ -1,0 +1,59 @@
+// All items of each query within a radius: XOR count <= radius, or AND count >= radius.
+//
+// Two calls, because the size of the answer is not known before: the first counts, the second writes in the order of
+// (rank value, index). Layout: found [n_query], then indices and counts [offsets[n_query]]. Counting keeps one register a
+// warp and adds it to the result by one global atomic a warp; thread map in rows.h. Writing: ordered_items.cu, which counts
+// by shard once more, so that nothing has to be kept between the two calls. Least possible for both: two passes of scoring
+// and 12 bytes an answered item; here there are three.
+#include "../core/hamming_radius.h"
+
+#include "ordered_items.h"
+
+namespace dshc::cuda {
+namespace {
+
+// Rank values below this one are inside.
+int32_t value_limit(const Pairs& pairs, int64_t radius) {
+  const int64_t top = 8 * pairs.n_bytes;
+  if (pairs.score == Score::hamming) return static_cast<int32_t>((radius < top ? radius : top) + 1);
+  return static_cast<int32_t>(radius > top ? 0 : top - radius + 1);
+}
+
+template <class Word, int kQueries>
+__global__ void __launch_bounds__(kRowThreads, kRowBlocks) count_inside_kernel(Pairs pairs, RowPlan plan, int32_t limit,
+                                                                   int64_t* __restrict__ found /* [n_query] */) {
+  unsigned inside = 0;  // a shard has at most 2^30 items
+  walk_rows<Word, kQueries, false>(pairs, Relevance{}, plan, [&](int, uint16_t entry, int64_t) {
+    inside += __popc(__ballot_sync(kFullMask, entry < limit));
+  });
+  const int64_t query = block_first_query(plan) + warp() % kQueries;
+  if (lane() == 0 && query < plan.end_query) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(found + query), static_cast<unsigned long long>(inside));
+  }
+}
+
+}  // namespace
+
+int hamming_radius_count(const Pairs& pairs, int64_t radius, int64_t* found, void* stream) {
+  if (pairs.n_query == 0) return 0;
+  const int64_t bytes = pairs.n_query * static_cast<int64_t>(sizeof(int64_t));
+  if (const int status = fill_zero(found, bytes, stream)) return status;
+  const int32_t limit = value_limit(pairs, radius);
+  return for_each_chunk(pairs, plan_rows(pairs), [&](const RowPlan& plan) {
+    return with_word_and_group(pairs, plan, [&](auto word, auto group) {
+      return launch(count_inside_kernel<decltype(word), decltype(group)::value>, grid_of(plan.n_blocks()),
+                    dim3(kRowThreads), row_shared_bytes(pairs, plan, 0), stream, pairs, plan, limit, found);
+    });
+  });
+}
+
+int64_t hamming_radius_workspace_bytes(const Pairs& pairs) { return ordered_workspace_bytes(pairs); }
+
+int hamming_radius_fill(const Pairs& pairs, int64_t radius, const int64_t* offsets, int64_t* indices, int32_t* counts,
+                        void* workspace, void* stream) {
+  const int32_t limit = value_limit(pairs, radius);
+  if (pairs.n_query == 0 || limit == 0) return 0;
+  return write_ordered(pairs, {offsets, INT64_MAX, limit, indices, counts}, workspace, stream);
+}
+
+}  // namespace dshc::cuda

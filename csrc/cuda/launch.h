@@ -1,0 +1,71 @@
+// What a kernel file needs of CUDA, and nothing else: the language, a launch, dynamic shared memory, a fill.
+// Compiled by nvcc it is the CUDA runtime; compiled as plain C++ with DSHC_SIMT (tests), csrc/simt/simt.h supplies the
+// same words and runs the grid on the CPU. Kernels declare no static __shared__ arrays: dynamic shared memory has exactly
+// the launch's size, so that the interpreter can guard every byte of it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#ifdef DSHC_SIMT
+#include <cstring>
+
+// CUDA's own words at global scope; dshc::cuda::launch and dshc::cuda::dynamic_shared as below.
+#include "../simt/simt.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#endif
+
+namespace dshc::cuda {
+
+using Stream = void*;  // a cudaStream_t
+
+constexpr int kWarp = 32;
+constexpr unsigned kFullMask = 0xFFFFFFFFu;
+
+#ifdef DSHC_SIMT
+
+constexpr int multiprocessors() { return 2; }  // few, so that small inputs are cut over blocks and big ones queue up
+
+inline int fill_zero(void* to, int64_t bytes, Stream) {
+  std::memset(to, 0, static_cast<size_t>(bytes));
+  return 0;
+}
+
+#else
+
+// The block's dynamic shared memory, aligned to 16 bytes.
+template <class T>
+__device__ __forceinline__ T* dynamic_shared() {
+  extern __shared__ __align__(16) unsigned char dshc_dynamic_shared[];
+  return reinterpret_cast<T*>(dshc_dynamic_shared);
+}
+
+// Launches and returns the launch's cudaError_t (0: success). Never synchronises.
+template <class... Parameters, class... Arguments>
+int launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
+           Arguments... arguments) {
+  kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(static_cast<Parameters>(arguments)...);
+  return static_cast<int>(cudaGetLastError());
+}
+
+// Of the current device. Work is cut by it; no answer depends on it.
+inline int multiprocessors() {
+  int device = 0, count = 1;
+  if (cudaGetDevice(&device) != cudaSuccess) return 1;
+  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 1;
+  return count;
+}
+
+inline int fill_zero(void* to, int64_t bytes, Stream stream) {
+  return static_cast<int>(cudaMemsetAsync(to, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream)));
+}
+
+#endif
+
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+inline dim3 grid_of(int64_t blocks) { return dim3(static_cast<unsigned>(blocks)); }
+
+}  // namespace dshc::cuda

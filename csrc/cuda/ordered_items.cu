@@ -1,0 +1,121 @@
+// A stable counting sort of each query's items by rank value, cut off after `most` items: count, place, write.
+//
+// There are only 8 * n_bytes + 1 rank values, so nothing is compared: an item's place is (items of smaller values) + (items
+// of its value in shards before) + (items of its value before it in its own shard). The first two come from counts by
+// shard; the last from a counter in shared memory and, inside 32 items, a match of lanes. The key (value, index) is unique,
+// so that shards, blocks and their order leave no trace in the answer, and any `most` up to n costs the same two passes over
+// the pairs. Values of which no item can enter are dropped before the match, so that the second pass is mostly scoring.
+//
+// Layout: table [n_query, n_values, n_shards] int64: the placing kernel, a warp a value, reads and writes along shards.
+// Thread map of the passes: rows.h. Least possible: one pass of scoring (with a list a block, merged after); the second
+// pass is the price of any k with no limit. Moved: 12 bytes an answered item, 16 a query, value and shard.
+#include "ordered_items.h"
+
+#include "value_counts.h"
+
+namespace dshc::cuda {
+namespace {
+
+constexpr int kPlaceThreads = 512;
+
+__global__ void __launch_bounds__(kPlaceThreads) place_kernel(int64_t* __restrict__ table, int64_t* __restrict__ starts,
+                                                              int32_t n_values, int64_t n_shards) {
+  int64_t* totals = dynamic_shared<int64_t>();  // [n_values]
+  const int64_t query = blockIdx.x;
+  for (int value = warp(); value < n_values; value += kPlaceThreads / kWarp) {
+    int64_t* mine = table + (query * n_values + value) * n_shards;
+    int64_t before = 0;
+    for (int64_t first = 0; first < n_shards; first += kWarp) {
+      const bool there = first + lane() < n_shards;
+      const int64_t count = there ? mine[first + lane()] : 0;
+      const int64_t below = warp_sum_below(count);
+      if (there) mine[first + lane()] = before + below;
+      before += warp_reduce(count, Sum{});
+    }
+    if (lane() == 0) totals[value] = before;
+  }
+  __syncthreads();
+  if (warp() != 0) return;
+  int64_t before = 0;
+  int64_t* mine = starts + query * (n_values + 1);
+  for (int first = 0; first < n_values; first += kWarp) {
+    const bool there = first + lane() < n_values;
+    const int64_t count = there ? totals[first + lane()] : 0;
+    const int64_t below = warp_sum_below(count);
+    if (there) mine[first + lane()] = before + below;
+    before += warp_reduce(count, Sum{});
+  }
+  if (lane() == 0) mine[n_values] = before;
+}
+
+template <class Word, int kQueries>
+__global__ void __launch_bounds__(kRowThreads, kRowBlocks) write_kernel(Pairs pairs, RowPlan plan, OrderedOutput output,
+                                                            const int64_t* __restrict__ table,
+                                                            const int64_t* __restrict__ starts) {
+  uint32_t* seen = zero_tables(pairs, plan, 1);  // [kQueries, n_values] items of a value so far in this shard
+  const int64_t query = block_first_query(plan) + warp();
+  const int64_t in_launch = query - plan.first_query, shard = block_shard(plan);
+  const int64_t* my_starts = starts + in_launch * (plan.n_values + 1);
+  const int64_t* my_table = table + in_launch * plan.n_values * plan.n_shards + shard;
+  int limit = 0;  // values of which an item can enter
+  int64_t first_place = 0;
+  if (warp() < kQueries && query < plan.end_query) {
+    for (int value = lane(); value < output.limit; value += kWarp) limit += my_starts[value] < output.most;
+    limit = warp_reduce(limit, Sum{});
+    first_place = output.offsets ? output.offsets[query] : query * output.most;
+  }
+  walk_rows<Word, kQueries, true>(pairs, Relevance{}, plan, [&](int q, uint16_t entry, int64_t item) {
+    const bool enters = entry < limit;
+    if (!__any_sync(kFullMask, enters)) return;
+    const unsigned equal = __match_any_sync(kFullMask, static_cast<unsigned>(entry));
+    const int before = __popc(equal & lanes_below());
+    uint32_t* counter = seen + q * plan.n_values + entry;
+    uint32_t earlier = 0;
+    if (enters) {
+      earlier = *counter;
+      const int64_t place = my_starts[entry] + my_table[entry * plan.n_shards] + earlier + before;
+      if (place < output.most) {
+        output.indices[first_place + place] = item;
+        output.counts[first_place + place] = pairs.score == Score::hamming ? entry : 8 * pairs.n_bytes - entry;
+      }
+    }
+    __syncwarp();  // all lanes have read the counters
+    if (enters && before == 0) *counter = earlier + static_cast<uint32_t>(__popc(equal));
+    __syncwarp();
+  });
+}
+
+int64_t table_entries(const Pairs& pairs, const RowPlan& plan) {
+  return launch_queries(pairs, plan) * plan.n_values * plan.n_shards;
+}
+
+}  // namespace
+
+int place_values(int64_t* table, int64_t* starts, int64_t n_query, int32_t n_values, int64_t n_shards, Stream stream) {
+  return launch(place_kernel, grid_of(n_query), dim3(kPlaceThreads), sizeof(int64_t) * static_cast<size_t>(n_values),
+                stream, table, starts, n_values, n_shards);
+}
+
+int64_t ordered_workspace_bytes(const Pairs& pairs) {
+  const RowPlan plan = plan_rows(pairs);
+  return static_cast<int64_t>(sizeof(int64_t)) *
+         (table_entries(pairs, plan) + launch_queries(pairs, plan) * (plan.n_values + 1));
+}
+
+int write_ordered(const Pairs& pairs, const OrderedOutput& output, void* workspace, Stream stream) {
+  const RowPlan whole = plan_rows(pairs);
+  auto* table = static_cast<int64_t*>(workspace);
+  int64_t* starts = table + table_entries(pairs, whole);
+  return for_each_chunk(pairs, whole, [&](const RowPlan& plan) {
+    const ValueCounts counts{table, nullptr, true, plan.first_query, plan.n_values, false};
+    if (const int status = count_values(pairs, Relevance{}, plan, counts, stream)) return status;
+    const int64_t n_query = plan.end_query - plan.first_query;
+    if (const int status = place_values(table, starts, n_query, plan.n_values, plan.n_shards, stream)) return status;
+    return with_word_and_group(pairs, plan, [&](auto word, auto group) {
+      return launch(write_kernel<decltype(word), decltype(group)::value>, grid_of(plan.n_blocks()), dim3(kRowThreads),
+                    row_shared_bytes(pairs, plan, 1), stream, pairs, plan, output, table, starts);
+    });
+  });
+}
+
+}  // namespace dshc::cuda

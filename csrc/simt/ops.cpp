@@ -1,0 +1,128 @@
+// The ops of csrc/cuda by name: what bind/module.cpp does for tensors, for the arrays of a request. Workspaces are
+// allocated at exactly the size an op asks for.
+#include "../core/average_precision.h"
+#include "../core/center_codes_from_logits.h"
+#include "../core/class_softmax_loss.h"
+#include "../core/codes_from_logits.h"
+#include "../core/hamming_distance.h"
+#include "../core/hamming_histogram.h"
+#include "../core/hamming_radius.h"
+#include "../core/hamming_topk.h"
+#include "../core/multilabel_codes.h"
+#include "../core/pack_codes.h"
+#include "../core/unpack_codes.h"
+#include "request.h"
+
+namespace dshc::simt {
+namespace {
+
+Pairs pairs(Request& r) {
+  return {r.array<const uint8_t>("queries"), r.array<const uint8_t>("database"), r.integer("n_query"), r.integer("n_db"),
+          static_cast<int32_t>(r.integer("n_bytes")), static_cast<Score>(r.integer("score")),
+          r.array<const uint8_t>("allowed"), r.integer("allowed_stride")};
+}
+
+Relevance relevance(Request& r) {
+  return {r.array<const int32_t>("query_ids"),       r.array<const int32_t>("database_ids"),
+          r.array<const uint64_t>("query_words"),    r.array<const uint64_t>("database_words"),
+          static_cast<int32_t>(r.integer("n_words")), r.array<const int64_t>("query_wide_ids"),
+          r.array<const int64_t>("database_wide_ids")};
+}
+
+DType dtype(Request& r) { return static_cast<DType>(r.integer("dtype")); }
+
+ClassSoftmax class_softmax(Request& r) {
+  return {r.array<const void>("logits"), dtype(r), r.array<const int64_t>("labels"), r.array<const int64_t>("class_offsets"),
+          r.integer("n"), r.integer("n_subclasses"), r.integer("n_classes"), r.real("weight"), r.integer("ignore_index")};
+}
+
+int pack_codes(Request& r) {
+  return cuda::pack_codes(r.array<const void>("values"), dtype(r), r.integer("n"), r.integer("n_bits"),
+                          r.array<uint8_t>("codes"), nullptr);
+}
+
+int unpack_codes(Request& r) {
+  return cuda::unpack_codes(r.array<const uint8_t>("codes"), r.integer("n"), r.integer("n_bytes"), r.integer("n_bits"),
+                            r.integer("signed") != 0, r.array<uint8_t>("values"), nullptr);
+}
+
+int hamming_distance(Request& r) { return cuda::hamming_distance(pairs(r), r.array<int32_t>("counts"), nullptr); }
+
+int hamming_topk(Request& r) {
+  Memory workspace(static_cast<size_t>(cuda::hamming_topk_workspace_bytes(pairs(r))));
+  return cuda::hamming_topk(pairs(r), r.integer("k"), r.array<int32_t>("counts"), r.array<int64_t>("indices"),
+                            workspace.data(), nullptr);
+}
+
+int hamming_radius_count(Request& r) {
+  return cuda::hamming_radius_count(pairs(r), r.integer("radius"), r.array<int64_t>("found"), nullptr);
+}
+
+int hamming_radius_fill(Request& r) {
+  Memory workspace(static_cast<size_t>(cuda::hamming_radius_workspace_bytes(pairs(r))));
+  return cuda::hamming_radius_fill(pairs(r), r.integer("radius"), r.array<const int64_t>("offsets"),
+                                   r.array<int64_t>("indices"), r.array<int32_t>("counts"), workspace.data(), nullptr);
+}
+
+int hamming_histogram(Request& r) {
+  return cuda::hamming_histogram(pairs(r), relevance(r), static_cast<int32_t>(r.integer("n_bits")),
+                                 r.array<int64_t>("items"), r.array<int64_t>("relevant"), nullptr);
+}
+
+int average_precision(Request& r) {
+  const auto ties = static_cast<Ties>(r.integer("ties"));
+  Memory workspace(static_cast<size_t>(cuda::average_precision_workspace_bytes(pairs(r), ties)));
+  return cuda::average_precision(pairs(r), relevance(r), r.integer("k"), ties,
+                                 static_cast<Denominator>(r.integer("denominator")), r.array<double>("result"),
+                                 workspace.data(), nullptr);
+}
+
+int class_softmax_loss(Request& r) {
+  return cuda::class_softmax_loss(class_softmax(r), r.array<void>("loss"), r.array<void>("stats"), nullptr);
+}
+
+int class_softmax_loss_backward(Request& r) {
+  return cuda::class_softmax_loss_backward(class_softmax(r), r.array<const void>("stats"), r.array<const void>("grad_loss"),
+                                           r.array<void>("grad_logits"), nullptr);
+}
+
+int codes_from_logits(Request& r) {
+  return cuda::codes_from_logits(r.array<const void>("logits"), dtype(r), r.integer("n"), r.integer("n_subclasses"),
+                                 r.array<const uint8_t>("codebook"), r.integer("n_bytes"), r.integer("k"),
+                                 static_cast<Weighting>(r.integer("weighting")), r.array<uint8_t>("codes"), nullptr);
+}
+
+int center_codes_from_logits(Request& r) {
+  return cuda::center_codes_from_logits(r.array<const void>("logits"), dtype(r), r.integer("n"), r.integer("n_subclasses"),
+                                        r.array<const int64_t>("class_offsets"), r.integer("n_classes"),
+                                        r.array<const uint8_t>("centers"), r.integer("n_bytes"),
+                                        r.array<uint8_t>("codes"), nullptr);
+}
+
+int multilabel_codes(Request& r) {
+  return cuda::multilabel_codes(r.array<const void>("logits"), dtype(r), r.integer("n"), r.integer("n_bits"),
+                                r.array<const double>("thresholds"), r.array<uint8_t>("codes"), nullptr);
+}
+
+}  // namespace
+
+const std::map<std::string, Op>& kernel_ops() {
+  static const std::map<std::string, Op> ops{
+      {"pack_codes", pack_codes},
+      {"unpack_codes", unpack_codes},
+      {"hamming_distance", hamming_distance},
+      {"hamming_topk", hamming_topk},
+      {"hamming_radius_count", hamming_radius_count},
+      {"hamming_radius_fill", hamming_radius_fill},
+      {"hamming_histogram", hamming_histogram},
+      {"average_precision", average_precision},
+      {"class_softmax_loss", class_softmax_loss},
+      {"class_softmax_loss_backward", class_softmax_loss_backward},
+      {"codes_from_logits", codes_from_logits},
+      {"center_codes_from_logits", center_codes_from_logits},
+      {"multilabel_codes", multilabel_codes},
+  };
+  return ops;
+}
+
+}  // namespace dshc::simt

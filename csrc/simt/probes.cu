@@ -1,0 +1,48 @@
+// Kernels that ask the interpreter itself: which launches it takes, how it converts 16-bit floats (tests/test_simt.py).
+#include "../cuda/launch.h"
+#include "request.h"
+
+namespace dshc::simt {
+namespace {
+
+using cuda::launch;
+
+constexpr int kThreads = 96;
+
+__global__ void nothing() {}
+
+int run_launch(Request& request) {
+  const auto size = [&](const char* name) { return static_cast<unsigned>(request.integer(name)); };
+  return launch(nothing, dim3(size("grid_x"), size("grid_y"), size("grid_z")),
+                dim3(size("block_x"), size("block_y"), size("block_z")), static_cast<size_t>(request.integer("shared")),
+                nullptr);
+}
+
+// The conversions of 16-bit floats, one value a thread.
+__global__ void convert(const float* values, const __half* half_values, const __nv_bfloat16* bfloat_values, int n,
+                        __half* halves, __nv_bfloat16* bfloats, float* from_halves, float* from_bfloats) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= n) return;
+  halves[i] = __float2half_rn(values[i]);
+  bfloats[i] = __float2bfloat16_rn(values[i]);
+  from_halves[i] = __half2float(half_values[i]);
+  from_bfloats[i] = __bfloat162float(bfloat_values[i]);
+}
+
+int run_convert(Request& request) {
+  const int n = static_cast<int>(request.integer("n"));
+  return launch(convert, dim3(static_cast<unsigned>((n + kThreads - 1) / kThreads)), dim3(kThreads), 0, nullptr,
+                request.array<const float>("values"), request.array<const __half>("half_values"),
+                request.array<const __nv_bfloat16>("bfloat_values"), n, request.array<__half>("halves"),
+                request.array<__nv_bfloat16>("bfloats"), request.array<float>("from_halves"),
+                request.array<float>("from_bfloats"));
+}
+
+}  // namespace
+
+const std::map<std::string, Op>& probe_ops() {
+  static const std::map<std::string, Op> ops{{"launch", run_launch}, {"convert", run_convert}};
+  return ops;
+}
+
+}  // namespace dshc::simt

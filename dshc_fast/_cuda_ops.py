@@ -1,0 +1,328 @@
+"""The CUDA implementations of the ops in _ops.py: the same arguments and results, on torch's current stream.
+
+An implementation validates and allocates outputs and workspace with torch, makes contiguous locals and launches;
+torch's allocator keeps what it frees in the order of the stream, so a workspace may go out of scope here. Nothing
+waits for the device, radius search (which must learn how much it found) and checks of values (check=True) aside.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from . import _checks as checks
+from . import _shapes as shapes
+from ._native import native, version_text
+from ._ops import (
+    DTYPE_CODES,
+    SCHEMAS,
+    ClassSoftmax,
+    Pairs,
+    Relevance,
+    check_loss_backward,
+    check_metric_values,
+    library,
+    wants_check,
+)
+
+REMEDY_CPU = "move the tensors to the CPU with .cpu()"
+
+
+def unusable() -> str | None:
+    """Why CUDA kernels cannot run in this process, and what helps; None if they can. The architecture is the
+    driver's business: a kernel that was not built for the GPU at hand says so when it is launched."""
+    if not native.CUDA:
+        return (
+            "dshc_fast was built without CUDA kernels, but a CUDA tensor came; install the CUDA toolkit (nvcc) and "
+            f"run `pip install .` again, or {REMEDY_CPU}"
+        )
+    built, driver = native.CUDA_RUNTIME, native.cuda.driver_version()
+    if driver == 0:
+        return (
+            f"dshc_fast was built with CUDA {version_text(built)}, but no CUDA driver was found; {REMEDY_CPU}"
+        )
+    if driver // 1000 < built // 1000:
+        return (
+            f"dshc_fast was built with CUDA {version_text(built)}, but the driver runs CUDA up to "
+            f"{version_text(driver)}; update the driver, or build with a CUDA {driver // 1000} toolkit"
+        )
+    of_torch = torch.version.cuda or "none"
+    if of_torch.split(".")[0] != str(built // 1000):
+        return (
+            f"dshc_fast was built with CUDA {version_text(built)}, torch {torch.__version__} with CUDA {of_torch}; "
+            f"install a torch for CUDA {built // 1000}, or build dshc_fast with a CUDA "
+            f"{of_torch.split('.')[0]} toolkit (CUDA_HOME says which)"
+        )
+    return None
+
+
+_unusable = functools.cache(unusable)  # neither the build nor the driver changes in a process
+
+
+def _on_first_tensor(op: Callable) -> Callable:
+    """The op with torch's device set to that of its first tensor, so that checks and temporaries are there."""
+
+    @functools.wraps(op)
+    def call(first: Tensor, *args: object, **kwargs: object) -> object:
+        if why := _unusable():
+            raise RuntimeError(why)
+        with torch.cuda.device(first.device):
+            return op(first, *args, **kwargs)
+
+    return call
+
+
+def _place(tensor: Tensor) -> tuple[int, int]:
+    """What every native CUDA op takes last: device and stream."""
+    return tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream
+
+
+def _workspace(n_bytes: int, beside: Tensor) -> Tensor:
+    return beside.new_empty((n_bytes,), dtype=torch.uint8)
+
+
+def _first_true(rows: Tensor) -> int | None:
+    """The first true entry; waits for the device."""
+    return int(rows.int().argmax()) if bool(rows.any()) else None
+
+
+def _refuse_nan(values: Tensor, name: str) -> None:
+    if values.is_floating_point() and (row := _first_true(values.isnan().any(1))) is not None:
+        raise ValueError(f"{name}[{row}] contains NaN; taken: numbers and infinities")
+
+
+def _check_offset_values(class_offsets: Tensor, n_subclasses: int) -> None:
+    checks.check_offset_values(class_offsets.cpu(), n_subclasses)
+
+
+# ---- codes ----
+
+
+def _pack_codes(values: Tensor, check: bool | None = None) -> Tensor:
+    codes = shapes.pack_codes(values)
+    values = values.contiguous()
+    if wants_check(check, values):
+        _refuse_nan(values, "values")
+    native.cuda.pack_codes(
+        values.data_ptr(), DTYPE_CODES[values.dtype], *values.shape, codes.data_ptr(), *_place(values)
+    )
+    return codes
+
+
+def _unpack_codes(codes: Tensor, n_bits: int, signed: bool = False) -> Tensor:
+    values = shapes.unpack_codes(codes, n_bits, signed)
+    codes = codes.contiguous()
+    native.cuda.unpack_codes(
+        codes.data_ptr(), *codes.shape, n_bits, signed, values.data_ptr(), *_place(codes)
+    )
+    return values
+
+
+# ---- ranking ----
+
+
+def _hamming_distance(queries: Tensor, database: Tensor, score: str = "hamming") -> Tensor:
+    counts = shapes.hamming_distance(queries, database, score)
+    pairs = Pairs(queries, database, score)
+    native.cuda.hamming_distance(pairs.native, counts.data_ptr(), *_place(queries))
+    return counts
+
+
+def _hamming_topk(
+    queries: Tensor, database: Tensor, k: int, score: str = "hamming", allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    counts, indices = shapes.hamming_topk(queries, database, k, score, allowed)
+    pairs = Pairs(queries, database, score, allowed)
+    device, stream = _place(queries)
+    workspace = _workspace(native.cuda.hamming_topk_workspace_bytes(pairs.native, device), queries)
+    native.cuda.hamming_topk(
+        pairs.native, k, counts.data_ptr(), indices.data_ptr(), workspace.data_ptr(), device, stream
+    )
+    return counts, indices
+
+
+def _hamming_radius(
+    queries: Tensor, database: Tensor, radius: int, score: str = "hamming", allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    shapes.check_hamming_radius(queries, database, radius, score, allowed)
+    pairs = Pairs(queries, database, score, allowed)
+    device, stream = _place(queries)
+    radius = min(radius, 2**31 - 1)
+    found = queries.new_empty((queries.shape[0],), dtype=torch.int64)
+    native.cuda.hamming_radius_count(pairs.native, radius, found.data_ptr(), device, stream)
+    offsets = queries.new_zeros((queries.shape[0] + 1,), dtype=torch.int64)
+    torch.cumsum(found, 0, out=offsets[1:])
+    n_found = int(offsets[-1])  # the one place where the device is waited for
+    indices = queries.new_empty((n_found,), dtype=torch.int64)
+    counts = queries.new_empty((n_found,), dtype=torch.int32)
+    if n_found:
+        workspace = _workspace(native.cuda.hamming_radius_workspace_bytes(pairs.native, device), queries)
+        native.cuda.hamming_radius_fill(
+            pairs.native, radius, offsets.data_ptr(), indices.data_ptr(), counts.data_ptr(),
+            workspace.data_ptr(), device, stream,
+        )  # fmt: skip
+    return offsets, indices, counts
+
+
+# ---- metrics ----
+
+
+def _hamming_histogram(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    score: str = "hamming",
+    n_bits: int | None = None,
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+) -> tuple[Tensor, Tensor]:
+    items, relevant = shapes.hamming_histogram(
+        queries, database, query_labels, database_labels, score, n_bits, allowed
+    )
+    check_metric_values(queries, database, n_bits, check)
+    pairs = Pairs(queries, database, score, allowed)
+    relevance = Relevance(query_labels, database_labels, check)
+    native.cuda.hamming_histogram(
+        pairs.native,
+        relevance.native,
+        items.shape[1] - 1,
+        items.data_ptr(),
+        relevant.data_ptr(),
+        *_place(queries),
+    )
+    return items, relevant
+
+
+def _average_precision(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "retrieved",
+    score: str = "hamming",
+    n_bits: int | None = None,
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+) -> Tensor:
+    result = shapes.average_precision(
+        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed
+    )
+    check_metric_values(queries, database, n_bits, check)
+    pairs = Pairs(queries, database, score, allowed)
+    relevance = Relevance(query_labels, database_labels, check)
+    device, stream = _place(queries)
+    n_db, tie_code = database.shape[0], shapes.TIES.index(ties)
+    workspace = _workspace(
+        native.cuda.average_precision_workspace_bytes(pairs.native, tie_code, device), queries
+    )
+    native.cuda.average_precision(
+        pairs.native, relevance.native, n_db if k is None else min(k, n_db), tie_code,
+        shapes.DENOMINATORS.index(denominator), result.data_ptr(), workspace.data_ptr(), device, stream,
+    )  # fmt: skip
+    return result
+
+
+# ---- loss ----
+
+
+def _class_softmax_loss(
+    logits: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    weight: float = 0.0,
+    ignore_index: int = -100,
+    check: bool | None = None,
+) -> tuple[Tensor, Tensor]:
+    loss, stats = shapes.class_softmax_loss(logits, labels, class_offsets)
+    if wants_check(check, logits):
+        _check_offset_values(class_offsets, logits.shape[1])
+        wide = checks.signed_labels(labels)
+        wrong = (wide != ignore_index) & ((wide < 0) | (wide >= class_offsets.shape[0] - 1))
+        if (row := _first_true(wrong)) is not None:
+            raise ValueError(
+                f"labels[{row}] is {int(wide[row])}; taken: class ids from 0 to {class_offsets.shape[0] - 2}, "
+                "and ignore_index"
+            )
+    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
+    native.cuda.class_softmax_loss(task.native, loss.data_ptr(), stats.data_ptr(), *_place(logits))
+    return loss, stats
+
+
+def _class_softmax_loss_backward(
+    grad_loss: Tensor,
+    logits: Tensor,
+    stats: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    weight: float = 0.0,
+    ignore_index: int = -100,
+) -> Tensor:
+    grad_logits = check_loss_backward(grad_loss, logits, stats, labels, class_offsets)
+    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
+    grad_loss, stats = grad_loss.contiguous(), stats.contiguous()
+    native.cuda.class_softmax_loss_backward(
+        task.native, stats.data_ptr(), grad_loss.data_ptr(), grad_logits.data_ptr(), *_place(logits)
+    )
+    return grad_logits
+
+
+# ---- codes from logits ----
+
+
+def _codes_from_logits(
+    logits: Tensor, codebook: Tensor, k: int, weighting: str = "mean", check: bool | None = None
+) -> Tensor:
+    codes = shapes.codes_from_logits(logits, codebook, k, weighting)
+    logits, codebook = logits.contiguous(), codebook.contiguous()
+    if wants_check(check, logits):
+        _refuse_nan(logits, "logits")
+        if weighting == "probability" and (row := _first_true(logits.isposinf().any(1))) is not None:
+            raise ValueError(
+                f'logits[{row}] contains +inf; with weighting="probability" taken: numbers and -inf'
+            )
+    native.cuda.codes_from_logits(
+        logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, codebook.data_ptr(), codebook.shape[1], k,
+        shapes.WEIGHTINGS.index(weighting), codes.data_ptr(), *_place(logits),
+    )  # fmt: skip
+    return codes
+
+
+def _center_codes_from_logits(
+    logits: Tensor, class_offsets: Tensor, centers: Tensor, check: bool | None = None
+) -> Tensor:
+    codes = shapes.center_codes_from_logits(logits, class_offsets, centers)
+    logits, centers = logits.contiguous(), centers.contiguous()
+    class_offsets = class_offsets.to(torch.int64).contiguous()
+    if wants_check(check, logits):
+        _check_offset_values(class_offsets, logits.shape[1])
+        _refuse_nan(logits, "logits")
+    native.cuda.center_codes_from_logits(
+        logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, class_offsets.data_ptr(), centers.shape[0],
+        centers.data_ptr(), centers.shape[1], codes.data_ptr(), *_place(logits),
+    )  # fmt: skip
+    return codes
+
+
+def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = None) -> Tensor:
+    codes = shapes.multilabel_codes(logits, threshold)
+    logits = logits.contiguous()
+    thresholds = threshold.to(torch.float64).expand(logits.shape[1]).contiguous()
+    if wants_check(check, logits):
+        if bool(thresholds.isnan().any()):
+            raise ValueError("threshold contains NaN; taken: numbers and infinities")
+        _refuse_nan(logits, "logits")
+    native.cuda.multilabel_codes(
+        logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, thresholds.data_ptr(), codes.data_ptr(),
+        *_place(logits),
+    )  # fmt: skip
+    return codes
+
+
+for _name in SCHEMAS:
+    library.impl(_name, _on_first_tensor(globals()[f"_{_name}"]), "CUDA")

@@ -1,0 +1,159 @@
+"""What only a GPU can show: equality with the CPU at size, streams, graphs, no hidden synchronisation, mixed precision.
+
+`make test-gpu` runs this file among the others; without a GPU it skips, saying so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import dshc_fast
+
+if not torch.cuda.is_available():
+    pytest.skip("no CUDA device here", allow_module_level=True)
+if not dshc_fast.build_info()["cuda"]:
+    pytest.skip("this build has no CUDA kernels (nvcc was not found)", allow_module_level=True)
+
+OFFSETS = [0, 30, 61, 100]
+
+
+def random_codes(n: int, n_bytes: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (n, n_bytes), generator=generator, dtype=torch.uint8)
+
+
+def equal(a: object, b: object) -> bool:
+    """Equal to the bit; AP, which is computed in float64 on both sides, to 1e-12."""
+    parts = zip(a, b, strict=True) if isinstance(a, tuple) else ((a, b),)
+    for x, y in parts:
+        x, y = x.cpu(), y.cpu()
+        same = (
+            torch.equal(x, y)
+            if not x.is_floating_point()
+            else torch.allclose(x, y, rtol=1e-12, atol=0, equal_nan=True)
+        )
+        if not same:
+            return False
+    return True
+
+
+def capturable(
+    n_query: int = 9, n_db: int = 3000, n_bytes: int = 8
+) -> dict[str, tuple[Callable, list[torch.Tensor]]]:
+    """The ops that never synchronise, each with CUDA inputs that a captured graph may overwrite."""
+    queries, database = random_codes(n_query, n_bytes, 1).cuda(), random_codes(n_db, n_bytes, 2).cuda()
+    labels = [torch.arange(n, device="cuda") % 5 for n in (n_query, n_db)]
+    logits = torch.randn(n_query, 100, generator=torch.Generator().manual_seed(3)).cuda()
+    codebook, offsets = random_codes(100, n_bytes, 4).cuda(), torch.tensor(OFFSETS, device="cuda")
+    centers, threshold = random_codes(3, n_bytes, 5).cuda(), torch.zeros((), device="cuda")
+    classes = torch.arange(n_query, device="cuda") % 3
+    return {
+        "pack_codes": (dshc_fast.pack_codes, [logits]),
+        "unpack_codes": (lambda c: dshc_fast.unpack_codes(c, 8 * n_bytes), [queries]),
+        "hamming_distance": (dshc_fast.hamming_distance, [queries, database]),
+        "hamming_topk": (lambda q, d: dshc_fast.hamming_topk(q, d, 50), [queries, database]),
+        "hamming_histogram": (dshc_fast.hamming_histogram, [queries, database, *labels]),
+        "average_precision": (dshc_fast.average_precision, [queries, database, *labels]),
+        "average_precision_index": (
+            lambda *a: dshc_fast.average_precision(*a, ties="index", k=500),
+            [queries, database, *labels],
+        ),
+        "mean_average_precision": (dshc_fast.mean_average_precision, [queries, database, *labels]),
+        "class_softmax_loss": (dshc_fast.class_softmax_loss, [logits, classes, offsets]),
+        "codes_from_logits": (lambda z, b: dshc_fast.codes_from_logits(z, b, 5), [logits, codebook]),
+        "center_codes_from_logits": (dshc_fast.center_codes_from_logits, [logits, offsets, centers]),
+        "multilabel_codes": (dshc_fast.multilabel_codes, [logits, threshold]),
+    }
+
+
+@pytest.mark.parametrize("n_bytes", [4, 8, 32])
+def test_ten_million_codes(n_bytes: int) -> None:
+    """Byte-equal to the CPU on 1e7 codes."""
+    n = 10_000_000
+    database, queries = random_codes(n, n_bytes, 0), random_codes(7, n_bytes, 1)
+    labels = [torch.arange(m) % 11 for m in (7, n)]
+    on_gpu = [tensor.cuda() for tensor in (queries, database, *labels)]
+    assert equal(dshc_fast.hamming_topk(*on_gpu[:2], 1000), dshc_fast.hamming_topk(queries, database, 1000))
+    radius = 3 * n_bytes
+    assert equal(
+        dshc_fast.hamming_radius(*on_gpu[:2], radius), dshc_fast.hamming_radius(queries, database, radius)
+    )
+    assert equal(
+        dshc_fast.hamming_histogram(*on_gpu), dshc_fast.hamming_histogram(queries, database, *labels)
+    )
+    for ties in ("expected", "index"):
+        assert equal(
+            dshc_fast.average_precision(*on_gpu, ties=ties),
+            dshc_fast.average_precision(queries, database, *labels, ties=ties),
+        )
+
+
+@pytest.mark.parametrize("name", list(capturable()))
+def test_side_stream(name: str) -> None:
+    """On a stream of its own, with inputs that are not contiguous and made on that stream."""
+    op, inputs = capturable()[name]
+    expected = op(*inputs)
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        strided = [torch.stack([x, x], dim=x.dim())[..., 0] if x.dim() else x.clone() for x in inputs]
+        answers = op(*strided)
+        del strided  # the allocator may hand the memory on; only work on this stream can
+        torch.empty(1 << 20, device="cuda").fill_(1)
+    stream.synchronize()
+    assert equal(answers, expected)
+
+
+@pytest.mark.parametrize("name", list(capturable()))
+def test_cuda_graph(name: str) -> None:
+    """Captured once and replayed on other inputs."""
+    op, inputs = capturable()[name]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        op(*inputs)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answers = op(*inputs)
+    inputs[0].copy_(inputs[0].flip(0))
+    graph.replay()
+    torch.cuda.synchronize()
+    assert equal(answers, op(*inputs))
+
+
+@pytest.mark.parametrize("name", list(capturable()))
+def test_never_synchronises(name: str) -> None:
+    op, inputs = capturable()[name]
+    op(*inputs)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        op(*inputs)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mixed_precision_training(dtype: torch.dtype) -> None:
+    """Autocast and a gradient scaler: the loss falls, and an infinite logit skips a step instead of raising."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(16, 100, device="cuda")
+    loss_of = dshc_fast.ClassSoftmaxLoss(OFFSETS).cuda()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5)
+    scaler = torch.amp.GradScaler("cuda", init_scale=1024.0)
+    inputs, labels = torch.randn(64, 16, device="cuda"), torch.arange(64, device="cuda") % 3
+    losses = []
+    for step in range(20):
+        with torch.autocast("cuda", dtype=dtype):
+            logits = layer(inputs)
+            loss = loss_of(logits * (float("inf") if step == 5 else 1.0), labels)
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        losses.append(loss.item())
+    assert all(torch.isfinite(p).all() for p in layer.parameters())
+    assert losses[-1] < losses[0]

@@ -1,0 +1,186 @@
+"""CUDA kernels that pack and unpack, and all kernels at sizes past 2^31, run on the CPU by the interpreter
+(simt.py) in several orders of threads and blocks.
+
+Inputs begin at any multiple of their element size. Values that only Python checks (NaN) must not lead a kernel
+out of its buffers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from comparisons import (
+    assert_same_array,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from simt import ORDERS, Output, SimtError, Virtual
+from simt_kernels import DTYPE_CODES, FEW, FLOATS, runs
+from strategies import (
+    make_codes,
+    seeds,
+)
+
+
+@pytest.fixture(params=ORDERS)
+def order(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", DTYPE_CODES, ids=str)
+@given(data=st.data(), seed=seeds(), n=st.integers(0, 40), n_bits=st.integers(1, 150))
+def test_pack_codes(dtype, data, seed: int, n: int, n_bits: int, order: str) -> None:
+    rng = np.random.default_rng(seed)
+    values = torch.from_numpy(rng.integers(-2, 3, (n, n_bits)))
+    values = values.abs().to(dtype) if dtype == torch.bool or not dtype.is_signed else values.to(dtype)
+    if dtype.is_floating_point:  # NaN, which Python checks, gives 0; infinities and the smallest number count
+        special = torch.tensor([math.nan, math.inf, -math.inf, -0.0, torch.finfo(dtype).tiny], dtype=dtype)
+        at = torch.from_numpy(rng.random((n, n_bits)) < 0.2)
+        values[at] = special[torch.from_numpy(rng.integers(0, 5, int(at.sum())))]
+    ones = values > 0 if dtype not in (torch.uint16, torch.uint32, torch.uint64) else values != 0
+    codes = runs(order, data).pack_codes(values)
+    assert_same_array(codes, oracles.pack(ones.numpy()), np.uint8)
+
+
+@pytest.mark.parametrize("n_bits", (1, 8, 9, 31, 32, 33, 255, 256, 257, 1000, 4095, 4096))
+def test_pack_codes_widths(n_bits: int, order: str) -> None:
+    values = torch.from_numpy(np.random.default_rng(n_bits).standard_normal((70, n_bits))).to(torch.float32)
+    codes = runs(order, seed=n_bits).pack_codes(values)
+    assert_same_array(codes, np.packbits(values.numpy() > 0, axis=1, bitorder="little"), np.uint8)
+
+
+@given(data=st.data(), seed=seeds(), n=st.integers(0, 70), signed=st.booleans())
+def test_unpack_codes(data, seed: int, n: int, signed: bool, order: str) -> None:
+    n_bits = data.draw(st.one_of(st.integers(1, 150), st.sampled_from((255, 256, 257, 4095, 4096))))
+    codes = make_codes(np.random.default_rng(seed), n, (n_bits + 7) // 8)
+    expected = oracles.bits(codes)[:, :n_bits].astype(np.int8)
+    expected = (2 * expected - 1).astype(np.int8) if signed else expected.astype(np.uint8)
+    assert_same_array(runs(order, data).unpack_codes(codes, n_bits, signed), expected, expected.dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(data=st.data(), seed=seeds(), n=st.integers(0, 12), n_classes=st.integers(1, 150))
+def test_multilabel_codes(dtype, data, seed: int, n: int, n_classes: int, order: str) -> None:
+    """Quarters: exact in every dtype, and logits often equal their threshold."""
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.integers(-8, 9, (n, n_classes)) / 4).to(dtype)
+    thresholds = rng.integers(-8, 9, n_classes) / 4
+    if not data.draw(st.booleans(), label="one a class"):
+        thresholds[:] = thresholds[0]
+    codes = runs(order, data).multilabel_codes(logits, thresholds)
+    assert_same_array(codes, oracles.pack(logits.double().numpy() > thresholds), np.uint8)
+
+
+@pytest.mark.parametrize("n_classes", (1, 31, 32, 33, 1000, 4095, 4096))
+def test_multilabel_codes_widths(n_classes: int, order: str) -> None:
+    logits = torch.from_numpy(np.random.default_rng(n_classes).standard_normal((37, n_classes))).float()
+    logits[3, 0] = math.nan
+    codes = runs(order, seed=1).multilabel_codes(logits, 0.25)
+    assert_same_array(codes, np.packbits(logits.numpy() > 0.25, axis=1, bitorder="little"), np.uint8)
+
+
+def test_a_wrong_dtype_is_refused() -> None:
+    with pytest.raises(SimtError, match="status 1"):
+        runs("ascending").codes_from_logits(
+            torch.zeros((2, 3), dtype=torch.int32), np.zeros((3, 1), np.uint8), 1
+        )
+
+
+# ---- sizes past 2^31 ----
+# The arrays are zero pages but for a few rows; of each launch the first and the last two blocks run.
+
+BIG = {"only_ends": 2}
+
+
+def ends(n_rows: int, row_bytes: int, rows: np.ndarray | torch.Tensor) -> tuple:
+    """The rows at the end of an array of n_rows."""
+    return (((n_rows - len(rows)) * row_bytes, rows),)
+
+
+@pytest.mark.parametrize("order", FEW)
+def test_codes_past_31_bits(order: str) -> None:
+    rng, kernels = np.random.default_rng(0), runs(order)
+    n_bits, n = 33, 2**31 // 33 + 1000  # of elements; the rows alone need 64 bits from 2^31 on
+    values = rng.standard_normal((3, n_bits)).astype(np.float32)
+    codes = kernels.run(
+        "pack_codes", {"values": Virtual(n * n_bits * 4, ends(n, n_bits * 4, values))},
+        {"codes": Virtual(n * 5, get=((n * 5 - 15, Output((3, 5), np.uint8)),))}, n=n, n_bits=n_bits, dtype=0, **BIG,
+    )[0]  # fmt: skip
+    assert_same_array(codes, oracles.pack(values > 0), np.uint8)
+    unpacked = kernels.run(
+        "unpack_codes", {"codes": Virtual(n * 5, ends(n, 5, codes))},
+        {"values": Virtual(n * n_bits, get=((n * n_bits - 99, Output((3, n_bits), np.uint8)),))},
+        n=n, n_bytes=5, n_bits=n_bits, signed=0, **BIG,
+    )[0]  # fmt: skip
+    assert_same_array(unpacked, (values > 0).astype(np.uint8), np.uint8)
+    labelled = kernels.run(
+        "multilabel_codes",
+        {"logits": Virtual(n * n_bits * 4, ends(n, n_bits * 4, values)), "thresholds": np.full(n_bits, 0.5)},
+        {"codes": Virtual(n * 5, get=((n * 5 - 15, Output((3, 5), np.uint8)),))}, n=n, n_bits=n_bits, dtype=0, **BIG,
+    )[0]  # fmt: skip
+    assert_same_array(labelled, oracles.pack(values > 0.5), np.uint8)
+
+
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize(("n_query", "n_db"), [(1, 2**31 + 9), (3, 2**30 + 5), (70_000, 40_000)])
+def test_hamming_distance_past_31_bits(n_query: int, n_db: int, order: str) -> None:
+    rng = np.random.default_rng(1)
+    queries, database = make_codes(rng, 1, 2), make_codes(rng, 5, 2)
+    inputs = {
+        "queries": Virtual(n_query * 2, ends(n_query, 2, queries)),
+        "database": Virtual(n_db * 2, ends(n_db, 2, database)),
+    }
+    last = Output((1, 5), np.int32)
+    counts = runs(order).run(
+        "hamming_distance", inputs, {"counts": Virtual(n_query * n_db * 4, get=((n_query * n_db * 4 - 20, last),))},
+        n_query=n_query, n_db=n_db, n_bytes=2, score=0, allowed_stride=0, **BIG,
+    )[0]  # fmt: skip
+    assert_same_array(counts, oracles.counts(queries, database, "hamming"), np.int32)
+
+
+@pytest.mark.parametrize("order", FEW)
+def test_logits_past_31_bits(order: str) -> None:
+    rng, kernels = np.random.default_rng(2), runs(order)
+    width, n = 70, 2**31 // 70 + 1000
+    rows = torch.from_numpy(rng.standard_normal((2, width))).float()
+    logits = Virtual(n * width * 4, ends(n, width * 4, rows))
+    offsets, ids = np.array([0, 3, 40, width]), np.array([1, 2])
+    scalars = {"n": n, "n_subclasses": width, "dtype": 0}
+    codebook = make_codes(rng, width, 4)
+    last = Virtual(n * 4, get=((n * 4 - 8, Output((2, 4), np.uint8)),))
+    found = kernels.run(
+        "codes_from_logits", {"logits": logits, "codebook": codebook}, {"codes": last}, **scalars,
+        n_bytes=4, k=5, weighting=0, **BIG,
+    )[0]  # fmt: skip
+    assert_same_array(found, oracles.codes_from_logits(rows.numpy(), codebook, 5), np.uint8)
+    found = kernels.run(
+        "center_codes_from_logits", {"logits": logits, "class_offsets": offsets, "centers": codebook[:3]},
+        {"codes": last}, **scalars, n_classes=3, n_bytes=4, **BIG,
+    )[0]  # fmt: skip
+    expected = kernels.center_codes_from_logits(rows, offsets, codebook[:3])
+    assert_same_array(found, expected, np.uint8)
+    small = kernels.class_softmax_loss(rows, ids, offsets)
+    task = {
+        "logits": logits, "labels": Virtual(n * 8, ends(n, 8, ids)), "class_offsets": offsets,
+    }  # fmt: skip
+    scalars |= {"n_classes": 3, "weight": 0.0, "ignore_index": -100}
+    outputs = {
+        "loss": Virtual(n * 4, get=((n * 4 - 8, Output((2,), np.float32)),)),
+        "stats": Virtual(n * 8, get=((n * 8 - 16, Output((2, 2), np.float32)),)),
+    }
+    loss, stats = kernels.run("class_softmax_loss", task, outputs, **scalars, **BIG)
+    assert_same_array(loss, small[0], np.float32)
+    assert_same_array(stats, small[1], np.float32)
+    ones = np.ones(2, np.float32)
+    task |= {"stats": Virtual(n * 8, ends(n, 8, stats)), "grad_loss": Virtual(n * 4, ends(n, 4, ones))}
+    at = (n - 2) * width * 4
+    gradient = kernels.run(
+        "class_softmax_loss_backward", task,
+        {"grad_logits": Virtual(n * width * 4, get=((at, Output((2, width), np.float32)),))}, **scalars, **BIG,
+    )[0]  # fmt: skip
+    expected = kernels.class_softmax_loss_backward(ones, stats, rows, ids, offsets)
+    assert_same_array(gradient, expected.numpy(), np.float32)

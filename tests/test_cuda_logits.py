@@ -1,0 +1,257 @@
+"""CUDA kernels of the loss and of codes from logits, run on the CPU by the interpreter (simt.py) in several orders
+of threads and blocks.
+
+Codes are exact; losses are held to the bound of the CPU tests. Values that only Python checks (NaN, labels out of
+range, class offsets) must not lead a kernel out of its buffers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from comparisons import (
+    assert_close,
+    assert_loss_error,
+    assert_same_array,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from loss_oracle import exact_gradient, exact_loss, plain_torch_loss, targets
+from simt import ORDERS
+from simt_kernels import EDGES, FEW, FLOATS, Kernels, runs
+from strategies import (
+    make_codes,
+    seeds,
+)
+
+
+@pytest.fixture(params=ORDERS)
+def order(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+# ---- loss ----
+
+# What a result may be off beside plain PyTorch's error, as in test_class_softmax_loss.py.
+UNITS = {torch.float32: 2.0**-23, torch.float64: 2.0**-46, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
+
+
+def check_loss(kernels: Kernels, logits: torch.Tensor, ids: np.ndarray, offsets: list[int], target) -> None:
+    weight = 0.0 if target == "normalized" else target
+    loss, stats = kernels.class_softmax_loss(logits, ids, offsets, weight)
+    ones = np.ones(len(ids), loss.dtype)
+    gradient = kernels.class_softmax_loss_backward(ones, stats, logits, ids, offsets, weight)
+    values = logits.double().numpy()
+    loss_exact = exact_loss(values, ids, offsets, target)
+    gradient_exact = exact_gradient(values, ids, offsets, target)
+    leaf = logits.clone().requires_grad_()
+    plain = plain_torch_loss(leaf, ids, offsets, target)
+    (plain_gradient,) = torch.autograd.grad(plain.sum(), leaf)
+    result = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    loss_unit = 8 * UNITS[result] * float(np.abs(loss_exact).max(initial=0))
+    largest = max(
+        float(targets(ids, offsets, target).max(initial=0)), float(np.abs(gradient_exact).max(initial=0))
+    )
+    assert_loss_error(loss, plain.detach(), loss_exact, loss_unit, "loss")
+    assert_loss_error(
+        gradient.double(),
+        plain_gradient.double(),
+        gradient_exact,
+        8 * UNITS[logits.dtype] * largest,
+        "gradient",
+    )
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(
+    data=st.data(),
+    seed=seeds(),
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=9),
+    n=st.integers(0, 9),
+    scale=st.sampled_from((0.01, 1.0, 10.0, 100.0)),
+    target=st.sampled_from(("normalized", 1 / 3, 1.0, 7.5)),
+)
+def test_class_softmax_loss(
+    dtype, data, seed: int, sizes: list[int], n: int, scale: float, target, order: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    offsets = np.cumsum([0, *sizes]).tolist()
+    logits = torch.from_numpy(rng.standard_normal((n, offsets[-1])) * scale).to(dtype)
+    check_loss(runs(order, data), logits, rng.integers(0, len(sizes), n), offsets, target)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("sizes", ([61] * 10, [1] * 7, [1], [5000], [1, 300, 2, 7]), ids=str)
+def test_class_softmax_loss_sizes(dtype, sizes: list[int], order: str) -> None:
+    rng = np.random.default_rng(7)
+    offsets = np.cumsum([0, *sizes]).tolist()
+    logits = torch.from_numpy(rng.standard_normal((5, offsets[-1])) * 4).to(dtype)
+    check_loss(runs(order, seed=1), logits, rng.integers(0, len(sizes), 5), offsets, "normalized")
+    check_loss(runs(order), logits * 0 + 1e4, rng.integers(0, len(sizes), 5), offsets, "normalized")
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_class_softmax_loss_special_rows(dtype, order: str) -> None:
+    """Ignored rows and labels out of range count nowhere; infinities and NaN stay in their row."""
+    kernels, offsets, inf = runs(order), [0, 3, 4, 9], math.inf
+    logits = torch.zeros((9, 9), dtype=dtype)
+    ids = np.array([0, -100, 3, -1, 2**40, 0, 0, 0, 0])
+    logits[1, :] = math.nan  # ignored: whatever it holds
+    logits[5, 4:] = -inf  # outside the run: probability 0
+    logits[6, 1] = -inf  # inside the run
+    logits[7, 8] = inf
+    logits[8, 0] = math.nan
+    loss, stats = kernels.class_softmax_loss(logits, ids, offsets)
+    assert np.isfinite(loss).tolist() == [True] * 6 + [False] * 3
+    assert_close(loss[[0, 5]].astype(np.float64), np.log([9.0, 4.0]), 1e-6)
+    assert not loss[1:5].any()
+    ones = np.ones(9, loss.dtype)
+    gradient = kernels.class_softmax_loss_backward(ones, stats, logits, ids, offsets)
+    assert gradient[[0, 1, 2, 3, 4, 5]].isfinite().all() and not gradient[1:5].any()
+    assert not gradient[5, 4:].any()
+    for row in range(9):  # the chain rule multiplies a row by its own factor
+        scaled = kernels.class_softmax_loss_backward(
+            np.where(np.arange(9) == row, 3, 0).astype(loss.dtype), stats, logits, ids, offsets
+        )
+        if row < 6:
+            torch.testing.assert_close(scaled[row].double(), 3 * gradient[row].double(), rtol=1e-2, atol=1e-3)
+
+
+@given(data=st.data(), seed=seeds())
+def test_class_offsets_of_any_value_stay_inside(data, seed: int, order: str) -> None:
+    """Offsets are not checked on a GPU; wrong ones give some answer, read from inside the logits."""
+    rng = np.random.default_rng(seed)
+    offsets = rng.choice([-(2**63), -1, 0, 1, 5, 8, 9, 10, 2**40, 2**63 - 1], 4)
+    logits = torch.from_numpy(rng.standard_normal((4, 9))).float()
+    kernels, ids = runs(order, data), rng.integers(-1, 5, 4)
+    loss, stats = kernels.class_softmax_loss(logits, ids, offsets)
+    kernels.class_softmax_loss_backward(np.ones(4, np.float32), stats, logits, ids, offsets)
+    centers = make_codes(rng, 3, 2)
+    codes = kernels.center_codes_from_logits(logits, offsets, centers)
+    assert {tuple(code) for code in codes.tolist()} <= {tuple(center) for center in centers.tolist()}
+
+
+# ---- codes from logits ----
+
+
+def draw_logits(rng: np.random.Generator, shape: tuple[int, int], ties: bool, dtype) -> torch.Tensor:
+    values = rng.integers(-2, 3, shape) if ties else rng.standard_normal(shape)
+    return torch.from_numpy(values.astype(np.float64)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(
+    data=st.data(),
+    seed=seeds(),
+    n=st.integers(0, 6),
+    n_subclasses=st.one_of(st.integers(1, 80), st.sampled_from(EDGES)),
+    n_bytes=st.sampled_from((1, 3, 4, 8, 9, 16, 33)),
+    ties=st.booleans(),
+)
+def test_codes_from_logits(
+    dtype, data, seed: int, n: int, n_subclasses: int, n_bytes: int, ties: bool, order: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    k = data.draw(st.one_of(st.integers(1, n_subclasses), st.sampled_from((1, n_subclasses))), label="k")
+    codebook = make_codes(
+        rng, n_subclasses, n_bytes, data.draw(st.sampled_from(("random", "near", "sparse")))
+    )
+    logits = draw_logits(rng, (n, n_subclasses), ties, dtype)
+    codes = runs(order, data).codes_from_logits(logits, codebook, k)
+    assert_same_array(codes, oracles.codes_from_logits(logits.double().numpy(), codebook, k), np.uint8)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(
+    data=st.data(),
+    seed=seeds(),
+    n=st.integers(0, 6),
+    n_subclasses=st.integers(1, 80),
+    n_bytes=st.sampled_from((1, 4, 9)),
+    ties=st.booleans(),
+)
+def test_codes_from_logits_weighted(
+    dtype, data, seed: int, n: int, n_subclasses: int, n_bytes: int, ties: bool, order: str
+) -> None:
+    """As the exact sum says, where it is farther from 0 than rounding; elsewhere either is right."""
+    rng = np.random.default_rng(seed)
+    k = data.draw(st.integers(1, n_subclasses), label="k")
+    codebook = make_codes(rng, n_subclasses, n_bytes)
+    logits = draw_logits(rng, (n, n_subclasses), ties, dtype)
+    codes = runs(order, data).codes_from_logits(logits, codebook, k, "probability")
+    book, found = 2 * oracles.bits(codebook) - 1, oracles.bits(codes)
+    values = logits.double().numpy().astype(np.longdouble)
+    for row, top in zip(range(n), oracles.top_order(values), strict=True):
+        weights = np.exp(values[row][top[:k]] - values[row].max())
+        votes = (weights[:, None] * book[top[:k]]).sum(0) / weights.sum()
+        clear = np.abs(votes) > (1e-13 if dtype == torch.float64 else 1e-5)
+        assert (found[row] == (votes > 0))[clear].all()
+
+
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("n_bytes", (1, 31, 32, 33, 64, 127, 256, 512))
+def test_codes_from_logits_widths(n_bytes: int, order: str) -> None:
+    rng = np.random.default_rng(n_bytes)
+    codebook, logits = make_codes(rng, 60, n_bytes), torch.from_numpy(rng.standard_normal((3, 60))).float()
+    for k in (1, 5, 60):
+        codes = runs(order, seed=k).codes_from_logits(logits, codebook, k)
+        assert_same_array(codes, oracles.codes_from_logits(logits.numpy(), codebook, k), np.uint8)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_codes_from_logits_infinities(dtype, order: str) -> None:
+    """-inf and +inf rank by value, NaN last; equal ones by index."""
+    inf, nan = math.inf, math.nan
+    codebook = np.array([[1], [2], [4], [8]], np.uint8)
+    rows = [[-inf, 0, inf, 1], [inf, inf, 0, 1], [-inf] * 4, [nan, -inf, nan, 0], [0.0, -0.0, 0.0, -0.0]]
+    logits = torch.tensor(rows, dtype=dtype)
+    kernels = runs(order)
+    assert kernels.codes_from_logits(logits, codebook, 1).tolist() == [[4], [1], [1], [8], [1]]
+    together = kernels.codes_from_logits(logits, codebook, 3)
+    assert together.tolist() == [[0]] * 5  # no bit has two votes of three
+    kernels.codes_from_logits(logits, codebook, 4, "probability")  # no answer is promised, only no harm
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(
+    data=st.data(),
+    seed=seeds(),
+    sizes=st.lists(st.integers(1, 70), min_size=1, max_size=12),
+    n=st.integers(0, 6),
+    scale=st.sampled_from((0.1, 1.0, 30.0, 1e3)),
+    n_bytes=st.sampled_from((1, 4, 8, 11)),
+)
+def test_center_codes_from_logits(
+    dtype, data, seed: int, sizes: list[int], n: int, scale: float, n_bytes: int, order: str
+) -> None:
+    """The class chosen has the largest score, up to the rounding of the working precision."""
+    rng = np.random.default_rng(seed)
+    offsets = np.cumsum([0, *sizes]).tolist()
+    centers = make_codes(rng, len(sizes), n_bytes)
+    centers[:, 0] = np.arange(len(sizes))  # codes tell the classes apart
+    logits = torch.from_numpy(rng.standard_normal((n, offsets[-1])) * scale).to(dtype)
+    codes = runs(order, data).center_codes_from_logits(logits, offsets, centers)
+    assert_same_array(codes, centers[codes[:, 0]].reshape(n, n_bytes), np.uint8)
+    unit = 1e-14 if dtype == torch.float64 else 1e-6
+    for row, choice in zip(logits.double().numpy(), codes[:, 0], strict=True):
+        scores = [oracles.log_sum_exp(row[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        assert scores[choice] >= max(scores) - unit * (abs(float(max(scores))) + 4)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_center_codes_of_equal_classes(dtype, order: str) -> None:
+    run = torch.linspace(-2, 2, 7, dtype=torch.float64).to(dtype)
+    logits = torch.cat([run - 1, run, run, run])[None].repeat(4, 1)
+    logits[1, :7] = run
+    logits[2, 27] = 90
+    logits[3, :] = -math.inf
+    centers = np.array([[1], [2], [4], [8]], np.uint8)
+    codes = runs(order).center_codes_from_logits(logits, [0, 7, 14, 21, 28], centers)
+    assert codes.tolist() == [[2], [1], [8], [1]]
+    logits[0, 7], logits[1, 0] = math.nan, math.inf
+    codes = runs(order).center_codes_from_logits(logits[:2], [0, 7, 14, 21, 28], centers)
+    assert codes.tolist() == [[4], [1]]  # a class with a NaN ranks last

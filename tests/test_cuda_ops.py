@@ -1,0 +1,139 @@
+"""The Python side of the CUDA ops, without a GPU: the reasons it gives for not running, and what it hands to the
+native module. The kernels themselves are tested in test_cuda_kernels.py and, on a GPU, test_cuda_device.py."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dshc_fast import _cuda_ops, _native, _ops
+
+
+def build(cuda: bool, runtime: int = 13000, driver: int = 13000) -> SimpleNamespace:
+    return SimpleNamespace(
+        CUDA=cuda, CUDA_RUNTIME=runtime, cuda=SimpleNamespace(driver_version=lambda: driver)
+    )
+
+
+@pytest.mark.parametrize(
+    ("native", "of_torch", "words"),
+    [
+        (build(False), "13.0", ["without CUDA kernels", "nvcc", "pip install .", ".cpu()"]),
+        (build(True, driver=0), "13.0", ["no CUDA driver", "13.0"]),
+        (build(True, driver=12080), "13.0", ["13.0", "12.8", "update the driver"]),
+        (build(True), "12.4", ["13.0", "12.4", "CUDA 12 toolkit"]),
+        (build(True), None, ["13.0", "none"]),
+    ],
+)
+def test_why_cuda_cannot_run(
+    native: SimpleNamespace, of_torch: str | None, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_cuda_ops, "native", native)
+    monkeypatch.setattr(torch.version, "cuda", of_torch)
+    why = _cuda_ops.unusable()
+    assert why is not None and all(word in why for word in words), why
+
+
+def test_cuda_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    for driver in (13000, 13020, 14000):  # a newer driver runs older programs
+        monkeypatch.setattr(_cuda_ops, "native", build(True, driver=driver))
+        assert _cuda_ops.unusable() is None
+
+
+def parameters(function: Callable) -> list[str]:
+    """The names of a native function's parameters, from its docstring."""
+    return re.findall(r"(\w+): ", function.__doc__.splitlines()[0])
+
+
+class OnTheCpu:
+    """Answers as `native.cuda` does, by the CPU ops: addresses are addresses of host memory here."""
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.endswith("_workspace_bytes"):
+            return lambda *arguments: 16
+        native = _native.native
+
+        def call(*arguments: object) -> None:
+            assert arguments[-2:] == (0, 0), "device and stream come last"
+            if native.CUDA:
+                names = parameters(getattr(native.cuda, name))
+                assert len(arguments) == len(names) and names[-2:] == ["device", "stream"], name
+            wanted = parameters(getattr(native, name))
+            given = list(arguments[:-2])
+            if name.startswith(("hamming_topk", "hamming_radius_fill", "average_precision")):
+                given.pop()  # the workspace
+            getattr(native, name)(
+                *given, *({"check": False, "n_threads": 1}[w] for w in wanted[len(given) :])
+            )
+
+        return call
+
+
+def cases() -> dict[str, tuple]:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(256, (40, 5), generator=generator).to(torch.uint8)
+    values = torch.randn(7, 20, generator=generator)
+    offsets = torch.tensor([0, 5, 12, 20])
+    labels = torch.randint(3, (40,), generator=generator)
+    allowed = torch.rand(6, 40, generator=generator) < 0.5
+    multi_hot = torch.rand(40, 70, generator=generator) < 0.1
+    loss = torch.ops.dshc_fast.class_softmax_loss(values, labels[:7], offsets)
+    pairs = codes[:6], codes
+    return {
+        "pack_codes": (values,),
+        "unpack_codes": (codes, 37, True),
+        "hamming_distance": (*pairs, "overlap"),
+        "hamming_topk": (*pairs, 9, "overlap", allowed),
+        "hamming_radius": (*pairs, 17, "hamming", allowed),
+        "hamming_histogram": (*pairs, labels[:6], labels, "hamming", 38, allowed, False),
+        "average_precision": (*pairs, multi_hot[:6], multi_hot, 7, "index", "min"),
+        "class_softmax_loss": (values, labels[:7], offsets, 0.5),
+        "class_softmax_loss_backward": (loss[0], values, loss[1], labels[:7], offsets, 0.5),
+        "codes_from_logits": (values, codes[:20], 3, "probability"),
+        "center_codes_from_logits": (values, offsets, codes[:3]),
+        "multilabel_codes": (values, torch.tensor(0.25)),
+    }
+
+
+@pytest.mark.parametrize("op", list(_ops.SCHEMAS))
+def test_what_is_handed_over(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run on host tensors, with the CPU ops behind it, each implementation gives what its CPU twin gives."""
+    fake = SimpleNamespace(CUDA=True, cuda=OnTheCpu())
+    monkeypatch.setattr(_cuda_ops, "native", fake)
+    monkeypatch.setattr(_cuda_ops, "_place", lambda tensor: (0, 0))
+    arguments = cases()[op]
+    found = getattr(_cuda_ops, f"_{op}")(*arguments)
+    torch.testing.assert_close(found, getattr(_ops, f"_{op}")(*arguments))
+
+
+def test_checks_name_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On request CUDA tensors are checked as CPU tensors are, in the same words."""
+    fake = SimpleNamespace(CUDA=True, cuda=OnTheCpu())
+    monkeypatch.setattr(_cuda_ops, "native", fake)
+    monkeypatch.setattr(_cuda_ops, "_place", lambda tensor: (0, 0))
+    logits = torch.randn(4, 6)
+    offsets, labels = torch.tensor([0, 2, 6]), torch.tensor([0, 1, 5, -100])
+    codes = torch.zeros((6, 2), dtype=torch.uint8)
+    nan, infinite = logits.clone(), logits.clone()
+    nan[2, 3], infinite[1, 0] = torch.nan, torch.inf
+    wrong = {
+        "pack_codes": (nan, True),
+        "codes_from_logits": (infinite, codes, 2, "probability", True),
+        "center_codes_from_logits": (nan, offsets, codes[:2], True),
+        "multilabel_codes": (nan, torch.tensor(0.0), True),
+        "class_softmax_loss": (logits, labels, offsets, 0.0, -100, True),
+    }
+    for op, arguments in wrong.items():
+        messages = []
+        for module in (_ops, _cuda_ops):
+            with pytest.raises(ValueError) as error:
+                getattr(module, f"_{op}")(*arguments)
+            messages.append(str(error.value))
+        assert messages[0] == messages[1]
+    with pytest.raises(ValueError, match="class_offsets"):
+        _cuda_ops._class_softmax_loss(logits, labels[:4] * 0, torch.tensor([0, 3, 2]), check=True)
