@@ -9,7 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runs import N_CLASSES, PER_CLASS, dshc, dshc_ok, train_embeddings, train_images, write_embeddings
+from cli_runs import (
+    N_CLASSES,
+    PER_CLASS,
+    dshc,
+    dshc_ok,
+    train_embeddings,
+    train_images,
+    write_embeddings,
+    write_images,
+)
 from PIL import Image
 
 import dshc_fast
@@ -336,3 +345,42 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
     assert (out / "report.html").is_file() and (out / "report" / "gallery.png").is_file()
     answer = json.loads(dshc_ok("search", out, "--item", 0, "--k", 10, "--json"))
     assert len(answer["results"]) == 10
+
+
+def test_evaluating_elsewhere_leaves_the_run_alone(run: Path, tmp_path: Path) -> None:
+    def state() -> dict[Path, tuple[bytes, int]]:
+        return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in run.rglob("*") if p.is_file()}
+
+    before = state()
+    dshc_ok("evaluate", run, "--out", tmp_path / "out")
+    assert state() == before
+    assert (tmp_path / "out" / "evaluation.json").is_file()
+
+
+def test_a_folder_is_taken_as_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = write_embeddings(tmp_path / "data.npz")
+    flags = ("--epochs", 1, "--width", 8, "--bits", 9, "--no-report")
+    dshc_ok("train", data, *flags, "--out", "runs/default")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["default"]
+
+
+def test_few_codes_need_no_k(run: Path, tmp_path: Path) -> None:
+    database = CodeFile.load(run / "codes" / "database.safetensors")
+    few = CodeFile(database.codes[:4], 9).save(tmp_path / "few.safetensors")
+    assert len(dshc_ok("search", few, "--item", 0).splitlines()) == 5
+    code, output = dshc("search", few, "--item", 0, "--k", 10)
+    assert code == 2 and "--k must lie in 1..4" in output
+
+
+def test_unreadable_images_are_left_out_as_in_the_training(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images")
+    (images / "red" / "broken.png").write_bytes(b"no image")
+    flags = ("--image-size", 12, "--bits", 9, "--epochs", 1, "--width", 4, "--no-report")
+    output = dshc_ok("train", images, *flags, "--out", tmp_path / "run", "--skip-unreadable")
+    assert output.count("1 unreadable images left out") == 1
+    out = tmp_path / "codes.safetensors"
+    output = dshc_ok("encode", tmp_path / "run", images, "--out", out)
+    assert "1 unreadable images left out" in output and len(CodeFile.load(out)) == 45
+    code, output = dshc("search", tmp_path / "run", images / "red" / "broken.png", "--k", 1)
+    assert code == 2 and "broken.png" in output

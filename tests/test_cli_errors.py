@@ -38,6 +38,9 @@ def codes_of(run: Path, part: str) -> Path:
         (("train", "--resume"), "--resume needs the run folder"),
         (("train", "--resume", "--overwrite", "--out", "x"), "give one of them"),
         (("train", "digits", "--bits", "0"), "bits: got 0"),
+        (("train", "digits", "--weights", "w.pth"), "taken with a backbone timm:NAME only"),
+        (("train", "digits", "--batch-size", "1"), "batch_size: got 1"),
+        (("train", "digits", "--seed", "9" * 30), "seed: got 9"),
         (("train", "digits", "--bits", "5"), "at least one bit a class, got 5 bits for 10 classes"),
         (("train", "digits", "--construction", "magic"), "construction: got 'magic'"),
         (("train", "digits", "--method", "magic"), "magic"),
@@ -233,3 +236,52 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     errors = process.stderr.read()
     process.wait(timeout=60)
     assert "Traceback" not in errors and "Error" not in errors
+
+
+def test_overwriting_removes_nothing_where_the_new_run_cannot_be(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    for arguments in (("nosuch",), ("digits", "--bits", 5), ("digits", "--batch-size", 1)):
+        dshc_fails("train", *arguments, "--out", copy, "--overwrite")
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_a_file_that_is_nothing_known(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.docx").write_text("x")
+    line = dshc_fails("train", tmp_path / "notes.docx", "--out", tmp_path / "run")
+    assert "notes.docx: a file of suffix '.docx', which is not read" in line
+    assert "which is not read" in dshc_fails("search", run, tmp_path / "notes.docx")
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, MemoryError])
+def test_an_error_nobody_meant_is_a_defect(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    import dshc.commands.codebook as module
+
+    def broken(*_: object, **__: object) -> None:
+        raise error("something of a library")
+
+    monkeypatch.setattr(module, "build", broken)
+    code, output = dshc("codebook")
+    assert code == 1 and f"defect, {error.__name__}" in output and "--debug" in output
+    # Not raised by a statement of ours either: Python's own.
+    monkeypatch.setattr(module, "build", None)
+    code, output = dshc("codebook")
+    assert code == 1 and "defect, TypeError" in output
+
+
+def test_a_type_error_of_ours_is_wrong_input(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("bits = 30.5\n")
+    assert "bits: got 30.5, taken is int" in dshc_fails("train", "digits", "--config", settings)
+
+
+@pytest.mark.parametrize("k", [2**63, 10**30])
+def test_absurd_cuts(run: Path, k: int, tmp_path: Path) -> None:
+    assert "--k must be at most" in dshc_fails("evaluate", run, "--k", k, "--out", tmp_path / "out")
+    assert "--k must lie in 1..96" in dshc_fails("search", run, "--item", 0, "--k", k)
+
+
+def test_thread_counts_have_an_end(run: Path, tmp_path: Path) -> None:
+    assert "--threads" in dshc_fails("evaluate", run, "--threads", 1025, "--out", tmp_path / "out")
+    assert "threads: got 1025" in dshc_fails("train", "digits", "--threads", 1025, "--out", tmp_path / "out")

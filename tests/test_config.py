@@ -103,3 +103,24 @@ def test_paths_are_kept_absolute(tmp_path, monkeypatch):
 
 def test_every_setting_is_described():
     assert all(setting.metadata["help"] for setting in dataclasses.fields(Config))
+
+
+def test_a_folder_is_chosen_only_where_none_is_given():
+    assert Config(dataset="x/photos").resolved(images()).out == "runs/photos"
+    assert Config(dataset="x/photos", out="runs/default").resolved(images()).out == "runs/default"
+
+
+def test_long_codes_are_taken_only_where_asked_for():
+    assert Config().resolved(images(n_classes=85)).bits == 255
+    with pytest.raises(
+        ValueError, match=r"bits: .*500 classes.*1500 bits, which make 750,500 outputs.*--bits"
+    ):
+        Config().resolved(images(n_classes=500))
+    assert Config(bits=1500).resolved(images(n_classes=500)).bits == 1500
+    assert Config().resolved(images(n_classes=500, multilabel=True)).bits == 500
+
+
+@pytest.mark.parametrize("settings", [{"threads": 1025}, {"seed": 2**63}])
+def test_numbers_beyond_all_use_are_refused(settings):
+    with pytest.raises(ValueError, match=r"(threads|seed): got \d+, taken is at most \d+"):
+        Config(**settings)

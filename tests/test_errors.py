@@ -299,7 +299,9 @@ def test_numbers_beyond_int64() -> None:
     assert everything.offsets[-1] == len(call["queries"]) * len(call["database"])
     labelled = good_calls()["average_precision"]
     assert np.array_equal(
-        dshc_fast.average_precision(**labelled, k=10**30), dshc_fast.average_precision(**labelled), equal_nan=True
+        dshc_fast.average_precision(**labelled, k=10**30),
+        dshc_fast.average_precision(**labelled),
+        equal_nan=True,
     )
     with pytest.raises(ValueError, match="^k is"):
         dshc_fast.hamming_topk(call["queries"], call["database"], 10**30)

@@ -293,3 +293,10 @@ def test_class_accuracy() -> None:
         class_accuracy(np.zeros(3), np.zeros(4))
     with pytest.raises(ValueError, match="at least one item"):
         class_accuracy(np.zeros(0), np.zeros(0))
+
+
+def test_the_first_example_of_the_manual_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manual = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(manual.split("```python")[1].split("```")[0], "evaluation.md", "exec"), {})
+    assert (tmp_path / "evaluation.json").is_file()

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dshc.index
+from dshc.files import write_whole
 from dshc.index import CodeFile, CodeIndex, check_same_code, describe_label
 
 CODES = np.array([[0b00000011, 0b1], [0b00000111, 0b0], [0b11110000, 0b1], [0b00000011, 0b1]], np.uint8)
@@ -253,3 +254,15 @@ def test_names_and_labels_as_text() -> None:
     assert bare.name_of(2) == "2" and bare.label_of(2) == ""
     assert describe_label(np.array([1, 0, 1, 1], np.uint8), ("a", "b", "c")) == "a, c, 3"
     assert describe_label(7, ("a",)) == "7" and describe_label(-1, ("a",)) == "-1"
+
+
+def test_a_file_that_cannot_be_written_is_named_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: str, target: Path) -> None:
+        raise OSError(28, "No space left on device", source)
+
+    monkeypatch.setattr("dshc.files.os.replace", full)
+    with pytest.raises(OSError) as caught:
+        write_whole(tmp_path / "codes.bin", b"x")
+    assert caught.value.filename == str(tmp_path / "codes.bin") and not list(tmp_path.iterdir())

@@ -127,3 +127,9 @@ def test_multilabel_refuses():
         DSHCMultiLabel.build(Config(bits=32), 10)
     with pytest.raises(ValueError, match="codebook"):
         DSHCMultiLabel.build(Config(), 10, codebook=build("cpbc", 10, 30))
+
+
+def test_a_label_takes_a_bit_and_codes_have_an_end():
+    assert DSHCMultiLabel.build(Config(), 4096).n_bits == 4096
+    with pytest.raises(ValueError, match="bits: dshc-multilabel .* at most 4096, got 4097 labels"):
+        DSHCMultiLabel.build(Config(), 4097)

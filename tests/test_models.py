@@ -108,3 +108,16 @@ def test_the_shape_of_the_inputs_says_which_batches():
     assert make_batches(images, train_indices=np.arange(4)).padding == 0
     assert make_batches(images, train_indices=np.arange(4), augment=True).padding > 0
     assert isinstance(make_batches(np.zeros((4, 8), np.float32), train_indices=np.arange(4)), TensorFeatures)
+
+
+@pytest.mark.parametrize(("backbone", "shape"), [("mlp", (5,)), ("small_net", (8, 8, 1))])
+def test_weights_are_not_taken_and_ignored(backbone, shape):
+    with pytest.raises(ValueError, match=r"weights: got 'w\.pth', taken with a backbone timm:NAME only"):
+        build_backbone(Config(backbone=backbone, weights="w.pth"), shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 3, 1), (2, 8, 1), (32, 3, 3)])
+def test_small_net_refuses_what_is_too_small(shape):
+    with pytest.raises(ValueError, match=f"image_size: small_net does not take {shape[0]}x{shape[1]} images"):
+        build_backbone(Config(backbone="small_net", width=4), shape)
+    assert build_backbone(Config(backbone="small_net", width=4), (4, 4, 1)).training

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 import dshc_fast
 from dshc.evaluation import Evaluation, evaluate
-from dshc.gallery import Gallery, hardest_queries, make_gallery, spread_queries, thumbnail
+from dshc.gallery import Gallery, hardest_queries, legible, make_gallery, spread_queries, thumbnail
 from dshc.plots import DARK, LIGHT, draw, evaluation_plots, training_plot
 from dshc.report import Report, versions, write_report
 
@@ -246,3 +247,28 @@ def test_versions_hold_no_path_of_this_machine() -> None:
     found = versions()
     assert {"Python", "torch", "numpy", "dshc_fast", "SIMD level", "threads"} <= found.keys()
     assert not any("/" in value for value in found.values())
+
+
+def test_names_the_font_lacks_are_told_by_number(tmp_path: Path) -> None:
+    assert legible("sea & sky", "2") == "sea & sky"
+    assert legible("\u732b", "0") == "0: \\u732b"
+    names = ("\u732b", "a\nb", "$^$")
+    queries, database, query_labels, database_labels = operands()
+    gallery = make_gallery(
+        "gallery",
+        "",
+        "",
+        spread_queries(query_labels),
+        query_codes=queries,
+        database_codes=database,
+        query_items=np.arange(N_QUERY),
+        database_items=np.arange(N_QUERY, N_QUERY + N_DB),
+        labels=np.concatenate([query_labels, database_labels]),
+        inputs=images(),
+        evaluation=evaluation_of(),
+        class_names=names,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = write_report(tmp_path, Report("names", evaluation_of(), {}, galleries=[gallery]))
+    assert "\u732b" in page.read_text(encoding="utf-8")

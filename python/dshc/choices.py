@@ -1,4 +1,4 @@
-"""The conventions an evaluation can be asked for, by name. Read by the command line: nothing heavy in
+"""What the command line may be asked for: conventions of an evaluation by name, limits. Nothing heavy in
 here.
 """
 
@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Denominator", "Empty", "Score", "Ties"]
+__all__ = ["MAX_THREADS", "Denominator", "Empty", "Score", "Ties"]
+
+MAX_THREADS = 1024
+"""More CPU threads than any machine; torch dies of numbers far beyond."""
 
 
 class Ties(StrEnum):

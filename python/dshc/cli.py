@@ -94,7 +94,7 @@ def train(
         bool | None, flag("Crop training images at random.", DATA, "--augment/--no-augment")
     ] = None,
     method: Annotated[str | None, flag("dshc, or dshc-multilabel for several labels an item.", CODES)] = None,
-    bits: Annotated[int | None, flag("Code length; by default 3 bits a class.", CODES)] = None,
+    bits: Annotated[int | None, flag("Code length; by default 3 bits a class, up to 256.", CODES)] = None,
     construction: Annotated[str | None, flag("Codebook: cpbc or kbc.", CODES)] = None,
     threshold: Annotated[int | None, flag("kbc: least distance to centers of other classes.", CODES)] = None,
     topk: Annotated[int | None, flag("Sub-classes averaged into a code; 0: centers only.", CODES)] = None,
@@ -105,7 +105,7 @@ def train(
     ] = None,
     backbone: Annotated[str | None, flag("small_net, mlp or timm:NAME (extra: vision).", MODEL)] = None,
     width: Annotated[int | None, flag("Channels of small_net's first stage, units of mlp.", MODEL)] = None,
-    weights: Annotated[str | None, flag("File of weights to start from (.safetensors, .pth).", MODEL)] = None,
+    weights: Annotated[str | None, flag("timm:NAME: file of weights to start from.", MODEL)] = None,
     epochs: Annotated[int | None, flag("Passes over the training items.", OPTIMISATION)] = None,
     batch_size: Annotated[int | None, flag("Items a step.", OPTIMISATION)] = None,
     optimizer: Annotated[str | None, flag("sgd or adamw.", OPTIMISATION)] = None,
@@ -115,7 +115,7 @@ def train(
     precision: Annotated[str | None, flag("fp32 or bf16.", OPTIMISATION)] = None,
     seed: Annotated[int | None, flag("Seed of everything random.", RUN)] = None,
     device: Annotated[str | None, flag("auto, cpu or cuda.", RUN)] = None,
-    threads: Annotated[int | None, flag("CPU threads.", RUN)] = None,
+    threads: Annotated[int | None, flag("CPU threads, 1 to 1024.", RUN)] = None,
     checkpoint_every: Annotated[
         int | None, flag("Steps between checkpoints; by default an epoch.", RUN)
     ] = None,
@@ -226,7 +226,7 @@ def search(
         str | None,
         typer.Argument(help="Image, folder of images, embeddings, or code file.", show_default=False),
     ] = None,
-    k: Annotated[int, typer.Option("--k", help="How many nearest items.")] = 10,
+    k: Annotated[int | None, flag("How many nearest items; by default 10.", None, "--k")] = None,
     item: Annotated[
         int | None,
         flag("Take this query of the run (or this code of the file) instead of QUERY."),

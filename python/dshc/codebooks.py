@@ -28,9 +28,10 @@ import dshc_fast
 from . import geometry
 from .arrays import load_arrays, save_arrays
 
-__all__ = ["Codebook", "build", "constructions"]
+__all__ = ["MAX_BITS", "Codebook", "build", "constructions", "default_bits"]
 
 MAX_BITS = 4096
+MAX_DEFAULT_OUTPUTS = 100_000
 MAX_KBC_BITS = 20
 KBC_DRAWS = 1000
 _LLOYD_STEPS = 100
@@ -196,6 +197,23 @@ def build(construction: str, n_classes: int, n_bits: int, *, seed: int = 0, thre
 def constructions() -> tuple[str, ...]:
     """The names :func:`build` takes."""
     return ("cpbc", "kbc")
+
+
+def default_bits(n_classes: int) -> int:
+    """The code length where none is asked for: 3 bits a class, by which cpbc separates the classes.
+
+    Raises ``ValueError`` where that makes more than 100,000 outputs: cpbc's grow with the square of the
+    classes, so that so large a head is made only where it is asked for.
+    """
+    n_bits = 3 * n_classes
+    if n_classes * (n_bits + 1) > MAX_DEFAULT_OUTPUTS:
+        raise ValueError(
+            f"bits: the default for {n_classes} classes, 3 bits a class, is {n_bits} bits, which make "
+            f"{n_classes * (n_bits + 1):,} outputs; say what to take: --bits {n_bits} for that, --bits {n_classes} "
+            f"for the shortest cpbc code ({n_classes * (n_classes + 1):,} outputs), or --construction kbc with "
+            f"--bits up to {MAX_KBC_BITS}"
+        )
+    return n_bits
 
 
 def _cpbc(n_classes: int, n_bits: int, seed: int, threshold: int) -> Codebook:

@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .choices import MAX_THREADS
+from .codebooks import default_bits
 from .data import Dataset, available
 from .files import write_whole
 
-__all__ = ["RECIPES", "Config"]
+__all__ = ["RECIPES", "Config", "default_folder"]
 
 
 def _setting(default: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
@@ -88,7 +90,7 @@ class Config:
 
     backbone: str | None = _setting(None, "small_net, mlp or timm:NAME")
     width: int | None = _setting(None, "channels of small_net's first stage, units of mlp's layers")
-    weights: str | None = _setting(None, "file of weights to start a timm backbone from (.safetensors, .pth)")
+    weights: str | None = _setting(None, "timm:NAME: file of weights to start from (.safetensors, .pth)")
 
     epochs: int | None = _setting(None, "passes over the training items")
     batch_size: int | None = _setting(None, "items a step")
@@ -103,7 +105,7 @@ class Config:
     device: str = _setting("auto", "where to run", ("auto", "cpu", "cuda"))
     threads: int | None = _setting(None, "CPU threads; None: as torch has it")
     checkpoint_every: int | None = _setting(None, "steps between checkpoints; None: once an epoch")
-    out: str = _setting("runs/default", "run folder")
+    out: str | None = _setting(None, "run folder; None: runs/ and the name of the data")
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
@@ -113,13 +115,17 @@ class Config:
             choices = setting.metadata["choices"]
             if choices and value is not None and value not in choices:
                 raise ValueError(f"{setting.name}: got {value!r}, taken is one of {', '.join(choices)}")
-        for name, least in (("seed", 0), ("threshold", 0), ("topk", 0), ("weight_decay", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: got {getattr(self, name)}, taken is at least {least}")
+        for name in ("seed", "threshold", "topk", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: got {getattr(self, name)}, taken is at least 0")
         for name in ("bits", "image_size", "width", "epochs", "batch_size", "threads", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: got {value}, taken is at least 1")
+        for name, most in (("seed", 2**63 - 1), ("threads", MAX_THREADS)):
+            value = getattr(self, name)
+            if value is not None and value > most:
+                raise ValueError(f"{name}: got {value}, taken is at most {most}")
         if self.lr is not None and not 0 < self.lr:
             raise ValueError(f"lr: got {self.lr}, taken is more than 0")
         if not 0 <= self.validation < 1:
@@ -182,7 +188,9 @@ class Config:
             if path is not None and (name != "dataset" or os.path.exists(path) and path not in available()):
                 chosen[name] = os.path.abspath(path)
         if self.bits is None:
-            chosen["bits"] = dataset.n_classes if dataset.multilabel else 3 * dataset.n_classes
+            chosen["bits"] = dataset.n_classes if dataset.multilabel else default_bits(dataset.n_classes)
+        if self.out is None:
+            chosen["out"] = default_folder(self.dataset)
         if self.flip is None:
             chosen.setdefault("flip", False)
         if self.augment is None:
@@ -204,6 +212,11 @@ class Config:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the config as TOML, whole or not at all."""
         return write_whole(path, self.to_toml())
+
+
+def default_folder(dataset: str) -> str:
+    """Where a run on a data set goes by default."""
+    return f"runs/{Path(dataset).resolve().stem}"
 
 
 def _as_type(name: str, value: Any, hint: Any) -> Any:

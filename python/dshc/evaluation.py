@@ -20,9 +20,9 @@ from .choices import Denominator, Empty, Score, Ties
 from .result import SCHEMA, Evaluation
 from .statistics import class_accuracy, code_statistics, tie_group_size
 
-__all__ = ["SCHEMA", "Evaluation", "class_accuracy", "evaluate"]
+__all__ = ["SCHEMA", "Evaluation", "check_cut", "class_accuracy", "evaluate"]
 
-_RANKS = (1, 5, 10, 50, 100, 500, 1000, 5000)
+_MAX_CUT = 2**63 - 1
 
 Accuracy = float | Mapping[str, Mapping[str, float]]
 
@@ -72,10 +72,7 @@ def evaluate(
     _check_choice("score", score, Score)
     _check_choice("empty", empty, Empty)
     for cut in (*(() if k is None else (k,)), *ks):
-        if isinstance(cut, bool) or not isinstance(cut, (int, np.integer)):
-            raise TypeError(f"k must be an int of at least 1, got {type(cut).__name__}")
-        if cut < 1:
-            raise ValueError(f"k must be at least 1, got {cut}")
+        check_cut("k", cut)
     if not len(query_codes):
         raise ValueError("query_codes holds no query; an evaluation needs at least one")
 
@@ -92,7 +89,10 @@ def evaluate(
     by_rule = {rule: mean_at(k, rule) for rule in map(str, Ties) if rule == ties or rule != "index"}
     mean_ap, per_query = by_rule[ties]
     n_database = len(database_codes)
-    ranks = sorted({rank for rank in (*_RANKS, *ks, *((k,) if k else ())) if rank <= n_database})
+    curves = dshc_fast.retrieval_curves(*operands, empty=empty, **options)
+    ranks = {int(rank) for rank in curves.ranks}
+    if cuts := {int(cut) for cut in (*ks, k or 1) if cut <= n_database} - ranks:  # the usual ranks and these
+        curves = dshc_fast.retrieval_curves(*operands, ranks=sorted(ranks | cuts), empty=empty, **options)
     kept = np.nan_to_num(per_query) if empty == "zero" else per_query[~np.isnan(per_query)]
     return Evaluation(
         n_bits=int(n_bits),
@@ -109,7 +109,7 @@ def evaluate(
         by_ties={rule: value for rule, (value, _) in by_rule.items()},
         at_k={int(cut): mean_at(int(cut), ties)[0] for cut in ks},
         per_query=per_query,
-        curves=dshc_fast.retrieval_curves(*operands, ranks=ranks, empty=empty, **options),
+        curves=curves,
         pairs=histogram.items.sum(axis=0),
         relevant_pairs=histogram.relevant.sum(axis=0),
         mean_tie_group=tie_group_size(histogram.items),
@@ -117,6 +117,16 @@ def evaluate(
         database_codes=code_statistics(database_codes, n_bits),
         accuracy=_accuracy(accuracy),
     )
+
+
+def check_cut(name: str, cut: int) -> None:
+    """Refuse what is no cut-off of a ranking; ``name`` is what the message calls it."""
+    if isinstance(cut, bool) or not isinstance(cut, (int, np.integer)):
+        raise TypeError(f"{name} must be an int of at least 1, got {type(cut).__name__}")
+    if cut < 1:
+        raise ValueError(f"{name} must be at least 1, got {cut}")
+    if cut > _MAX_CUT:
+        raise ValueError(f"{name} must be at most {_MAX_CUT}, got {cut}")
 
 
 def _mean(per_query: np.ndarray, empty: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 import traceback
 import warnings
@@ -51,12 +52,27 @@ def _fail(error: Exception) -> int:
         return 2
     if type(error).__name__ == "Abort":  # what some versions of typer make of Ctrl-C
         return 130
-    if isinstance(error, (ValueError, TypeError, OSError, ImportError, RuntimeError, MemoryError)):
+    if isinstance(error, (ValueError, OSError, ImportError)) or _raised_by_us(error):
         print(f"dshc: {_line(str(error)) or type(error).__name__}", file=sys.stderr)
         return 2
     text = f"dshc: defect, {type(error).__name__}: {_line(str(error))} (dshc --debug ... shows the traceback)"
     print(text, file=sys.stderr)
     return 1
+
+
+def _raised_by_us(error: Exception) -> bool:
+    """Whether a ``raise`` of this project made it: then its message is meant for the user.
+
+    A TypeError or RuntimeError that Python or a library raises is nobody's wrong input but a defect of ours.
+    """
+    trace = error.__traceback__
+    if not isinstance(error, (TypeError, RuntimeError)) or trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    package = trace.tb_frame.f_globals.get("__name__", "").split(".")[0]
+    instruction = trace.tb_frame.f_code.co_code[trace.tb_lasti]
+    return package in ("dshc", "dshc_fast") and dis.opname[instruction] == "RAISE_VARARGS"
 
 
 def _line(text: str) -> str:

@@ -7,6 +7,7 @@ never meets half a file.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import tempfile
@@ -16,17 +17,32 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-__all__ = ["safetensors_bytes", "write_whole"]
+__all__ = ["remove_left_overs", "safetensors_bytes", "write_whole"]
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> Path:
     """Write ``data`` (text is encoded as UTF-8) to ``path`` atomically, making missing folders; returns the
     path.
 
-    Raises ``OSError`` where the folder cannot be written; what stood at ``path`` before is then untouched.
+    Raises ``OSError`` naming ``path`` where it cannot be written; what stood there before is then untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_and_rename(path, data)
+    except OSError as error:  # which may name the temporary file: nobody asked for that one
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    return path
+
+
+def remove_left_overs(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that killed writes of ``path`` left, and no other file."""
+    path = Path(path)
+    for left_over in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        left_over.unlink()
+
+
+def _write_and_rename(path: Path, data: bytes | str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -41,7 +57,6 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> Path:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 def safetensors_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:

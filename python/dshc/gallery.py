@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image
 
 import dshc_fast
@@ -32,10 +33,14 @@ _THUMBNAIL = 96
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a gallery; ``distance`` and ``right`` are None for a query, ``image`` for features."""
+    """One item of a gallery; ``distance`` and ``right`` are None for a query, ``image`` for features.
+
+    ``number`` is the label by class number, for a font that lacks letters of its name.
+    """
 
     name: str
     label: str
+    number: str
     image: np.ndarray | None = None
     distance: int | None = None
     right: bool | None = None
@@ -118,6 +123,7 @@ def make_gallery(
         return Item(
             name=ids[row] if ids is not None else f"#{row}",
             label=describe_label(labels[row], class_names),
+            number=describe_label(labels[row]),
             image=None if inputs is None else inputs[row],
             distance=distance,
             right=right,
@@ -178,8 +184,22 @@ def _place(figure: Figure, theme: Theme, item: Item, corner: tuple[float, float]
     for spine in axes.spines.values():
         spine.set_color(colour)
         spine.set_linewidth(1.2 if is_query else 2.6)
-    mark = _short(item.label) if is_query else f"{'✓' if item.right else '✗'} {item.distance}"
-    axes.set_xlabel(mark, fontsize=9, color=colour, labelpad=3)
+    mark = (
+        _short(legible(item.label, item.number))
+        if is_query
+        else f"{'✓' if item.right else '✗'} {item.distance}"
+    )
+    axes.set_xlabel(mark, fontsize=9, color=colour, labelpad=3, parse_math=False)
+
+
+def legible(label: str, number: str) -> str:
+    """``label`` where the font of the figures has all its letters, else its number and the letters' codes."""
+    font = get_font(findfont(FontProperties()))
+    lacking = {letter for letter in label if not font.get_char_index(ord(letter))}
+    if not lacking:
+        return label
+    escaped = (ascii(letter)[1:-1] if letter in lacking else letter for letter in label)
+    return f"{number}: {''.join(escaped)}"
 
 
 def _short(text: str, limit: int = 14) -> str:

@@ -34,10 +34,17 @@ class Network(nn.Module):
 def build_backbone(config: Config, item_shape: tuple[int, ...]) -> nn.Module:
     """The backbone that a resolved config names, for items ``(h, w, c)`` or ``(d,)``; has ``n_features``."""
     name = config.backbone or ""
+    if config.weights is not None and not name.startswith("timm:"):
+        raise ValueError(
+            f"weights: got {config.weights!r}, taken with a backbone timm:NAME only; {name!r} starts from "
+            "random weights"
+        )
     if name == "mlp" and len(item_shape) == 1:
         return mlp(item_shape[0], width=config.width or 512)
     if name == "small_net" and len(item_shape) == 3:
-        return small_net(item_shape[2], width=config.width or 64, image_size=max(item_shape[:2]))
+        net = small_net(item_shape[2], width=config.width or 64, image_size=max(item_shape[:2]))
+        _features(net, name, item_shape)
+        return net.train()
     if name.startswith("timm:") and len(item_shape) == 3:
         return timm_backbone(name.removeprefix("timm:"), item_shape, weights=config.weights)
     taken = "mlp" if len(item_shape) == 1 else "small_net or timm:NAME"
@@ -112,20 +119,24 @@ def timm_backbone(
         raise ImportError(
             f"backbone: 'timm:{name}' needs timm; install the extra: pip install 'dshc-fast[vision]'"
         ) from None
-    height, width, n_channels = item_shape
     try:
-        net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=n_channels)
+        net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=item_shape[2])
     except RuntimeError as error:
         raise ValueError(f"backbone: timm does not know {name!r} ({error})") from None
     if weights is not None:
         _load_weights(net, Path(weights))
+    net.n_features = _features(net, f"timm:{name}", item_shape).shape[1]
+    return net.train()
+
+
+def _features(net: nn.Module, name: str, item_shape: tuple[int, int, int]) -> Tensor:
+    """What ``net`` gives for a black image; ValueError where it does not take images of that size."""
+    height, width, n_channels = item_shape
     try:
         with torch.no_grad():
-            features = net.eval()(torch.zeros(1, n_channels, height, width))
+            return net.eval()(torch.zeros(1, n_channels, height, width))
     except (AssertionError, RuntimeError) as error:
-        raise ValueError(f"image_size: timm:{name} does not take {height}x{width} images ({error})") from None
-    net.n_features = features.shape[1]
-    return net.train()
+        raise ValueError(f"image_size: {name} does not take {height}x{width} images ({error})") from None
 
 
 def _load_weights(net: nn.Module, path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .choices import Score
+from .choices import MAX_THREADS, Score
 
 __all__ = ["AsJson", "ScoreOption", "Threads", "WriteReport", "flag"]
 
@@ -16,7 +16,7 @@ def flag(help: str, panel: str | None = None, *names: str, **options: Any) -> An
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **options)
 
 
-Threads = Annotated[int | None, flag("CPU threads; by default as torch has it.", min=1)]
+Threads = Annotated[int | None, flag("CPU threads; by default as torch has it.", min=1, max=MAX_THREADS)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 WriteReport = Annotated[
     bool, typer.Option("--report/--no-report", help="Write report.html and its pictures.")

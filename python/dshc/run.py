@@ -82,9 +82,13 @@ class Run:
         """The rows of metrics.jsonl, one an epoch."""
         path = self.folder / "metrics.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         except ValueError as error:
             raise ValueError(f"{path}: damaged ({error})") from None
+        for number, row in enumerate(rows, start=1):
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}: damaged (line {number} is no JSON object)")
+        return rows
 
     @cached_property
     def _batches(self) -> Batches:
@@ -114,11 +118,13 @@ def load_run(
     *,
     weights: Literal["best", "last"] = "best",
     device: Literal["auto", "cpu", "cuda"] | None = None,
+    dataset: data.Dataset | None = None,
 ) -> Run:
     """The run in ``folder``, with the weights selected on the validation split or those of the last epoch.
 
     A run without validation has no selection; its last weights are taken then. ``device`` overrides the
-    config's. Raises ``FileNotFoundError`` or ``ValueError`` naming the file that is missing or damaged.
+    config's; ``dataset`` is the run's where it has been read before. Raises ``FileNotFoundError`` or
+    ``ValueError`` naming the file that is missing or damaged.
     """
     folder = Path(folder)
     config = Config.from_run(folder).override(device=device, out=folder)
@@ -126,6 +132,11 @@ def load_run(
         weights = "last"
     path = folder / {"best": "best.safetensors", "last": "model.safetensors"}[weights]
     if not path.is_file():
+        if (folder / "model.safetensors").is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file, though the run is finished: the selected weights are lost; put the file "
+                "back, train again with --overwrite, or take the last weights (load_run(..., weights='last'))"
+            )
         raise FileNotFoundError(f"{path}: no such file; the run is not finished, continue it with --resume")
     state, inputs, about = load_weights(path)
     book = folder / "codebook.safetensors"
@@ -137,7 +148,10 @@ def load_run(
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{path}: not the weights of this run's network ({error})") from None
-    return Run(folder, config, method, network, inputs, about, weights)
+    run = Run(folder, config, method, network, inputs, about, weights)
+    if dataset is not None:
+        run.dataset = dataset
+    return run
 
 
 @torch.inference_mode()

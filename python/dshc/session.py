@@ -1,18 +1,16 @@
-"""What surrounds a training loop: CPU threads, Ctrl-C and a progress bar."""
+"""What surrounds a training loop: CPU threads and Ctrl-C."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["cpu_threads", "ctrl_c", "progress_bar"]
+__all__ = ["cpu_threads", "ctrl_c"]
 
 
 @contextlib.contextmanager
@@ -49,19 +47,3 @@ def ctrl_c() -> Iterator[_Stop]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def progress_bar(n_steps: int, done: int) -> Iterator[Callable[[], None]]:
-    """A progress bar over all steps, silent where the error output is no terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("training", total=n_steps, completed=done)
-        yield lambda: progress.advance(task)

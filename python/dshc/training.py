@@ -24,10 +24,10 @@ last bits.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
+import shlex
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,11 @@ from .batches import make_batches
 from .checkpoint import CHECKPOINT, Position, load_checkpoint, save_checkpoint, save_weights
 from .codebooks import Codebook
 from .config import Config
-from .files import write_whole
-from .methods import Method
 from .models import Network, build_backbone
+from .progress import progress
 from .run import Run, load_data, load_run, make_fabric
-from .session import cpu_threads, ctrl_c, progress_bar
+from .run_folder import check_folder, open_folder, write_metrics
+from .session import cpu_threads, ctrl_c
 from .validation import Validation
 
 __all__ = ["Interrupted", "Run", "load_run", "train"]
@@ -57,11 +57,14 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a training, after its checkpoint was written; the message says how to continue."""
 
 
-def train(config: Config, *, resume: bool = False, on_event: Event | None = None) -> Run:
+def train(
+    config: Config, *, resume: bool = False, overwrite: bool = False, on_event: Event | None = None
+) -> Run:
     """Train as ``config`` says and return the finished run, with its best weights.
 
     ``resume`` continues the run in ``config.out``, from its start where it has no checkpoint yet; settings
-    that differ from the run's own are refused. Without it a folder that holds a run is refused.
+    that differ from the run's own are refused. Without it a folder that holds a run is refused, unless the
+    run is to be replaced (``overwrite``): then its files are removed right before the first new one is written.
     ``on_event(name, values)`` is called with ``"start"``, ``"resume"``, ``"epoch"`` (a row of metrics.jsonl),
     ``"checkpoint"`` and ``"end"``.
 
@@ -70,15 +73,21 @@ def train(config: Config, *, resume: bool = False, on_event: Event | None = None
     """
     tell: Event = on_event or (lambda name, values: None)
     with torch.random.fork_rng(), cpu_threads(config.threads):
-        return _train(config, resume, tell)
+        return _train(config, resume, overwrite, tell)
 
 
-def _train(config: Config, resume: bool, tell: Event) -> Run:
+def _train(config: Config, resume: bool, overwrite: bool, tell: Event) -> Run:
     # The data, the method, the network: what can be wrong is found before a file is written.
-    folder = Path(config.out)
     dataset = load_data(config)
     config = config.resolved(dataset)
-    _check_folder(folder, config, resume)
+    folder = Path(config.out)
+    if not dataset.multilabel and len(np.unique(dataset.labels)) == 1:
+        warnings.warn(
+            f"{dataset.name}: all {dataset.n_items} items are of one class; each is relevant to each, so that mAP "
+            "is 1 whatever the codes",
+            stacklevel=3,
+        )
+    check_folder(folder, config, resume=resume, overwrite=overwrite)
     split = data.make_split(dataset, config.protocol, seed=config.seed, validation=config.validation)
     method_class = methods.get(config.method)
     if method_class.multilabel != dataset.multilabel:
@@ -106,6 +115,16 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
     labels = torch.from_numpy(dataset.labels).to(fabric.device)
     validation = Validation(split, labels, config.seed)
 
+    # Batches of equal size, at most the one asked for; the few items left over differ from epoch to epoch.
+    n_steps = -(-len(split.train) // config.batch_size)
+    batch_size = len(split.train) // n_steps
+    if batch_size < 2:
+        raise ValueError(
+            f"batch_size: got {config.batch_size}, which cuts {len(split.train)} training items into batches of "
+            "one; batch normalisation takes at least 2 items a step"
+        )
+    n_total = n_steps * config.epochs
+
     # The folder: what does not change, then where the training stands.
     position = Position(threads=torch.get_num_threads())
     if resume and (folder / CHECKPOINT).is_file():
@@ -113,7 +132,7 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
         if config.threads is None and position.threads is not None:
             torch.set_num_threads(position.threads)
         position.threads = torch.get_num_threads()
-    _open_folder(folder, config, split, method, position, resume)
+    open_folder(folder, config, split, method, position, resume=resume)
     about = {
         "kind": dataset.kind,
         "item_shape": dataset.item_shape,
@@ -125,14 +144,11 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
         # Perhaps it was killed before these were written.
         save_weights(folder / "best.safetensors", network, inputs, {**about, "epoch": position.epoch})
 
-    # Batches of equal size, at most the one asked for; the few items left over differ from epoch to epoch.
-    n_steps = -(-len(split.train) // config.batch_size)
-    batch_size = len(split.train) // n_steps
-    n_total = n_steps * config.epochs
     start = {"folder": str(folder), "split": split.summary(), "epoch": position.epoch, "step": position.step}
     tell("resume" if position.epoch or position.step else "start", {**start, "steps": n_total})
 
-    with ctrl_c() as stop, progress_bar(n_total, position.epoch * n_steps + position.step) as advance:
+    with ctrl_c() as stop, progress("training") as update:
+        update(position.epoch * n_steps + position.step, n_total)
         for epoch in range(position.epoch, config.epochs):
             shuffled = torch.randperm(len(split.train), generator=_generator(config.seed, epoch))
             order = torch.from_numpy(split.train)[shuffled]
@@ -162,8 +178,9 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
                     tally += method.tally(method.predict(outputs), targets)
                 position.step = step + 1
                 position.items += batch_size
-                advance()
-                due = config.checkpoint_every and (epoch * n_steps + step + 1) % config.checkpoint_every == 0
+                done = epoch * n_steps + step + 1
+                update(done, n_total)
+                due = config.checkpoint_every and done % config.checkpoint_every == 0
                 if stop.asked or due:
                     position.loss, position.tally = loss_sum.item(), tally.tolist()
                     position.seconds = time.perf_counter() - started
@@ -174,6 +191,11 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
 
             mean_loss = loss_sum.item() / position.items
             _check_finite(mean_loss, config, epoch)
+            # The last step may have gone too far, which no loss of a step has seen.
+            seen = torch.from_numpy(split.train[:batch_size])
+            with torch.no_grad():
+                outputs = wrapped.eval()(batches.batch(seen))
+            _check_finite(outputs.double().sum().item(), config, epoch, "sum of the outputs")
             numerator, denominator = tally.tolist()
             row = {
                 "epoch": epoch + 1,
@@ -196,7 +218,7 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
             )
             # The checkpoint goes first: should the rest be lost, resuming writes it again from there.
             save_checkpoint(folder, network, optimizer, position)
-            _write_metrics(folder, position)
+            write_metrics(folder, position)
             if selected:
                 save_weights(folder / "best.safetensors", network, inputs, {**about, "epoch": epoch + 1})
             tell("epoch", row)
@@ -205,11 +227,11 @@ def _train(config: Config, resume: bool, tell: Event) -> Run:
 
     save_weights(folder / "model.safetensors", network, inputs, {**about, "epoch": config.epochs})
     tell("end", {"folder": str(folder), "selected_epoch": position.selected_epoch})
-    return load_run(folder)
+    return load_run(folder, dataset=dataset)
 
 
 def _interrupted(folder: Path, where: str) -> Interrupted:
-    again = f"dshc train --resume --out {folder}"
+    again = f"dshc train --resume --out {shlex.quote(str(folder))}"
     return Interrupted(f"interrupted {where}; nothing is lost, continue with: {again}")
 
 
@@ -249,49 +271,8 @@ def _generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
 
 
-def _check_finite(loss: float, config: Config, epoch: int) -> None:
-    if not math.isfinite(loss):
+def _check_finite(number: float, config: Config, epoch: int, what: str = "loss") -> None:
+    if not math.isfinite(number):
         raise ValueError(
-            f"lr: the loss is {loss} in epoch {epoch + 1} with lr = {config.lr}; take a lower one"
+            f"lr: the {what} is {number} in epoch {epoch + 1} with lr = {config.lr}; take a lower one"
         )
-
-
-def _check_folder(folder: Path, config: Config, resume: bool) -> None:
-    """Refuse to overwrite a run, and to continue one that is not there or was made with other settings."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: {folder} is a file, taken is a folder")
-    if not resume:
-        if (folder / "config.toml").exists():
-            raise ValueError(f"out: {folder} holds a run; continue it with --resume, or take another folder")
-        return
-    stored, asked = (dataclasses.asdict(c) for c in (Config.from_run(folder), config))
-    free = {"out", "root", "device", "threads", "checkpoint_every"}
-    for name in sorted(asked.keys() - free):
-        if stored[name] != asked[name]:
-            raise ValueError(f"{name}: got {asked[name]!r}, the run in {folder} has {stored[name]!r}")
-
-
-def _open_folder(
-    folder: Path, config: Config, split: data.Split, method: Method, position: Position, resume: bool
-) -> None:
-    """Bring the run folder to ``position``: what a run starts with, or what it held at its checkpoint."""
-    codebook = method.codebook()
-    for part in (folder, (folder / CHECKPOINT).parent):
-        for left_over in part.glob(".*.tmp"):  # of a write that was killed
-            left_over.unlink()
-    if resume:
-        if data.Split.load(folder / "split.json") != split:
-            raise ValueError(f"{folder / 'split.json'}: another split than the data and settings give now")
-    else:
-        for name in (CHECKPOINT, "best.safetensors", "model.safetensors", "codebook.safetensors"):
-            (folder / name).unlink(missing_ok=True)
-        split.save(folder / "split.json")
-    if codebook is not None and not (folder / "codebook.safetensors").is_file():
-        codebook.save(folder / "codebook.safetensors")
-    if not resume:
-        config.save(folder / "config.toml")  # last: a folder with a config holds a run
-    _write_metrics(folder, position)
-
-
-def _write_metrics(folder: Path, position: Position) -> None:
-    write_whole(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in position.history))

@@ -6,15 +6,14 @@ Results go to stdout, remarks and progress to stderr; progress and spinners exis
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["progress", "remark", "say", "table", "working"]
+__all__ = ["remark", "say", "table", "working"]
 
 
 def say(text: str = "", *, style: str = "") -> None:
@@ -51,18 +50,6 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
         grid.add_row(*(cell if isinstance(cell, str) else escape(str(cell)) for cell in row))
     Console().print(grid, highlight=False)
     print()
-
-
-@contextmanager
-def progress(text: str) -> Iterator[Callable[[int, int], None]]:
-    """A passing progress bar on stderr; yields ``update(done, total)``, which is silent off a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

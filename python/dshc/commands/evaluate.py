@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..evaluation import Evaluation, class_accuracy, evaluate
+from ..evaluation import Evaluation, check_cut, class_accuracy, evaluate
 from ..gallery import Gallery, hardest_queries, make_gallery, spread_queries
 from ..index import CodeFile, check_same_code
 from ..report import Report, write_report
@@ -17,11 +18,50 @@ from ..run import Run
 from .console import say, table, working
 from .sources import encode_part, open_run
 
-__all__ = ["evaluate_files", "evaluate_run", "run_evaluate"]
+__all__ = ["Conventions", "evaluate_files", "evaluate_run", "run_evaluate"]
 
 RELEVANT = (
     "Green with a tick: relevant; red with a cross: not. Below each: its {}; equal ones are in index order."
 )
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What an evaluation is asked for, as :func:`dshc.evaluation.evaluate` takes it.
+
+    The headline cut-off is the first of ``ks`` (none: the whole database); ``score`` None: the codes' own.
+    """
+
+    ks: Sequence[int] = ()
+    ties: str = "expected"
+    denominator: str = "retrieved"
+    score: str | None = None
+    empty: str = "zero"
+
+    def evaluate(
+        self,
+        queries: CodeFile,
+        database: CodeFile,
+        accuracy: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> Evaluation:
+        """The numbers of labelled codes under these conventions."""
+        return evaluate(
+            queries.codes,
+            database.codes,
+            queries.labels,
+            database.labels,
+            n_bits=queries.n_bits,
+            k=self.ks[0] if self.ks else None,
+            ks=tuple(dict.fromkeys(self.ks[1:])),
+            ties=self.ties,
+            denominator=self.denominator,
+            score=self.score or database.score,
+            empty=self.empty,
+            accuracy=accuracy,
+        )
+
+
+DEFAULTS = Conventions()
 
 
 def run_evaluate(
@@ -39,19 +79,17 @@ def run_evaluate(
     report: bool,
 ) -> None:
     """Evaluate a run folder (``database`` None), or a file of query codes against one of database codes."""
-    conventions = {"ties": ties, "denominator": denominator, "score": score, "empty": empty}
     for k in ks:  # before hours of encoding
-        if k < 1:
-            raise ValueError(f"--k must be at least 1, got {k}")
+        check_cut("--k", k)
+    conventions = Conventions(ks, ties, denominator, score, empty)
+    output = {"out": out, "report": report, "per_query": per_query}
     if database is None and target.is_file():
         raise ValueError(f"{target}: a code file of queries needs a second one, the database")
     if database is None:
         run = open_run(target)
-        evaluation = evaluate_run(run, ks=ks, report=report, out=out, per_query=per_query, **conventions)
+        evaluation = evaluate_run(run, conventions, **output)
     else:
-        evaluation = evaluate_files(
-            target, database, ks=ks, report=report, out=out, per_query=per_query, **conventions
-        )
+        evaluation = evaluate_files(target, database, conventions, **output)
     if as_json:
         say(json.dumps(evaluation.to_dict(per_query=per_query), allow_nan=False))
         return
@@ -75,28 +113,24 @@ def show(evaluation: Evaluation) -> None:
 
 def evaluate_run(
     run: Run,
+    conventions: Conventions = DEFAULTS,
     *,
-    ks: Sequence[int] = (),
-    ties: str = "expected",
-    denominator: str = "retrieved",
-    score: str | None = None,
-    empty: str = "zero",
-    report: bool = True,
     out: Path | None = None,
+    report: bool = True,
     per_query: bool = False,
 ) -> Evaluation:
     """Encode the queries and the database of a run, evaluate, write ``evaluation.json`` and the report.
 
-    The headline cut-off is the first of ``ks`` (none: the whole database); ``score`` None: the method's own.
+    They go into ``out`` and nothing into the run folder; without it all goes there, with the codes.
     """
-    queries, query_classes = encode_part(run, "query")
-    database, database_classes = encode_part(run, "database")
+    queries, query_classes = encode_part(run, "query", keep=out is None)
+    database, database_classes = encode_part(run, "database", keep=out is None)
     accuracy = {
         "queries": class_accuracy(query_classes, queries.labels),
         "database": class_accuracy(database_classes, database.labels),
     }
     with working("evaluating"):
-        evaluation = _evaluate(queries, database, ks, ties, denominator, score, empty, accuracy)
+        evaluation = conventions.evaluate(queries, database, accuracy)
     folder = out or run.folder
     evaluation.save(folder / "evaluation.json", per_query=per_query)
     if report:
@@ -108,14 +142,10 @@ def evaluate_run(
 def evaluate_files(
     query_path: Path,
     database_path: Path,
+    conventions: Conventions = DEFAULTS,
     *,
-    ks: Sequence[int] = (),
-    ties: str = "expected",
-    denominator: str = "retrieved",
-    score: str | None = None,
-    empty: str = "zero",
-    report: bool = True,
     out: Path | None = None,
+    report: bool = True,
     per_query: bool = False,
 ) -> Evaluation:
     """Evaluate two labelled code files; JSON and report are written only where ``out`` names a folder."""
@@ -127,7 +157,7 @@ def evaluate_files(
     if queries.class_names and database.class_names and queries.class_names != database.class_names:
         raise ValueError(f"{query_path} and {database_path}: their labels name different classes")
     with working("evaluating"):
-        evaluation = _evaluate(queries, database, ks, ties, denominator, score, empty, None)
+        evaluation = conventions.evaluate(queries, database)
     if out is not None:
         evaluation.save(out / "evaluation.json", per_query=per_query)
         if report:
@@ -142,32 +172,6 @@ def evaluate_files(
                 Report(f"{query_path.stem} in {database_path.stem}", evaluation, facts, galleries=galleries),
             )
     return evaluation
-
-
-def _evaluate(
-    queries: CodeFile,
-    database: CodeFile,
-    ks: Sequence[int],
-    ties: str,
-    denominator: str,
-    score: str | None,
-    empty: str,
-    accuracy: dict[str, dict[str, float]] | None,
-) -> Evaluation:
-    return evaluate(
-        queries.codes,
-        database.codes,
-        queries.labels,
-        database.labels,
-        n_bits=queries.n_bits,
-        k=ks[0] if ks else None,
-        ks=tuple(dict.fromkeys(ks[1:])),
-        ties=ties,
-        denominator=denominator,
-        score=score or database.score,
-        empty=empty,
-        accuracy=accuracy,
-    )
 
 
 def _galleries(

@@ -14,13 +14,15 @@ from .sources import encode_input, is_code_file, open_run, read_input, stored_pa
 
 __all__ = ["run_search"]
 
+DEFAULT_K = 10
+
 
 def run_search(
     target: Path,
     query: str | None,
     *,
     item: int | None,
-    k: int,
+    k: int | None,
     score: str | None,
     run_folder: Path | None,
     as_json: bool,
@@ -37,6 +39,8 @@ def run_search(
     else:
         index = CodeIndex.load(target)
         run = open_run(run_folder) if run_folder is not None else None
+    if k is None:
+        k = min(DEFAULT_K, len(index))
     if not 1 <= k <= len(index):
         raise ValueError(f"--k must lie in 1..{len(index)} (the number of codes in the database), got {k}")
     queries = _queries(target, query, item, run)

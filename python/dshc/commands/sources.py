@@ -10,8 +10,8 @@ import numpy as np
 
 from ..data import IMAGE_SUFFIXES, Dataset, available, load
 from ..index import CodeFile
+from ..progress import progress
 from ..run import Run, load_run
-from .console import progress
 
 __all__ = [
     "encode_input",
@@ -55,8 +55,8 @@ def model_name(run: Run) -> str:
     return f"{config.method} {run.method.n_bits} bits sha256:{digest.hexdigest()[:16]}"
 
 
-def encode_part(run: Run, part: str) -> tuple[CodeFile, np.ndarray]:
-    """Encode the ``"query"`` or ``"database"`` items of a run's split and keep the codes in ``RUN/codes``.
+def encode_part(run: Run, part: str, *, keep: bool = True) -> tuple[CodeFile, np.ndarray]:
+    """Encode the ``"query"`` or ``"database"`` items of a run's split; ``keep`` the codes in ``RUN/codes``.
 
     Returns the codes (labels and ids included) and the predicted classes.
     """
@@ -72,7 +72,8 @@ def encode_part(run: Run, part: str) -> tuple[CodeFile, np.ndarray]:
         model=model_name(run),
         score=run.method.score,
     )
-    file.save(_part_path(run, part))
+    if keep:
+        file.save(_part_path(run, part))
     return file, predictions
 
 
@@ -87,13 +88,20 @@ def stored_part(run: Run, part: str) -> CodeFile:
 
 
 def read_input(source: str, run: Run, *, root: str | None = None, labels: str | None = None) -> Dataset:
-    """Read what ``run`` is to encode; images are brought to the size and channels it was trained on."""
+    """Read what ``run`` is to encode; images are brought to the size and channels it was trained on.
+
+    Unreadable images of a folder are left out where the run was trained so; a single one never is.
+    """
     shape = run.item_shape
     path = Path(source)
     from_files = source not in available() and (path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES)
     images = {}
     if from_files and len(shape) == 3:
-        images = {"image_size": (shape[0], shape[1]), "n_channels": shape[2]}
+        images = {
+            "image_size": (shape[0], shape[1]),
+            "n_channels": shape[2],
+            "skip_unreadable": run.config.skip_unreadable and path.is_dir(),
+        }
     return load(source, root=root, labels=labels, require_labels=False, **images)
 
 

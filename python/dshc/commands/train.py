@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..config import Config
+from ..config import Config, default_folder
 from ..run import Run
 from ..training import Interrupted, train
 from .console import remark, say
 from .evaluate import evaluate_run
 
 __all__ = ["run_demo", "run_train"]
-
-# What training, encoding and evaluation leave in a run folder; nothing else in it is ever removed.
-RUN_FILES = ("config.toml", "split.json", "metrics.jsonl", "codebook.safetensors", "best.safetensors")
-RUN_FILES += ("model.safetensors", "evaluation.json", "report.html")
-RUN_FOLDERS = ("checkpoint", "codes", "report")
 
 
 def run_train(
@@ -43,8 +38,6 @@ def run_train(
         config = Config().override(**flags)
     else:
         raise ValueError("name a data SOURCE (dshc train digits), or give settings with --config FILE")
-    if config.out == Config().out:
-        config = config.override(out=_default_folder(config.dataset))
     _train_and_measure(config, resume=resume, overwrite=overwrite, report=report)
 
 
@@ -57,9 +50,10 @@ def run_demo(
     )
     run = _train_and_measure(config, resume=False, overwrite=True, report=report)
     say()
+    folder = shlex.quote(str(run.folder))
     steps = {
-        f"dshc search {run.folder} --item 0": "the ten training images nearest to the first query",
-        f"dshc evaluate {run.folder} --k 100": "other cut-offs, tie rules, denominators",
+        f"dshc search {folder} --item 0": "the ten training images nearest to the first query",
+        f"dshc evaluate {folder} --k 100": "other cut-offs, tie rules, denominators",
         "dshc train FOLDER": "the same with your own images, one sub-folder a class",
     }
     width = max(map(len, steps))
@@ -69,11 +63,8 @@ def run_demo(
 
 
 def _train_and_measure(config: Config, *, resume: bool, overwrite: bool, report: bool) -> Run:
-    folder = Path(config.out)
-    if overwrite and (folder / "config.toml").is_file():
-        clear_run(folder)
     try:
-        run = train(config, resume=resume)
+        run = train(config, resume=resume, overwrite=overwrite)
     except Interrupted as stop:
         remark(f"dshc: {stop}")
         raise SystemExit(130) from None
@@ -95,25 +86,12 @@ def _train_and_measure(config: Config, *, resume: bool, overwrite: bool, report:
     return run
 
 
-def clear_run(folder: Path) -> None:
-    """Remove the files of a run, and them only, from its folder."""
-    for name in RUN_FILES:
-        (folder / name).unlink(missing_ok=True)
-    for name in RUN_FOLDERS:
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
-
-
 def _stored_config(flags: Mapping[str, object]) -> Config:
     """The settings of the run to resume, from its own folder; flags that differ are refused by ``train``."""
     out, source = flags.get("out"), flags["dataset"]
     if out is None and source is None:
         raise ValueError("--resume needs the run folder: dshc train --resume --out RUN")
-    folder = Path(str(out) if out is not None else _default_folder(str(source)))
+    folder = Path(str(out) if out is not None else default_folder(str(source)))
     if not (folder / "config.toml").is_file():
         raise ValueError(f"{folder}: holds no run to resume (config.toml is missing)")
     return Config.from_toml(folder / "config.toml", **{**flags, "out": str(folder)})
-
-
-def _default_folder(source: str) -> str:
-    return f"runs/{Path(source).resolve().stem}"

@@ -107,6 +107,11 @@ def load(
                 f"{path}: one image without a label; taken is a folder with one sub-folder of images a class"
             )
         return load_flat_images(path, **images)
+    if path.is_file():
+        raise ValueError(
+            f"{path}: a file of suffix {path.suffix!r}, which is not read; taken are arrays "
+            f"({', '.join(ARRAY_SUFFIXES)}) and, to be encoded, images ({', '.join(IMAGE_SUFFIXES)})"
+        )
     raise ValueError(
         f"source is {source!r}, which is no file or folder here; taken are {', '.join(_NAMED)}, "
         f"a folder of class folders, or a file {', '.join(ARRAY_SUFFIXES)}"

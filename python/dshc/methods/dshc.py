@@ -67,7 +67,7 @@ class DSHC(Method):
 
     @classmethod
     def build(cls, config: Config, n_classes: int, *, codebook: Codebook | None = None) -> Self:
-        n_bits = 3 * n_classes if config.bits is None else config.bits
+        n_bits = codebooks.default_bits(n_classes) if config.bits is None else config.bits
         if codebook is None:
             codebook = codebooks.build(
                 config.construction, n_classes, n_bits, seed=config.seed, threshold=config.threshold

@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 import dshc_fast
 
-from ..codebooks import Codebook
+from ..codebooks import MAX_BITS, Codebook
 from ..config import Config
 from .base import Method
 
@@ -41,6 +41,10 @@ class DSHCMultiLabel(Method):
     def build(cls, config: Config, n_classes: int, *, codebook: Codebook | None = None) -> Self:
         if config.bits not in (None, n_classes):
             raise ValueError(f"bits: got {config.bits}, {cls.name} takes one bit a label, here {n_classes}")
+        if n_classes > MAX_BITS:
+            raise ValueError(
+                f"bits: {cls.name} takes one bit a label and at most {MAX_BITS}, got {n_classes} labels"
+            )
         if codebook is not None:
             raise ValueError(f"codebook: {cls.name} takes none, its labels are its bits")
         return cls(n_classes, threshold=config.label_threshold)
