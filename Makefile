@@ -1,13 +1,14 @@
 # Everything runs in one virtual environment, .venv, which `make` builds and keeps up to date with the sources.
 #   make demo    install, then train, encode, rank and report on the digits that scikit-learn ships
 #   make test    install, then lint and test
+#   make test-gpu   install, then the op tests on a CUDA device and under compute-sanitizer (docs/results/gpu-test.md)
 #   make bench   install, then the benchmarks (docs/results/)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc dshc_fast python -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: install demo test lint bench doctor clean
+.PHONY: install demo test test-gpu lint bench doctor clean
 
 install: $(VENV)/.installed
 
@@ -22,6 +23,9 @@ demo: install
 # One OpenMP thread: hundreds of small torch calls are faster without waking a second; tests of threads ask for theirs.
 test: install lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-gpu: install
+	$(BIN)/python tests/gpu_run.py
 
 lint: install
 	$(BIN)/ruff check .
