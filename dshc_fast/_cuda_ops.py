@@ -15,18 +15,9 @@ from torch import Tensor
 
 from . import _checks as checks
 from . import _shapes as shapes
+from ._arguments import DTYPE_CODES, ClassSoftmax, Pairs, Relevance, check_metric_values, wants_check
 from ._native import native, version_text
-from ._ops import (
-    DTYPE_CODES,
-    SCHEMAS,
-    ClassSoftmax,
-    Pairs,
-    Relevance,
-    check_loss_backward,
-    check_metric_values,
-    library,
-    wants_check,
-)
+from ._ops import SCHEMAS, check_loss_backward, library
 
 REMEDY_CPU = "move the tensors to the CPU with .cpu()"
 
