@@ -19,7 +19,7 @@ from comparisons import (
 from hypothesis import given
 from hypothesis import strategies as st
 from simt import ORDERS, Output, SimtError, Virtual
-from simt_kernels import DTYPE_CODES, FEW, FLOATS, runs
+from simt_kernels import DTYPE_CODES, FEW, FLOATS, TIES, runs
 from strategies import (
     make_codes,
     seeds,
@@ -184,3 +184,51 @@ def test_logits_past_31_bits(order: str) -> None:
     )[0]  # fmt: skip
     expected = kernels.class_softmax_loss_backward(ones, stats, rows, ids, offsets)
     assert_same_array(gradient, expected.numpy(), np.float32)
+
+
+@pytest.mark.parametrize("order", FEW)
+def test_ranking_past_31_bits(order: str) -> None:
+    """A database of more than 2^31 items, of which the first and the last shards are walked: those in between hold
+    nothing, as far as the kernels' counts go.
+    """
+    n, kernels = 2**31 + 5000, runs(order)
+    many = {**BIG, "multiprocessors": 4096}
+    codes = np.array([[255, 255], [0, 0], [255, 254], [0, 0], [255, 255]], dtype=np.uint8)
+    labels = np.array([[7], [0], [7], [0], [0]], dtype=np.int32)
+    pairs = {"queries": codes[:1].copy(), "database": Virtual(n * 2, ends(n, 2, codes))}
+    sizes = {"n_query": 1, "n_db": n, "n_bytes": 2, "score": 0, "allowed_stride": 0}
+
+    answers = {"counts": Output((1, 4), np.int32), "indices": Output((1, 4), np.int64)}
+    counts, indices = kernels.run("hamming_topk", pairs, answers, k=4, **sizes, **many)
+    assert indices.tolist() == [[n - 5, n - 1, n - 3, 0]]
+    assert counts.tolist() == [[0, 0, 1, 16]]
+
+    found = kernels.run(
+        "hamming_radius_count", pairs, {"found": Output((1,), np.int64)}, radius=3, **sizes, **many
+    )[0]
+    assert found.tolist() == [3]
+    answers = {"indices": Output((3,), np.int64), "counts": Output((3,), np.int32)}
+    offsets = {"offsets": np.array([0, 3])}
+    indices, counts = kernels.run("hamming_radius_fill", pairs | offsets, answers, radius=3, **sizes, **many)
+    assert (indices.tolist(), counts.tolist()) == ([n - 5, n - 1, n - 3], [0, 0, 1])
+
+    relevance = {
+        "query_ids": np.array([7], dtype=np.int32),
+        "database_ids": Virtual(n * 4, ends(n, 4, labels)),
+    }
+    tables = {"items": Output((1, 17), np.int64), "relevant": Output((1, 17), np.int64)}
+    items, relevant = kernels.run(
+        "hamming_histogram", pairs | relevance, tables, n_bits=16, n_words=0, **sizes, **many
+    )
+    assert items[0, :2].tolist() == [2, 1] and relevant[0].tolist() == [1, 1] + [0] * 15
+
+    # By index the relevant items have ranks 1 and 3; expected over the tie at distance 0, (1 + 1/2) / 2 and 2/3.
+    for ties, expected in (
+        (TIES.index("index"), (1 + 2 / 3) / 2),
+        (TIES.index("expected"), (0.75 + 2 / 3) / 2),
+    ):
+        result = kernels.run(
+            "average_precision", pairs | relevance, {"result": Output((1,), np.float64)}, k=n, ties=ties,
+            denominator=0, n_words=0, **sizes, **many,
+        )[0]  # fmt: skip
+        assert result[0] == pytest.approx(expected, rel=1e-12)

@@ -26,7 +26,7 @@ constexpr unsigned kFullMask = 0xFFFFFFFFu;
 
 #ifdef DSHC_SIMT
 
-constexpr int multiprocessors() { return 2; }  // few, so that small inputs are cut over blocks and big ones queue up
+inline int multiprocessors() { return simt::multiprocessors(); }
 
 inline int fill_zero(void* to, int64_t bytes, Stream) {
   std::memset(to, 0, static_cast<size_t>(bytes));

@@ -29,6 +29,13 @@ Relevance relevance(Request& r) {
           r.array<const int64_t>("database_wide_ids")};
 }
 
+// Where blocks do not run (only_ends) nobody writes their counts: there a workspace is zero, as if they had found nothing.
+std::unique_ptr<Memory> workspace_of(Request& r, int64_t bytes) {
+  const auto size = static_cast<size_t>(bytes);
+  if (r.has("only_ends")) return std::make_unique<VirtualMemory>(size);
+  return std::make_unique<Memory>(size);
+}
+
 DType dtype(Request& r) { return static_cast<DType>(r.integer("dtype")); }
 
 ClassSoftmax class_softmax(Request& r) {
@@ -49,9 +56,9 @@ int unpack_codes(Request& r) {
 int hamming_distance(Request& r) { return cuda::hamming_distance(pairs(r), r.array<int32_t>("counts"), nullptr); }
 
 int hamming_topk(Request& r) {
-  Memory workspace(static_cast<size_t>(cuda::hamming_topk_workspace_bytes(pairs(r))));
+  const auto workspace = workspace_of(r, cuda::hamming_topk_workspace_bytes(pairs(r)));
   return cuda::hamming_topk(pairs(r), r.integer("k"), r.array<int32_t>("counts"), r.array<int64_t>("indices"),
-                            workspace.data(), nullptr);
+                            workspace->data(), nullptr);
 }
 
 int hamming_radius_count(Request& r) {
@@ -59,9 +66,9 @@ int hamming_radius_count(Request& r) {
 }
 
 int hamming_radius_fill(Request& r) {
-  Memory workspace(static_cast<size_t>(cuda::hamming_radius_workspace_bytes(pairs(r))));
+  const auto workspace = workspace_of(r, cuda::hamming_radius_workspace_bytes(pairs(r)));
   return cuda::hamming_radius_fill(pairs(r), r.integer("radius"), r.array<const int64_t>("offsets"),
-                                   r.array<int64_t>("indices"), r.array<int32_t>("counts"), workspace.data(), nullptr);
+                                   r.array<int64_t>("indices"), r.array<int32_t>("counts"), workspace->data(), nullptr);
 }
 
 int hamming_histogram(Request& r) {
@@ -71,10 +78,10 @@ int hamming_histogram(Request& r) {
 
 int average_precision(Request& r) {
   const auto ties = static_cast<Ties>(r.integer("ties"));
-  Memory workspace(static_cast<size_t>(cuda::average_precision_workspace_bytes(pairs(r), ties)));
+  const auto workspace = workspace_of(r, cuda::average_precision_workspace_bytes(pairs(r), ties));
   return cuda::average_precision(pairs(r), relevance(r), r.integer("k"), ties,
                                  static_cast<Denominator>(r.integer("denominator")), r.array<double>("result"),
-                                 workspace.data(), nullptr);
+                                 workspace->data(), nullptr);
 }
 
 int class_softmax_loss(Request& r) {

@@ -72,6 +72,7 @@ void Request::read_word(const std::string& word) {
                                       : Order::random,
               static_cast<uint64_t>(integer("seed")));
     set_only_ends(scalars_.count("only_ends") != 0 ? integer("only_ends") : 0);
+    set_multiprocessors(scalars_.count("multiprocessors") != 0 ? static_cast<int>(integer("multiprocessors")) : 2);
   }
   if (what == "virtual") {
     arrays_[name] = {0, std::make_unique<VirtualMemory>(bytes)};

@@ -5,7 +5,8 @@
 // An array is `name:in|out:offset:bytes`; it lies `offset` bytes into an allocation that ends where it ends, so that a read
 // past it is seen by AddressSanitizer, and a vector load that expects more alignment than it has by UBSan.
 // `name:virtual:0:bytes` has more bytes than there is memory: zero pages, of which `name:put:at:bytes` writes and
-// `name:get:at:bytes` answers a part. With `only_ends=n` a launch runs its first and its last n blocks only.
+// `name:get:at:bytes` answers a part. With `only_ends=n` a launch runs its first and its last n blocks only; `multiprocessors=n` makes
+// kernels cut their work into more blocks, so that these ends are short.
 // The answer is a line `status bytes` and the bytes of all outputs.
 #pragma once
 #include <cstddef>
@@ -49,6 +50,7 @@ class Request {
   void answer(int status);
 
   const std::string& op() const { return op_; }
+  bool has(const std::string& scalar) const { return scalars_.count(scalar) != 0; }
   int64_t integer(const std::string& name) const;
   double real(const std::string& name) const;
   // Null where the request has no such array.

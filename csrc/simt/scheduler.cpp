@@ -19,6 +19,7 @@ constexpr int64_t kMaxThreads = 1024, kMaxShared = 227 * 1024;
 Order order = Order::ascending;
 uint64_t random_state = 1;
 int64_t only_ends = 0;
+int n_multiprocessors = 2;
 
 uint32_t random_below(uint32_t n) {
   random_state = random_state * 6364136223846793005u + 1442695040888963407u;
@@ -199,6 +200,10 @@ void set_order(Order new_order, uint64_t seed) {
 }
 
 void set_only_ends(int64_t n) { only_ends = n; }
+
+void set_multiprocessors(int n) { n_multiprocessors = n; }
+
+int multiprocessors() { return n_multiprocessors; }
 
 unsigned char pattern() {
   if (order == Order::ascending) return 0xCD;

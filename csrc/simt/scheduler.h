@@ -17,6 +17,9 @@ enum class Order { ascending, descending, random };
 void set_order(Order order, uint64_t seed);
 // The first and the last n blocks of each launch run, the others do not; 0: all of them.
 void set_only_ends(int64_t n);
+// How many multiprocessors kernels believe in: 2 unless said, so that small inputs are cut over blocks and big ones queue up.
+void set_multiprocessors(int n);
+int multiprocessors();
 unsigned char pattern();
 
 // A place in a kernel's source; as a default argument it is the caller's.
