@@ -132,8 +132,8 @@ def hamming_histogram(
 
 
 def _expected_group(items: int, relevant: int, before: int, relevant_before: int, taken: int) -> float:
-    """Expected sum of precisions at the relevant items among the first `taken` of a tie (METHODS: McSherry &
-    Najork 2008)."""
+    """Expected sum of precisions at the relevant items among the first `taken` of a tie (McSherry & Najork,
+    2008)."""
     slope = (relevant - 1) / (items - 1) if items > 1 else 0.0
     total = math.fsum((relevant_before + 1 + t * slope) / (before + t + 1) for t in range(taken))
     return relevant / items * total

@@ -133,8 +133,8 @@ def test_any_book_is_measured_as_by_brute_force(n_bits, sizes, seed, density):
 
 
 def test_kbc_keeps_about_as_many_codes_as_measured_for_the_paper():
-    # METHODS: 11 to 98 codes over 30 draws, 71.9 on average, draws that leave a class without a code
-    # included.
+    # This reading of the paper keeps 11 to 98 codes over 30 draws, 71.9 on average, draws that leave a class
+    # without a code included.
     kept = []
     for seed in range(30):
         _, codes = codebooks._kbc_draw(10, 10, 3, np.random.PCG64(seed))
