@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from training_runs import copy, features, finished, labelled  # noqa: F401  (fixtures)
 
 import dshc_fast
 
