@@ -23,6 +23,15 @@ struct Status {
   int64_t value = 0;
 };
 
+// Rows 0 .. n-1 parted into sets of equal rows: sets in order of their first member, members in order of index.
+struct Partition {
+  const int64_t* members = nullptr;  // [n]
+  const int64_t* offsets = nullptr;  // [n_parts + 1]
+  int64_t n_parts = 0;               // 0: nobody has looked yet; kDistinct: rows do not repeat enough to be worth it
+
+  static constexpr int64_t kDistinct = -1;
+};
+
 // Queries against a database, and which database items may be answered.
 struct Pairs {
   const uint8_t* queries;   // [n_query, n_bytes]
@@ -33,6 +42,7 @@ struct Pairs {
   Score score;
   const uint8_t* allowed;   // [n_query or 1, allowed_stride] bits, little-endian; null: all are allowed
   int64_t allowed_stride;   // bytes from one query's row to the next; 0: one row for all queries
+  Partition equal_codes = {};  // of the database; the CPU back end finds it itself where nobody has looked
 };
 
 // Relevant means: equal class ids, or a shared label of two bit rows. All forms but one are null. The CPU back end takes
@@ -45,6 +55,7 @@ struct Relevance {
   int32_t n_words;
   const int64_t* query_wide_ids = nullptr;     // [n_query]
   const int64_t* database_wide_ids = nullptr;  // [n_db]
+  Partition equal_labels = {};  // of the database; the CPU back end finds it itself where nobody has looked
 };
 
 }  // namespace dshc
