@@ -93,17 +93,12 @@ def _hamming_radius(
 ) -> tuple[Tensor, Tensor, Tensor]:
     shapes.check_hamming_radius(queries, database, radius, score, allowed)
     pairs = Pairs(queries, database, score, allowed)
-    radius, n_threads = min(radius, 2**31 - 1), torch.get_num_threads()
-    found = queries.new_empty((queries.shape[0],), dtype=torch.int64)
-    native.hamming_radius_count(pairs.native, radius, found.data_ptr(), n_threads)
-    offsets = queries.new_zeros((queries.shape[0] + 1,), dtype=torch.int64)
-    torch.cumsum(found, 0, out=offsets[1:])
-    n_found = int(offsets[-1])
-    indices = queries.new_empty((n_found,), dtype=torch.int64)
-    counts = queries.new_empty((n_found,), dtype=torch.int32)
-    native.hamming_radius_fill(
-        pairs.native, radius, offsets.data_ptr(), indices.data_ptr(), counts.data_ptr(), n_threads
-    )
+    n_threads = torch.get_num_threads()
+    search = native.RadiusSearch(pairs.native, min(radius, 2**31 - 1), n_threads)
+    offsets = queries.new_empty((queries.shape[0] + 1,), dtype=torch.int64)
+    indices = queries.new_empty((search.n_found(),), dtype=torch.int64)
+    counts = queries.new_empty((search.n_found(),), dtype=torch.int32)
+    search.write(offsets.data_ptr(), indices.data_ptr(), counts.data_ptr(), n_threads)
     return offsets, indices, counts
 
 

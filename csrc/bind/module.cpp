@@ -127,16 +127,16 @@ PYBIND11_MODULE(_dshc_fast, m) {
     cpu::hamming_topk(pairs, k, at<int32_t>(counts), at<int64_t>(indices), n_threads);
   }, py::arg("pairs"), py::arg("k"), py::arg("counts"), py::arg("indices"), py::arg("n_threads"));
 
-  m.def("hamming_radius_count", [](const Pairs& pairs, int64_t radius, Address found, int n_threads) {
-    py::gil_scoped_release release;
-    cpu::hamming_radius_count(pairs, radius, at<int64_t>(found), n_threads);
-  }, py::arg("pairs"), py::arg("radius"), py::arg("found"), py::arg("n_threads"));
-
-  m.def("hamming_radius_fill", [](const Pairs& pairs, int64_t radius, Address offsets, Address indices, Address counts,
-                                  int n_threads) {
-    py::gil_scoped_release release;
-    cpu::hamming_radius_fill(pairs, radius, at<int64_t>(offsets), at<int64_t>(indices), at<int32_t>(counts), n_threads);
-  }, py::arg("pairs"), py::arg("radius"), py::arg("offsets"), py::arg("indices"), py::arg("counts"), py::arg("n_threads"));
+  py::class_<cpu::RadiusSearch>(m, "RadiusSearch")
+      .def(py::init([](const Pairs& pairs, int64_t radius, int n_threads) {
+        py::gil_scoped_release release;
+        return std::make_unique<cpu::RadiusSearch>(pairs, radius, n_threads);
+      }), py::arg("pairs"), py::arg("radius"), py::arg("n_threads"))
+      .def("n_found", &cpu::RadiusSearch::n_found)
+      .def("write", [](cpu::RadiusSearch& search, Address offsets, Address indices, Address counts, int n_threads) {
+        py::gil_scoped_release release;
+        search.write(at<int64_t>(offsets), at<int64_t>(indices), at<int32_t>(counts), n_threads);
+      }, py::arg("offsets"), py::arg("indices"), py::arg("counts"), py::arg("n_threads"));
 
   m.def("hamming_histogram", [](const Pairs& pairs, const Relevance& relevance, int32_t n_bits, Address items,
                                 Address relevant, int n_threads) {

@@ -1,12 +1,10 @@
 #include "../core/hamming_radius.h"
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 #include <vector>
 
-#include "scan.h"
-#include "survivors.h"
+#include "filter_walk.h"
 #include "threads.h"
 
 namespace dshc::cpu {
@@ -19,65 +17,55 @@ int32_t value_limit(const Pairs& pairs, int64_t radius) {
   return static_cast<int32_t>(limit);
 }
 
-constexpr Marks kMarks{0, std::numeric_limits<uint16_t>::max()};
-
 }  // namespace
 
-void hamming_radius_count(const Pairs& pairs, int64_t radius, int64_t* found, int n_threads) {
-  const Plan plan = make_plan(pairs, 1, true, n_threads);
-  const uint16_t limit = static_cast<uint16_t>(value_limit(pairs, radius));
-  std::vector<int64_t> partial(static_cast<size_t>(pairs.n_query * plan.n_shards), 0);
-  parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
-    const int64_t begin = task / plan.n_shards * plan.group, shard = task % plan.n_shards, item = shard * plan.shard;
-    scan(pairs, nullptr, kMarks, begin, std::min(begin + plan.group, pairs.n_query), item,
-         std::min(item + plan.shard, pairs.n_db), [&](int64_t q, int64_t, int64_t n, const uint16_t* row) {
-           partial[static_cast<size_t>(q * plan.n_shards + shard)] += simd().count_below(row, n, limit);
-         });
-  });
-  for (int64_t q = 0; q < pairs.n_query; ++q) {
-    found[q] = 0;
-    for (int64_t s = 0; s < plan.n_shards; ++s) found[q] += partial[static_cast<size_t>(q * plan.n_shards + s)];
+struct RadiusSearch::Found {
+  Pairs pairs;
+  Plan plan;
+  std::vector<Survivors> survivors;  // [n_query, n_shards]
+  int64_t n_found = 0;
+
+  Survivors& at(int64_t query, int64_t shard) {
+    return survivors[static_cast<size_t>(query * plan.n_shards + shard)];
   }
-}
+};
 
-void hamming_radius_fill(const Pairs& pairs, int64_t radius, const int64_t* offsets, int64_t* indices, int32_t* counts,
-                         int n_threads) {
+RadiusSearch::RadiusSearch(const Pairs& pairs, int64_t radius, int n_threads) {
+  std::unique_ptr<Found> found(new Found{pairs, make_filter_plan(pairs, 1, n_threads), {}});
+  const Plan& plan = found->plan;
   const int32_t limit = value_limit(pairs, radius);
-  if (limit <= 0 || offsets[pairs.n_query] == 0) return;
-  const int64_t largest = offsets[pairs.n_query] / std::max<int64_t>(pairs.n_query, 1) + 1;
-  const Plan plan = make_plan(pairs, 30 * largest, true, n_threads);
-  std::vector<std::unique_ptr<Survivors>> waiting(static_cast<size_t>(pairs.n_query * plan.n_shards));
-
-  const auto write = [&](int64_t query) {
-    std::vector<const Survivors*> shards;
-    for (int64_t s = 0; s < plan.n_shards; ++s) {
-      shards.push_back(waiting[static_cast<size_t>(query * plan.n_shards + s)].get());
-    }
-    const int64_t all = offsets[query + 1] - offsets[query];
-    std::vector<uint16_t> values(static_cast<size_t>(all));
-    Survivors::finish(shards.data(), plan.n_shards, all, values.data(), indices + offsets[query]);
-    for (int64_t i = 0; i < all; ++i) counts[offsets[query] + i] = count_of(pairs, values[static_cast<size_t>(i)]);
-    for (int64_t s = 0; s < plan.n_shards; ++s) waiting[static_cast<size_t>(query * plan.n_shards + s)].reset();
-  };
-
-  parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
+  found->survivors.resize(static_cast<size_t>(pairs.n_query * plan.n_shards));
+    parallel_for(limit > 0 ? plan.n_tasks() : 0, plan.n_threads, [&](int64_t task) {
     const int64_t begin = task / plan.n_shards * plan.group, end = std::min(begin + plan.group, pairs.n_query);
     const int64_t shard = task % plan.n_shards, item = shard * plan.shard;
-    const auto slot = [&](int64_t q) -> std::unique_ptr<Survivors>& {
-      return waiting[static_cast<size_t>(q * plan.n_shards + shard)];
-    };
-    for (int64_t q = begin; q < end; ++q) slot(q) = std::make_unique<Survivors>(pairs.n_db + 1, limit);
-    std::vector<uint32_t> positions(static_cast<size_t>(block_items(4)));
-    scan(pairs, nullptr, kMarks, begin, end, item, std::min(item + plan.shard, pairs.n_db),
-         [&](int64_t q, int64_t first, int64_t n, const uint16_t* row) {
-           const int64_t inside = simd().select_between(row, n, 0, static_cast<uint16_t>(limit), positions.data());
-           slot(q)->add(row, first, positions.data(), inside);
-         });
-    if (plan.n_shards == 1) {
-      for (int64_t q = begin; q < end; ++q) write(q);
-    }
+    // With k beyond the database no bound falls and nothing is dropped.
+    for (int64_t q = begin; q < end; ++q) found->at(q, shard).start(pairs.n_db + 1, limit);
+    filter_walk(pairs, begin, end, item, std::min(item + plan.shard, pairs.n_db),
+                [&](int64_t q) -> Survivors& { return found->at(q, shard); });
   });
-  if (plan.n_shards > 1) parallel_for(pairs.n_query, plan.n_threads, write);
+  for (const auto& survivors : found->survivors) found->n_found += survivors.size();
+  found_ = found.release();
+}
+
+RadiusSearch::~RadiusSearch() { delete found_; }
+
+int64_t RadiusSearch::n_found() const { return found_->n_found; }
+
+void RadiusSearch::write(int64_t* offsets, int64_t* indices, int32_t* counts, int n_threads) {
+  const Pairs& pairs = found_->pairs;
+  offsets[0] = 0;
+  for (int64_t q = 0; q < pairs.n_query; ++q) {
+    offsets[q + 1] = offsets[q];
+    for (int64_t s = 0; s < found_->plan.n_shards && found_->n_found > 0; ++s) offsets[q + 1] += found_->at(q, s).size();
+  }
+  if (found_->n_found == 0) return;
+  parallel_for(pairs.n_query, n_threads, [&](int64_t query) {
+    const int64_t begin = offsets[query], end = offsets[query + 1];
+    Survivors* shards = &found_->at(query, 0);
+    Survivors::finish(shards, found_->plan.n_shards, end - begin, counts + begin, indices + begin);
+    for (int64_t i = begin; i < end; ++i) counts[i] = count_of(pairs, counts[i]);
+    for (int64_t s = 0; s < found_->plan.n_shards; ++s) shards[s] = Survivors();
+  });
 }
 
 }  // namespace dshc::cpu

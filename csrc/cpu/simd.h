@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../core/types.h"
+#include "filter.h"
 
 namespace dshc::cpu {
 
@@ -35,6 +36,8 @@ struct SimdKernels {
   void (*scaled_exp)(const float* values, int64_t n, float shift, float scale, float* out);
   void (*from_float16)(const uint16_t* values, int64_t n, float* out);
   void (*from_bfloat16)(const uint16_t* values, int64_t n, float* out);
+
+  const FilterKernels* filter;
 };
 
 const SimdKernels& simd();

@@ -132,9 +132,11 @@ void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_posi
 
 }  // namespace
 
+extern const FilterKernels kAvx2Filter;  // filter_avx2.cpp
+
 extern const SimdKernels kAvx2Kernels;
 const SimdKernels kAvx2Kernels = {"avx2",        rank_row,  add_relevance_ids, add_relevance_words, select_between,
                                   count_below,   equal_before, max_value, any_nan, sum_exp, scaled_exp,
-                                  from_float16,  from_bfloat16};
+                                  from_float16,  from_bfloat16, &kAvx2Filter};
 
 }  // namespace dshc::cpu

@@ -135,9 +135,11 @@ void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_posi
 
 }  // namespace
 
+extern const FilterKernels kAvx512Filter;  // filter_avx512.cpp
+
 extern const SimdKernels kAvx512Kernels;
 const SimdKernels kAvx512Kernels = {"avx512",      rank_row,  add_relevance_ids, add_relevance_words, select_between,
                                     count_below,   equal_before, max_value, any_nan, sum_exp, scaled_exp,
-                                    from_float16,  from_bfloat16};
+                                    from_float16,  from_bfloat16, &kAvx512Filter};
 
 }  // namespace dshc::cpu

@@ -1,37 +1,47 @@
 #include "survivors.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace dshc::cpu {
 
+void Survivors::grow(size_t more) {
+  // Pages that are never written cost nothing, copies do.
+  const size_t capacity = std::max({2 * capacity_, end_ + more, size_t{8192}});
+  std::unique_ptr<Key[]> keys(new Key[capacity]);  // not filled with zeros: it is written before it is read
+  if (end_ > 0) std::memcpy(keys.get(), keys_.get(), end_ * sizeof(Key));
+  keys_ = std::move(keys);
+  capacity_ = capacity;
+}
+
 void Survivors::drop_hopeless() {
+  const Key limit = make_key(static_cast<uint64_t>(worst_) + 1, 0);
   size_t kept = 0;
-  for (size_t i = 0; i < values_.size(); ++i) {
-    if (values_[i] > worst_) continue;
-    values_[kept] = values_[i];
-    indices_[kept++] = indices_[i];
+  for (size_t i = 0; i < end_; ++i) {
+    keys_[kept] = keys_[i];
+    kept += keys_[i] < limit;
   }
-  values_.resize(kept);
-  indices_.resize(kept);
+  end_ = kept;
   std::fill(counts_.begin() + worst_ + 1, counts_.end(), 0);
 }
 
-int64_t Survivors::finish(const Survivors* const* shards, int64_t n_shards, int64_t k, uint16_t* values,
+int64_t Survivors::finish(const Survivors* shards, int64_t n_shards, int64_t k, int32_t* values,
                           int64_t* indices) {
-  const size_t limit = shards[0]->counts_.size();
+  const size_t limit = shards[0].counts_.size();
   std::vector<int64_t> place(limit + 1, 0);  // where the next item of a value goes
   for (int64_t s = 0; s < n_shards; ++s) {
-    for (size_t v = 0; v < limit; ++v) place[v + 1] += shards[s]->counts_[v];
+    for (size_t v = 0; v < limit; ++v) place[v + 1] += shards[s].counts_[v];
   }
   for (size_t v = 0; v < limit; ++v) place[v + 1] += place[v];
   const int64_t found = std::min(k, place[limit]);
   for (int64_t s = 0; s < n_shards; ++s) {
-    const Survivors& shard = *shards[s];
-    for (size_t i = 0; i < shard.values_.size(); ++i) {
-      const int64_t at = place[shard.values_[i]]++;
+    const Survivors& shard = shards[s];
+    for (size_t i = 0; i < shard.end_; ++i) {
+      const Key key = shard.keys_[i];
+      const int64_t at = place[value_of(key)]++;
       if (at >= k) continue;
-      values[at] = shard.values_[i];
-      indices[at] = shard.indices_[i];
+      values[at] = value_of(key);
+      indices[at] = index_of(key);
     }
   }
   return found;

@@ -5,52 +5,71 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
+
+#include "filter.h"
 
 namespace dshc::cpu {
 
 class Survivors {
  public:
-  // Wants the k best; only values below `limit` count at all.
-  Survivors(int64_t k, int32_t limit) : k_(k), limit_(limit), bound_(limit), counts_(static_cast<size_t>(limit), 0) {
+  Survivors() = default;
+  Survivors(int64_t k, int32_t limit) { start(k, limit); }
+
+  // Begins anew, in the memory it has: wants the k best of the items whose rank value is below `limit`.
+  void start(int64_t k, int32_t limit) {
+    k_ = k;
+    bound_ = limit;
     worst_ = limit - 1;
+    at_most_worst_ = 0;
+    end_ = 0;
+    counts_.assign(static_cast<size_t>(limit), 0);
   }
 
   // Values at or above this one can no longer enter.
   uint16_t bound() const { return static_cast<uint16_t>(bound_); }
+  int64_t size() const { return static_cast<int64_t>(end_); }
 
-  void add(const uint16_t* row, int64_t first, const uint32_t* positions, int64_t n) {
+  // Where the next keys go: room for n of them.
+  Key* room(int64_t n) {
+    if (end_ + static_cast<size_t>(n) > capacity_) grow(static_cast<size_t>(n));
+    return keys_.get() + end_;
+  }
+
+  // Takes the keys written up to `end`, which come in order of index.
+  void take(const Key* end) {
+    const size_t new_end = static_cast<size_t>(end - keys_.get());
+    const int64_t n = static_cast<int64_t>(new_end - end_);
     if (n == 0) return;
-    const size_t old = values_.size();
-    values_.resize(old + static_cast<size_t>(n));
-    indices_.resize(old + static_cast<size_t>(n));
-    for (int64_t i = 0; i < n; ++i) {
-      const uint16_t value = row[positions[i]];
-      values_[old + static_cast<size_t>(i)] = value;
-      indices_[old + static_cast<size_t>(i)] = first + positions[i];
-      ++counts_[value];
-    }
+    for (size_t i = end_; i < new_end; ++i) ++counts_[value_of(keys_[i])];
     at_most_worst_ += n;
-    // Items come in order of index: once k items have at most the value `worst`, a later one of that value is too late.
+    end_ = new_end;
+    // Once k items have at most the value `worst`, a later one of that value is too late.
     while (worst_ > 0 && at_most_worst_ - counts_[static_cast<size_t>(worst_)] >= k_) {
       at_most_worst_ -= counts_[static_cast<size_t>(worst_--)];
     }
     if (at_most_worst_ >= k_) bound_ = worst_;
-    if (values_.size() > 2 * static_cast<size_t>(k_) + 4096) drop_hopeless();
+    if (end_ > 2 * static_cast<size_t>(k_) + 4096) drop_hopeless();
   }
 
-  // Writes the best of the shards' survivors (in order of index); returns how many there are, at most k.
-  static int64_t finish(const Survivors* const* shards, int64_t n_shards, int64_t k, uint16_t* values, int64_t* indices);
+  // The rank value of the k-th best, or -1 if fewer than k were found.
+  int32_t kth_value() const { return at_most_worst_ >= k_ ? worst_ : -1; }
+
+  // Writes the best of the shards' survivors (shards in order of index): their rank values and indices;
+  // returns how many there are, at most k.
+  static int64_t finish(const Survivors* shards, int64_t n_shards, int64_t k, int32_t* values, int64_t* indices);
 
  private:
+  void grow(size_t more);
   void drop_hopeless();
 
-  int64_t k_;
-  int32_t limit_, bound_, worst_;
+  int64_t k_ = 0;
+  int32_t bound_ = 0, worst_ = 0;
   int64_t at_most_worst_ = 0;  // survivors with a value of at most worst_
   std::vector<int64_t> counts_;
-  std::vector<uint16_t> values_;
-  std::vector<int64_t> indices_;
+  std::unique_ptr<Key[]> keys_;
+  size_t end_ = 0, capacity_ = 0;
 };
 
 }  // namespace dshc::cpu

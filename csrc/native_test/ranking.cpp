@@ -46,7 +46,7 @@ void check_topk(const RankingCase& c, const Ranked& ranked, int64_t k) {
 }
 
 void check_radius(const RankingCase& c, const Ranked& ranked, int64_t radius) {
-  std::vector<int64_t> wanted_found, wanted_indices, offsets = {0};
+  std::vector<int64_t> wanted_offsets = {0}, wanted_indices;
   std::vector<int32_t> wanted_counts;
   for (const auto& items : ranked) {
     for (const Item& item : items) {
@@ -54,15 +54,16 @@ void check_radius(const RankingCase& c, const Ranked& ranked, int64_t radius) {
       wanted_indices.push_back(item.index);
       wanted_counts.push_back(item.count);
     }
-    wanted_found.push_back(static_cast<int64_t>(wanted_indices.size()) - offsets.back());
-    offsets.push_back(static_cast<int64_t>(wanted_indices.size()));
+    wanted_offsets.push_back(static_cast<int64_t>(wanted_indices.size()));
   }
   on_every_path([&](int n_threads) {
-    Exact<int64_t> found(c.n_query), indices(offsets.back());
-    Exact<int32_t> counts(offsets.back());
-    cpu::hamming_radius_count(c.pairs(), radius, found.data(), n_threads);
-    expect_equal("hamming_radius", found, wanted_found);
-    cpu::hamming_radius_fill(c.pairs(), radius, offsets.data(), indices.data(), counts.data(), n_threads);
+    const Pairs pairs = c.pairs();
+    cpu::RadiusSearch search(pairs, radius, n_threads);
+    expect_equal("hamming_radius", std::vector<int64_t>{search.n_found()}, std::vector<int64_t>{wanted_offsets.back()});
+    Exact<int64_t> offsets(c.n_query + 1), indices(wanted_offsets.back());
+    Exact<int32_t> counts(wanted_offsets.back());
+    search.write(offsets.data(), indices.data(), counts.data(), n_threads);
+    expect_equal("hamming_radius", offsets, wanted_offsets);
     expect_equal("hamming_radius", indices, wanted_indices);
     expect_equal("hamming_radius", counts, wanted_counts);
   });

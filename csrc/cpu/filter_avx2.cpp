@@ -1,0 +1,71 @@
+// The filter with AVX2: byte popcounts by table look-up (vpshufb), summed to words by vpsadbw or multiply-add.
+#include <immintrin.h>
+
+#include "filter_loops.h"
+
+namespace dshc::cpu {
+namespace {
+
+inline __m256i byte_popcount(__m256i v) {
+  const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
+                                         0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+  const __m256i nibble = _mm256_set1_epi8(0x0F);
+  return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, nibble)),
+                         _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
+}
+
+template <Score score>
+inline __m256i combined_byte_popcount(__m256i a, __m256i b) {
+  const __m256i ones = _mm256_set1_epi8(-1);
+  return byte_popcount(score == Score::hamming ? _mm256_xor_si256(a, b) : _mm256_xor_si256(_mm256_and_si256(a, b), ones));
+}
+
+struct Lanes64 {
+  using Word = uint64_t;
+  using Vector = __m256i;
+  static constexpr int kItems = 4, kQueries = 2;
+
+  static uint64_t popcount(Word x) { return static_cast<uint64_t>(__builtin_popcountll(x)); }
+  static Vector load(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+  static void keep(Vector& code) { __asm__("" : "+x"(code)); }
+  static Vector splat(Word word) { return _mm256_set1_epi64x(static_cast<long long>(word)); }
+  template <Score score>
+  static Vector counts(Vector a, Vector b) {
+    return _mm256_sad_epu8(combined_byte_popcount<score>(a, b), _mm256_setzero_si256());
+  }
+  static Vector add(Vector a, Vector b) { return _mm256_add_epi64(a, b); }
+  static Vector min(Vector a, Vector b) { return _mm256_min_epu16(a, b); }
+  static uint32_t below(Vector counts, Vector bound) {
+    return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(bound, counts))));
+  }
+};
+
+struct Lanes32 {
+  using Word = uint32_t;
+  using Vector = __m256i;
+  static constexpr int kItems = 8, kQueries = 2;
+
+  static uint64_t popcount(Word x) { return static_cast<uint64_t>(__builtin_popcount(x)); }
+  static Vector load(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+  static void keep(Vector& code) { __asm__("" : "+x"(code)); }
+  static Vector splat(Word word) { return _mm256_set1_epi32(static_cast<int>(word)); }
+  template <Score score>
+  static Vector counts(Vector a, Vector b) {
+    const __m256i pairs = _mm256_maddubs_epi16(combined_byte_popcount<score>(a, b), _mm256_set1_epi8(1));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  }
+  static Vector add(Vector a, Vector b) { return _mm256_add_epi32(a, b); }
+  static Vector min(Vector a, Vector b) { return _mm256_min_epu16(a, b); }
+  static uint32_t below(Vector counts, Vector bound) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(bound, counts))));
+  }
+};
+
+void filter(FilterPass& pass) { pass.word_bytes == 4 ? filter_lanes<Lanes32>(pass) : filter_lanes<Lanes64>(pass); }
+
+}  // namespace
+
+extern const FilterKernels kAvx2Filter;
+const FilterKernels kAvx2Filter = {filter, to_planes_by_word};
+
+}  // namespace dshc::cpu

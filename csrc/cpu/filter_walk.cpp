@@ -1,0 +1,89 @@
+#include "filter_walk.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dshc::cpu {
+
+namespace {
+constexpr int64_t kMaxGroup = 128;               // queries; a block's way into the cache is shared by so many
+constexpr int64_t kGroupStateBytes = 4 << 20;    // what the survivors of one group may take: it should stay cached
+constexpr int64_t kSmallestShard = 1 << 15;      // items
+constexpr double kWordNanoseconds = 0.1;         // a word of a pair, order of magnitude
+constexpr double kWorthThreads = 40e3;           // ns of work from which waking other threads pays
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+}  // namespace
+
+Plan make_filter_plan(const Pairs& pairs, int64_t state_bytes, int n_threads) {
+  const double work = static_cast<double>(pairs.n_query) * static_cast<double>(pairs.n_db) * kWordNanoseconds *
+                      WordShape(pairs.n_bytes).n_words;
+  Plan plan{};
+  plan.n_threads = work < kWorthThreads ? 1 : n_threads;
+  const int64_t tasks_wanted = plan.n_threads == 1 ? 1 : 4 * plan.n_threads;
+  const int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
+  plan.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
+  plan.n_groups = divide_up(pairs.n_query, plan.group);
+  plan.shard = std::max<int64_t>(pairs.n_db, 1);
+  if (plan.n_threads > 1 && plan.n_groups < 2 * plan.n_threads) {
+    const int64_t shards = divide_up(2 * plan.n_threads, std::max<int64_t>(plan.n_groups, 1));
+    plan.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
+  }
+  plan.n_shards = divide_up(pairs.n_db, plan.shard);
+  return plan;
+}
+
+namespace {
+
+// Word w of a code that starts at `code`; `rest`: bytes of the database from there on.
+uint64_t padded_word(const uint8_t* code, int32_t n_bytes, int32_t w, int64_t rest) {
+  const int32_t bytes = std::min(n_bytes - 8 * w, 8);
+  uint64_t word = 0;
+  if (rest >= 8 * w + 8) {
+    std::memcpy(&word, code + 8 * w, 8);
+    return bytes == 8 ? word : word & ((uint64_t{1} << 8 * bytes) - 1);
+  }
+  std::memcpy(&word, code + 8 * w, static_cast<size_t>(bytes));
+  return word;
+}
+
+}  // namespace
+
+const uint8_t* BlockPlanes::load(int64_t first, int64_t n) {
+  const int32_t n_bytes = pairs_.n_bytes, n_words = shape_.n_words;
+  const uint8_t* codes = pairs_.database + first * n_bytes;
+  const bool whole_words = n_bytes == shape_.code_bytes();
+  if (whole_words && n_words == 1 && in_place_) return codes;
+  if (!planes_) planes_.reset(new Line[static_cast<size_t>(block_ * shape_.code_bytes() / 64)]);
+  uint64_t* planes = planes_[0].words;
+  const int64_t all = (pairs_.n_db - first) * n_bytes;
+  if (whole_words && n_words == 1) {
+    std::memcpy(planes, codes, static_cast<size_t>(n * n_bytes));
+  } else if (shape_.word_bytes == 4) {
+    auto* halves = reinterpret_cast<uint32_t*>(planes);
+    for (int64_t i = 0; i < n; ++i) {
+      halves[i] = static_cast<uint32_t>(padded_word(codes + i * n_bytes, n_bytes, 0, all - i * n_bytes));
+    }
+  } else if (whole_words) {
+    simd().filter->to_planes(codes, n, n_words, planes, block_);
+  } else {
+    for (int64_t i = 0; i < n; ++i) {
+      for (int32_t w = 0; w < n_words; ++w) {
+        planes[w * block_ + i] = padded_word(codes + i * n_bytes, n_bytes, w, all - i * n_bytes);
+      }
+    }
+  }
+  return reinterpret_cast<const uint8_t*>(planes);
+}
+
+std::vector<uint64_t> query_words(const Pairs& pairs, int64_t begin, int64_t end) {
+  const int32_t n_words = WordShape(pairs.n_bytes).n_words;
+  std::vector<uint64_t> words(static_cast<size_t>((end - begin) * n_words), 0);
+  for (int64_t q = begin; q < end; ++q) {
+    // A word of four bytes lies in the first half of its eight.
+    std::memcpy(words.data() + (q - begin) * n_words, pairs.queries + q * pairs.n_bytes, static_cast<size_t>(pairs.n_bytes));
+  }
+  return words;
+}
+
+}  // namespace dshc::cpu
