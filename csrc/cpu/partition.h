@@ -1,5 +1,6 @@
 // Whether the rows of a call repeat, and their parts where they do: equal codes and equal labels are handled once.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
