@@ -36,10 +36,10 @@ def pack_bits(rows: Tensor) -> Tensor:
     return packed
 
 
-def partition_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Members and offsets of equal rows, uint8 (n, row_bytes); empty ones where that does not pay, and on CUDA, whose
-    kernels use none."""
-    n, max_parts = rows.shape[0], rows.shape[0] // _prepared.ROWS_PER_PART
+def partition_rows(rows: Tensor, max_parts: int) -> tuple[Tensor, Tensor]:
+    """Members and offsets of equal rows, uint8 (n, row_bytes); empty ones where there are more than max_parts, and on
+    CUDA, whose kernels use none."""
+    n = rows.shape[0]
     members, offsets = (rows.new_empty((size,), dtype=torch.int64) for size in (n, max_parts + 1))
     n_parts = -1  # Partition::kDistinct
     if max_parts and not rows.is_cuda:

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-# A partition pays where an item stands for some others on average: below that, following members costs more than it
-# saves, and parting a database whose rows hardly repeat is given up early.
+# Codes are kept in parts from this many items a part on average. With fewer, following members costs more than the
+# comparisons it saves; and parting rows that hardly repeat is given up early.
 ROWS_PER_PART = 4
 
 _made_here: WeakIdKeyDictionary = WeakIdKeyDictionary()  # rows -> the group they belong to

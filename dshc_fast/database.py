@@ -9,7 +9,7 @@ from torch import Tensor
 from . import _checks as checks
 from ._arguments import as_int32, label_words, partition_rows
 from ._arrays import Array, as_tensor
-from ._prepared import Group, as_bytes, padded_bytes
+from ._prepared import ROWS_PER_PART, Group, as_bytes, padded_bytes
 
 
 class HammingDatabase:
@@ -60,7 +60,9 @@ class HammingDatabase:
         with torch.inference_mode(False), torch.no_grad():  # inference tensors have no version counter
             self._codes, self._prepared = _prepare_codes(given)
             if given_labels is not None:
-                self._labels, prepared = _prepare_labels(given_labels)
+                # Where codes are grouped, the labels of a group are counted by label, however many there are.
+                max_parts = len(self) // (1 if self.n_distinct else ROWS_PER_PART)
+                self._labels, prepared = _prepare_labels(given_labels, max_parts)
                 self._prepared += prepared
 
     def __len__(self) -> int:
@@ -104,20 +106,20 @@ def _prepare_codes(codes: Tensor) -> tuple[Tensor, list[Tensor]]:
     n, n_bytes = codes.shape
     rows = codes.new_zeros((n, n_bytes if codes.is_cuda else padded_bytes(n_bytes)))
     rows[:, :n_bytes] = codes
-    tensors = [rows[:, :n_bytes], rows, *partition_rows(rows)]
+    tensors = [rows[:, :n_bytes], rows, *partition_rows(rows, n // ROWS_PER_PART)]
     # Padding bits of a code length are a question about the last byte, which calls need not ask of every code.
     Group(tensors, last_byte=None if codes.is_cuda else int(codes[:, -1].max()))
     return tensors[0], tensors[1:]
 
 
-def _prepare_labels(labels: Tensor) -> tuple[Tensor, list[Tensor]]:
+def _prepare_labels(labels: Tensor, max_parts: int) -> tuple[Tensor, list[Tensor]]:
     labels = labels.detach().clone(memory_format=torch.contiguous_format)
     if labels.dim() == 2:
         rows = label_words(labels, "labels", None)
     else:
         ids = None if labels.is_cuda else as_int32(labels)
         rows = labels.new_empty((0,), dtype=torch.int32) if ids is None else ids
-    members, offsets = partition_rows(as_bytes(rows if rows.shape[0] else labels))
+    members, offsets = partition_rows(as_bytes(rows if rows.shape[0] else labels), max_parts)
     tensors = [labels, rows, members, offsets]
     Group(tensors)
     return labels, tensors[1:]
