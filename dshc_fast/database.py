@@ -88,7 +88,7 @@ class HammingDatabase:
 
     def __repr__(self) -> str:
         n, n_bytes = self._codes.shape
-        text = f"{n} codes of {n_bytes} byte{'s' * (n_bytes > 1)}"
+        text = f"{n} code{'s' * (n > 1)} of {n_bytes} byte{'s' * (n_bytes > 1)}"
         if self.n_distinct is not None:
             text += f", {self.n_distinct} distinct"
         if self._labels is not None:
