@@ -9,6 +9,7 @@ from torch import Tensor
 from . import _checks as checks
 from ._arguments import as_int32, label_words, partition_rows
 from ._arrays import Array, as_tensor
+from ._cuda_ops import unusable
 from ._prepared import ROWS_PER_PART, Group, as_bytes, padded_bytes
 
 
@@ -50,6 +51,10 @@ class HammingDatabase:
     def __init__(self, codes: Array, labels: Array | None = None) -> None:
         given, given_labels = as_tensor(codes, "codes"), None
         checks.check_same_device(codes=given)
+        if given.is_meta:
+            raise ValueError("codes is on meta; taken: cpu, cuda")
+        if given.is_cuda and (why := unusable()):
+            raise RuntimeError(why)
         checks.check_codes(given, "codes", at_least=1)
         if labels is not None:
             given_labels = as_tensor(labels, "labels")
@@ -85,6 +90,10 @@ class HammingDatabase:
         """How many distinct codes there are, where codes repeat enough to be kept in parts (four items a code or more
         on average); else None."""
         return self._prepared[2].shape[0] - 1 if self._prepared[2].shape[0] else None
+
+    def __reduce__(self) -> tuple[type, tuple[Array, Array | None]]:
+        """Copies and pickles are prepared anew."""
+        return type(self), (self.codes, self.labels)
 
     def __repr__(self) -> str:
         n, n_bytes = self._codes.shape

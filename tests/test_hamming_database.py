@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -237,6 +240,25 @@ def test_what_it_tells() -> None:
     database = HammingDatabase(codes[:1, :1], np.zeros((1, 21), bool))
     assert len(database) == 1 and database.n_distinct is None
     assert repr(database) == "HammingDatabase(1 code of 1 byte; multi-hot rows of 21 labels)"
+
+
+@pytest.mark.parametrize("duplicate", (copy.copy, copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))))
+@pytest.mark.parametrize("as_torch", (False, True))
+def test_duplicates(duplicate, as_torch: bool) -> None:
+    rng = np.random.default_rng(7)
+    codes, ids = make_codes(rng, 60, 12, "ties"), rng.integers(0, 3, 60)
+    problem = Problem(codes[:5], codes, ids[:5], ids, "hamming", None, None)
+    database = HammingDatabase(*(to_torch(a) for a in (codes, ids)) if as_torch else (codes, ids))
+    other = duplicate(database)
+    assert repr(other) == repr(database) and type(other.codes) is type(database.codes)
+    assert_all_the_same(problem, other, "cpu")
+
+
+def test_readme_example(capsys: pytest.CaptureFixture) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (example,) = [part for part in text.split("```python")[1:] if "HammingDatabase(" in part.split("```")[0]]
+    exec(compile(example.split("```")[0], "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("HammingDatabase(50000 codes of 4 bytes, 310 distinct; class ids) 0.1")
 
 
 def test_inference_mode() -> None:

@@ -53,6 +53,8 @@ CODES, HOT = np.zeros((10, 3), np.uint8), np.zeros((10, 4), np.uint8)
         (np.zeros((2, 513), np.uint8), None, ValueError, "codes has shape"),
         (CODES.tolist(), None, TypeError, "codes must be a numpy array or a torch tensor, got list"),
         (None, None, TypeError, "codes must be"),
+        (torch.zeros((2, 3), dtype=torch.uint8, device="meta"), None, ValueError, "codes is on meta; taken: cpu, cuda"),
+        (torch.zeros((2, 3), dtype=torch.uint8).to_sparse(), None, TypeError, "codes has layout"),
         (CODES, [0] * 10, TypeError, "labels must be"),
         (CODES, np.zeros(9, np.int64), ValueError, r"labels has shape \(9,\); taken: \(10,\)"),
         (CODES, np.zeros((10, 0), bool), ValueError, "labels has shape"),
