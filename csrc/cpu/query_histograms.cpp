@@ -7,13 +7,14 @@
 #include "grouped_histogram.h"
 #include "histogram.h"
 #include "scan.h"
+#include "sliced_histogram.h"
 #include "threads.h"
 
 namespace dshc::cpu {
 namespace {
 
 // Fewer queries than this do not pay for a look at the whole database before the scan.
-constexpr int64_t kWorthArranging = 32;
+constexpr int64_t kWorthArranging = 32, kWorthSlicing = 96;
 
 void grouped(const GroupedDatabase& database, int64_t n_query, int n_threads, const UseHistograms& use) {
   const int64_t n_tasks = task_count(n_query, 1000.0, n_threads);
@@ -23,6 +24,17 @@ void grouped(const GroupedDatabase& database, int64_t n_query, int n_threads, co
       counter.count(q);
       use(q, counter.items(), counter.relevant());
     }
+  });
+}
+
+void sliced(const SlicedDatabase& database, int64_t n_query, int n_threads, const UseHistograms& use) {
+  constexpr int64_t kGroup = 16;  // queries that share a chunk of the database while it is in the cache
+  const int64_t group = std::min(kGroup, (n_query + 4 * n_threads - 1) / (4 * n_threads));
+  parallel_for((n_query + group - 1) / group, n_threads, [&](int64_t task) {
+    const int64_t begin = task * group, end = std::min(begin + group, n_query);
+    SlicedDatabase::Counter counter(database, begin, end);
+    counter.count();
+    for (int64_t q = begin; q < end; ++q) use(q, counter.items(q), counter.relevant(q));
   });
 }
 
@@ -70,6 +82,10 @@ void query_histograms(const Pairs& pairs, const Relevance& relevance, int n_thre
   if (!pairs.allowed && (pairs.n_query >= kWorthArranging || pairs.equal_codes.n_parts > 0)) {
     const GroupedDatabase database(pairs, relevance, n_threads);
     if (database.pays()) return grouped(database, pairs.n_query, n_threads, use);
+  }
+  if (!pairs.allowed && pairs.n_query >= kWorthSlicing) {
+    const SlicedDatabase database(pairs, relevance, n_threads);
+    if (database.pays()) return sliced(database, pairs.n_query, n_threads, use);
   }
   scanned(pairs, relevance, n_threads, use);
 }

@@ -1,0 +1,151 @@
+#include "sliced_histogram.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "scan.h"
+#include "threads.h"
+
+namespace dshc::cpu {
+
+namespace {
+constexpr int64_t kLabelRepeats = 8;         // items a label; fewer, and the ranges of a query are too many
+constexpr int64_t kChunkBytes = 128 << 10;   // of planes, that all queries of a group pass before the next chunk
+constexpr uint64_t kAll = ~uint64_t{0};
+}  // namespace
+
+SlicedDatabase::SlicedDatabase(const Pairs& pairs, const Relevance& relevance, int n_threads)
+    : pairs_(pairs), n_values_(n_rank_values(pairs)), n_blocks_((pairs.n_db + kBlockItems - 1) / kBlockItems) {
+  const int32_t n_bytes = pairs.n_bytes;
+  if (!count_sliced() || n_bytes > kMaxSlicedBytes || pairs.n_db < kBlockItems) return;
+  labels_ = std::make_unique<DatabaseLabels>(pairs, relevance, pairs.n_db / kLabelRepeats, n_threads);
+  if (!labels_->found()) return;
+  count_ = count_sliced();
+  const int64_t plane_words = 8 * n_bytes * kPlaneWords;
+  storage_.resize(static_cast<size_t>(n_blocks_ * plane_words + kPlaneWords));
+  const size_t misaligned = reinterpret_cast<uintptr_t>(storage_.data()) / 8 % kPlaneWords;
+  planes_ = storage_.data() + (kPlaneWords - misaligned) % kPlaneWords;
+  const int64_t n_tasks = task_count(n_blocks_, 5e3 * n_bytes / 8 + 1e3, n_threads);
+  const int64_t* members = labels_->parts().members;
+  parallel_for(n_tasks, n_threads, [&](int64_t task) {
+    std::vector<uint8_t> codes(static_cast<size_t>(kBlockItems * n_bytes));
+    for (int64_t block = n_blocks_ * task / n_tasks; block < n_blocks_ * (task + 1) / n_tasks; ++block) {
+      const int64_t first = block * kBlockItems, n = std::min(kBlockItems, pairs.n_db - first);
+      for (int64_t i = 0; i < n; ++i) {
+        std::memcpy(codes.data() + i * n_bytes, pairs.database + members[first + i] * n_bytes,
+                    static_cast<size_t>(n_bytes));
+      }
+      slice_block(codes.data(), n, n_bytes, planes_ + block * plane_words);
+    }
+  });
+}
+
+SlicedDatabase::Counter::Counter(const SlicedDatabase& database, int64_t begin, int64_t end)
+    : database_(database),
+      begin_(begin),
+      end_(end),
+      n_bits_(8 * database.pairs_.n_bytes),
+      bits_(static_cast<size_t>((end - begin) * n_bits_)),
+      counts_(static_cast<size_t>((end - begin) * 2 * (n_bits_ + 8)), 0),
+      ranges_(static_cast<size_t>(end - begin)),
+      items_(static_cast<size_t>((end - begin) * database.n_values_)),
+      relevant_(items_.size()) {
+  const Partition& labels = database.labels_->parts();
+  for (int64_t q = begin; q < end; ++q) {
+    const uint8_t* code = database.pairs_.queries + q * database.pairs_.n_bytes;
+    for (int64_t b = 0; b < n_bits_; ++b) {
+      bits_[static_cast<size_t>((q - begin) * n_bits_ + b)] = code[b / 8] >> (b % 8) & 1 ? kAll : 0;
+    }
+    auto& ranges = ranges_[static_cast<size_t>(q - begin)];
+    database.labels_->for_each_relevant(q, [&](int64_t label) {
+      const int64_t first = labels.offsets[label], last = labels.offsets[label + 1];
+      if (!ranges.empty() && ranges.back().end == first) {
+        ranges.back().end = last;
+      } else {
+        ranges.push_back({first, last});
+      }
+    });
+  }
+}
+
+void SlicedDatabase::Counter::count() {
+  const int64_t chunk = std::max<int64_t>(kChunkBytes / (n_bits_ * kPlaneWords * 8), 1), n_blocks = database_.n_blocks_;
+  for (int64_t first = 0; first < n_blocks; first += chunk) {
+    for (int64_t q = begin_; q < end_; ++q) count_chunk(q, first, std::min(first + chunk, n_blocks));
+  }
+  const Pairs& pairs = database_.pairs_;
+  const int64_t padding = n_blocks * kBlockItems - pairs.n_db;
+  for (int64_t q = begin_; q < end_; ++q) {
+    uint64_t* counts = counts_.data() + (q - begin_) * 2 * (n_bits_ + 8);
+    const auto bits = bits_.begin() + (q - begin_) * n_bits_;
+    // Padding items are codes of zeros.
+    const int64_t at = pairs.score == Score::hamming ? std::count(bits, bits + n_bits_, kAll) : 0;
+    counts[at] -= static_cast<uint64_t>(padding);
+    for (int32_t value = 0; value < database_.n_values_; ++value) {
+      const size_t to = static_cast<size_t>((q - begin_) * database_.n_values_ + value);
+      items_[to] = static_cast<int64_t>(counts[count_of(pairs, value)]);
+      relevant_[to] = static_cast<int64_t>(counts[n_bits_ + 8 + count_of(pairs, value)]);
+    }
+  }
+}
+
+// masks_: which items of the chunk are in the ranges.
+void SlicedDatabase::Counter::mark(const std::vector<Range>& ranges, int64_t first_item, int64_t end_item) {
+  masks_.assign(static_cast<size_t>((end_item - first_item) / 64), 0);
+  for (const Range& range : ranges) {
+    const int64_t begin = std::max(range.begin, first_item) - first_item, end = std::min(range.end, end_item) - first_item;
+    if (begin >= end) continue;
+    const size_t first = static_cast<size_t>(begin / 64), last = static_cast<size_t>((end - 1) / 64);
+    const uint64_t head = kAll << (begin % 64), tail = kAll >> (63 - (end - 1) % 64);
+    if (first == last) {
+      masks_[first] |= head & tail;
+      continue;
+    }
+    masks_[first] |= head;
+    std::fill(masks_.begin() + static_cast<int64_t>(first) + 1, masks_.begin() + static_cast<int64_t>(last), kAll);
+    masks_[last] |= tail;
+  }
+}
+
+void SlicedDatabase::Counter::count_chunk(int64_t query, int64_t first_block, int64_t end_block) {
+  enum class Kind { none, all, some };
+  mark(ranges_[static_cast<size_t>(query - begin_)], first_block * kBlockItems, end_block * kBlockItems);
+  const auto kind = [&](int64_t block) {
+    const uint64_t* words = masks_.data() + (block - first_block) * kPlaneWords;
+    uint64_t any = 0, every = kAll;
+    for (int64_t w = 0; w < kPlaneWords; ++w) {
+      any |= words[w];
+      every &= words[w];
+    }
+    return any == 0 ? Kind::none : (every == kAll ? Kind::all : Kind::some);
+  };
+  uint64_t* counts = counts_.data() + (query - begin_) * 2 * (n_bits_ + 8);
+  std::vector<uint64_t> all(static_cast<size_t>(n_bits_ + 8));
+  for (int64_t begin = first_block, end = 0; begin < end_block; begin = end) {
+    const Kind run = kind(begin);
+    for (end = begin + 1; end < end_block && kind(end) == run;) ++end;
+    SlicedCall call{database_.pairs_.score,
+                    database_.pairs_.n_bytes,
+                    database_.planes_ + begin * n_bits_ * kPlaneWords,
+                    end - begin,
+                    bits_.data() + (query - begin_) * n_bits_,
+                    nullptr,
+                    counts,
+                    counts + n_bits_ + 8};
+    if (run == Kind::all) {
+      std::fill(all.begin(), all.end(), uint64_t{0});
+      call.items = all.data();
+    } else if (run == Kind::some) {
+      call.masks = masks_.data() + (begin - first_block) * kPlaneWords;
+    }
+    database_.count_(call);
+    if (run == Kind::all) {
+      for (size_t c = 0; c < all.size(); ++c) {
+        counts[c] += all[c];
+        counts[static_cast<size_t>(n_bits_ + 8) + c] += all[c];
+      }
+    }
+  }
+}
+
+}  // namespace dshc::cpu
