@@ -7,6 +7,7 @@
 #include "../common/average_precision.h"
 #include "histogram.h"
 #include "scan.h"
+#include "sliced_order.h"
 #include "threads.h"
 
 namespace dshc::cpu {
@@ -119,6 +120,8 @@ void walk_in_order(const Pairs& pairs, const Relevance& relevance, int64_t begin
 
 void average_precision_by_index(const Pairs& pairs, const Relevance& relevance, int64_t k, Denominator denominator,
                                 double* result, int n_threads) {
+  const SlicedOrder sliced_order(pairs, relevance, n_threads);
+  if (sliced_order.pays()) return sliced_order.average_precision(k, denominator, result, n_threads);
   const int64_t notes_bytes = static_cast<int64_t>(sizeof(RelevantItems::Note)) * std::min(pairs.n_db, kOnePass);
   const Plan plan = make_plan(pairs, 16 * kTables * n_rank_values(pairs) + notes_bytes, false, n_threads);
   parallel_for(plan.n_groups, plan.n_threads, [&](int64_t group) {

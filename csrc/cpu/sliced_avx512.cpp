@@ -18,6 +18,7 @@ inline Slice majority(Slice a, Slice b, Slice c) {
 }
 inline Slice and_not(Slice a, Slice b) { return slice(_mm512_andnot_si512(raw(b), raw(a))); }
 inline bool any(Slice a) { return _mm512_test_epi64_mask(raw(a), raw(a)) != 0; }
+inline uint64_t popcount(uint64_t word) { return static_cast<uint64_t>(__builtin_popcountll(word)); }
 inline Slice lane_popcounts(Slice a) { return slice(_mm512_popcnt_epi64(raw(a))); }
 
 inline __m512i add_neighbours(__m512i a, __m512i b) {
@@ -41,10 +42,11 @@ inline void add_sums(const Slice* sums, uint64_t* counts) {
 }  // namespace dshc::cpu
 
 #include "sliced_loops.h"
+#include "sliced_walk.h"
 
 namespace dshc::cpu {
 
-extern const CountSliced kCountSlicedAvx512;
-const CountSliced kCountSlicedAvx512 = count_sliced_here;
+extern const SlicedKernels kAvx512Sliced;
+const SlicedKernels kAvx512Sliced = {count, walk, sum_precisions, true};
 
 }  // namespace dshc::cpu

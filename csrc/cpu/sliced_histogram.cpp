@@ -17,25 +17,23 @@ constexpr uint64_t kAll = ~uint64_t{0};
 SlicedDatabase::SlicedDatabase(const Pairs& pairs, const Relevance& relevance, int n_threads)
     : pairs_(pairs), n_values_(n_rank_values(pairs)), n_blocks_((pairs.n_db + kBlockItems - 1) / kBlockItems) {
   const int32_t n_bytes = pairs.n_bytes;
-  if (!count_sliced() || n_bytes > kMaxSlicedBytes || pairs.n_db < kBlockItems) return;
+  if (!sliced().counts_faster || n_bytes > kMaxSlicedBytes || pairs.n_db < kBlockItems) return;
   labels_ = std::make_unique<DatabaseLabels>(pairs, relevance, pairs.n_db / kLabelRepeats, n_threads);
   if (!labels_->found()) return;
-  count_ = count_sliced();
-  const int64_t plane_words = 8 * n_bytes * kPlaneWords;
-  storage_.resize(static_cast<size_t>(n_blocks_ * plane_words + kPlaneWords));
-  const size_t misaligned = reinterpret_cast<uintptr_t>(storage_.data()) / 8 % kPlaneWords;
-  planes_ = storage_.data() + (kPlaneWords - misaligned) % kPlaneWords;
+  pays_ = true;
+  planes_.resize(n_blocks_, n_bytes);
   const int64_t n_tasks = task_count(n_blocks_, 5e3 * n_bytes / 8 + 1e3, n_threads);
   const int64_t* members = labels_->parts().members;
   parallel_for(n_tasks, n_threads, [&](int64_t task) {
-    std::vector<uint8_t> codes(static_cast<size_t>(kBlockItems * n_bytes));
-    for (int64_t block = n_blocks_ * task / n_tasks; block < n_blocks_ * (task + 1) / n_tasks; ++block) {
-      const int64_t first = block * kBlockItems, n = std::min(kBlockItems, pairs.n_db - first);
+    std::vector<uint8_t> codes(static_cast<size_t>(64 * n_bytes));
+    const int64_t end = n_blocks_ * (task + 1) / n_tasks * kPlaneWords;
+    for (int64_t word = n_blocks_ * task / n_tasks * kPlaneWords; word < end; ++word) {
+      const int64_t first = 64 * word, n = std::clamp<int64_t>(pairs.n_db - first, 0, 64);
       for (int64_t i = 0; i < n; ++i) {
         std::memcpy(codes.data() + i * n_bytes, pairs.database + members[first + i] * n_bytes,
                     static_cast<size_t>(n_bytes));
       }
-      slice_block(codes.data(), n, n_bytes, planes_ + block * plane_words);
+      slice_word(codes.data(), n, n_bytes, word % kPlaneWords, planes_.block(word / kPlaneWords));
     }
   });
 }
@@ -53,9 +51,7 @@ SlicedDatabase::Counter::Counter(const SlicedDatabase& database, int64_t begin, 
   const Partition& labels = database.labels_->parts();
   for (int64_t q = begin; q < end; ++q) {
     const uint8_t* code = database.pairs_.queries + q * database.pairs_.n_bytes;
-    for (int64_t b = 0; b < n_bits_; ++b) {
-      bits_[static_cast<size_t>((q - begin) * n_bits_ + b)] = code[b / 8] >> (b % 8) & 1 ? kAll : 0;
-    }
+    spread_bits(code, database.pairs_.n_bytes, bits_.data() + (q - begin) * n_bits_);
     auto& ranges = ranges_[static_cast<size_t>(q - begin)];
     database.labels_->for_each_relevant(q, [&](int64_t label) {
       const int64_t first = labels.offsets[label], last = labels.offsets[label + 1];
@@ -126,7 +122,7 @@ void SlicedDatabase::Counter::count_chunk(int64_t query, int64_t first_block, in
     for (end = begin + 1; end < end_block && kind(end) == run;) ++end;
     SlicedCall call{database_.pairs_.score,
                     database_.pairs_.n_bytes,
-                    database_.planes_ + begin * n_bits_ * kPlaneWords,
+                    database_.planes_.block(begin),
                     end - begin,
                     bits_.data() + (query - begin_) * n_bits_,
                     nullptr,
@@ -138,7 +134,7 @@ void SlicedDatabase::Counter::count_chunk(int64_t query, int64_t first_block, in
     } else if (run == Kind::some) {
       call.masks = masks_.data() + (begin - first_block) * kPlaneWords;
     }
-    database_.count_(call);
+    sliced().count(call);
     if (run == Kind::all) {
       for (size_t c = 0; c < all.size(); ++c) {
         counts[c] += all[c];

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "database_labels.h"
-#include "sliced.h"
+#include "sliced_planes.h"
 
 namespace dshc::cpu {
 
@@ -15,7 +15,7 @@ class SlicedDatabase {
  public:
   // For pairs without a mask. Empty (pays() false) where this machine or these codes and labels are better off without.
   SlicedDatabase(const Pairs& pairs, const Relevance& relevance, int n_threads);
-  bool pays() const { return count_ != nullptr; }
+  bool pays() const { return pays_; }
 
   // Histograms of the queries [begin, end), by rank value.
   class Counter {
@@ -45,10 +45,9 @@ class SlicedDatabase {
  private:
   const Pairs& pairs_;
   int64_t n_values_, n_blocks_;
-  CountSliced count_ = nullptr;
+  bool pays_ = false;
   std::unique_ptr<DatabaseLabels> labels_;
-  std::vector<uint64_t> storage_;
-  uint64_t* planes_ = nullptr;  // [n_blocks, bits, kPlaneWords], aligned to planes
+  Planes planes_;
 };
 
 }  // namespace dshc::cpu

@@ -1,5 +1,5 @@
-// count_sliced for one instruction set. The including file defines, in an anonymous namespace, the vector `Slice` of
-// kSliceWords words and sum3, majority, and_not (a & ~b), any, lane_popcounts and add_sums for it.
+// SlicedKernels::count for one instruction set. The including file defines, in an anonymous namespace, the vector `Slice`
+// of kSliceWords words and sum3, majority, and_not (a & ~b), any, lane_popcounts and add_sums for it.
 #pragma once
 #include "sliced.h"
 
@@ -136,25 +136,34 @@ void count_with(const SlicedCall& call) {
   }
 }
 
-template <Score score>
-void count_of_score(const SlicedCall& call) {
-  if (call.n_bytes < 2) return count_with<score, 1>(call);
-  if (call.n_bytes < 4) return count_with<score, 2>(call);
-  if (call.n_bytes < 8) return count_with<score, 3>(call);
-  if (call.n_bytes < 16) return count_with<score, 4>(call);
-  if (call.n_bytes < 32) return count_with<score, 5>(call);
-  if (call.n_bytes < 64) return count_with<score, 6>(call);
-  if (call.n_bytes < 128) return count_with<score, 7>(call);
-  return count_with<score, 8>(call);
+// Calls use.template run<score, kHigh>() with as many digits as the counts have beyond the lowest three.
+template <Score score, class Use>
+inline void with_digits_of(int32_t n_bytes, Use use) {
+  if (n_bytes < 2) return use.template run<score, 1>();
+  if (n_bytes < 4) return use.template run<score, 2>();
+  if (n_bytes < 8) return use.template run<score, 3>();
+  if (n_bytes < 16) return use.template run<score, 4>();
+  if (n_bytes < 32) return use.template run<score, 5>();
+  if (n_bytes < 64) return use.template run<score, 6>();
+  if (n_bytes < 128) return use.template run<score, 7>();
+  return use.template run<score, 8>();
 }
 
-void count_sliced_here(const SlicedCall& call) {
-  if (call.score == Score::hamming) {
-    count_of_score<Score::hamming>(call);
-  } else {
-    count_of_score<Score::overlap>(call);
-  }
+template <class Use>
+inline void with_digits(Score score, int32_t n_bytes, Use use) {
+  if (score == Score::hamming) return with_digits_of<Score::hamming>(n_bytes, use);
+  return with_digits_of<Score::overlap>(n_bytes, use);
 }
+
+struct Count {
+  const SlicedCall& call;
+  template <Score score, int kHigh>
+  void run() const {
+    count_with<score, kHigh>(call);
+  }
+};
+
+void count(const SlicedCall& call) { with_digits(call.score, call.n_bytes, Count{call}); }
 
 }  // namespace
 }  // namespace dshc::cpu
