@@ -91,15 +91,28 @@ def make_case(seed: int, largest: int = 20_000, max_pairs: int = 700_000) -> Cas
     lengths = WIDTHS if rng.random() < 0.55 else range(1, 41) if rng.random() < 0.9 else LONG
     n_bytes = int(rng.choice(lengths))
     n_db = max(1, min(n_db, 30_000_000 // (n_query * n_bytes)))
-    style, score = str(rng.choice(CODES)), str(rng.choice(("hamming", "overlap")))
+    style, asked = str(rng.choice(CODES)), str(rng.choice(("random", "in the database", "beside it", "repeated")))
+    form = MASKS[int(rng.integers(1, len(MASKS)))] if rng.random() < 0.6 else None
+    score = str(rng.choice(("hamming", "overlap")))
+    return build_case(rng, n_query, n_db, n_bytes, style, asked, score, form)
+
+
+def build_case(
+    rng: np.random.Generator,
+    n_query: int,
+    n_db: int,
+    n_bytes: int,
+    style: str,
+    asked: str = "random",
+    score: str = "hamming",
+    form: str | None = None,
+) -> Case:
     database = make_database(rng, n_db, n_bytes, style)
-    asked = str(rng.choice(("random", "in the database", "beside it", "repeated")))
     queries = make_queries(rng, n_query, database, asked)
     if style in ("ascending", "descending"):  # as the first query sees them, which no sample of the rows tells
         order = np.argsort(popcounts(queries[:1], database, score)[0], kind="stable")
         database = np.ascontiguousarray(database[order if style == "ascending" else order[::-1]])
     counts = popcounts(queries, database, score)
-    form = MASKS[int(rng.integers(1, len(MASKS)))] if rng.random() < 0.6 else None
     allowed, may = make_mask(rng, counts, form, float(rng.choice((0.003, 0.3, 0.9))))
     return Case(queries, database, score, allowed, may, counts, f"{n_db} codes {style!r}, {asked}, allowed {form!r}")
 

@@ -21,7 +21,7 @@ from conftest import SIMD_LEVELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranked import expected_ap_decimal
-from ranking_cases import LABELS, Case, cases, make_labels
+from ranking_cases import LABELS, Case, build_case, cases, make_labels
 
 import dshc_fast
 from dshc_fast import HammingDatabase
@@ -102,6 +102,41 @@ def test_average_precision(data, case: Case, style: str, seed: int, ties: str) -
             k=k, ties=ties, denominator=denominator, score=case.score, allowed=case.allowed,
         )  # fmt: skip
         assert_same_ap(found, expected, way)
+
+
+# Queries, items, bytes, codes, labels: enough of them that a whole arrangement of the database pays, and that it is
+# walked in several chunks; more than one pass by index keeps notes of.
+MANY = (
+    (100, 20_000, 8, "random", "ids"),
+    (96, 20_000, 4, "ascending", "ids in order"),
+    (97, 9_001, 128, "clustered", "ids"),
+    (98, 3_000, 129, "random", "ids by code"),
+    (130, 5_000, 12, "random", "multi-hot by code"),
+    (200, 4_097, 32, "few", "ids"),
+    (1, 1_100_000, 4, "random", "ids"),
+    (2, 1_100_000, 4, "few", "ids by code"),
+)
+
+
+@pytest.mark.parametrize("score", ("hamming", "overlap"))
+@pytest.mark.parametrize(("n_query", "n_db", "n_bytes", "codes", "labelled"), MANY)
+def test_many(n_query: int, n_db: int, n_bytes: int, codes: str, labelled: str, score: str) -> None:
+    rng = np.random.default_rng(n_db + n_bytes)
+    case = build_case(rng, n_query, n_db, n_bytes, codes, score=score)
+    labels, database_labels, relevant = make_labels(rng, case, labelled)
+    histogram = ranking_cases.histogram(case, relevant, 8 * n_bytes + 1)
+    precisions = {ties: ranking_cases.average_precision(case, relevant, n_db // 3, ties, "min") for ties in TIES[:2]}
+    best = ranking_cases.topk(case, 50)
+    for i, level in enumerate(SIMD_LEVELS):
+        dshc_fast.set_simd_level(level)
+        torch.set_num_threads(i % 3 + 1)
+        for database in (case.database, HammingDatabase(case.database)):
+            given = case.queries, database, labels, database_labels
+            assert_same_histogram(dshc_fast.hamming_histogram(*given, score=score), histogram, level)
+            for ties, expected in precisions.items():
+                options = {"k": n_db // 3, "ties": ties, "denominator": "min", "score": score}
+                assert_same_ap(dshc_fast.average_precision(*given, **options), expected, f"{level} {ties}")
+            assert_same_topk(dshc_fast.hamming_topk(case.queries, database, 50, score=score), *best, level)
 
 
 @given(data=st.data(), case=cases(largest=40, max_pairs=600))
