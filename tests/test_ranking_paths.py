@@ -112,6 +112,8 @@ MANY = (
     (97, 9_001, 128, "clustered", "ids"),
     (98, 3_000, 129, "random", "ids by code"),
     (130, 5_000, 12, "random", "multi-hot by code"),
+    (120, 6_001, 8, "random", "multi-hot"),
+    (100, 3_000, 16, "clustered", "wide multi-hot"),
     (200, 4_097, 32, "few", "ids"),
     (1, 1_100_000, 4, "random", "ids"),
     (2, 1_100_000, 4, "few", "ids by code"),
