@@ -64,7 +64,6 @@ struct SlicedKernels {
   void (*count)(const SlicedCall& call);
   void (*walk)(const WalkCall& call);
   PrecisionSum (*sum_precisions)(const PrecisionCall& call);
-  bool counts_faster;  // than a table of counters does
 };
 
 // Of the level that simd() has chosen.

@@ -38,6 +38,6 @@ inline void add_sums(const Slice* sums, uint64_t* counts) {
 namespace dshc::cpu {
 
 extern const SlicedKernels kAvx2Sliced;
-const SlicedKernels kAvx2Sliced = {count, walk, sum_precisions, true};
+const SlicedKernels kAvx2Sliced = {count, walk, sum_precisions};
 
 }  // namespace dshc::cpu

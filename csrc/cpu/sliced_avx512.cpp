@@ -47,6 +47,6 @@ inline void add_sums(const Slice* sums, uint64_t* counts) {
 namespace dshc::cpu {
 
 extern const SlicedKernels kAvx512Sliced;
-const SlicedKernels kAvx512Sliced = {count, walk, sum_precisions, true};
+const SlicedKernels kAvx512Sliced = {count, walk, sum_precisions};
 
 }  // namespace dshc::cpu

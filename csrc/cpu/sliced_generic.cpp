@@ -33,6 +33,6 @@ inline void add_sums(const Slice* sums, uint64_t* counts) {
 namespace dshc::cpu {
 
 extern const SlicedKernels kGenericSliced;
-const SlicedKernels kGenericSliced = {count, walk, sum_precisions, true};
+const SlicedKernels kGenericSliced = {count, walk, sum_precisions};
 
 }  // namespace dshc::cpu

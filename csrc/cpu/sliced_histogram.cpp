@@ -9,33 +9,50 @@
 namespace dshc::cpu {
 
 namespace {
-constexpr int64_t kLabelRepeats = 8;         // items a label; fewer, and the ranges of a query are too many
-constexpr int64_t kChunkBytes = 128 << 10;   // of planes, that all queries of a group pass before the next chunk
+constexpr int64_t kLabelRepeats = 8;           // items a class; with fewer, finding the classes takes long
+constexpr int64_t kWorthAnyLabels = 2048;     // queries, from which finding that many classes pays
+constexpr int64_t kChunkBytes = 128 << 10;     // of planes, that all queries of a group pass before the next chunk
 constexpr uint64_t kAll = ~uint64_t{0};
 }  // namespace
 
 SlicedDatabase::SlicedDatabase(const Pairs& pairs, const Relevance& relevance, int n_threads)
-    : pairs_(pairs), n_values_(n_rank_values(pairs)), n_blocks_((pairs.n_db + kBlockItems - 1) / kBlockItems) {
-  const int32_t n_bytes = pairs.n_bytes;
-  if (!sliced().counts_faster || n_bytes > kMaxSlicedBytes || pairs.n_db < kBlockItems) return;
-  labels_ = std::make_unique<DatabaseLabels>(pairs, relevance, pairs.n_db / kLabelRepeats, n_threads);
-  if (!labels_->found()) return;
+    : pairs_(pairs),
+      relevance_(relevance),
+      n_values_(n_rank_values(pairs)),
+      n_blocks_((pairs.n_db + kBlockItems - 1) / kBlockItems) {
+  if (pairs.n_bytes > kMaxSlicedBytes || pairs.n_db < kBlockItems) return;
+  if (relevance.database_ids) {
+    const int64_t max_labels = pairs.n_query >= kWorthAnyLabels ? pairs.n_db : pairs.n_db / kLabelRepeats;
+    labels_ = std::make_unique<DatabaseLabels>(pairs, relevance, max_labels, n_threads);
+    if (!labels_->found()) return;
+  } else {
+    label_planes_.resize(n_blocks_, 8 * relevance.n_words);
+  }
   pays_ = true;
-  planes_.resize(n_blocks_, n_bytes);
-  const int64_t n_tasks = task_count(n_blocks_, 5e3 * n_bytes / 8 + 1e3, n_threads);
-  const int64_t* members = labels_->parts().members;
-  parallel_for(n_tasks, n_threads, [&](int64_t task) {
-    std::vector<uint8_t> codes(static_cast<size_t>(64 * n_bytes));
-    const int64_t end = n_blocks_ * (task + 1) / n_tasks * kPlaneWords;
-    for (int64_t word = n_blocks_ * task / n_tasks * kPlaneWords; word < end; ++word) {
-      const int64_t first = 64 * word, n = std::clamp<int64_t>(pairs.n_db - first, 0, 64);
-      for (int64_t i = 0; i < n; ++i) {
-        std::memcpy(codes.data() + i * n_bytes, pairs.database + members[first + i] * n_bytes,
-                    static_cast<size_t>(n_bytes));
-      }
-      slice_word(codes.data(), n, n_bytes, word % kPlaneWords, planes_.block(word / kPlaneWords));
+  planes_.resize(n_blocks_, pairs.n_bytes);
+  const int64_t n_tasks = task_count(n_blocks_, 5e3 * pairs.n_bytes / 8 + 1e3, n_threads);
+  parallel_for(n_tasks, n_threads,
+               [&](int64_t task) { slice(n_blocks_ * task / n_tasks, n_blocks_ * (task + 1) / n_tasks); });
+}
+
+void SlicedDatabase::slice(int64_t first_block, int64_t end_block) {
+  const int32_t n_bytes = pairs_.n_bytes;
+  std::vector<uint8_t> codes(static_cast<size_t>(64 * n_bytes));
+  for (int64_t word = first_block * kPlaneWords; word < end_block * kPlaneWords; ++word) {
+    const int64_t block = word / kPlaneWords, w = word % kPlaneWords;
+    const int64_t first = std::min(64 * word, pairs_.n_db), n = std::min<int64_t>(pairs_.n_db - first, 64);
+    if (!labels_) {
+      slice_word(pairs_.database + first * n_bytes, n, n_bytes, w, planes_.block(block));
+      const uint64_t* labels = relevance_.database_words + first * relevance_.n_words;
+      slice_word(reinterpret_cast<const uint8_t*>(labels), n, 8 * relevance_.n_words, w, label_planes_.block(block));
+      continue;
     }
-  });
+    const int64_t* members = labels_->parts().members + first;
+    for (int64_t i = 0; i < n; ++i) {
+      std::memcpy(codes.data() + i * n_bytes, pairs_.database + members[i] * n_bytes, static_cast<size_t>(n_bytes));
+    }
+    slice_word(codes.data(), n, n_bytes, w, planes_.block(block));
+  }
 }
 
 SlicedDatabase::Counter::Counter(const SlicedDatabase& database, int64_t begin, int64_t end)
@@ -46,21 +63,23 @@ SlicedDatabase::Counter::Counter(const SlicedDatabase& database, int64_t begin, 
       bits_(static_cast<size_t>((end - begin) * n_bits_)),
       counts_(static_cast<size_t>((end - begin) * 2 * (n_bits_ + 8)), 0),
       ranges_(static_cast<size_t>(end - begin)),
+      asked_(static_cast<size_t>(end - begin)),
       items_(static_cast<size_t>((end - begin) * database.n_values_)),
       relevant_(items_.size()) {
-  const Partition& labels = database.labels_->parts();
+  const Relevance& relevance = database.relevance_;
   for (int64_t q = begin; q < end; ++q) {
+    const size_t at = static_cast<size_t>(q - begin);
     const uint8_t* code = database.pairs_.queries + q * database.pairs_.n_bytes;
     spread_bits(code, database.pairs_.n_bytes, bits_.data() + (q - begin) * n_bits_);
-    auto& ranges = ranges_[static_cast<size_t>(q - begin)];
-    database.labels_->for_each_relevant(q, [&](int64_t label) {
-      const int64_t first = labels.offsets[label], last = labels.offsets[label + 1];
-      if (!ranges.empty() && ranges.back().end == first) {
-        ranges.back().end = last;
-      } else {
-        ranges.push_back({first, last});
-      }
-    });
+    if (database.labels_) {
+      const int64_t* offsets = database.labels_->parts().offsets;
+      database.labels_->for_each_relevant(  // a class id is one label at most
+          q, [&](int64_t label) { ranges_[at] = {offsets[label], offsets[label + 1]}; });
+      continue;
+    }
+    for (int32_t label = 0; label < 64 * relevance.n_words; ++label) {
+      if (relevance.query_words[q * relevance.n_words + label / 64] >> (label % 64) & 1) asked_[at].push_back(label);
+    }
   }
 }
 
@@ -85,27 +104,36 @@ void SlicedDatabase::Counter::count() {
   }
 }
 
-// masks_: which items of the chunk are in the ranges.
-void SlicedDatabase::Counter::mark(const std::vector<Range>& ranges, int64_t first_item, int64_t end_item) {
-  masks_.assign(static_cast<size_t>((end_item - first_item) / 64), 0);
-  for (const Range& range : ranges) {
-    const int64_t begin = std::max(range.begin, first_item) - first_item, end = std::min(range.end, end_item) - first_item;
-    if (begin >= end) continue;
-    const size_t first = static_cast<size_t>(begin / 64), last = static_cast<size_t>((end - 1) / 64);
-    const uint64_t head = kAll << (begin % 64), tail = kAll >> (63 - (end - 1) % 64);
-    if (first == last) {
-      masks_[first] |= head & tail;
-      continue;
+void SlicedDatabase::Counter::mark(int64_t query, int64_t first_block, int64_t end_block) {
+  masks_.assign(static_cast<size_t>((end_block - first_block) * kPlaneWords), 0);
+  const size_t at = static_cast<size_t>(query - begin_);
+  if (database_.labels_) return mark_range(ranges_[at], first_block * kBlockItems, end_block * kBlockItems);
+  for (int64_t block = first_block; block < end_block; ++block) {
+    uint64_t* words = masks_.data() + (block - first_block) * kPlaneWords;
+    for (const int32_t label : asked_[at]) {
+      const uint64_t* plane = database_.label_planes_.block(block) + label * kPlaneWords;
+      for (int64_t w = 0; w < kPlaneWords; ++w) words[w] |= plane[w];
     }
-    masks_[first] |= head;
-    std::fill(masks_.begin() + static_cast<int64_t>(first) + 1, masks_.begin() + static_cast<int64_t>(last), kAll);
-    masks_[last] |= tail;
   }
+}
+
+void SlicedDatabase::Counter::mark_range(Range range, int64_t first_item, int64_t end_item) {
+  const int64_t begin = std::max(range.begin, first_item) - first_item, end = std::min(range.end, end_item) - first_item;
+  if (begin >= end) return;
+  const size_t first = static_cast<size_t>(begin / 64), last = static_cast<size_t>((end - 1) / 64);
+  const uint64_t head = kAll << (begin % 64), tail = kAll >> (63 - (end - 1) % 64);
+  if (first == last) {
+    masks_[first] = head & tail;
+    return;
+  }
+  masks_[first] = head;
+  std::fill(masks_.begin() + static_cast<int64_t>(first) + 1, masks_.begin() + static_cast<int64_t>(last), kAll);
+  masks_[last] = tail;
 }
 
 void SlicedDatabase::Counter::count_chunk(int64_t query, int64_t first_block, int64_t end_block) {
   enum class Kind { none, all, some };
-  mark(ranges_[static_cast<size_t>(query - begin_)], first_block * kBlockItems, end_block * kBlockItems);
+  mark(query, first_block, end_block);
   const auto kind = [&](int64_t block) {
     const uint64_t* words = masks_.data() + (block - first_block) * kPlaneWords;
     uint64_t any = 0, every = kAll;

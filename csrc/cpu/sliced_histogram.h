@@ -1,5 +1,6 @@
-// Histograms from bit-sliced codes. The items lie in the order of their labels, so that those relevant to a query are a
-// few ranges: blocks inside or outside them need no look at relevance, and only those at their ends are counted twice.
+// Histograms from bit-sliced codes. Items with class ids lie in the order of their classes, so that those relevant to a
+// query are one range: blocks inside or outside it need no look at relevance, and only those at its ends are counted twice.
+// Multi-hot labels are sliced as the codes are: the items that share a label with a query are the OR of a few planes.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,7 +14,7 @@ namespace dshc::cpu {
 
 class SlicedDatabase {
  public:
-  // For pairs without a mask. Empty (pays() false) where this machine or these codes and labels are better off without.
+  // For pairs without a mask. Empty (pays() false) where these codes and labels are better off without.
   SlicedDatabase(const Pairs& pairs, const Relevance& relevance, int n_threads);
   bool pays() const { return pays_; }
 
@@ -27,27 +28,32 @@ class SlicedDatabase {
 
    private:
     struct Range {
-      int64_t begin, end;
+      int64_t begin = 0, end = 0;
     };
 
     void count_chunk(int64_t query, int64_t first_block, int64_t end_block);
-    void mark(const std::vector<Range>& ranges, int64_t first_item, int64_t end_item);
+    void mark(int64_t query, int64_t first_block, int64_t end_block);
+    void mark_range(Range range, int64_t first_item, int64_t end_item);
 
     const SlicedDatabase& database_;
     int64_t begin_, end_, n_bits_;
     std::vector<uint64_t> bits_;               // [queries, n_bits_] all ones or zero
     std::vector<uint64_t> counts_;             // [queries, 2, n_bits_ + 8]: items, relevant items
-    std::vector<std::vector<Range>> ranges_;   // of each query's relevant items
-    std::vector<uint64_t> masks_;              // of a chunk of blocks
+    std::vector<Range> ranges_;                // class ids: each query's relevant items
+    std::vector<std::vector<int32_t>> asked_;  // multi-hot: each query's labels
+    std::vector<uint64_t> masks_;              // the relevant items of a chunk of blocks
     std::vector<int64_t> items_, relevant_;
   };
 
  private:
+  void slice(int64_t first_block, int64_t end_block);
+
   const Pairs& pairs_;
+  const Relevance& relevance_;
   int64_t n_values_, n_blocks_;
   bool pays_ = false;
-  std::unique_ptr<DatabaseLabels> labels_;
-  Planes planes_;
+  std::unique_ptr<DatabaseLabels> labels_;  // class ids only
+  Planes planes_, label_planes_;
 };
 
 }  // namespace dshc::cpu

@@ -11,10 +11,11 @@
 namespace dshc::cpu {
 
 namespace {
-constexpr int64_t kMaxItems = 1 << 22;    // 32-bit places, and what a query notes of its class stays small
-constexpr int64_t kWorthSlicing = 96;     // queries
-constexpr int64_t kLabelRepeats = 8;      // items a class
-constexpr int64_t kCached = 1 << 20;      // bytes of planes that a query may pass whole
+constexpr int64_t kMaxItems = 1 << 22;      // 32-bit places, and what a query notes of its class stays small
+constexpr int64_t kWorthSlicing = 96;       // queries
+constexpr int64_t kLabelRepeats = 8;        // items a class; with fewer, finding the classes takes long
+constexpr int64_t kWorthAnyLabels = 2048;  // queries, from which it pays
+constexpr int64_t kCached = 1 << 20;        // bytes of planes that a query may pass whole
 constexpr int64_t kChunkBytes = 256 << 10;  // else: of planes that the queries of a group pass in turn
 }  // namespace
 
@@ -25,7 +26,7 @@ SlicedOrder::SlicedOrder(const Pairs& pairs, const Relevance& relevance, int n_t
       labels_(pairs, relevance,
               !pairs.allowed && relevance.database_ids && pairs.n_bytes <= kMaxSlicedBytes &&
                       pairs.n_query >= kWorthSlicing && pairs.n_db >= kBlockItems && pairs.n_db <= kMaxItems
-                  ? pairs.n_db / kLabelRepeats
+                  ? (pairs.n_query >= kWorthAnyLabels ? pairs.n_db : pairs.n_db / kLabelRepeats)
                   : 0,
               n_threads) {
   if (!labels_.found()) return;
