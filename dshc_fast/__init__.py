@@ -12,6 +12,7 @@ from .codes import (
     reverse_bit_order,
     unpack_codes,
 )
+from .database import HammingDatabase
 from .losses import ClassSoftmaxLoss, class_softmax_loss
 from .metrics import (
     HammingHistogram,
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ClassSoftmaxLoss",
+    "HammingDatabase",
     "HammingHistogram",
     "HammingMAP",
     "HammingRadius",

@@ -5,10 +5,13 @@ Each description keeps the tensors it points into alive, contiguous copies among
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from . import _checks as checks
+from . import _prepared
 from . import _shapes as shapes
 from ._native import native
 
@@ -33,10 +36,48 @@ def pack_bits(rows: Tensor) -> Tensor:
     return packed
 
 
+def partition_rows(rows: Tensor, max_parts: int) -> tuple[Tensor, Tensor]:
+    """Members and offsets of equal rows, uint8 (n, row_bytes); empty ones where there are more than max_parts, and on
+    CUDA, whose kernels use none."""
+    n = rows.shape[0]
+    members, offsets = (rows.new_empty((size,), dtype=torch.int64) for size in (n, max_parts + 1))
+    n_parts = -1  # Partition::kDistinct
+    if max_parts and not rows.is_cuda:
+        n_parts = native.partition_rows(
+            rows.data_ptr(), *rows.shape, max_parts, members.data_ptr(), offsets.data_ptr(), torch.get_num_threads()
+        )
+    if n_parts < 1:
+        return members.new_empty((0,)), members.new_empty((0,))
+    return members, offsets[: n_parts + 1].clone()
+
+
+class EqualRows:
+    """Native description of a partition: addresses of members and offsets, number of parts (csrc/core/types.h)."""
+
+    def __init__(self, members: Tensor | None = None, offsets: Tensor | None = None) -> None:
+        self.tensors, self.arguments = (), (0, 0, 0)  # nobody has looked
+        if members is not None:
+            self.tensors = members, offsets = members.contiguous(), offsets.contiguous()
+            # Empty offsets: -1, Partition::kDistinct.
+            self.arguments = members.data_ptr(), offsets.data_ptr(), offsets.shape[0] - 1
+
+
 class Pairs:
     """Native description of queries against a database; keeps the tensors it points into alive."""
 
-    def __init__(self, queries: Tensor, database: Tensor, score: str, allowed: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        queries: Tensor,
+        database: Tensor,
+        score: str,
+        allowed: Tensor | None = None,
+        prepared: Sequence[Tensor] | None = None,
+    ) -> None:
+        prepared = prepared or ()
+        self.equal_codes = EqualRows(*prepared[1:3])
+        if prepared:
+            database = _code_rows(database, prepared)
+            queries = torch.nn.functional.pad(queries, (0, database.shape[1] - queries.shape[1]))
         self.queries, self.database, self.allowed = queries.contiguous(), database.contiguous(), allowed
         if allowed is not None:
             rows = allowed.reshape(-1, allowed.shape[-1])
@@ -45,29 +86,63 @@ class Pairs:
         self.native = native.Pairs(
             self.queries.data_ptr(), self.database.data_ptr(), queries.shape[0], database.shape[0],
             queries.shape[1], shapes.SCORES.index(score), 0 if self.allowed is None else self.allowed.data_ptr(),
-            stride,
+            stride, *self.equal_codes.arguments,
         )  # fmt: skip
+
+
+def _code_rows(database: Tensor, prepared: Sequence[Tensor]) -> Tensor:
+    rows, members, offsets = prepared[:3]
+    if not rows.is_cuda and _prepared.group_of(database, prepared[:3]) is None:
+        _prepared.check_rows(database, rows, "code")
+        _prepared.check_partition(rows, members, offsets, "code")
+    return rows
 
 
 class Relevance:
     """Native description of which pairs are relevant; keeps the tensors it points into alive."""
 
-    def __init__(self, query_labels: Tensor, database_labels: Tensor, check: bool | None) -> None:
-        n_words = 0
+    def __init__(
+        self,
+        query_labels: Tensor,
+        database_labels: Tensor,
+        check: bool | None,
+        prepared: Sequence[Tensor] | None = None,
+    ) -> None:
+        n_words, rows, prepared = 0, None, prepared or ()
+        self.equal_labels = EqualRows(*prepared[4:6])
+        if len(prepared) == 6:
+            rows = prepared[3] if prepared[3].shape[0] else None
+            if not database_labels.is_cuda and _prepared.group_of(database_labels, prepared[3:]) is None:
+                _check_prepared_labels(database_labels, prepared[3:], check)
+            elif database_labels.is_cuda and check:
+                _check_multi_hot(database_labels, "database_labels", check)
         if query_labels.dim() == 1:
             ids = _device_ids if query_labels.is_cuda else _int32_ids
-            self.tensors = ids(query_labels, database_labels)
+            self.tensors = ids(query_labels, database_labels, rows)
         else:
             self.tensors = (
-                _label_words(query_labels, "query_labels", check),
-                _label_words(database_labels, "database_labels", check),
+                label_words(query_labels, "query_labels", check),
+                label_words(database_labels, "database_labels", check) if rows is None else rows.contiguous(),
             )
             n_words = self.tensors[0].shape[1] // 8
         wide_ids = self.tensors[0].dtype == torch.int64
-        self.native = native.Relevance(*(tensor.data_ptr() for tensor in self.tensors), n_words, wide_ids)
+        self.native = native.Relevance(
+            *(tensor.data_ptr() for tensor in self.tensors), n_words, wide_ids, *self.equal_labels.arguments
+        )
 
 
-def _device_ids(query_ids: Tensor, database_ids: Tensor) -> tuple[Tensor, Tensor]:
+def _check_prepared_labels(labels: Tensor, prepared: Sequence[Tensor], check: bool | None) -> None:
+    rows, members, offsets = prepared
+    if labels.dim() == 2:
+        _prepared.check_rows(label_words(labels, "database_labels", check), rows, "label")
+    elif rows.shape[0]:
+        ids = as_int32(labels)
+        _prepared.check_rows(_prepared.as_bytes(labels if ids is None else ids), _prepared.as_bytes(rows), "label")
+    equal_rows = _prepared.as_bytes(rows if rows.shape[0] else labels)
+    _prepared.check_partition(equal_rows, members, offsets, "label")
+
+
+def _device_ids(query_ids: Tensor, database_ids: Tensor, _: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The ids as int32, or as int64 where their dtypes hold more: nothing is looked at, so nothing waits."""
     dtypes = {query_ids.dtype, database_ids.dtype}
     if torch.uint64 in dtypes and len(dtypes) == 2:
@@ -79,8 +154,25 @@ def _device_ids(query_ids: Tensor, database_ids: Tensor) -> tuple[Tensor, Tensor
     return tuple(ids.to(dtype).contiguous() for ids in (query_ids, database_ids))
 
 
-def _int32_ids(query_ids: Tensor, database_ids: Tensor) -> tuple[Tensor, Tensor]:
+def as_int32(ids: Tensor) -> Tensor | None:
+    """The ids as int32 if they all fit; looks at them where their dtype holds more."""
+    limits = torch.iinfo(torch.int32)
+    if ids.dtype in (torch.int64, torch.uint32, torch.uint64):
+        # uint64 as int64: what it alone can hold is negative.
+        low = 0 if ids.dtype == torch.uint64 else limits.min
+        ids = ids.contiguous().view(torch.int64) if ids.dtype == torch.uint64 else ids.long()
+        if ids.numel() and (int(ids.min()) < low or int(ids.max()) > limits.max):
+            return None
+    return ids.to(torch.int32).contiguous()
+
+
+def _int32_ids(
+    query_ids: Tensor, database_ids: Tensor, database_int32: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The ids as int32: themselves where they fit, else renumbered. Ids are only compared for equality."""
+    ids = as_int32(query_ids), as_int32(database_ids) if database_int32 is None else database_int32.contiguous()
+    if ids[0] is not None and ids[1] is not None:
+        return ids
     if torch.uint64 in (query_ids.dtype, database_ids.dtype):
         # Ids beyond int64 exist only here; they are renumbered as Python integers, which have no largest
         # value.
@@ -90,31 +182,26 @@ def _int32_ids(query_ids: Tensor, database_ids: Tensor) -> tuple[Tensor, Tensor]
             torch.tensor([number[v] for v in ids.tolist()], dtype=torch.int32)
             for ids in (query_ids, database_ids)
         )
-    ids, limits = [query_ids, database_ids], torch.iinfo(torch.int32)
-    if any(tensor.dtype in (torch.int64, torch.uint32) for tensor in ids):
-        ids = [tensor.long() for tensor in ids]
-    for tensor in ids:
-        if (
-            tensor.dtype == torch.int64
-            and tensor.numel()
-            and (int(tensor.min()) < limits.min or int(tensor.max()) > limits.max)
-        ):
-            _, renumbered = torch.cat(ids).unique(return_inverse=True)
-            ids = renumbered.split([len(query_ids), len(database_ids)])
-            break
-    return tuple(tensor.to(torch.int32).contiguous() for tensor in ids)
+    _, renumbered = torch.cat([query_ids.long(), database_ids.long()]).unique(return_inverse=True)
+    return tuple(
+        tensor.to(torch.int32).contiguous() for tensor in renumbered.split([len(query_ids), len(database_ids)])
+    )
 
 
-def _label_words(labels: Tensor, name: str, check: bool | None) -> Tensor:
+def _check_multi_hot(labels: Tensor, name: str, check: bool | None) -> None:
+    if labels.dtype == torch.bool or labels.dim() == 1 or not wants_check(check, labels):
+        return
+    if bool((wrong := (labels != 0) & (labels != 1)).any()):
+        row, column = (int(i) for i in wrong.nonzero()[0])
+        raise ValueError(
+            f"{name}[{row}, {column}] is {labels[row, column].item()}; taken in multi-hot rows: 0 and 1"
+        )
+
+
+def label_words(labels: Tensor, name: str, check: bool | None) -> Tensor:
     """Multi-hot rows as packed bits, padded to whole 64-bit words."""
-    if labels.dtype != torch.bool:
-        if wants_check(check, labels) and bool((wrong := (labels != 0) & (labels != 1)).any()):
-            row, column = (int(i) for i in wrong.nonzero()[0])
-            raise ValueError(
-                f"{name}[{row}, {column}] is {labels[row, column].item()}; taken in multi-hot rows: 0 and 1"
-            )
-        labels = labels != 0
-    bits = pack_bits(labels)
+    _check_multi_hot(labels, name, check)
+    bits = pack_bits(labels if labels.dtype == torch.bool else labels != 0)
     return torch.nn.functional.pad(bits, (0, -bits.shape[1] % 8))
 
 
@@ -131,9 +218,18 @@ def _check_padding(codes: Tensor, n_bits: int, name: str) -> None:
         )
 
 
-def check_metric_values(queries: Tensor, database: Tensor, n_bits: int | None, check: bool | None) -> None:
-    if n_bits is not None and wants_check(check, queries):
-        _check_padding(queries, n_bits, "queries")
+def check_metric_values(
+    queries: Tensor,
+    database: Tensor,
+    n_bits: int | None,
+    check: bool | None,
+    prepared: Sequence[Tensor] | None = None,
+) -> None:
+    if n_bits is None or not wants_check(check, queries):
+        return
+    _check_padding(queries, n_bits, "queries")
+    group = _prepared.group_of(database, prepared[:3]) if prepared else None
+    if group is None or group.last_byte is None or group.last_byte >= 1 << (8 + n_bits - 8 * database.shape[1]):
         _check_padding(database, n_bits, "database")
 
 

@@ -53,10 +53,13 @@ def check_codes(codes: Tensor, name: str, *, at_least: int = 0) -> None:
         raise ValueError(f"{name} has shape {shape_text(codes)}; taken: at least {at_least} row")
 
 
-def check_pairs(queries: Tensor, database: Tensor, allowed: Tensor | None = None) -> None:
+def check_pairs(
+    queries: Tensor, database: Tensor, allowed: Tensor | None = None, prepared: Sequence[Tensor] | None = None
+) -> None:
     check_same_device(queries=queries, database=database, allowed=allowed)
     check_codes(queries, "queries")
     check_codes(database, "database", at_least=1)
+    check_prepared(database, prepared)
     if queries.shape[1] != database.shape[1]:
         raise ValueError(
             f"database has codes of {database.shape[1]} bytes, queries of {queries.shape[1]}; "
@@ -78,23 +81,69 @@ def check_pairs(queries: Tensor, database: Tensor, allowed: Tensor | None = None
         )
 
 
+def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
+    """The tensors of _prepared.py: how many, their dtypes and sizes."""
+    if not prepared:
+        return
+    if len(prepared) not in (3, 6):
+        raise ValueError(f"prepared has {len(prepared)} tensors; taken: none, 3 or 6, as HammingDatabase keeps them")
+    n, n_bytes = database.shape
+    for first, what in zip(range(0, len(prepared), 3), ("code", "label"), strict=False):
+        rows, members, offsets = prepared[first : first + 3]
+        for name, tensor in (("rows", rows), ("members", members), ("offsets", offsets)):
+            check_same_device(**{"database": database, f"prepared: {what} {name}": tensor})
+            if name != "rows":
+                check_dtype(tensor, f"prepared: {what} {name}", (torch.int64,), "int64")
+                check_dim(tensor, f"prepared: {what} {name}", 1, "one dimension")
+        if (members.shape[0] or offsets.shape[0]) and (
+            members.shape[0] != n or not 2 <= offsets.shape[0] <= n + 1
+        ):
+            raise ValueError(
+                f"prepared: {what} members have shape {shape_text(members)}, {what} offsets "
+                f"{shape_text(offsets)}; taken: ({n},) and (n_parts + 1,), or both empty"
+            )
+    check_codes(prepared[0], "prepared: code rows")
+    if prepared[0].shape[0] != n or prepared[0].shape[1] < n_bytes:
+        raise ValueError(
+            f"prepared: code rows have shape {shape_text(prepared[0])}; taken: ({n}, {n_bytes} or more)"
+        )
+
+
+def check_prepared_labels(database_labels: Tensor, prepared: Sequence[Tensor] | None) -> None:
+    if not prepared or len(prepared) < 6:
+        return
+    rows, n = prepared[3], database_labels.shape[0]
+    if database_labels.dim() == 1:
+        check_dtype(rows, "prepared: label rows", (torch.int32,), "int32 (class ids)")
+        fits = rows.dim() == 1 and rows.shape[0] in (0, n)
+    else:
+        check_dtype(rows, "prepared: label rows", (torch.uint8,), "uint8 (packed multi-hot rows)")
+        fits = rows.dim() == 2 and rows.shape[0] == n and rows.shape[1] == (database_labels.shape[1] + 63) // 64 * 8
+    if not fits:
+        raise ValueError(
+            f"prepared: label rows have shape {shape_text(rows)}, which labels of shape "
+            f"{shape_text(database_labels)} do not give"
+        )
+
+
+def check_label_rows(labels: Tensor, name: str, n: int, of: str) -> None:
+    if labels.dim() not in (1, 2) or labels.shape[0] != n:
+        raise ValueError(
+            f"{name} has shape {shape_text(labels)}; taken: ({n},) class ids or "
+            f"({n}, n_labels) multi-hot rows, one row for each of {of}"
+        )
+    if labels.dim() == 1:
+        check_dtype(labels, name, INTEGERS, "integers (class ids)")
+    else:
+        check_dtype(labels, name, REALS, "bool, integers or floats (multi-hot rows)")
+        if labels.shape[1] == 0:
+            raise ValueError(f"{name} has shape {shape_text(labels)}; taken: at least 1 label")
+
+
 def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor) -> None:
     check_same_device(queries=queries, query_labels=query_labels, database_labels=database_labels)
-    for labels, codes, name, of in (
-        (query_labels, queries, "query_labels", "queries"), (database_labels, database, "database_labels",
-        "database"),
-    ):  # fmt: skip
-        if labels.dim() not in (1, 2) or labels.shape[0] != codes.shape[0]:
-            raise ValueError(
-                f"{name} has shape {shape_text(labels)}; taken: ({codes.shape[0]},) class ids or "
-                f"({codes.shape[0]}, n_labels) multi-hot rows, one row for each of {of}"
-            )
-        if labels.dim() == 1:
-            check_dtype(labels, name, INTEGERS, "integers (class ids)")
-        else:
-            check_dtype(labels, name, REALS, "bool, integers or floats (multi-hot rows)")
-            if labels.shape[1] == 0:
-                raise ValueError(f"{name} has shape {shape_text(labels)}; taken: at least 1 label")
+    check_label_rows(query_labels, "query_labels", queries.shape[0], "queries")
+    check_label_rows(database_labels, "database_labels", database.shape[0], "database")
     if query_labels.dim() != database_labels.dim() or query_labels.shape[1:] != database_labels.shape[1:]:
         raise ValueError(
             f"database_labels has shape {shape_text(database_labels)}, query_labels {shape_text(query_labels)}; "

@@ -3,11 +3,13 @@ included)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from . import _checks as checks
-from ._ops import LABELLED, library
+from ._ops import LABELLED, PREPARED, library
 
 EMPTY = ("zero", "skip", "error")
 DEFAULT_RANKS = (1, 5, 10, 50, 100, 500, 1000, 5000)
@@ -15,9 +17,10 @@ DEFAULT_RANKS = (1, 5, 10, 50, 100, 500, 1000, 5000)
 SCHEMAS = {
     "reverse_bit_order": "(Tensor codes) -> Tensor",
     "mean_average_precision": f'({LABELLED}, SymInt? k=None, str ties="expected", str denominator="retrieved", '
-    'str score="hamming", SymInt? n_bits=None, str empty="zero", Tensor? allowed=None, bool? check=None) -> Tensor',
+    'str score="hamming", SymInt? n_bits=None, str empty="zero", Tensor? allowed=None, bool? check=None, '
+    f"{PREPARED}) -> Tensor",
     "retrieval_curves": f'({LABELLED}, SymInt[]? ranks=None, str score="hamming", SymInt? n_bits=None, '
-    'str empty="zero", Tensor? allowed=None, bool? check=None) -> (' + ", ".join(["Tensor"] * 9) + ")",
+    f'str empty="zero", Tensor? allowed=None, bool? check=None, {PREPARED}) -> (' + ", ".join(["Tensor"] * 9) + ")",
 }
 
 
@@ -52,11 +55,13 @@ def _mean_average_precision(
     empty: str = "zero",
     allowed: Tensor | None = None,
     check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> Tensor:
     checks.check_choice(empty, "empty", EMPTY)
     precisions = torch.ops.dshc_fast.average_precision(
-        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed, check
-    )
+        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed, check,
+        prepared,
+    )  # fmt: skip
     if empty == "error":
         _refuse_empty(precisions.isnan())
     return precisions.nanmean() if empty == "skip" else precisions.nan_to_num(nan=0.0).mean()
@@ -73,10 +78,11 @@ def _retrieval_curves(
     empty: str = "zero",
     allowed: Tensor | None = None,
     check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, ...]:
     checks.check_choice(empty, "empty", EMPTY)
     items, relevant = torch.ops.dshc_fast.hamming_histogram(
-        queries, database, query_labels, database_labels, score, n_bits, allowed, check
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
     )
     n_db = database.shape[0]
     if ranks is None:

@@ -8,7 +8,7 @@ waits for the device, radius search (which must learn how much it found) and che
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -115,18 +115,25 @@ def _unpack_codes(codes: Tensor, n_bits: int, signed: bool = False) -> Tensor:
 # ---- ranking ----
 
 
-def _hamming_distance(queries: Tensor, database: Tensor, score: str = "hamming") -> Tensor:
-    counts = shapes.hamming_distance(queries, database, score)
-    pairs = Pairs(queries, database, score)
+def _hamming_distance(
+    queries: Tensor, database: Tensor, score: str = "hamming", prepared: Sequence[Tensor] | None = None
+) -> Tensor:
+    counts = shapes.hamming_distance(queries, database, score, prepared)
+    pairs = Pairs(queries, database, score, None, prepared)
     native.cuda.hamming_distance(pairs.native, counts.data_ptr(), *_place(queries))
     return counts
 
 
 def _hamming_topk(
-    queries: Tensor, database: Tensor, k: int, score: str = "hamming", allowed: Tensor | None = None
+    queries: Tensor,
+    database: Tensor,
+    k: int,
+    score: str = "hamming",
+    allowed: Tensor | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    counts, indices = shapes.hamming_topk(queries, database, k, score, allowed)
-    pairs = Pairs(queries, database, score, allowed)
+    counts, indices = shapes.hamming_topk(queries, database, k, score, allowed, prepared)
+    pairs = Pairs(queries, database, score, allowed, prepared)
     device, stream = _place(queries)
     workspace = _workspace(native.cuda.hamming_topk_workspace_bytes(pairs.native, device), queries)
     native.cuda.hamming_topk(
@@ -136,10 +143,15 @@ def _hamming_topk(
 
 
 def _hamming_radius(
-    queries: Tensor, database: Tensor, radius: int, score: str = "hamming", allowed: Tensor | None = None
+    queries: Tensor,
+    database: Tensor,
+    radius: int,
+    score: str = "hamming",
+    allowed: Tensor | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    shapes.check_hamming_radius(queries, database, radius, score, allowed)
-    pairs = Pairs(queries, database, score, allowed)
+    shapes.check_hamming_radius(queries, database, radius, score, allowed, prepared)
+    pairs = Pairs(queries, database, score, allowed, prepared)
     device, stream = _place(queries)
     radius = min(radius, 2**31 - 1)
     found = queries.new_empty((queries.shape[0],), dtype=torch.int64)
@@ -170,13 +182,14 @@ def _hamming_histogram(
     n_bits: int | None = None,
     allowed: Tensor | None = None,
     check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     items, relevant = shapes.hamming_histogram(
-        queries, database, query_labels, database_labels, score, n_bits, allowed
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
     )
-    check_metric_values(queries, database, n_bits, check)
-    pairs = Pairs(queries, database, score, allowed)
-    relevance = Relevance(query_labels, database_labels, check)
+    check_metric_values(queries, database, n_bits, check, prepared)
+    pairs = Pairs(queries, database, score, allowed, prepared)
+    relevance = Relevance(query_labels, database_labels, check, prepared)
     native.cuda.hamming_histogram(
         pairs.native,
         relevance.native,
@@ -200,13 +213,14 @@ def _average_precision(
     n_bits: int | None = None,
     allowed: Tensor | None = None,
     check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> Tensor:
     result = shapes.average_precision(
-        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed
+        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed, check, prepared
     )
-    check_metric_values(queries, database, n_bits, check)
-    pairs = Pairs(queries, database, score, allowed)
-    relevance = Relevance(query_labels, database_labels, check)
+    check_metric_values(queries, database, n_bits, check, prepared)
+    pairs = Pairs(queries, database, score, allowed, prepared)
+    relevance = Relevance(query_labels, database_labels, check, prepared)
     device, stream = _place(queries)
     n_db, tie_code = database.shape[0], shapes.TIES.index(ties)
     workspace = _workspace(

@@ -9,6 +9,8 @@ and calls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,20 +20,21 @@ from ._arguments import DTYPE_CODES, ClassSoftmax, Pairs, Relevance, check_metri
 from ._native import native
 
 LABELLED = "Tensor queries, Tensor database, Tensor query_labels, Tensor database_labels"
+PREPARED = "Tensor[]? prepared=None"  # _prepared.py says which
 
 SCHEMAS = {
     "pack_codes": "(Tensor values, bool? check=None) -> Tensor",
     "unpack_codes": "(Tensor codes, SymInt n_bits, bool signed=False) -> Tensor",
-    "hamming_distance": '(Tensor queries, Tensor database, str score="hamming") -> Tensor',
-    "hamming_topk": '(Tensor queries, Tensor database, SymInt k, str score="hamming", Tensor? allowed=None) '
-    "-> (Tensor, Tensor)",
-    "hamming_radius": '(Tensor queries, Tensor database, SymInt radius, str score="hamming", Tensor? allowed=None) '
-    "-> (Tensor, Tensor, Tensor)",
-    "hamming_histogram": f"({LABELLED}, "
-    'str score="hamming", SymInt? n_bits=None, Tensor? allowed=None, bool? check=None) -> (Tensor, Tensor)',
+    "hamming_distance": '(Tensor queries, Tensor database, str score="hamming", ' + PREPARED + ") -> Tensor",
+    "hamming_topk": '(Tensor queries, Tensor database, SymInt k, str score="hamming", Tensor? allowed=None, '
+    f"{PREPARED}) -> (Tensor, Tensor)",
+    "hamming_radius": '(Tensor queries, Tensor database, SymInt radius, str score="hamming", Tensor? allowed=None, '
+    f"{PREPARED}) -> (Tensor, Tensor, Tensor)",
+    "hamming_histogram": f'({LABELLED}, str score="hamming", SymInt? n_bits=None, Tensor? allowed=None, '
+    f"bool? check=None, {PREPARED}) -> (Tensor, Tensor)",
     "average_precision": f"({LABELLED}, SymInt? k=None, "
     'str ties="expected", str denominator="retrieved", str score="hamming", SymInt? n_bits=None, Tensor? allowed=None, '
-    "bool? check=None) -> Tensor",
+    f"bool? check=None, {PREPARED}) -> Tensor",
     # weight 0: 1 / m_c. The second result is what the backward pass reads (csrc/core/class_softmax_loss.h).
     "class_softmax_loss": "(Tensor logits, Tensor labels, Tensor class_offsets, float weight=0.0, "
     "int ignore_index=-100, bool? check=None) -> (Tensor, Tensor)",
@@ -72,27 +75,39 @@ def _unpack_codes(codes: Tensor, n_bits: int, signed: bool = False) -> Tensor:
 # ---- ranking ----
 
 
-def _hamming_distance(queries: Tensor, database: Tensor, score: str = "hamming") -> Tensor:
-    counts = shapes.hamming_distance(queries, database, score)
-    pairs = Pairs(queries, database, score)
+def _hamming_distance(
+    queries: Tensor, database: Tensor, score: str = "hamming", prepared: Sequence[Tensor] | None = None
+) -> Tensor:
+    counts = shapes.hamming_distance(queries, database, score, prepared)
+    pairs = Pairs(queries, database, score, None, prepared)
     native.hamming_distance(pairs.native, counts.data_ptr(), torch.get_num_threads())
     return counts
 
 
 def _hamming_topk(
-    queries: Tensor, database: Tensor, k: int, score: str = "hamming", allowed: Tensor | None = None
+    queries: Tensor,
+    database: Tensor,
+    k: int,
+    score: str = "hamming",
+    allowed: Tensor | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    counts, indices = shapes.hamming_topk(queries, database, k, score, allowed)
-    pairs = Pairs(queries, database, score, allowed)
+    counts, indices = shapes.hamming_topk(queries, database, k, score, allowed, prepared)
+    pairs = Pairs(queries, database, score, allowed, prepared)
     native.hamming_topk(pairs.native, k, counts.data_ptr(), indices.data_ptr(), torch.get_num_threads())
     return counts, indices
 
 
 def _hamming_radius(
-    queries: Tensor, database: Tensor, radius: int, score: str = "hamming", allowed: Tensor | None = None
+    queries: Tensor,
+    database: Tensor,
+    radius: int,
+    score: str = "hamming",
+    allowed: Tensor | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    shapes.check_hamming_radius(queries, database, radius, score, allowed)
-    pairs = Pairs(queries, database, score, allowed)
+    shapes.check_hamming_radius(queries, database, radius, score, allowed, prepared)
+    pairs = Pairs(queries, database, score, allowed, prepared)
     n_threads = torch.get_num_threads()
     search = native.RadiusSearch(pairs.native, min(radius, 2**31 - 1), n_threads)
     offsets = queries.new_empty((queries.shape[0] + 1,), dtype=torch.int64)
@@ -114,15 +129,14 @@ def _hamming_histogram(
     n_bits: int | None = None,
     allowed: Tensor | None = None,
     check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     items, relevant = shapes.hamming_histogram(
-        queries, database, query_labels, database_labels, score, n_bits, allowed
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
     )
-    check_metric_values(queries, database, n_bits, check)
-    pairs, relevance = (
-        Pairs(queries, database, score, allowed),
-        Relevance(query_labels, database_labels, check),
-    )
+    check_metric_values(queries, database, n_bits, check, prepared)
+    pairs = Pairs(queries, database, score, allowed, prepared)
+    relevance = Relevance(query_labels, database_labels, check, prepared)
     native.hamming_histogram(
         pairs.native,
         relevance.native,
@@ -146,15 +160,14 @@ def _average_precision(
     n_bits: int | None = None,
     allowed: Tensor | None = None,
     check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> Tensor:
     result = shapes.average_precision(
-        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed
+        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed, check, prepared
     )
-    check_metric_values(queries, database, n_bits, check)
-    pairs, relevance = (
-        Pairs(queries, database, score, allowed),
-        Relevance(query_labels, database_labels, check),
-    )
+    check_metric_values(queries, database, n_bits, check, prepared)
+    pairs = Pairs(queries, database, score, allowed, prepared)
+    relevance = Relevance(query_labels, database_labels, check, prepared)
     n_db = database.shape[0]
     native.average_precision(
         pairs.native,

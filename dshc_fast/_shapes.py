@@ -6,6 +6,8 @@ the op's fake it tells torch.compile the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -43,16 +45,23 @@ def check_score(score: str) -> None:
     checks.check_choice(score, "score", SCORES)
 
 
-def hamming_distance(queries: Tensor, database: Tensor, score: str = "hamming") -> Tensor:
-    checks.check_pairs(queries, database)
+def hamming_distance(
+    queries: Tensor, database: Tensor, score: str = "hamming", prepared: Sequence[Tensor] | None = None
+) -> Tensor:
+    checks.check_pairs(queries, database, None, prepared)
     check_score(score)
     return queries.new_empty((queries.shape[0], database.shape[0]), dtype=torch.int32)
 
 
 def hamming_topk(
-    queries: Tensor, database: Tensor, k: int, score: str = "hamming", allowed: Tensor | None = None
+    queries: Tensor,
+    database: Tensor,
+    k: int,
+    score: str = "hamming",
+    allowed: Tensor | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    checks.check_pairs(queries, database, allowed)
+    checks.check_pairs(queries, database, allowed, prepared)
     check_score(score)
     if not 1 <= k <= database.shape[0]:
         raise ValueError(f"k is {k}; taken: 1 to {database.shape[0]} (items in the database)")
@@ -61,18 +70,28 @@ def hamming_topk(
 
 
 def check_hamming_radius(
-    queries: Tensor, database: Tensor, radius: int, score: str, allowed: Tensor | None
+    queries: Tensor,
+    database: Tensor,
+    radius: int,
+    score: str,
+    allowed: Tensor | None,
+    prepared: Sequence[Tensor] | None,
 ) -> None:
-    checks.check_pairs(queries, database, allowed)
+    checks.check_pairs(queries, database, allowed, prepared)
     check_score(score)
     if radius < 0:
         raise ValueError(f"radius is {radius}; taken: 0 or more")
 
 
 def hamming_radius(
-    queries: Tensor, database: Tensor, radius: int, score: str = "hamming", allowed: Tensor | None = None
+    queries: Tensor,
+    database: Tensor,
+    radius: int,
+    score: str = "hamming",
+    allowed: Tensor | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    check_hamming_radius(queries, database, radius, score, allowed)
+    check_hamming_radius(queries, database, radius, score, allowed, prepared)
     found = torch.library.get_ctx().new_dynamic_size()
     return (
         queries.new_empty((queries.shape[0] + 1,), dtype=torch.int64),
@@ -89,9 +108,11 @@ def check_metric(
     score: str,
     n_bits: int | None,
     allowed: Tensor | None,
+    prepared: Sequence[Tensor] | None,
 ) -> int:
-    checks.check_pairs(queries, database, allowed)
+    checks.check_pairs(queries, database, allowed, prepared)
     checks.check_labels(queries, database, query_labels, database_labels)
+    checks.check_prepared_labels(database_labels, prepared)
     check_score(score)
     if n_bits is None:
         return 8 * queries.shape[1]
@@ -108,8 +129,9 @@ def hamming_histogram(
     n_bits: int | None = None,
     allowed: Tensor | None = None,
     check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    n_bits = check_metric(queries, database, query_labels, database_labels, score, n_bits, allowed)
+    n_bits = check_metric(queries, database, query_labels, database_labels, score, n_bits, allowed, prepared)
     shape = (queries.shape[0], n_bits + 1)
     return queries.new_empty(shape, dtype=torch.int64), queries.new_empty(shape, dtype=torch.int64)
 
@@ -126,8 +148,9 @@ def average_precision(
     n_bits: int | None = None,
     allowed: Tensor | None = None,
     check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    check_metric(queries, database, query_labels, database_labels, score, n_bits, allowed)
+    check_metric(queries, database, query_labels, database_labels, score, n_bits, allowed, prepared)
     checks.check_choice(ties, "ties", TIES)
     checks.check_choice(denominator, "denominator", DENOMINATORS)
     if k is not None and k < 1:

@@ -13,6 +13,7 @@ from . import _checks as checks
 from . import _shapes as shapes
 from ._arrays import Array, answer, as_tensor
 from ._composite_ops import EMPTY
+from .database import HammingDatabase, as_labelled_database
 from .ranking import as_allowed
 
 _op = torch.ops.dshc_fast
@@ -45,14 +46,12 @@ class RetrievalCurves(NamedTuple):
 
 
 def _inputs(
-    queries: Array, database: Array, query_labels: Array, database_labels: Array
-) -> tuple[Tensor, ...]:
-    return (
-        as_tensor(queries, "queries"),
-        as_tensor(database, "database"),
-        as_tensor(query_labels, "query_labels"),
-        as_tensor(database_labels, "database_labels"),
-    )
+    queries: Array, database: Array | HammingDatabase, query_labels: Array, database_labels: Array | None
+) -> tuple[tuple[Tensor, ...], list[Tensor] | None]:
+    """The four tensors every metric takes, and what a prepared database keeps beside."""
+    queries = as_tensor(queries, "queries")
+    codes, labels, prepared = as_labelled_database(database, database_labels)
+    return (queries, codes, as_tensor(query_labels, "query_labels"), labels), prepared
 
 
 def _optional_int(value: object, name: str) -> int | None:
@@ -61,9 +60,9 @@ def _optional_int(value: object, name: str) -> int | None:
 
 def hamming_histogram(
     queries: Array,
-    database: Array,
+    database: Array | HammingDatabase,
     query_labels: Array,
-    database_labels: Array,
+    database_labels: Array | None = None,
     *,
     score: str = "hamming",
     n_bits: int | None = None,
@@ -73,9 +72,11 @@ def hamming_histogram(
     """How many items, and how many relevant items, each query has at each distance.
 
     Args:
-        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row.
+        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row; or a
+            `HammingDatabase`.
         query_labels, database_labels: class ids (n,), any integers, relevant where equal; or multi-hot rows
-            (n, n_labels) of 0 and 1, relevant where a label is shared.
+            (n, n_labels) of 0 and 1, relevant where a label is shared. `database_labels` is left out where
+            `database` is a `HammingDatabase` that has labels.
         score: "hamming" or "overlap" (then column j counts the items with overlap j).
         n_bits: code length, fixes the width; None: 8 * bytes. Set padding bits raise (value check).
         allowed: which items count, as in `hamming_topk`.
@@ -95,21 +96,23 @@ def hamming_histogram(
     """
     checks.check_choice(score, "score", shapes.SCORES)
     checks.check_flag(check, "check")
+    inputs, prepared = _inputs(queries, database, query_labels, database_labels)
     counts = _op.hamming_histogram(
-        *_inputs(queries, database, query_labels, database_labels),
+        *inputs,
         score,
         _optional_int(n_bits, "n_bits"),
         as_allowed(allowed),
         check,
+        prepared,
     )
     return HammingHistogram(*(answer(tensor, queries) for tensor in counts))
 
 
 def average_precision(
     queries: Array,
-    database: Array,
+    database: Array | HammingDatabase,
     query_labels: Array,
-    database_labels: Array,
+    database_labels: Array | None = None,
     *,
     k: int | None = None,
     ties: str = "expected",
@@ -150,8 +153,9 @@ def average_precision(
     checks.check_choice(ties, "ties", shapes.TIES)
     checks.check_choice(denominator, "denominator", shapes.DENOMINATORS)
     checks.check_flag(check, "check")
+    inputs, prepared = _inputs(queries, database, query_labels, database_labels)
     result = _op.average_precision(
-        *_inputs(queries, database, query_labels, database_labels),
+        *inputs,
         _optional_int(k, "k"),
         ties,
         denominator,
@@ -159,15 +163,16 @@ def average_precision(
         _optional_int(n_bits, "n_bits"),
         as_allowed(allowed),
         check,
+        prepared,
     )
     return answer(result, queries)
 
 
 def mean_average_precision(
     queries: Array,
-    database: Array,
+    database: Array | HammingDatabase,
     query_labels: Array,
-    database_labels: Array,
+    database_labels: Array | None = None,
     *,
     k: int | None = None,
     ties: str = "expected",
@@ -202,8 +207,9 @@ def mean_average_precision(
     checks.check_choice(ties, "ties", shapes.TIES)
     checks.check_choice(denominator, "denominator", shapes.DENOMINATORS)
     checks.check_flag(check, "check")
+    inputs, prepared = _inputs(queries, database, query_labels, database_labels)
     mean = _op.mean_average_precision(
-        *_inputs(queries, database, query_labels, database_labels),
+        *inputs,
         _optional_int(k, "k"),
         ties,
         denominator,
@@ -212,6 +218,7 @@ def mean_average_precision(
         empty,
         as_allowed(allowed),
         check,
+        prepared,
     )
     return mean.item() if isinstance(queries, np.ndarray) else mean
 
@@ -228,9 +235,9 @@ def _as_ranks(ranks: object) -> list[int] | None:
 
 def retrieval_curves(
     queries: Array,
-    database: Array,
+    database: Array | HammingDatabase,
     query_labels: Array,
-    database_labels: Array,
+    database_labels: Array | None = None,
     *,
     ranks: Sequence[int] | None = None,
     score: str = "hamming",
@@ -265,13 +272,15 @@ def retrieval_curves(
     checks.check_choice(empty, "empty", EMPTY)
     checks.check_choice(score, "score", shapes.SCORES)
     checks.check_flag(check, "check")
+    inputs, prepared = _inputs(queries, database, query_labels, database_labels)
     curves = _op.retrieval_curves(
-        *_inputs(queries, database, query_labels, database_labels),
+        *inputs,
         _as_ranks(ranks),
         score,
         _optional_int(n_bits, "n_bits"),
         empty,
         as_allowed(allowed),
         check,
+        prepared,
     )
     return RetrievalCurves(*(answer(tensor, queries) for tensor in curves))

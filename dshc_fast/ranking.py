@@ -9,6 +9,7 @@ import torch
 from . import _checks as checks
 from . import _shapes as shapes
 from ._arrays import Array, answer, as_tensor
+from .database import HammingDatabase, as_database
 
 _op = torch.ops.dshc_fast
 
@@ -33,11 +34,14 @@ def as_allowed(allowed: object) -> torch.Tensor | None:
     return None if allowed is None else as_tensor(allowed, "allowed")
 
 
-def hamming_distance(queries: Array, database: Array, *, score: str = "hamming") -> Array:
+def hamming_distance(
+    queries: Array, database: Array | HammingDatabase, *, score: str = "hamming"
+) -> Array:
     """The full matrix of distances. For ranking, `hamming_topk` and the metrics need no such matrix.
 
     Args:
-        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row.
+        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row; or a
+            `HammingDatabase`.
         score: "hamming" (XOR count), or "overlap" (AND count; DSHC multi-label, Luo et al., section 3.1).
 
     Returns:
@@ -52,12 +56,18 @@ def hamming_distance(queries: Array, database: Array, *, score: str = "hamming")
         array([[1, 1]], dtype=int32)
     """
     checks.check_choice(score, "score", shapes.SCORES)
-    counts = _op.hamming_distance(as_tensor(queries, "queries"), as_tensor(database, "database"), score)
+    queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
+    counts = _op.hamming_distance(queries_tensor, codes, score, prepared)
     return answer(counts, queries)
 
 
 def hamming_topk(
-    queries: Array, database: Array, k: int, *, score: str = "hamming", allowed: Array | None = None
+    queries: Array,
+    database: Array | HammingDatabase,
+    k: int,
+    *,
+    score: str = "hamming",
+    allowed: Array | None = None,
 ) -> HammingTopK:
     """The k best database items of each query, exact, sorted by (distance, index).
 
@@ -65,7 +75,8 @@ def hamming_topk(
     prefix of that for a larger k. No matrix of size queries x database is built.
 
     Args:
-        queries: uint8 (n_query, bytes), 1 to 512 bytes. database: uint8 (n_db, bytes), at least one row.
+        queries: uint8 (n_query, bytes), 1 to 512 bytes. database: uint8 (n_db, bytes), at least one row; or a
+            `HammingDatabase`.
         k: 1 to n_db.
         score: "hamming": XOR count, smallest first. "overlap": AND count, largest first.
         allowed: which items may be answered: bool (n_db,) or (n_query, n_db), or the same packed along its
@@ -87,21 +98,28 @@ def hamming_topk(
     """
     checks.check_choice(score, "score", shapes.SCORES)
     k = checks.as_int(k, "k")
+    queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
     distances, indices = _op.hamming_topk(
-        as_tensor(queries, "queries"), as_tensor(database, "database"), k, score, as_allowed(allowed)
+        queries_tensor, codes, k, score, as_allowed(allowed), prepared
     )
     return HammingTopK(answer(distances, queries), answer(indices, queries))
 
 
 def hamming_radius(
-    queries: Array, database: Array, radius: int, *, score: str = "hamming", allowed: Array | None = None
+    queries: Array,
+    database: Array | HammingDatabase,
+    radius: int,
+    *,
+    score: str = "hamming",
+    allowed: Array | None = None,
 ) -> HammingRadius:
     """All database items within a radius of each query, ordered like top-k.
 
     Must learn the size of its answer, so on a GPU it synchronises once.
 
     Args:
-        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row.
+        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row; or a
+            `HammingDatabase`.
         radius: an integer >= 0, bits. "hamming": distance <= radius. "overlap": overlap >= radius.
         score, allowed: as in `hamming_topk`.
 
@@ -120,7 +138,8 @@ def hamming_radius(
     """
     checks.check_choice(score, "score", shapes.SCORES)
     radius = checks.as_int(radius, "radius")
+    queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
     found = _op.hamming_radius(
-        as_tensor(queries, "queries"), as_tensor(database, "database"), radius, score, as_allowed(allowed)
+        queries_tensor, codes, radius, score, as_allowed(allowed), prepared
     )
     return HammingRadius(*(answer(tensor, queries) for tensor in found))

@@ -14,6 +14,7 @@
 #include "../core/hamming_topk.h"
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
+#include "../core/partition_rows.h"
 #include "../core/unpack_codes.h"
 #include "../cpu/simd.h"
 #include "cuda.h"
@@ -23,7 +24,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 2;
+constexpr int kAbi = 3;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
@@ -40,14 +41,17 @@ void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
 }
 
 Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, int32_t n_bytes, int score,
-            Address allowed, int64_t allowed_stride) {
+            Address allowed, int64_t allowed_stride, Address members, Address offsets, int64_t n_parts) {
   return {at<const uint8_t>(queries), at<const uint8_t>(database),   n_query, n_db, n_bytes,
-          static_cast<Score>(score),  at<const uint8_t>(allowed),    allowed_stride};
+          static_cast<Score>(score),  at<const uint8_t>(allowed),    allowed_stride,
+          {at<const int64_t>(members), at<const int64_t>(offsets), n_parts}};
 }
 
 // n_words 0: the labels are class ids, int64 if wide_ids (CUDA), else int32.
-Relevance relevance(Address query_labels, Address database_labels, int32_t n_words, bool wide_ids) {
+Relevance relevance(Address query_labels, Address database_labels, int32_t n_words, bool wide_ids, Address members,
+                    Address offsets, int64_t n_parts) {
   Relevance labels{};
+  labels.equal_labels = {at<const int64_t>(members), at<const int64_t>(offsets), n_parts};
   if (n_words > 0) {
     labels.query_words = at<const uint64_t>(query_labels);
     labels.database_words = at<const uint64_t>(database_labels);
@@ -108,11 +112,21 @@ PYBIND11_MODULE(_dshc_fast, m) {
   }, py::arg("codes"), py::arg("n"), py::arg("n_bytes"), py::arg("n_bits"), py::arg("is_signed"), py::arg("values"),
      py::arg("n_threads"));
 
+  m.def("partition_rows", [](Address rows, int64_t n, int64_t row_bytes, int64_t max_parts, Address members,
+                             Address offsets, int n_threads) {
+    py::gil_scoped_release release;
+    return cpu::partition_rows(at<uint8_t>(rows), n, row_bytes, max_parts, at<int64_t>(members), at<int64_t>(offsets),
+                               n_threads);
+  }, py::arg("rows"), py::arg("n"), py::arg("row_bytes"), py::arg("max_parts"), py::arg("members"), py::arg("offsets"),
+     py::arg("n_threads"));
+
   py::class_<Pairs>(m, "Pairs").def(
       py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),
-      py::arg("score"), py::arg("allowed"), py::arg("allowed_stride"));
-  py::class_<Relevance>(m, "Relevance").def(py::init(&relevance), py::arg("query_labels"), py::arg("database_labels"),
-                                            py::arg("n_words"), py::arg("wide_ids"));
+      py::arg("score"), py::arg("allowed"), py::arg("allowed_stride"), py::arg("members"), py::arg("offsets"),
+      py::arg("n_parts"));
+  py::class_<Relevance>(m, "Relevance").def(
+      py::init(&relevance), py::arg("query_labels"), py::arg("database_labels"), py::arg("n_words"), py::arg("wide_ids"),
+      py::arg("members"), py::arg("offsets"), py::arg("n_parts"));
   py::class_<ClassSoftmax>(m, "ClassSoftmax").def(
       py::init(&class_softmax), py::arg("logits"), py::arg("dtype"), py::arg("labels"), py::arg("class_offsets"),
       py::arg("n"), py::arg("n_subclasses"), py::arg("n_classes"), py::arg("weight"), py::arg("ignore_index"));

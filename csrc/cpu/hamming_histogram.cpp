@@ -1,37 +1,44 @@
 #include "../core/hamming_histogram.h"
 
 #include <algorithm>
-#include <mutex>
+#include <vector>
 
-#include "histogram.h"
+#include "allowed_items.h"
+#include "distinct_queries.h"
+#include "query_histograms.h"
 #include "scan.h"
-#include "threads.h"
 
 namespace dshc::cpu {
 
 void hamming_histogram(const Pairs& pairs, const Relevance& relevance, int32_t n_bits, int64_t* items, int64_t* relevant,
                        int n_threads) {
+  const AllowedItems allowed(pairs, relevance);
+  const DistinctQueries queries(allowed.pairs(), allowed.relevance(), n_threads);
   const int32_t n_values = n_rank_values(pairs);
   const int64_t width = n_bits + 1;
-  const Plan plan = make_plan(pairs, 8 * kTables * n_values, true, n_threads);
-  std::fill(items, items + pairs.n_query * width, int64_t{0});
-  std::fill(relevant, relevant + pairs.n_query * width, int64_t{0});
-  std::mutex merging;  // shards of one query add to the same rows
-  parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
-    const int64_t begin = task / plan.n_shards * plan.group, end = std::min(begin + plan.group, pairs.n_query);
-    const int64_t item = task % plan.n_shards * plan.shard;
-    HistogramTables tables(end - begin, n_values);
-    scan(pairs, &relevance, histogram_marks(pairs), begin, end, item, std::min(item + plan.shard, pairs.n_db),
-         [&](int64_t q, int64_t, int64_t n, const uint16_t* row) { tables.add(q - begin, row, n); });
-    const std::lock_guard<std::mutex> lock(merging);
-    for (int64_t q = begin; q < end; ++q) {
-      for (int32_t value = 0; value < n_values; ++value) {
-        const int64_t column = q * width + std::min(count_of(pairs, value), n_bits);
-        items[column] += tables.items(q - begin, value);
-        relevant[column] += tables.relevant(q - begin, value);
-      }
-    }
-  });
+  const auto write = [&](const int64_t* counts, int64_t* columns) {
+    std::fill(columns, columns + width, int64_t{0});
+    for (int32_t value = 0; value < n_values; ++value) columns[std::min(count_of(pairs, value), n_bits)] += counts[value];
+  };
+  if (queries.all_distinct()) {
+    query_histograms(queries.pairs(), queries.relevance(), n_threads,
+                     [&](int64_t q, const int64_t* all, const int64_t* hits) {
+                       write(all, items + q * width);
+                       write(hits, relevant + q * width);
+                     });
+    return;
+  }
+  std::vector<int64_t> distinct(static_cast<size_t>(queries.pairs().n_query * 2 * width));  // items, then relevant
+  query_histograms(queries.pairs(), queries.relevance(), n_threads,
+                   [&](int64_t q, const int64_t* all, const int64_t* hits) {
+                     write(all, distinct.data() + 2 * q * width);
+                     write(hits, distinct.data() + (2 * q + 1) * width);
+                   });
+  for (int64_t q = 0; q < pairs.n_query; ++q) {
+    const int64_t* columns = distinct.data() + 2 * queries.distinct(q) * width;
+    std::copy(columns, columns + width, items + q * width);
+    std::copy(columns + width, columns + 2 * width, relevant + q * width);
+  }
 }
 
 }  // namespace dshc::cpu

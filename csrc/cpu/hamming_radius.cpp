@@ -35,7 +35,7 @@ RadiusSearch::RadiusSearch(const Pairs& pairs, int64_t radius, int n_threads) {
   const Plan& plan = found->plan;
   const int32_t limit = value_limit(pairs, radius);
   found->survivors.resize(static_cast<size_t>(pairs.n_query * plan.n_shards));
-    parallel_for(limit > 0 ? plan.n_tasks() : 0, plan.n_threads, [&](int64_t task) {
+  parallel_for(limit > 0 ? plan.n_tasks() : 0, plan.n_threads, [&](int64_t task) {
     const int64_t begin = task / plan.n_shards * plan.group, end = std::min(begin + plan.group, pairs.n_query);
     const int64_t shard = task % plan.n_shards, item = shard * plan.shard;
     // With k beyond the database no bound falls and nothing is dropped.

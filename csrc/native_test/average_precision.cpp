@@ -153,6 +153,23 @@ void test_average_precision() {
   // Work enough that three threads share it, each with groups of several queries.
   const RankingCase many(random, 33, 40, 5000, Score::overlap, Mask::none, 0, Codes::clustered);
   for (const Ties ties : {Ties::index, Ties::expected}) check(many, rank(many), ties, {4000, Denominator::min});
+  // So many queries that the database is arranged for them: sliced, grouped, without the items that no query may get.
+  for (const int32_t n_bytes : kManyBytes) {
+    for (const Score score : kScores) {
+      constexpr int32_t kWords[] = {0, 0, 1, 0, 3};
+      ++turn;
+      const RankingCase c(random, n_bytes, 120, kManyItems[turn % 6], score, static_cast<Mask>(turn % 7 % 3),
+                          kWords[turn % 5], static_cast<Codes>(turn % 11 % 3));
+      const Ranked ranked = rank(c);
+      for (const Ties ties : {Ties::index, Ties::expected, Ties::best, Ties::worst}) {
+        const auto denominator = static_cast<Denominator>((turn + static_cast<int>(ties)) % 3);
+        for (const int64_t k : {c.n_db, c.n_db / 7 + 1}) check(c, ranked, ties, {k, denominator});
+      }
+    }
+  }
+  // Planes beyond the second-level cache, which the queries pass in chunks.
+  const RankingCase wide(random, 128, 99, 9000, Score::hamming, Mask::none, 0, Codes::extreme);
+  for (const Ties ties : {Ties::index, Ties::expected}) check(wide, rank(wide), ties, {9000, Denominator::retrieved});
   check(RankingCase(random, 8, 0, 10, Score::hamming, Mask::none, 0, Codes::extreme), {}, Ties::index,
         {5, Denominator::retrieved});  // no queries
   finish_group("average_precision");

@@ -128,6 +128,16 @@ void test_ranking() {
       check(RankingCase(random, n_bytes, 2, 70001, score, Mask::per_query, 0, static_cast<Codes>(turn % 2)), turn);
     }
   }
+  // So many queries that histograms arrange the database for them.
+  for (const int32_t n_bytes : kManyBytes) {
+    for (const Score score : kScores) {
+      constexpr int32_t kWords[] = {0, 3, 1, 0, 1};
+      ++turn;
+      const RankingCase c(random, n_bytes, 120, kManyItems[turn % 6], score, static_cast<Mask>(turn % 7 % 3),
+                          kWords[turn % 5], static_cast<Codes>(turn % 11 % 3));
+      check_histogram(c, rank(c), 8 * n_bytes - turn % 8);
+    }
+  }
   check(RankingCase(random, 8, 0, 10, Score::hamming, Mask::none, 0, Codes::extreme), 0);  // no queries
   finish_group("ranking");
 }

@@ -150,6 +150,9 @@ inline Ranked rank(const RankingCase& c) {
 
 constexpr int32_t kBytes[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 40, 64, 65, 128, 512};
 constexpr int64_t kItems[] = {1, 31, 32, 33, 63, 64, 65, 2047, 2048, 2049, 5000};
+// Cases of many queries: each number of digits that a count can have, and databases around the ends of 512-item blocks.
+constexpr int32_t kManyBytes[] = {1, 2, 3, 4, 7, 8, 12, 15, 16, 17, 32, 63, 64, 65, 127, 128, 129};
+constexpr int64_t kManyItems[] = {511, 512, 513, 1024, 2500, 1087};
 constexpr Score kScores[] = {Score::hamming, Score::overlap};
 
 }  // namespace dshc::test

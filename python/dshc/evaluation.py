@@ -76,7 +76,8 @@ def evaluate(
     if not len(query_codes):
         raise ValueError("query_codes holds no query; an evaluation needs at least one")
 
-    operands = (query_codes, database_codes, query_labels, database_labels)
+    database = dshc_fast.HammingDatabase(database_codes, database_labels)  # for half a dozen calls
+    operands = (query_codes, database, query_labels)
     options = {"score": score, "n_bits": n_bits}
     histogram = dshc_fast.hamming_histogram(*operands, **options)
 

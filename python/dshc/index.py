@@ -8,6 +8,7 @@ name.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import warnings
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import dshc_fast
-from dshc_fast import HammingRadius, HammingTopK
+from dshc_fast import HammingDatabase, HammingRadius, HammingTopK
 
 from .arrays import load_arrays, save_arrays
 
@@ -157,6 +158,11 @@ class CodeIndex:
             raise ValueError(f"the database {file.path or 'of codes'} is empty; at least one code is needed")
         self.file = file
 
+    @functools.cached_property
+    def database(self) -> HammingDatabase:
+        """The codes, prepared for search when the first one is made."""
+        return HammingDatabase(self.file.codes)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CodeIndex:
         """Open a code file; raises as :meth:`CodeFile.load` does, and ValueError where it holds no code."""
@@ -189,7 +195,7 @@ class CodeIndex:
         """
         codes = self._codes_of(queries)
         return dshc_fast.hamming_topk(
-            codes, self.file.codes, k, score=score or self.file.score, allowed=allowed
+            codes, self.database, k, score=score or self.file.score, allowed=allowed
         )
 
     def within(
@@ -203,7 +209,7 @@ class CodeIndex:
         """All codes at distance <= ``radius`` (overlap: >=), as (``offsets``, ``indices``, ``distances``)."""
         codes = self._codes_of(queries)
         score = score or self.file.score
-        return dshc_fast.hamming_radius(codes, self.file.codes, radius, score=score, allowed=allowed)
+        return dshc_fast.hamming_radius(codes, self.database, radius, score=score, allowed=allowed)
 
     def _codes_of(self, queries: np.ndarray | CodeFile) -> np.ndarray:
         if isinstance(queries, CodeFile):

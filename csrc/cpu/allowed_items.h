@@ -1,0 +1,28 @@
+// A mask that all queries share makes the database smaller: the items it allows are copied out once, in their order.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "../core/types.h"
+
+namespace dshc::cpu {
+
+class AllowedItems {
+ public:
+  AllowedItems(const Pairs& pairs, const Relevance& relevance);
+
+  // The call without its mask; unchanged where there is none, or where each query has its own, or where the queries are
+  // too few to pay for the copy. Valid as long as this object.
+  const Pairs& pairs() const { return pairs_; }
+  const Relevance& relevance() const { return relevance_; }
+
+ private:
+  Pairs pairs_;
+  Relevance relevance_;
+  std::vector<uint8_t> codes_;
+  std::vector<int32_t> ids_;
+  std::vector<uint64_t> words_;
+};
+
+}  // namespace dshc::cpu

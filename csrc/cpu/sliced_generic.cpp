@@ -1,0 +1,38 @@
+// Slices of one word, for any processor.
+#include <cstdint>
+
+namespace dshc::cpu {
+namespace {
+
+constexpr int kSliceWords = 1;
+typedef uint64_t Slice;
+
+inline Slice sum3(Slice a, Slice b, Slice c) { return a ^ b ^ c; }
+inline Slice majority(Slice a, Slice b, Slice c) { return (a & b) | (c & (a ^ b)); }
+inline Slice and_not(Slice a, Slice b) { return a & ~b; }
+inline bool any(Slice a) { return a != 0; }
+
+inline uint64_t popcount(uint64_t x) {
+  x -= (x >> 1) & 0x5555555555555555ull;
+  x = (x & 0x3333333333333333ull) + ((x >> 2) & 0x3333333333333333ull);
+  x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0Full;
+  return (x * 0x0101010101010101ull) >> 56;
+}
+inline Slice lane_popcounts(Slice a) { return popcount(a); }
+
+inline void add_sums(const Slice* sums, uint64_t* counts) {
+  for (int i = 0; i < 8; ++i) counts[i] += sums[i];
+}
+
+}  // namespace
+}  // namespace dshc::cpu
+
+#include "sliced_loops.h"
+#include "sliced_walk.h"
+
+namespace dshc::cpu {
+
+extern const SlicedKernels kGenericSliced;
+const SlicedKernels kGenericSliced = {count, walk, sum_precisions};
+
+}  // namespace dshc::cpu

@@ -1,0 +1,93 @@
+"""What a `HammingDatabase` keeps and the ranking ops take as `prepared`: None, three tensors or six.
+
+    code rows      uint8 (n, width): the database's codes, padded with zero bytes to a width that kernels take whole
+    code members   int64 (n,), code offsets int64 (n_parts + 1,): the rows parted into equal ones (csrc/core/types.h,
+                   Partition); both empty where rows do not repeat enough
+    label rows     the database's labels as kernels take them: int32 (n,) ids, or uint8 (n, 8 * n_words) packed
+                   multi-hot rows; int32 (0,) for ids that int32 cannot hold, and on CUDA, where that is not looked at
+    label members, label offsets: likewise for labels; the last three are left out where there are none
+
+Sizes and dtypes are checked at every call. Contents, which a kernel that follows members and offsets relies on, are
+looked at by the CPU ops (those of CUDA use no partition): once for a whole group of tensors made here, which is
+remembered with the tensors' version counters, and at every call for tensors that came from elsewhere or were written to
+since.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+# Codes are kept in parts from this many items a part on average. With fewer, following members costs more than the
+# comparisons it saves; and parting rows that hardly repeat is given up early.
+ROWS_PER_PART = 4
+
+_made_here: WeakIdKeyDictionary = WeakIdKeyDictionary()  # rows -> the group they belong to
+
+
+class Group:
+    """A source (codes or labels), its rows, members and offsets as they were when they were made."""
+
+    def __init__(self, tensors: Sequence[Tensor], last_byte: int | None = None) -> None:
+        self.last_byte = last_byte  # of codes: the largest one; None: not looked at
+        self._state = [(weakref.ref(tensor), tensor._version) for tensor in tensors]
+        _made_here[tensors[1]] = self
+
+    def is_whole(self, tensors: Sequence[Tensor]) -> bool:
+        return all(
+            made() is tensor and version == tensor._version
+            for (made, version), tensor in zip(self._state, tensors, strict=True)
+        )
+
+
+def group_of(source: Tensor, prepared: Sequence[Tensor]) -> Group | None:
+    """The group these tensors were made as; None where they were not, or no longer are what they were."""
+    group = _made_here.get(prepared[0])
+    return group if group is not None and group.is_whole((source, *prepared)) else None
+
+
+def padded_bytes(n_bytes: int) -> int:
+    """The width at which kernels read codes: 4 bytes, or whole 8-byte words."""
+    return 4 if n_bytes <= 4 else (n_bytes + 7) // 8 * 8
+
+
+def as_bytes(rows: Tensor) -> Tensor:
+    """Rows of any dtype, or ids, as uint8 (n, row_bytes)."""
+    return rows.contiguous().view(torch.uint8).view(rows.shape[0], -1)
+
+
+def _refuse(what: str, found: str) -> None:
+    raise ValueError(f"prepared: {found}; taken: what HammingDatabase made of these {what}, unchanged")
+
+
+def check_rows(source: Tensor, rows: Tensor, what: str) -> None:
+    """`rows` are the bytes of `source`, then zeros."""
+    n_bytes = source.shape[1]
+    same = rows.shape[1] >= n_bytes and torch.equal(rows[:, :n_bytes], source)
+    if not same or bool(rows[:, n_bytes:].any()):
+        _refuse(what, f"{what} rows differ from the database's {what}")
+
+
+def check_partition(rows: Tensor, members: Tensor, offsets: Tensor, what: str) -> None:
+    """Offsets rise from 0 to n; members are the rows 0 .. n-1, each once, ascending inside a part; parts are in the
+    order of their first member; rows are equal inside a part and differ between parts."""
+    if offsets.shape[0] == 0:
+        return
+    n = rows.shape[0]
+    sizes = offsets.diff()
+    if int(offsets[0]) != 0 or int(offsets[-1]) != n or bool((sizes < 1).any()):
+        _refuse(what, f"{what} offsets do not rise from 0 to {n}")
+    if int(members.min()) < 0 or int(members.max()) >= n:
+        _refuse(what, f"{what} members lie outside 0 to {n - 1}")
+    if bool((torch.bincount(members, minlength=n) != 1).any()):
+        _refuse(what, f"{what} members do not name each item once")
+    part = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    first = members[offsets[:-1]]
+    if bool((first.diff() < 0).any()) or bool(((members.diff() < 0) & (part.diff() == 0)).any()):
+        _refuse(what, f"{what} members are not in order")
+    if not torch.equal(rows[members], rows[first][part]) or len(rows[first].unique(dim=0)) != len(sizes):
+        _refuse(what, f"{what} members part other rows")

@@ -1,0 +1,154 @@
+"""`HammingDatabase`: a database prepared once for many calls."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import _checks as checks
+from ._arguments import as_int32, label_words, partition_rows
+from ._arrays import Array, as_tensor
+from ._cuda_ops import unusable
+from ._prepared import ROWS_PER_PART, Group, as_bytes, padded_bytes
+
+
+class HammingDatabase:
+    """Codes, and labels if given, prepared once for many calls; every ranking op and metric takes it as `database`.
+
+    What a call with plain arrays works out anew is kept: codes padded to whole words, labels in the form that kernels
+    compare, and the parts of equal codes and of equal labels. Learned codes repeat: a database coded by DSHC holds no
+    more distinct codes than sub-classes, so that searching each distinct code once is exact and costs their number plus
+    the answer instead of the number of items. The paper's closing sentence asks for a search built on this (Luo et al.,
+    *Deep Supervised Hashing by Classification*). Answers equal those for plain arrays to the bit. A database of hardly
+    any equal codes is kept without parts, and no call is the worse for it.
+
+    Codes and labels are copied: the arrays given may be changed or freed afterwards. What `codes` and `labels` return
+    is the copy, which must not be changed (that of numpy arrays is read-only). On CUDA all stays on the device, nothing
+    is looked at, and no parts are made.
+
+    Args:
+        codes: uint8 (n, bytes), 1 to 512 bytes, at least one row; numpy or torch, on the CPU or on CUDA.
+        labels: class ids (n,), any integers; or multi-hot rows (n, n_labels) of 0 and 1, which are checked here on the
+            CPU, and on CUDA by metrics with `check=True`. None: the database has no labels.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit. An op reports the codes as `database` and the
+            labels as `database_labels`, with the shapes given here.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> codes, labels = np.array([[0], [1], [3], [1]] * 4, dtype=np.uint8), np.array([5, 5, 7, 5] * 4)
+        >>> database = dshc_fast.HammingDatabase(codes, labels)
+        >>> database
+        HammingDatabase(16 codes of 1 byte, 3 distinct; class ids)
+        >>> dshc_fast.hamming_topk(codes[:1], database, 3).indices
+        array([[0, 4, 8]])
+        >>> dshc_fast.mean_average_precision(codes[:2], database, labels[:2])
+        0.9757838887303172
+    """
+
+    def __init__(self, codes: Array, labels: Array | None = None) -> None:
+        given, given_labels = as_tensor(codes, "codes"), None
+        checks.check_same_device(codes=given)
+        if given.is_meta:
+            raise ValueError("codes is on meta; taken: cpu, cuda")
+        if given.is_cuda and (why := unusable()):
+            raise RuntimeError(why)
+        checks.check_codes(given, "codes", at_least=1)
+        if labels is not None:
+            given_labels = as_tensor(labels, "labels")
+            checks.check_same_device(codes=given, labels=given_labels)
+            checks.check_label_rows(given_labels, "labels", given.shape[0], "codes")
+        self._numpy_codes, self._numpy_labels = (isinstance(array, np.ndarray) for array in (codes, labels))
+        self._labels: Tensor | None = None
+        with torch.inference_mode(False), torch.no_grad():  # inference tensors have no version counter
+            self._codes, self._prepared = _prepare_codes(given)
+            if given_labels is not None:
+                # Where codes are grouped, the labels of a group are counted by label, however many there are.
+                max_parts = len(self) // (1 if self.n_distinct else ROWS_PER_PART)
+                self._labels, prepared = _prepare_labels(given_labels, max_parts)
+                self._prepared += prepared
+
+    def __len__(self) -> int:
+        return self._codes.shape[0]
+
+    @property
+    def codes(self) -> Array:
+        """The codes, uint8 (n, bytes), in the kind they were given; not to be changed."""
+        return _read_only(self._codes) if self._numpy_codes else self._codes
+
+    @property
+    def labels(self) -> Array | None:
+        """The labels as they were given, or None; not to be changed."""
+        if self._labels is None:
+            return None
+        return _read_only(self._labels) if self._numpy_labels else self._labels
+
+    @property
+    def n_distinct(self) -> int | None:
+        """How many distinct codes there are, where codes repeat enough to be kept in parts (four items a code or more
+        on average); else None."""
+        return self._prepared[2].shape[0] - 1 if self._prepared[2].shape[0] else None
+
+    def __reduce__(self) -> tuple[type, tuple[Array, Array | None]]:
+        """Copies and pickles are prepared anew."""
+        return type(self), (self.codes, self.labels)
+
+    def __repr__(self) -> str:
+        n, n_bytes = self._codes.shape
+        text = f"{n} code{'s' * (n > 1)} of {n_bytes} byte{'s' * (n_bytes > 1)}"
+        if self.n_distinct is not None:
+            text += f", {self.n_distinct} distinct"
+        if self._labels is not None:
+            text += "; class ids" if self._labels.dim() == 1 else f"; multi-hot rows of {self._labels.shape[1]} labels"
+        return f"HammingDatabase({text}{f'; on {self._codes.device}' if self._codes.is_cuda else ''})"
+
+
+def _read_only(tensor: Tensor) -> np.ndarray:
+    array = tensor.numpy()
+    array.flags.writeable = False  # of this view, which torch makes anew at each call
+    return array
+
+
+def _prepare_codes(codes: Tensor) -> tuple[Tensor, list[Tensor]]:
+    n, n_bytes = codes.shape
+    rows = codes.new_zeros((n, n_bytes if codes.is_cuda else padded_bytes(n_bytes)))
+    rows[:, :n_bytes] = codes
+    tensors = [rows[:, :n_bytes], rows, *partition_rows(rows, n // ROWS_PER_PART)]
+    # Padding bits of a code length are a question about the last byte, which calls need not ask of every code.
+    Group(tensors, last_byte=None if codes.is_cuda else int(codes[:, -1].max()))
+    return tensors[0], tensors[1:]
+
+
+def _prepare_labels(labels: Tensor, max_parts: int) -> tuple[Tensor, list[Tensor]]:
+    labels = labels.detach().clone(memory_format=torch.contiguous_format)
+    if labels.dim() == 2:
+        rows = label_words(labels, "labels", None)
+    else:
+        ids = None if labels.is_cuda else as_int32(labels)
+        rows = labels.new_empty((0,), dtype=torch.int32) if ids is None else ids
+    members, offsets = partition_rows(as_bytes(rows if rows.shape[0] else labels), max_parts)
+    tensors = [labels, rows, members, offsets]
+    Group(tensors)
+    return labels, tensors[1:]
+
+
+def as_database(database: Array | HammingDatabase) -> tuple[Tensor, list[Tensor] | None]:
+    """The codes of a database, and what is kept beside them."""
+    if isinstance(database, HammingDatabase):
+        return database._codes, database._prepared
+    return as_tensor(database, "database"), None
+
+
+def as_labelled_database(
+    database: Array | HammingDatabase, labels: Array | None
+) -> tuple[Tensor, Tensor, list[Tensor] | None]:
+    """Codes and labels of a database, and what is kept beside them."""
+    codes, prepared = as_database(database)
+    if not isinstance(database, HammingDatabase):
+        return codes, as_tensor(labels, "database_labels"), prepared
+    if (labels is None) == (database._labels is None):
+        found = "are left out, and the HammingDatabase has none" if labels is None else "came, and it has its own"
+        raise ValueError(f"database_labels {found}; taken: here or in the HammingDatabase")
+    return codes, database._labels if labels is None else as_tensor(labels, "database_labels"), prepared
