@@ -21,18 +21,20 @@ RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 
 
 def interleave(
-    candidates: dict[str, Callable[[], object]], *, rounds: int = 7, seconds: float = 60.0
+    candidates: dict[str, Callable[[], object]], *, rounds: int = 7, seconds: float = 60.0, pause: float = 0.0
 ) -> dict[str, float]:
     """Median wall seconds of each candidate over up to `rounds` rounds (at least 3), or as many as fit into
     `seconds`.
 
     Each round runs every candidate once, so that a slow phase of the machine meets all of them. One round to
-    warm up.
+    warm up. `pause`: seconds before each run, in which the threads of the one before stop spinning.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     started = time.perf_counter()
     for round_number in range(rounds + 1):
         for name, run in candidates.items():
+            if pause:
+                time.sleep(pause)
             begin = time.perf_counter()
             run()
             if round_number:

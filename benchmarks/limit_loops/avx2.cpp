@@ -1,5 +1,5 @@
-// AVX2, two ways to the distance: byte popcounts by VPSHUFB over each half byte, summed by VPSADBW; and, over codes held
-// as half bytes, one table of 16 distances for each half byte of the query, so that a VPSHUFB and an add serve 32 pairs.
+// AVX2, two ways to the distance: byte popcounts by VPSHUFB over each half byte, summed by VPSADBW; and, over codes
+// held as half bytes, a table of 16 distances for each half byte of the query: a VPSHUFB and an add serve 32 pairs.
 // Compiled for AVX2 alone, so that no 512-bit instruction set lends it registers.
 #if defined(__AVX2__)
 #include <immintrin.h>
