@@ -5,7 +5,7 @@
 * `l3` and `dram`: bytes a second of a sum over 8 MiB and over 1 GiB.
 
 Where there is more than one way (compare each vector, or the smallest of a group), the fastest on this machine is the
-limit. `python benchmarks/limits.py` prints them all.
+limit. `python benchmarks/limits.py [--dry]` prints them all and writes docs/results/limits.json.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import platform
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -188,10 +189,15 @@ class Limits:
 
 
 def main() -> None:
+    from timing import write
+
+    rows = Limits().measure()
     print(f"{'limit':8}{'level':9}{'bits':>5}{'threads':>9}  {'loop':24}{'G a second':>11}")
-    for row in Limits().measure():
+    for row in rows:
         print(f"{row['what']:8}{row['level'] or '':9}{row['bits'] or '':>5}{row['threads']:9}  {row['loop']:24}"
               f"{row['pace'] / 1e9:11.2f}")  # fmt: skip
+    if "--dry" not in sys.argv:
+        print("wrote", write("limits", rows))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ class Table:
         """
         loops = {f"limit {loop.loop}": loop.run for loop in limit}
         seconds = interleave({**candidates, **loops}, rounds=min(rounds, self.effort.rounds),
-                             seconds=self.effort.seconds, pause=0.01 if setting.get("threads", 1) > 1 else 0.0)
+                             seconds=self.effort.seconds, least=0.01,
+                             warm=0.1 if setting.get("threads", 1) > 1 else 0.0)  # fmt: skip
         scales = scales or {}
         pace = {name: amount * scales.get(name, 1.0) / seconds[name] for name in candidates}
         row = {"section": section, **setting, "unit": unit, "amount": amount, "pace": pace,
