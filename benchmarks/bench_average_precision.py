@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 
 import numpy as np
 import rows
@@ -56,9 +57,11 @@ def run(table: rows.Table, codes: str, bits: int, k: int | None, part: int) -> N
     data = code_set(codes, bits, N_QUERY, n_db)
     signs = [dshc_fast.unpack_codes(np.ascontiguousarray(array), bits, signed=True).astype(np.float32)
              for array in (data.queries[:part], data.database)]  # fmt: skip
-    prepared = None
+    prepared = note = None
     if hasattr(dshc_fast, "HammingDatabase"):
+        begin = time.perf_counter()
         prepared = dshc_fast.HammingDatabase(data.database, data.database_labels)
+        note = f"HammingDatabase of {n_db:,} {codes} codes of {bits} bits: made in {time.perf_counter() - begin:.3g} s"
     check(data, signs, k, prepared)
     for ties in ("expected", "index"):
         usual_ratio, share = TARGETS["random" if codes == "random" else "repeated", ties]
@@ -70,7 +73,7 @@ def run(table: rows.Table, codes: str, bits: int, k: int | None, part: int) -> N
         targets = {"usual numpy": float(usual_ratio)} | ({"share": share} if share else {})
         table.measure("mAP", {"codes": codes, "bits": bits, "n_db": n_db, "n_query": N_QUERY, "k": k or "all",
                               "ties": ties, "threads": 1, "level": "best"}, candidates,
-                      amount=float(N_QUERY * n_db), scales={"usual numpy": part / N_QUERY}, targets=targets,
+                      amount=float(N_QUERY * n_db), scales={"usual numpy": part / N_QUERY}, targets=targets, note=note,
                       limit=table.limit_loops("filter", bits, "best", 1))  # fmt: skip
 
 

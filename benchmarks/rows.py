@@ -29,7 +29,7 @@ class Table:
               f"limits for {', '.join(limits.levels) or 'no level: no C++ compiler'}")  # fmt: skip
 
     def limit_loops(self, what: str, bits: int, level: str, threads: int) -> list[Limit]:
-        level = self.limits.levels[0] if level == "best" and self.limits.levels else level
+        level = dshc_fast.get_simd_level() if level == "best" else level
         return self.limits.loops(what, 32 if bits <= 32 else bits, level, threads)
 
     def measure(self, section: str, setting: dict[str, object], candidates: dict[str, Callable[[], object]], *,

@@ -20,7 +20,7 @@ TITLES = {
     "lengths": "Top-k, other code lengths",
     "levels": "Top-k on the lesser instruction sets, each against its own limit",
     "learned": "Top-k, learned codes",
-    "one query": "One query; at n = 1,000,000 against reading the third-level cache, at 100,000,000 against DRAM",
+    "one query": "One query; at n = 1,000,000 against reading the third-level cache, from 10,000,000 on against DRAM",
     "sizes": "Top-k, smaller databases",
     "all peers": "Top-k, all peers (fewer queries and smaller databases: the slow peers run what faiss runs)",
     "allowed": "Top-k with a filter, half of the items allowed; target: 0.9 of the pace without one",
@@ -105,7 +105,8 @@ def table(section: str, rows: list[dict]) -> list[str]:
     used = [i for i in range(len(header)) if any(cells[i] for cells in body)]
     lines.append(line([header[i] for i in used]))
     lines.append(line(["---"] * len(used)))
-    return [*lines, *(line([cells[i] for i in used]) for cells in body), ""]
+    notes = [f"* {note}" for note in dict.fromkeys(row["note"] for row in rows if "note" in row)]
+    return [*lines, *(line([cells[i] for i in used]) for cells in body), "", *notes, *([""] if notes else [])]
 
 
 def limits_table(rows: list[dict]) -> list[str]:
