@@ -2,7 +2,7 @@
 #   make demo    install, then train, encode, rank and report on the digits that scikit-learn ships
 #   make test    install, then lint and test
 #   make test-gpu   install, then the op tests on a CUDA device and under compute-sanitizer (docs/results/gpu-test.md)
-#   make bench   install, then the benchmarks (docs/results/)
+#   make bench   install, then the benchmarks (docs/results/cpu.md), within about twenty minutes
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -31,9 +31,12 @@ lint: install
 	$(BIN)/ruff check .
 
 bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/bench_hamming_topk.py
-	$(BIN)/python benchmarks/bench_average_precision.py --codes random
-	$(BIN)/python benchmarks/bench_average_precision.py --codes learned
+	$(BIN)/python benchmarks/bench_hamming_radius.py
+	$(BIN)/python benchmarks/bench_hamming_histogram.py
+	$(BIN)/python benchmarks/bench_average_precision.py
+	$(BIN)/python benchmarks/tables.py
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check '.[bench]'

@@ -1,104 +1,95 @@
-"""mAP@all of 10,000 queries against 50,000 codes of 64 bits, one thread: ours against the usual numpy
-evaluation.
+"""mAP of 10,000 queries against a database of 50,000 (learned codes: 60,000), one thread: ours against the usual numpy
+evaluation, and against the compare filter.
 
-    python benchmarks/bench_average_precision.py [--codes random|learned] [--slice N]
+    python benchmarks/bench_average_precision.py [--quick | --full] [--only CODES] [--dry] [--slice N]
 
-With --slice the numpy evaluation, which is linear in the queries, runs on some of them only and its time is
-scaled; ours always runs whole. The results are compared before anything is timed.
+The numpy evaluation, which is linear in the queries, runs on N of them (default 100) and its time is scaled, stated as
+`measured_part`; ours always runs whole. Before anything is timed ties=index must equal numpy's stable sort, and
+ties=expected the reference twin. Result: docs/results/bench_average_precision.json.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import argparse
+import sys
+import time
 
 import numpy as np
+import rows
 import torch
+from code_sets import CodeSet, code_set
 from limits import Limits
-from timing import RESULTS, interleave, machine, write
+from peers import set_threads
 from usual_map import usual_mean_average_precision
 
 import dshc_fast
 
-N_QUERY, N_DB, N_BITS, N_CLASSES = 10_000, 50_000, 64, 10
+N_QUERY = 10_000
+TARGETS = {("random", "expected"): (40, 1 / 6), ("random", "index"): (15, 1 / 15),
+           ("repeated", "expected"): (2000, None), ("repeated", "index"): (200, None)}  # fmt: skip
+TWIN_QUERIES = 4
 
 
-def random_codes() -> tuple[np.ndarray, ...]:
-    rng = np.random.default_rng(0)
-    return (rng.integers(0, 256, (N_QUERY, N_BITS // 8), dtype=np.uint8),
-            rng.integers(0, 256, (N_DB, N_BITS // 8), dtype=np.uint8),
-            rng.integers(0, N_CLASSES, N_QUERY), rng.integers(0, N_CLASSES, N_DB), N_BITS)  # fmt: skip
+def mean_ap(data: CodeSet, n: int, k: int | None, ties: str, prepared: object = None) -> float:
+    database = (data.database,) if prepared is None else (prepared,)
+    labels = (data.query_labels[:n], *((data.database_labels,) if prepared is None else ()))
+    return dshc_fast.mean_average_precision(data.queries[:n], *database, *labels, k=k, ties=ties, n_bits=data.n_bits)
 
 
-def learned_codes() -> tuple[np.ndarray, ...]:
-    from safetensors import safe_open
+def check(data: CodeSet, signs: list[np.ndarray], k: int | None, prepared: object) -> None:
+    part = len(signs[0])
+    stable = usual_mean_average_precision(*signs, data.query_labels[:part], data.database_labels, k, "stable")
+    twin = dshc_fast.reference.average_precision(
+        *(torch.from_numpy(np.ascontiguousarray(codes)) for codes in (data.queries[:TWIN_QUERIES], data.database)),
+        *(torch.from_numpy(labels.astype(np.int64))
+          for labels in (data.query_labels[:TWIN_QUERIES], data.database_labels)),
+        n_bits=data.n_bits, k=k, ties="expected", denominator="retrieved", score="hamming")  # fmt: skip
+    expected = float(torch.nan_to_num(twin).mean())
+    for base in (None, prepared) if prepared is not None else (None,):
+        for got, wanted, ties in ((mean_ap(data, part, k, "index", base), stable, "index"),
+                                  (mean_ap(data, TWIN_QUERIES, k, "expected", base), expected, "expected")):
+            if not abs(got - wanted) <= 1e-12 * wanted:
+                raise SystemExit(f"mAP@{k or 'all'}, ties={ties}: {got}, wanted {wanted}; nothing was timed")
 
-    with safe_open(RESULTS / "fashion-mnist-30.safetensors", "numpy") as file:
-        names = ("query_codes", "database_codes", "query_labels", "database_labels")
-        return *(file.get_tensor(name) for name in names), int(file.metadata()["n_bits"])
+
+def run(table: rows.Table, codes: str, bits: int, k: int | None, part: int) -> None:
+    n_db = 60_000 if codes == "learned" else 50_000
+    data = code_set(codes, bits, N_QUERY, n_db)
+    signs = [dshc_fast.unpack_codes(np.ascontiguousarray(array), bits, signed=True).astype(np.float32)
+             for array in (data.queries[:part], data.database)]  # fmt: skip
+    prepared = note = None
+    if hasattr(dshc_fast, "HammingDatabase"):
+        begin = time.perf_counter()
+        prepared = dshc_fast.HammingDatabase(data.database, data.database_labels)
+        note = f"HammingDatabase of {n_db:,} {codes} codes of {bits} bits: made in {time.perf_counter() - begin:.3g} s"
+    check(data, signs, k, prepared)
+    for ties in ("expected", "index"):
+        usual_ratio, share = TARGETS["random" if codes == "random" else "repeated", ties]
+        candidates = {rows.OURS: lambda ties=ties: mean_ap(data, N_QUERY, k, ties),
+                      "usual numpy": lambda: usual_mean_average_precision(
+                          *signs, data.query_labels[:part], data.database_labels, k)}  # fmt: skip
+        if prepared is not None:
+            candidates["ours, HammingDatabase"] = lambda ties=ties: mean_ap(data, N_QUERY, k, ties, prepared)
+        targets = {"usual numpy": float(usual_ratio)} | ({"share": share} if share else {})
+        table.measure("mAP", {"codes": codes, "bits": bits, "n_db": n_db, "n_query": N_QUERY, "k": k or "all",
+                              "ties": ties, "threads": 1, "level": "best"}, candidates,
+                      amount=float(N_QUERY * n_db), scales={"usual numpy": part / N_QUERY}, targets=targets, note=note,
+                      limit=table.limit_loops("filter", bits, "best", 1))  # fmt: skip
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--codes", choices=("random", "learned"), default="random")
-    parser.add_argument("--slice", type=int, default=10_000, help="queries that the numpy evaluation runs on")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    queries, database, query_labels, database_labels, n_bits = (
-        random_codes() if options.codes == "random" else learned_codes()
-    )
-    n_query, n_db = len(queries), len(database)
-    part = min(options.slice, n_query)
-
-    signs = [
-        dshc_fast.unpack_codes(codes, n_bits, signed=True).astype(np.float32)
-        for codes in (queries[:part], database)
-    ]
-
-    def usual() -> float:
-        return usual_mean_average_precision(*signs, query_labels[:part], database_labels)
-
-    def ours(ties: str, n: int) -> float:
-        return dshc_fast.mean_average_precision(
-            queries[:n], database, query_labels[:n], database_labels, ties=ties
-        )
-
-    # numpy's order inside ties is its own, so equality is not to be had; the bounds of all orders hold it.
-    bounds = ours("worst", part), ours("best", part)
-    if not bounds[0] <= usual() <= bounds[1]:
-        raise SystemExit(
-            f"the numpy evaluation gives {usual()}, outside the bounds {bounds} of all tie orders"
-        )
-
-    limits = Limits().measure()
-    times = interleave({"usual": usual, "expected": lambda: ours("expected", n_query),
-                        "index": lambda: ours("index", n_query)}, rounds=5)  # fmt: skip
-    usual_seconds = times["usual"] * n_query / part
-    about = machine()
-    print(f"{about['processor']}, {about['simd_level']}, one thread, {about['date']}")
-    print(f"mAP@all, {n_query} queries, {n_db} database, {n_bits} bits, {options.codes} codes")
-    if limits:
-        print(f"limit of one thread: filter {limits['filter'] / 1e9:.1f} G pairs/s")
-    print(f"{'':22}{'seconds':>9}{'G pairs/s':>11}{'share of filter':>17}{'times usual':>13}")
-    rows = []
-    for name, seconds in (("usual numpy", usual_seconds), ("ours, ties=expected", times["expected"]),
-                          ("ours, ties=index", times["index"])):  # fmt: skip
-        pace = n_query * n_db / seconds
-        share = pace / limits["filter"] if limits else None
-        print(
-            f"{name:22}{seconds:9.3f}{pace / 1e9:11.2f}{share or float('nan'):17.3f}{usual_seconds / seconds:13.1f}"
-        )
-        rows.append({"candidate": name, "codes": options.codes, "n_query": n_query, "n_db": n_db, "bits":
-        n_bits,
-                     "threads": 1, "seconds": seconds, "pairs_per_second": pace, "share_of_filter": share,
-                     "times_usual": usual_seconds / seconds})  # fmt: skip
-    print("wrote", write(f"bench_average_precision-{options.codes}", rows, limits=limits, usual_slice=part))
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--slice", type=int, default=100)
+    options, sys.argv[1:] = own.parse_known_args()
+    effort = rows.parse(__doc__)
+    table = rows.Table("bench_average_precision", f"mAP, {N_QUERY} queries; usual numpy on {options.slice} of them",
+                       Limits(), effort)  # fmt: skip
+    set_threads(1)
+    for codes, bits in (("random", 64), ("random", 32), ("learned", 30), ("dshc-310", 30)):
+        for k in (None,) if effort.quick else (None, 1000, 5000):
+            if effort.only in codes:
+                run(table, codes, bits, k, min(options.slice, N_QUERY))
+    table.save()
 
 
 if __name__ == "__main__":

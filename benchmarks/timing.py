@@ -21,22 +21,42 @@ RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 
 
 def interleave(
-    candidates: dict[str, Callable[[], object]], *, rounds: int = 7, seconds: float = 60.0
+    candidates: dict[str, Callable[[], object]],
+    *,
+    rounds: int = 7,
+    seconds: float = 60.0,
+    warm: float = 0.0,
+    least: float = 0.0,
 ) -> dict[str, float]:
     """Median wall seconds of each candidate over up to `rounds` rounds (at least 3), or as many as fit into
     `seconds`.
 
     Each round runs every candidate once, so that a slow phase of the machine meets all of them. One round to
-    warm up.
+    warm up. `warm`: untimed runs for so many seconds before each timed one, for candidates of several threads:
+    those of the candidate before may still spin, its own sleep, and the system places them anew. `least`: a
+    shorter run is timed as so many in a row as take this long, after one untimed, so that its data lies in the
+    cache as it does in a loop of its own and not as the candidate before left it.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
+    in_a_row: dict[str, int] = {}
     started = time.perf_counter()
     for round_number in range(rounds + 1):
         for name, run in candidates.items():
+            if not round_number:
+                run()
+                begin = time.perf_counter()
+                run()
+                in_a_row[name] = max(1, min(10_000, round(least / (time.perf_counter() - begin))))
+                continue
+            until = time.perf_counter() + warm
+            if in_a_row[name] > 1:
+                run()
+            while time.perf_counter() < until:
+                run()
             begin = time.perf_counter()
-            run()
-            if round_number:
-                times[name].append(time.perf_counter() - begin)
+            for _ in range(in_a_row[name]):
+                run()
+            times[name].append((time.perf_counter() - begin) / in_a_row[name])
         if round_number >= 3 and time.perf_counter() - started > seconds:
             break
     return {name: statistics.median(values) for name, values in times.items()}
