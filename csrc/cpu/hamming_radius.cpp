@@ -1,10 +1,12 @@
 #include "../core/hamming_radius.h"
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
+#include "allowed_items.h"
+#include "equal_queries.h"
 #include "filter_walk.h"
+#include "grouped_ranking.h"
 #include "threads.h"
 
 namespace dshc::cpu {
@@ -20,52 +22,102 @@ int32_t value_limit(const Pairs& pairs, int64_t radius) {
 }  // namespace
 
 struct RadiusSearch::Found {
-  Pairs pairs;
+  EqualQueries queries;
+  AllowedItems allowed;
+  GroupedRanking grouped;
+  int32_t limit;
+  int64_t n_all;                     // queries of the call
   Plan plan;
-  std::vector<Survivors> survivors;  // [n_query, n_shards]
+  std::vector<Survivors> survivors;  // [distinct queries, n_shards]; none where equal codes are ranked once
+  std::vector<int64_t> sizes;        // [distinct queries]
   int64_t n_found = 0;
 
-  Survivors& at(int64_t query, int64_t shard) {
-    return survivors[static_cast<size_t>(query * plan.n_shards + shard)];
+  Found(const Pairs& pairs, int64_t radius, int n_threads)
+      : queries(pairs, n_threads),
+        allowed(queries.pairs()),
+        grouped(allowed.pairs(), n_threads),
+        limit(value_limit(pairs, radius)),
+        n_all(pairs.n_query),
+        plan(make_filter_plan(allowed.pairs(), 1, n_threads)),
+        sizes(static_cast<size_t>(queries.pairs().n_query), 0) {
+    if (limit > 0 && this->pairs().n_db > 0) grouped.pays() ? count_groups(n_threads) : search();
+    for (int64_t q = 0; q < this->pairs().n_query; ++q) {
+      queries.for_each(q, [&](int64_t) { n_found += sizes[static_cast<size_t>(q)]; });
+    }
+  }
+
+  const Pairs& pairs() const { return allowed.pairs(); }
+
+  // Calls use(ranker, query), the ranker being that of the task.
+  template <class Use>
+  void rank_groups(int n_threads, Use use) {
+    const int64_t n = pairs().n_query, n_tasks = std::min<int64_t>(n, 4 * n_threads);
+    parallel_for(n_tasks, n_threads, [&](int64_t task) {
+      GroupedRanking::Ranker ranker(grouped);
+      for (int64_t q = n * task / n_tasks; q < n * (task + 1) / n_tasks; ++q) {
+        ranker.rank(q);
+        use(ranker, q);
+      }
+    });
+  }
+
+  void count_groups(int n_threads) {
+    rank_groups(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {
+      sizes[static_cast<size_t>(q)] = ranker.n_below(limit);
+    });
+  }
+
+  void search() {
+    survivors.resize(static_cast<size_t>(pairs().n_query * plan.n_shards));
+    parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
+      const int64_t begin = task / plan.n_shards * plan.group, end = std::min(begin + plan.group, pairs().n_query);
+      const int64_t shard = task % plan.n_shards, item = shard * plan.shard;
+      const auto mine = [&](int64_t q) -> Survivors& { return survivors[static_cast<size_t>(q * plan.n_shards + shard)]; };
+      // With k beyond the database no bound falls and nothing is dropped.
+      for (int64_t q = begin; q < end; ++q) mine(q).start(pairs().n_db + 1, limit);
+      filter_walk(pairs(), begin, end, item, std::min(item + plan.shard, pairs().n_db), mine);
+    });
+    for (size_t i = 0; i < survivors.size(); ++i) sizes[i / static_cast<size_t>(plan.n_shards)] += survivors[i].size();
+  }
+
+  void finish(int64_t size, int32_t* counts, int64_t* indices) const {
+    for (int64_t i = 0; i < size; ++i) counts[i] = count_of(pairs(), counts[i]);
+    if (allowed.items().empty()) return;
+    for (int64_t i = 0; i < size; ++i) indices[i] = allowed.items()[static_cast<size_t>(indices[i])];
   }
 };
 
-RadiusSearch::RadiusSearch(const Pairs& pairs, int64_t radius, int n_threads) {
-  std::unique_ptr<Found> found(new Found{pairs, make_filter_plan(pairs, 1, n_threads), {}});
-  const Plan& plan = found->plan;
-  const int32_t limit = value_limit(pairs, radius);
-  found->survivors.resize(static_cast<size_t>(pairs.n_query * plan.n_shards));
-  parallel_for(limit > 0 ? plan.n_tasks() : 0, plan.n_threads, [&](int64_t task) {
-    const int64_t begin = task / plan.n_shards * plan.group, end = std::min(begin + plan.group, pairs.n_query);
-    const int64_t shard = task % plan.n_shards, item = shard * plan.shard;
-    // With k beyond the database no bound falls and nothing is dropped.
-    for (int64_t q = begin; q < end; ++q) found->at(q, shard).start(pairs.n_db + 1, limit);
-    filter_walk(pairs, begin, end, item, std::min(item + plan.shard, pairs.n_db),
-                [&](int64_t q) -> Survivors& { return found->at(q, shard); });
-  });
-  for (const auto& survivors : found->survivors) found->n_found += survivors.size();
-  found_ = found.release();
-}
+RadiusSearch::RadiusSearch(const Pairs& pairs, int64_t radius, int n_threads)
+    : found_(new Found(pairs, radius, n_threads)) {}
 
 RadiusSearch::~RadiusSearch() { delete found_; }
 
 int64_t RadiusSearch::n_found() const { return found_->n_found; }
 
 void RadiusSearch::write(int64_t* offsets, int64_t* indices, int32_t* counts, int n_threads) {
-  const Pairs& pairs = found_->pairs;
+  Found& found = *found_;
   offsets[0] = 0;
-  for (int64_t q = 0; q < pairs.n_query; ++q) {
-    offsets[q + 1] = offsets[q];
-    for (int64_t s = 0; s < found_->plan.n_shards && found_->n_found > 0; ++s) offsets[q + 1] += found_->at(q, s).size();
+  for (int64_t q = 0; q < found.pairs().n_query; ++q) {
+    found.queries.for_each(q, [&](int64_t query) { offsets[query + 1] = found.sizes[static_cast<size_t>(q)]; });
   }
-  if (found_->n_found == 0) return;
-  parallel_for(pairs.n_query, n_threads, [&](int64_t query) {
-    const int64_t begin = offsets[query], end = offsets[query + 1];
-    Survivors* shards = &found_->at(query, 0);
-    Survivors::finish(shards, found_->plan.n_shards, end - begin, counts + begin, indices + begin);
-    for (int64_t i = begin; i < end; ++i) counts[i] = count_of(pairs, counts[i]);
-    for (int64_t s = 0; s < found_->plan.n_shards; ++s) shards[s] = Survivors();
-  });
+  for (int64_t q = 0; q < found.n_all; ++q) offsets[q + 1] += offsets[q];
+  if (found.n_found == 0) return;
+  const auto place = [&](int64_t q) { return offsets[found.queries.first(q)]; };
+  const auto size = [&](int64_t q) { return found.sizes[static_cast<size_t>(q)]; };
+  if (found.grouped.pays()) {
+    found.rank_groups(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {
+      ranker.write(size(q), counts + place(q), indices + place(q));
+      found.finish(size(q), counts + place(q), indices + place(q));
+    });
+  } else {
+    parallel_for(found.pairs().n_query, n_threads, [&](int64_t q) {
+      Survivors* shards = found.survivors.data() + q * found.plan.n_shards;
+      Survivors::finish(shards, found.plan.n_shards, size(q), counts + place(q), indices + place(q));
+      found.finish(size(q), counts + place(q), indices + place(q));
+      for (int64_t s = 0; s < found.plan.n_shards; ++s) shards[s] = Survivors();
+    });
+  }
+  found.queries.copy_answers(counts, indices, n_threads, [&](int64_t query) { return offsets[query]; }, size);
 }
 
 }  // namespace dshc::cpu
