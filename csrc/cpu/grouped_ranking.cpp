@@ -9,6 +9,7 @@ namespace {
 constexpr int64_t kRepeats = 8;           // items a distinct code, from which grouping pays
 constexpr int64_t kWorthALook = 1 << 25;  // pairs; a look at the codes takes some 30 us
 constexpr int64_t kWorthGrouping = 64;    // queries, that take as long as finding the equal codes
+constexpr int64_t kSurelyFew = 1 << 15;   // distinct codes; of more, a thousand rows tell too little
 }  // namespace
 
 GroupedRanking::GroupedRanking(const Pairs& pairs, int n_threads) : pairs_(pairs), stride_(StridedCodes(pairs.n_bytes).stride()) {
@@ -17,7 +18,7 @@ GroupedRanking::GroupedRanking(const Pairs& pairs, int n_threads) : pairs_(pairs
   parts_ = pairs.equal_codes;
   if (parts_.n_parts == 0) {
     if (pairs.n_query < kWorthGrouping || pairs.n_query * pairs.n_db < kWorthALook) return;
-    if (!rows_repeat(pairs.database, pairs.n_db, pairs.n_bytes, kRepeats)) return;
+    if (estimate_distinct(pairs.database, pairs.n_db, pairs.n_bytes) > std::min(max_parts, kSurelyFew)) return;
     owned_ = OwnedPartition::find(pairs.database, pairs.n_db, pairs.n_bytes, max_parts, n_threads);
     parts_ = owned_.view();
   }

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -11,6 +12,14 @@
 
 namespace dshc::cpu {
 namespace {
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
 
 struct Job {
   const std::function<void(int64_t)>* task = nullptr;
@@ -32,6 +41,21 @@ struct Job {
   }
 };
 
+// Sleeping and being woken costs tens of microseconds, more than a small search; so whoever waits looks for a moment
+// before it sleeps. Short enough to be no burden where the cores are shared.
+template <class Ready>
+bool soon(Ready ready) {
+  constexpr auto kMoment = std::chrono::microseconds(30);
+  const auto begin = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (ready()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() - begin < kMoment);
+  return false;
+}
+
 class Pool {
  public:
   void run(Job& job, int n_threads) {
@@ -42,7 +66,7 @@ class Pool {
       while (static_cast<int>(workers_.size()) < helpers) {
         const int id = static_cast<int>(workers_.size());
         // A worker born for this job must see its generation as new.
-        workers_.emplace_back([this, id, seen = generation_] { loop(id, seen); });
+        workers_.emplace_back([this, id, seen = generation_.load()] { loop(id, seen); });
       }
       job_ = &job;
       invited_ = helpers;
@@ -51,6 +75,7 @@ class Pool {
     }
     wake_.notify_all();
     job.work();
+    soon([this] { return running_.load(std::memory_order_relaxed) == 0; });
     std::unique_lock<std::mutex> lock(mutex_);
     done_.wait(lock, [this] { return running_ == 0; });
     job_ = nullptr;
@@ -60,6 +85,9 @@ class Pool {
   void loop(int id, uint64_t seen) {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
+      lock.unlock();
+      soon([&] { return generation_.load(std::memory_order_relaxed) != seen; });
+      lock.lock();
       wake_.wait(lock, [&] { return generation_ != seen; });
       seen = generation_;
       if (id >= invited_) continue;
@@ -75,8 +103,10 @@ class Pool {
   std::condition_variable wake_, done_;
   std::vector<std::thread> workers_;
   Job* job_ = nullptr;
-  int invited_ = 0, running_ = 0;
-  uint64_t generation_ = 0;
+  int invited_ = 0;
+  // Written under the mutex; read without it by those who only look whether it is worth taking.
+  std::atomic<int> running_{0};
+  std::atomic<uint64_t> generation_{0};
 };
 
 // Never destroyed: its workers sleep on it until the process ends. After a fork the child has none of the workers and may
