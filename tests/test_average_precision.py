@@ -235,6 +235,43 @@ def test_bounds(problem: Problem, data, backend) -> None:
         )
 
 
+@pytest.mark.parametrize("labels", ("ids", "many ids", "multi-hot", "repeated multi-hot"))
+@pytest.mark.parametrize(
+    ("style", "score"), [("random", "hamming"), ("near", "overlap"), ("ties", "hamming"), ("ties", "overlap")]
+)
+def test_database_arranged_for_queries(style: str, score: str, labels: str, backend) -> None:
+    """So many that the database is arranged for them; the last twenty queries repeat earlier ones."""
+    rng = np.random.default_rng(6)
+    n_query, n_db, n_bytes = 100, 700, 5
+    codes = make_codes(rng, n_query + n_db, n_bytes, style)
+    if labels.endswith("ids"):
+        hot = rng.integers(0, 300 if labels == "many ids" else 4, n_query + n_db)
+    elif labels == "multi-hot":
+        hot = rng.random((n_query + n_db, 70)) < 0.03
+    else:
+        hot = (rng.random((5, 9)) < 0.3)[rng.integers(0, 5, n_query + n_db)]
+    for part in (codes, hot):
+        part[80:100] = part[rng.integers(0, 80, 20)]
+    shared, own = rng.random(n_db) < 0.7, rng.random((n_query, n_db)) < 0.7
+    problem = codes[:n_query], codes[n_query:], hot[:n_query], hot[n_query:]
+    turns = itertools.cycle(DENOMINATORS)
+    for ties, (k, allowed) in itertools.product(
+        ORDERS, ((None, None), (90, None), (90, shared), (None, own))
+    ):
+        options = {"k": k, "ties": ties, "score": score, "allowed": allowed, "denominator": next(turns)}
+        expected = oracles.average_precision(*problem, **options)
+        assert_same_ap(
+            native("average_precision", backend.device, *problem, **options), expected, f"{options}"
+        )
+    keys = oracles.sort_keys(oracles.counts(codes[:n_query], codes[n_query:], score), score)
+    hits = oracles.relevance(hot[:n_query], hot[n_query:])
+    for k, denominator in ((None, "retrieved"), (90, "min"), (90, "retrieved")):
+        some = range(0, n_query, 9)
+        expected = [expected_ap_decimal(oracles.tie_groups(keys[q], hits[q]), k, denominator) for q in some]
+        ap = native("average_precision", backend.device, *problem, k=k, denominator=denominator, score=score)
+        assert_same_ap(ap[::9], expected, f"expected k={k} {denominator}")
+
+
 def test_allowed_is_a_smaller_database(backend) -> None:
     """Items not allowed count nowhere: neither in ranks, nor in R."""
     rng = np.random.default_rng(3)

@@ -76,6 +76,21 @@ def test_large_database(style: str, backend) -> None:
         check(Problem(database[:3], database, ids[:3], ids, score, None, None), backend.device, score)
 
 
+@pytest.mark.parametrize("labels", ("ids", "multi-hot"))
+@pytest.mark.parametrize("style", ("random", "near", "ties"))
+def test_database_arranged_for_queries(style: str, labels: str, backend) -> None:
+    """So many that the database is arranged for them; widths with every number of digits in a count."""
+    rng = np.random.default_rng(7)
+    for n_bytes in (1, 2, 4, 8, 19, 40, 128, 130):
+        codes = make_codes(rng, 1200, n_bytes, style)
+        hot = rng.integers(0, 4, 1200) if labels == "ids" else rng.random((1200, 70)) < 0.03
+        codes[60:100], hot[60:100] = codes[:40], hot[:40]
+        mask = rng.random(1100) < 0.6
+        for score, allowed in (("hamming", None), ("overlap", None), ("hamming", mask), ("overlap", mask)):
+            problem = Problem(codes[:100], codes[100:], hot[:100], hot[100:], score, allowed, None)
+            check(problem, backend.device, f"{n_bytes} bytes, {score}")
+
+
 def test_counts_beyond_16_bits(backend) -> None:
     """70,001 items in one column."""
     database, ids = np.zeros((70_001, 1), np.uint8), np.zeros(70_001, np.int64)

@@ -14,7 +14,7 @@ namespace dshc::cpu {
 namespace {
 
 // Fewer queries than this do not pay for a look at the whole database before the scan.
-constexpr int64_t kWorthArranging = 32, kWorthSlicing = 96;
+constexpr int64_t kWorthArranging = 32, kWorthSlicing = 64;
 
 void grouped(const GroupedDatabase& database, int64_t n_query, int n_threads, const UseHistograms& use) {
   const int64_t n_tasks = task_count(n_query, 1000.0, n_threads);

@@ -50,7 +50,8 @@ struct WalkCall {
 // The sum of (asked_before + asked_base[slot] + 1) / (items_before + items_base[slot] + 1) over the asked items whose
 // divisor is at most k. Added up in the same order on every level.
 struct PrecisionCall {
-  int64_t n_asked, k;
+  int64_t n_asked;
+  int64_t k;  // at most 2^31 - 2, as the ranks are
   const uint16_t* slots;
   const uint32_t *items_before, *asked_before;
   const uint32_t *items_base, *asked_base;  // of each slot

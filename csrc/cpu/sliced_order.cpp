@@ -12,7 +12,7 @@ namespace dshc::cpu {
 
 namespace {
 constexpr int64_t kMaxItems = 1 << 22;      // 32-bit places, and what a query notes of its class stays small
-constexpr int64_t kWorthSlicing = 96;       // queries
+constexpr int64_t kWorthSlicing = 48;       // queries
 constexpr int64_t kLabelRepeats = 8;        // items a class; with fewer, finding the classes takes long
 constexpr int64_t kWorthAnyLabels = 2048;  // queries, from which it pays
 constexpr int64_t kCached = 1 << 20;        // bytes of planes that a query may pass whole
