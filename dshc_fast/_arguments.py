@@ -77,7 +77,8 @@ class Pairs:
         self.equal_codes = EqualRows(*prepared[1:3])
         if prepared:
             database = _code_rows(database, prepared)
-            queries = torch.nn.functional.pad(queries, (0, database.shape[1] - queries.shape[1]))
+            padding = database.shape[1] - queries.shape[1]
+            queries = torch.nn.functional.pad(queries, (0, padding)) if padding else queries
         self.queries, self.database, self.allowed = queries.contiguous(), database.contiguous(), allowed
         if allowed is not None:
             rows = allowed.reshape(-1, allowed.shape[-1])

@@ -35,13 +35,12 @@ def check_dim(tensor: Tensor, name: str, dim: int, shape: str) -> None:
 
 def check_same_device(**tensors: Tensor | None) -> None:
     first_name, first = next(iter(tensors.items()))
-    if first.device.type not in DEVICES:
-        raise ValueError(f"{first_name} is on {first.device}; taken: cpu, cuda")
+    device = first.device
+    if device.type not in DEVICES:
+        raise ValueError(f"{first_name} is on {device}; taken: cpu, cuda")
     for name, tensor in tensors.items():
-        if tensor is not None and tensor.device != first.device:
-            raise ValueError(
-                f"{name} is on {tensor.device}, {first_name} on {first.device}; taken: one device for all"
-            )
+        if tensor is not None and tensor.device != device:
+            raise ValueError(f"{name} is on {tensor.device}, {first_name} on {device}; taken: one device for all")
 
 
 def check_codes(codes: Tensor, name: str, *, at_least: int = 0) -> None:

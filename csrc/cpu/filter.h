@@ -15,7 +15,7 @@ constexpr uint16_t value_of(Key key) { return static_cast<uint16_t>(key >> kInde
 constexpr int64_t index_of(Key key) { return static_cast<int64_t>(key & ((Key{1} << kIndexBits) - 1)); }
 
 constexpr int kFilterQueries = 4;  // of a pass
-constexpr int kMostBlockItems = 2048;
+constexpr int kMostBlockItems = 16384;
 
 // One pass: up to kFilterQueries queries against a block. The block lies in word planes: word w of item i at
 // planes + (w * plane_items + i) * word_bytes, so that one vector holds the same word of neighbouring items whatever the

@@ -80,13 +80,13 @@ inline void filter_counts(const FilterPass& pass, int64_t item, const uint8_t* c
 }
 
 constexpr int kSteps = 4;  // vectors that share a minimum
-constexpr int64_t kAheadBytes = 4096;
 
 // Candidates among the kSteps vectors from `item` on, a bit an item.
 template <class Lanes, Score score, int kWords>
 inline uint64_t filter_mask(const FilterPass& pass, int64_t item, const uint8_t* query,
                             const typename Lanes::Vector (*splats)[kWords ? kWords : 1], typename Lanes::Vector bound) {
   uint64_t mask = 0;
+#pragma GCC unroll 4
   for (int step = 0; step < kSteps; ++step) {
     const int64_t at = step * Lanes::kItems;
     typename Lanes::Vector counts{};
@@ -126,9 +126,8 @@ void filter_queries(FilterPass& pass, int first_query) {
   uint16_t hits[kQueries][kMostBlockItems / kStride + 1];
   int64_t n_hits[kQueries] = {};
   for (int64_t i = 0; i < n; i += kStride) {
-    // With one query the codes come straight from memory, faster than the processor's own prefetcher fetches them.
-    if (kQueries == 1) __builtin_prefetch(pass.planes + (i + kStride) * static_cast<int64_t>(sizeof(Word)) + kAheadBytes);
     Vector least[kQueries] = {};
+#pragma GCC unroll 4
     for (int step = 0; step < kSteps; ++step) {
       Vector counts[kQueries] = {};
       filter_counts<Lanes, score, kWords, kQueries>(pass, i + step * Lanes::kItems, queries, splats, counts);

@@ -53,7 +53,7 @@ const uint8_t* BlockPlanes::load(int64_t first, int64_t n) {
   const int32_t n_bytes = pairs_.n_bytes, n_words = shape_.n_words;
   const uint8_t* codes = pairs_.database + first * n_bytes;
   const bool whole_words = n_bytes == shape_.code_bytes();
-  if (whole_words && n_words == 1 && in_place_) return codes;
+  if (in_place_) return codes;
   if (!planes_) planes_.reset(new Line[static_cast<size_t>(block_ * shape_.code_bytes() / 64)]);
   uint64_t* planes = planes_[0].words;
   const int64_t all = (pairs_.n_db - first) * n_bytes;

@@ -26,7 +26,11 @@ struct WordShape {
 class BlockPlanes {
  public:
   BlockPlanes(const Pairs& pairs, int64_t n_queries)
-      : pairs_(pairs), shape_(pairs.n_bytes), block_(block_items(shape_.code_bytes())), in_place_(n_queries < 16) {}
+      : pairs_(pairs),
+        shape_(pairs.n_bytes),
+        in_place_(n_queries < 16 && shape_.n_words == 1 && pairs.n_bytes == shape_.word_bytes),
+        // The end of each block waits for its last loads; in place they come from far, so there should be few ends.
+        block_(in_place_ && n_queries < 4 ? kMostBlockItems : block_items(shape_.code_bytes())) {}
   int64_t items() const { return block_; }  // in a block
   WordShape shape() const { return shape_; }
   const uint8_t* load(int64_t first, int64_t n);  // valid until the next call
@@ -34,8 +38,8 @@ class BlockPlanes {
  private:
   const Pairs& pairs_;
   WordShape shape_;
-  int64_t block_;
   bool in_place_;
+  int64_t block_;
   struct alignas(64) Line {
     uint64_t words[8];
   };

@@ -46,7 +46,7 @@ const uint8_t* StridedCodes::load(const uint8_t* codes, int64_t first, int64_t n
 
 int64_t block_items(int32_t stride) {
   constexpr int64_t kBlockBytes = 16 << 10;
-  return std::clamp<int64_t>(kBlockBytes / stride / 64 * 64, 64, kMostBlockItems);
+  return std::clamp<int64_t>(kBlockBytes / stride / 64 * 64, 64, 2048);
 }
 
 void mark_not_allowed(const uint8_t* allowed, int64_t first, int64_t n, uint16_t mark, uint16_t* row) {
