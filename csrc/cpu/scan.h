@@ -1,4 +1,4 @@
-// The walk that all ranking ops share: queries against cache-sized blocks of the database.
+// The walk that hands out rows: queries against cache-sized blocks of the database, for the ops that need every value.
 //
 // A block of codes (16 KiB) is compared with every query of a small group before the next block is touched, so that the
 // database is read from memory once a group and from the first-level cache otherwise. For each (query, block) the op

@@ -23,7 +23,6 @@ struct SimdKernels {
                               int64_t n, uint16_t offset);
   // Positions i with low <= row[i] < high, ascending; returns how many. `positions` has room for n.
   int64_t (*select_between)(const uint16_t* row, int64_t n, uint16_t low, uint16_t high, uint32_t* positions);
-  int64_t (*count_below)(const uint16_t* row, int64_t n, uint16_t high);
   // For each position p: how many values of row[p / kRun * kRun .. p) equal row[p] - shift. The row is readable to the end
   // of the run of its last position.
   void (*equal_before)(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift,

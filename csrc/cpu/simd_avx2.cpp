@@ -109,14 +109,6 @@ int64_t select_between(const uint16_t* row, int64_t n, uint16_t low, uint16_t hi
   return found;
 }
 
-int64_t count_below(const uint16_t* row, int64_t n, uint16_t high) {
-  const __m256i width = _mm256_set1_epi16(static_cast<short>(high)), zero = _mm256_setzero_si256();
-  int64_t found = 0, i = 0;
-  for (; i + 16 <= n; i += 16) found += __builtin_popcount(between_mask(row + i, zero, width));
-  for (; i < n; ++i) found += row[i] < high;
-  return found;
-}
-
 void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift, uint16_t* before) {
   for (int64_t j = 0; j < n_positions; ++j) {
     const uint32_t at = positions[j], start = at / kRun * kRun;
@@ -136,7 +128,7 @@ extern const FilterKernels kAvx2Filter;  // filter_avx2.cpp
 
 extern const SimdKernels kAvx2Kernels;
 const SimdKernels kAvx2Kernels = {"avx2",        rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                  count_below,   equal_before, max_value, any_nan, sum_exp, scaled_exp,
+                                  equal_before, max_value, any_nan, sum_exp, scaled_exp,
                                   from_float16,  from_bfloat16, &kAvx2Filter};
 
 }  // namespace dshc::cpu

@@ -113,17 +113,6 @@ int64_t select_between(const uint16_t* row, int64_t n, uint16_t low, uint16_t hi
   return found;
 }
 
-int64_t count_below(const uint16_t* row, int64_t n, uint16_t high) {
-  const __m512i high_v = _mm512_set1_epi16(static_cast<short>(high));
-  int64_t found = 0;
-  for (int64_t i = 0; i < n; i += 32) {
-    const __mmask32 valid = n - i >= 32 ? ~0u : (1u << (n - i)) - 1;
-    const __m512i values = _mm512_maskz_loadu_epi16(valid, row + i);
-    found += __builtin_popcount(_mm512_mask_cmplt_epu16_mask(valid, values, high_v));
-  }
-  return found;
-}
-
 void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift, uint16_t* before) {
   for (int64_t j = 0; j < n_positions; ++j) {
     const uint32_t at = positions[j], start = at / kRun * kRun;
@@ -139,7 +128,7 @@ extern const FilterKernels kAvx512Filter;  // filter_avx512.cpp
 
 extern const SimdKernels kAvx512Kernels;
 const SimdKernels kAvx512Kernels = {"avx512",      rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                    count_below,   equal_before, max_value, any_nan, sum_exp, scaled_exp,
+                                    equal_before, max_value, any_nan, sum_exp, scaled_exp,
                                     from_float16,  from_bfloat16, &kAvx512Filter};
 
 }  // namespace dshc::cpu

@@ -33,12 +33,6 @@ int64_t select_between(const uint16_t* row, int64_t n, uint16_t low, uint16_t hi
   return found;
 }
 
-int64_t count_below(const uint16_t* row, int64_t n, uint16_t high) {
-  int64_t found = 0;
-  for (int64_t i = 0; i < n; ++i) found += row[i] < high;
-  return found;
-}
-
 void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift, uint16_t* before) {
   for (int64_t j = 0; j < n_positions; ++j) {
     const uint32_t at = positions[j], start = at / kRun * kRun;
@@ -55,7 +49,7 @@ extern const FilterKernels kGenericFilter;  // filter_generic.cpp
 
 extern const SimdKernels kGenericKernels;
 const SimdKernels kGenericKernels = {"generic",      rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                     count_below,    equal_before, max_value, any_nan, sum_exp, scaled_exp,
+                                     equal_before, max_value, any_nan, sum_exp, scaled_exp,
                                      from_float16,   from_bfloat16, &kGenericFilter};
 
 }  // namespace dshc::cpu

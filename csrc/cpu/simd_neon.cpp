@@ -113,16 +113,6 @@ int64_t select_between(const uint16_t* row, int64_t n, uint16_t low, uint16_t hi
   return found;
 }
 
-int64_t count_below(const uint16_t* row, int64_t n, uint16_t high) {
-  const uint16x8_t zero = vdupq_n_u16(0), width = vdupq_n_u16(high);
-  uint32x4_t counted = vdupq_n_u32(0);
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) counted = vpadalq_u16(counted, vshrq_n_u16(between(row + i, zero, width), 15));
-  int64_t found = static_cast<int64_t>(vaddlvq_u32(counted));
-  for (; i < n; ++i) found += row[i] < high;
-  return found;
-}
-
 void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift, uint16_t* before) {
   const uint16_t kFirstLanes[8] = {0, 1, 2, 3, 4, 5, 6, 7};
   const uint16x8_t first_lanes = vld1q_u16(kFirstLanes);
@@ -145,7 +135,7 @@ extern const FilterKernels kNeonFilter;  // filter_neon.cpp
 
 extern const SimdKernels kNeonKernels;
 const SimdKernels kNeonKernels = {"neon",        rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                  count_below,   equal_before, max_value, any_nan, sum_exp, scaled_exp,
+                                  equal_before, max_value, any_nan, sum_exp, scaled_exp,
                                   from_float16,  from_bfloat16, &kNeonFilter};
 
 }  // namespace dshc::cpu
