@@ -28,7 +28,7 @@ import numpy as np
 
 BITS = (32, 64, 128, 256)
 FLAGS = {"avx512": ("-march=native",), "memory": ("-march=native",), "avx2": ("-mavx2", "-mbmi2", "-mpopcnt"),
-         "generic": ("-mpopcnt", "-fno-tree-vectorize")}  # fmt: skip
+         "generic": ()}  # fmt: skip
 LOOPS = {("count", "avx512"): ("count_avx512",),
          ("filter", "avx512"): ("filter_each_avx512", "filter_smallest_avx512"),
          ("store", "avx512"): ("store_avx512",),

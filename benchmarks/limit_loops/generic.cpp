@@ -1,11 +1,22 @@
-// Scalar code: XOR and the popcount instruction a word at a time (where the compiler is told of one), compare and
-// branch. Compiled without vector instructions.
+// What any processor of the architecture runs, without a popcount instruction: XOR, the bit-parallel sum of the bits of a
+// word, compare and branch.
 #include "limits.h"
 
 namespace {
 
-inline uint64_t popcount(uint32_t x) { return static_cast<uint64_t>(__builtin_popcount(x)); }
-inline uint64_t popcount(uint64_t x) { return static_cast<uint64_t>(__builtin_popcountll(x)); }
+inline uint64_t popcount(uint32_t x) {
+  x -= x >> 1 & 0x55555555u;
+  x = (x & 0x33333333u) + (x >> 2 & 0x33333333u);
+  x = (x + (x >> 4)) & 0x0F0F0F0Fu;
+  return x * 0x01010101u >> 24;
+}
+
+inline uint64_t popcount(uint64_t x) {
+  x -= x >> 1 & 0x5555555555555555ull;
+  x = (x & 0x3333333333333333ull) + (x >> 2 & 0x3333333333333333ull);
+  x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0Full;
+  return x * 0x0101010101010101ull >> 56;
+}
 
 template <class Lane, int kWords>
 uint64_t filter(const void* queries, int64_t n_query, const void* codes, int64_t n, uint64_t bound) {
