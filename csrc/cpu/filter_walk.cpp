@@ -33,12 +33,13 @@ bool cut_sliced(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
                                   kStateBytes / std::max<int64_t>(state_bytes, 1));
   const int64_t share = divide_up(pairs.n_query, plan.n_threads);
   const int64_t wanted = std::max({divide_up(share, plan.n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
-  const int64_t n_groups = divide_up(pairs.n_query, std::max<int64_t>(1, std::min(wanted, widest)));
-  const int64_t group = divide_up(pairs.n_query, n_groups), shards = divide_up(plan.n_threads, n_groups);
-  if (!sliced_filter(pairs, group)) return false;
+  if (widest < kFewestSlicedQueries || !sliced_filter(pairs, pairs.n_query)) return false;
+  const int64_t n_groups =
+      std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / kFewestSlicedQueries);
+  const int64_t shards = divide_up(plan.n_threads, n_groups);
   const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
   if (shards > 1 && (shard_bytes < kLeastShardBytes || state_bytes > kMostShardState)) return false;
-  plan.group = group;
+  plan.group = divide_up(pairs.n_query, n_groups);
   cut_database(pairs, shards, plan);
   return true;
 }

@@ -89,15 +89,21 @@ class FilterWalk {
   void choose(GetSurvivors survivors) {
     size_t kept = 0;
     for (const uint16_t q : counted_) {
-      const uint16_t bound = survivors(begin_ + q).bound();
-      if (sliced_->takes(bound)) {
-        sliced_->add(q, bound);
+      if (sliced_->takes(survivors(begin_ + q).bound())) {
+        sliced_->add(q);
       } else {
         counted_[kept++] = q;
       }
     }
+    const bool all_are_new = !use_sliced_;
+    const size_t n_new = all_are_new ? sliced_->list().size() : counted_.size() - kept;
     counted_.resize(kept);
     use_sliced_ = sliced_->size() >= kFewestSlicedQueries;
+    if (!use_sliced_) return;
+    for (size_t i = sliced_->list().size() - n_new; i < sliced_->list().size(); ++i) {
+      const uint16_t q = sliced_->list()[i];
+      sliced_->set_bound(q, survivors(begin_ + q).bound());
+    }
   }
 
   // By popcounts, kFilterQueries at a time: n items from `first` on, whose words begin at `words`.

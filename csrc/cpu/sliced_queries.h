@@ -17,11 +17,9 @@ class SlicedQueries {
 
   // Whether a bound can be written as a constant: it is below "no limit".
   bool takes(int32_t bound) const { return bound <= kernels_.shape.bits; }
+  // The bound of its survivors, always: they count on getting nothing at or above it.
   void set_bound(int64_t q, int32_t bound);
-  void add(int64_t q, int32_t bound) {
-    set_bound(q, bound);
-    list_.push_back(static_cast<uint16_t>(q));
-  }
+  void add(int64_t q) { list_.push_back(static_cast<uint16_t>(q)); }
   int64_t size() const { return static_cast<int64_t>(list_.size()); }
   const std::vector<uint16_t>& list() const { return list_; }
 
