@@ -21,11 +21,11 @@ void cut_database(const Pairs& pairs, int64_t shards, Plan& plan) {
   if (shards > 1) plan.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
 }
 
-// Groups for the sliced filter, whose tables are shared by a group: as wide as threads and memory allow. False: they would
-// come out too narrow, or the merging of shards would cost what they save.
+// Groups for the sliced filter, whose tables are shared by a group: as wide as threads and memory allow. False: they
+// would come out too narrow, or the merging of shards would cost what they save. The figures are measured.
 bool cut_sliced(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
   constexpr int64_t kNarrow = 64, kUsual = 128, kWidest = 512;  // queries
-  // With each group the memory of the one before is used again; over few items pages that are new cost more than tables.
+  // A group uses the memory of the one before it again; over few items new pages cost more than tables.
   constexpr int64_t kItemsForQuery = 1024;
   constexpr int64_t kStateBytes = 32 << 20;
   constexpr int64_t kLeastShardBytes = 2 << 20, kMostShardState = 72 << 10;

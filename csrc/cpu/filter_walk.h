@@ -108,7 +108,8 @@ class FilterWalk {
 
   // By popcounts, kFilterQueries at a time: n items from `first` on, whose words begin at `words`.
   template <class GetSurvivors>
-  void count(GetSurvivors survivors, const std::vector<uint16_t>& list, const uint8_t* words, int64_t first, int64_t n) {
+  void count(GetSurvivors survivors, const std::vector<uint16_t>& list, const uint8_t* words, int64_t first,
+             int64_t n) {
     FilterPass pass{};
     pass.score = pairs_.score;
     pass.n_bytes = pairs_.n_bytes;

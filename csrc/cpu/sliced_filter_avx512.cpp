@@ -87,7 +87,8 @@ constexpr int carry_table(int pattern) {
 
 template <int kPattern = 0>
 DSHC_INLINE void all_carries(Plane x, Plane y, Plane z, Plane* to) {
-  to[kPattern] = _mm512_ternarylogic_epi64(z, y, x, carry_table(kPattern));  // bit 0 of the pattern is that of x
+  constexpr int kTable = carry_table(kPattern);
+  to[kPattern] = _mm512_ternarylogic_epi64(z, y, x, kTable);  // bit 0 of the pattern is that of x
   if constexpr (kPattern < 7) all_carries<kPattern + 1>(x, y, z, to);
 }
 

@@ -27,14 +27,16 @@ class SlicedQueries {
   template <class GetSurvivors, class GetAllowed>
   void walk(const SlicedBlock& block, GetSurvivors survivors, GetAllowed allowed) {
     kernels_.tabulate(block, tables_[0].words);
-    const int64_t n = kernels_.filter(tables_[0].words, queries_[0].words, list_.data(), size(), hits_.get(), masks_[0].words);
+    const int64_t n =
+        kernels_.filter(tables_[0].words, queries_[0].words, list_.data(), size(), hits_.get(), masks_[0].words);
     for (int64_t h = 0; h < n; ++h) {
       const int64_t q = hits_[static_cast<size_t>(h)];
       Survivors& mine = survivors(q);
       const uint16_t bound = mine.bound();
       if (bound == 0) continue;  // has all it wants, but no constant says "nothing is inside"
       Key* const found = mine.room(kSlicedItems);
-      mine.take(kernels_.keys(block, masks_[static_cast<size_t>(h)].words, allowed(q), words_.data() + q * code_words_, found));
+      const uint64_t* code = words_.data() + q * code_words_;
+      mine.take(kernels_.keys(block, masks_[static_cast<size_t>(h)].words, allowed(q), code, found));
       if (mine.bound() != bound) set_bound(q, mine.bound());
     }
   }
