@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 namespace dshc::cpu {
 
 namespace {
+
 constexpr int64_t kMaxGroup = 128;               // queries; a block's way into the cache is shared by so many
 constexpr int64_t kGroupStateBytes = 4 << 20;    // what the survivors of one group may take: it should stay cached
 constexpr int64_t kSmallestShard = 1 << 15;      // items
@@ -13,6 +15,44 @@ constexpr double kWordNanoseconds = 0.1;         // a word of a pair, order of m
 constexpr double kWorthThreads = 40e3;           // ns of work from which waking other threads pays
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+void cut_database(const Pairs& pairs, int64_t shards, Plan& plan) {
+  plan.shard = std::max<int64_t>(pairs.n_db, 1);
+  if (shards > 1) plan.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
+}
+
+// Groups for the sliced filter, whose tables are shared by a group: as wide as threads and memory allow. False: they
+// would come out too narrow, or the merging of shards would cost what they save. The figures are measured.
+bool cut_sliced(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
+  constexpr int64_t kNarrow = 64, kUsual = 128, kWidest = 512;  // queries
+  // A group uses the memory of the one before it again; over few items new pages cost more than tables.
+  constexpr int64_t kItemsForQuery = 1024;
+  constexpr int64_t kStateBytes = 32 << 20;
+  constexpr int64_t kLeastShardBytes = 2 << 20, kMostShardState = 72 << 10;
+  const int64_t widest = std::min(std::clamp(pairs.n_db / kItemsForQuery, kNarrow, kWidest),
+                                  kStateBytes / std::max<int64_t>(state_bytes, 1));
+  const int64_t share = divide_up(pairs.n_query, plan.n_threads);
+  const int64_t wanted = std::max({divide_up(share, plan.n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
+  if (widest < kFewestSlicedQueries || !sliced_filter(pairs, pairs.n_query)) return false;
+  const int64_t n_groups =
+      std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / kFewestSlicedQueries);
+  const int64_t shards = divide_up(plan.n_threads, n_groups);
+  const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
+  if (shards > 1 && (shard_bytes < kLeastShardBytes || state_bytes > kMostShardState)) return false;
+  plan.group = divide_up(pairs.n_query, n_groups);
+  cut_database(pairs, shards, plan);
+  return true;
+}
+
+void cut_counted(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
+  const int64_t tasks_wanted = plan.n_threads == 1 ? 1 : 4 * plan.n_threads;
+  const int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
+  plan.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
+  const int64_t n_groups = divide_up(pairs.n_query, plan.group), few = 2 * plan.n_threads;
+  const bool enough = plan.n_threads == 1 || n_groups >= few;
+  cut_database(pairs, enough ? 1 : divide_up(few, std::max<int64_t>(n_groups, 1)), plan);
+}
+
 }  // namespace
 
 Plan make_filter_plan(const Pairs& pairs, int64_t state_bytes, int n_threads) {
@@ -20,15 +60,8 @@ Plan make_filter_plan(const Pairs& pairs, int64_t state_bytes, int n_threads) {
                       WordShape(pairs.n_bytes).n_words;
   Plan plan{};
   plan.n_threads = work < kWorthThreads ? 1 : n_threads;
-  const int64_t tasks_wanted = plan.n_threads == 1 ? 1 : 4 * plan.n_threads;
-  const int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
-  plan.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
+  if (!cut_sliced(pairs, state_bytes, plan)) cut_counted(pairs, state_bytes, plan);
   plan.n_groups = divide_up(pairs.n_query, plan.group);
-  plan.shard = std::max<int64_t>(pairs.n_db, 1);
-  if (plan.n_threads > 1 && plan.n_groups < 2 * plan.n_threads) {
-    const int64_t shards = divide_up(2 * plan.n_threads, std::max<int64_t>(plan.n_groups, 1));
-    plan.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
-  }
   plan.n_shards = divide_up(pairs.n_db, plan.shard);
   return plan;
 }
@@ -84,6 +117,16 @@ std::vector<uint64_t> query_words(const Pairs& pairs, int64_t begin, int64_t end
     std::memcpy(words.data() + (q - begin) * n_words, pairs.queries + q * pairs.n_bytes, static_cast<size_t>(pairs.n_bytes));
   }
   return words;
+}
+
+FilterWalk::FilterWalk(const Pairs& pairs, int64_t begin, int64_t end)
+    : pairs_(pairs), begin_(begin), kernels_(*simd().filter), planes_(pairs, end - begin), shape_(planes_.shape()),
+      words_(query_words(pairs, begin, end)), all_(static_cast<size_t>(end - begin)) {
+  std::iota(all_.begin(), all_.end(), uint16_t{0});
+  const SlicedFilterKernels* kernels = sliced_filter(pairs, end - begin);
+  if (!kernels) return;
+  sliced_.reset(new SlicedQueries(*kernels, words_, end - begin));
+  counted_ = all_;
 }
 
 }  // namespace dshc::cpu

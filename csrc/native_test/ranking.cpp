@@ -138,6 +138,17 @@ void test_ranking() {
       check_histogram(c, rank(c), 8 * n_bytes - turn % 8);
     }
   }
+  // So many that top-k and radius filter by bit planes: blocks of 512 items and a rest, groups for three threads.
+  for (int32_t n_bytes = 1; n_bytes <= 17; ++n_bytes) {
+    constexpr int64_t kItemsOfMany[] = {895, 896, 1408, 2047, 5003};
+    ++turn;
+    const RankingCase c(random, n_bytes, turn % 2 ? 65 : 140, kItemsOfMany[turn % 5],
+                        turn % 6 ? Score::hamming : Score::overlap, static_cast<Mask>(turn % 7 % 3), 0,
+                        static_cast<Codes>(turn % 11 % 3));
+    const Ranked ranked = rank(c);
+    for (const int64_t k : {int64_t{1}, int64_t{10}, c.n_db / 3, c.n_db}) check_topk(c, ranked, k);
+    for (int64_t radius = turn % 3; radius <= 8 * n_bytes; radius += 1 + n_bytes / 2) check_radius(c, ranked, radius);
+  }
   check(RankingCase(random, 8, 0, 10, Score::hamming, Mask::none, 0, Codes::extreme), 0);  // no queries
   finish_group("ranking");
 }
