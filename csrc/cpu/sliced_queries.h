@@ -30,6 +30,13 @@ class SlicedQueries {
     const int64_t n =
         kernels_.filter(tables_[0].words, queries_[0].words, list_.data(), size(), hits_.get(), masks_[0].words);
     for (int64_t h = 0; h < n; ++h) {
+      const uint8_t* bits = allowed(hits_[static_cast<size_t>(h)]);
+      if (!bits) break;
+      // Rows of masks lie far from each other: each is a miss, and all of them can be under way together.
+      __builtin_prefetch(bits);
+      __builtin_prefetch(bits + kSlicedItems / 8 - 1);
+    }
+    for (int64_t h = 0; h < n; ++h) {
       const int64_t q = hits_[static_cast<size_t>(h)];
       Survivors& mine = survivors(q);
       const uint16_t bound = mine.bound();
