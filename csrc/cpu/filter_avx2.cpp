@@ -1,7 +1,7 @@
 // The filter with AVX2: byte popcounts by table look-up (vpshufb), summed to words by vpsadbw or multiply-add.
 #include <immintrin.h>
 
-#include "filter_loops.h"
+#include "half_bytes_avx2.h"
 
 namespace dshc::cpu {
 namespace {
@@ -61,11 +61,18 @@ struct Lanes32 {
   }
 };
 
-void filter(FilterPass& pass) { pass.word_bytes == 4 ? filter_lanes<Lanes32>(pass) : filter_lanes<Lanes64>(pass); }
+template <class Lanes>
+void filter_either_way(FilterPass& pass) {
+  pass.half_bytes && bounds_fit(pass) ? filter_half_bytes<Lanes>(pass) : filter_lanes<Lanes>(pass);
+}
+
+void filter(FilterPass& pass) {
+  pass.word_bytes == 4 ? filter_either_way<Lanes32>(pass) : filter_either_way<Lanes64>(pass);
+}
 
 }  // namespace
 
 extern const FilterKernels kAvx2Filter;
-const FilterKernels kAvx2Filter = {filter, to_planes_by_word};
+const FilterKernels kAvx2Filter = {filter, to_planes_by_word, to_half_bytes};
 
 }  // namespace dshc::cpu

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <cstdlib>
 
 namespace dshc::cpu {
 
@@ -48,6 +49,26 @@ uint64_t padded_word(const uint8_t* code, int32_t n_bytes, int32_t w, int64_t re
 }
 
 }  // namespace
+
+bool half_bytes_pay(const Pairs& pairs, int64_t n_queries) {
+  const char* e = getenv("HBQ");
+  const int64_t kFewestQueries = e ? atoi(e) : 16;
+  return simd().filter->to_half_bytes && 2 * pairs.n_bytes <= kMostTiledHalfBytes && n_queries >= kFewestQueries;
+}
+
+int64_t tiled_items(int32_t n_bytes) {
+  const char* e = getenv("HBB");
+  const int64_t kBlockBytes = (e ? atoi(e) : 16) << 10;
+  return std::clamp<int64_t>(kBlockBytes / (2 * n_bytes) / kTileItems * kTileItems, kTileItems, kMostTiledItems);
+}
+
+const uint8_t* BlockPlanes::half_bytes(const FilterPass& block) {
+  if (!tiled_) return nullptr;
+  if (!half_bytes_) half_bytes_.reset(new Line[static_cast<size_t>(block_ * 2 * pairs_.n_bytes / 64)]);
+  uint8_t* half_bytes = reinterpret_cast<uint8_t*>(half_bytes_.get());
+  simd().filter->to_half_bytes(block, half_bytes);
+  return half_bytes;
+}
 
 const uint8_t* BlockPlanes::load(int64_t first, int64_t n) {
   const int32_t n_bytes = pairs_.n_bytes, n_words = shape_.n_words;
