@@ -111,7 +111,10 @@ inline __attribute__((always_inline)) void add_half_byte(const uint8_t* half_byt
                                                          __m256i (&sums)[kQueries][kTileVectors]) {
   __m256i code[kTileVectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < kTileVectors; ++v) code[v] = load_bytes(half_bytes + j * kTileItems + 32 * v);
+  for (int v = 0; v < kTileVectors; ++v) {
+    code[v] = load_bytes(half_bytes + j * kTileItems + 32 * v);
+    if (kQueries > 1) __asm__("" : "+x"(code[v]));  // or it is loaded for each query, and loads become the limit
+  }
 #pragma GCC unroll 2
   for (int q = 0; q < kQueries; ++q) {
     const __m256i row = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table + rows[q][j])));
@@ -119,6 +122,7 @@ inline __attribute__((always_inline)) void add_half_byte(const uint8_t* half_byt
     for (int v = 0; v < kTileVectors; ++v) {
       const __m256i more = _mm256_shuffle_epi8(row, code[v]);
       sums[q][v] = kSaturate ? _mm256_adds_epu8(sums[q][v], more) : _mm256_add_epi8(sums[q][v], more);
+      __asm__("" : "+x"(sums[q][v]));  // or additions are put in another order, which takes more registers than there are
     }
   }
 }
@@ -131,7 +135,7 @@ constexpr bool by_sign(int32_t n_bytes) { return n_bytes <= 16; }
 template <int kQueries, bool kBySign>
 void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
   const uint8_t* table = kHalfByteTable.rows[pass.score == Score::hamming ? 0 : 1][0];
-  const int32_t last = 2 * pass.n_bytes - 1;
+  const int32_t last = 2 * pass.n_bytes - 2;  // half byte of the last byte
   uint8_t rows[kQueries][kMostTiledHalfBytes];
   __m256i bounds[kQueries];
   for (int q = 0; q < kQueries; ++q) {
@@ -149,8 +153,12 @@ void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
     for (int q = 0; q < kQueries; ++q) {
       for (int v = 0; v < kTileVectors; ++v) sums[q][v] = kBySign ? bounds[q] : _mm256_setzero_si256();
     }
-    for (int32_t j = 0; j < last; ++j) add_half_byte<false>(tile, table, rows, j, sums);
+    for (int32_t j = 0; j < last; j += 2) {
+      add_half_byte<false>(tile, table, rows, j, sums);
+      add_half_byte<false>(tile, table, rows, j + 1, sums);
+    }
     add_half_byte<true>(tile, table, rows, last, sums);
+    add_half_byte<true>(tile, table, rows, last + 1, sums);
     for (int q = 0; q < kQueries; ++q) {
       uint64_t* masks = hits[q].masks[hits[q].n];
       uint64_t any = 0;
