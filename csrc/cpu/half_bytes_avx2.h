@@ -100,7 +100,7 @@ constexpr HalfByteTable kHalfByteTable;
 constexpr int kTileVectors = kTileItems / 32;
 
 struct TileHits {
-  int64_t n = 0;
+  int64_t n;
   uint16_t first[kMostTiledItems / kTileItems + 1];  // item of a tile
   uint64_t masks[kMostTiledItems / kTileItems + 1][kTileItems / 64];
 };
@@ -132,14 +132,15 @@ constexpr bool by_sign(int32_t n_bytes) { return n_bytes <= 16; }
 
 // Candidates in whole tiles for kQueries queries. Up to the last half byte no sum exceeds 252; then they saturate, at a value
 // that is below no bound.
-template <int kQueries, bool kBySign>
+// kBytes of a code; 0: as many as the pass says.
+template <int kQueries, bool kBySign, int kBytes>
 void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
   const uint8_t* table = kHalfByteTable.rows[pass.score == Score::hamming ? 0 : 1][0];
-  const int32_t last = 2 * pass.n_bytes - 2;  // half byte of the last byte
+  const int32_t n_bytes = kBytes ? kBytes : pass.n_bytes, last = 2 * n_bytes - 2;  // half byte of the last byte
   uint8_t rows[kQueries][kMostTiledHalfBytes];
   __m256i bounds[kQueries];
   for (int q = 0; q < kQueries; ++q) {
-    for (int32_t b = 0; b < pass.n_bytes; ++b) {
+    for (int32_t b = 0; b < n_bytes; ++b) {
       const uint8_t byte = pass.queries[first_query + q][b];
       rows[q][2 * b] = static_cast<uint8_t>(byte << 4);
       rows[q][2 * b + 1] = byte & 0xF0;
@@ -147,12 +148,14 @@ void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
     const int bound = pass.bounds[first_query + q];
     bounds[q] = _mm256_set1_epi8(static_cast<char>(kBySign ? 128 - bound : bound));
   }
+  int64_t n_hits[kQueries] = {};
   const uint8_t* tile = pass.half_bytes;
-  for (int64_t i = 0; i + kTileItems <= pass.n; i += kTileItems, tile += kTileItems * 2 * pass.n_bytes) {
+  for (int64_t i = 0; i + kTileItems <= pass.n; i += kTileItems, tile += kTileItems * 2 * n_bytes) {
     __m256i sums[kQueries][kTileVectors];
     for (int q = 0; q < kQueries; ++q) {
       for (int v = 0; v < kTileVectors; ++v) sums[q][v] = kBySign ? bounds[q] : _mm256_setzero_si256();
     }
+#pragma GCC unroll 8
     for (int32_t j = 0; j < last; j += 2) {
       add_half_byte<false>(tile, table, rows, j, sums);
       add_half_byte<false>(tile, table, rows, j + 1, sums);
@@ -160,7 +163,7 @@ void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
     add_half_byte<true>(tile, table, rows, last, sums);
     add_half_byte<true>(tile, table, rows, last + 1, sums);
     for (int q = 0; q < kQueries; ++q) {
-      uint64_t* masks = hits[q].masks[hits[q].n];
+      uint64_t* masks = hits[q].masks[n_hits[q]];
       uint64_t any = 0;
 #pragma GCC unroll 2
       for (int m = 0; m < kTileVectors / 2; ++m) {
@@ -173,10 +176,11 @@ void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
         masks[m] = ~(uint64_t{outside[1]} << 32 | outside[0]);
         any |= masks[m];
       }
-      hits[q].first[hits[q].n] = static_cast<uint16_t>(i);
-      hits[q].n += any != 0;
+      hits[q].first[n_hits[q]] = static_cast<uint16_t>(i);
+      n_hits[q] += any != 0;
     }
   }
+  for (int q = 0; q < kQueries; ++q) hits[q].n = n_hits[q];
 }
 
 template <class Lanes, Score score>
@@ -201,7 +205,15 @@ void append_found(FilterPass& pass, int q, const TileHits& hits) {
 template <class Lanes, int kQueries>
 void filter_tiles(FilterPass& pass, int first_query) {
   TileHits hits[kQueries];
-  (by_sign(pass.n_bytes) ? find_in_tiles<kQueries, true> : find_in_tiles<kQueries, false>)(pass, first_query, hits);
+  if (pass.n_bytes == 4) {
+    find_in_tiles<kQueries, true, 4>(pass, first_query, hits);
+  } else if (pass.n_bytes == 8) {
+    find_in_tiles<kQueries, true, 8>(pass, first_query, hits);
+  } else if (by_sign(pass.n_bytes)) {
+    find_in_tiles<kQueries, true, 0>(pass, first_query, hits);
+  } else {
+    find_in_tiles<kQueries, false, 0>(pass, first_query, hits);
+  }
   for (int q = 0; q < kQueries; ++q) {
     (pass.score == Score::hamming ? append_found<Lanes, Score::hamming> : append_found<Lanes, Score::overlap>)(
         pass, first_query + q, hits[q]);
