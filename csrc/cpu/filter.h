@@ -21,7 +21,9 @@ constexpr int kMostBlockItems = 16384;
 // byte 1, ...; a byte each.
 constexpr int kTileItems = 128;
 constexpr int kMostTiledItems = 4096;    // of a block
-constexpr int kMostTiledHalfBytes = 64;  // of a code: its rank value must fit into a byte
+constexpr int kMostTiledHalfBytes = 64;  // of a code
+// Rank values are told from bounds up to this one within a byte.
+constexpr int32_t most_tiled_bound(int32_t n_bytes) { return n_bytes <= 16 ? 128 : 255; }
 
 // One pass: up to kFilterQueries queries against a block. The block lies in word planes: word w of item i at
 // planes + (w * plane_items + i) * word_bytes, so that one vector holds the same word of neighbouring items whatever the
@@ -33,7 +35,7 @@ struct FilterPass {
   int32_t n_words;
   const uint8_t* planes;
   int64_t plane_items;
-  const uint8_t* half_bytes;  // of the block's whole tiles; null: not made
+  const uint8_t* half_bytes;  // of the block's whole tiles; null: none, or a bound is too high for them
   int64_t n;                // items in the block
   uint64_t first;           // index of its first item
   int n_queries;

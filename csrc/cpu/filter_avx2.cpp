@@ -63,7 +63,7 @@ struct Lanes32 {
 
 template <class Lanes>
 void filter_either_way(FilterPass& pass) {
-  pass.half_bytes && bounds_fit(pass) ? filter_half_bytes<Lanes>(pass) : filter_lanes<Lanes>(pass);
+  pass.half_bytes ? filter_half_bytes<Lanes>(pass) : filter_lanes<Lanes>(pass);
 }
 
 void filter(FilterPass& pass) {

@@ -52,21 +52,22 @@ uint64_t padded_word(const uint8_t* code, int32_t n_bytes, int32_t w, int64_t re
 
 bool half_bytes_pay(const Pairs& pairs, int64_t n_queries) {
   const char* e = getenv("HBQ");
-  const int64_t kFewestQueries = e ? atoi(e) : 16;
+  const int64_t kFewestQueries = e ? atoi(e) : 8;
   return simd().filter->to_half_bytes && 2 * pairs.n_bytes <= kMostTiledHalfBytes && n_queries >= kFewestQueries;
 }
 
 int64_t tiled_items(int32_t n_bytes) {
   const char* e = getenv("HBB");
-  const int64_t kBlockBytes = (e ? atoi(e) : 16) << 10;
+  const int64_t kBlockBytes = (e ? atoi(e) : 32) << 10;
   return std::clamp<int64_t>(kBlockBytes / (2 * n_bytes) / kTileItems * kTileItems, kTileItems, kMostTiledItems);
 }
 
-const uint8_t* BlockPlanes::half_bytes(const FilterPass& block) {
-  if (!tiled_) return nullptr;
+const uint8_t* BlockPlanes::half_bytes(const FilterPass& pass) {
+  if (!tiled_ || *std::max_element(pass.bounds, pass.bounds + pass.n_queries) > most_tiled_bound(pass.n_bytes)) return nullptr;
   if (!half_bytes_) half_bytes_.reset(new Line[static_cast<size_t>(block_ * 2 * pairs_.n_bytes / 64)]);
   uint8_t* half_bytes = reinterpret_cast<uint8_t*>(half_bytes_.get());
-  simd().filter->to_half_bytes(block, half_bytes);
+  if (!cut_) simd().filter->to_half_bytes(pass, half_bytes);
+  cut_ = true;
   return half_bytes;
 }
 
@@ -75,6 +76,7 @@ const uint8_t* BlockPlanes::load(int64_t first, int64_t n) {
   const uint8_t* codes = pairs_.database + first * n_bytes;
   const bool whole_words = n_bytes == shape_.code_bytes();
   if (in_place_) return codes;
+  cut_ = false;
   if (!planes_) planes_.reset(new Line[static_cast<size_t>(block_ * shape_.code_bytes() / 64)]);
   uint64_t* planes = planes_[0].words;
   const int64_t all = (pairs_.n_db - first) * n_bytes;

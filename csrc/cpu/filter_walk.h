@@ -41,12 +41,12 @@ class BlockPlanes {
   int64_t items() const { return block_; }  // in a block
   WordShape shape() const { return shape_; }
   const uint8_t* load(int64_t first, int64_t n);  // valid until the next call
-  const uint8_t* half_bytes(const FilterPass& block);  // of the block that `load` gave; null: it is filtered without
+  const uint8_t* half_bytes(const FilterPass& pass);  // over the block loaded last; null: it is filtered without
 
  private:
   const Pairs& pairs_;
   WordShape shape_;
-  bool tiled_, in_place_;
+  bool tiled_, in_place_, cut_ = false;  // cut_: half_bytes_ are those of the block
   int64_t block_;
   struct alignas(64) Line {
     uint64_t words[8];
@@ -82,7 +82,6 @@ void filter_walk(const Pairs& pairs, int64_t begin, int64_t end, int64_t db_begi
     pass.first = static_cast<uint64_t>(first);
     pass.plane_items = shape.n_words == 1 ? 0 : planes.items();
     pass.planes = planes.load(first, pass.n);
-    pass.half_bytes = planes.half_bytes(pass);
     for (int64_t query = begin; query < end; query += kFilterQueries) {
       pass.n_queries = static_cast<int>(kFilterQueries < end - query ? kFilterQueries : end - query);
       for (int q = 0; q < pass.n_queries; ++q) {
@@ -92,6 +91,7 @@ void filter_walk(const Pairs& pairs, int64_t begin, int64_t end, int64_t db_begi
         pass.allowed[q] = pairs.allowed ? pairs.allowed + (query + q) * pairs.allowed_stride + first / 8 : nullptr;
         pass.found[q] = mine.room(pass.n);
       }
+      pass.half_bytes = planes.half_bytes(pass);
       kernels.filter(pass);
       for (int q = 0; q < pass.n_queries; ++q) survivors(query + q).take(pass.found[q]);
     }

@@ -127,11 +127,9 @@ inline __attribute__((always_inline)) void add_half_byte(const uint8_t* half_byt
   }
 }
 
-// Whether rank value and bound fit the sign of a byte: sums begin at 128 - bound, and candidates are those left below 128.
-constexpr bool by_sign(int32_t n_bytes) { return n_bytes <= 16; }
-
-// Candidates in whole tiles for kQueries queries. Up to the last half byte no sum exceeds 252; then they saturate, at a value
-// that is below no bound.
+// Candidates in whole tiles for kQueries queries. kBySign, where most_tiled_bound is 128: sums begin at 128 - bound, and
+// candidates are those left below 128; else they begin at 0 and are compared. Up to the last half byte no sum exceeds 252,
+// and then they saturate, at a value that is below no bound.
 // kBytes of a code; 0: as many as the pass says.
 template <int kQueries, bool kBySign, int kBytes>
 void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
@@ -209,7 +207,7 @@ void filter_tiles(FilterPass& pass, int first_query) {
     find_in_tiles<kQueries, true, 4>(pass, first_query, hits);
   } else if (pass.n_bytes == 8) {
     find_in_tiles<kQueries, true, 8>(pass, first_query, hits);
-  } else if (by_sign(pass.n_bytes)) {
+  } else if (most_tiled_bound(pass.n_bytes) == 128) {
     find_in_tiles<kQueries, true, 0>(pass, first_query, hits);
   } else {
     find_in_tiles<kQueries, false, 0>(pass, first_query, hits);
@@ -235,13 +233,6 @@ void filter_half_bytes(FilterPass& pass) {
   for (q = 0; q < pass.n_queries; ++q) rest.allowed[q] = pass.allowed[q] ? pass.allowed[q] + n / 8 : nullptr;
   filter_lanes<Lanes>(rest);
   for (q = 0; q < pass.n_queries; ++q) pass.found[q] = rest.found[q];
-}
-
-// Bounds that a byte holds, which are all but those of long codes' first blocks.
-inline bool bounds_fit(const FilterPass& pass) {
-  bool fit = true;
-  for (int q = 0; q < pass.n_queries; ++q) fit &= pass.bounds[q] <= (by_sign(pass.n_bytes) ? 128 : 255);
-  return fit;
 }
 
 }  // namespace
