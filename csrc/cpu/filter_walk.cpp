@@ -21,7 +21,13 @@ Plan make_filter_plan(const Pairs& pairs, int64_t state_bytes, int n_threads) {
   Plan plan{};
   plan.n_threads = work < kWorthThreads ? 1 : n_threads;
   const int64_t tasks_wanted = plan.n_threads == 1 ? 1 : 4 * plan.n_threads;
-  const int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
+  int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
+  // Wider groups and more shards in their place, where half bytes make up for the merging of shards.
+  constexpr int64_t kMostMergedState = 96 << 10, kGroupForHalfBytes = 16;
+  if (plan.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * plan.n_threads * kSmallestShard &&
+      half_bytes_pay(pairs, pairs.n_query)) {
+    fair = std::max(fair, kGroupForHalfBytes);
+  }
   plan.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
   plan.n_groups = divide_up(pairs.n_query, plan.group);
   plan.shard = std::max<int64_t>(pairs.n_db, 1);
