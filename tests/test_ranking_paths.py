@@ -21,7 +21,7 @@ from conftest import SIMD_LEVELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranked import expected_ap_decimal
-from ranking_cases import LABELS, Case, build_case, cases, make_labels
+from ranking_cases import LABELS, Case, build_case, cases, flip, make_labels, popcounts
 
 import dshc_fast
 from dshc_fast import HammingDatabase
@@ -139,6 +139,28 @@ def test_many(n_query: int, n_db: int, n_bytes: int, codes: str, labelled: str, 
                 options = {"k": n_db // 3, "ties": ties, "denominator": "min", "score": score}
                 assert_same_ap(dshc_fast.average_precision(*given, **options), expected, f"{level} {ties}")
             assert_same_topk(dshc_fast.hamming_topk(case.queries, database, 50, score=score), *best, level)
+
+
+@pytest.mark.parametrize("n_bytes", (16, 31, 32, 33))
+@pytest.mark.parametrize("score", ("hamming", "overlap"))
+def test_opposite_codes(score: str, n_bytes: int) -> None:
+    """Pairs that differ in every bit beside pairs that are equal: 256 of 32 bytes is one more than a byte holds."""
+    rng = np.random.default_rng(n_bytes)
+    code = rng.integers(0, 256, (1, n_bytes), dtype=np.uint8)
+    one_off = flip(rng, code, 1)
+    database = np.concatenate([code, ~code, one_off, ~one_off])[rng.integers(0, 4, 700)]
+    queries = np.concatenate([code, ~code])[rng.integers(0, 2, 9)]
+    counts = popcounts(queries, database, score)
+    case = Case(queries, database, score, None, np.ones(counts.shape, dtype=bool), counts, "opposite codes")
+    limits = sorted({0, 1, 2, *(int(count) for count in np.unique(counts)), 8 * n_bytes - 1, 8 * n_bytes})
+    for level in SIMD_LEVELS:
+        dshc_fast.set_simd_level(level)
+        for limit in limits:
+            found = dshc_fast.hamming_radius(queries, database, limit, score=score)
+            assert_same_radius(found, ranking_cases.radius(case, limit), f"{level}, within {limit}")
+        for k in (1, 200, 400, 700):
+            found = dshc_fast.hamming_topk(queries, database, k, score=score)
+            assert_same_topk(found, *ranking_cases.topk(case, k), f"{level}, k={k}")
 
 
 @given(data=st.data(), case=cases(largest=40, max_pairs=600))

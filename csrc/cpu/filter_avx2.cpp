@@ -1,7 +1,7 @@
 // The filter with AVX2: byte popcounts by table look-up (vpshufb), summed to words by vpsadbw or multiply-add.
 #include <immintrin.h>
 
-#include "filter_loops.h"
+#include "half_bytes_avx2.h"
 
 namespace dshc::cpu {
 namespace {
@@ -61,11 +61,47 @@ struct Lanes32 {
   }
 };
 
-void filter(FilterPass& pass) { pass.word_bytes == 4 ? filter_lanes<Lanes32>(pass) : filter_lanes<Lanes64>(pass); }
+void to_planes(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* planes, int64_t plane_items) {
+  const auto store = [&](int32_t w, int64_t i, __m256i words) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(planes + w * plane_items + i), words);
+  };
+  int64_t i = 0;
+  if (n_words == 2) {
+    for (; i + 4 <= n; i += 4) {
+      const __m256i first = Lanes64::load(codes + 16 * i), last = Lanes64::load(codes + 16 * i + 32);
+      const __m256i even = _mm256_permute2x128_si256(first, last, 0x20), odd = _mm256_permute2x128_si256(first, last, 0x31);
+      store(0, i, _mm256_unpacklo_epi64(even, odd));
+      store(1, i, _mm256_unpackhi_epi64(even, odd));
+    }
+  } else if (n_words == 4) {
+    for (; i + 4 <= n; i += 4) {
+      __m256i items[4], low[2], high[2];
+      for (int k = 0; k < 4; ++k) items[k] = Lanes64::load(codes + 32 * (i + k));
+      for (int k = 0; k < 2; ++k) {
+        low[k] = _mm256_unpacklo_epi64(items[2 * k], items[2 * k + 1]);
+        high[k] = _mm256_unpackhi_epi64(items[2 * k], items[2 * k + 1]);
+      }
+      store(0, i, _mm256_permute2x128_si256(low[0], low[1], 0x20));
+      store(1, i, _mm256_permute2x128_si256(high[0], high[1], 0x20));
+      store(2, i, _mm256_permute2x128_si256(low[0], low[1], 0x31));
+      store(3, i, _mm256_permute2x128_si256(high[0], high[1], 0x31));
+    }
+  }
+  to_planes_by_word(codes + i * n_words * 8, n - i, n_words, planes + i, plane_items);
+}
+
+template <class Lanes>
+void filter_either_way(FilterPass& pass) {
+  pass.half_bytes ? filter_half_bytes<Lanes>(pass) : filter_lanes<Lanes>(pass);
+}
+
+void filter(FilterPass& pass) {
+  pass.word_bytes == 4 ? filter_either_way<Lanes32>(pass) : filter_either_way<Lanes64>(pass);
+}
 
 }  // namespace
 
 extern const FilterKernels kAvx2Filter;
-const FilterKernels kAvx2Filter = {filter, to_planes_by_word};
+const FilterKernels kAvx2Filter = {filter, to_planes, to_half_bytes};
 
 }  // namespace dshc::cpu

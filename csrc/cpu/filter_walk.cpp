@@ -46,7 +46,13 @@ bool cut_sliced(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
 
 void cut_counted(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
   const int64_t tasks_wanted = plan.n_threads == 1 ? 1 : 4 * plan.n_threads;
-  const int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
+  int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
+  // Wider groups and more shards in their place, where half bytes make up for the merging of shards.
+  constexpr int64_t kMostMergedState = 96 << 10, kGroupForHalfBytes = 16;
+  if (plan.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * plan.n_threads * kSmallestShard &&
+      half_bytes_pay(pairs, pairs.n_query)) {
+    fair = std::max(fair, kGroupForHalfBytes);
+  }
   plan.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
   const int64_t n_groups = divide_up(pairs.n_query, plan.group), few = 2 * plan.n_threads;
   const bool enough = plan.n_threads == 1 || n_groups >= few;
@@ -82,11 +88,32 @@ uint64_t padded_word(const uint8_t* code, int32_t n_bytes, int32_t w, int64_t re
 
 }  // namespace
 
+bool half_bytes_pay(const Pairs& pairs, int64_t n_queries) {
+  constexpr int64_t kFewestQueries = 8;  // measured: from six on it pays, with four cutting a block costs what it saves
+  return simd().filter->to_half_bytes && 2 * pairs.n_bytes <= kMostTiledHalfBytes && n_queries >= kFewestQueries;
+}
+
+int64_t tiled_items(int32_t n_bytes) {
+  // Read in order, so that the second-level cache serves as well as the first; a longer block has fewer ends.
+  constexpr int64_t kBlockBytes = 32 << 10;
+  return std::min<int64_t>(kBlockBytes / (2 * n_bytes) / kTileItems * kTileItems, kMostTiledItems);
+}
+
+const uint8_t* BlockPlanes::half_bytes(const FilterPass& pass) {
+  if (!tiled_ || *std::max_element(pass.bounds, pass.bounds + pass.n_queries) > most_tiled_bound(pass.n_bytes)) return nullptr;
+  if (!half_bytes_) half_bytes_.reset(new Line[static_cast<size_t>(block_ * 2 * pairs_.n_bytes / 64)]);
+  uint8_t* half_bytes = reinterpret_cast<uint8_t*>(half_bytes_.get());
+  if (!cut_) simd().filter->to_half_bytes(pass, half_bytes);
+  cut_ = true;
+  return half_bytes;
+}
+
 const uint8_t* BlockPlanes::load(int64_t first, int64_t n) {
   const int32_t n_bytes = pairs_.n_bytes, n_words = shape_.n_words;
   const uint8_t* codes = pairs_.database + first * n_bytes;
   const bool whole_words = n_bytes == shape_.code_bytes();
   if (in_place_) return codes;
+  cut_ = false;
   if (!planes_) planes_.reset(new Line[static_cast<size_t>(block_ * shape_.code_bytes() / 64)]);
   uint64_t* planes = planes_[0].words;
   const int64_t all = (pairs_.n_db - first) * n_bytes;

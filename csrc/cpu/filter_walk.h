@@ -21,6 +21,10 @@ struct WordShape {
   int32_t code_bytes() const { return word_bytes * n_words; }
 };
 
+// Whether so many queries are worth cutting blocks into half bytes, and the items of such a block.
+bool half_bytes_pay(const Pairs& pairs, int64_t n_queries);
+int64_t tiled_items(int32_t n_bytes);
+
 // Word planes of blocks of the database: an aligned copy, or the database itself where its codes are single words and too
 // few queries come to make up for the copy. Loads that cross no cache line, always from the same addresses: measured, the
 // copy is worth a fifth of the pace with 100 queries.
@@ -29,22 +33,26 @@ class BlockPlanes {
   BlockPlanes(const Pairs& pairs, int64_t n_queries)
       : pairs_(pairs),
         shape_(pairs.n_bytes),
-        in_place_(n_queries < 16 && shape_.n_words == 1 && pairs.n_bytes == shape_.word_bytes),
+        tiled_(half_bytes_pay(pairs, n_queries)),
+        in_place_(!tiled_ && n_queries < 16 && shape_.n_words == 1 && pairs.n_bytes == shape_.word_bytes),
         // The end of each block waits for its last loads; in place they come from far, so there should be few ends.
-        block_(in_place_ && n_queries < 4 ? kMostBlockItems : block_items(shape_.code_bytes())) {}
+        block_(in_place_ && n_queries < 4 ? kMostBlockItems
+               : tiled_                   ? tiled_items(pairs.n_bytes)
+                                          : block_items(shape_.code_bytes())) {}
   int64_t items() const { return block_; }  // in a block
   WordShape shape() const { return shape_; }
   const uint8_t* load(int64_t first, int64_t n);  // valid until the next call
+  const uint8_t* half_bytes(const FilterPass& pass);  // over the block loaded last; null: it is filtered without
 
  private:
   const Pairs& pairs_;
   WordShape shape_;
-  bool in_place_;
+  bool tiled_, in_place_, cut_ = false;  // cut_: half_bytes_ are those of the block
   int64_t block_;
   struct alignas(64) Line {
     uint64_t words[8];
   };
-  std::unique_ptr<Line[]> planes_;
+  std::unique_ptr<Line[]> planes_, half_bytes_;
 };
 
 // Queries of a group as padded words, one after the other.
@@ -135,6 +143,7 @@ class FilterWalk {
         pass.allowed[q] = allowed(query, first);
         pass.found[q] = mine.room(n);
       }
+      pass.half_bytes = planes_.half_bytes(pass);
       kernels_.filter(pass);
       for (int q = 0; q < pass.n_queries; ++q) survivors(begin_ + numbers[q]).take(pass.found[q]);
     }
