@@ -100,7 +100,8 @@ int64_t tiled_items(int32_t n_bytes) {
 }
 
 const uint8_t* BlockPlanes::half_bytes(const FilterPass& pass) {
-  if (!tiled_ || *std::max_element(pass.bounds, pass.bounds + pass.n_queries) > most_tiled_bound(pass.n_bytes)) return nullptr;
+  const int32_t bound = *std::max_element(pass.bounds, pass.bounds + pass.n_queries);
+  if (!tiled_ || bound > most_tiled_bound(pass.n_bytes)) return nullptr;
   if (!half_bytes_) half_bytes_.reset(new Line[static_cast<size_t>(block_ * 2 * pairs_.n_bytes / 64)]);
   uint8_t* half_bytes = reinterpret_cast<uint8_t*>(half_bytes_.get());
   if (!cut_) simd().filter->to_half_bytes(pass, half_bytes);

@@ -153,11 +153,12 @@ void test_ranking() {
   for (int32_t n_bytes = 1; n_bytes <= 33; ++n_bytes) {
     constexpr int64_t kItemsOfTiles[] = {127, 128, 1000, 2175, 5003};
     ++turn;
-    const RankingCase c(random, n_bytes, 25, kItemsOfTiles[turn % 5], kScores[turn % 2], static_cast<Mask>(turn % 7 % 3), 0,
-                        static_cast<Codes>(turn % 11 % 3));
+    const RankingCase c(random, n_bytes, 25, kItemsOfTiles[turn % 5], kScores[turn % 2],
+                        static_cast<Mask>(turn % 7 % 3), 0, static_cast<Codes>(turn % 11 % 3));
     const Ranked ranked = rank(c);
     for (const int64_t k : {int64_t{1}, int64_t{10}, c.n_db / 3, c.n_db}) check_topk(c, ranked, k);
-    for (const int64_t radius : {0, 3 * n_bytes, 4 * n_bytes, 8 * n_bytes - 1, 8 * n_bytes}) check_radius(c, ranked, radius);
+    const int32_t bits = 8 * n_bytes;
+    for (const int64_t radius : {0, bits / 3, bits / 2, bits - 1, bits}) check_radius(c, ranked, radius);
   }
   check(RankingCase(random, 8, 0, 10, Score::hamming, Mask::none, 0, Codes::extreme), 0);  // no queries
   finish_group("ranking");
