@@ -9,7 +9,6 @@ namespace {
 constexpr int64_t kRepeats = 8;           // items a distinct code, from which grouping pays
 constexpr int64_t kWorthALook = 1 << 25;  // pairs; a look at the codes takes some 30 us
 constexpr int64_t kWorthGrouping = 64;    // queries, that take as long as finding the equal codes
-constexpr int64_t kSurelyFew = 1 << 15;   // distinct codes; of more, a thousand rows tell too little
 }  // namespace
 
 GroupedRanking::GroupedRanking(const Pairs& pairs, int n_threads) : pairs_(pairs), stride_(StridedCodes(pairs.n_bytes).stride()) {
@@ -18,7 +17,10 @@ GroupedRanking::GroupedRanking(const Pairs& pairs, int n_threads) : pairs_(pairs
   parts_ = pairs.equal_codes;
   if (parts_.n_parts == 0) {
     if (pairs.n_query < kWorthGrouping || pairs.n_query * pairs.n_db < kWorthALook) return;
-    if (estimate_distinct(pairs.database, pairs.n_db, pairs.n_bytes) > std::min(max_parts, kSurelyFew)) return;
+    // A few codes that many items have say nothing about the other items, so the mean would mislead: most rows must be
+    // ones that a thousand have shown already. Where more codes repeat less often, the filter is about as fast.
+    const RowSample sample = look_at_rows(pairs.database, pairs.n_db, pairs.n_bytes);
+    if (2 * sample.n_single > sample.n_rows) return;
     owned_ = OwnedPartition::find(pairs.database, pairs.n_db, pairs.n_bytes, max_parts, n_threads);
     parts_ = owned_.view();
   }

@@ -31,6 +31,13 @@ class OwnedPartition {
   int64_t n_parts_ = 0;
 };
 
+// What about a thousand rows, spread over all, tell.
+struct RowSample {
+  int64_t n_rows, n_distinct, n_equal_pairs;
+  int64_t n_single;  // rows that no other row of the sample equals; their share is that of rows not yet seen (Good, 1953)
+};
+RowSample look_at_rows(const uint8_t* rows, int64_t n, int64_t row_bytes);
+
 // A look at about a thousand rows, some microseconds: how many different rows there seem to be, from the pairs of equal
 // ones in the sample. Exact where n is small; INT64_MAX where no two rows of the sample are equal.
 int64_t estimate_distinct(const uint8_t* rows, int64_t n, int64_t row_bytes);

@@ -186,7 +186,7 @@ int64_t partition_rows(const uint8_t* rows, int64_t n, int64_t row_bytes, int64_
                   [&](auto row) { return partition(row, n, max_parts, members, offsets, n_threads); });
 }
 
-int64_t estimate_distinct(const uint8_t* rows, int64_t n, int64_t row_bytes) {
+RowSample look_at_rows(const uint8_t* rows, int64_t n, int64_t row_bytes) {
   constexpr int64_t kSample = 1024;
   return with_row(rows, row_bytes, [&](auto row) {
     const int64_t n_sample = std::min(n, kSample);
@@ -198,16 +198,23 @@ int64_t estimate_distinct(const uint8_t* rows, int64_t n, int64_t row_bytes) {
       words[static_cast<size_t>(s)] = row(begin + step);
     }
     std::sort(words.begin(), words.end());
-    int64_t distinct = 0, equal_pairs = 0;
+    RowSample sample{n_sample, 0, 0, 0};
     for (size_t s = 0, run = 0; s < words.size(); ++s) {
       run = s > 0 && words[s] == words[s - 1] ? run + 1 : 0;
-      distinct += run == 0;
-      equal_pairs += static_cast<int64_t>(run);
+      sample.n_distinct += run == 0;
+      sample.n_equal_pairs += static_cast<int64_t>(run);
+      const bool last_of_run = s + 1 == words.size() || words[s + 1] != words[s];
+      sample.n_single += run == 0 && last_of_run;
     }
-    if (n_sample == n) return distinct;
-    if (equal_pairs == 0) return std::numeric_limits<int64_t>::max();
-    return std::max(distinct, n_sample * (n_sample - 1) / 2 / equal_pairs);
+    return sample;
   });
+}
+
+int64_t estimate_distinct(const uint8_t* rows, int64_t n, int64_t row_bytes) {
+  const RowSample sample = look_at_rows(rows, n, row_bytes);
+  if (sample.n_rows == n) return sample.n_distinct;
+  if (sample.n_equal_pairs == 0) return std::numeric_limits<int64_t>::max();
+  return std::max(sample.n_distinct, sample.n_rows * (sample.n_rows - 1) / 2 / sample.n_equal_pairs);
 }
 
 }  // namespace dshc::cpu
