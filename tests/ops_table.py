@@ -11,6 +11,16 @@ from strategies import make_codes
 OFFSETS = [0, 3, 4, 9]
 # Where an op's tests live, where not in the file of its own name.
 TEST_FILES = {"unpack_codes": "pack_codes", "reverse_bit_order": "pack_codes"}
+RANKING = (
+    "hamming_distance",
+    "hamming_topk",
+    "hamming_radius",
+    "hamming_histogram",
+    "average_precision",
+    "mean_average_precision",
+    "retrieval_curves",
+)
+LABELLED = RANKING[3:]
 
 
 def good_calls(

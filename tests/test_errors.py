@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ops_table import OPS, good_calls, tensors
+from ops_table import LABELLED, OPS, RANKING, good_calls, tensors
 
 import dshc_fast
 
@@ -17,16 +17,6 @@ U8 = np.uint8
 NAN_VALUES = np.array([[1.0, math.nan]], np.float32)
 BAD_LOGITS = np.array([[0.0] * 8 + [math.nan]], np.float32)
 HOT_Q, HOT_D = np.eye(3, 5, dtype=bool), np.ones((20, 5), bool)
-RANKING = (
-    "hamming_distance",
-    "hamming_topk",
-    "hamming_radius",
-    "hamming_histogram",
-    "average_precision",
-    "mean_average_precision",
-    "retrieval_curves",
-)
-LABELLED = RANKING[3:]
 
 Case = tuple[str, dict[str, Any], type[Exception], str]
 CASES: list[Case] = [

@@ -10,23 +10,13 @@ import numpy as np
 import pytest
 import torch
 from callers import to_torch
-from ops_table import good_calls, leaves, tensors
+from ops_table import LABELLED, RANKING, good_calls, leaves, tensors
 from strategies import make_codes
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dshc_fast
 from dshc_fast import HammingDatabase, _prepared
 
-RANKING = (
-    "hamming_distance",
-    "hamming_topk",
-    "hamming_radius",
-    "hamming_histogram",
-    "average_precision",
-    "mean_average_precision",
-    "retrieval_curves",
-)
-LABELLED = RANKING[3:]
 DYNAMIC_OUTPUTS = torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
 
 

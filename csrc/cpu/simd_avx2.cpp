@@ -4,20 +4,13 @@ constexpr int kLanes = 8;
 }
 #include <immintrin.h>
 
+#include "byte_popcount_avx2.h"
 #include "simd_loops.h"
 
 namespace dshc::cpu {
 namespace {
 
 inline uint32_t popcount(uint64_t x) { return static_cast<uint32_t>(__builtin_popcountll(x)); }
-
-inline __m256i byte_popcount(__m256i v) {
-  const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
-                                         0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-  const __m256i nibble = _mm256_set1_epi8(0x0F);
-  return _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, nibble)),
-                         _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
-}
 
 template <Score score>
 inline __m256i combine(__m256i a, __m256i b) {

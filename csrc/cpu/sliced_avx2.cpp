@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "byte_popcount_avx2.h"
+
 namespace dshc::cpu {
 namespace {
 
@@ -16,12 +18,7 @@ inline bool any(Slice a) { return !_mm256_testz_si256(reinterpret_cast<__m256i>(
 inline uint64_t popcount(uint64_t word) { return static_cast<uint64_t>(__builtin_popcountll(word)); }
 
 inline Slice lane_popcounts(Slice a) {
-  const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
-                                         0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-  const __m256i nibble = _mm256_set1_epi8(0x0F), v = reinterpret_cast<__m256i>(a);
-  const __m256i bytes = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(v, nibble)),
-                                        _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble)));
-  return reinterpret_cast<Slice>(_mm256_sad_epu8(bytes, _mm256_setzero_si256()));
+  return reinterpret_cast<Slice>(_mm256_sad_epu8(byte_popcount(reinterpret_cast<__m256i>(a)), _mm256_setzero_si256()));
 }
 
 // counts[i] += the sum of the words of sums[i], for eight of them.
