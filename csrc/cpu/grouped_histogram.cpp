@@ -10,39 +10,25 @@ constexpr int64_t kRepeats = 4;  // items a distinct code, from which a weighted
 }
 
 GroupedDatabase::GroupedDatabase(const Pairs& pairs, const Relevance& relevance, int n_threads)
-    : pairs_(pairs), labels_(pairs, relevance, group_codes(n_threads) ? pairs.n_db : 0, n_threads) {
+    : pairs_(pairs),
+      equal_(EqualCodes::find(pairs, kRepeats, n_threads)),
+      labels_(pairs, relevance, equal_.found() ? pairs.n_db : 0, n_threads) {
   if (!labels_.found()) return;
   group_labels();
   pays_ = true;
 }
 
-bool GroupedDatabase::group_codes(int n_threads) {
-  const int64_t n = pairs_.n_db, max_codes = n / kRepeats;
-  codes_ = pairs_.equal_codes;
-  if (codes_.n_parts == 0 && rows_repeat(pairs_.database, n, pairs_.n_bytes, kRepeats)) {
-    owned_codes_ = OwnedPartition::find(pairs_.database, n, pairs_.n_bytes, max_codes, n_threads);
-    codes_ = owned_codes_.view();
-  }
-  if (codes_.n_parts <= 0 || codes_.n_parts > max_codes) return false;
-  const int32_t stride = StridedCodes(pairs_.n_bytes).stride();
-  distinct_.assign(static_cast<size_t>(codes_.n_parts * stride), 0);
-  for (int64_t code = 0; code < codes_.n_parts; ++code) {
-    std::memcpy(distinct_.data() + code * stride, pairs_.database + codes_.members[codes_.offsets[code]] * pairs_.n_bytes,
-                static_cast<size_t>(pairs_.n_bytes));
-  }
-  return true;
-}
-
 // The members of each label are walked with their codes at hand, so that the entries come out ordered by label.
 void GroupedDatabase::group_labels() {
+  const Partition& codes = equal_.parts();
   const Partition& labels = labels_.parts();
   std::vector<uint32_t> code_of(static_cast<size_t>(pairs_.n_db));  // fewer than n_db / kRepeats codes
-  for (int64_t code = 0; code < codes_.n_parts; ++code) {
-    for (int64_t m = codes_.offsets[code]; m < codes_.offsets[code + 1]; ++m) {
-      code_of[static_cast<size_t>(codes_.members[m])] = static_cast<uint32_t>(code);
+  for (int64_t code = 0; code < codes.n_parts; ++code) {
+    for (int64_t m = codes.offsets[code]; m < codes.offsets[code + 1]; ++m) {
+      code_of[static_cast<size_t>(codes.members[m])] = static_cast<uint32_t>(code);
     }
   }
-  std::vector<int64_t> entry_of(static_cast<size_t>(codes_.n_parts), -1);  // the code's last entry
+  std::vector<int64_t> entry_of(static_cast<size_t>(codes.n_parts), -1);  // the code's last entry
   for (int64_t label = 0; label < labels.n_parts; ++label) {
     const int64_t begin = static_cast<int64_t>(entries_.size());
     label_begins_.push_back(begin);
@@ -62,19 +48,19 @@ void GroupedDatabase::group_labels() {
 GroupedDatabase::Counter::Counter(const GroupedDatabase& database)
     : database_(database),
       query_(static_cast<size_t>(StridedCodes(database.pairs_.n_bytes).stride()), 0),
-      row_(static_cast<size_t>(database.codes_.n_parts)),
+      row_(static_cast<size_t>(database.equal_.parts().n_parts)),
       items_(static_cast<size_t>(n_rank_values(database.pairs_))),
       relevant_(items_.size()) {}
 
 void GroupedDatabase::Counter::count(int64_t query) {
   const Pairs& pairs = database_.pairs_;
-  const Partition& codes = database_.codes_;
+  const Partition& codes = database_.equal_.parts();
   const uint8_t* code = pairs.queries + query * pairs.n_bytes;
   const size_t n_bytes = static_cast<size_t>(pairs.n_bytes);
   if (!has_query_ || std::memcmp(query_.data(), code, n_bytes) != 0) {  // equal codes come beside each other
     std::memcpy(query_.data(), code, n_bytes);
     has_query_ = true;
-    simd().rank_row(pairs.score, query_.data(), database_.distinct_.data(), codes.n_parts,
+    simd().rank_row(pairs.score, query_.data(), database_.equal_.codes(), codes.n_parts,
                     static_cast<int32_t>(query_.size()), static_cast<uint16_t>(8 * pairs.n_bytes), row_.data());
     std::fill(items_.begin(), items_.end(), int64_t{0});
     for (int64_t c = 0; c < codes.n_parts; ++c) {

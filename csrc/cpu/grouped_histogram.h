@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "database_labels.h"
-#include "scan.h"
+#include "equal_codes.h"
 
 namespace dshc::cpu {
 
@@ -36,14 +36,11 @@ class GroupedDatabase {
     int64_t code, n_items;
   };
 
-  bool group_codes(int n_threads);
   void group_labels();
 
   const Pairs& pairs_;
   bool pays_ = false;
-  OwnedPartition owned_codes_;
-  Partition codes_;
-  std::vector<uint8_t> distinct_;      // [codes, stride]
+  EqualCodes equal_;
   DatabaseLabels labels_;
   std::vector<int64_t> label_begins_;  // [labels + 1] where each label's entries begin
   std::vector<Entry> entries_;         // for each label, the codes that its items have

@@ -11,31 +11,16 @@ constexpr int64_t kWorthALook = 1 << 25;  // pairs; a look at the codes takes so
 constexpr int64_t kWorthGrouping = 64;    // queries, that take as long as finding the equal codes
 }  // namespace
 
-GroupedRanking::GroupedRanking(const Pairs& pairs, int n_threads) : pairs_(pairs), stride_(StridedCodes(pairs.n_bytes).stride()) {
-  if (pairs.allowed || pairs.equal_codes.n_parts == Partition::kDistinct) return;
-  const int64_t max_parts = std::min<int64_t>(pairs.n_db / kRepeats, INT32_MAX);
-  parts_ = pairs.equal_codes;
-  if (parts_.n_parts == 0) {
-    if (pairs.n_query < kWorthGrouping || pairs.n_query * pairs.n_db < kWorthALook) return;
-    // A few codes that many items have say nothing about the other items, so the mean would mislead: most rows must be
-    // ones that a thousand have shown already. Where more codes repeat less often, the filter is about as fast.
-    const RowSample sample = look_at_rows(pairs.database, pairs.n_db, pairs.n_bytes);
-    if (2 * sample.n_single > sample.n_rows) return;
-    owned_ = OwnedPartition::find(pairs.database, pairs.n_db, pairs.n_bytes, max_parts, n_threads);
-    parts_ = owned_.view();
-  }
-  if (parts_.n_parts < 1 || parts_.n_parts > max_parts) return;
-  pays_ = true;
-  distinct_.assign(static_cast<size_t>(parts_.n_parts * stride_), 0);
-  for (int64_t part = 0; part < parts_.n_parts; ++part) {
-    std::memcpy(distinct_.data() + part * stride_, pairs.database + parts_.members[parts_.offsets[part]] * pairs.n_bytes,
-                static_cast<size_t>(pairs.n_bytes));
-  }
+GroupedRanking::GroupedRanking(const Pairs& pairs, int n_threads) : pairs_(pairs) {
+  if (pairs.allowed || pairs.n_db == 0) return;
+  const bool small = pairs.n_query < kWorthGrouping || pairs.n_query * pairs.n_db < kWorthALook;
+  if (small && pairs.equal_codes.n_parts < 1) return;
+  equal_ = EqualCodes::find(pairs, kRepeats, n_threads);
 }
 
 GroupedRanking::Ranker::Ranker(const GroupedRanking& database)
     : database_(database),
-      values_(static_cast<size_t>(database.parts_.n_parts)),
+      values_(static_cast<size_t>(database.equal_.parts().n_parts)),
       items_(static_cast<size_t>(n_rank_values(database.pairs_))),
       by_value_(values_.size()),
       value_begins_(items_.size() + 1),
@@ -43,10 +28,10 @@ GroupedRanking::Ranker::Ranker(const GroupedRanking& database)
 
 void GroupedRanking::Ranker::rank(int64_t query) {
   const Pairs& pairs = database_.pairs_;
-  const Partition& parts = database_.parts_;
+  const Partition& parts = database_.equal_.parts();
   StridedCodes padded(pairs.n_bytes);
-  simd().rank_row(pairs.score, padded.load(pairs.queries, query, 1), database_.distinct_.data(), parts.n_parts,
-                  database_.stride_, static_cast<uint16_t>(8 * pairs.n_bytes), values_.data());
+  simd().rank_row(pairs.score, padded.load(pairs.queries, query, 1), database_.equal_.codes(), parts.n_parts,
+                  database_.equal_.stride(), static_cast<uint16_t>(8 * pairs.n_bytes), values_.data());
   std::fill(items_.begin(), items_.end(), 0);
   std::fill(value_begins_.begin(), value_begins_.end(), 0);
   for (int64_t part = 0; part < parts.n_parts; ++part) {
@@ -82,7 +67,7 @@ void GroupedRanking::Ranker::write(int64_t k, int32_t* values, int64_t* indices)
 
 // The first n_taken items of some parts in order of index.
 void GroupedRanking::Ranker::merge(const int32_t* parts, int64_t n_parts, int64_t n_taken, int64_t* indices) {
-  const int64_t *members = database_.parts_.members, *offsets = database_.parts_.offsets;
+  const int64_t *members = database_.equal_.parts().members, *offsets = database_.equal_.parts().offsets;
   if (n_parts == 1) {
     std::memcpy(indices, members + offsets[parts[0]], static_cast<size_t>(n_taken) * sizeof(int64_t));
     return;

@@ -6,8 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "partition.h"
-#include "scan.h"
+#include "equal_codes.h"
 
 namespace dshc::cpu {
 
@@ -16,7 +15,7 @@ class GroupedRanking {
   // For pairs without a mask; keeps what it needs of the database and points to the queries. Empty (pays() false) where
   // codes do not repeat enough, or where the call is too small to find out.
   GroupedRanking(const Pairs& pairs, int n_threads);
-  bool pays() const { return pays_; }
+  bool pays() const { return equal_.found(); }
 
   // Ranks one query after another, in memory of its own.
   class Ranker {
@@ -42,11 +41,7 @@ class GroupedRanking {
 
  private:
   Pairs pairs_;
-  bool pays_ = false;
-  OwnedPartition owned_;
-  Partition parts_;
-  std::vector<uint8_t> distinct_;  // [parts, stride]
-  int32_t stride_;
+  EqualCodes equal_;
 };
 
 }  // namespace dshc::cpu

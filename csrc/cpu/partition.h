@@ -31,19 +31,23 @@ class OwnedPartition {
   int64_t n_parts_ = 0;
 };
 
-// What about a thousand rows, spread over all, tell.
+// What about a thousand rows, spread over all, tell; looking at them takes some microseconds.
 struct RowSample {
   int64_t n_rows, n_distinct, n_equal_pairs;
   int64_t n_single;  // rows that no other row of the sample equals; their share is that of rows not yet seen (Good, 1953)
+
+  // How many different rows there seem to be among n, from the pairs of equal ones. Exact where the sample holds all;
+  // INT64_MAX where no two rows of it are equal.
+  int64_t estimate_distinct(int64_t n) const;
 };
 RowSample look_at_rows(const uint8_t* rows, int64_t n, int64_t row_bytes);
 
-// A look at about a thousand rows, some microseconds: how many different rows there seem to be, from the pairs of equal
-// ones in the sample. Exact where n is small; INT64_MAX where no two rows of the sample are equal.
-int64_t estimate_distinct(const uint8_t* rows, int64_t n, int64_t row_bytes);
+inline int64_t estimate_distinct(const uint8_t* rows, int64_t n, int64_t row_bytes) {
+  return look_at_rows(rows, n, row_bytes).estimate_distinct(n);
+}
 
 // Whether each row seems to occur `times` times or more on average.
-inline bool rows_repeat(const uint8_t* rows, int64_t n, int64_t row_bytes, int64_t times = 8) {
+inline bool rows_repeat(const uint8_t* rows, int64_t n, int64_t row_bytes, int64_t times) {
   return estimate_distinct(rows, n, row_bytes) <= n / times;
 }
 

@@ -210,11 +210,10 @@ RowSample look_at_rows(const uint8_t* rows, int64_t n, int64_t row_bytes) {
   });
 }
 
-int64_t estimate_distinct(const uint8_t* rows, int64_t n, int64_t row_bytes) {
-  const RowSample sample = look_at_rows(rows, n, row_bytes);
-  if (sample.n_rows == n) return sample.n_distinct;
-  if (sample.n_equal_pairs == 0) return std::numeric_limits<int64_t>::max();
-  return std::max(sample.n_distinct, sample.n_rows * (sample.n_rows - 1) / 2 / sample.n_equal_pairs);
+int64_t RowSample::estimate_distinct(int64_t n) const {
+  if (n_rows == n) return n_distinct;
+  if (n_equal_pairs == 0) return std::numeric_limits<int64_t>::max();
+  return std::max(n_distinct, n_rows * (n_rows - 1) / 2 / n_equal_pairs);
 }
 
 }  // namespace dshc::cpu
