@@ -8,6 +8,7 @@ waits for the device, radius search (which must learn how much it found) and che
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 
 import torch
@@ -19,6 +20,7 @@ from ._arguments import DTYPE_CODES, ClassSoftmax, Pairs, Relevance, check_metri
 from ._native import native, version_text
 from ._ops import SCHEMAS, check_loss_backward, library
 
+TOPK_KERNELS = ("automatic", "rows", "popc", "mma")  # csrc/core/hamming_topk.h, enum TopkKernel
 REMEDY_CPU = "move the tensors to the CPU with .cpu()"
 
 
@@ -124,6 +126,14 @@ def _hamming_distance(
     return counts
 
 
+def _topk_kernel() -> int:
+    """What the variable DSHC_CUDA_TOPK asks for, for comparisons; the answers are the same."""
+    name = os.environ.get("DSHC_CUDA_TOPK", "automatic")
+    if name not in TOPK_KERNELS:
+        raise ValueError(f"DSHC_CUDA_TOPK is {name!r}; taken: {', '.join(TOPK_KERNELS)}")
+    return TOPK_KERNELS.index(name)
+
+
 def _hamming_topk(
     queries: Tensor,
     database: Tensor,
@@ -135,9 +145,10 @@ def _hamming_topk(
     counts, indices = shapes.hamming_topk(queries, database, k, score, allowed, prepared)
     pairs = Pairs(queries, database, score, allowed, prepared)
     device, stream = _place(queries)
-    workspace = _workspace(native.cuda.hamming_topk_workspace_bytes(pairs.native, device), queries)
+    kernel = _topk_kernel()
+    workspace = _workspace(native.cuda.hamming_topk_workspace_bytes(pairs.native, k, kernel, device), queries)
     native.cuda.hamming_topk(
-        pairs.native, k, counts.data_ptr(), indices.data_ptr(), workspace.data_ptr(), device, stream
+        pairs.native, k, kernel, counts.data_ptr(), indices.data_ptr(), workspace.data_ptr(), device, stream
     )
     return counts, indices
 

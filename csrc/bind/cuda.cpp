@@ -78,17 +78,20 @@ void bind_cuda(py::module_& module) {
     on_device("hamming_distance", device, [&] { return cuda::hamming_distance(pairs, at<int32_t>(counts), at<void>(stream)); });
   }, py::arg("pairs"), py::arg("counts"), py::arg("device"), py::arg("stream"));
 
-  m.def("hamming_topk_workspace_bytes", [](const Pairs& pairs, int device) {
-    return bytes_on_device("hamming_topk", device, [&] { return cuda::hamming_topk_workspace_bytes(pairs); });
-  }, py::arg("pairs"), py::arg("device"));
-
-  m.def("hamming_topk", [](const Pairs& pairs, int64_t k, Address counts, Address indices, Address workspace, int device,
-                           Address stream) {
-    on_device("hamming_topk", device, [&] {
-      return cuda::hamming_topk(pairs, k, at<int32_t>(counts), at<int64_t>(indices), at<void>(workspace), at<void>(stream));
+  m.def("hamming_topk_workspace_bytes", [](const Pairs& pairs, int64_t k, int kernel, int device) {
+    return bytes_on_device("hamming_topk", device, [&] {
+      return cuda::hamming_topk_workspace_bytes(pairs, k, static_cast<cuda::TopkKernel>(kernel));
     });
-  }, py::arg("pairs"), py::arg("k"), py::arg("counts"), py::arg("indices"), py::arg("workspace"), py::arg("device"),
-     py::arg("stream"));
+  }, py::arg("pairs"), py::arg("k"), py::arg("kernel"), py::arg("device"));
+
+  m.def("hamming_topk", [](const Pairs& pairs, int64_t k, int kernel, Address counts, Address indices, Address workspace,
+                           int device, Address stream) {
+    on_device("hamming_topk", device, [&] {
+      return cuda::hamming_topk(pairs, k, static_cast<cuda::TopkKernel>(kernel), at<int32_t>(counts), at<int64_t>(indices),
+                                at<void>(workspace), at<void>(stream));
+    });
+  }, py::arg("pairs"), py::arg("k"), py::arg("kernel"), py::arg("counts"), py::arg("indices"), py::arg("workspace"),
+     py::arg("device"), py::arg("stream"));
 
   m.def("hamming_radius_count", [](const Pairs& pairs, int64_t radius, Address found, int device, Address stream) {
     on_device("hamming_radius", device, [&] {

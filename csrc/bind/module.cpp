@@ -24,7 +24,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 3;
+constexpr int kAbi = 4;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;

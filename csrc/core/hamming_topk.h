@@ -13,8 +13,12 @@ void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts /* [n_query, k]
 // Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
 namespace dshc::cuda {
 
-int64_t hamming_topk_workspace_bytes(const Pairs& pairs);
-int hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts /* [n_query, k] */, int64_t* indices /* [n_query, k] */,
-                 void* workspace, void* stream);
+// How the database is walked; the answer is the same. `rows`: two passes, for any k and any code; `popc` and `mma`: one pass,
+// where they can (k <= 2048, codes of at most 32 bytes; mma: tensor cores of compute capability 8.0), else as `automatic`.
+enum class TopkKernel : int32_t { automatic = 0, rows = 1, popc = 2, mma = 3 };
+
+int64_t hamming_topk_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel);
+int hamming_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, int32_t* counts /* [n_query, k] */,
+                 int64_t* indices /* [n_query, k] */, void* workspace, void* stream);
 
 }  // namespace dshc::cuda

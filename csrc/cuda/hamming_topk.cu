@@ -1,16 +1,21 @@
 // The k best items of each query by (rank value, index), for any k from 1 to n.
 //
-// Layout: counts and indices [n_query, k]. Kernels, thread map and cost: ordered_items.cu. Where `allowed` may leave fewer
-// than k items, the answer is first filled with index -1 and the worst count: 12 bytes an entry more, and only then.
-// Heaps or sorted lists in registers would bound k; a sort of all pairs would move them several times through memory.
+// Layout: counts and indices [n_query, k]. Two ways. One pass with a falling bound (collect.h) for k <= 2048 and codes of at
+// most 32 bytes; else two passes, a counting sort (ordered_items.cu), which costs the same for every k. A small database
+// takes the two passes too: they are three launches instead of eight. Where `allowed` may leave fewer than k items, the
+// rest is index -1 and the worst count. Heaps or sorted lists in registers would bound k; a sort of all pairs would move
+// them several times through memory.
 #include "../core/hamming_topk.h"
 
+#include "collect.h"
 #include "ordered_items.h"
 
 namespace dshc::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int64_t kSmallDatabase = int64_t{1} << 16;
+constexpr int64_t kItemsPerAnswer = 32;  // a sample of 16 k must be well below the database
 
 __global__ void fill_missing_kernel(int64_t n, int32_t count, int32_t* __restrict__ counts, int64_t* __restrict__ indices) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -19,12 +24,21 @@ __global__ void fill_missing_kernel(int64_t n, int32_t count, int32_t* __restric
   indices[i] = -1;
 }
 
+bool collects(const Pairs& pairs, int64_t k, TopkKernel kernel) {
+  if (kernel == TopkKernel::rows || !can_collect(pairs, k)) return false;
+  return kernel != TopkKernel::automatic || (pairs.n_db >= kSmallDatabase && pairs.n_db >= kItemsPerAnswer * k);
+}
+
 }  // namespace
 
-int64_t hamming_topk_workspace_bytes(const Pairs& pairs) { return ordered_workspace_bytes(pairs); }
+int64_t hamming_topk_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel) {
+  return collects(pairs, k, kernel) ? collect_workspace_bytes(pairs, k, {}) : ordered_workspace_bytes(pairs);
+}
 
-int hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts, int64_t* indices, void* workspace, void* stream) {
+int hamming_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, int32_t* counts, int64_t* indices, void* workspace,
+                 void* stream) {
   if (pairs.n_query == 0) return 0;
+  if (collects(pairs, k, kernel)) return collect_topk(pairs, k, kernel, {}, counts, indices, workspace, stream);
   if (pairs.allowed) {
     const int64_t n = pairs.n_query * k;
     const int32_t missing = pairs.score == Score::hamming ? INT32_MAX : -1;

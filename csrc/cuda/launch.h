@@ -27,6 +27,7 @@ constexpr unsigned kFullMask = 0xFFFFFFFFu;
 #ifdef DSHC_SIMT
 
 inline int multiprocessors() { return simt::multiprocessors(); }
+inline int compute_capability() { return 90; }
 
 inline int fill_zero(void* to, int64_t bytes, Stream) {
   std::memset(to, 0, static_cast<size_t>(bytes));
@@ -56,6 +57,15 @@ inline int multiprocessors() {
   if (cudaGetDevice(&device) != cudaSuccess) return 1;
   if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 1;
   return count;
+}
+
+// Of the current device, 10 * major + minor; 0 if it cannot be told.
+inline int compute_capability() {
+  int device = 0, major = 0, minor = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) return 0;
+  if (cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess) return 0;
+  return 10 * major + minor;
 }
 
 inline int fill_zero(void* to, int64_t bytes, Stream stream) {

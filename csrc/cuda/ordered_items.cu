@@ -19,9 +19,11 @@ namespace {
 constexpr int kPlaceThreads = 512;
 
 __global__ void __launch_bounds__(kPlaceThreads) place_kernel(int64_t* __restrict__ table, int64_t* __restrict__ starts,
-                                                              int32_t n_values, int64_t n_shards) {
+                                                              int32_t n_values, int64_t n_shards,
+                                                              const int32_t* __restrict__ needed /* [n_query] or null */) {
   int64_t* totals = dynamic_shared<int64_t>();  // [n_values]
   const int64_t query = blockIdx.x;
+  if (needed && needed[query] == 0) return;  // the whole block
   for (int value = warp(); value < n_values; value += kPlaceThreads / kWarp) {
     int64_t* mine = table + (query * n_values + value) * n_shards;
     int64_t before = 0;
@@ -52,6 +54,7 @@ template <class Word, int kQueries>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocks) write_kernel(Pairs pairs, RowPlan plan, OrderedOutput output,
                                                             const int64_t* __restrict__ table,
                                                             const int64_t* __restrict__ starts) {
+  if (output.needed && !any_needed(output.needed, block_first_query(plan), plan.end_query, kQueries)) return;
   uint32_t* seen = zero_tables(pairs, plan, 1);  // [kQueries, n_values] items of a value so far in this shard
   const int64_t query = block_first_query(plan) + warp();
   const int64_t in_launch = query - plan.first_query, shard = block_shard(plan);
@@ -59,7 +62,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks) write_kernel(Pairs pa
   const int64_t* my_table = table + in_launch * plan.n_values * plan.n_shards + shard;
   int limit = 0;  // values of which an item can enter
   int64_t first_place = 0;
-  if (warp() < kQueries && query < plan.end_query) {
+  if (warp() < kQueries && query < plan.end_query && !(output.needed && output.needed[query] == 0)) {
     for (int value = lane(); value < output.limit; value += kWarp) limit += my_starts[value] < output.most;
     limit = warp_reduce(limit, Sum{});
     first_place = output.offsets ? output.offsets[query] : query * output.most;
@@ -91,9 +94,10 @@ int64_t table_entries(const Pairs& pairs, const RowPlan& plan) {
 
 }  // namespace
 
-int place_values(int64_t* table, int64_t* starts, int64_t n_query, int32_t n_values, int64_t n_shards, Stream stream) {
+int place_values(int64_t* table, int64_t* starts, int64_t n_query, int32_t n_values, int64_t n_shards, Stream stream,
+                 const int32_t* needed) {
   return launch(place_kernel, grid_of(n_query), dim3(kPlaceThreads), sizeof(int64_t) * static_cast<size_t>(n_values),
-                stream, table, starts, n_values, n_shards);
+                stream, table, starts, n_values, n_shards, needed);
 }
 
 int64_t ordered_workspace_bytes(const Pairs& pairs) {
@@ -107,10 +111,11 @@ int write_ordered(const Pairs& pairs, const OrderedOutput& output, void* workspa
   auto* table = static_cast<int64_t*>(workspace);
   int64_t* starts = table + table_entries(pairs, whole);
   return for_each_chunk(pairs, whole, [&](const RowPlan& plan) {
-    const ValueCounts counts{table, nullptr, true, plan.first_query, plan.n_values, false};
+    const ValueCounts counts{table, nullptr, true, plan.first_query, plan.n_values, false, output.needed};
     if (const int status = count_values(pairs, Relevance{}, plan, counts, stream)) return status;
     const int64_t n_query = plan.end_query - plan.first_query;
-    if (const int status = place_values(table, starts, n_query, plan.n_values, plan.n_shards, stream)) return status;
+    const int32_t* needed = output.needed ? output.needed + plan.first_query : nullptr;
+    if (const int status = place_values(table, starts, n_query, plan.n_values, plan.n_shards, stream, needed)) return status;
     return with_word_and_group(pairs, plan, [&](auto word, auto group) {
       return launch(write_kernel<decltype(word), decltype(group)::value>, grid_of(plan.n_blocks()), dim3(kRowThreads),
                     row_shared_bytes(pairs, plan, 1), stream, pairs, plan, output, table, starts);

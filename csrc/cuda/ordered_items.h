@@ -7,7 +7,9 @@ namespace dshc::cuda {
 
 // Turns counts by shard (value_counts.h) into places: table [n_query, n_values, n_shards] becomes how many items of that
 // value lie in the shards before; starts [n_query, n_values + 1] how many items have a smaller value (last: all items).
-int place_values(int64_t* table, int64_t* starts, int64_t n_query, int32_t n_values, int64_t n_shards, Stream stream);
+// Queries of which `needed` [n_query] is 0 are left alone.
+int place_values(int64_t* table, int64_t* starts, int64_t n_query, int32_t n_values, int64_t n_shards, Stream stream,
+                 const int32_t* needed = nullptr);
 
 struct OrderedOutput {
   const int64_t* offsets;  // where each query's items begin, [n_query]; null: at query * most
@@ -15,6 +17,7 @@ struct OrderedOutput {
   int32_t limit;           // items with a rank value below it are taken
   int64_t* indices;
   int32_t* counts;
+  const int32_t* needed = nullptr;  // [n_query]: queries of which it is 0 are left alone; null: all are done
 };
 
 int64_t ordered_workspace_bytes(const Pairs& pairs);

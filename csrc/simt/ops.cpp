@@ -11,6 +11,7 @@
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
 #include "../core/unpack_codes.h"
+#include "../cuda/collect.h"
 #include "request.h"
 
 namespace dshc::simt {
@@ -56,9 +57,24 @@ int unpack_codes(Request& r) {
 int hamming_distance(Request& r) { return cuda::hamming_distance(pairs(r), r.array<int32_t>("counts"), nullptr); }
 
 int hamming_topk(Request& r) {
-  const auto workspace = workspace_of(r, cuda::hamming_topk_workspace_bytes(pairs(r)));
-  return cuda::hamming_topk(pairs(r), r.integer("k"), r.array<int32_t>("counts"), r.array<int64_t>("indices"),
+  const auto kernel = static_cast<cuda::TopkKernel>(r.integer("kernel"));
+  const auto workspace = workspace_of(r, cuda::hamming_topk_workspace_bytes(pairs(r), r.integer("k"), kernel));
+  return cuda::hamming_topk(pairs(r), r.integer("k"), kernel, r.array<int32_t>("counts"), r.array<int64_t>("indices"),
                             workspace->data(), nullptr);
+}
+
+// The one-pass kernels with their thresholds made small, so that small inputs meet chunks, groups and full buffers.
+int collect_topk(Request& r) {
+  cuda::CollectTuning tuning;
+  tuning.capacity = r.integer("capacity");
+  tuning.sample_items = r.integer("sample_items");
+  tuning.chunk = r.integer("chunk");
+  tuning.group = static_cast<int32_t>(r.integer("group"));
+  tuning.count_every = static_cast<int32_t>(r.integer("count_every"));
+  const auto kernel = static_cast<cuda::TopkKernel>(r.integer("kernel"));
+  const auto workspace = workspace_of(r, cuda::collect_workspace_bytes(pairs(r), r.integer("k"), tuning));
+  return cuda::collect_topk(pairs(r), r.integer("k"), kernel, tuning, r.array<int32_t>("counts"),
+                            r.array<int64_t>("indices"), workspace->data(), nullptr);
 }
 
 int hamming_radius_count(Request& r) {
@@ -119,6 +135,7 @@ const std::map<std::string, Op>& kernel_ops() {
       {"unpack_codes", unpack_codes},
       {"hamming_distance", hamming_distance},
       {"hamming_topk", hamming_topk},
+      {"collect_topk", collect_topk},
       {"hamming_radius_count", hamming_radius_count},
       {"hamming_radius_fill", hamming_radius_fill},
       {"hamming_histogram", hamming_histogram},

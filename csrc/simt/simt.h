@@ -212,6 +212,10 @@ template <class T>
 T __ldg(const T* address) {
   return *address;
 }
+template <class T>
+T __ldcg(const T* address) {
+  return *address;
+}
 inline int __float_as_int(float x) { return dshc::simt::reinterpret<int>(x); }
 inline unsigned __float_as_uint(float x) { return dshc::simt::reinterpret<unsigned>(x); }
 inline float __int_as_float(int x) { return dshc::simt::reinterpret<float>(x); }

@@ -1,0 +1,160 @@
+// Top-k in one pass (collect.h): how a call is cut, its workspace, and the order of its launches.
+//
+//     zero counters - histogram of a sample - first bounds - the walk that collects - order - (where needed) two passes
+//
+// The sample is every m-th item, n / 64 of them but at least 16 k, so that the walk begins with bounds that let few through
+// and ends having collected about k (1 + log(n / sample)) keys a query. Reading it costs n / 64 of a pass at most.
+// Queries are taken in chunks, which bounds the workspace; a chunk of the usual size holds thousands.
+#include "collect.h"
+
+#include "code_registers.h"
+#include "ordered_items.h"
+#include "value_counts.h"
+
+namespace dshc::cuda {
+namespace {
+
+constexpr int64_t kResidentBlocks = 4;  // a multiprocessor's, by registers
+constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewQueries = 64;
+
+int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : (x > high ? high : x); }
+
+int64_t round_up(int64_t n, int64_t to) { return divide_up(n, to) * to; }
+
+int64_t sample_items(const Pairs& pairs, int64_t k, const CollectTuning& tuning) {
+  int64_t items = clamp(pairs.n_db / 64, 4096, 65536);
+  if (items < 16 * k) items = 16 * k;
+  if (tuning.sample_items > 0) items = tuning.sample_items;
+  return clamp(items, 1, pairs.n_db);
+}
+
+int64_t key_capacity(int64_t n_query, int64_t k, const CollectTuning& tuning) {
+  if (tuning.capacity > 0) return tuning.capacity;
+  return n_query <= kFewQueries ? 65536 : clamp(16 * k, 4096, 65536);
+}
+
+// Queries whose workspace exists at once.
+int64_t chunk_of(const Pairs& pairs, int64_t k, const CollectTuning& tuning) {
+  int64_t chunk = clamp(kKeyMemory / (8 * key_capacity(pairs.n_query, k, tuning)), tuning.group, 16384);
+  if (tuning.chunk > 0) chunk = tuning.chunk;
+  return clamp(pairs.n_query, 1, chunk);
+}
+
+Pairs chunk_pairs(const Pairs& pairs, int64_t first, int64_t n) {
+  Pairs chunk = pairs;
+  chunk.queries += first * pairs.n_bytes;
+  chunk.n_query = n;
+  if (pairs.allowed) chunk.allowed += first * pairs.allowed_stride;
+  return chunk;
+}
+
+CollectPlan plan_collect(const Pairs& pairs, int64_t k, const CollectTuning& tuning) {
+  CollectPlan plan{};
+  plan.n_query = pairs.n_query;
+  plan.n_values = 8 * pairs.n_bytes + 1;
+  plan.group = static_cast<int32_t>(clamp(round_up(pairs.n_query, 8), 8, tuning.group));
+  plan.n_groups = divide_up(pairs.n_query, plan.group);
+  plan.k = k;
+  plan.capacity = key_capacity(pairs.n_query, k, tuning);
+  plan.sample_items = sample_items(pairs, k, tuning);
+  plan.vectors = reads_vectors(pairs.database, pairs.n_bytes);
+  plan.count_every = tuning.count_every;
+  if (plan.count_every == 0) {
+    for (plan.count_every = 32; plan.count_every < k / 4;) plan.count_every *= 2;
+  }
+  // Pieces for all blocks to draw several times, of one tile at first; larger ones only where the queries are few.
+  const int64_t resident = kResidentBlocks * multiprocessors(), tiles = divide_up(pairs.n_db, kTicketTile);
+  const int64_t drawn = divide_up(resident, plan.n_groups);  // by as many blocks
+  plan.n_small = clamp(4 * drawn, 0, tiles);
+  plan.tiles_per_ticket = clamp((tiles - plan.n_small) / (16 * drawn), 1, 16);
+  plan.n_tickets = plan.n_small + divide_up(tiles - plan.n_small, plan.tiles_per_ticket);
+  plan.blocks = clamp(plan.n_groups * plan.n_tickets, 1, resident);
+  return plan;
+}
+
+struct Workspace {
+  Collected collected;
+  int64_t* sample;   // [n_query, n_values]
+  int32_t* needed;   // [n_query]
+  void* two_passes;
+  void* zeroed;      // what begins at 0
+  int64_t zeroed_bytes, bytes;
+};
+
+// Parts of 16 bytes and more first to last, so that each is aligned; base may be null to learn the size.
+Workspace carve(const Pairs& chunk, const CollectPlan& plan, void* base) {
+  int64_t at = 0;
+  const auto take = [&](int64_t bytes) {
+    const int64_t begin = at;
+    at += round_up(bytes, 16);
+    return base ? static_cast<char*>(base) + begin : nullptr;
+  };
+  const int64_t n = plan.n_query, table = n * plan.n_values;
+  Workspace space{};
+  space.zeroed = take(0);
+  space.sample = reinterpret_cast<int64_t*>(take(table * 8));
+  space.collected.seen = reinterpret_cast<unsigned*>(take(table * 4));
+  space.collected.found = reinterpret_cast<unsigned long long*>(take(n * 8));
+  space.collected.tickets = reinterpret_cast<unsigned long long*>(take(plan.n_groups * 8));
+  space.zeroed_bytes = at;
+  space.collected.bounds = reinterpret_cast<int*>(take(n * 4));
+  space.needed = reinterpret_cast<int32_t*>(take(n * 4));
+  space.collected.keys = reinterpret_cast<uint64_t*>(take(n * plan.capacity * 8));
+  space.two_passes = take(ordered_workspace_bytes(chunk));
+  space.bytes = at;
+  return space;
+}
+
+int count_sample(const Pairs& chunk, const CollectPlan& plan, int64_t* histogram, Stream stream) {
+  const int64_t step = chunk.n_db / plan.sample_items;
+  Pairs sample = chunk;
+  sample.n_db = chunk.n_db / step;
+  RowPlan rows = plan_rows(sample);
+  rows.item_step = step;
+  const ValueCounts counts{histogram, nullptr, false, 0, plan.n_values, false};
+  return for_each_chunk(sample, rows, [&](const RowPlan& part) {
+    return count_values(sample, Relevance{}, part, counts, stream);
+  });
+}
+
+}  // namespace
+
+bool can_collect(const Pairs& pairs, int64_t k) {
+  return pairs.n_bytes <= kMostCodeBytes && k <= kMostCollected && pairs.n_db < int64_t{1} << kValueShift;
+}
+
+int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, const CollectTuning& tuning) {
+  const int64_t n_chunk = chunk_of(pairs, k, tuning);
+  int64_t most = 0;  // of a whole chunk, or of a last, shorter one, which is cut into more shards
+  for (const int64_t n : {n_chunk, pairs.n_query % n_chunk}) {
+    const Pairs chunk = chunk_pairs(pairs, 0, n);
+    const int64_t bytes = n > 0 ? carve(chunk, plan_collect(chunk, k, tuning), nullptr).bytes : 0;
+    if (bytes > most) most = bytes;
+  }
+  return most;
+}
+
+int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, int32_t* counts,
+                 int64_t* indices, void* workspace, Stream stream) {
+  const int64_t n_chunk = chunk_of(pairs, k, tuning);
+  for (int64_t first = 0; first < pairs.n_query; first += n_chunk) {
+    const int64_t n = first + n_chunk < pairs.n_query ? n_chunk : pairs.n_query - first;
+    const Pairs chunk = chunk_pairs(pairs, first, n);
+    const CollectPlan plan = plan_collect(chunk, k, tuning);
+    const Workspace space = carve(chunk, plan, workspace);
+    int status = fill_zero(space.zeroed, space.zeroed_bytes, stream);
+    if (!status) status = count_sample(chunk, plan, space.sample, stream);
+    if (!status) status = bounds_from_sample(space.sample, plan, space.collected, stream);
+    const bool mma = kernel == TopkKernel::mma && compute_capability() >= 80;
+    if (!status) status = (mma ? collect_mma : collect_popc)(chunk, plan, space.collected, stream);
+    int32_t* to_counts = counts + first * k;
+    int64_t* to_indices = indices + first * k;
+    if (!status) status = order_collected(chunk, plan, space.collected, to_counts, to_indices, space.needed, stream);
+    const OrderedOutput output{nullptr, k, plan.n_values, to_indices, to_counts, space.needed};
+    if (!status) status = write_ordered(chunk, output, space.two_passes, stream);
+    if (status) return status;
+  }
+  return 0;
+}
+
+}  // namespace dshc::cuda

@@ -1,0 +1,76 @@
+// Top-k in one pass over the database: items below their query's falling bound are collected, and the few that were are
+// put in order (collect.cu says how the parts go together).
+//
+// The bound. Items enter with a rank value below their query's bound. It begins at what a sample of the database allows
+// and falls: whoever collects an item counts it in `seen`, and now and then one that did adds the counts up. As soon as k
+// items of value v or better are collected, nothing above v can be in the answer.
+//
+// Ties. Learned codes put thousands of items at one distance, and of those the lowest indices are wanted. So blocks draw
+// their pieces of the database from a ticket, in the order of the index, and read the bounds *before* they draw: every
+// item counted by then lies in a piece drawn earlier, so its index is lower, and k of value v shut out v itself. A tie is
+// collected about k times and not as often as it occurs. A bound that is read late is only weaker: the answer never
+// depends on how blocks run, because key (value, index) is unique and whatever could be in the answer is collected.
+//
+// Bounded memory. A query's keys beyond `capacity` are counted and not kept; its answer then comes from the two passes of
+// ordered_items.cu, launched always and left at once by blocks that have nothing to do: no wait, no branch on the host.
+#pragma once
+#include "../core/hamming_topk.h"
+#include "../core/types.h"
+#include "launch.h"
+
+namespace dshc::cuda {
+
+constexpr int kCollectThreads = 256;
+constexpr int kTicketTile = 2048;     // items; what a block takes at least, a multiple of both kernels' steps
+constexpr int kMostCollected = 2048;  // k; a query's answer is sorted in shared memory, twice as many with its ties
+constexpr int kMostCodeBytes = 32;    // of a code in registers
+constexpr int kValueShift = 48;       // of the rank value in a key; the index takes the bits below
+
+// What tests make small so that small inputs meet every path.
+struct CollectTuning {
+  int64_t capacity = 0;        // keys a query; 0: by k
+  int64_t sample_items = 0;    // 0: by n and k
+  int64_t chunk = 0;           // queries whose workspace exists at once; 0: by memory
+  int32_t group = 256;         // queries a block at most
+  int32_t count_every = 0;     // a query's bound is looked at again after so many of its items, a power of two; 0: by k
+};
+
+struct CollectPlan {
+  int64_t n_query, n_groups;   // of this chunk; a group of queries shares a block's shared memory
+  int32_t group, n_values;
+  int64_t first_item;          // where the walk begins
+  int64_t n_tickets;           // of each group
+  int64_t n_small;             // the first tickets are one tile each, so that the bounds fall before much is in flight
+  int64_t tiles_per_ticket;    // of the others
+  int64_t blocks;
+  int64_t k, capacity, sample_items;
+  int32_t count_every;
+  bool vectors;                // the database may be read in pieces of 16 bytes
+};
+
+// Of the queries of a chunk.
+struct Collected {
+  uint64_t* keys;              // [n_query, capacity]: rank value << kValueShift | index, in no order
+  unsigned long long* found;   // [n_query], those that were not kept included
+  unsigned* seen;              // [n_query, n_values] how many were found at each rank value
+  int* bounds;                 // [n_query] items of a lower rank value enter
+  unsigned long long* tickets; // [n_groups]
+};
+
+bool can_collect(const Pairs& pairs, int64_t k);
+
+int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, const CollectTuning& tuning);
+int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, int32_t* counts,
+                 int64_t* indices, void* workspace, Stream stream);
+
+// The walk over the database, by population counts and on the tensor cores.
+int collect_popc(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream);
+int collect_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream);
+
+// bounds from the histogram of a sample [n_query, n_values]; then the answers from what was collected. needed [n_query] is
+// set to 1 where more was found than kept, else to 0.
+int bounds_from_sample(const int64_t* histogram, const CollectPlan& plan, const Collected& to, Stream stream);
+int order_collected(const Pairs& pairs, const CollectPlan& plan, const Collected& from, int32_t* counts, int64_t* indices,
+                    int32_t* needed, Stream stream);
+
+}  // namespace dshc::cuda

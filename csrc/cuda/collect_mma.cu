@@ -1,0 +1,159 @@
+// Collects (collect.h) on the tensor cores: a block's queries times 16 items at a time, as single-bit matrix products.
+//
+// The tensor cores count ANDs (mma.h). XOR becomes AND by writing code and complement one after the other,
+//     popcount(a ^ q) = popcount([a, ~a] AND [~q, q]),
+// which is 128 columns for codes up to 64 bits, 256 up to 128, twice 256 beyond; overlap is AND by itself. The accumulators
+// begin at minus the query's bound, so that what comes out is negative where an item enters: nothing is subtracted or
+// compared, signs are joined by three-input ORs (ANDs for overlap, which counts upwards) and one branch asks about 512 pairs.
+//
+// Layout: the queries' operands in shared memory, in the order in which lanes take them (one read without conflicts, no two
+// lanes share a word), their first accumulators beside them. Thread map: a warp holds 64 items in registers, as four matrices
+// of 16 rows, and goes through the queries 8 columns at a time; lane 4 g + t sees rows g, g + 8 and columns 2 t, 2 t + 1.
+//
+// Floor at 64 bits: half a pair's 128 products are of no use, one mma for 128 pairs; besides, for 512 pairs and warp, 2
+// shared reads, 8 logic operations, a comparison, a branch, a wait of the warp and the loop: 19 instructions, a 27th of one
+// a pair and lane. Reading the database costs a load of 4 bytes for each 256 / 8 matrices.
+// Why not 8-bit products of +-1: as fast at 64 bits on paper, but codes would have to be spread out to bytes first.
+// Why not wgmma: it reads shared memory through descriptors, which only a GPU can check; this is open until it was tried.
+// Limits: codes of at most 32 bytes; compute capability 8.0.
+#include "collect_walk.h"
+#include "mma.h"
+
+namespace dshc::cuda {
+namespace {
+
+constexpr int kMatrices = 4, kRows = 16, kColumns = 8;
+constexpr int kWarpItems = kMatrices * kRows, kStep = kWarpItems * (kCollectThreads / kWarp);
+static_assert(kTicketTile % kStep == 0, "a tile is whole steps");
+
+// How a code becomes columns: kWidth words, in steps of one mma, of which a lane has kLaneWords each.
+template <int kWords, bool kOverlap>
+struct Columns {
+  static constexpr int kWidth = kOverlap ? kWords : 2 * kWords;
+  static constexpr int kLaneWords = kWidth <= 4 ? 1 : 2;
+  static constexpr int kSteps = kWidth <= 8 ? 1 : kWidth / 8;
+
+  // Word `at` of an item's or a query's columns.
+  static __device__ __forceinline__ uint32_t word(const uint32_t* code, int at, bool is_query) {
+    if (at >= kWidth) return 0;
+    const uint32_t word = code[at % kWords];
+    return !kOverlap && (at >= kWords) != is_query ? ~word : word;
+  }
+};
+
+template <int kWords>
+__device__ __forceinline__ Code<kWords> load_code(const uint8_t* codes, const Pairs& pairs, int64_t row) {
+  return load_code_bytes<kWords>(codes + row * pairs.n_bytes, pairs.n_bytes);
+}
+
+template <int kWords, bool kOverlap>
+__global__ void __launch_bounds__(kCollectThreads, 2) collect_mma_kernel(Pairs pairs, CollectPlan plan, Collected to) {
+  using Of = Columns<kWords, kOverlap>;
+  constexpr int kLaneWords = Of::kLaneWords, kSteps = Of::kSteps, kOperand = kLaneWords * kSteps;
+  using Operand = Code<kOperand>;  // a lane's words of a query
+  auto* operands = dynamic_shared<Operand>();  // [group / kColumns, kWarp]
+  auto* bounds = reinterpret_cast<int*>(operands + plan.group / kColumns * kWarp);
+  auto* drawn = reinterpret_cast<unsigned long long*>(bounds + plan.group);
+  const int g = lane() / 4, t = lane() % 4;
+  // What accumulators begin at: hamming counts up to the bound, overlap from above it.
+  const auto begin = [&](int bound) { return kOverlap ? bound - 8 * pairs.n_bytes - 1 : -bound; };
+
+  const auto load = [&](int64_t group) {
+    for (int at = static_cast<int>(threadIdx.x); at < plan.group / kColumns * kWarp; at += kCollectThreads) {
+      const int64_t query = group * plan.group + at / kWarp * kColumns + at % kWarp / 4;
+      Operand operand{};
+      if (query < plan.n_query) {
+        const Code<kWords> code = load_code<kWords>(pairs.queries, pairs, query);
+#pragma unroll
+        for (int i = 0; i < kOperand; ++i) {
+          const int word = i / kLaneWords * 8 + i % kLaneWords * 4 + at % 4;
+          uint32_t value = 0;  // code's words in registers are picked by constants
+#pragma unroll
+          for (int w = 0; w < Of::kWidth; ++w) value = w == word ? Of::word(code.words, w, true) : value;
+          operand.words[i] = value;
+        }
+      }
+      operands[at] = operand;
+    }
+  };
+
+  const auto scan = [&](int64_t group, int64_t tile) {
+    const int64_t there = plan.n_query - group * plan.group;
+    const int n_here = there < plan.group ? static_cast<int>(there) : plan.group;
+    for (int64_t first = tile + warp() * kWarpItems; first < tile + kTicketTile && first < pairs.n_db; first += kStep) {
+      uint32_t items[kMatrices][kSteps][2 * kLaneWords];
+#pragma unroll
+      for (int m = 0; m < kMatrices; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int64_t item = first + m * kRows + half * 8 + g;
+          const auto code = item < pairs.n_db ? load_code<kWords>(pairs.database, pairs, item) : Code<kWords>{};
+#pragma unroll
+          for (int i = 0; i < kOperand; ++i) {
+            const int word = i / kLaneWords * 8 + i % kLaneWords * 4 + t;
+            uint32_t value = 0;
+#pragma unroll
+            for (int w = 0; w < Of::kWidth; ++w) value = w == word ? Of::word(code.words, w, false) : value;
+            items[m][i / kLaneWords][i % kLaneWords * 2 + half] = value;
+          }
+        }
+      }
+      for (int column = 0; column < n_here; column += kColumns) {
+        const Operand operand = operands[column / kColumns * kWarp + lane()];
+        const int2 two = *reinterpret_cast<const int2*>(bounds + column + 2 * t);
+        const int start[4] = {begin(two.x), begin(two.y), begin(two.x), begin(two.y)};
+        int sums[kMatrices][4];
+#pragma unroll
+        for (int m = 0; m < kMatrices; ++m) {
+#pragma unroll
+          for (int step = 0; step < kSteps; ++step) {
+            uint32_t words[kLaneWords];
+#pragma unroll
+            for (int w = 0; w < kLaneWords; ++w) words[w] = operand.words[step * kLaneWords + w];
+            multiply_bits<kLaneWords>(sums[m], items[m][step], words, step == 0 ? start : sums[m]);
+          }
+        }
+        int any = kOverlap ? -1 : 0;
+#pragma unroll
+        for (int i = 0; i < 4 * kMatrices; ++i) any = kOverlap ? any & sums[i / 4][i % 4] : any | sums[i / 4][i % 4];
+        if ((any < 0) != kOverlap) {
+          unsigned enters = 0;
+#pragma unroll
+          for (int i = 0; i < 4 * kMatrices; ++i) enters |= ((sums[i / 4][i % 4] < 0) != kOverlap ? 1u : 0u) << i;
+          for (; enters != 0; enters &= enters - 1) {
+            const int which = __ffs(static_cast<int>(enters)) - 1;
+            int sum = 0;
+#pragma unroll
+            for (int i = 0; i < 4 * kMatrices; ++i) sum = i == which ? sums[i / 4][i % 4] : sum;
+            const int bound = which % 2 ? two.y : two.x, count = sum - begin(bound);
+            keep(pairs, plan, to, group * plan.group + column + 2 * t + which % 2,
+                 kOverlap ? 8 * pairs.n_bytes - count : count, first + which / 4 * kRows + which % 4 / 2 * 8 + g);
+          }
+        }
+        __syncwarp();  // the next product is the whole warp's
+      }
+    }
+  };
+  walk_tickets(pairs, plan, to, bounds, drawn, load, scan);
+}
+
+}  // namespace
+
+int collect_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream) {
+  return with_code_words(pairs.n_bytes, [&](auto words) {
+    constexpr int kWords = decltype(words)::value;
+    const auto launch_with = [&](auto* kernel, int operand_words) {
+      const size_t operands = static_cast<size_t>(plan.group / kColumns * kWarp * operand_words) * sizeof(uint32_t);
+      const size_t shared = operands + static_cast<size_t>(plan.group) * sizeof(int) + sizeof(unsigned long long);
+      return launch(kernel, grid_of(plan.blocks), dim3(kCollectThreads), shared, stream, pairs, plan, to);
+    };
+    using Overlap = Columns<kWords, true>;
+    using Hamming = Columns<kWords, false>;
+    if (pairs.score == Score::overlap) {
+      return launch_with(collect_mma_kernel<kWords, true>, Overlap::kLaneWords * Overlap::kSteps);
+    }
+    return launch_with(collect_mma_kernel<kWords, false>, Hamming::kLaneWords * Hamming::kSteps);
+  });
+}
+
+}  // namespace dshc::cuda

@@ -1,0 +1,174 @@
+// Before and after the walk that collects (collect.h): a query's first bound, and its answer from the keys that were kept.
+//
+// First bounds: k items of a sample have value v or better, so nothing above v is among the k best of all: bound v + 1. A
+// warp a query, a prefix sum over at most 257 values.
+//
+// Order: `seen` says how many keys lie at each value, hence the value of the last answer. The keys up to it are the k best and
+// the rest of the last tie; they are gathered into shared memory, sorted as (value, index) by a bitonic network and written.
+// Where the tie is too large for that, the index below which enough of it lies is found byte by byte from the top (a radix
+// selection; keys are unique, so it ends). A block a query. Least possible: each key read once (a tie that large: once more
+// a byte), 12 bytes written an answer. A sort of all keys would read them several times; there are about k log(n / sample).
+#include "collect.h"
+#include "warp.h"
+
+namespace dshc::cuda {
+namespace {
+
+constexpr int kBoundThreads = 256, kOrderThreads = 512, kSortKeys = 2 * kMostCollected, kDigits = 256;
+constexpr uint64_t kNoKey = ~uint64_t{0};
+
+__global__ void __launch_bounds__(kBoundThreads) bound_kernel(const int64_t* __restrict__ histogram, CollectPlan plan,
+                                                              Collected to) {
+  const int64_t query = static_cast<int64_t>(blockIdx.x) * (kBoundThreads / kWarp) + warp();
+  if (query >= plan.n_query) return;  // whole warps
+  int64_t before = 0;
+  int bound = plan.n_values;  // fewer than k in the sample
+  for (int first = 0; first < plan.n_values; first += kWarp) {
+    const int value = first + lane();
+    const int64_t count = value < plan.n_values ? histogram[query * plan.n_values + value] : 0;
+    const int64_t upto = before + warp_sum_below(count) + count;
+    const unsigned enough = __ballot_sync(kFullMask, upto >= plan.k);
+    if (enough != 0) {
+      bound = first + __ffs(static_cast<int>(enough));  // one beyond the first of them
+      break;
+    }
+    before += warp_reduce(count, Sum{});
+  }
+  if (lane() == 0) to.bounds[query] = bound;
+}
+
+struct Selection {
+  uint64_t limit;   // keys below it are taken
+  int64_t n_taken;  // how many those are
+};
+
+// By the first warp, all lanes of which get the result: the values up to the one that holds the n-th key.
+__device__ Selection select_value(const CollectPlan& plan, const unsigned* seen, int64_t n, int64_t* before_last) {
+  int64_t before = 0;
+  for (int first = 0; first < plan.n_values; first += kWarp) {
+    const int value = first + lane();
+    const int64_t count = value < plan.n_values ? seen[value] : 0;
+    const int64_t below = before + warp_sum_below(count);
+    const unsigned enough = __ballot_sync(kFullMask, below + count >= n);
+    if (enough != 0) {
+      const int last = __ffs(static_cast<int>(enough)) - 1;
+      *before_last = __shfl_sync(kFullMask, static_cast<long long>(below), last);
+      const int64_t taken = __shfl_sync(kFullMask, static_cast<long long>(below + count), last);
+      return {static_cast<uint64_t>(first + last + 1) << kValueShift, taken};
+    }
+    before += warp_reduce(count, Sum{});
+  }
+  *before_last = 0;
+  return {0, 0};
+}
+
+// Narrows a selection of too many keys, all of one value beyond `before` others, to one that fits, digit by digit of the index.
+__device__ void narrow(const uint64_t* keys, int64_t n_keys, int64_t n, int64_t before, unsigned* digits /* [kDigits] */,
+                       Selection* selection /* in shared memory */) {
+  uint64_t low = selection->limit - (uint64_t{1} << kValueShift);
+  __syncthreads();  // everybody has read the limit
+  for (int shift = kValueShift - 8; shift >= 0; shift -= 8) {
+    for (int i = static_cast<int>(threadIdx.x); i < kDigits; i += kOrderThreads) digits[i] = 0;
+    __syncthreads();
+    for (int64_t i = threadIdx.x; i < n_keys; i += kOrderThreads) {
+      const uint64_t beyond = keys[i] - low;
+      if (keys[i] >= low && beyond >> shift < kDigits) atomicAdd(digits + (beyond >> shift), 1u);
+    }
+    __syncthreads();
+    int digit = 0;
+    while (before + digits[digit] < n) before += digits[digit++];  // the n-th key is among them
+    low += static_cast<uint64_t>(digit) << shift;
+    const int64_t taken = before + digits[digit];
+    __syncthreads();  // the digits are read
+    if (taken <= kSortKeys) {
+      if (threadIdx.x == 0) *selection = {low + (uint64_t{1} << shift), taken};
+      break;
+    }
+  }
+  __syncthreads();
+}
+
+// Ascending; n is a power of two.
+__device__ void sort_keys(uint64_t* keys, int n) {
+  for (int run = 2; run <= n; run *= 2) {
+    for (int apart = run / 2; apart > 0; apart /= 2) {
+      for (int i = static_cast<int>(threadIdx.x); i < n / 2; i += kOrderThreads) {
+        const int a = i / apart * 2 * apart + i % apart, b = a + apart;
+        const uint64_t left = keys[a], right = keys[b];
+        if ((left > right) == ((a & run) == 0)) {
+          keys[a] = right;
+          keys[b] = left;
+        }
+      }
+      __syncthreads();
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kOrderThreads) order_kernel(Pairs pairs, CollectPlan plan, Collected from,
+                                                              int32_t* __restrict__ counts, int64_t* __restrict__ indices,
+                                                              int32_t* __restrict__ needed) {
+  auto* sorted = dynamic_shared<uint64_t>();                               // [kSortKeys]
+  auto* selection = reinterpret_cast<Selection*>(sorted + kSortKeys);
+  auto* before_last = reinterpret_cast<int64_t*>(selection + 1);
+  auto* n_gathered = reinterpret_cast<unsigned*>(before_last + 1);         // [2]
+  auto* digits = n_gathered + 2;                                           // [kDigits]
+  const int64_t query = blockIdx.x;
+  const auto found = static_cast<int64_t>(from.found[query]);
+  const bool whole = found <= plan.capacity;
+  const int64_t n = !whole ? 0 : (found < plan.k ? found : plan.k);
+  if (threadIdx.x == 0) needed[query] = whole ? 0 : 1;
+  // Where items are missing, and where the two passes will write what is there.
+  if (n < plan.k && (whole || pairs.allowed)) {
+    const int32_t missing = pairs.score == Score::hamming ? INT32_MAX : -1;
+    for (int64_t i = n + threadIdx.x; i < plan.k; i += kOrderThreads) {
+      counts[query * plan.k + i] = missing;
+      indices[query * plan.k + i] = -1;
+    }
+  }
+  if (n == 0) return;  // the whole block
+  const uint64_t* keys = from.keys + query * plan.capacity;
+  if (warp() == 0) {
+    int64_t before = 0;
+    const Selection all = select_value(plan, from.seen + query * plan.n_values, n, &before);
+    if (lane() == 0) {
+      *selection = all;
+      *before_last = before;
+      *n_gathered = 0;
+    }
+  }
+  __syncthreads();
+  if (selection->n_taken > kSortKeys) narrow(keys, found, n, *before_last, digits, selection);
+  const uint64_t limit = selection->limit;
+  const int n_taken = static_cast<int>(selection->n_taken);
+  int size = 2;
+  while (size < n_taken) size *= 2;
+  for (int i = n_taken + static_cast<int>(threadIdx.x); i < size; i += kOrderThreads) sorted[i] = kNoKey;
+  for (int64_t i = threadIdx.x; i < found; i += kOrderThreads) {
+    const uint64_t key = keys[i];
+    if (key < limit) sorted[atomicAdd(n_gathered, 1u)] = key;
+  }
+  __syncthreads();
+  sort_keys(sorted, size);
+  for (int64_t i = threadIdx.x; i < n; i += kOrderThreads) {
+    const int value = static_cast<int>(sorted[i] >> kValueShift);
+    counts[query * plan.k + i] = pairs.score == Score::hamming ? value : 8 * pairs.n_bytes - value;
+    indices[query * plan.k + i] = static_cast<int64_t>(sorted[i] & ((uint64_t{1} << kValueShift) - 1));
+  }
+}
+
+}  // namespace
+
+int bounds_from_sample(const int64_t* histogram, const CollectPlan& plan, const Collected& to, Stream stream) {
+  return launch(bound_kernel, grid_of(divide_up(plan.n_query, kBoundThreads / kWarp)), dim3(kBoundThreads), 0, stream,
+                histogram, plan, to);
+}
+
+int order_collected(const Pairs& pairs, const CollectPlan& plan, const Collected& from, int32_t* counts, int64_t* indices,
+                    int32_t* needed, Stream stream) {
+  const size_t shared = kSortKeys * sizeof(uint64_t) + sizeof(Selection) + sizeof(int64_t) + (2 + kDigits) * sizeof(unsigned);
+  return launch(order_kernel, grid_of(plan.n_query), dim3(kOrderThreads), shared, stream, pairs, plan, from, counts, indices,
+                needed);
+}
+
+}  // namespace dshc::cuda

@@ -1,0 +1,92 @@
+// Collects (collect.h) by population counts: every pair's rank value against its query's bound.
+//
+// Layout: codes row by row; a block's queries, up to 256, in shared memory as 32-bit words, their bounds beside them. Thread
+// map: a thread holds 8 items in registers (4 of 128 bits, 2 of 256) and goes through the queries, which all threads read
+// at once: a broadcast. Rank values are only looked at as signs of (count - bound), joined by OR over a thread's items, so
+// that one branch serves them all; which item it was is asked where the sign is set.
+//
+// Floor at 64 bits and 16 population counts a clock and multiprocessor: 2 a pair, so 8 pairs. Beside them a pair costs 2
+// logic operations, one three-input addition and half a logic operation (3.5 of 64 a clock), and an eighth of 2 shared
+// reads, a comparison, a branch and the loop. With few queries the floor is reading: 8 bytes an item, by vectors of 16; a
+// multiprocessor has up to 64 KiB of them in flight. Per piece of 2048 items and more: one ticket, the bounds, 3 barriers.
+//
+// Why not a list in registers and no bound in memory: a list bounds k, and each block would find its own k best: blocks
+// times k candidates. Why not two passes (histogram, then collect): with one query the second pass reads everything again.
+// Limits: codes of at most 32 bytes; lengths that are no power of two are read byte by byte.
+#include "collect_walk.h"
+
+namespace dshc::cuda {
+namespace {
+
+constexpr int items_of_thread(int n_words) { return n_words <= 2 ? 8 : 16 / n_words; }
+
+template <int kWords, bool kOverlap>
+__device__ __forceinline__ int count_pair(const Code<kWords>& a, const Code<kWords>& b) {
+  int count = 0;
+#pragma unroll
+  for (int w = 0; w < kWords; ++w) count += __popc(kOverlap ? a.words[w] & b.words[w] : a.words[w] ^ b.words[w]);
+  return count;
+}
+
+template <int kWords, bool kOverlap>
+__global__ void __launch_bounds__(kCollectThreads, 4) collect_popc_kernel(Pairs pairs, CollectPlan plan, Collected to) {
+  constexpr int kItems = items_of_thread(kWords), kStep = kItems * kCollectThreads;
+  static_assert(kTicketTile % kStep == 0, "a tile is whole steps");
+  auto* queries = dynamic_shared<Code<kWords>>();
+  auto* bounds = reinterpret_cast<int*>(queries + plan.group);
+  auto* drawn = reinterpret_cast<unsigned long long*>(bounds + plan.group);
+  const int n_bits = 8 * pairs.n_bytes;
+  const auto queries_of = [&](int64_t group) {
+    const int64_t there = plan.n_query - group * plan.group;
+    return there < plan.group ? static_cast<int>(there) : plan.group;
+  };
+  const auto load = [&](int64_t group) {
+    for (int q = static_cast<int>(threadIdx.x); q < queries_of(group); q += kCollectThreads) {
+      queries[q] = load_code_bytes<kWords>(pairs.queries + (group * plan.group + q) * pairs.n_bytes, pairs.n_bytes);
+    }
+  };
+  const auto scan = [&](int64_t group, int64_t tile) {
+    const int n_here = queries_of(group);
+    for (int64_t first = tile; first < tile + kTicketTile && first < pairs.n_db; first += kStep) {
+      ThreadCodes<kWords, kItems, kCollectThreads> items;
+      items.load(pairs.database, pairs.n_bytes, plan.vectors, first, pairs.n_db);
+#pragma unroll 2
+      for (int q = 0; q < n_here; ++q) {
+        const Code<kWords> query = queries[q];
+        const int bound = bounds[q], most = kOverlap ? n_bits - bound : bound;
+        int beyond[kItems], any = 0;  // negative: the item enters
+#pragma unroll
+        for (int i = 0; i < kItems; ++i) {
+          const int count = count_pair<kWords, kOverlap>(query, items.codes[i]);
+          beyond[i] = kOverlap ? most - count : count - most;
+          any |= beyond[i];
+        }
+        if (any >= 0) continue;
+        unsigned enters = 0;
+#pragma unroll
+        for (int i = 0; i < kItems; ++i) enters |= (beyond[i] < 0 ? 1u : 0u) << i;
+        for (; enters != 0; enters &= enters - 1) {
+          const int which = __ffs(static_cast<int>(enters)) - 1;
+          int value = 0;
+#pragma unroll
+          for (int i = 0; i < kItems; ++i) value = i == which ? beyond[i] : value;
+          keep(pairs, plan, to, group * plan.group + q, value + bound, first + items.item_of(which));
+        }
+      }
+    }
+  };
+  walk_tickets(pairs, plan, to, bounds, drawn, load, scan);
+}
+
+}  // namespace
+
+int collect_popc(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream) {
+  return with_code_words(pairs.n_bytes, [&](auto words) {
+    constexpr int kWords = decltype(words)::value;
+    const size_t shared = static_cast<size_t>(plan.group) * (sizeof(Code<kWords>) + sizeof(int)) + sizeof(unsigned long long);
+    auto* kernel = pairs.score == Score::overlap ? collect_popc_kernel<kWords, true> : collect_popc_kernel<kWords, false>;
+    return launch(kernel, grid_of(plan.blocks), dim3(kCollectThreads), shared, stream, pairs, plan, to);
+  });
+}
+
+}  // namespace dshc::cuda
