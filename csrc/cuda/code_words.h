@@ -34,13 +34,14 @@ __device__ __forceinline__ void load_queries(const Pairs& pairs, int64_t first, 
 
 // counts[q][i] of kQueries queries in shared memory against kItems items of one thread, `step` items apart. Each query
 // word is read once for all items of the thread and each item word once for all queries, so that counting bits is what
-// the loop waits for. Items from `end` on are not read and count 0.
+// the loop waits for. Items from `end` on are not read and count 0. Item i is row i * item_step of the database.
 template <class Word, int kQueries, int kItems>
 __device__ __forceinline__ void score_items(const Pairs& pairs, const Word* queries, int64_t item, int64_t step,
-                                            int64_t end, int (&counts)[kQueries][kItems]) {
+                                            int64_t end, int64_t item_step, int (&counts)[kQueries][kItems]) {
   const int n_words = pairs.n_bytes / static_cast<int>(sizeof(Word));
   const Word use_xor = xor_mask<Word>(pairs.score);
-  const Word* codes = reinterpret_cast<const Word*>(pairs.database) + item * n_words;
+  const int64_t row_words = item_step * n_words;
+  const Word* codes = reinterpret_cast<const Word*>(pairs.database) + item * row_words;
 #pragma unroll
   for (int q = 0; q < kQueries; ++q) {
 #pragma unroll
@@ -49,7 +50,7 @@ __device__ __forceinline__ void score_items(const Pairs& pairs, const Word* quer
   for (int w = 0; w < n_words; ++w) {
     Word words[kItems];
 #pragma unroll
-    for (int i = 0; i < kItems; ++i) words[i] = item + i * step < end ? codes[i * step * n_words + w] : Word{0};
+    for (int i = 0; i < kItems; ++i) words[i] = item + i * step < end ? codes[i * step * row_words + w] : Word{0};
 #pragma unroll
     for (int q = 0; q < kQueries; ++q) {
       const Word query = queries[q * n_words + w];

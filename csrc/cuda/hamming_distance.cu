@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kThreads) distance_kernel(Pairs pairs, int64_t
   load_queries(pairs, first_query, pairs.n_query, kQueries, queries);
   __syncthreads();
   int found[kQueries][kItems];
-  score_items(pairs, queries, item, kThreads, pairs.n_db, found);
+  score_items(pairs, queries, item, kThreads, pairs.n_db, 1, found);
 #pragma unroll
   for (int q = 0; q < kQueries; ++q) {
     if (first_query + q >= pairs.n_query) break;

@@ -31,6 +31,9 @@ struct RowPlan {
   int64_t first_query, end_query;    // of this launch
   int32_t group;                     // queries a block: 8, or 1 where there is but one or codes are long
   int32_t n_values;                  // rank values lie in [0, n_values)
+  // Above 1, a sample: pairs.n_db items are visited, and item i of the walk is row i * item_step of the database, of its
+  // labels and of `allowed`.
+  int64_t item_step = 1;
 
   int64_t n_blocks() const { return divide_up(end_query - first_query, group) * n_shards; }
 };
@@ -111,10 +114,10 @@ __device__ __forceinline__ bool is_relevant(const Relevance& relevance, int64_t 
 
 // Marks the entries that this thread wrote itself. Apart from the scoring loop, whose counters need the registers.
 __device__ __forceinline__ void mark_entries(const Pairs& pairs, const Relevance& relevance, int64_t first_query,
-                                             int n_queries, int64_t tile, int64_t end, uint16_t* rows) {
+                                             int n_queries, int64_t tile, int64_t end, int64_t item_step, uint16_t* rows) {
 #pragma unroll 1
   for (int column = static_cast<int>(threadIdx.x); column < kTileItems && tile + column < end; column += kRowThreads) {
-    const int64_t item = tile + column;
+    const int64_t item = (tile + column) * item_step;
 #pragma unroll 1
     for (int q = 0; q < n_queries; ++q) {
       const int64_t query = first_query + q;
@@ -144,7 +147,7 @@ __device__ __forceinline__ void walk_rows(const Pairs& pairs, const Relevance& r
   for (int64_t tile = begin; tile < end; tile += kTileItems) {
     __syncthreads();  // the rows of the tile before are read, and at first the queries written
     int counts[kQueries][kItemsPerThread];
-    score_items(pairs, queries, tile + threadIdx.x, kRowThreads, end, counts);
+    score_items(pairs, queries, tile + threadIdx.x, kRowThreads, end, plan.item_step, counts);
 #pragma unroll
     for (int q = 0; q < kQueries; ++q) {
 #pragma unroll
@@ -156,7 +159,8 @@ __device__ __forceinline__ void walk_rows(const Pairs& pairs, const Relevance& r
     }
     if (marks) {
       const int64_t there = plan.end_query - first_query;
-      mark_entries(pairs, relevance, first_query, there < kQueries ? static_cast<int>(there) : kQueries, tile, end, rows);
+      mark_entries(pairs, relevance, first_query, there < kQueries ? static_cast<int>(there) : kQueries, tile, end,
+                   plan.item_step, rows);
     }
     __syncthreads();
     if (!consumes) continue;

@@ -10,9 +10,18 @@
 namespace dshc::cuda {
 namespace {
 
+// The same in all threads of the block.
+__device__ __forceinline__ bool any_needed(const int32_t* needed, int64_t first_query, int64_t end_query, int n) {
+  int32_t any = 0;
+#pragma unroll 1
+  for (int64_t query = first_query; query < first_query + n && query < end_query; ++query) any |= needed[query];
+  return any != 0;
+}
+
 template <class Word, int kQueries>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocks) count_kernel(Pairs pairs, Relevance relevance, RowPlan plan,
                                                             ValueCounts counts) {
+  if (counts.needed && !any_needed(counts.needed, block_first_query(plan), plan.end_query, kQueries)) return;
   const int n_tables = counts.relevant ? 2 : 1;
   uint32_t* tables = zero_tables(pairs, plan, n_tables);
   const int table_size = kQueries * plan.n_values;
