@@ -15,6 +15,10 @@ DTYPE_CODES = {  # csrc/core/types.h, enum DType
     torch.int8: 4, torch.int16: 5, torch.int32: 6, torch.int64: 7,
     torch.uint8: 8, torch.bool: 8, torch.uint16: 9, torch.uint32: 10, torch.uint64: 11,
 }  # fmt: skip
+TOPK_KERNELS = ("automatic", "rows", "popc", "mma")  # csrc/core/hamming_topk.h
+COLLECT_TUNING = {
+    "capacity": 0, "sample_items": 0, "chunk": 0, "group": 256, "count_every": 0, "first_item": 0,
+}  # fmt: skip
 SCORES, TIES = ("hamming", "overlap"), ("expected", "index", "best", "worst")
 DENOMINATORS, WEIGHTINGS = ("retrieved", "min", "relevant"), ("mean", "probability")
 NO_RADIUS = 2**31 - 1  # larger ones are all the same
@@ -103,11 +107,33 @@ class Kernels(Simt):
         shape = (len(queries), len(database))
         return self.run("hamming_distance", inputs, {"counts": Output(shape, np.int32)}, **scalars)[0]
 
-    def hamming_topk(self, queries, database, k: int, score: str = "hamming", allowed=None) -> TopK:
+    def hamming_topk(
+        self, queries, database, k: int, score: str = "hamming", allowed=None, kernel: str = "automatic"
+    ) -> TopK:
+        return self._topk("hamming_topk", queries, database, k, score, allowed, kernel)
+
+    def collect_topk(
+        self, queries, database, k: int, score="hamming", allowed=None, kernel="popc", **tuning
+    ) -> TopK:
+        """The one-pass kernels; `tuning` as csrc/cuda/collect.h, CollectTuning, says it."""
+        return self._topk(
+            "collect_topk", queries, database, k, score, allowed, kernel, **(COLLECT_TUNING | tuning)
+        )
+
+    def collected(self, queries, database, k: int, kernel: str, **tuning) -> np.ndarray:
+        """How many items each query collects on the way."""
+        inputs, scalars = _pairs(queries, database, "hamming", None)
+        outputs = {"counts": Output((len(queries), k), np.int32), "indices": Output((len(queries), k), np.int64)}
+        outputs["found"] = Output((len(queries),), np.uint64)
+        scalars |= {"kernel": TOPK_KERNELS.index(kernel), "k": k}
+        return self.run("collect_topk", inputs, outputs, **scalars, **(COLLECT_TUNING | tuning))[2]
+
+    def _topk(self, op: str, queries, database, k: int, score: str, allowed, kernel: str, **tuning) -> TopK:
         inputs, scalars = _pairs(queries, database, score, allowed)
         shape = (len(queries), k)
         outputs = {"counts": Output(shape, np.int32), "indices": Output(shape, np.int64)}
-        return TopK(*self.run("hamming_topk", inputs, outputs, **scalars, k=k))
+        scalars["kernel"] = TOPK_KERNELS.index(kernel)
+        return TopK(*self.run(op, inputs, outputs, **scalars, k=k, **tuning))
 
     def hamming_radius(self, queries, database, radius: int, score: str = "hamming", allowed=None) -> Radius:
         inputs, scalars = _pairs(queries, database, score, allowed)

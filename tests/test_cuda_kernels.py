@@ -199,7 +199,7 @@ def test_ranking_past_31_bits(order: str) -> None:
     sizes = {"n_query": 1, "n_db": n, "n_bytes": 2, "score": 0, "allowed_stride": 0}
 
     answers = {"counts": Output((1, 4), np.int32), "indices": Output((1, 4), np.int64)}
-    counts, indices = kernels.run("hamming_topk", pairs, answers, k=4, **sizes, **many)
+    counts, indices = kernels.run("hamming_topk", pairs, answers, k=4, kernel=1, **sizes, **many)
     assert indices.tolist() == [[n - 5, n - 1, n - 3, 0]]
     assert counts.tolist() == [[0, 0, 1, 16]]
 

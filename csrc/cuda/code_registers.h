@@ -28,26 +28,30 @@ inline bool reads_vectors(const uint8_t* codes, int n_bytes) {
   return reinterpret_cast<uintptr_t>(codes) % 16 == 0 && (n_bytes == 4 || n_bytes == 8 || n_bytes == 16 || n_bytes == 32);
 }
 
+// Word w of a code.
+__device__ __forceinline__ uint32_t load_word_bytes(const uint8_t* code, int w, int n_bytes) {
+  uint32_t word = 0;
+#pragma unroll
+  for (int b = 0; b < 4; ++b) {
+    if (4 * w + b < n_bytes) word |= static_cast<uint32_t>(__ldg(code + 4 * w + b)) << (8 * b);
+  }
+  return word;
+}
+
 template <int kWords>
 __device__ __forceinline__ Code<kWords> load_code_bytes(const uint8_t* code, int n_bytes) {
   Code<kWords> to;
 #pragma unroll
-  for (int w = 0; w < kWords; ++w) {
-    uint32_t word = 0;
-#pragma unroll
-    for (int b = 0; b < 4; ++b) {
-      if (4 * w + b < n_bytes) word |= static_cast<uint32_t>(__ldg(code + 4 * w + b)) << (8 * b);
-    }
-    to.words[w] = word;
-  }
+  for (int w = 0; w < kWords; ++w) to.words[w] = load_word_bytes(code, w, n_bytes);
   return to;
 }
 
 // kItems codes of one thread of a block of kThreads, which takes kItems * kThreads codes from `first` on. A thread has
 // kTogether consecutive codes, 16 bytes, then the ones kThreads * kTogether further on: item_of() says which is which.
-template <int kWords, int kItems, int kThreads>
+// If kVectors (reads_vectors() says whether that is possible), by loads of 16 bytes.
+template <int kWords, int kItems, int kThreads, bool kVectors>
 struct ThreadCodes {
-  static constexpr int kTogether = kWords >= 4 ? 1 : (4 / kWords < kItems ? 4 / kWords : kItems);
+  static constexpr int kTogether = kWords >= 4 ? 1 : 4 / kWords;
   static_assert(kItems % kTogether == 0, "whole vectors");
   Code<kWords> codes[kItems];
 
@@ -56,25 +60,38 @@ struct ThreadCodes {
   }
 
   // Codes from `end` on are not read and zero.
-  __device__ __forceinline__ void load(const uint8_t* database, int n_bytes, bool vectors, int64_t first, int64_t end) {
+  __device__ __forceinline__ void load(const uint8_t* database, int n_bytes, int64_t first, int64_t end) {
 #pragma unroll
     for (int i = 0; i < kItems; i += kTogether) {
       const int64_t item = first + item_of(i);
-      if (vectors && kWords * kTogether % 4 == 0 && item + kTogether <= end) {
-        const auto* from = reinterpret_cast<const uint4*>(database + item * (4 * kWords));
+      if constexpr (kVectors) {
+        load_vectors(reinterpret_cast<const uint32_t*>(database + item * (4 * kWords)), i, end - item);
+      } else {
 #pragma unroll
-        for (int v = 0; v < kWords * kTogether / 4; ++v) {
-          const uint4 four = __ldg(from + v);
-          const uint32_t words[4] = {four.x, four.y, four.z, four.w};
-#pragma unroll
-          for (int w = 0; w < 4; ++w) codes[i + (4 * v + w) / kWords].words[(4 * v + w) % kWords] = words[w];
+        for (int j = 0; j < kTogether; ++j) {
+          codes[i + j] = item + j < end ? load_code_bytes<kWords>(database + (item + j) * n_bytes, n_bytes) : Code<kWords>{};
         }
-        continue;
       }
+    }
+  }
+
+ private:
+  // The codes from i on that lie together, of which `there` exist.
+  __device__ __forceinline__ void load_vectors(const uint32_t* from, int i, int64_t there) {
 #pragma unroll
-      for (int j = 0; j < kTogether; ++j) {
-        codes[i + j] = item + j < end ? load_code_bytes<kWords>(database + (item + j) * n_bytes, n_bytes) : Code<kWords>{};
+    for (int v = 0; v < kWords * kTogether / 4; ++v) {
+      uint4 four = make_uint4(0, 0, 0, 0);
+      if (there >= kTogether) {
+        four = __ldg(reinterpret_cast<const uint4*>(from) + v);
+      } else {  // at the database's end
+        const int64_t n = there * kWords - 4 * v;
+        if (n > 0) four.x = __ldg(from + 4 * v);
+        if (n > 1) four.y = __ldg(from + 4 * v + 1);
+        if (n > 2) four.z = __ldg(from + 4 * v + 2);
       }
+      const uint32_t words[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+      for (int w = 0; w < 4; ++w) codes[i + (4 * v + w) / kWords].words[(4 * v + w) % kWords] = words[w];
     }
   }
 };

@@ -7,14 +7,12 @@
 // Queries are taken in chunks, which bounds the workspace; a chunk of the usual size holds thousands.
 #include "collect.h"
 
-#include "code_registers.h"
 #include "ordered_items.h"
 #include "value_counts.h"
 
 namespace dshc::cuda {
 namespace {
 
-constexpr int64_t kResidentBlocks = 4;  // a multiprocessor's, by registers
 constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewQueries = 64;
 
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : (x > high ? high : x); }
@@ -48,7 +46,7 @@ Pairs chunk_pairs(const Pairs& pairs, int64_t first, int64_t n) {
   return chunk;
 }
 
-CollectPlan plan_collect(const Pairs& pairs, int64_t k, const CollectTuning& tuning) {
+CollectPlan plan_collect(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning) {
   CollectPlan plan{};
   plan.n_query = pairs.n_query;
   plan.n_values = 8 * pairs.n_bytes + 1;
@@ -57,13 +55,13 @@ CollectPlan plan_collect(const Pairs& pairs, int64_t k, const CollectTuning& tun
   plan.k = k;
   plan.capacity = key_capacity(pairs.n_query, k, tuning);
   plan.sample_items = sample_items(pairs, k, tuning);
-  plan.vectors = reads_vectors(pairs.database, pairs.n_bytes);
+  plan.first_item = tuning.first_item;
   plan.count_every = tuning.count_every;
   if (plan.count_every == 0) {
     for (plan.count_every = 32; plan.count_every < k / 4;) plan.count_every *= 2;
   }
   // Pieces for all blocks to draw several times, of one tile at first; larger ones only where the queries are few.
-  const int64_t resident = kResidentBlocks * multiprocessors(), tiles = divide_up(pairs.n_db, kTicketTile);
+  const int64_t resident = (kernel == TopkKernel::mma ? kMmaBlocks : kPopcBlocks) * multiprocessors(), tiles = divide_up(pairs.n_db - tuning.first_item, kTicketTile);
   const int64_t drawn = divide_up(resident, plan.n_groups);  // by as many blocks
   plan.n_small = clamp(4 * drawn, 0, tiles);
   plan.tiles_per_ticket = clamp((tiles - plan.n_small) / (16 * drawn), 1, 16);
@@ -119,19 +117,28 @@ int count_sample(const Pairs& chunk, const CollectPlan& plan, int64_t* histogram
 
 }  // namespace
 
+TopkKernel collecting_kernel(TopkKernel kernel) {
+  return kernel == TopkKernel::mma && compute_capability() >= 80 ? TopkKernel::mma : TopkKernel::popc;
+}
+
 bool can_collect(const Pairs& pairs, int64_t k) {
   return pairs.n_bytes <= kMostCodeBytes && k <= kMostCollected && pairs.n_db < int64_t{1} << kValueShift;
 }
 
-int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, const CollectTuning& tuning) {
+int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning) {
   const int64_t n_chunk = chunk_of(pairs, k, tuning);
   int64_t most = 0;  // of a whole chunk, or of a last, shorter one, which is cut into more shards
   for (const int64_t n : {n_chunk, pairs.n_query % n_chunk}) {
     const Pairs chunk = chunk_pairs(pairs, 0, n);
-    const int64_t bytes = n > 0 ? carve(chunk, plan_collect(chunk, k, tuning), nullptr).bytes : 0;
+    const int64_t bytes = n > 0 ? carve(chunk, plan_collect(chunk, k, kernel, tuning), nullptr).bytes : 0;
     if (bytes > most) most = bytes;
   }
   return most;
+}
+
+Collected collected_in(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, void* workspace) {
+  const Pairs chunk = chunk_pairs(pairs, 0, chunk_of(pairs, k, tuning));
+  return carve(chunk, plan_collect(chunk, k, kernel, tuning), workspace).collected;
 }
 
 int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, int32_t* counts,
@@ -140,13 +147,13 @@ int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const Collect
   for (int64_t first = 0; first < pairs.n_query; first += n_chunk) {
     const int64_t n = first + n_chunk < pairs.n_query ? n_chunk : pairs.n_query - first;
     const Pairs chunk = chunk_pairs(pairs, first, n);
-    const CollectPlan plan = plan_collect(chunk, k, tuning);
+    const CollectPlan plan = plan_collect(chunk, k, kernel, tuning);
     const Workspace space = carve(chunk, plan, workspace);
     int status = fill_zero(space.zeroed, space.zeroed_bytes, stream);
     if (!status) status = count_sample(chunk, plan, space.sample, stream);
     if (!status) status = bounds_from_sample(space.sample, plan, space.collected, stream);
-    const bool mma = kernel == TopkKernel::mma && compute_capability() >= 80;
-    if (!status) status = (mma ? collect_mma : collect_popc)(chunk, plan, space.collected, stream);
+    const auto collect = kernel == TopkKernel::mma ? collect_mma : collect_popc;
+    if (!status) status = collect(chunk, plan, space.collected, stream);
     int32_t* to_counts = counts + first * k;
     int64_t* to_indices = indices + first * k;
     if (!status) status = order_collected(chunk, plan, space.collected, to_counts, to_indices, space.needed, stream);

@@ -21,6 +21,7 @@
 namespace dshc::cuda {
 
 constexpr int kCollectThreads = 256;
+constexpr int kPopcBlocks = 3, kMmaBlocks = 2;  // of them on a multiprocessor, by registers
 constexpr int kTicketTile = 2048;     // items; what a block takes at least, a multiple of both kernels' steps
 constexpr int kMostCollected = 2048;  // k; a query's answer is sorted in shared memory, twice as many with its ties
 constexpr int kMostCodeBytes = 32;    // of a code in registers
@@ -33,6 +34,7 @@ struct CollectTuning {
   int64_t chunk = 0;           // queries whose workspace exists at once; 0: by memory
   int32_t group = 256;         // queries a block at most
   int32_t count_every = 0;     // a query's bound is looked at again after so many of its items, a power of two; 0: by k
+  int64_t first_item = 0;      // the walk begins there; the items before are answered nowhere
 };
 
 struct CollectPlan {
@@ -45,7 +47,6 @@ struct CollectPlan {
   int64_t blocks;
   int64_t k, capacity, sample_items;
   int32_t count_every;
-  bool vectors;                // the database may be read in pieces of 16 bytes
 };
 
 // Of the queries of a chunk.
@@ -59,9 +60,14 @@ struct Collected {
 
 bool can_collect(const Pairs& pairs, int64_t k);
 
-int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, const CollectTuning& tuning);
+// `popc` or `mma`, whichever of them is asked for and can be had.
+TopkKernel collecting_kernel(TopkKernel kernel);
+
+int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning);
 int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, int32_t* counts,
                  int64_t* indices, void* workspace, Stream stream);
+// Where such a call collects its first chunk.
+Collected collected_in(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, void* workspace);
 
 // The walk over the database, by population counts and on the tensor cores.
 int collect_popc(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream);

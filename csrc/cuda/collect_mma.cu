@@ -33,21 +33,23 @@ struct Columns {
   static constexpr int kLaneWords = kWidth <= 4 ? 1 : 2;
   static constexpr int kSteps = kWidth <= 8 ? 1 : kWidth / 8;
 
-  // Word `at` of an item's or a query's columns.
-  static __device__ __forceinline__ uint32_t word(const uint32_t* code, int at, bool is_query) {
+  // Word `at` of the columns of a row of codes; `whole`: codes may be read word by word.
+  static __device__ __forceinline__ uint32_t word(const uint8_t* codes, int n_bytes, int64_t row, int at, bool whole,
+                                                  bool is_query) {
     if (at >= kWidth) return 0;
-    const uint32_t word = code[at % kWords];
+    const uint8_t* code = codes + row * n_bytes;
+    const int w = at % kWords;
+    const bool loads_word = whole && 4 * w < n_bytes;
+    const uint32_t word = loads_word ? __ldg(reinterpret_cast<const uint32_t*>(code) + w) : load_word_bytes(code, w, n_bytes);
     return !kOverlap && (at >= kWords) != is_query ? ~word : word;
   }
+
+  // The place in a row's columns of the i-th word of lane 4 g + t.
+  static __device__ __forceinline__ int place(int i, int t) { return i / kLaneWords * 8 + i % kLaneWords * 4 + t; }
 };
 
-template <int kWords>
-__device__ __forceinline__ Code<kWords> load_code(const uint8_t* codes, const Pairs& pairs, int64_t row) {
-  return load_code_bytes<kWords>(codes + row * pairs.n_bytes, pairs.n_bytes);
-}
-
 template <int kWords, bool kOverlap>
-__global__ void __launch_bounds__(kCollectThreads, 2) collect_mma_kernel(Pairs pairs, CollectPlan plan, Collected to) {
+__global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kernel(Pairs pairs, CollectPlan plan, Collected to) {
   using Of = Columns<kWords, kOverlap>;
   constexpr int kLaneWords = Of::kLaneWords, kSteps = Of::kSteps, kOperand = kLaneWords * kSteps;
   using Operand = Code<kOperand>;  // a lane's words of a query
@@ -55,6 +57,7 @@ __global__ void __launch_bounds__(kCollectThreads, 2) collect_mma_kernel(Pairs p
   auto* bounds = reinterpret_cast<int*>(operands + plan.group / kColumns * kWarp);
   auto* drawn = reinterpret_cast<unsigned long long*>(bounds + plan.group);
   const int g = lane() / 4, t = lane() % 4;
+  const bool whole = (reinterpret_cast<uintptr_t>(pairs.database) | static_cast<uintptr_t>(pairs.n_bytes)) % 4 == 0;
   // What accumulators begin at: hamming counts up to the bound, overlap from above it.
   const auto begin = [&](int bound) { return kOverlap ? bound - 8 * pairs.n_bytes - 1 : -bound; };
 
@@ -62,16 +65,8 @@ __global__ void __launch_bounds__(kCollectThreads, 2) collect_mma_kernel(Pairs p
     for (int at = static_cast<int>(threadIdx.x); at < plan.group / kColumns * kWarp; at += kCollectThreads) {
       const int64_t query = group * plan.group + at / kWarp * kColumns + at % kWarp / 4;
       Operand operand{};
-      if (query < plan.n_query) {
-        const Code<kWords> code = load_code<kWords>(pairs.queries, pairs, query);
-#pragma unroll
-        for (int i = 0; i < kOperand; ++i) {
-          const int word = i / kLaneWords * 8 + i % kLaneWords * 4 + at % 4;
-          uint32_t value = 0;  // code's words in registers are picked by constants
-#pragma unroll
-          for (int w = 0; w < Of::kWidth; ++w) value = w == word ? Of::word(code.words, w, true) : value;
-          operand.words[i] = value;
-        }
+      for (int i = 0; i < kOperand && query < plan.n_query; ++i) {
+        operand.words[i] = Of::word(pairs.queries, pairs.n_bytes, query, Of::place(i, at % 4), false, true);
       }
       operands[at] = operand;
     }
@@ -87,14 +82,11 @@ __global__ void __launch_bounds__(kCollectThreads, 2) collect_mma_kernel(Pairs p
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int64_t item = first + m * kRows + half * 8 + g;
-          const auto code = item < pairs.n_db ? load_code<kWords>(pairs.database, pairs, item) : Code<kWords>{};
 #pragma unroll
           for (int i = 0; i < kOperand; ++i) {
-            const int word = i / kLaneWords * 8 + i % kLaneWords * 4 + t;
-            uint32_t value = 0;
-#pragma unroll
-            for (int w = 0; w < Of::kWidth; ++w) value = w == word ? Of::word(code.words, w, false) : value;
-            items[m][i / kLaneWords][i % kLaneWords * 2 + half] = value;
+            uint32_t word = 0;
+            if (item < pairs.n_db) word = Of::word(pairs.database, pairs.n_bytes, item, Of::place(i, t), whole, false);
+            items[m][i / kLaneWords][i % kLaneWords * 2 + half] = word;
           }
         }
       }
@@ -110,7 +102,8 @@ __global__ void __launch_bounds__(kCollectThreads, 2) collect_mma_kernel(Pairs p
             uint32_t words[kLaneWords];
 #pragma unroll
             for (int w = 0; w < kLaneWords; ++w) words[w] = operand.words[step * kLaneWords + w];
-            multiply_bits<kLaneWords>(sums[m], items[m][step], words, step == 0 ? start : sums[m]);
+            if (step == 0) multiply_bits<kLaneWords>(sums[m], items[m][step], words, start);
+            else multiply_bits<kLaneWords>(sums[m], items[m][step], words, sums[m]);
           }
         }
         int any = kOverlap ? -1 : 0;

@@ -18,7 +18,8 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int items_of_thread(int n_words) { return n_words <= 2 ? 8 : 16 / n_words; }
+template <int kWords>
+constexpr int kItemsOfThread = kWords <= 2 ? 8 : 16 / kWords;
 
 template <int kWords, bool kOverlap>
 __device__ __forceinline__ int count_pair(const Code<kWords>& a, const Code<kWords>& b) {
@@ -28,9 +29,10 @@ __device__ __forceinline__ int count_pair(const Code<kWords>& a, const Code<kWor
   return count;
 }
 
-template <int kWords, bool kOverlap>
-__global__ void __launch_bounds__(kCollectThreads, 4) collect_popc_kernel(Pairs pairs, CollectPlan plan, Collected to) {
-  constexpr int kItems = items_of_thread(kWords), kStep = kItems * kCollectThreads;
+template <int kWords, bool kOverlap, bool kVectors>
+__global__ void __launch_bounds__(kCollectThreads, kVectors ? kPopcBlocks : kPopcBlocks - 1)
+    collect_popc_kernel(Pairs pairs, CollectPlan plan, Collected to) {
+  constexpr int kItems = kItemsOfThread<kWords>, kStep = kItems * kCollectThreads;
   static_assert(kTicketTile % kStep == 0, "a tile is whole steps");
   auto* queries = dynamic_shared<Code<kWords>>();
   auto* bounds = reinterpret_cast<int*>(queries + plan.group);
@@ -48,9 +50,9 @@ __global__ void __launch_bounds__(kCollectThreads, 4) collect_popc_kernel(Pairs 
   const auto scan = [&](int64_t group, int64_t tile) {
     const int n_here = queries_of(group);
     for (int64_t first = tile; first < tile + kTicketTile && first < pairs.n_db; first += kStep) {
-      ThreadCodes<kWords, kItems, kCollectThreads> items;
-      items.load(pairs.database, pairs.n_bytes, plan.vectors, first, pairs.n_db);
-#pragma unroll 2
+      ThreadCodes<kWords, kItems, kCollectThreads, kVectors> items;
+      items.load(pairs.database, pairs.n_bytes, first, pairs.n_db);
+#pragma unroll 1
       for (int q = 0; q < n_here; ++q) {
         const Code<kWords> query = queries[q];
         const int bound = bounds[q], most = kOverlap ? n_bits - bound : bound;
@@ -84,7 +86,11 @@ int collect_popc(const Pairs& pairs, const CollectPlan& plan, const Collected& t
   return with_code_words(pairs.n_bytes, [&](auto words) {
     constexpr int kWords = decltype(words)::value;
     const size_t shared = static_cast<size_t>(plan.group) * (sizeof(Code<kWords>) + sizeof(int)) + sizeof(unsigned long long);
-    auto* kernel = pairs.score == Score::overlap ? collect_popc_kernel<kWords, true> : collect_popc_kernel<kWords, false>;
+    const bool overlap = pairs.score == Score::overlap;
+    auto* kernel = overlap ? collect_popc_kernel<kWords, true, false> : collect_popc_kernel<kWords, false, false>;
+    if (reads_vectors(pairs.database, pairs.n_bytes)) {
+      kernel = overlap ? collect_popc_kernel<kWords, true, true> : collect_popc_kernel<kWords, false, true>;
+    }
     return launch(kernel, grid_of(plan.blocks), dim3(kCollectThreads), shared, stream, pairs, plan, to);
   });
 }

@@ -100,6 +100,14 @@ __device__ __forceinline__ int64_t block_first_query(const RowPlan& plan) {
   return plan.first_query + blockIdx.x / plan.n_shards * plan.group;
 }
 
+// Whether one of the n queries from the first is marked; the same in all threads of the block.
+__device__ __forceinline__ bool any_needed(const int32_t* needed, int64_t first_query, int64_t end_query, int n) {
+  int32_t any = 0;
+#pragma unroll 1
+  for (int64_t query = first_query; query < first_query + n && query < end_query; ++query) any |= needed[query];
+  return any != 0;
+}
+
 __device__ __forceinline__ bool is_relevant(const Relevance& relevance, int64_t query, int64_t item) {
   if (relevance.database_ids) return relevance.query_ids[query] == relevance.database_ids[item];
   if (relevance.database_wide_ids) return relevance.query_wide_ids[query] == relevance.database_wide_ids[item];

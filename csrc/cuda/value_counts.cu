@@ -10,14 +10,6 @@
 namespace dshc::cuda {
 namespace {
 
-// The same in all threads of the block.
-__device__ __forceinline__ bool any_needed(const int32_t* needed, int64_t first_query, int64_t end_query, int n) {
-  int32_t any = 0;
-#pragma unroll 1
-  for (int64_t query = first_query; query < first_query + n && query < end_query; ++query) any |= needed[query];
-  return any != 0;
-}
-
 template <class Word, int kQueries>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocks) count_kernel(Pairs pairs, Relevance relevance, RowPlan plan,
                                                             ValueCounts counts) {

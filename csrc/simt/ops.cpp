@@ -71,10 +71,16 @@ int collect_topk(Request& r) {
   tuning.chunk = r.integer("chunk");
   tuning.group = static_cast<int32_t>(r.integer("group"));
   tuning.count_every = static_cast<int32_t>(r.integer("count_every"));
+  tuning.first_item = r.integer("first_item");
   const auto kernel = static_cast<cuda::TopkKernel>(r.integer("kernel"));
-  const auto workspace = workspace_of(r, cuda::collect_workspace_bytes(pairs(r), r.integer("k"), tuning));
-  return cuda::collect_topk(pairs(r), r.integer("k"), kernel, tuning, r.array<int32_t>("counts"),
-                            r.array<int64_t>("indices"), workspace->data(), nullptr);
+  const auto workspace = workspace_of(r, cuda::collect_workspace_bytes(pairs(r), r.integer("k"), kernel, tuning));
+  const int status = cuda::collect_topk(pairs(r), r.integer("k"), kernel, tuning, r.array<int32_t>("counts"),
+                                        r.array<int64_t>("indices"), workspace->data(), nullptr);
+  if (auto* found = r.array<uint64_t>("found")) {  // how many keys each query of the (only) chunk collected
+    const auto collected = cuda::collected_in(pairs(r), r.integer("k"), kernel, tuning, workspace->data());
+    for (int64_t q = 0; q < r.integer("n_query"); ++q) found[q] = collected.found[q];
+  }
+  return status;
 }
 
 int hamming_radius_count(Request& r) {

@@ -1,5 +1,6 @@
 // Kernels that ask the interpreter itself: which launches it takes, how it converts 16-bit floats (tests/test_simt.py).
 #include "../cuda/launch.h"
+#include "../cuda/mma.h"
 #include "request.h"
 
 namespace dshc::simt {
@@ -38,10 +39,28 @@ int run_convert(Request& request) {
                 request.array<float>("from_bfloats"));
 }
 
+// One product of a warp: a [32, 2 * kWords], b [32, kWords], sums [32, 4] by lanes; sums come in as c and go out as d.
+template <int kWords>
+__global__ void product(const uint32_t* a, const uint32_t* b, int* sums) {
+  uint32_t rows[2 * kWords], columns[kWords];
+  int of_lane[4];
+  for (int i = 0; i < 2 * kWords; ++i) rows[i] = a[threadIdx.x * 2 * kWords + i];
+  for (int i = 0; i < kWords; ++i) columns[i] = b[threadIdx.x * kWords + i];
+  for (int i = 0; i < 4; ++i) of_lane[i] = sums[threadIdx.x * 4 + i];
+  cuda::multiply_bits<kWords>(of_lane, rows, columns, of_lane);
+  for (int i = 0; i < 4; ++i) sums[threadIdx.x * 4 + i] = of_lane[i];
+}
+
+int run_product(Request& request) {
+  auto* kernel = request.integer("n_words") == 1 ? product<1> : product<2>;
+  return launch(kernel, dim3(1), dim3(static_cast<unsigned>(request.integer("lanes"))), 0, nullptr,
+                request.array<const uint32_t>("a"), request.array<const uint32_t>("b"), request.array<int>("sums"));
+}
+
 }  // namespace
 
 const std::map<std::string, Op>& probe_ops() {
-  static const std::map<std::string, Op> ops{{"launch", run_launch}, {"convert", run_convert}};
+  static const std::map<std::string, Op> ops{{"launch", run_launch}, {"convert", run_convert}, {"product", run_product}};
   return ops;
 }
 
