@@ -10,9 +10,10 @@
 // lanes share a word), their first accumulators beside them. Thread map: a warp holds 64 items in registers, as four matrices
 // of 16 rows, and goes through the queries 8 columns at a time; lane 4 g + t sees rows g, g + 8 and columns 2 t, 2 t + 1.
 //
-// Floor at 64 bits: half a pair's 128 products are of no use, one mma for 128 pairs; besides, for 512 pairs and warp, 2
-// shared reads, 8 logic operations, a comparison, a branch, a wait of the warp and the loop: 19 instructions, a 27th of one
-// a pair and lane. Reading the database costs a load of 4 bytes for each 256 / 8 matrices.
+// Floor at 64 bits: one mma of 128 columns for 128 pairs, all of its products of use. Beside the four of 512 pairs a warp
+// executes 2 shared reads, 8 three-input ORs, a comparison, a branch and a wait, and as compiled for 9.0 some 15 moves, because
+// accumulators come in fours that a product overwrites: 38 instructions, a 13th of one a pair and lane. Reading the
+// database costs eight loads of 4 bytes a lane for each 32 columns of 8 queries.
 // Why not 8-bit products of +-1: as fast at 64 bits on paper, but codes would have to be spread out to bytes first.
 // Why not wgmma: it reads shared memory through descriptors, which only a GPU can check; this is open until it was tried.
 // Limits: codes of at most 32 bytes; compute capability 8.0.
