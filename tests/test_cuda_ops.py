@@ -4,6 +4,7 @@ native module. The kernels themselves are tested in test_cuda_kernels.py and, on
 from __future__ import annotations
 
 import ctypes
+import functools
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -78,6 +79,9 @@ def radius_in_two_calls(name: str, pairs: object, radius: int, *arguments: int) 
 class OnTheCpu:
     """Answers as `native.cuda` does, by the CPU ops: addresses are addresses of host memory here."""
 
+    def __init__(self) -> None:
+        self.kernels: list[int] = []  # those that top-k was asked for
+
     def __getattr__(self, name: str) -> Callable:
         if name.endswith("_workspace_bytes"):
             return lambda *arguments: 16
@@ -94,6 +98,8 @@ class OnTheCpu:
             given = list(arguments[:-2])
             if name.startswith(("hamming_topk", "average_precision")):
                 given.pop()  # the workspace
+            if name == "hamming_topk":
+                self.kernels.append(given.pop(2))
             getattr(native, name)(
                 *given, *({"check": False, "n_threads": 1}[w] for w in wanted[len(given) :])
             )
@@ -136,6 +142,22 @@ def test_what_is_handed_over(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = cases()[op]
     found = getattr(_cuda_ops, f"_{op}")(*arguments)
     torch.testing.assert_close(found, getattr(_ops, f"_{op}")(*arguments))
+
+
+def test_the_kernel_of_topk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable chooses the kernel, read at each call; a name that is none is refused."""
+    fake = SimpleNamespace(CUDA=True, cuda=OnTheCpu())
+    monkeypatch.setattr(_cuda_ops, "native", fake)
+    monkeypatch.setattr(_cuda_ops, "_place", lambda tensor: (0, 0))
+    call = functools.partial(_cuda_ops._hamming_topk, *cases()["hamming_topk"])
+    expected = call()
+    for name in ("rows", "popc", "mma", "automatic"):
+        monkeypatch.setenv("DSHC_CUDA_TOPK", name)
+        torch.testing.assert_close(call(), expected)
+    assert fake.cuda.kernels == [0, 1, 2, 3, 0]
+    monkeypatch.setenv("DSHC_CUDA_TOPK", "fast")
+    with pytest.raises(ValueError, match="DSHC_CUDA_TOPK is 'fast'; taken: automatic, rows, popc, mma"):
+        call()
 
 
 def test_checks_name_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
