@@ -173,9 +173,9 @@ def _hamming_radius(
     indices = queries.new_empty((n_found,), dtype=torch.int64)
     counts = queries.new_empty((n_found,), dtype=torch.int32)
     if n_found:
-        workspace = _workspace(native.cuda.hamming_radius_workspace_bytes(pairs.native, device), queries)
+        workspace = _workspace(native.cuda.hamming_radius_workspace_bytes(pairs.native, n_found, device), queries)
         native.cuda.hamming_radius_fill(
-            pairs.native, radius, offsets.data_ptr(), indices.data_ptr(), counts.data_ptr(),
+            pairs.native, radius, n_found, offsets.data_ptr(), indices.data_ptr(), counts.data_ptr(),
             workspace.data_ptr(), device, stream,
         )  # fmt: skip
     return offsets, indices, counts

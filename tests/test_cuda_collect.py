@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import oracles
 import pytest
-from comparisons import assert_same_topk
+from comparisons import assert_same_radius, assert_same_topk
 from hypothesis import given
 from hypothesis import strategies as st
 from simt import ORDERS, Output, SimtError, Virtual
@@ -109,6 +109,17 @@ def test_a_tie_is_not_collected_as_often_as_it_occurs(kernel: str, order: str) -
     found = runs(order, seed=2).collected(queries, database, 10, kernel, sample_items=100, count_every=1)
     n_blocks = 2 * (3 if kernel == "popc" else 2)
     assert (found >= 10).all() and (found <= 10 + n_blocks * 2048).all()
+
+
+def test_radius_of_small_and_of_large_balls(order: str) -> None:
+    """One query finds more than can be sorted in shared memory, the others little: both ways in one call."""
+    rng = np.random.default_rng(6)
+    database = make_codes(rng, 9000, 8)
+    database[rng.permutation(9000)[:6000]] = 0
+    queries = np.vstack([np.zeros((1, 8), np.uint8), make_codes(rng, 5, 8), database[17:18]])
+    for score, radius in (("hamming", 12), ("hamming", 0), ("overlap", 25)):
+        found = runs(order, seed=radius).hamming_radius(queries, database, radius, score)
+        assert_same_radius(found, oracles.radius(queries, database, radius, score))
 
 
 @pytest.mark.parametrize("order", FEW)

@@ -70,8 +70,8 @@ def radius_in_two_calls(name: str, pairs: object, radius: int, *arguments: int) 
     if name == "hamming_radius_count":
         at(arguments[0], torch.int64, N_QUERY).copy_(offsets.diff())
         return
-    given, to_indices, to_distances, _workspace = arguments
-    assert torch.equal(at(given, torch.int64, N_QUERY + 1), offsets)
+    said, given, to_indices, to_distances, _workspace = arguments
+    assert said == n and torch.equal(at(given, torch.int64, N_QUERY + 1), offsets)
     at(to_indices, torch.int64, n).copy_(indices)
     at(to_distances, torch.int32, n).copy_(distances)
 

@@ -99,17 +99,17 @@ void bind_cuda(py::module_& module) {
     });
   }, py::arg("pairs"), py::arg("radius"), py::arg("found"), py::arg("device"), py::arg("stream"));
 
-  m.def("hamming_radius_workspace_bytes", [](const Pairs& pairs, int device) {
-    return bytes_on_device("hamming_radius", device, [&] { return cuda::hamming_radius_workspace_bytes(pairs); });
-  }, py::arg("pairs"), py::arg("device"));
+  m.def("hamming_radius_workspace_bytes", [](const Pairs& pairs, int64_t n_found, int device) {
+    return bytes_on_device("hamming_radius", device, [&] { return cuda::hamming_radius_workspace_bytes(pairs, n_found); });
+  }, py::arg("pairs"), py::arg("n_found"), py::arg("device"));
 
-  m.def("hamming_radius_fill", [](const Pairs& pairs, int64_t radius, Address offsets, Address indices, Address counts,
-                                  Address workspace, int device, Address stream) {
+  m.def("hamming_radius_fill", [](const Pairs& pairs, int64_t radius, int64_t n_found, Address offsets, Address indices,
+                                  Address counts, Address workspace, int device, Address stream) {
     on_device("hamming_radius", device, [&] {
-      return cuda::hamming_radius_fill(pairs, radius, at<int64_t>(offsets), at<int64_t>(indices), at<int32_t>(counts),
-                                       at<void>(workspace), at<void>(stream));
+      return cuda::hamming_radius_fill(pairs, radius, n_found, at<int64_t>(offsets), at<int64_t>(indices),
+                                       at<int32_t>(counts), at<void>(workspace), at<void>(stream));
     });
-  }, py::arg("pairs"), py::arg("radius"), py::arg("offsets"), py::arg("indices"), py::arg("counts"), py::arg("workspace"),
+  }, py::arg("pairs"), py::arg("radius"), py::arg("n_found"), py::arg("offsets"), py::arg("indices"), py::arg("counts"), py::arg("workspace"),
      py::arg("device"), py::arg("stream"));
 
   m.def("hamming_histogram", [](const Pairs& pairs, const Relevance& relevance, int32_t n_bits, Address items,

@@ -31,8 +31,9 @@ namespace dshc::cuda {
 
 int hamming_radius_count(const Pairs& pairs, int64_t radius, int64_t* found, void* stream);
 
-int64_t hamming_radius_workspace_bytes(const Pairs& pairs);
-int hamming_radius_fill(const Pairs& pairs, int64_t radius, const int64_t* offsets, int64_t* indices, int32_t* counts,
-                        void* workspace, void* stream);
+// n_found: of all queries, offsets[n_query]; indices and counts [n_found].
+int64_t hamming_radius_workspace_bytes(const Pairs& pairs, int64_t n_found);
+int hamming_radius_fill(const Pairs& pairs, int64_t radius, int64_t n_found, const int64_t* offsets /* [n_query + 1] */,
+                        int64_t* indices, int32_t* counts, void* workspace, void* stream);
 
 }  // namespace dshc::cuda

@@ -46,8 +46,7 @@ __device__ __forceinline__ Code<kWords> load_code_bytes(const uint8_t* code, int
   return to;
 }
 
-// kItems codes of one thread of a block of kThreads, which takes kItems * kThreads codes from `first` on. A thread has
-// kTogether consecutive codes, 16 bytes, then the ones kThreads * kTogether further on: item_of() says which is which.
+// kItems codes of one thread of a block of kThreads, which takes kItems * kThreads codes. A thread has kTogether consecutive codes, 16 bytes, then the ones kThreads * kTogether further on: item_of() says which is which.
 // If kVectors (reads_vectors() says whether that is possible), by loads of 16 bytes.
 template <int kWords, int kItems, int kThreads, bool kVectors>
 struct ThreadCodes {
@@ -59,17 +58,17 @@ struct ThreadCodes {
     return i / kTogether * (kThreads * kTogether) + static_cast<int>(threadIdx.x) * kTogether + i % kTogether;
   }
 
-  // Codes from `end` on are not read and zero.
-  __device__ __forceinline__ void load(const uint8_t* database, int n_bytes, int64_t first, int64_t end) {
+  // From the block's first code on, of which `there` exist; the others are zero.
+  __device__ __forceinline__ void load(const uint8_t* first, int n_bytes, int there) {
 #pragma unroll
     for (int i = 0; i < kItems; i += kTogether) {
-      const int64_t item = first + item_of(i);
+      const int item = item_of(i);
       if constexpr (kVectors) {
-        load_vectors(reinterpret_cast<const uint32_t*>(database + item * (4 * kWords)), i, end - item);
+        load_vectors(reinterpret_cast<const uint32_t*>(first + item * (4 * kWords)), i, there - item);
       } else {
 #pragma unroll
         for (int j = 0; j < kTogether; ++j) {
-          codes[i + j] = item + j < end ? load_code_bytes<kWords>(database + (item + j) * n_bytes, n_bytes) : Code<kWords>{};
+          codes[i + j] = item + j < there ? load_code_bytes<kWords>(first + (item + j) * n_bytes, n_bytes) : Code<kWords>{};
         }
       }
     }
@@ -77,14 +76,14 @@ struct ThreadCodes {
 
  private:
   // The codes from i on that lie together, of which `there` exist.
-  __device__ __forceinline__ void load_vectors(const uint32_t* from, int i, int64_t there) {
+  __device__ __forceinline__ void load_vectors(const uint32_t* from, int i, int there) {
 #pragma unroll
     for (int v = 0; v < kWords * kTogether / 4; ++v) {
       uint4 four = make_uint4(0, 0, 0, 0);
       if (there >= kTogether) {
         four = __ldg(reinterpret_cast<const uint4*>(from) + v);
       } else {  // at the database's end
-        const int64_t n = there * kWords - 4 * v;
+        const int n = there * kWords - 4 * v;
         if (n > 0) four.x = __ldg(from + 4 * v);
         if (n > 1) four.y = __ldg(from + 4 * v + 1);
         if (n > 2) four.z = __ldg(from + 4 * v + 2);

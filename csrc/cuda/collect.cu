@@ -13,7 +13,7 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewQueries = 64;
+constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewQueries = 64, kMostChunk = 16384;
 
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : (x > high ? high : x); }
 
@@ -33,7 +33,7 @@ int64_t key_capacity(int64_t n_query, int64_t k, const CollectTuning& tuning) {
 
 // Queries whose workspace exists at once.
 int64_t chunk_of(const Pairs& pairs, int64_t k, const CollectTuning& tuning) {
-  int64_t chunk = clamp(kKeyMemory / (8 * key_capacity(pairs.n_query, k, tuning)), tuning.group, 16384);
+  int64_t chunk = clamp(kKeyMemory / (8 * key_capacity(pairs.n_query, k, tuning)), tuning.group, kMostChunk);
   if (tuning.chunk > 0) chunk = tuning.chunk;
   return clamp(pairs.n_query, 1, chunk);
 }
@@ -55,6 +55,7 @@ CollectPlan plan_collect(const Pairs& pairs, int64_t k, TopkKernel kernel, const
   plan.k = k;
   plan.capacity = key_capacity(pairs.n_query, k, tuning);
   plan.sample_items = sample_items(pairs, k, tuning);
+  plan.fixed_bound = -1;
   plan.first_item = tuning.first_item;
   plan.count_every = tuning.count_every;
   if (plan.count_every == 0) {
@@ -87,7 +88,7 @@ Workspace carve(const Pairs& chunk, const CollectPlan& plan, void* base) {
     at += round_up(bytes, 16);
     return base ? static_cast<char*>(base) + begin : nullptr;
   };
-  const int64_t n = plan.n_query, table = n * plan.n_values;
+  const int64_t n = plan.n_query, table = plan.fixed_bound < 0 ? n * plan.n_values : 0;
   Workspace space{};
   space.zeroed = take(0);
   space.sample = reinterpret_cast<int64_t*>(take(table * 8));
@@ -115,6 +116,22 @@ int count_sample(const Pairs& chunk, const CollectPlan& plan, int64_t* histogram
   });
 }
 
+// Of radius search: no keys, no sample and nothing seen.
+CollectPlan plan_radius(const Pairs& chunk, int32_t bound) {
+  CollectPlan plan = plan_collect(chunk, 1, TopkKernel::popc, {});
+  plan.fixed_bound = bound;
+  plan.capacity = 0;
+  return plan;
+}
+
+// The largest workspace of a whole chunk, or of a last, shorter one, which is cut into more shards.
+template <class Bytes>
+int64_t bytes_of_chunks(const Pairs& pairs, int64_t n_chunk, Bytes bytes) {
+  const int64_t rest = pairs.n_query % n_chunk, whole = bytes(chunk_pairs(pairs, 0, n_chunk));
+  const int64_t last = rest > 0 ? bytes(chunk_pairs(pairs, 0, rest)) : 0;
+  return whole > last ? whole : last;
+}
+
 }  // namespace
 
 TopkKernel collecting_kernel(TopkKernel kernel) {
@@ -125,15 +142,14 @@ bool can_collect(const Pairs& pairs, int64_t k) {
   return pairs.n_bytes <= kMostCodeBytes && k <= kMostCollected && pairs.n_db < int64_t{1} << kValueShift;
 }
 
+bool can_collect_radius(const Pairs& pairs, int64_t n_found) {
+  return can_collect(pairs, 1) && n_found / kMostCollected <= pairs.n_query;
+}
+
 int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning) {
-  const int64_t n_chunk = chunk_of(pairs, k, tuning);
-  int64_t most = 0;  // of a whole chunk, or of a last, shorter one, which is cut into more shards
-  for (const int64_t n : {n_chunk, pairs.n_query % n_chunk}) {
-    const Pairs chunk = chunk_pairs(pairs, 0, n);
-    const int64_t bytes = n > 0 ? carve(chunk, plan_collect(chunk, k, kernel, tuning), nullptr).bytes : 0;
-    if (bytes > most) most = bytes;
-  }
-  return most;
+  return bytes_of_chunks(pairs, chunk_of(pairs, k, tuning), [&](const Pairs& chunk) {
+    return carve(chunk, plan_collect(chunk, k, kernel, tuning), nullptr).bytes;
+  });
 }
 
 Collected collected_in(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, void* workspace) {
@@ -158,6 +174,31 @@ int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const Collect
     int64_t* to_indices = indices + first * k;
     if (!status) status = order_collected(chunk, plan, space.collected, to_counts, to_indices, space.needed, stream);
     const OrderedOutput output{nullptr, k, plan.n_values, to_indices, to_counts, space.needed};
+    if (!status) status = write_ordered(chunk, output, space.two_passes, stream);
+    if (status) return status;
+  }
+  return 0;
+}
+
+int64_t collect_radius_workspace_bytes(const Pairs& pairs) {
+  return bytes_of_chunks(pairs, clamp(pairs.n_query, 1, kMostChunk), [](const Pairs& chunk) {
+    return carve(chunk, plan_radius(chunk, 0), nullptr).bytes;
+  });
+}
+
+int collect_radius(const Pairs& pairs, int32_t bound, const int64_t* offsets, int64_t* indices, int32_t* counts,
+                   void* workspace, Stream stream) {
+  for (int64_t first = 0; first < pairs.n_query; first += kMostChunk) {
+    const int64_t n = first + kMostChunk < pairs.n_query ? kMostChunk : pairs.n_query - first;
+    const Pairs chunk = chunk_pairs(pairs, first, n);
+    const CollectPlan plan = plan_radius(chunk, bound);
+    Workspace space = carve(chunk, plan, workspace);
+    space.collected.offsets = offsets + first;
+    space.collected.keys = reinterpret_cast<uint64_t*>(indices);
+    int status = fill_zero(space.zeroed, space.zeroed_bytes, stream);
+    if (!status) status = collect_popc(chunk, plan, space.collected, stream);
+    if (!status) status = order_collected(chunk, plan, space.collected, counts, indices, space.needed, stream);
+    const OrderedOutput output{offsets + first, INT64_MAX, bound, indices, counts, space.needed};
     if (!status) status = write_ordered(chunk, output, space.two_passes, stream);
     if (status) return status;
   }

@@ -1,5 +1,5 @@
 // Top-k in one pass over the database: items below their query's falling bound are collected, and the few that were are
-// put in order (collect.cu says how the parts go together).
+// put in order (collect.cu says how the parts go together). Radius search, whose bound stands still, likewise.
 //
 // The bound. Items enter with a rank value below their query's bound. It begins at what a sample of the database allows
 // and falls: whoever collects an item counts it in `seen`, and now and then one that did adds the counts up. As soon as k
@@ -23,7 +23,8 @@ namespace dshc::cuda {
 constexpr int kCollectThreads = 256;
 constexpr int kPopcBlocks = 3, kMmaBlocks = 2;  // of them on a multiprocessor, by registers
 constexpr int kTicketTile = 2048;     // items; what a block takes at least, a multiple of both kernels' steps
-constexpr int kMostCollected = 2048;  // k; a query's answer is sorted in shared memory, twice as many with its ties
+constexpr int kMostCollected = 2048;  // k
+constexpr int kSortKeys = 2 * kMostCollected;  // in shared memory: an answer and as many more of its last tie
 constexpr int kMostCodeBytes = 32;    // of a code in registers
 constexpr int kValueShift = 48;       // of the rank value in a key; the index takes the bits below
 
@@ -47,6 +48,7 @@ struct CollectPlan {
   int64_t blocks;
   int64_t k, capacity, sample_items;
   int32_t count_every;
+  int32_t fixed_bound;         // of radius search, all queries'; -1: top-k
 };
 
 // Of the queries of a chunk.
@@ -56,6 +58,8 @@ struct Collected {
   unsigned* seen;              // [n_query, n_values] how many were found at each rank value
   int* bounds;                 // [n_query] items of a lower rank value enter
   unsigned long long* tickets; // [n_groups]
+  // Radius search, else null: where a query's keys begin, [n_query + 1]; there is room for all of them, and nothing in `seen`.
+  const int64_t* offsets;
 };
 
 bool can_collect(const Pairs& pairs, int64_t k);
@@ -66,7 +70,15 @@ TopkKernel collecting_kernel(TopkKernel kernel);
 int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning);
 int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, int32_t* counts,
                  int64_t* indices, void* workspace, Stream stream);
-// Where such a call collects its first chunk.
+
+// Radius search, as hamming_radius_fill. Keys come to lie where their query's indices will; as many as can be sorted in
+// shared memory are, and queries with more take the two passes.
+bool can_collect_radius(const Pairs& pairs, int64_t n_found);
+int64_t collect_radius_workspace_bytes(const Pairs& pairs);
+int collect_radius(const Pairs& pairs, int32_t bound, const int64_t* offsets, int64_t* indices, int32_t* counts,
+                   void* workspace, Stream stream);
+
+// Where a top-k call collects its first chunk.
 Collected collected_in(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, void* workspace);
 
 // The walk over the database, by population counts and on the tensor cores.

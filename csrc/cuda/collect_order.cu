@@ -14,7 +14,7 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int kBoundThreads = 256, kOrderThreads = 512, kSortKeys = 2 * kMostCollected, kDigits = 256;
+constexpr int kBoundThreads = 256, kOrderThreads = 512, kDigits = 256;
 constexpr uint64_t kNoKey = ~uint64_t{0};
 
 __global__ void __launch_bounds__(kBoundThreads) bound_kernel(const int64_t* __restrict__ histogram, CollectPlan plan,
@@ -105,8 +105,9 @@ __device__ void sort_keys(uint64_t* keys, int n) {
   }
 }
 
+// Of radius search keys and indices are the same memory.
 __global__ void __launch_bounds__(kOrderThreads) order_kernel(Pairs pairs, CollectPlan plan, Collected from,
-                                                              int32_t* __restrict__ counts, int64_t* __restrict__ indices,
+                                                              int32_t* __restrict__ counts, int64_t* indices,
                                                               int32_t* __restrict__ needed) {
   auto* sorted = dynamic_shared<uint64_t>();                               // [kSortKeys]
   auto* selection = reinterpret_cast<Selection*>(sorted + kSortKeys);
@@ -115,36 +116,43 @@ __global__ void __launch_bounds__(kOrderThreads) order_kernel(Pairs pairs, Colle
   auto* digits = n_gathered + 2;                                           // [kDigits]
   const int64_t query = blockIdx.x;
   const auto found = static_cast<int64_t>(from.found[query]);
-  const bool whole = found <= plan.capacity;
-  const int64_t n = !whole ? 0 : (found < plan.k ? found : plan.k);
+  const bool radius = from.offsets != nullptr;
+  const int64_t first_place = radius ? from.offsets[query] : query * plan.k;
+  const int64_t places = radius ? from.offsets[query + 1] - first_place : plan.k;
+  const bool whole = found <= (radius ? int64_t{kSortKeys} : plan.capacity);
+  const int64_t n = !whole ? 0 : (found < places ? found : places);
   if (threadIdx.x == 0) needed[query] = whole ? 0 : 1;
   // Where items are missing, and where the two passes will write what is there.
-  if (n < plan.k && (whole || pairs.allowed)) {
+  if (!radius && n < plan.k && (whole || pairs.allowed)) {
     const int32_t missing = pairs.score == Score::hamming ? INT32_MAX : -1;
     for (int64_t i = n + threadIdx.x; i < plan.k; i += kOrderThreads) {
-      counts[query * plan.k + i] = missing;
-      indices[query * plan.k + i] = -1;
+      counts[first_place + i] = missing;
+      indices[first_place + i] = -1;
     }
   }
   if (n == 0) return;  // the whole block
-  const uint64_t* keys = from.keys + query * plan.capacity;
-  if (warp() == 0) {
+  const uint64_t* keys = from.keys + (radius ? first_place : query * plan.capacity);
+  const int64_t n_keys = radius ? n : found;
+  if (threadIdx.x == 0) {
+    *n_gathered = 0;
+    if (radius) *selection = {kNoKey, n};
+  }
+  if (!radius && warp() == 0) {
     int64_t before = 0;
     const Selection all = select_value(plan, from.seen + query * plan.n_values, n, &before);
     if (lane() == 0) {
       *selection = all;
       *before_last = before;
-      *n_gathered = 0;
     }
   }
   __syncthreads();
-  if (selection->n_taken > kSortKeys) narrow(keys, found, n, *before_last, digits, selection);
+  if (selection->n_taken > kSortKeys) narrow(keys, n_keys, n, *before_last, digits, selection);
   const uint64_t limit = selection->limit;
   const int n_taken = static_cast<int>(selection->n_taken);
   int size = 2;
   while (size < n_taken) size *= 2;
   for (int i = n_taken + static_cast<int>(threadIdx.x); i < size; i += kOrderThreads) sorted[i] = kNoKey;
-  for (int64_t i = threadIdx.x; i < found; i += kOrderThreads) {
+  for (int64_t i = threadIdx.x; i < n_keys; i += kOrderThreads) {
     const uint64_t key = keys[i];
     if (key < limit) sorted[atomicAdd(n_gathered, 1u)] = key;
   }
@@ -152,8 +160,8 @@ __global__ void __launch_bounds__(kOrderThreads) order_kernel(Pairs pairs, Colle
   sort_keys(sorted, size);
   for (int64_t i = threadIdx.x; i < n; i += kOrderThreads) {
     const int value = static_cast<int>(sorted[i] >> kValueShift);
-    counts[query * plan.k + i] = pairs.score == Score::hamming ? value : 8 * pairs.n_bytes - value;
-    indices[query * plan.k + i] = static_cast<int64_t>(sorted[i] & ((uint64_t{1} << kValueShift) - 1));
+    counts[first_place + i] = pairs.score == Score::hamming ? value : 8 * pairs.n_bytes - value;
+    indices[first_place + i] = static_cast<int64_t>(sorted[i] & ((uint64_t{1} << kValueShift) - 1));
   }
 }
 

@@ -1,7 +1,7 @@
 // Collects (collect.h) by population counts: every pair's rank value against its query's bound.
 //
 // Layout: codes row by row; a block's queries, up to 256, in shared memory as 32-bit words, their bounds beside them. Thread
-// map: a thread holds 8 items in registers (4 of 128 bits, 2 of 256) and goes through the queries, which all threads read
+// map: a thread holds 8 items in registers (4 of 128 bits or read by bytes, 2 of 256) and goes through the queries, which all threads read
 // at once: a broadcast. Rank values are only looked at as signs of (count - bound), joined by OR over a thread's items, so
 // that one branch serves them all; which item it was is asked where the sign is set.
 //
@@ -18,8 +18,9 @@
 namespace dshc::cuda {
 namespace {
 
-template <int kWords>
-constexpr int kItemsOfThread = kWords <= 2 ? 8 : 16 / kWords;
+// Fewer where single bytes are loaded, whose addresses need registers.
+template <int kWords, bool kVectors>
+constexpr int kItemsOfThread = kWords == 8 ? 2 : (kWords == 4 || !kVectors ? 4 : 8);
 
 template <int kWords, bool kOverlap>
 __device__ __forceinline__ int count_pair(const Code<kWords>& a, const Code<kWords>& b) {
@@ -32,7 +33,7 @@ __device__ __forceinline__ int count_pair(const Code<kWords>& a, const Code<kWor
 template <int kWords, bool kOverlap, bool kVectors>
 __global__ void __launch_bounds__(kCollectThreads, kVectors ? kPopcBlocks : kPopcBlocks - 1)
     collect_popc_kernel(Pairs pairs, CollectPlan plan, Collected to) {
-  constexpr int kItems = kItemsOfThread<kWords>, kStep = kItems * kCollectThreads;
+  constexpr int kItems = kItemsOfThread<kWords, kVectors>, kStep = kItems * kCollectThreads;
   static_assert(kTicketTile % kStep == 0, "a tile is whole steps");
   auto* queries = dynamic_shared<Code<kWords>>();
   auto* bounds = reinterpret_cast<int*>(queries + plan.group);
@@ -49,9 +50,11 @@ __global__ void __launch_bounds__(kCollectThreads, kVectors ? kPopcBlocks : kPop
   };
   const auto scan = [&](int64_t group, int64_t tile) {
     const int n_here = queries_of(group);
-    for (int64_t first = tile; first < tile + kTicketTile && first < pairs.n_db; first += kStep) {
+    const int n_tile = pairs.n_db - tile < kTicketTile ? static_cast<int>(pairs.n_db - tile) : kTicketTile;
+#pragma unroll 1
+    for (int first = 0; first < n_tile; first += kStep) {
       ThreadCodes<kWords, kItems, kCollectThreads, kVectors> items;
-      items.load(pairs.database, pairs.n_bytes, first, pairs.n_db);
+      items.load(pairs.database + (tile + first) * pairs.n_bytes, pairs.n_bytes, n_tile - first);
 #pragma unroll 1
       for (int q = 0; q < n_here; ++q) {
         const Code<kWords> query = queries[q];
@@ -72,7 +75,7 @@ __global__ void __launch_bounds__(kCollectThreads, kVectors ? kPopcBlocks : kPop
           int value = 0;
 #pragma unroll
           for (int i = 0; i < kItems; ++i) value = i == which ? beyond[i] : value;
-          keep(pairs, plan, to, group * plan.group + q, value + bound, first + items.item_of(which));
+          keep(pairs, plan, to, group * plan.group + q, value + bound, tile + first + items.item_of(which));
         }
       }
     }

@@ -25,10 +25,13 @@ __device__ inline void keep(const Pairs& pairs, const CollectPlan& plan, const C
   if (item >= pairs.n_db) return;
   if (pairs.allowed && !(pairs.allowed[query * pairs.allowed_stride + item / 8] >> (item % 8) & 1)) return;
   const unsigned long long place = atomicAdd(to.found + query, 1ull);
-  if (place < static_cast<unsigned long long>(plan.capacity)) {
-    to.keys[query * plan.capacity + static_cast<int64_t>(place)] =
+  const int64_t first = to.offsets ? to.offsets[query] : query * plan.capacity;
+  const int64_t room = to.offsets ? to.offsets[query + 1] - first : plan.capacity;
+  if (place < static_cast<unsigned long long>(room)) {
+    to.keys[first + static_cast<int64_t>(place)] =
         static_cast<uint64_t>(value) << kValueShift | static_cast<uint64_t>(item);
   }
+  if (to.offsets) return;
   atomicAdd(to.seen + query * plan.n_values + value, 1u);
   if ((static_cast<unsigned>(place) + 1) % static_cast<unsigned>(plan.count_every) == 0) lower_bound(plan, to, query);
 }
@@ -51,7 +54,8 @@ __device__ __forceinline__ void walk_tickets(const Pairs& pairs, const CollectPl
       __syncthreads();  // the bounds and the ticket of the piece before are read
       for (int q = static_cast<int>(threadIdx.x); q < plan.group; q += kCollectThreads) {
         const int64_t query = group * plan.group + q;
-        bounds[q] = query < plan.n_query ? __ldcg(to.bounds + query) : 0;
+        const bool moves = plan.fixed_bound < 0;
+        bounds[q] = query >= plan.n_query ? 0 : (moves ? __ldcg(to.bounds + query) : plan.fixed_bound);
       }
       __syncthreads();
       if (threadIdx.x == 0) {

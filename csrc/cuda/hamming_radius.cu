@@ -2,11 +2,12 @@
 //
 // Two calls, because the size of the answer is not known before: the first counts, the second writes in the order of
 // (rank value, index). Layout: found [n_query], then indices and counts [offsets[n_query]]. Counting keeps one register a
-// warp and adds it to the result by one global atomic a warp; thread map in rows.h. Writing: ordered_items.cu, which counts
-// by shard once more, so that nothing has to be kept between the two calls. Least possible for both: two passes of scoring
-// and 12 bytes an answered item; here there are three.
+// warp and adds it to the result by one global atomic a warp; thread map in rows.h. Writing: one pass that collects
+// (collect.h) where balls are small; else ordered_items.cu, which counts by shard once more, so that nothing has to be kept
+// between the two calls. Least possible for both calls: two passes of scoring and 12 bytes an answered item; met, or three.
 #include "../core/hamming_radius.h"
 
+#include "collect.h"
 #include "ordered_items.h"
 
 namespace dshc::cuda {
@@ -47,12 +48,15 @@ int hamming_radius_count(const Pairs& pairs, int64_t radius, int64_t* found, voi
   });
 }
 
-int64_t hamming_radius_workspace_bytes(const Pairs& pairs) { return ordered_workspace_bytes(pairs); }
+int64_t hamming_radius_workspace_bytes(const Pairs& pairs, int64_t n_found) {
+  return can_collect_radius(pairs, n_found) ? collect_radius_workspace_bytes(pairs) : ordered_workspace_bytes(pairs);
+}
 
-int hamming_radius_fill(const Pairs& pairs, int64_t radius, const int64_t* offsets, int64_t* indices, int32_t* counts,
-                        void* workspace, void* stream) {
+int hamming_radius_fill(const Pairs& pairs, int64_t radius, int64_t n_found, const int64_t* offsets, int64_t* indices,
+                        int32_t* counts, void* workspace, void* stream) {
   const int32_t limit = value_limit(pairs, radius);
   if (pairs.n_query == 0 || limit == 0) return 0;
+  if (can_collect_radius(pairs, n_found)) return collect_radius(pairs, limit, offsets, indices, counts, workspace, stream);
   return write_ordered(pairs, {offsets, INT64_MAX, limit, indices, counts}, workspace, stream);
 }
 

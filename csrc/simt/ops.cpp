@@ -88,8 +88,9 @@ int hamming_radius_count(Request& r) {
 }
 
 int hamming_radius_fill(Request& r) {
-  const auto workspace = workspace_of(r, cuda::hamming_radius_workspace_bytes(pairs(r)));
-  return cuda::hamming_radius_fill(pairs(r), r.integer("radius"), r.array<const int64_t>("offsets"),
+  const int64_t n_found = r.array<const int64_t>("offsets")[r.integer("n_query")];
+  const auto workspace = workspace_of(r, cuda::hamming_radius_workspace_bytes(pairs(r), n_found));
+  return cuda::hamming_radius_fill(pairs(r), r.integer("radius"), n_found, r.array<const int64_t>("offsets"),
                                    r.array<int64_t>("indices"), r.array<int32_t>("counts"), workspace->data(), nullptr);
 }
 
