@@ -11,23 +11,10 @@
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
 #include "../core/unpack_codes.h"
-#include "request.h"
+#include "arguments.h"
 
 namespace dshc::simt {
 namespace {
-
-Pairs pairs(Request& r) {
-  return {r.array<const uint8_t>("queries"), r.array<const uint8_t>("database"), r.integer("n_query"), r.integer("n_db"),
-          static_cast<int32_t>(r.integer("n_bytes")), static_cast<Score>(r.integer("score")),
-          r.array<const uint8_t>("allowed"), r.integer("allowed_stride")};
-}
-
-Relevance relevance(Request& r) {
-  return {r.array<const int32_t>("query_ids"),       r.array<const int32_t>("database_ids"),
-          r.array<const uint64_t>("query_words"),    r.array<const uint64_t>("database_words"),
-          static_cast<int32_t>(r.integer("n_words")), r.array<const int64_t>("query_wide_ids"),
-          r.array<const int64_t>("database_wide_ids")};
-}
 
 // Where blocks do not run (only_ends) nobody writes their counts: there a workspace is zero, as if they had found nothing.
 std::unique_ptr<Memory> workspace_of(Request& r, int64_t bytes) {
