@@ -136,11 +136,9 @@ class Kernels(Simt):
         return TopK(*self.run(op, inputs, outputs, **scalars, k=k, **tuning))
 
     def hamming_radius(self, queries, database, radius: int, score: str = "hamming", allowed=None) -> Radius:
+        found = self.hamming_radius_count(queries, database, radius, score, allowed)
         inputs, scalars = _pairs(queries, database, score, allowed)
         scalars["radius"] = min(radius, NO_RADIUS)
-        found = self.run(
-            "hamming_radius_count", inputs, {"found": Output((len(queries),), np.int64)}, **scalars
-        )[0]
         offsets = np.concatenate([[0], np.cumsum(found)]).astype(np.int64)
         shape = (int(offsets[-1]),)
         indices, counts = self.run(
@@ -148,6 +146,11 @@ class Kernels(Simt):
             {"indices": Output(shape, np.int64), "counts": Output(shape, np.int32)}, **scalars,
         )  # fmt: skip
         return Radius(offsets, indices, counts)
+
+    def hamming_radius_count(self, queries, database, radius: int, score: str = "hamming", allowed=None):
+        inputs, scalars = _pairs(queries, database, score, allowed)
+        outputs = {"found": Output((len(queries),), np.int64)}
+        return self.run("hamming_radius_count", inputs, outputs, **scalars, radius=min(radius, NO_RADIUS))[0]
 
     # ---- metrics ----
 

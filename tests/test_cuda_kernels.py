@@ -209,7 +209,9 @@ def test_ranking_past_31_bits(order: str) -> None:
     assert found.tolist() == [3]
     answers = {"indices": Output((3,), np.int64), "counts": Output((3,), np.int32)}
     offsets = {"offsets": np.array([0, 3])}
-    indices, counts = kernels.run("hamming_radius_fill", pairs | offsets, answers, radius=3, **sizes, **many)
+    indices, counts = kernels.run(
+        "hamming_radius_fill", pairs | offsets, answers, radius=3, n_found=2**62, **sizes, **many
+    )
     assert (indices.tolist(), counts.tolist()) == ([n - 5, n - 1, n - 3], [0, 0, 1])
 
     relevance = {

@@ -20,41 +20,69 @@ struct ReciprocalSums {
   double s0, s1;
 };
 
-// u - log1p(u) for u >= 0 without cancellation.
-DSHC_HOST_DEVICE inline double u_minus_log1p(double u) {
-  if (u > 0.25) return u - std::log1p(u);
-  // Alternating series sum_{i>=2} (-1)^i u^i / i; at u = 1/4 the 24th term is below 1e-16 of the first.
-  double sum = 0.0;
-  for (int i = 26; i >= 2; --i) sum = 1.0 / i - u * sum;
-  return u * u * sum;
+// log(y / x) and m - x log(y / x) for y = x + m > x > 0.
+struct LogRatio {
+  double log, rest;
+};
+
+DSHC_HOST_DEVICE inline LogRatio log_ratio(double x, double m) {
+  const double y = x + m;
+  if (m > 0.5 * x) {
+    const double log = std::log(y / x);
+    return {log, m - x * log};
+  }
+  // log(y / x) = 2 artanh(z) = 2 (z + z^3 / 3 + ...), z = m / (x + y) <= 1/5, and m - 2 x z = m z, so that nothing cancels;
+  // the 12th term is below 1e-17 of m z.
+  const double z = m / (x + y), w = z * z;
+  double tail = 1.0 / 23;
+  tail = 1.0 / 21 + w * tail;
+  tail = 1.0 / 19 + w * tail;
+  tail = 1.0 / 17 + w * tail;
+  tail = 1.0 / 15 + w * tail;
+  tail = 1.0 / 13 + w * tail;
+  tail = 1.0 / 11 + w * tail;
+  tail = 1.0 / 9 + w * tail;
+  tail = 1.0 / 7 + w * tail;
+  tail = 1.0 / 5 + w * tail;
+  tail = 1.0 / 3 + w * tail;
+  tail *= 2.0 * z * w;
+  return {2.0 * z + tail, m * z - x * tail};
 }
 
 // Precise to a few ulp for every N >= 0, m >= 0: direct terms while N + t is small, then the asymptotic digamma
 // difference. With x = N + 1/2, y = x + m:
 //     s0 = log(y / x) + c(y) - c(x),  c(x) = 1 / (24 x^2) - 7 / (960 x^4) + 31 / (8064 x^6) - 127 / (30720 x^8),
-//     s1 = m - (N + 1) s0 = x (u - log1p(u)) - log1p(u) / 2 - (x + 1/2) (c(y) - c(x)),  u = m / x.
+//     s1 = m - (N + 1) s0 = (m - x log(y / x)) - log(y / x) / 2 - (x + 1/2) (c(y) - c(x)).
 // The differences are formed so that nothing cancels when m is small against N.
 DSHC_HOST_DEVICE inline ReciprocalSums reciprocal_sums(int64_t N, int64_t m) {
   ReciprocalSums sums{0.0, 0.0};
   constexpr int64_t kDirect = 32;  // from here on the dropped term of c(x) is below 1e-16 of 1 / x
+  const int64_t last = m <= 4 ? m : (kDirect - N < m ? kDirect - N : m);
   int64_t t = 1;
-  for (; t <= m && (N + t <= kDirect || m <= 4); ++t) {
-    const double reciprocal = 1.0 / static_cast<double>(N + t);
-    sums.s0 += reciprocal;
-    sums.s1 += static_cast<double>(t - 1) * reciprocal;
+  while (t <= last) {
+    // Up to 8 terms as two fractions with one denominator: a division is worth many multiplications.
+    double s0 = 0.0, s1 = 0.0, denominator = 1.0;
+    for (int i = 0; i < 8 && t <= last; ++i, ++t) {
+      const double factor = static_cast<double>(N + t);
+      s0 = s0 * factor + denominator;
+      s1 = s1 * factor + static_cast<double>(t - 1) * denominator;
+      denominator *= factor;
+    }
+    sums.s0 += s0 / denominator;
+    sums.s1 += s1 / denominator;
   }
   if (t > m) return sums;
   const double skipped = static_cast<double>(t - 1), rest = static_cast<double>(m - (t - 1));
-  const double x = static_cast<double>(N) + skipped + 0.5, y = x + rest, u = rest / x;
+  const double x = static_cast<double>(N) + skipped + 0.5, y = x + rest;
   const double a = 1.0 / (x * x), b = 1.0 / (y * y);
   const double b_minus_a = -rest * (x + y) * a * b;
   const double c_difference =
       b_minus_a * (1.0 / 24 + (a + b) * (-7.0 / 960) + (a * a + a * b + b * b) * (31.0 / 8064) +
                    (a + b) * (a * a + b * b) * (-127.0 / 30720));
-  const double s0 = std::log1p(u) + c_difference;
-  const double s1 = x * u_minus_log1p(u) - 0.5 * std::log1p(u) - (x + 0.5) * c_difference;
+  const LogRatio ratio = log_ratio(x, rest);
+  const double s0 = ratio.log + c_difference;
   sums.s0 += s0;
-  sums.s1 += s1 + skipped * s0;
+  sums.s1 += ratio.rest - 0.5 * ratio.log - (x + 0.5) * c_difference + skipped * s0;
   return sums;
 }
 
@@ -107,6 +135,30 @@ DSHC_HOST_DEVICE inline double divide_precisions(double sum, int64_t retrieved, 
   return divisor > 0 ? sum / static_cast<double>(divisor) : 0.0;
 }
 
+// What one tie adds to the sum of precisions at relevant items, and how many of these it counts: n items, p > 0 of them
+// relevant, behind N items with P relevant ones; its first m > 0 lie inside the cut.
+struct TieTerm {
+  double sum;
+  int64_t taken;
+};
+
+DSHC_HOST_DEVICE inline TieTerm tie_term(int64_t n, int64_t p, int64_t N, int64_t P, int64_t m, Ties ties) {
+  if (ties == Ties::expected) {
+    const double slope = n > 1 ? static_cast<double>(p - 1) / static_cast<double>(n - 1) : 0.0;
+    // Past a cut only the divisors `min` and `relevant` are left, which do not read what was taken.
+    return {static_cast<double>(p) / static_cast<double>(n) * precision_sum(P, slope, reciprocal_sums(N, m)), p};
+  }
+  // One run of relevant items: at the start of the tie (best), or at its end (worst).
+  const int64_t start = ties == Ties::best ? 0 : n - p;
+  const int64_t taken = m <= start ? 0 : (m - start < p ? m - start : p);
+  return {precision_sum(P, 1.0, reciprocal_sums(N + start, taken)), taken};
+}
+
+// A tie of which only the first m of n items lie inside the cut, where the divisor depends on which of them are relevant.
+DSHC_HOST_DEVICE inline bool needs_expectation(int64_t n, int64_t m, Ties ties, Denominator denominator) {
+  return m < n && ties == Ties::expected && denominator == Denominator::retrieved;
+}
+
 // items(l) and relevant(l) give the counts at rank value l = 0 .. n_values - 1. Ties: expected, best or worst.
 template <class Items, class Relevant>
 DSHC_HOST_DEVICE inline double average_precision_from_histogram(Items items, Relevant relevant, int64_t n_values,
@@ -125,18 +177,10 @@ DSHC_HOST_DEVICE inline double average_precision_from_histogram(Items items, Rel
     const int64_t n = items(l), p = relevant(l);
     if (p > 0) {
       const int64_t m = n < k - N ? n : k - N;
-      if (ties == Ties::expected) {
-        if (m < n && denominator == Denominator::retrieved) return expected_retrieved_at_cut(sum, n, p, N, P, m);
-        const double slope = n > 1 ? static_cast<double>(p - 1) / static_cast<double>(n - 1) : 0.0;
-        sum += static_cast<double>(p) / static_cast<double>(n) * precision_sum(P, slope, reciprocal_sums(N, m));
-        P += p;  // past a cut only the divisors `min` and `relevant` are left, which do not read P
-      } else {
-        // One run of relevant items: at the start of the tie (best), or at its end (worst).
-        const int64_t start = ties == Ties::best ? 0 : n - p;
-        const int64_t taken = m <= start ? 0 : (m - start < p ? m - start : p);
-        sum += precision_sum(P, 1.0, reciprocal_sums(N + start, taken));
-        P += taken;
-      }
+      if (needs_expectation(n, m, ties, denominator)) return expected_retrieved_at_cut(sum, n, p, N, P, m);
+      const TieTerm term = tie_term(n, p, N, P, m, ties);
+      sum += term.sum;
+      P += term.taken;
     }
     N += n;
   }

@@ -1,8 +1,9 @@
 // AP@k of each query, in float64: from its two histograms alone (ties expected, best, worst), or with ties by index.
 //
-// From histograms: the counting pass of value_counts.cu into a workspace [queries, n_values], twice, then a thread a query
-// runs the closed forms of common/average_precision.h, the same code as on the CPU: O(n_values) and no sort. A warp a query
-// would be quicker for few queries, but the sum has a running state (the cut, early ends) and the pairs cost more.
+// From histograms: the counting pass of value_counts.h into a workspace [queries, n_values], twice, then the closed forms of
+// common/average_precision.h, the same code as on the CPU: O(n_values) and no sort. A warp a query, a tie a lane: what lies
+// before a tie is a prefix sum, so that its term needs no other. A thread a query would go through hundreds of double-precision
+// operations a tie one after the other, with a few warps on a multiprocessor and reads that no two lanes share.
 //
 // By index: a relevant item adds hits / rank, where rank is its place in the order of (rank value, index) and hits its
 // place among the relevant items. Both come from counts by shard, placed as in ordered_items.cu, and counters in shared
@@ -21,18 +22,48 @@ namespace {
 
 // Few threads a block, so that a few thousand queries still meet all multiprocessors.
 constexpr int kFinishThreads = 32;
+constexpr int kHistogramThreads = 128, kHistogramQueries = kHistogramThreads / kWarp;
 
-__global__ void __launch_bounds__(kFinishThreads) from_histogram_kernel(const int64_t* __restrict__ items,
-                                                                        const int64_t* __restrict__ relevant,
-                                                                        int64_t n_query, int32_t n_values, int64_t k,
-                                                                        Ties ties, Denominator denominator,
-                                                                        double* __restrict__ result) {
-  const int64_t query = static_cast<int64_t>(blockIdx.x) * kFinishThreads + threadIdx.x;
-  if (query >= n_query) return;
+__global__ void __launch_bounds__(kHistogramThreads, 6) from_histogram_kernel(const int64_t* __restrict__ items,
+                                                                           const int64_t* __restrict__ relevant,
+                                                                           int64_t n_query, int32_t n_values, int64_t k,
+                                                                           Ties ties, Denominator denominator,
+                                                                           double* __restrict__ result) {
+  const int64_t query = static_cast<int64_t>(blockIdx.x) * kHistogramQueries + warp();
+  if (query >= n_query) return;  // whole warps
   const int64_t *my_items = items + query * n_values, *my_relevant = relevant + query * n_values;
-  result[query] = average_precision_from_histogram([=](int64_t value) { return my_items[value]; },
-                                                   [=](int64_t value) { return my_relevant[value]; }, n_values, k, ties,
-                                                   denominator);
+  int64_t all_items = 0, all_relevant = 0;
+  for (int value = lane(); value < n_values; value += kWarp) {
+    all_items += my_items[value];
+    all_relevant += my_relevant[value];
+  }
+  all_items = warp_reduce(all_items, Sum{});
+  all_relevant = warp_reduce(all_relevant, Sum{});
+  if (k > all_items) k = all_items;
+  double sum = 0.0;                // of precisions at relevant items, of this lane's ties
+  int64_t taken = 0, N = 0, P = 0;  // relevant items of this lane's ties; items and relevant items of the rounds before
+  for (int first = 0; first < n_values && N < k && P < all_relevant; first += kWarp) {
+    const bool there = first + lane() < n_values;
+    const int64_t n = there ? my_items[first + lane()] : 0, p = there ? my_relevant[first + lane()] : 0;
+    const int64_t items_before = N + warp_sum_below(n), relevant_before = P + warp_sum_below(p);
+    N = __shfl_sync(kFullMask, static_cast<long long>(items_before + n), kWarp - 1);
+    P = __shfl_sync(kFullMask, static_cast<long long>(relevant_before + p), kWarp - 1);
+    const bool counts = p > 0 && items_before < k;
+    const int64_t m = n < k - items_before ? n : k - items_before;
+    const bool at_cut = counts && needs_expectation(n, m, ties, denominator);  // the last tie that counts
+    if (counts && !at_cut) {
+      const TieTerm term = tie_term(n, p, items_before, relevant_before, m, ties);
+      sum += term.sum;
+      taken += term.taken;
+    }
+    if (!__any_sync(kFullMask, at_cut)) continue;
+    sum = warp_reduce(sum, Sum{});
+    if (at_cut) result[query] = expected_retrieved_at_cut(sum, n, p, items_before, relevant_before, m);
+    return;
+  }
+  sum = warp_reduce(sum, Sum{});
+  taken = warp_reduce(taken, Sum{});
+  if (lane() == 0) result[query] = all_relevant == 0 ? NAN : divide_precisions(sum, taken, all_relevant, k, denominator);
 }
 
 // What the pass by index reads and writes, for the queries of one launch.
@@ -128,8 +159,8 @@ int from_histograms(const Pairs& pairs, const Relevance& relevance, const RowPla
   if (const int status = fill_zero(items, 2 * entries * static_cast<int64_t>(sizeof(int64_t)), stream)) return status;
   const ValueCounts counts{items, relevant, false, plan.first_query, plan.n_values, false};
   if (const int status = count_values(pairs, relevance, plan, counts, stream)) return status;
-  return launch(from_histogram_kernel, grid_of(divide_up(n_query, kFinishThreads)), dim3(kFinishThreads), 0, stream, items,
-                relevant, n_query, plan.n_values, k, ties, denominator, result + plan.first_query);
+  return launch(from_histogram_kernel, grid_of(divide_up(n_query, kHistogramQueries)), dim3(kHistogramThreads), 0, stream,
+                items, relevant, n_query, plan.n_values, k, ties, denominator, result + plan.first_query);
 }
 
 int by_index(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan, int64_t k, Denominator denominator,

@@ -1,6 +1,6 @@
 // items[q, c] and relevant[q, c]: how many items, and relevant items, have count c (XOR or AND) with query q.
 //
-// Two fills and the kernel of value_counts.cu, which says layout, thread map and cost. The histograms are the whole output;
+// Two fills and a kernel of query_columns.cu or value_counts.cu, which say layout, thread map and cost. The histograms are the whole output;
 // nothing of size queries x database exists. A sort, or a scatter into global memory, would move 8 bytes or more a pair.
 #include "../core/hamming_histogram.h"
 

@@ -1,14 +1,15 @@
 // All items of each query within a radius: XOR count <= radius, or AND count >= radius.
 //
 // Two calls, because the size of the answer is not known before: the first counts, the second writes in the order of
-// (rank value, index). Layout: found [n_query], then indices and counts [offsets[n_query]]. Counting keeps one register a
-// warp and adds it to the result by one global atomic a warp; thread map in rows.h. Writing: one pass that collects
+// (rank value, index). Layout: found [n_query], then indices and counts [offsets[n_query]]. Counting: query_columns.cu up to
+// 256 bits; beyond, one register a warp and one global atomic, thread map in rows.h. Writing: one pass that collects
 // (collect.h) where balls are small; else ordered_items.cu, which counts by shard once more, so that nothing has to be kept
 // between the two calls. Least possible for both calls: two passes of scoring and 12 bytes an answered item; met, or three.
 #include "../core/hamming_radius.h"
 
 #include "collect.h"
 #include "ordered_items.h"
+#include "query_columns.h"
 
 namespace dshc::cuda {
 namespace {
@@ -41,6 +42,7 @@ int hamming_radius_count(const Pairs& pairs, int64_t radius, int64_t* found, voi
   if (const int status = fill_zero(found, bytes, stream)) return status;
   const int32_t limit = value_limit(pairs, radius);
   return for_each_chunk(pairs, plan_rows(pairs), [&](const RowPlan& plan) {
+    if (fits_columns(pairs)) return count_below(pairs, plan, limit, found, stream);
     return with_word_and_group(pairs, plan, [&](auto word, auto group) {
       return launch(count_inside_kernel<decltype(word), decltype(group)::value>, grid_of(plan.n_blocks()),
                     dim3(kRowThreads), row_shared_bytes(pairs, plan, 0), stream, pairs, plan, limit, found);

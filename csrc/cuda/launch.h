@@ -28,6 +28,7 @@ constexpr unsigned kFullMask = 0xFFFFFFFFu;
 
 inline int multiprocessors() { return simt::multiprocessors(); }
 inline int compute_capability() { return 90; }
+inline int shared_bytes_a_multiprocessor() { return 228 * 1024; }
 
 inline int fill_zero(void* to, int64_t bytes, Stream) {
   std::memset(to, 0, static_cast<size_t>(bytes));
@@ -51,21 +52,23 @@ int launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_b
   return static_cast<int>(cudaGetLastError());
 }
 
-// Of the current device. Work is cut by it; no answer depends on it.
-inline int multiprocessors() {
-  int device = 0, count = 1;
-  if (cudaGetDevice(&device) != cudaSuccess) return 1;
-  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 1;
-  return count;
+// Of the current device; `otherwise` where it cannot be asked. Work is cut by them; no answer depends on them.
+inline int device_attribute(cudaDeviceAttr attribute, int otherwise) {
+  int device = 0, value = otherwise;
+  if (cudaGetDevice(&device) != cudaSuccess) return otherwise;
+  if (cudaDeviceGetAttribute(&value, attribute, device) != cudaSuccess) return otherwise;
+  return value;
 }
 
-// Of the current device, 10 * major + minor; 0 if it cannot be told.
+inline int multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount, 1); }
+inline int shared_bytes_a_multiprocessor() {
+  return device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, 64 * 1024);
+}
+
+// 10 * major + minor.
 inline int compute_capability() {
-  int device = 0, major = 0, minor = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) return 0;
-  if (cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess) return 0;
-  return 10 * major + minor;
+  return 10 * device_attribute(cudaDevAttrComputeCapabilityMajor, 0) +
+         device_attribute(cudaDevAttrComputeCapabilityMinor, 0);
 }
 
 inline int fill_zero(void* to, int64_t bytes, Stream stream) {

@@ -4,8 +4,11 @@
 // hands its tables on once: added to the result by global atomics (integers: any order gives the same), or written apart
 // for each shard, where an ordered pass follows. Least possible: the population counts of rows.h, and one shared addition
 // a pair; the lanes of a warp that meet at one value are added one after the other, which a private table a lane would avoid
-// at 32 times the memory. Limits: codes up to 512 bytes (two tables of 4097 counters).
+// at 32 times the memory: query_columns.cu has that, for codes of up to 256 bits and counts not by shard. Limits: codes up to
+// 512 bytes (two tables of 4097 counters).
 #include "value_counts.h"
+
+#include "query_columns.h"
 
 namespace dshc::cuda {
 namespace {
@@ -45,6 +48,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks) count_kernel(Pairs pa
 
 int count_values(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan, const ValueCounts& counts,
                  Stream stream) {
+  if (!counts.by_shard && fits_columns(pairs)) return count_in_columns(pairs, relevance, plan, counts, stream);
   return with_word_and_group(pairs, plan, [&](auto word, auto group) {
     return launch(count_kernel<decltype(word), decltype(group)::value>, grid_of(plan.n_blocks()), dim3(kRowThreads),
                   row_shared_bytes(pairs, plan, counts.relevant ? 2 : 1), stream, pairs, relevance, plan, counts);

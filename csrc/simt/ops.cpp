@@ -12,23 +12,10 @@
 #include "../core/pack_codes.h"
 #include "../core/unpack_codes.h"
 #include "../cuda/collect.h"
-#include "request.h"
+#include "arguments.h"
 
 namespace dshc::simt {
 namespace {
-
-Pairs pairs(Request& r) {
-  return {r.array<const uint8_t>("queries"), r.array<const uint8_t>("database"), r.integer("n_query"), r.integer("n_db"),
-          static_cast<int32_t>(r.integer("n_bytes")), static_cast<Score>(r.integer("score")),
-          r.array<const uint8_t>("allowed"), r.integer("allowed_stride")};
-}
-
-Relevance relevance(Request& r) {
-  return {r.array<const int32_t>("query_ids"),       r.array<const int32_t>("database_ids"),
-          r.array<const uint64_t>("query_words"),    r.array<const uint64_t>("database_words"),
-          static_cast<int32_t>(r.integer("n_words")), r.array<const int64_t>("query_wide_ids"),
-          r.array<const int64_t>("database_wide_ids")};
-}
 
 // Where blocks do not run (only_ends) nobody writes their counts: there a workspace is zero, as if they had found nothing.
 std::unique_ptr<Memory> workspace_of(Request& r, int64_t bytes) {
@@ -88,7 +75,8 @@ int hamming_radius_count(Request& r) {
 }
 
 int hamming_radius_fill(Request& r) {
-  const int64_t n_found = r.array<const int64_t>("offsets")[r.integer("n_query")];
+  // What is said of the size chooses the way; one that is too large chooses the two passes.
+  const int64_t n_found = r.has("n_found") ? r.integer("n_found") : r.array<const int64_t>("offsets")[r.integer("n_query")];
   const auto workspace = workspace_of(r, cuda::hamming_radius_workspace_bytes(pairs(r), n_found));
   return cuda::hamming_radius_fill(pairs(r), r.integer("radius"), n_found, r.array<const int64_t>("offsets"),
                                    r.array<int64_t>("indices"), r.array<int32_t>("counts"), workspace->data(), nullptr);

@@ -1,7 +1,9 @@
-// Kernels that ask the interpreter itself: which launches it takes, how it converts 16-bit floats (tests/test_simt.py).
+// Kernels that ask the interpreter itself: which launches it takes, how it converts 16-bit floats (tests/test_simt.py). And
+// parts of ops that no op uses in every way it can be used.
 #include "../cuda/launch.h"
 #include "../cuda/mma.h"
-#include "request.h"
+#include "../cuda/value_counts.h"
+#include "arguments.h"
 
 namespace dshc::simt {
 namespace {
@@ -57,10 +59,31 @@ int run_product(Request& request) {
                 request.array<const uint32_t>("a"), request.array<const uint32_t>("b"), request.array<int>("sums"));
 }
 
+// Rank values counted of every item_step-th item, for queries that need it.
+int run_count_values(Request& request) {
+  const Pairs all = pairs(request);
+  cuda::ValueCounts counts{};
+  counts.items = request.array<int64_t>("items");
+  counts.relevant = request.array<int64_t>("relevant");
+  counts.n_columns = 8 * all.n_bytes + 1;
+  counts.needed = request.array<const int32_t>("needed");
+  const int64_t bytes = all.n_query * counts.n_columns * static_cast<int64_t>(sizeof(int64_t));
+  cuda::fill_zero(counts.items, bytes, nullptr);
+  if (counts.relevant) cuda::fill_zero(counts.relevant, bytes, nullptr);
+  Pairs visited = all;
+  visited.n_db = cuda::divide_up(all.n_db, request.integer("item_step"));
+  cuda::RowPlan plan = cuda::plan_rows(visited);
+  plan.item_step = request.integer("item_step");
+  return cuda::for_each_chunk(visited, plan, [&](const cuda::RowPlan& chunk) {
+    return cuda::count_values(visited, relevance(request), chunk, counts, nullptr);
+  });
+}
+
 }  // namespace
 
 const std::map<std::string, Op>& probe_ops() {
-  static const std::map<std::string, Op> ops{{"launch", run_launch}, {"convert", run_convert}, {"product", run_product}};
+  static const std::map<std::string, Op> ops{
+      {"launch", run_launch}, {"convert", run_convert}, {"count_values", run_count_values}, {"product", run_product}};
   return ops;
 }
 

@@ -1,0 +1,348 @@
+// The walk of the counting kernels (query_columns.cu). A *column* is one query and its counters: the thread that owns it keeps
+// the query in registers and sees every item of its block's shard. Where queries are few, a query has several columns, its
+// lanes, and each sees its part of every tile. A thread owns one column, or two, which then share what is read of the items.
+//
+// Tiles of items lie in shared memory, padded with zero words to 1, 2, 4 or 8 words of 32 bits, beside one label word an
+// item. A tile is cut into as many *chunks* as a query has lanes, and 16 bytes lie between chunks: threads of one query read
+// 16-byte vectors of different chunks without a bank conflict, threads of one chunk read the same address. All inner loops
+// have constant offsets, whatever the number of lanes.
+//
+// Beside them lie the labels: one word an item for ids, two or four for label rows of up to 128 bits. Whether an int64 id
+// fits its word is found tile by tile while ids are copied; tiles with one that does not, and longer rows, are read from global
+// memory pair by pair.
+#pragma once
+#include "../core/types.h"
+#include "../common/host_device.h"
+#include "code_words.h"
+#include "rows.h"
+#include "warp.h"
+
+namespace dshc::cuda {
+
+constexpr int kMostColumns = 128;     // of a block
+constexpr int kColumnBatch = 4;       // items a thread scores together
+constexpr int kMostColumnWords = 8;
+constexpr int kChunkGap = 4;          // words
+template <int kWords> constexpr int kColumnTile = kWords <= 2 ? 256 : 128;  // items
+template <int kWords> constexpr int kColumnBlocks = kWords <= 2 ? 6 : 4;    // of most columns on a multiprocessor, at least
+
+struct ColumnPlan {
+  int64_t shard_items, n_shards;  // a multiple of 32
+  int64_t first_query, end_query;
+  int64_t item_step;              // as in RowPlan
+  uint32_t n_groups;              // of queries
+  int32_t columns, threads;       // a block
+  int32_t lane_bits;              // a query has 1 << lane_bits columns: 1, 2, 4, ... 32
+  int32_t n_counters;             // a column: 8 * n_bytes + 1, or 0
+  int32_t row_bytes;              // of one counter of all columns; a constant known to the compiler would cost an instruction
+
+  DSHC_HOST_DEVICE int lanes() const { return 1 << lane_bits; }
+  DSHC_HOST_DEVICE int queries_a_block() const { return columns >> lane_bits; }
+  int64_t n_blocks() const { return n_shards * n_groups; }
+};
+
+// Groups run fastest: blocks that run together share what they read of a large database.
+__device__ __forceinline__ unsigned column_group(const ColumnPlan& plan) { return blockIdx.x % plan.n_groups; }
+__device__ __forceinline__ unsigned column_shard(const ColumnPlan& plan) { return blockIdx.x / plan.n_groups; }
+
+// A tile is cut into 1 << lane_bits chunks of 1 << chunk_bits items.
+template <int kWords>
+__device__ __forceinline__ int chunk_bits(const ColumnPlan& plan) { return (kWords <= 2 ? 8 : 7) - plan.lane_bits; }
+
+// The columns of one thread: `threads` apart, so that all are of the same chunk.
+template <int kColumns>
+struct OwnColumns {
+  int64_t query[kColumns];  // the last one where the group is not full
+  bool there[kColumns];     // whether the query is its own
+  int chunk;
+};
+
+template <int kColumns>
+__device__ __forceinline__ OwnColumns<kColumns> own_columns(const ColumnPlan& plan) {
+  OwnColumns<kColumns> own;
+  const int64_t first = plan.first_query + static_cast<int64_t>(column_group(plan)) * plan.queries_a_block();
+#pragma unroll
+  for (int c = 0; c < kColumns; ++c) {
+    const int64_t query = first + ((static_cast<int>(threadIdx.x) + c * plan.threads) >> plan.lane_bits);
+    own.there[c] = query < plan.end_query;
+    own.query[c] = own.there[c] ? query : plan.end_query - 1;
+  }
+  own.chunk = static_cast<int>(threadIdx.x) & (plan.lanes() - 1);
+  return own;
+}
+
+// Word w of a code, zero past its end. `whole`: codes consist of words and lie where words may.
+__device__ __forceinline__ uint32_t code_word(const uint8_t* code, int n_bytes, int w, bool whole) {
+  if (whole) return reinterpret_cast<const uint32_t*>(code)[w];
+  uint32_t word = 0;
+  for (int byte = 0; byte < 4; ++byte) {
+    if (4 * w + byte < n_bytes) word |= static_cast<uint32_t>(code[4 * w + byte]) << 8 * byte;
+  }
+  return word;
+}
+
+__device__ __forceinline__ bool whole_words(const uint8_t* codes, int n_bytes) {
+  return n_bytes % 4 == 0 && reinterpret_cast<uintptr_t>(codes) % 4 == 0;
+}
+
+// XOR and AND of a word with a query's, either by one three-input instruction and with no choice left to make: (x ^ flip) & keep.
+struct QueryWord {
+  uint32_t flip, keep;
+
+  __device__ __forceinline__ uint32_t operator()(uint32_t x) const { return (x ^ flip) & keep; }
+};
+
+__device__ __forceinline__ QueryWord query_word(uint32_t word, bool use_xor) {
+  return use_xor ? QueryWord{word, ~0u} : QueryWord{0u, word};
+}
+
+__device__ __forceinline__ uint32_t majority(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | (c & (a | b)); }
+
+// XOR or AND count. Carry-save additions take the place of population counts, of which a multiprocessor does 16 a cycle, and
+// 64 of these: 4 words cost 3 counts, 8 words 5.
+template <int kWords>
+__device__ __forceinline__ int column_count(const uint32_t* item, const QueryWord (&query)[kWords]) {
+  uint32_t x[kWords];
+#pragma unroll
+  for (int w = 0; w < kWords; ++w) x[w] = query[w](item[w]);
+  if constexpr (kWords == 1) return __popc(x[0]);
+  if constexpr (kWords == 2) return __popc(x[0]) + __popc(x[1]);
+  if constexpr (kWords == 4) return __popc(x[0] ^ x[1] ^ x[2]) + __popc(x[3]) + 2 * __popc(majority(x[0], x[1], x[2]));
+  if constexpr (kWords == 8) {
+    const uint32_t a = x[0] ^ x[1] ^ x[2], b = x[3] ^ x[4] ^ x[5];
+    const int twos = __popc(majority(x[0], x[1], x[2])) + __popc(majority(x[3], x[4], x[5])) + __popc(majority(a, b, x[6]));
+    return __popc(a ^ b ^ x[6]) + __popc(x[7]) + 2 * twos;
+  }
+}
+
+// Copies the tile's codes; items from `n_items` on are zero.
+template <int kWords>
+__device__ __forceinline__ void stage_codes(const Pairs& pairs, const ColumnPlan& plan, int64_t tile, int n_items,
+                                            uint32_t* to) {
+  const int bits = chunk_bits<kWords>(plan), thread = static_cast<int>(threadIdx.x);
+  const uint8_t* from = pairs.database + tile * plan.item_step * pairs.n_bytes;
+  if (n_items == kColumnTile<kWords> && plan.item_step == 1 && pairs.n_bytes == 4 * kWords &&
+      reinterpret_cast<uintptr_t>(from) % sizeof(uint4) == 0) {
+#pragma unroll 4
+    for (int i = thread; i < kColumnTile<kWords> * kWords / 4; i += plan.threads) {
+      const int chunk = 4 * i / kWords >> bits;
+      reinterpret_cast<uint4*>(to)[i + chunk * (kChunkGap / 4)] = reinterpret_cast<const uint4*>(from)[i];
+    }
+    return;
+  }
+  const bool whole = whole_words(pairs.database, pairs.n_bytes);
+#pragma unroll 4
+  for (int i = thread; i < kColumnTile<kWords> * kWords; i += plan.threads) {
+    const int item = i / kWords;
+    uint32_t word = 0;
+    if (item < n_items && i % kWords * 4 < pairs.n_bytes) {
+      word = code_word(from + item * plan.item_step * pairs.n_bytes, pairs.n_bytes, i % kWords, whole);
+    }
+    to[i + (item >> bits) * kChunkGap] = word;
+  }
+}
+
+// An id as a word, and whether that is all of it. Of label rows that are too long: that it is not.
+struct LabelWord {
+  uint32_t word;
+  bool whole;
+};
+
+__device__ __forceinline__ LabelWord label_word(const int32_t* ids, const int64_t* wide_ids, int64_t at) {
+  if (ids) return {static_cast<uint32_t>(ids[at]), true};
+  if (!wide_ids) return {0, false};
+  return {static_cast<uint32_t>(wide_ids[at]), wide_ids[at] == static_cast<int32_t>(wide_ids[at])};
+}
+
+// Copies the tile's labels; whether all that this thread copied fit.
+template <int kWords, int kLabelWords>
+__device__ __forceinline__ bool stage_labels(const Relevance& relevance, const ColumnPlan& plan, int64_t tile, int n_items,
+                                             uint32_t* to) {
+  const int bits = chunk_bits<kWords>(plan);
+  bool fit = true;
+#pragma unroll 2
+  for (int item = static_cast<int>(threadIdx.x); item < n_items; item += plan.threads) {
+    const int64_t at = (tile + item) * plan.item_step;
+    uint32_t* words = to + item * kLabelWords + (item >> bits) * kChunkGap;
+    if constexpr (kLabelWords == 1) {
+      const LabelWord label = label_word(relevance.database_ids, relevance.database_wide_ids, at);
+      *words = label.word;
+      fit = fit && label.whole;
+    } else {
+#pragma unroll
+      for (int w = 0; w < kLabelWords; w += 2) {
+        const uint64_t word = relevance.database_words[at * (kLabelWords / 2) + w / 2];
+        *reinterpret_cast<uint2*>(words + w) = {static_cast<uint32_t>(word), static_cast<uint32_t>(word >> 32)};
+      }
+    }
+  }
+  return fit;
+}
+
+// What a pair adds to its counter: an item in the low 16 bits, and a relevant item in the high ones as well.
+constexpr uint32_t kItem = 1, kRelevantItem = 0x10001;
+
+// Compares a query's label with an item's. Equal ids have an XOR of 0, rows that share a label an AND that is not.
+template <int kLabelWords>
+struct LabelMatch {
+  uint32_t words[kLabelWords];
+  uint32_t at_zero, at_other;
+
+  __device__ __forceinline__ uint32_t increment(const uint32_t* label) const {
+    uint32_t x = kLabelWords == 1 ? label[0] ^ words[0] : label[0] & words[0];
+#pragma unroll
+    for (int w = 1; w < kLabelWords; ++w) x |= label[w] & words[w];
+    return x == 0 ? at_zero : at_other;
+  }
+};
+
+template <int kLabelWords>
+__device__ __forceinline__ LabelMatch<kLabelWords> label_match(const Relevance& relevance, int64_t query) {
+  if constexpr (kLabelWords == 1) {
+    const LabelWord label = label_word(relevance.query_ids, relevance.query_wide_ids, query);
+    return {{label.word}, label.whole ? kRelevantItem : kItem, kItem};  // no id that fits a word equals one that does not
+  } else {
+    LabelMatch<kLabelWords> match{{}, kItem, kRelevantItem};
+#pragma unroll
+    for (int w = 0; w < kLabelWords; ++w) {
+      match.words[w] = static_cast<uint32_t>(relevance.query_words[query * (kLabelWords / 2) + w / 2] >> w % 2 * 32);
+    }
+    return match;
+  }
+}
+
+// Bits of kColumnBatch items from `item` on, a multiple of kColumnBatch: those before `end` that the query may answer.
+__device__ __forceinline__ unsigned batch_bits(const Pairs& pairs, int64_t item_step, int64_t query, int64_t item,
+                                               int64_t end) {
+  unsigned bits = end - item >= kColumnBatch ? (1u << kColumnBatch) - 1 : (1u << (end - item)) - 1;
+  if (!pairs.allowed) return bits;
+  const uint8_t* row = pairs.allowed + query * pairs.allowed_stride;
+  if (item_step == 1) return bits & row[item / 8] >> item % 8;
+  for (int u = 0; u < kColumnBatch; ++u) {
+    const int64_t at = (item + u) * item_step;
+    if (bits >> u & 1 && !(row[at / 8] >> at % 8 & 1)) bits ^= 1u << u;
+  }
+  return bits;
+}
+
+// kColumnBatch items of kWords words each, on a multiple of 16 bytes.
+template <int kWords>
+__device__ __forceinline__ void load_batch(const uint32_t* from, uint32_t (&words)[kColumnBatch * kWords]) {
+#pragma unroll
+  for (int w = 0; w < kColumnBatch * kWords; w += 4) {
+    const uint4 four = *reinterpret_cast<const uint4*>(from + w);
+    words[w] = four.x, words[w + 1] = four.y, words[w + 2] = four.z, words[w + 3] = four.w;
+  }
+}
+
+// What a batch of items adds to each column of a thread by its labels, at `from`, or without any.
+template <int kLabelWords, class Match, int kColumns>
+__device__ __forceinline__ void label_increments(const uint32_t* from, const Match (&match)[kColumns],
+                                                 uint32_t (&to)[kColumns][kColumnBatch]) {
+  if constexpr (kLabelWords == 0) {
+#pragma unroll
+    for (int i = 0; i < kColumns * kColumnBatch; ++i) to[i / kColumnBatch][i % kColumnBatch] = kItem;
+  } else {
+    uint32_t words[kColumnBatch * kLabelWords];
+    load_batch<kLabelWords>(from, words);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+#pragma unroll
+      for (int u = 0; u < kColumnBatch; ++u) to[c][u] = match[c].increment(words + u * kLabelWords);
+    }
+  }
+}
+
+// Of a batch of items and the columns of a thread: XOR or AND counts, and what each pair adds.
+template <int kColumns>
+struct ColumnBatch {
+  int counts[kColumns][kColumnBatch];
+  uint32_t added[kColumns][kColumnBatch];
+};
+
+// Calls add(batch) for batches of the `n` items of a chunk, the last one filled up with items that add 0; increments(i, to)
+// says what the items from i on add.
+template <int kWords, int kColumns, class Increments, class Add>
+__device__ __forceinline__ void walk_chunk(const uint32_t* codes, int n, const QueryWord (&query)[kColumns][kWords],
+                                           Increments increments, Add add) {
+  for (int i = 0; i < n; i += kColumnBatch, codes += kColumnBatch * kWords) {
+    uint32_t words[kColumnBatch * kWords];
+    load_batch<kWords>(codes, words);
+    ColumnBatch<kColumns> batch;
+    increments(i, batch.added);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+#pragma unroll
+      for (int u = 0; u < kColumnBatch; ++u) batch.counts[c][u] = column_count<kWords>(words + u * kWords, query[c]);
+    }
+    add(batch);
+  }
+}
+
+// Calls add(batch) for all items of the block's shard, in no order that matters. A pair adds 0, kItem or, where there are
+// labels, kRelevantItem.
+template <int kWords, int kLabelWords, int kColumns, class Add>
+__device__ __forceinline__ void walk_columns(const Pairs& pairs, const Relevance& relevance, const ColumnPlan& plan,
+                                             const OwnColumns<kColumns>& own, Add add) {
+  constexpr int kTile = kColumnTile<kWords>;
+  constexpr bool kLabelled = kLabelWords > 0;
+  using Increments = uint32_t[kColumns][kColumnBatch];
+  using Match = LabelMatch<kLabelled ? kLabelWords : 1>;
+  auto* codes = dynamic_shared<uint32_t>();
+  uint32_t* labels = codes + kTile * kWords + plan.lanes() * kChunkGap;
+  const int chunk_items = 1 << chunk_bits<kWords>(plan), first = own.chunk * chunk_items;
+  const uint32_t* my_codes = codes + own.chunk * (chunk_items * kWords + kChunkGap);
+  const uint32_t* my_labels = labels + own.chunk * (chunk_items * kLabelWords + kChunkGap);
+  const int64_t begin = static_cast<int64_t>(column_shard(plan)) * plan.shard_items;
+  const int64_t end = begin + plan.shard_items < pairs.n_db ? begin + plan.shard_items : pairs.n_db;
+
+  QueryWord query[kColumns][kWords];
+  Match match[kColumns];
+  const bool whole = whole_words(pairs.queries, pairs.n_bytes);
+#pragma unroll
+  for (int c = 0; c < kColumns; ++c) {
+    const uint8_t* code = pairs.queries + own.query[c] * pairs.n_bytes;
+#pragma unroll
+    for (int w = 0; w < kWords; ++w) {
+      const uint32_t word = 4 * w < pairs.n_bytes ? code_word(code, pairs.n_bytes, w, whole) : 0;
+      query[c][w] = query_word(word, pairs.score == Score::hamming);
+    }
+    if constexpr (kLabelled) match[c] = label_match<kLabelWords>(relevance, own.query[c]);
+  }
+
+  for (int64_t tile = begin; tile < end; tile += kTile) {
+    const int n_items = end - tile < kTile ? static_cast<int>(end - tile) : kTile;
+    __syncthreads();  // the tile before is read
+    stage_codes<kWords>(pairs, plan, tile, n_items, codes);
+    bool fit = true;
+    if constexpr (kLabelled) {
+      fit = __syncthreads_and(stage_labels<kWords, kLabelWords>(relevance, plan, tile, n_items, labels)) != 0;
+    } else {
+      __syncthreads();
+    }
+    const auto by_labels = [&](int i, Increments& to) { label_increments<kLabelWords>(my_labels + i * kLabelWords, match, to); };
+    if (n_items == kTile && fit && !pairs.allowed) {
+      walk_chunk<kWords, kColumns>(my_codes, chunk_items, query, by_labels, add);
+      continue;
+    }
+    const int mine = n_items - first < chunk_items ? n_items - first : chunk_items;
+    walk_chunk<kWords, kColumns>(my_codes, mine, query, [&](int i, Increments& to) {
+      const int64_t item = tile + first + i;
+      by_labels(i, to);
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) {
+        const unsigned bits = batch_bits(pairs, plan.item_step, own.query[c], item, end);
+#pragma unroll
+        for (int u = 0; u < kColumnBatch; ++u) {
+          if (!(bits >> u & 1)) {
+            to[c][u] = 0;
+          } else if (kLabelled && !fit) {
+            to[c][u] = is_relevant(relevance, own.query[c], (item + u) * plan.item_step) ? kRelevantItem : kItem;
+          }
+        }
+      }
+    }, add);
+  }
+}
+
+}  // namespace dshc::cuda

@@ -1,0 +1,159 @@
+"""The counting kernels that give each thread a query (csrc/cuda/query_columns.cu), run by the interpreter (simt.py).
+
+Sizes lie around lanes, warps, tiles and what 16 bits can count; labels around what fits a word.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import oracles
+import pytest
+from comparisons import assert_same_array, assert_same_histogram
+from hypothesis import given
+from hypothesis import strategies as st
+from simt import ORDERS, Output, Virtual
+from simt_kernels import EDGES, FEW, SCORES, runs
+from strategies import CODE_STYLES, allowed_masks, clear_padding, labels, make_codes, seeds
+
+WIDTHS = tuple(range(1, 33))
+QUERIES = (1, 2, 3, 5, 8, 16, 27, 28, 31, 32, 33, 57, 64, 65, 96, 112, 113, 128, 129)
+
+
+@pytest.fixture(params=ORDERS)
+def order(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def expected_inside(pair, radius: int, score: str, allowed=None) -> np.ndarray:
+    counts = oracles.counts(*pair, score)
+    inside = counts <= radius if score == "hamming" else counts >= radius
+    return (inside & oracles.allowed_matrix(allowed, *counts.shape)).sum(1)
+
+
+@st.composite
+def problems(draw):
+    """(queries, database), labels, mask, n_bits of a size at an edge."""
+    rng = np.random.default_rng(draw(seeds()))
+    n_bytes, n_query = draw(st.sampled_from(WIDTHS)), draw(st.sampled_from(QUERIES))
+    n_db = draw(st.one_of(st.integers(1, 90), st.sampled_from([n for n in EDGES if n < 1100])))
+    pair = tuple(make_codes(rng, n, n_bytes, draw(st.sampled_from(CODE_STYLES))) for n in (n_query, n_db))
+    n_bits = draw(st.one_of(st.none(), st.integers(8 * n_bytes - 7, 8 * n_bytes)))
+    if n_bits is not None:
+        pair = tuple(clear_padding(codes, n_bits) for codes in pair)
+    return pair, draw(labels(n_query, n_db)), draw(allowed_masks(n_query, n_db)), n_bits
+
+
+@pytest.mark.parametrize("score", SCORES)
+@given(data=st.data(), problem=problems())
+def test_counts(data, problem, score: str, order: str) -> None:
+    pair, ids, allowed, n_bits = problem
+    kernels = runs(order, data)
+    found = kernels.hamming_histogram(*pair, *ids, score, n_bits, allowed)
+    assert_same_histogram(found, oracles.histogram(*pair, *ids, score, n_bits, allowed))
+    radius = data.draw(st.integers(0, 8 * pair[0].shape[1] + 1), label="radius")
+    found = kernels.hamming_radius_count(*pair, radius, score, allowed)
+    assert_same_array(found, expected_inside(pair, radius, score, allowed), np.int64)
+
+
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("n_bytes", WIDTHS)
+def test_widths(n_bytes: int, order: str) -> None:
+    rng = np.random.default_rng(n_bytes)
+    for n_query in (2, 35):
+        pair = make_codes(rng, n_query, n_bytes), make_codes(rng, 300, n_bytes)
+        ids = rng.integers(0, 3, n_query), rng.integers(0, 3, 300)
+        kernels = runs(order, seed=n_bytes)
+        for score in SCORES:
+            found = kernels.hamming_histogram(*pair, *ids, score)
+            assert_same_histogram(found, oracles.histogram(*pair, *ids, score))
+            middle = int(np.median(oracles.counts(*pair, score)))
+            found = kernels.hamming_radius_count(*pair, middle, score)
+            assert_same_array(found, expected_inside(pair, middle, score), np.int64)
+
+
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("n_query", QUERIES)
+def test_queries(n_query: int, order: str) -> None:
+    """Any number of queries, so that each has 1 to 32 lanes and blocks have 32 to 128 threads."""
+    rng = np.random.default_rng(n_query)
+    pair = make_codes(rng, n_query, 8, "near"), make_codes(rng, 1100, 8, "near")
+    ids = rng.integers(0, 3, n_query), rng.integers(0, 3, 1100)
+    kernels = runs(order, seed=n_query)
+    assert_same_histogram(kernels.hamming_histogram(*pair, *ids), oracles.histogram(*pair, *ids))
+    found = kernels.hamming_radius_count(*pair, 3)
+    assert_same_array(found, expected_inside(pair, 3, "hamming"), np.int64)
+
+
+@pytest.mark.parametrize("n_query", (1, 40))
+def test_labels_that_fill_no_word(n_query: int, order: str) -> None:
+    """Ids and label rows that differ only past their first 32 bits, in some tiles."""
+    rng = np.random.default_rng(n_query)
+    n_db = 900
+    pair = make_codes(rng, n_query, 8, "near"), make_codes(rng, n_db, 8, "near")
+    choices = np.array([0, 2**32, -(2**32), 2**40, -1, 2**32 - 1, 7], dtype=np.int64)
+    ids = rng.choice(choices, n_query), rng.choice(choices[[0, 4, 6]], n_db)
+    ids[1][500:] = rng.choice(choices, n_db - 500)  # tiles before have no wide id
+    assert_same_histogram(runs(order).hamming_histogram(*pair, *ids), oracles.histogram(*pair, *ids))
+    for n_labels in (32, 33, 64, 65, 200):
+        rows = rng.random((n_query, n_labels)) < 0.1, rng.random((n_db, n_labels)) < 0.05
+        rows[1][:400, 32:] = False
+        rows = tuple(row.astype(np.uint8) for row in rows)
+        assert_same_histogram(runs(order).hamming_histogram(*pair, *rows), oracles.histogram(*pair, *rows))
+
+
+@pytest.mark.parametrize("n_bytes", (3, 8, 16, 32, 40))
+@pytest.mark.parametrize("n_query", (3, 150))
+def test_a_sample_for_some_queries(n_query: int, n_bytes: int, order: str) -> None:
+    """count_values of every item_step-th item, where only some queries need it."""
+    rng = np.random.default_rng(n_bytes)
+    n_db = 777
+    pair = make_codes(rng, n_query, n_bytes, "near"), make_codes(rng, n_db, n_bytes, "near")
+    ids = rng.integers(0, 3, n_query, dtype=np.int32), rng.integers(0, 3, n_db, dtype=np.int32)
+    masks = (None, rng.random(n_db) < 0.5, rng.random((n_query, n_db)) < 0.5)
+    kernels, shape = runs(order, seed=n_query), (n_query, 8 * n_bytes + 1)
+    for step, may in zip((1, 2, 5, 100), (*masks, None), strict=True):
+        inputs = {"queries": pair[0], "database": pair[1], "query_ids": ids[0], "database_ids": ids[1]}
+        sizes = {"n_query": n_query, "n_db": n_db, "n_bytes": n_bytes, "score": 0, "n_words": 0}
+        sizes["allowed_stride"] = 0 if may is None or may.ndim == 1 else (n_db + 7) // 8
+        if may is not None:
+            inputs["allowed"] = np.packbits(may, axis=-1, bitorder="little")
+        outputs = {"items": Output(shape, np.int64), "relevant": Output(shape, np.int64)}
+        seen = None if may is None else may[..., ::step]
+        expected = oracles.histogram(pair[0], pair[1][::step], ids[0], ids[1][::step], "hamming", None, seen)
+        found = kernels.run("count_values", inputs, outputs, item_step=step, **sizes)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_same_array(ours, theirs, np.int64)
+        needed = np.zeros(n_query, np.int32)
+        found = kernels.run("count_values", {**inputs, "needed": needed}, outputs, item_step=step, **sizes)
+        assert not found[0].any() and not found[1].any()
+        needed[-1] = 5
+        found = kernels.run("count_values", {**inputs, "needed": needed}, outputs, item_step=step, **sizes)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_same_array(ours[-1], theirs[-1], np.int64)
+            filled = ours.any(1)
+            assert_same_array(ours[filled], np.asarray(theirs, np.int64)[filled], np.int64)
+        assert n_query < 128 or not found[0][0].any()  # another block, that none needs
+
+
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("n_query", (1, 32))
+def test_full_counters_past_31_bits(n_query: int, order: str) -> None:
+    """More than 2^31 items, of which the first and the last block run: all of them at one distance, all relevant,
+    as many as 16 bits count for each lane.
+    """
+    shard = 65_504 * (32 if n_query == 1 else 1)
+    n_db, kernels = 1025 * 32 * 65_504, runs(order)
+    queries, ids = np.full((n_query, 2), 255, np.uint8), np.zeros(n_query, np.int64)
+    last = np.array([[255, 255], [254, 255], [255, 255]], np.uint8), np.array([0, 2**40, 1])
+    pairs = {"queries": queries, "database": Virtual(n_db * 2, ((n_db * 2 - 6, last[0]),))}
+    wide = {"query_wide_ids": ids, "database_wide_ids": Virtual(n_db * 8, ((n_db * 8 - 24, last[1]),))}
+    sizes = {"n_query": n_query, "n_db": n_db, "n_bytes": 2, "score": 0, "allowed_stride": 0, "only_ends": 1}
+    tables = {"items": Output((n_query, 17), np.int64), "relevant": Output((n_query, 17), np.int64)}
+    items, relevant = kernels.run("hamming_histogram", pairs | wide, tables, n_bits=16, n_words=0, **sizes)
+    assert items[:, [0, 1, 16]].tolist() == [[2, 1, 2 * shard - 3]] * n_query
+    assert relevant[:, [0, 1, 16]].tolist() == [[1, 0, 2 * shard - 3]] * n_query
+    assert items.sum() == 2 * shard * n_query and relevant.sum() == (2 * shard - 2) * n_query
+    found = kernels.run(
+        "hamming_radius_count", pairs, {"found": Output((n_query,), np.int64)}, radius=15, **sizes
+    )[0]
+    assert found.tolist() == [3] * n_query
