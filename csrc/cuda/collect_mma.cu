@@ -7,8 +7,9 @@
 // compared, signs are joined by three-input ORs (ANDs for overlap, which counts upwards) and one branch asks about 512 pairs.
 //
 // Layout: the queries' operands in shared memory, in the order in which lanes take them (one read without conflicts, no two
-// lanes share a word), their first accumulators beside them. Thread map: a warp holds 64 items in registers, as four matrices
-// of 16 rows, and goes through the queries 8 columns at a time; lane 4 g + t sees rows g, g + 8 and columns 2 t, 2 t + 1.
+// lanes share a word), their bounds beside them. Thread map: a warp holds 64 items in registers, as four matrices of 16 rows
+// (beyond 128 bits 32, as two), and goes through the queries 8 columns at a time; lane 4 g + t sees rows g, g + 8 and
+// columns 2 t, 2 t + 1.
 //
 // Floor at 64 bits: one mma of 128 columns for 128 pairs, all of its products of use. Beside the four of 512 pairs a warp
 // executes 2 shared reads, 8 three-input ORs, a comparison, a branch and a wait, and as compiled for 9.0 some 15 moves, because
@@ -23,9 +24,7 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int kMatrices = 4, kRows = 16, kColumns = 8;
-constexpr int kWarpItems = kMatrices * kRows, kStep = kWarpItems * (kCollectThreads / kWarp);
-static_assert(kTicketTile % kStep == 0, "a tile is whole steps");
+constexpr int kRows = 16, kColumns = 8;
 
 // How a code becomes columns: kWidth words, in steps of one mma, of which a lane has kLaneWords each.
 template <int kWords, bool kOverlap>
@@ -53,6 +52,9 @@ template <int kWords, bool kOverlap>
 __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kernel(Pairs pairs, CollectPlan plan, Collected to) {
   using Of = Columns<kWords, kOverlap>;
   constexpr int kLaneWords = Of::kLaneWords, kSteps = Of::kSteps, kOperand = kLaneWords * kSteps;
+  constexpr int kMatrices = kSteps == 1 ? 4 : 2;  // more would need more registers than there are
+  constexpr int kWarpItems = kMatrices * kRows, kStep = kWarpItems * (kCollectThreads / kWarp);
+  static_assert(kTicketTile % kStep == 0, "a tile is whole steps");
   using Operand = Code<kOperand>;  // a lane's words of a query
   auto* operands = dynamic_shared<Operand>();  // [group / kColumns, kWarp]
   auto* bounds = reinterpret_cast<int*>(operands + plan.group / kColumns * kWarp);
