@@ -27,9 +27,9 @@ ENTRY = re.compile(
 MOST_LOOPS = 3
 NO_DISASSEMBLER = "Not known: nvdisasm was found neither on the path nor in triton."
 ABOUT_LOOPS = f"""From the disassembly: instructions of one round, as unrolled by the compiler, without those of loops
-inside the loop. Of each kernel the loops that count bits, multiply matrices or add atomically, at most {MOST_LOOPS}, those
-with the largest part of population counts and matrix instructions first; where there is none, the longest. `n times`: so
-many loops of the same mix."""
+inside the loop. Of each kernel the loops that count bits, multiply matrices or add atomically, at most {MOST_LOOPS},
+those with the largest part of population counts and matrix instructions first; where there is none, the longest.
+`n times`: so many loops of the same mix."""
 USED = re.compile(r"Used (\d+) registers")
 
 
