@@ -41,6 +41,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=7.0, help="no job begins after so many minutes (7)")
     parser.add_argument("--only", default="", help="jobs whose name contains this; written into a temporary folder")
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, tiny sizes")
+    parser.add_argument("--commit", help="what the results name where the sources lie outside their repository")
     parser.add_argument("--out", type=Path, help="folder of the result files (docs/results)")
     return parser.parse_args(arguments)
 
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.rehearse and (why := machine.why_not()):
         print(f"bench-gpu: {why}; nothing was measured", file=sys.stderr)
         return 2
-    about, folder = machine.describe(options.rehearse), folder_of(options)
+    about, folder = machine.describe(options.rehearse, options.commit), folder_of(options)
     results = {name: Results(folder, name, title, about) for name, title in TITLES.items()}
     bench = Bench(results, Limits(), options.minutes, options.rehearse)
     print(f"{about['device']}, torch {about['torch']}, commit {about['commit']}, {about['date']}", flush=True)

@@ -35,8 +35,11 @@ def nvidia_smi() -> dict[str, str]:
     return dict(zip(ASKED, answers, strict=True)) if done.returncode == 0 and len(answers) == len(ASKED) else {}
 
 
-def describe(rehearsal: bool) -> dict[str, object]:
+def describe(rehearsal: bool, commit: str | None) -> dict[str, object]:
+    """`commit`: for a copy of the sources without their repository; None: what git says."""
     host = timing.machine()
+    if commit is not None:
+        host["commit"] = commit
     about = {"device": "none: a rehearsal on the CPU, no figure means anything"}
     if not rehearsal:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())

@@ -6,6 +6,8 @@ import json
 import os
 from pathlib import Path
 
+from gpu.forms import FORMS
+
 PREDICTIONS = Path(__file__).with_name("predictions.json")
 ALWAYS = ("prediction", "kept")  # columns that stand there empty too
 UNITS = {"pairs": "G pairs/s", "bytes": "GB/s", "operations": "G operations/s"}
@@ -106,9 +108,9 @@ class Results:
 
     def _cells(self, row: dict, same: list[dict], varying: list[str], peers: list[str]) -> list[str]:
         """One row of a table; `same`: the rows of the same sizes."""
-        ours = [other["seconds"] for other in same if not is_peer(other)]
+        forms = [other["seconds"] for other in same if other["kernel"] in FORMS]
         time = duration(row["seconds"])
-        if not is_peer(row) and len(ours) > 1 and row["seconds"] == min(ours):
+        if row["kernel"] in FORMS and len(forms) > 1 and row["seconds"] == min(forms):
             time = f"**{time}**"
         times = {} if is_peer(row) else {other["kernel"]: other["seconds"] / row["seconds"] for other in same}
         known = self.predictions.get(f"{row['name']}: {row['kernel']}", {})
