@@ -169,6 +169,24 @@ def test_jobs_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert saved["running"] == "first; the device stopped answering" and not saved["complete"]
 
 
+def test_room_on_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large databases are given back before the room is taken; a device that errs is not alive."""
+    run = make_bench(tmp_path)
+    small, large = run.database("random", 64, 10), torch.empty(1, dtype=torch.uint8).expand(1 << 40)
+    run.rehearsal = False
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (50 << 30, 80 << 30))
+    for kept, n_bytes, left in ((small, 0, small), (small, 1 << 40, None), (large, 0, None)):
+        run.job, run._database = bench.Job(1, "gpu-ranking", "job", print, n_bytes), ("key", kept)
+        assert run._room() == (50 << 30) - bench.HELD_BACK and run._database[1] is left
+
+    def errs() -> None:
+        raise RuntimeError("an illegal address")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", errs)
+    assert not run._alive()
+
+
 def test_a_job_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
     monkeypatch.setattr(os, "_exit", ended.append)

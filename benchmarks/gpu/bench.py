@@ -17,6 +17,7 @@ from gpu.limits import Limits
 from gpu.report import Results
 
 HELD_BACK = 3 << 30  # bytes for workspaces, the cache's flush and the context
+LARGE = 16 << 30  # bytes of a database that is not kept from one job to the next
 STUCK_AFTER = 50.0  # seconds past the time allowed
 
 
@@ -172,10 +173,12 @@ class Bench:
             print(f"  FAILED: {text}", flush=True)
 
     def _room(self) -> float:
-        """Bytes that a job may fill, what is kept for the last one included."""
+        """Bytes that a job may fill; a database that was large, or would be in the way, is given back first."""
         if self.rehearsal:
             return float("inf")
-        self._database = (None, None) if self.job.n_bytes > 8 << 30 else self._database
+        kept = self._database[1]
+        if self.job.n_bytes > LARGE or kept is not None and kept.numel() > LARGE:
+            self._database, kept = (None, None), None
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info()[0] - HELD_BACK
 

@@ -81,7 +81,8 @@ def run(check: Check, device: str, ways: dict[str, Callable]) -> Iterator[dict[s
     wanted = check.op(*check.inputs)
     for name in check.forms:
         for way in check.ways:
-            record = {"name": f"{check.name}, {name}, {way}", "result": "equal"}
+            words = [check.name, *([name] if len(check.forms) > 1 else []), way]
+            record = {"name": ", ".join(words), "result": "equal"}
             with form(name):
                 try:
                     inputs = [x.to(device) for x in check.inputs]
@@ -173,11 +174,37 @@ def logit_checks(scale: int) -> Iterator[Check]:
                             ways=("plain", "stream", "graph"))  # fmt: skip
 
 
+def layer_checks(scale: int) -> Iterator[Check]:
+    """What takes the linear layer with it, where this version has it. Codes are exact on whole numbers, which every
+    order of a sum gives alike, and which tie often."""
+    generator = torch.Generator().manual_seed(0)
+    outputs, classes, ways = 30_000 // scale, 10, ("plain", "stream", "graph")
+    if hasattr(dshc_fast, "class_softmax_linear_loss"):
+        layer = [torch.randn(shape, generator=generator) for shape in ((64, 96), (outputs, 96), (outputs,))]
+        offsets = torch.arange(classes + 1) * (outputs // classes)
+        labels = torch.randint(classes, (64,), generator=generator)
+        yield Check("class_softmax_linear_loss and gradients", linear_loss_and_gradients, [*layer, labels, offsets],
+                    ways=ways, tolerance=1e-4)  # fmt: skip
+    if hasattr(dshc_fast, "codes_from_features"):
+        shapes = (64, 96), (outputs, 96), (outputs,)
+        layer = [torch.randint(-2, 3, shape, generator=generator).float() for shape in shapes]
+        codebook = codes.make("random", 64, outputs, "cpu", 0)
+        yield Check("codes_from_features", lambda f, w, b, c: dshc_fast.codes_from_features(f, w, b, c, 5),
+                    [*layer, codebook], ways=ways)  # fmt: skip
+
+
+def linear_loss_and_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
+    layer = [tensor.detach().requires_grad_() for tensor in inputs[:3]]
+    loss = dshc_fast.class_softmax_linear_loss(*layer, *inputs[3:])
+    return loss, *torch.autograd.grad(loss, layer)
+
+
 def run_all(device: str, forms: tuple[str, ...], begin: Callable[[str], None], *,
             rehearsal: bool) -> dict[str, list[dict[str, str]]]:  # fmt: skip
     """The records of each result file; `begin` hears the name of each check."""
     scale, ways = (50, REHEARSED) if rehearsal else (1, WAYS)
-    of_file = {"gpu-ranking": (topk_checks(forms, scale), metric_checks(scale)), "gpu-loss": (logit_checks(scale),)}
+    of_file = {"gpu-ranking": (topk_checks(forms, scale), metric_checks(scale)),
+               "gpu-loss": (logit_checks(scale), layer_checks(scale))}  # fmt: skip
     found: dict[str, list[dict[str, str]]] = {name: [] for name in of_file}
     for name, groups in of_file.items():
         for check in (check for group in groups for check in group):

@@ -28,7 +28,7 @@ class CudaClock:
         self._flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
 
     def time(self, run: Run, *, graph: bool = True, in_a_row: int = 1, samples: int = 7,
-             at_most: float = 4.0) -> Timing:  # fmt: skip
+             at_most: float = 6.0) -> Timing:  # fmt: skip
         """At least five samples, fewer only where they would take longer than `at_most` seconds. `in_a_row`: a sample
         is so many calls, for those so short that the events themselves would count."""
         if in_a_row > 1:

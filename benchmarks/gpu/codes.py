@@ -15,7 +15,7 @@ import dshc_fast
 
 KINDS = ("random", "clustered", "repeated", "tied")
 N_CENTERS, FLIPPED, N_DISTINCT = 100, 0.05, 1000
-_PART = 1 << 31  # bytes filled by one call: torch's generators count in 32 bits
+_PART = 1 << 30  # bytes filled by one call: torch's generators count in 32 bits
 _FLIPS = 1 << 27  # random numbers held at a time
 
 

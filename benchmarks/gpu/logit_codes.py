@@ -30,7 +30,8 @@ def inputs(bench: Bench, n: int, outputs: int, dtype: str) -> tuple[Tensor, Tens
     logits = torch.randn((n, outputs), device=bench.device, generator=generator).to(DTYPES[dtype])
     codebook = bench.queries("random", N_BITS, outputs)
     signs = dshc_fast.unpack_codes(codebook, N_BITS, signed=True).to(torch.float32)
-    return logits, codebook, signs, 2 ** torch.arange(8, dtype=torch.uint8, device=bench.device)
+    powers = torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8, device=bench.device)
+    return logits, codebook, signs, powers
 
 
 def codes_from_logits(bench: Bench, n: int, outputs: int, dtype: str, k: int) -> None:

@@ -75,10 +75,10 @@ def of_torch(batch: Batch, targets: Tensor, function: Callable = torch_loss) -> 
 
 
 def same_loss(batch: Batch, targets: Tensor, section: str) -> None:
-    """Both compute one thing: to a hundredth of the largest value, as bfloat16 does."""
+    """Both compute one thing, as exactly as torch does in this dtype."""
+    tolerance = 3e-2 if batch.dtype == torch.bfloat16 else 1e-3
     for got, wanted in zip(ours(batch)(), of_torch(batch, targets)(), strict=True):
-        scale = wanted.float().abs().max().item()
-        if not (got.float() - wanted.float()).abs().max().item() <= 0.01 * scale:
+        if not (got.float() - wanted.float()).abs().max() <= tolerance * wanted.float().abs().max():
             raise RuntimeError(f"{section}: torch's loss or gradient differs from ours; nothing was timed")
 
 
@@ -106,12 +106,10 @@ def loss(bench: Bench, n: int, outputs: int, classes: int, dtype: str) -> None:
     copy, copies = (bench.measure(of, name, run, floors=limit, **how) for name, run in copiers(bench, n_bytes).items())
     how |= {"floors": {"copy": copy.seconds, "two copies": copies.seconds}, "peak": True}
     bench.measure(of, OURS, ours(batch), targets={"copy": 0.85 if large else 1 / 1.3, TORCH: 1.0, COMPILED: 1.0}, **how)
-    if IN_PLACE:
-        try:
-            bench.measure(of, f"{OURS}, {IN_PLACE}", ours(batch, **{IN_PLACE: True}), **how)
-        except RuntimeError as error:  # autograd may refuse to write over a leaf
-            bench.refuse(f"{of.name}: {IN_PLACE}", str(error).splitlines()[0][:120])
     bench.measure(of, TORCH, of_torch(batch, targets), **how)
+    if IN_PLACE:  # last: it leaves the gradient where the logits were, which must be no leaf
+        batch.logits = batch.logits * 1
+        bench.measure(of, f"{OURS}, {IN_PLACE}", ours(batch, **{IN_PLACE: True}), **how)
 
 
 def compiled_loss(bench: Bench, n: int, outputs: int, classes: int, dtype: str) -> None:
