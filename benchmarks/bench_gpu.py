@@ -30,6 +30,7 @@ TITLES = {"gpu-ranking": "Ranking and mAP on a GPU", "gpu-loss": "Loss and codes
 REHEARSED_LIMITS = """{"what": "read", "loop": "made up", "unit": "bytes", "pace": 1e9, "per_clock": 0, "checked": true}
 {"what": "copy", "loop": "made up", "unit": "bytes", "pace": 1e9, "per_clock": 0, "checked": true}
 {"what": "popc", "loop": "made up", "unit": "operations", "pace": 1e9, "per_clock": 1, "checked": true}
+{"what": "logic", "loop": "made up", "unit": "operations", "pace": 1e9, "per_clock": 1, "checked": true}
 {"what": "b1", "loop": "mma m16n8k128, made up", "unit": "outputs", "pace": 1e9, "per_clock": 1, "checked": true}
 {"what": "b1", "loop": "mma m16n8k256, made up", "unit": "outputs", "pace": 1e9, "per_clock": 1, "checked": false}
 {"what": "int8", "loop": "mma m16n8k32, made up", "unit": "outputs", "pace": 1e9, "per_clock": 1, "checked": true}

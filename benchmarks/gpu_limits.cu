@@ -150,7 +150,11 @@ void measure_memory(Bench& bench) {
   Result runtime{"copy", "cudaMemcpyAsync", "bytes"};
   const double once = bench.seconds(
       [&] { stop_on(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice), "copy"); });
-  runtime.pace = 2.0 * static_cast<double>(bytes) / once, runtime.checked = true;
+  runtime.pace = 2.0 * static_cast<double>(bytes) / once;
+  stop_on(cudaMemset(to, 0, bytes), "fill");
+  stop_on(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice), "copy");
+  std::swap(from, to);
+  runtime.checked = sum_up() == wanted;
   print(runtime);
   stop_on(cudaFree(from), "free"), stop_on(cudaFree(to), "free");
 }

@@ -130,7 +130,7 @@ class Bench:
         and, where the database is read but once, by memory."""
         n_pairs = float(n_query) * n_db
         floors = {what: self.limits.pairs(what, n_pairs, n_bits) for what in ("popc", "b1", "int8")}
-        floors["operation"] = self.limits.seconds("logic", n_pairs)
+        floors["operation"] = self.limits.pairs("logic", n_pairs, n_bits)
         return {"read": self.limits.seconds("read", n_db * n_bits / 8), **floors} if read else floors
 
     # ---- the run ----

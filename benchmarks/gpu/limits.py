@@ -61,13 +61,20 @@ class Limits:
         return amount / pace if pace else None
 
     def pairs(self, what: str, n_pairs: float, n_bits: int) -> float | None:
-        """The least time for so many pairs of codes, by population counts ("popc"), or by the matrix instruction
-        "b1" or "int8" whose shape suits the length best."""
-        if what == "popc":
-            return self.seconds("popc", n_pairs * -(-n_bits // 32))
-        times = []
-        for row in self.rows:
-            if row["what"] == what and row["checked"]:
-                depth = next(depth for shape, depth in DEPTH.items() if shape in row["loop"])
-                times.append(n_pairs * -(-n_bits // depth) / row["pace"])
-        return min(times, default=None)
+        """The least seconds for so many pairs of codes by one means ("popc", "logic", "b1", "int8"), where there are
+        several loops by the one that suits the length best."""
+        paces = (pairs_a_second(row, n_bits) for row in self.rows if row["what"] == what)
+        best = max(filter(None, paces), default=None)
+        return n_pairs / best if best else None
+
+
+def pairs_a_second(row: dict, n_bits: int) -> float | None:
+    """What a limit allows: of population counts of 32 bits, of one operation a pair, of matrix instructions of a depth,
+    of a database that is read for each query. None where the limit is no such thing, or its result was wrong."""
+    if not row["checked"]:
+        return None
+    if row["what"] in ("b1", "int8"):
+        depth = next(depth for shape, depth in DEPTH.items() if shape in row["loop"])
+        return row["pace"] / -(-n_bits // depth)
+    taken = {"popc": -(-n_bits // 32), "logic": 1, "read": n_bits / 8}.get(row["what"])
+    return row["pace"] / taken if taken else None

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 
 from gpu.forms import FORMS
+from gpu.limits import pairs_a_second
 
 PREDICTIONS = Path(__file__).with_name("predictions.json")
+PAIR_BITS = (64, 256)  # of the limits, as pairs of codes
 ALWAYS = ("prediction", "kept")  # columns that stand there empty too
 UNITS = {"pairs": "G pairs/s", "bytes": "GB/s", "operations": "G operations/s"}
 
@@ -83,10 +85,13 @@ class Results:
             lines += [f"Not all were measured: {self.limits_missing}", ""]
         if not self.limits:
             return lines
-        lines += [line(["what", "loop", "pace", "a clock and multiprocessor"]), line(["---"] * 4)]
+        header = ["what", "loop", "pace", "a clock and multiprocessor", *(f"G pairs/s, {b} bits" for b in PAIR_BITS)]
+        lines += [line(header), line(["---"] * len(header))]
         for row in self.limits:
             pace = f"{row['pace'] / 1e9:,.1f} G {row['unit']}/s" if row["checked"] else "not counted: a wrong result"
-            lines.append(line([row["what"], row["loop"], pace, f"{row['per_clock']:.1f}" if row["per_clock"] else ""]))
+            pairs = [pairs_a_second(row, n_bits) for n_bits in PAIR_BITS]
+            lines.append(line([row["what"], row["loop"], pace, f"{row['per_clock']:.1f}" if row["per_clock"] else "",
+                               *(f"{each / 1e9:,.0f}" if each else "" for each in pairs)]))  # fmt: skip
         return [*lines, ""]
 
     def _section(self, section: str, rows: list[dict]) -> list[str]:
