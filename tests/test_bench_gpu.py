@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import bench_gpu  # noqa: E402
-from gpu import bench, clock, forms, limits, report  # noqa: E402
+from gpu import bench, checks, clock, forms, limits, report  # noqa: E402
 
 RESULTS = BENCHMARKS.parent / "docs" / "results"
 SECTIONS = {
@@ -124,6 +124,26 @@ def test_a_wrong_answer_stops_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert failed and all(check["name"].startswith("hamming_topk") for check in failed)
     assert "differ, first at" in failed[0]["result"]
     assert "**hamming_topk" in (tmp_path / "gpu-ranking.md").read_text()
+
+
+def test_wrong_answers_at_the_size_that_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A form that differs, a search that misses an item: the job fails by name, nothing of it is timed."""
+    right = dshc_fast.hamming_topk
+
+    def wrong(queries: torch.Tensor, database: torch.Tensor, k: int) -> object:
+        found = right(queries, database, k)
+        return found._replace(indices=found.indices + 1) if os.environ.get(forms.VARIABLE) == "mma" else found
+
+    monkeypatch.setattr(checks, "run_all", lambda *_, **options: {})
+    monkeypatch.setattr(dshc_fast, "hamming_topk", wrong)
+    assert rehearse(tmp_path, "--only", "batch(10000000, 10)") == 1
+    (failed,) = written(tmp_path)["gpu-ranking"]["failed"]
+    assert failed["what"] == "batch(10000000, 10)" and "mma and the library's choice differ" in failed["why"]
+    assert {row["kernel"] for row in written(tmp_path)["gpu-ranking"]["rows"]} == {forms.CHOICE, "popc"}
+    monkeypatch.setattr(dshc_fast, "hamming_radius", lambda *_: wrong_radius)
+    wrong_radius = dshc_fast.HammingRadius(torch.tensor([0, 1]), torch.tensor([5]), torch.tensor([0]))
+    assert rehearse(tmp_path, "--only", "few(10000000, 1)") == 1
+    assert "radius search differ" in written(tmp_path)["gpu-ranking"]["failed"][0]["why"]
 
 
 def test_out_of_time(tmp_path: Path) -> None:
