@@ -2,13 +2,14 @@
 #   make demo    install, then train, encode, rank and report on the digits that scikit-learn ships
 #   make test    install, then lint and test
 #   make test-gpu   install, then the op tests on a CUDA device and under compute-sanitizer (docs/results/gpu-test.md)
+#   make bench-gpu  install, then check and measure on a CUDA device (docs/results/gpu-*.md), under eight minutes
 #   make bench   install, then the benchmarks (docs/results/cpu.md), within about twenty minutes
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc dshc_fast python -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: install demo test test-gpu lint bench doctor clean
+.PHONY: install demo test test-gpu lint bench bench-gpu doctor clean
 
 install: $(VENV)/.installed
 
@@ -37,6 +38,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_hamming_histogram.py
 	$(BIN)/python benchmarks/bench_average_precision.py
 	$(BIN)/python benchmarks/tables.py
+
+bench-gpu: install
+	$(BIN)/python benchmarks/bench_gpu.py
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check '.[bench]'

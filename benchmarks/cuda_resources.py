@@ -1,4 +1,5 @@
-"""What the compiler says each CUDA kernel takes, registers and spills, as a Markdown table. Needs nvcc, no GPU.
+"""What the compiler says each CUDA kernel takes, registers and spills, and what its loops are made of, as
+Markdown tables. Needs nvcc, no GPU; for the loops also nvdisasm, of the CUDA toolkit or of triton.
 
 Usage: python benchmarks/cuda_resources.py [--nvcc nvcc] [--out docs/results/cuda-kernels.md]
 
@@ -13,13 +14,22 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
+
+import sass
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURES = ("80", "90a")
 ENTRY = re.compile(
     r"Function properties for (\S+)\s+(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes"
 )
+MOST_LOOPS = 3
+NO_DISASSEMBLER = "Not known: nvdisasm was found neither on the path nor in triton."
+ABOUT_LOOPS = f"""From the disassembly: instructions of one round, as unrolled by the compiler, without those of loops
+inside the loop. Of each kernel the loops that count bits, multiply matrices or add atomically, at most {MOST_LOOPS},
+those with the largest part of population counts and matrix instructions first; where there is none, the longest.
+`n times`: so many loops of the same mix."""
 USED = re.compile(r"Used (\d+) registers")
 
 
@@ -30,19 +40,38 @@ def kernel_name(mangled: str) -> str:
     return re.sub(r">?\(.*", lambda rest: ">" if rest.group().startswith(">") else "", plain)
 
 
-def resources(nvcc: str, source: Path, architecture: str) -> list[tuple[str, int, int]]:
-    """(kernel, registers, bytes spilled) of every kernel of a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [nvcc, "-std=c++17", "-O3", f"-gencode=arch=compute_{architecture},code=sm_{architecture}"]
-        command += ["-Xptxas=-v", "-c", str(source), "-o", f"{folder}/out.o"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+def compile_to(cubin: Path, nvcc: str, source: Path, architecture: str) -> list[tuple[str, int, int]]:
+    """(kernel, registers, bytes spilled) of every kernel of a file, in the order of their names."""
+    command = [nvcc, "-std=c++17", "-O3", f"-gencode=arch=compute_{architecture},code=sm_{architecture}"]
+    command += ["-Xptxas=-v", "-cubin", str(source), "-o", str(cubin)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
     found = []
     for part in done.stderr.split("Compiling entry function")[1:]:
         mangled, _, stores, loads = ENTRY.search(part).groups()
         found.append((kernel_name(mangled), int(USED.search(part)[1]), int(stores) + int(loads)))
-    return found
+    return sorted(found)
+
+
+def loop_rows(nvdisasm: str, cubin: Path, source: str) -> list[tuple[object, ...]]:
+    """(file, kernel, loop, instructions, count of each class) of the main loops of every kernel of a file."""
+    rows = []
+    for mangled, kernel in sass.disassemble(nvdisasm, cubin).items():
+        loops: Counter[tuple[int, ...]] = Counter()
+        for mix in sass.main_loops(kernel):
+            loops[(mix.total(), *(mix[name] for name in (*sass.CLASSES, sass.OTHER)))] += 1
+        for place, (counts, times) in enumerate(list(loops.items())[:MOST_LOOPS], 1):
+            name = f"`{kernel_name(mangled)}`"
+            rows.append((source, name, f"{place}, {times} times" if times > 1 else place, *counts))
+    return sorted(rows, key=lambda row: row[:2])
+
+
+def table(header: list[str], rows: list[tuple[object, ...]], n_texts: int) -> list[str]:
+    """Markdown; the columns after the first `n_texts` hold numbers."""
+    lines = [header, [*["---"] * n_texts, *["--:"] * (len(header) - n_texts)]]
+    lines += [[str(field) for field in row] for row in rows]
+    return ["| " + " | ".join(fields) + " |" for fields in lines]
 
 
 def main() -> None:
@@ -51,25 +80,39 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     release = subprocess.run([arguments.nvcc, "--version"], capture_output=True, text=True, check=True).stdout
-    rows, spilled = [], 0
-    for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
-        of_each = [resources(arguments.nvcc, source, architecture) for architecture in ARCHITECTURES]
-        for (name, *first), second in zip(*(sorted(found) for found in of_each), strict=True):
-            spilled += first[1] + second[2]
-            rows.append((source.name, f"`{name}`", first[0], first[1], second[1], second[2]))
+    nvdisasm = sass.find_tool("nvdisasm")
+    rows, loops, spilled = [], [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernels.cubin"
+        for source in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
+            of_each = [compile_to(cubin, arguments.nvcc, source, each) for each in ARCHITECTURES]
+            for (name, *first), second in zip(*of_each, strict=True):
+                spilled += first[1] + second[2]
+                rows.append((source.name, f"`{name}`", *first, *second[1:]))
+            if nvdisasm:  # of the last architecture
+                loops += loop_rows(nvdisasm, cubin, source.name)
     version = re.search(r"V([0-9.]+)", release)[1]
     lines = [
-        "# Registers and spills of the CUDA kernels",
+        "# What the compiler makes of the CUDA kernels",
         "",
         "`python benchmarks/cuda_resources.py --out docs/results/cuda-kernels.md`, "
-        f"nvcc {version}, {datetime.date.today()}. No GPU is needed: this is what `ptxas -v` says. `spilled` is bytes",
-        "stored and loaded. Kernels use dynamic shared memory only; each file's head comment says what for.",
+        f"nvcc {version}, {datetime.date.today()}. No GPU is needed.",
         "",
-        "| file | kernel | " + " | ".join(f"sm_{a} registers | spilled" for a in ARCHITECTURES) + " |",
-        "| --- | --- | --: | --: | --: | --: |",
-    ]
-    lines += ["| " + " | ".join(str(field) for field in row) + " |" for row in rows]
-    text = "\n".join(lines) + "\n"
+        "## Registers and spills",
+        "",
+        "As `ptxas -v` says. `spilled` is bytes stored and loaded. Kernels use dynamic shared memory only; each file's",
+        "head comment says what for.",
+        "",
+        *table(["file", "kernel", *(word for a in ARCHITECTURES for word in (f"sm_{a} registers", "spilled"))],
+               rows, 2),
+        "",
+        f"## Instructions of the loops, sm_{ARCHITECTURES[-1]}",
+        "",
+        *(ABOUT_LOOPS.splitlines() if nvdisasm else [NO_DISASSEMBLER]),
+        "",
+        *(table(["file", "kernel", "loop", "all", *sass.CLASSES, sass.OTHER], loops, 3) if nvdisasm else []),
+    ]  # fmt: skip
+    text = "\n".join(lines).rstrip() + "\n"
     if arguments.out:
         arguments.out.write_text(text)
     else:

@@ -73,13 +73,20 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def commit() -> str:
+    """Of the checkout; empty outside a repository, or where there is no git."""
+    try:
+        return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+                              cwd=Path(__file__).parent, check=False).stdout.strip()  # fmt: skip
+    except OSError:
+        return ""
+
+
 def machine() -> dict[str, object]:
     """What the figures depend on."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                            cwd=Path(__file__).parent, check=False).stdout.strip()  # fmt: skip
     info = dshc_fast.build_info()
     return {"processor": processor(), "cores": os.cpu_count(), "simd_level": info["simd_level"],
-            "compiler": info["compiler"], "dshc_fast": info["version"], "commit": commit, "torch": torch.__version__,
+            "compiler": info["compiler"], "dshc_fast": info["version"], "commit": commit(), "torch": torch.__version__,
             "python": platform.python_version(), "date": datetime.date.today().isoformat()}  # fmt: skip
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +19,8 @@ if not dshc_fast.build_info()["cuda"]:
     pytest.skip("this build has no CUDA kernels (nvcc was not found)", allow_module_level=True)
 
 OFFSETS = [0, 30, 61, 100]
+TEN_MILLION, BATCH = 10_000_000, 64
+TOPK_KERNELS = ("automatic", "rows", "popc", "mma")  # what DSHC_CUDA_TOPK takes
 
 
 def random_codes(n: int, n_bytes: int, seed: int) -> torch.Tensor:
@@ -89,6 +92,82 @@ def test_ten_million_codes(n_bytes: int) -> None:
             dshc_fast.average_precision(*on_gpu, ties=ties),
             dshc_fast.average_precision(queries, database, *labels, ties=ties),
         )
+
+
+@functools.lru_cache(maxsize=1)
+def batch(kind: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """64 queries and ten million codes of 64 bits, on the CPU and on the device."""
+    queries, database = random_codes(BATCH, 8, 1), random_codes(TEN_MILLION, 8, 2)
+    if kind == "duplicated":
+        generator = torch.Generator().manual_seed(3)
+        database = database[:1000][torch.randint(1000, (TEN_MILLION,), generator=generator)]
+    elif kind == "tied":
+        database = torch.zeros_like(database)
+    return [queries, database], [queries.cuda(), database.cuda()]
+
+
+@functools.lru_cache(maxsize=1)
+def expected_topk(kind: str, n_query: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    queries, database = batch(kind)[0]
+    return tuple(dshc_fast.hamming_topk(queries[:n_query], database, k))
+
+
+@pytest.mark.parametrize("kernel", TOPK_KERNELS)
+@pytest.mark.parametrize("k", [1, 100, 2048, 2049])
+@pytest.mark.parametrize("kind", ["random", "duplicated", "tied"])
+def test_batch_against_ten_million(kind: str, k: int, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte-equal to the CPU, whichever kernel works, below and above the k that the one-pass kernels take."""
+    monkeypatch.setenv("DSHC_CUDA_TOPK", kernel)
+    assert equal(tuple(dshc_fast.hamming_topk(*batch(kind)[1], k)), expected_topk(kind, BATCH, k))
+
+
+@pytest.mark.parametrize("kernel", TOPK_KERNELS)
+@pytest.mark.parametrize("kind", ["random", "duplicated", "tied"])
+def test_all_of_ten_million(kind: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """k = n: every item, in order."""
+    monkeypatch.setenv("DSHC_CUDA_TOPK", kernel)
+    queries, database = batch(kind)[1]
+    found = dshc_fast.hamming_topk(queries[:1], database, TEN_MILLION)
+    assert equal(tuple(found), expected_topk(kind, 1, TEN_MILLION))
+
+
+@pytest.mark.parametrize("kernel", TOPK_KERNELS)
+@pytest.mark.parametrize("kind", ["random", "duplicated", "tied"])
+def test_batch_on_a_side_stream(kind: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten million codes copied, ranked and freed on a stream of its own, with no wait between."""
+    monkeypatch.setenv("DSHC_CUDA_TOPK", kernel)
+    queries, database = batch(kind)[1]
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        copy = database.clone()
+        found = dshc_fast.hamming_topk(queries, copy, 100)
+        del copy  # the allocator may hand the memory on; only work on this stream can
+        torch.empty(8 * TEN_MILLION, dtype=torch.uint8, device="cuda").fill_(1)
+    stream.synchronize()
+    assert equal(tuple(found), expected_topk(kind, BATCH, 100))
+
+
+@pytest.mark.parametrize("kernel", TOPK_KERNELS)
+@pytest.mark.parametrize("kind", ["random", "duplicated", "tied"])
+def test_batch_in_a_cuda_graph(kind: str, kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captured on other queries, replayed twice: what one replay leaves behind does not meet the next."""
+    monkeypatch.setenv("DSHC_CUDA_TOPK", kernel)
+    queries, database = batch(kind)[1]
+    held = queries.flip(0).contiguous()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        dshc_fast.hamming_topk(held, database, 100)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = dshc_fast.hamming_topk(held, database, 100)
+    held.copy_(queries)
+    for _ in range(2):
+        graph.replay()
+        torch.cuda.synchronize()
+        assert equal(tuple(found), expected_topk(kind, BATCH, 100))
 
 
 @pytest.mark.parametrize("name", list(capturable()))

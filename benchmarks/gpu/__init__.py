@@ -1,0 +1,1 @@
+"""The parts of bench_gpu.py, one subject a file."""

@@ -1,0 +1,213 @@
+"""Before anything is timed: every op on the device gives what the CPU back end gives, integers to the bit, AP to 1e-12,
+the loss to its precision; on a side stream and in a CUDA graph too; top-k in every form of its kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import dshc_fast
+from gpu import codes
+from gpu.clock import captured
+from gpu.forms import CHOICE, form
+
+BITS = (32, 64, 128, 256)
+LOSS_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # of the largest value; what is compared rounds once
+Call = Callable[..., object]
+
+
+class Check(NamedTuple):
+    """`op(*inputs)` on the device against the CPU; `ways`: "plain", "stream", "graph"."""
+
+    name: str
+    op: Call
+    inputs: list[Tensor]
+    forms: tuple[str, ...] = (CHOICE,)
+    ways: tuple[str, ...] = ("plain",)
+    tolerance: float = 0.0
+
+
+def parts(answer: object) -> list[Tensor]:
+    return [part.detach().cpu() for part in (answer if isinstance(answer, tuple) else (answer,))]
+
+
+def differs(found: object, wanted: object, tolerance: float) -> str:
+    """Where two answers differ, in words; empty where they do not."""
+    for i, (x, y) in enumerate(zip(parts(found), parts(wanted), strict=True)):
+        if x.shape != y.shape or x.dtype != y.dtype:
+            return f"part {i}: {tuple(x.shape)} {x.dtype}, wanted {tuple(y.shape)} {y.dtype}"
+        if not x.is_floating_point():
+            wrong = x != y
+        elif tolerance:
+            wrong = ~((x.double() - y.double()).abs() <= tolerance * y.double().abs().nan_to_num().max())
+        else:
+            wrong = ~torch.isclose(x, y, rtol=1e-12, atol=0, equal_nan=True)
+        if wrong.any():
+            at = tuple(wrong.nonzero()[0].tolist())
+            return f"part {i}: {int(wrong.sum())} of {wrong.numel()} differ, first at {at}: {x[at]}, wanted {y[at]}"
+    return ""
+
+
+def on_side_stream(op: Call, inputs: list[Tensor]) -> object:
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        answer = op(*(x.clone() for x in inputs))
+    stream.synchronize()
+    return answer
+
+
+def in_graph(op: Call, inputs: list[Tensor]) -> object:
+    """Captured on inputs of another order, replayed on the right ones."""
+    held = [x.clone() for x in inputs]
+    held[0].copy_(inputs[0].flip(0))
+    replay = captured(lambda: op(*held))
+    held[0].copy_(inputs[0])
+    answer = replay()
+    torch.cuda.synchronize()
+    return answer
+
+
+WAYS: dict[str, Callable[[Call, list[Tensor]], object]] = {
+    "plain": lambda op, inputs: op(*inputs), "stream": on_side_stream, "graph": in_graph}  # fmt: skip
+REHEARSED = dict.fromkeys(WAYS, WAYS["plain"])
+
+
+def run(check: Check, device: str, ways: dict[str, Callable]) -> Iterator[dict[str, str]]:
+    """One record for each form and way: result "equal", "refused" (the form does not take it), or what differs."""
+    wanted = check.op(*check.inputs)
+    for name in check.forms:
+        for way in check.ways:
+            words = [check.name, *([name] if len(check.forms) > 1 else []), way]
+            record = {"name": ", ".join(words), "result": "equal"}
+            with form(name):
+                try:
+                    inputs = [x.to(device) for x in check.inputs]
+                    record["result"] = differs(ways[way](check.op, inputs), wanted, check.tolerance) or "equal"
+                except ValueError as error:
+                    record |= {"result": "refused", "note": str(error).splitlines()[0][:160]}
+                except RuntimeError as error:
+                    record["result"] = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
+            yield record
+
+
+# ---- what is checked ----
+
+
+def topk(k: int) -> Call:
+    return lambda queries, database: tuple(dshc_fast.hamming_topk(queries, database, k))
+
+
+def data(kind: str, n_bits: int, n_query: int, n_db: int) -> list[Tensor]:
+    return [codes.make(kind, n_bits, n_query, "cpu", 1), codes.make(kind, n_bits, n_db, "cpu", 0)]
+
+
+def topk_checks(forms: tuple[str, ...], scale: int) -> Iterator[Check]:
+    """`scale` divides the sizes, for a rehearsal."""
+    chosen = (CHOICE, *forms)
+    for n_bits in BITS:
+        for kind in codes.KINDS:
+            for n_db, ks in ((20_000 // scale, (1, 10, 100, 2048, 2049, 20_000)), (300_000 // scale, (1, 100, 2048))):
+                inputs = data(kind, n_bits, 70, n_db)
+                for k in dict.fromkeys(min(k, n_db) for k in ks):
+                    yield Check(f"hamming_topk, {kind}, {n_bits} bits, n {n_db:,}, k {k:,}", topk(k), inputs, chosen)
+    for n_query, n_db, k in ((1, 1, 1), (1, 31, 7), (3, 4097, 4097), (129, 5000, 33), (1, 2_000_000 // scale, 100),
+                             (8, 2_000_000 // scale, 1000), (1024 // scale, 500_000 // scale, 100)):  # fmt: skip
+        for kind in ("random", "clustered", "tied"):
+            yield Check(f"hamming_topk, {kind}, 64 bits, {n_query} x {n_db:,}, k {k}", topk(k),
+                        data(kind, 64, n_query, n_db), chosen)  # fmt: skip
+    inputs = data("clustered", 64, 40, 100_000 // scale)
+    allowed = torch.rand(inputs[1].shape[0], generator=torch.Generator().manual_seed(0)) < 0.5
+    yield Check("hamming_topk, half allowed", lambda q, d, a: tuple(dshc_fast.hamming_topk(q, d, 100, allowed=a)),
+                [*inputs, allowed], chosen)  # fmt: skip
+    yield Check("hamming_topk, overlap", lambda q, d: tuple(dshc_fast.hamming_topk(q, d, 100, score="overlap")), inputs,
+                chosen)  # fmt: skip
+    for n_query in (1, 40):
+        yield Check(f"hamming_topk, {n_query} queries", topk(100), [inputs[0][:n_query], inputs[1]], chosen,
+                    ("stream", "graph"))  # fmt: skip
+
+
+def metric_checks(scale: int) -> Iterator[Check]:
+    both = ("plain", "stream", "graph")
+    for kind in codes.KINDS:
+        for n_bits in (32, 64, 256):
+            inputs = data(kind, n_bits, 40, 30_000 // scale)
+            labelled = [*inputs, *(codes.labels(len(x), "cpu", seed) for seed, x in enumerate(inputs))]
+            name = f"{kind}, {n_bits} bits"
+            ways = both if kind == "clustered" and n_bits == 64 else ("plain",)
+            for radius in (0, 3, n_bits // 3):
+                yield Check(f"hamming_radius, {name}, radius {radius}",
+                            lambda q, d, radius=radius: tuple(dshc_fast.hamming_radius(q, d, radius)), inputs,
+                            ways=ways[:2])  # fmt: skip
+            yield Check(f"hamming_histogram, {name}", lambda *x: tuple(dshc_fast.hamming_histogram(*x)), labelled,
+                        ways=ways)  # fmt: skip
+            for ties in ("expected", "index"):
+                for k in (None, 500):
+                    yield Check(f"average_precision, {name}, ties {ties}, k {k}",
+                                lambda *x, k=k, ties=ties: dshc_fast.average_precision(*x, k=k, ties=ties), labelled,
+                                ways=ways)  # fmt: skip
+
+
+def loss_and_gradient(logits: Tensor, labels: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    logits = logits.detach().requires_grad_()
+    loss = dshc_fast.class_softmax_loss(logits, labels, offsets, reduction="none")
+    return loss, torch.autograd.grad(loss, logits, torch.ones_like(loss))[0]
+
+
+def logit_checks(scale: int) -> Iterator[Check]:
+    generator = torch.Generator().manual_seed(0)
+    for dtype, tolerance in LOSS_TOLERANCE.items():
+        for n, outputs, classes in ((256, 310, 10), (64, 30_000 // scale, 10)):
+            logits = torch.randn((n, outputs), generator=generator).to(dtype)
+            labels = torch.randint(classes, (n,), generator=generator)
+            offsets = torch.arange(classes + 1) * (outputs // classes)
+            codebook = codes.make("random", 64, outputs, "cpu", 0)
+            name = f"{n} x {outputs}, {str(dtype).removeprefix('torch.')}"
+            yield Check(f"class_softmax_loss and gradient, {name}", loss_and_gradient, [logits, labels, offsets],
+                        ways=("plain", "stream", "graph"), tolerance=tolerance)  # fmt: skip
+            for k in (1, 4, 5):
+                yield Check(f"codes_from_logits, {name}, k {k}",
+                            lambda z, b, k=k: dshc_fast.codes_from_logits(z, b, k), [logits, codebook],
+                            ways=("plain", "stream", "graph"))  # fmt: skip
+
+
+def layer_checks(scale: int) -> Iterator[Check]:
+    """What takes the linear layer with it, where this version has it. Codes are exact on whole numbers, which every
+    order of a sum gives alike, and which tie often."""
+    generator = torch.Generator().manual_seed(0)
+    outputs, classes, ways = 30_000 // scale, 10, ("plain", "stream", "graph")
+    if hasattr(dshc_fast, "class_softmax_linear_loss"):
+        layer = [torch.randn(shape, generator=generator) for shape in ((64, 96), (outputs, 96), (outputs,))]
+        offsets = torch.arange(classes + 1) * (outputs // classes)
+        labels = torch.randint(classes, (64,), generator=generator)
+        yield Check("class_softmax_linear_loss and gradients", linear_loss_and_gradients, [*layer, labels, offsets],
+                    ways=ways, tolerance=1e-4)  # fmt: skip
+    if hasattr(dshc_fast, "codes_from_features"):
+        shapes = (64, 96), (outputs, 96), (outputs,)
+        layer = [torch.randint(-2, 3, shape, generator=generator).float() for shape in shapes]
+        codebook = codes.make("random", 64, outputs, "cpu", 0)
+        yield Check("codes_from_features", lambda f, w, b, c: dshc_fast.codes_from_features(f, w, b, c, 5),
+                    [*layer, codebook], ways=ways)  # fmt: skip
+
+
+def linear_loss_and_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
+    layer = [tensor.detach().requires_grad_() for tensor in inputs[:3]]
+    loss = dshc_fast.class_softmax_linear_loss(*layer, *inputs[3:])
+    return loss, *torch.autograd.grad(loss, layer)
+
+
+def run_all(device: str, forms: tuple[str, ...], begin: Callable[[str], None], *,
+            rehearsal: bool) -> dict[str, list[dict[str, str]]]:  # fmt: skip
+    """The records of each result file; `begin` hears the name of each check."""
+    scale, ways = (50, REHEARSED) if rehearsal else (1, WAYS)
+    of_file = {"gpu-ranking": (topk_checks(forms, scale), metric_checks(scale)),
+               "gpu-loss": (logit_checks(scale), layer_checks(scale))}  # fmt: skip
+    found: dict[str, list[dict[str, str]]] = {name: [] for name in of_file}
+    for name, groups in of_file.items():
+        for check in (check for group in groups for check in group):
+            begin(check.name)
+            found[name] += run(check, device, ways)
+    return found

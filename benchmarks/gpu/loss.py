@@ -1,0 +1,159 @@
+"""Jobs of the loss: forward and backward against torch's cross-entropy with the same soft targets, torch.compile of it,
+and a copy of the same bytes; and the loss fused with the linear layer, where this version has it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import dshc_fast
+from gpu.bench import Bench, Job, Setting, job, setting
+from gpu.clock import Run
+
+OURS, COPY, TORCH, COMPILED = "class_softmax_loss", "copy of the same bytes", "torch", "torch.compile"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LARGE, SMALL = ((4096, 30_100, 100), (2048, 65_000, 1000)), ((256, 310, 10), (1024, 310, 10))  # rows, outputs, classes
+FEATURES = 512
+LOSS = "Loss, forward and backward"
+SHORT_CALLS = 20  # of the small sizes, which lie in the cache
+IN_PLACE = next((name for name in inspect.signature(dshc_fast.class_softmax_loss).parameters
+                 if name in ("inplace", "in_place")), None)  # fmt: skip
+
+
+def loss_setting(section: str, n: int, outputs: int, classes: int, dtype: str) -> Setting:
+    return setting(section, rows=n, outputs=outputs, classes=classes, dtype=dtype)
+
+
+class Batch:
+    """Logits, labels and the soft targets that torch needs, on the bench's device."""
+
+    def __init__(self, bench: Bench, n: int, outputs: int, classes: int, dtype: str) -> None:
+        n, per_class = bench.small(n, 16), bench.small(outputs // classes, 5)
+        generator = torch.Generator(bench.device).manual_seed(0)
+        self.dtype, self.generator = DTYPES[dtype], generator
+        self.offsets = torch.arange(classes + 1, device=bench.device) * per_class
+        self.labels = torch.randint(classes, (n,), device=bench.device, generator=generator)
+        self.logits = self.normal(n, classes * per_class).requires_grad_()
+        self.ones = torch.ones(n, device=bench.device)
+        self.per_class = per_class
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, device=self.offsets.device, generator=self.generator).to(self.dtype)
+
+    def targets(self) -> Tensor:
+        column = torch.arange(self.logits.shape[1], device=self.offsets.device) // self.per_class
+        return (column == self.labels[:, None]).to(self.dtype) / self.per_class
+
+    def n_bytes(self) -> int:
+        return self.logits.numel() * self.logits.element_size()
+
+
+def ours(batch: Batch, **options: object) -> Run:
+    def run() -> tuple[Tensor, Tensor]:
+        loss = dshc_fast.class_softmax_loss(batch.logits, batch.labels, batch.offsets, reduction="none", **options)
+        return loss, torch.autograd.grad(loss, batch.logits, batch.ones)[0]
+
+    return run
+
+
+def torch_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(logits, targets, reduction="none")
+
+
+def of_torch(batch: Batch, targets: Tensor, function: Callable = torch_loss) -> Run:
+    ones = batch.ones.to(batch.dtype)
+
+    def run() -> tuple[Tensor, Tensor]:
+        loss = function(batch.logits, targets)
+        return loss, torch.autograd.grad(loss, batch.logits, ones)[0]
+
+    return run
+
+
+def same_loss(batch: Batch, targets: Tensor, section: str) -> None:
+    """Both compute one thing, as exactly as torch does in this dtype."""
+    tolerance = 3e-2 if batch.dtype == torch.bfloat16 else 1e-3
+    for got, wanted in zip(ours(batch)(), of_torch(batch, targets)(), strict=True):
+        if not (got.float() - wanted.float()).abs().max() <= tolerance * wanted.float().abs().max():
+            raise RuntimeError(f"{section}: torch's loss or gradient differs from ours; nothing was timed")
+
+
+def copiers(bench: Bench, n_bytes: int) -> dict[str, Run]:
+    """What moves as many bytes as the loss on logits of `n_bytes`: in one call, and in two, as forward and backward are
+    two launches at the least."""
+    source, destination = (torch.zeros(3 * n_bytes // 2, dtype=torch.uint8, device=bench.device) for _ in range(2))
+
+    def two_calls() -> None:
+        destination[: n_bytes // 2].copy_(source[: n_bytes // 2])
+        destination[:n_bytes].copy_(source[:n_bytes])
+
+    return {COPY: lambda: destination.copy_(source), f"{COPY}, two calls": two_calls}
+
+
+def loss(bench: Bench, n: int, outputs: int, classes: int, dtype: str) -> None:
+    of = loss_setting(LOSS, n, outputs, classes, dtype)
+    batch = Batch(bench, n, outputs, classes, dtype)
+    n_bytes, large = batch.n_bytes(), (n, outputs, classes) in LARGE
+    moved = 3 * n_bytes  # read, read again, gradient written
+    how = {"amount": float(moved), "unit": "bytes", "in_a_row": 1 if large else SHORT_CALLS}
+    targets = batch.targets()
+    same_loss(batch, targets, of.name)
+    limit = {"the copy limit": bench.limits.seconds("copy", float(moved))}
+    copy, copies = (bench.measure(of, name, run, floors=limit, **how) for name, run in copiers(bench, n_bytes).items())
+    how |= {"floors": {"copy": copy.seconds, "two copies": copies.seconds}, "peak": True}
+    bench.measure(of, OURS, ours(batch), targets={"copy": 0.85 if large else 1 / 1.3, TORCH: 1.0, COMPILED: 1.0}, **how)
+    bench.measure(of, TORCH, of_torch(batch, targets), **how)
+    if IN_PLACE:  # last: it leaves the gradient where the logits were, which must be no leaf
+        batch.logits = batch.logits * 1
+        bench.measure(of, f"{OURS}, {IN_PLACE}", ours(batch, **{IN_PLACE: True}), **how)
+
+
+def compiled_loss(bench: Bench, n: int, outputs: int, classes: int, dtype: str) -> None:
+    of = loss_setting(LOSS, n, outputs, classes, dtype)
+    batch = Batch(bench, n, outputs, classes, dtype)
+    torch.compiler.reset()
+    function = torch.compile(torch_loss, dynamic=False, backend="eager" if bench.rehearsal else "inductor")
+    bench.measure(of, COMPILED, of_torch(batch, batch.targets(), function), amount=3.0 * batch.n_bytes(), unit="bytes",
+                  in_a_row=1 if (n, outputs, classes) in LARGE else SHORT_CALLS, peak=True)  # fmt: skip
+
+
+def linear_loss(bench: Bench, n: int, outputs: int, classes: int, dtype: str) -> None:
+    """From features: the fused loss against the linear layer and the loss one after the other."""
+    of = loss_setting(f"Linear layer of {FEATURES} features and loss", n, outputs, classes, dtype)
+    batch = Batch(bench, n, outputs, classes, dtype)
+    features, weight, bias = parameters = [tensor.requires_grad_() for tensor in (
+        batch.normal(batch.logits.shape[0], FEATURES), batch.normal(batch.logits.shape[1], FEATURES),
+        batch.normal(batch.logits.shape[1]))]  # fmt: skip
+    labels, offsets, flops = batch.labels, batch.offsets, 6.0 * batch.logits.numel() * FEATURES
+    del batch
+
+    def gradients(loss: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(loss, parameters)
+
+    def apart() -> tuple[Tensor, ...]:
+        return gradients(dshc_fast.class_softmax_loss(functional.linear(features, weight, bias), labels, offsets))
+
+    def fused() -> tuple[Tensor, ...]:
+        return gradients(dshc_fast.class_softmax_linear_loss(features, weight, bias, labels, offsets))
+
+    bench.measure(of, "torch linear, class_softmax_loss", apart, amount=flops, unit="operations", peak=True)
+    if hasattr(dshc_fast, "class_softmax_linear_loss"):
+        bench.measure(of, "class_softmax_linear_loss", fused, amount=flops, unit="operations", peak=True)
+    else:
+        bench.refuse(f"{of.name}: class_softmax_linear_loss", "this version has none")
+
+
+def jobs() -> list[Job]:
+    made = []
+    for importance, shapes in ((35, LARGE), (60, SMALL)):
+        for dtype in ("bfloat16", "float32"):
+            for shape in shapes:
+                made.append(job(importance, "gpu-loss", loss, *shape, dtype))
+                made.append(job(71, "gpu-loss", compiled_loss, *shape, dtype))
+                if shapes is LARGE:
+                    made.append(job(63, "gpu-loss", linear_loss, *shape, dtype))
+    return made

@@ -1,0 +1,163 @@
+"""Result files, JSON and Markdown, each written whole or not at all, after every job."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from gpu.forms import FORMS
+from gpu.limits import pairs_a_second
+
+PREDICTIONS = Path(__file__).with_name("predictions.json")
+PAIR_BITS = (64, 256)  # of the limits, as pairs of codes
+ALWAYS = ("prediction", "kept")  # columns that stand there empty too
+UNITS = {"pairs": "G pairs/s", "bytes": "GB/s", "operations": "G operations/s"}
+
+
+def write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def duration(seconds: float) -> str:
+    return f"{1e6 * seconds:.3g} µs" if seconds < 1e-3 else f"{1e3 * seconds:.4g} ms"
+
+
+class Results:
+    """One pair of files: `name`.json and `name`.md in `folder`."""
+
+    def __init__(self, folder: Path, name: str, title: str, about: dict[str, object]) -> None:
+        self.folder, self.name, self.title, self.about = folder, name, title, about
+        self.limits: list[dict] = []
+        self.limits_missing = ""
+        self.checks: list[dict] = []
+        self.rows: list[dict] = []
+        self.left_out: list[dict] = []
+        self.failed: list[dict] = []
+        self.complete, self.running = False, ""
+        self.predictions: dict[str, dict[str, str]] = json.loads(PREDICTIONS.read_text())
+
+    def add(self, row: dict) -> None:
+        self.rows.append(row)
+
+    def leave_out(self, what: str, why: str) -> None:
+        self.left_out.append({"what": what, "why": why})
+
+    def fail(self, what: str, why: str) -> None:
+        self.failed.append({"what": what, "why": why})
+
+    def save(self, running: str) -> None:
+        self.running = running
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fields = ("complete", "running", "about", "limits", "limits_missing", "checks", "rows", "left_out", "failed")
+        whole = {"title": self.title, **{field: getattr(self, field) for field in fields}}
+        write_whole(self.folder / f"{self.name}.json", json.dumps(whole, indent=1) + "\n")
+        write_whole(self.folder / f"{self.name}.md", self.markdown())
+
+    # ---- Markdown ----
+
+    def markdown(self) -> str:
+        about = ", ".join(f"{key} {number(value)}" for key, value in self.about.items() if value not in (None, ""))
+        state = "" if self.complete else f"**Incomplete**: it ended in: {self.running}."
+        lines = [f"# {self.title}", "", "`make bench-gpu`, written by benchmarks/bench_gpu.py.", "", f"{about}.", ""]
+        lines += [state, ""] if state else []
+        lines += [*ABOUT.splitlines(), "", *record_lines(self.checks), *self._limits()]
+        for section in dict.fromkeys(row["section"] for row in self.rows):
+            lines += self._section(section, [row for row in self.rows if row["section"] == section])
+        for title, entries in (("Failed", self.failed), ("Left out", self.left_out)):
+            if entries:
+                lines += [f"## {title}", "", *(f"* {entry['what']}: {entry['why']}" for entry in entries), ""]
+        return "\n".join(lines).rstrip() + "\n"
+
+    def _limits(self) -> list[str]:
+        lines = ["## Limits of this device", ""]
+        if self.limits_missing:
+            lines += [f"Not all were measured: {self.limits_missing}", ""]
+        if not self.limits:
+            return lines
+        header = ["what", "loop", "pace", "a clock and multiprocessor", *(f"G pairs/s, {b} bits" for b in PAIR_BITS)]
+        lines += [line(header), line(["---"] * len(header))]
+        for row in self.limits:
+            pace = f"{row['pace'] / 1e9:,.1f} G {row['unit']}/s" if row["checked"] else "not counted: a wrong result"
+            pairs = [pairs_a_second(row, n_bits) for n_bits in PAIR_BITS]
+            lines.append(line([row["what"], row["loop"], pace, f"{row['per_clock']:.1f}" if row["per_clock"] else "",
+                               *(f"{each / 1e9:,.0f}" if each else "" for each in pairs)]))  # fmt: skip
+        return [*lines, ""]
+
+    def _section(self, section: str, rows: list[dict]) -> list[str]:
+        names = list(dict.fromkeys(row["name"] for row in rows))
+        rows = sorted(rows, key=lambda row: names.index(row["name"]))
+        keys = list(dict.fromkeys(key for row in rows for key in row["sizes"]))
+        varying = [key for key in keys if len({str(row["sizes"].get(key)) for row in rows}) > 1]
+        fixed = [f"{key} {number(rows[0]['sizes'][key])}" for key in keys if key not in varying]
+        peers = list(dict.fromkeys(row["kernel"] for row in rows if row["kernel"].startswith("torch")))
+        header = [*varying, "kernel", "prediction", "measured", UNITS[rows[0]["unit"]], "share of limit",
+                  *(f"× {peer}" for peer in peers), "target", "peak memory", "samples", "kept"]  # fmt: skip
+        body = [self._cells(row, [other for other in rows if other["name"] == row["name"]], varying, peers)
+                for row in rows]  # fmt: skip
+        used = [i for i, name in enumerate(header) if any(cells[i] for cells in body) or name in ALWAYS]
+        lines = [f"## {section}", "", *([", ".join(fixed) + ".", ""] if fixed else [])]
+        lines += [line([cells[i] for i in used]) for cells in (header, ["---"] * len(header), *body)]
+        notes = dict.fromkeys(f"* {row['kernel']}: {row['note']}" for row in rows if "note" in row)
+        return [*lines, "", *notes, *([""] if notes else [])]
+
+    def _cells(self, row: dict, same: list[dict], varying: list[str], peers: list[str]) -> list[str]:
+        """One row of a table; `same`: the rows of the same sizes."""
+        forms = [other["seconds"] for other in same if other["kernel"] in FORMS]
+        time = duration(row["seconds"])
+        if row["kernel"] in FORMS and len(forms) > 1 and row["seconds"] == min(forms):
+            time = f"**{time}**"
+        times = {} if is_peer(row) else {other["kernel"]: other["seconds"] / row["seconds"] for other in same}
+        known = self.predictions.get(f"{row['name']}: {row['kernel']}", {})
+        shares = "; ".join(f"{name} {share:.2f}" for name, share in row["shares"].items())
+        memory = f"{row['peak_bytes'] / 1e6:,.0f} MB" if "peak_bytes" in row else ""
+        sizes = [number(row["sizes"].get(key, "")) for key in varying]
+        part = f", on {row['measured_part']:.1%} of the queries, scaled" if "measured_part" in row else ""
+        return [*sizes, row["kernel"], known.get("prediction", ""), time, f"{row['pace'] / 1e9:.4g}", shares,
+                *(f"{times[peer]:.3g}" if peer in times else "" for peer in peers), targets(row, times), memory,
+                f"{row['samples']}, {row['how']}{part}", known.get("kept", "")]  # fmt: skip
+
+
+def targets(row: dict, times: dict[str, float]) -> str:
+    """Each target and whether it was reached; one whose limit or peer was not measured says so."""
+    said = []
+    for name, wanted in row.get("targets", {}).items():
+        if name == "ms":
+            said.append(f"≤ {wanted:g} ms: {'yes' if 1e3 * row['seconds'] <= wanted else '**no**'}")
+            continue
+        reached = row["shares"].get(name, times.get(name))
+        verdict = "not measured" if reached is None else "yes" if reached >= wanted else "**no**"
+        said.append(f"{name} ≥ {wanted:.3g}: {verdict}")
+    return "; ".join(said)
+
+
+def is_peer(row: dict) -> bool:
+    """A row of something else than this library, to compare with."""
+    return row["kernel"].startswith(("torch", "copy"))
+
+
+def record_lines(checks: list[dict]) -> list[str]:
+    bad = [check for check in checks if check["result"] not in ("equal", "refused")]
+    refused = [check for check in checks if check["result"] == "refused"]
+    return [f"Checks before any timing: {len(checks)}, failed: {len(bad)}.", "",
+            *(f"* **{check['name']}: {check['result']}**" for check in bad),
+            *(f"* {check['name']}: refused: {check['note']}" for check in refused),
+            *([""] if bad or refused else [])]  # fmt: skip
+
+
+ABOUT = """Device time of one call: the median of the samples, each after the cache was overwritten; short calls are
+replayed from a CUDA graph. A share is the least time that the limit allows, divided by the time measured: `read`, the
+bytes that must be read; `popc`, a population count for every 32 bits of a pair; `b1` and `int8`, the matrix instruction
+that suits the length best; `operation`, one plain integer operation a pair; `copy`, a copy that moves the same bytes,
+measured beside the row. `× X`: so many times as fast as X. Where a kernel has several forms, the fastest is bold.
+Predictions and what was kept: benchmarks/gpu/predictions.json; the targets were set before anything was measured."""

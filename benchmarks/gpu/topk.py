@@ -1,0 +1,147 @@
+"""Jobs: top-k of one query and a few, of a batch in each form of the kernel, against torch; the latency of a call."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+import dshc_fast
+from gpu.bench import Bench, Job, Setting, job, setting
+from gpu.forms import CHOICE, for_k, form
+
+ONE, BATCH, LATENCY = "One query to a few", "A batch", "Small calls, wall time"
+TORCH = "torch ±1 fp16"
+MILLION = 1_000_000
+BATCH_QUERIES = 1024
+CHUNK_PRODUCTS = 1 << 28  # torch's products held at a time
+TORCH_PART_FROM = 50 * MILLION  # codes from which torch runs on an eighth of the queries
+
+
+def same_by_radius(queries: Tensor, database: Tensor, k: int) -> None:
+    """At sizes that the CPU is not asked for: the first k of a radius search that reaches as far are the same items."""
+    found = dshc_fast.hamming_topk(queries, database, k)
+    within = dshc_fast.hamming_radius(queries, database, int(found.distances.max()))
+    for row, start in enumerate(within.offsets[:-1].tolist()):
+        for got, wanted in ((found.indices, within.indices), (found.distances, within.distances)):
+            if not torch.equal(got[row], wanted[start : start + k]):
+                raise RuntimeError(f"query {row}: top-k and radius search differ; nothing was timed")
+
+
+def few(bench: Bench, n_db: int, n_query: int, k: int = 100, kind: str = "random", n_bits: int = 64) -> None:
+    of = setting(ONE, n_db=n_db, n_query=n_query, k=k, bits=n_bits, codes=kind)
+    targets = {"read": 0.8} if n_db >= 1000 * MILLION and k == 100 else {}
+    n_db = bench.small(n_db, 3000)
+    k = min(k, n_db)
+    queries, database = bench.queries(kind, n_bits, n_query), bench.database(kind, n_bits, n_db)
+    same_by_radius(queries, database, k)
+    bench.measure(of, CHOICE, lambda: dshc_fast.hamming_topk(queries, database, k), amount=float(n_query) * n_db,
+                  floors=bench.pair_floors(n_query, n_db, n_bits), targets=targets)  # fmt: skip
+
+
+def batch_setting(n_db: int, k: int, n_bits: int, kind: str) -> Setting:
+    return setting(BATCH, n_db=n_db, k=k, bits=n_bits, codes=kind, n_query=BATCH_QUERIES)
+
+
+def batch(bench: Bench, n_db: int, k: int = 100, n_bits: int = 64, kind: str = "random") -> None:
+    of = batch_setting(n_db, k, n_bits, kind)
+    n_query, n_db = bench.small(BATCH_QUERIES, 8), bench.small(n_db, 3000)
+    k = min(k, n_db)
+    queries, database = bench.queries(kind, n_bits, n_query), bench.database(kind, n_bits, n_db)
+    floors = bench.pair_floors(n_query, n_db, n_bits, read=False)
+    targets = {"popc": 0.5} if (n_bits, kind, of.sizes[1][1]) == (64, "random", 100) else {}
+    wanted = dshc_fast.hamming_topk(queries, database, k)
+    for name in (CHOICE, *for_k(bench.forms, k)):
+        with form(name):
+            try:
+                if not all(map(torch.equal, dshc_fast.hamming_topk(queries, database, k), wanted)):
+                    raise RuntimeError(f"{name} and the {CHOICE} differ; it was not timed")
+                bench.measure(of, name, lambda: dshc_fast.hamming_topk(queries, database, k), floors=floors,
+                              amount=float(n_query) * n_db, targets=targets if name == CHOICE else {})  # fmt: skip
+            except ValueError as error:
+                bench.refuse(f"{of.name}: {name}", f"refused: {str(error).splitlines()[0][:120]}")
+
+
+def signs(codes: Tensor, n_bits: int) -> Tensor:
+    """±1 in fp16 (n, bits): every product of up to 256 bits is exact."""
+    rows = max(1, CHUNK_PRODUCTS // n_bits)
+    out = torch.empty((len(codes), n_bits), dtype=torch.float16, device=codes.device)
+    for start in range(0, len(codes), rows):
+        out[start : start + rows] = dshc_fast.unpack_codes(codes[start : start + rows], n_bits, signed=True)
+    return out
+
+
+def torch_topk(queries: Tensor, database: Tensor, k: int) -> Tensor:
+    """int32 distances (n_query, k), ascending: products of ±1 in chunks, the best of each chunk, the best of those."""
+    n_bits, best = queries.shape[1], None
+    rows = max(k, CHUNK_PRODUCTS // len(queries))
+    for start in range(0, len(database), rows):
+        products = queries @ database[start : start + rows].T
+        found = torch.topk(products, min(k, products.shape[1]), dim=1).values
+        best = found if best is None else torch.topk(torch.cat((best, found), 1), k, dim=1).values
+    return ((n_bits - best.float()) / 2).to(torch.int32)
+
+
+def against_torch(bench: Bench, n_db: int, k: int = 100, n_bits: int = 64) -> None:
+    of = batch_setting(n_db, k, n_bits, "random")
+    part = 1 / 8 if n_db >= TORCH_PART_FROM else 1.0
+    n_query = int(part * bench.small(BATCH_QUERIES, 8))
+    n_db = bench.small(n_db, 3000)
+    k = min(k, n_db)
+    queries, database = bench.queries("random", n_bits, n_query), bench.database("random", n_bits, n_db)
+    query_signs, database_signs = signs(queries, n_bits), signs(database, n_bits)
+    ours = dshc_fast.hamming_topk(queries, database, k).distances
+    if not torch.equal(torch_topk(query_signs, database_signs, k), ours):
+        raise RuntimeError("torch's distances differ from ours; nothing was timed")
+    bench.measure(of, TORCH, lambda: torch_topk(query_signs, database_signs, k), graph=False, part=part,
+                  amount=float(n_query) / part * n_db,
+                  note=f"products of {CHUNK_PRODUCTS:,} entries, torch.topk of each; ±1 made before")  # fmt: skip
+
+
+def latency(bench: Bench, n_db: int) -> None:
+    of = setting(LATENCY, n_db=n_db, n_query=1, k=100, bits=64, codes="random")
+    n_db = bench.small(n_db, 3000)
+    queries, database = bench.queries("random", 64, 1), bench.database("random", 64, n_db)
+
+    def run() -> object:
+        return dshc_fast.hamming_topk(queries, database, 100)
+
+    for name, graph in (("eager", False), ("CUDA graph", True)):
+        bench.measure(of, name, run, amount=float(n_db), timing=bench.clock.latency(run, graph=graph))
+
+
+def jobs() -> list[Job]:
+    made = []
+
+    def add(importance: int, n_bytes: int, run, *sizes) -> None:
+        made.append(job(importance, "gpu-ranking", run, *sizes, n_bytes=n_bytes))
+
+    billion = 1000 * MILLION
+    for n_db in (billion, 100 * MILLION, 10 * MILLION):
+        add(10, 8 * n_db, few, n_db, 1)
+        for n_query in (2, 4, 8):
+            add(40, 8 * n_db, few, n_db, n_query)
+        add(45, 8 * n_db, few, n_db, 1, 10_000)
+    add(15, 80 * billion, few, 10 * billion, 1)
+    for n_db in (10 * MILLION, 100 * MILLION):
+        smaller = n_db == 10 * MILLION
+        add(20, 8 * n_db, batch, n_db, 100)
+        for k in (10, 1000, 2048, 10_000):
+            add(45, 8 * n_db, batch, n_db, k)
+        for n_bits in (32, 128, 256):
+            add(55 if smaller else 58, n_bits // 8 * n_db, batch, n_db, 100, n_bits)
+        for kind in ("clustered", "repeated"):
+            for k in (100, 1000):
+                add(56 if smaller else 59, 8 * n_db, batch, n_db, k, 64, kind)
+    for k in (100, 1000, 10_000):
+        add(30 if k == 100 else 57, torch_bytes(10 * MILLION, 64), against_torch, 10 * MILLION, k)
+    for n_bits in (32, 128, 256):
+        add(70, torch_bytes(10 * MILLION, n_bits), against_torch, 10 * MILLION, 100, n_bits)
+    add(72, torch_bytes(100 * MILLION, 64), against_torch, 100 * MILLION, 100)
+    for n_db in (MILLION // 10, MILLION):
+        add(65, 0, latency, n_db)
+    return made
+
+
+def torch_bytes(n_db: int, n_bits: int) -> int:
+    """Vectors of ±1, and four times a chunk of products."""
+    return (2 * n_bits + n_bits // 8) * n_db + 8 * CHUNK_PRODUCTS
