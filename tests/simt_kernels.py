@@ -17,7 +17,8 @@ DTYPE_CODES = {  # csrc/core/types.h, enum DType
 }  # fmt: skip
 TOPK_KERNELS = ("automatic", "rows", "popc", "mma")  # csrc/core/hamming_topk.h
 COLLECT_TUNING = {
-    "capacity": 0, "sample_items": 0, "chunk": 0, "group": 256, "count_every": 0, "first_item": 0,
+    "capacity": 0, "sample_items": 0, "chunk": 0, "group": 256, "count_every": 0, "prefix_tiles": -1,
+    "first_item": 0,
 }  # fmt: skip
 SCORES, TIES = ("hamming", "overlap"), ("expected", "index", "best", "worst")
 DENOMINATORS, WEIGHTINGS = ("retrieved", "min", "relevant"), ("mean", "probability")

@@ -47,6 +47,7 @@ def collecting(draw) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
         "chunk": draw(st.sampled_from((0, 1, 5, 8, 11))),
         "group": draw(st.sampled_from((8, 16, 256))),
         "count_every": draw(st.sampled_from((1, 2, 32))),
+        "prefix_tiles": draw(st.sampled_from((-1, 0, 1))),
     }
     return queries, database, tuning
 
@@ -92,7 +93,7 @@ def test_ties_that_do_not_fit_the_sort(kernel: str, order: str) -> None:
     """All 12,000 items tied, none of which the bound shuts out: the lowest indices are found digit by digit."""
     database, queries = np.zeros((12_000, 4), np.uint8), np.full((1, 4), 255, np.uint8)
     kernels = runs(order, seed=1)
-    options = {"capacity": 20_000, "sample_items": 100, "count_every": 1 << 30}
+    options = {"capacity": 20_000, "sample_items": 100, "count_every": 1 << 30, "prefix_tiles": 0}
     for k in (1, 300, 2048):
         found = kernels.collect_topk(queries, database, k, "hamming", None, kernel, **options)
         assert_same_topk(found, np.full((1, k), 32), np.arange(k)[None], f"k={k}")
@@ -102,13 +103,38 @@ def test_ties_that_do_not_fit_the_sort(kernel: str, order: str) -> None:
 
 
 def test_a_tie_is_not_collected_as_often_as_it_occurs(kernel: str, order: str) -> None:
-    """Blocks take the database in the order of the index, so that k items of a value shut out the others of it: what is
-    collected is k, and what the blocks held in hand when the bound fell. Here all 81,920 items are tied.
+    """Blocks take the database in the order of the index, so that k items of a value shut out the others of it. Without
+    a prefix, what is collected is k and what the blocks held in hand when the bound fell; with one, no more than is in
+    it. Here all 81,920 items are tied.
     """
     database, queries = np.zeros((81_920, 8), np.uint8), np.zeros((3, 8), np.uint8)
-    found = runs(order, seed=2).collected(queries, database, 10, kernel, sample_items=100, count_every=1)
+    options = {"sample_items": 100, "count_every": 1}
     n_blocks = 2 * (3 if kernel == "popc" else 2)
-    assert (found >= 10).all() and (found <= 10 + n_blocks * 2048).all()
+    for tiles, most in ((0, 10 + n_blocks * 2048), (1, 2048)):
+        found = runs(order, seed=2).collected(queries, database, 10, kernel, prefix_tiles=tiles, **options)
+        assert (found >= 10).all() and (found <= most).all()
+
+
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize(("style", "capacity"), [("random", 6000), ("classes", 6000), ("by class", 0)])
+def test_what_a_large_gpu_has_in_hand_fits(style: str, capacity: int, kernel: str, order: str) -> None:
+    """On 132 multiprocessors all of this database is in hand before anything is counted. Every query's buffer holds
+    what it collects all the same: the answer does not come from the two passes.
+    """
+    rng = np.random.default_rng(8)
+    n_db, n_query, k = 150_000, 4, 50
+    if style == "random":
+        database = make_codes(rng, n_db, 8)
+    else:  # ten classes of one code each
+        classes = np.arange(n_db) * 10 // n_db if style == "by class" else rng.integers(0, 10, n_db)
+        database = make_codes(rng, 10, 8)[classes]
+    queries = database[rng.integers(0, n_db, n_query)]
+    options = {"capacity": capacity, "multiprocessors": 132}
+    found = runs(order, seed=3).collected(queries, database, k, kernel, **options)
+    assert (found >= k).all() and (found <= (capacity or 65_536)).all()
+    assert_same_topk(
+        runs(order, seed=3).hamming_topk(queries, database, k, kernel=kernel), *oracles.topk(queries, database, k)
+    )
 
 
 def test_radius_of_small_and_of_large_balls(order: str) -> None:
@@ -129,6 +155,18 @@ def test_many_queries(n_query: int, kernel: str, order: str) -> None:
     queries, database = make_codes(rng, n_query, 8), make_codes(rng, 2500, 8)
     found = runs(order, seed=n_query).hamming_topk(queries, database, 20, kernel=kernel)
     assert_same_topk(found, *oracles.topk(queries, database, 20))
+
+
+@pytest.mark.parametrize("offset", range(16))
+def test_wherever_the_database_begins(offset: int, kernel: str) -> None:
+    """Vectors, words or single bytes are read by the address of the codes and their length."""
+    rng = np.random.default_rng(offset)
+    for n_bytes in (4, 8, 12, 16, 32):
+        queries, database = make_codes(rng, 3, n_bytes), make_codes(rng, 2055, n_bytes)
+        kernels = runs("ascending", seed=0)
+        kernels.offset = offset
+        found = kernels.hamming_topk(queries, database, 9, kernel=kernel)
+        assert_same_topk(found, *oracles.topk(queries, database, 9))
 
 
 @pytest.mark.parametrize("order", FEW)
@@ -158,7 +196,8 @@ def test_past_31_bits(kernel: str, order: str) -> None:
     answers = {"counts": Output((1, 4), np.int32), "indices": Output((1, 4), np.int64)}
     counts, indices = runs(order).run(
         "collect_topk", inputs, answers, k=4, kernel=("popc", "mma").index(kernel) + 2, n_query=1, n_db=n, n_bytes=2,
-        score=0, allowed_stride=0, capacity=0, sample_items=1, chunk=0, group=8, count_every=1, first_item=n - 4103,
+        score=0, allowed_stride=0, capacity=0, sample_items=1, chunk=0, group=8, count_every=1, prefix_tiles=0,
+        first_item=n - 4103,
     )  # fmt: skip
     assert indices.tolist() == [[n - 5, n - 1, n - 3, n - 4103]]
     assert counts.tolist() == [[0, 0, 1, 16]]

@@ -28,21 +28,29 @@ inline bool reads_vectors(const uint8_t* codes, int n_bytes) {
   return reinterpret_cast<uintptr_t>(codes) % 16 == 0 && (n_bytes == 4 || n_bytes == 8 || n_bytes == 16 || n_bytes == 32);
 }
 
-// Word w of a code.
-__device__ __forceinline__ uint32_t load_word_bytes(const uint8_t* code, int w, int n_bytes) {
+// Whether rows of these codes may be read by words.
+__device__ __forceinline__ bool has_whole_words(const uint8_t* codes, int n_bytes) {
+  return (reinterpret_cast<uintptr_t>(codes) | static_cast<uintptr_t>(n_bytes)) % 4 == 0;
+}
+
+// Word w of a code, byte by byte: a call, because inlined for every item it would take the registers of what is fast.
+static __device__ __noinline__ uint32_t load_word_bytes(const uint8_t* code, int w, int n_bytes) {
   uint32_t word = 0;
-#pragma unroll
-  for (int b = 0; b < 4; ++b) {
-    if (4 * w + b < n_bytes) word |= static_cast<uint32_t>(__ldg(code + 4 * w + b)) << (8 * b);
-  }
+  for (int b = 0; b < 4 && 4 * w + b < n_bytes; ++b) word |= static_cast<uint32_t>(__ldg(code + 4 * w + b)) << (8 * b);
   return word;
 }
 
+// Word w of a code; `whole`: has_whole_words().
+__device__ __forceinline__ uint32_t load_word(const uint8_t* code, int w, int n_bytes, bool whole) {
+  if (whole) return 4 * w < n_bytes ? __ldg(reinterpret_cast<const uint32_t*>(code) + w) : 0;
+  return load_word_bytes(code, w, n_bytes);
+}
+
 template <int kWords>
-__device__ __forceinline__ Code<kWords> load_code_bytes(const uint8_t* code, int n_bytes) {
+__device__ __forceinline__ Code<kWords> load_code(const uint8_t* code, int n_bytes, bool whole) {
   Code<kWords> to;
 #pragma unroll
-  for (int w = 0; w < kWords; ++w) to.words[w] = load_word_bytes(code, w, n_bytes);
+  for (int w = 0; w < kWords; ++w) to.words[w] = load_word(code, w, n_bytes, whole);
   return to;
 }
 
@@ -59,7 +67,7 @@ struct ThreadCodes {
   }
 
   // From the block's first code on, of which `there` exist; the others are zero.
-  __device__ __forceinline__ void load(const uint8_t* first, int n_bytes, int there) {
+  __device__ __forceinline__ void load(const uint8_t* first, int n_bytes, bool whole, int there) {
 #pragma unroll
     for (int i = 0; i < kItems; i += kTogether) {
       const int item = item_of(i);
@@ -68,7 +76,8 @@ struct ThreadCodes {
       } else {
 #pragma unroll
         for (int j = 0; j < kTogether; ++j) {
-          codes[i + j] = item + j < there ? load_code_bytes<kWords>(first + (item + j) * n_bytes, n_bytes) : Code<kWords>{};
+          codes[i + j] = Code<kWords>{};
+          if (item + j < there) codes[i + j] = load_code<kWords>(first + (item + j) * n_bytes, n_bytes, whole);
         }
       }
     }

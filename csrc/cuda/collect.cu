@@ -1,9 +1,10 @@
 // Top-k in one pass (collect.h): how a call is cut, its workspace, and the order of its launches.
 //
-//     zero counters - histogram of a sample - first bounds - the walk that collects - order - (where needed) two passes
+//     zero counters - histograms of a sample and of the prefix - first bounds - the walk that collects - order -
+//     (where needed) two passes
 //
-// The sample is every m-th item, n / 64 of them but at least 16 k, so that the walk begins with bounds that let few through
-// and ends having collected about k (1 + log(n / sample)) keys a query. Reading it costs n / 64 of a pass at most.
+// The sample is every m-th item, usually n / 64 of them but at least 16 k, so that the walk begins with bounds that let few
+// through and ends having collected about k (1 + log(n / sample)) keys a query. The prefix is 16 k items or two tiles.
 // Queries are taken in chunks, which bounds the workspace; a chunk of the usual size holds thousands.
 #include "collect.h"
 
@@ -13,22 +14,26 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewQueries = 64, kMostChunk = 16384;
+constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewKeys = 4096, kManyKeys = 65536, kMostChunk = 16384;
 
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : (x > high ? high : x); }
 
 int64_t round_up(int64_t n, int64_t to) { return divide_up(n, to) * to; }
 
-int64_t sample_items(const Pairs& pairs, int64_t k, const CollectTuning& tuning) {
-  int64_t items = clamp(pairs.n_db / 64, 4096, 65536);
-  if (items < 16 * k) items = 16 * k;
-  if (tuning.sample_items > 0) items = tuning.sample_items;
-  return clamp(items, 1, pairs.n_db);
-}
-
 int64_t key_capacity(int64_t n_query, int64_t k, const CollectTuning& tuning) {
   if (tuning.capacity > 0) return tuning.capacity;
-  return n_query <= kFewQueries ? 65536 : clamp(16 * k, 4096, 65536);
+  const int64_t least = 16 * k > kFewKeys ? 16 * k : kFewKeys;
+  return clamp(kKeyMemory / (8 * (n_query > 0 ? n_query : 1)), least, kManyKeys);
+}
+
+// Of every m-th item. Besides n / 64, as many as let a quarter of a query's keys through of what is in flight at first.
+int64_t sample_items(const Pairs& pairs, int64_t k, int64_t capacity, int64_t in_flight, const CollectTuning& tuning) {
+  int64_t items = clamp(pairs.n_db / 64, 4096, 65536);
+  if (items < 16 * k) items = 16 * k;
+  const int64_t held = in_flight < pairs.n_db ? in_flight : pairs.n_db;
+  if (items < 4 * k * held / capacity) items = 4 * k * held / capacity;
+  if (tuning.sample_items > 0) items = tuning.sample_items;
+  return clamp(items, 1, pairs.n_db);
 }
 
 // Queries whose workspace exists at once.
@@ -51,10 +56,9 @@ CollectPlan plan_collect(const Pairs& pairs, int64_t k, TopkKernel kernel, const
   plan.n_query = pairs.n_query;
   plan.n_values = 8 * pairs.n_bytes + 1;
   plan.group = static_cast<int32_t>(clamp(round_up(pairs.n_query, 8), 8, tuning.group));
-  plan.n_groups = divide_up(pairs.n_query, plan.group);
+  plan.n_groups = static_cast<int32_t>(divide_up(pairs.n_query, plan.group));
   plan.k = k;
   plan.capacity = key_capacity(pairs.n_query, k, tuning);
-  plan.sample_items = sample_items(pairs, k, tuning);
   plan.fixed_bound = -1;
   plan.first_item = tuning.first_item;
   plan.count_every = tuning.count_every;
@@ -62,10 +66,14 @@ CollectPlan plan_collect(const Pairs& pairs, int64_t k, TopkKernel kernel, const
     for (plan.count_every = 32; plan.count_every < k / 4;) plan.count_every *= 2;
   }
   // Pieces for all blocks to draw several times, of one tile at first; larger ones only where the queries are few.
-  const int64_t resident = (kernel == TopkKernel::mma ? kMmaBlocks : kPopcBlocks) * multiprocessors(), tiles = divide_up(pairs.n_db - tuning.first_item, kTicketTile);
+  const int64_t resident = (kernel == TopkKernel::mma ? kMmaBlocks : kPopcBlocks) * multiprocessors();
+  const int64_t tiles = divide_up(pairs.n_db - tuning.first_item, kTicketTile);
   const int64_t drawn = divide_up(resident, plan.n_groups);  // by as many blocks
-  plan.n_small = clamp(4 * drawn, 0, tiles);
-  plan.tiles_per_ticket = clamp((tiles - plan.n_small) / (16 * drawn), 1, 16);
+  plan.sample_items = sample_items(pairs, k, plan.capacity, drawn * kTicketTile, tuning);
+  const int64_t prefix = tuning.prefix_tiles >= 0 ? tuning.prefix_tiles : divide_up(16 * k > 4096 ? 16 * k : 4096, kTicketTile);
+  plan.n_prefix = clamp(prefix, 0, tiles);
+  plan.n_small = clamp(plan.n_prefix > 2 * drawn ? plan.n_prefix : 2 * drawn, 0, tiles);
+  plan.tiles_per_ticket = clamp((tiles - plan.n_small) / (8 * drawn), 1, 16);
   plan.n_tickets = plan.n_small + divide_up(tiles - plan.n_small, plan.tiles_per_ticket);
   plan.blocks = clamp(plan.n_groups * plan.n_tickets, 1, resident);
   return plan;
@@ -73,7 +81,7 @@ CollectPlan plan_collect(const Pairs& pairs, int64_t k, TopkKernel kernel, const
 
 struct Workspace {
   Collected collected;
-  int64_t* sample;   // [n_query, n_values]
+  int64_t *sample, *prefix;  // [n_query, n_values] histograms
   int32_t* needed;   // [n_query]
   void* two_passes;
   void* zeroed;      // what begins at 0
@@ -92,11 +100,13 @@ Workspace carve(const Pairs& chunk, const CollectPlan& plan, void* base) {
   Workspace space{};
   space.zeroed = take(0);
   space.sample = reinterpret_cast<int64_t*>(take(table * 8));
+  space.prefix = reinterpret_cast<int64_t*>(take(table * 8));
   space.collected.seen = reinterpret_cast<unsigned*>(take(table * 4));
   space.collected.found = reinterpret_cast<unsigned long long*>(take(n * 8));
-  space.collected.tickets = reinterpret_cast<unsigned long long*>(take(plan.n_groups * 8));
+  space.collected.tickets = reinterpret_cast<unsigned long long*>(take(int64_t{8} * plan.n_groups));
   space.zeroed_bytes = at;
   space.collected.bounds = reinterpret_cast<int*>(take(n * 4));
+  space.collected.prefix_bounds = reinterpret_cast<int*>(take(n * 4));
   space.needed = reinterpret_cast<int32_t*>(take(n * 4));
   space.collected.keys = reinterpret_cast<uint64_t*>(take(n * plan.capacity * 8));
   space.two_passes = take(ordered_workspace_bytes(chunk));
@@ -104,16 +114,37 @@ Workspace carve(const Pairs& chunk, const CollectPlan& plan, void* base) {
   return space;
 }
 
-int count_sample(const Pairs& chunk, const CollectPlan& plan, int64_t* histogram, Stream stream) {
-  const int64_t step = chunk.n_db / plan.sample_items;
-  Pairs sample = chunk;
-  sample.n_db = chunk.n_db / step;
-  RowPlan rows = plan_rows(sample);
+// Of every step-th item, n of them.
+int count_some(const Pairs& chunk, int64_t step, int64_t n, int32_t n_values, int64_t* histogram, Stream stream) {
+  Pairs some = chunk;
+  some.n_db = n;
+  RowPlan rows = plan_rows(some);
   rows.item_step = step;
-  const ValueCounts counts{histogram, nullptr, false, 0, plan.n_values, false};
-  return for_each_chunk(sample, rows, [&](const RowPlan& part) {
-    return count_values(sample, Relevance{}, part, counts, stream);
+  const ValueCounts counts{histogram, nullptr, false, 0, n_values, false};
+  return for_each_chunk(some, rows, [&](const RowPlan& part) {
+    return count_values(some, Relevance{}, part, counts, stream);
   });
+}
+
+int find_first_bounds(const Pairs& chunk, const CollectPlan& plan, const Workspace& space, Stream stream) {
+  const int64_t step = chunk.n_db / plan.sample_items;
+  int status = count_some(chunk, step, chunk.n_db / step, plan.n_values, space.sample, stream);
+  const int64_t n_prefix = plan.n_prefix * kTicketTile < chunk.n_db ? plan.n_prefix * kTicketTile : chunk.n_db;
+  if (!status && n_prefix > 0) status = count_some(chunk, 1, n_prefix, plan.n_values, space.prefix, stream);
+  return status ? status : first_bounds(space.sample, space.prefix, plan, space.collected, stream);
+}
+
+// Whether the device has them, and the code that was built for it.
+bool has_bit_products() {
+  const int capability = compute_capability();
+#ifdef __CUDA_ARCH_LIST__
+  for (const int built : {__CUDA_ARCH_LIST__}) {
+    if (built >= 800 && built <= 10 * capability) return true;
+  }
+  return false;
+#else
+  return capability >= 80;
+#endif
 }
 
 // Of radius search: no keys, no sample and nothing seen.
@@ -135,7 +166,7 @@ int64_t bytes_of_chunks(const Pairs& pairs, int64_t n_chunk, Bytes bytes) {
 }  // namespace
 
 TopkKernel collecting_kernel(TopkKernel kernel) {
-  return kernel == TopkKernel::mma && compute_capability() >= 80 ? TopkKernel::mma : TopkKernel::popc;
+  return kernel == TopkKernel::mma && has_bit_products() ? TopkKernel::mma : TopkKernel::popc;
 }
 
 bool can_collect(const Pairs& pairs, int64_t k) {
@@ -166,8 +197,7 @@ int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const Collect
     const CollectPlan plan = plan_collect(chunk, k, kernel, tuning);
     const Workspace space = carve(chunk, plan, workspace);
     int status = fill_zero(space.zeroed, space.zeroed_bytes, stream);
-    if (!status) status = count_sample(chunk, plan, space.sample, stream);
-    if (!status) status = bounds_from_sample(space.sample, plan, space.collected, stream);
+    if (!status) status = find_first_bounds(chunk, plan, space, stream);
     const auto collect = kernel == TopkKernel::mma ? collect_mma : collect_popc;
     if (!status) status = collect(chunk, plan, space.collected, stream);
     int32_t* to_counts = counts + first * k;

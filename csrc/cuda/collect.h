@@ -1,15 +1,17 @@
 // Top-k in one pass over the database: items below their query's falling bound are collected, and the few that were are
 // put in order (collect.cu says how the parts go together). Radius search, whose bound stands still, likewise.
 //
-// The bound. Items enter with a rank value below their query's bound. It begins at what a sample of the database allows
-// and falls: whoever collects an item counts it in `seen`, and now and then one that did adds the counts up. As soon as k
-// items of value v or better are collected, nothing above v can be in the answer.
+// The bound. Items enter with a rank value below their query's bound. It begins at what a sample of the database allows, and
+// what its first tiles do, and falls: whoever collects an item counts it in `seen`, and now and then the counts are added
+// up. As soon as k items of value v or better are collected, nothing above v can be in the answer.
 //
 // Ties. Learned codes put thousands of items at one distance, and of those the lowest indices are wanted. So blocks draw
 // their pieces of the database from a ticket, in the order of the index, and read the bounds *before* they draw: every
-// item counted by then lies in a piece drawn earlier, so its index is lower, and k of value v shut out v itself. A tie is
-// collected about k times and not as often as it occurs. A bound that is read late is only weaker: the answer never
-// depends on how blocks run, because key (value, index) is unique and whatever could be in the answer is collected.
+// item counted by then lies in a piece drawn earlier, so its index is lower, and k of value v shut out v itself. What all
+// blocks hold in hand at first knows nothing of one another, hundreds of thousands of items on a large GPU; therefore the
+// first tiles, the *prefix*, are counted ahead, and k of value v among them shut v out of all the rest. So a tie is collected
+// about k times and not as often as it occurs. A bound that is read late is only weaker: the answer never depends on how
+// blocks run, because key (value, index) is unique and whatever could be in the answer is collected.
 //
 // Bounded memory. A query's keys beyond `capacity` are counted and not kept; its answer then comes from the two passes of
 // ordered_items.cu, launched always and left at once by blocks that have nothing to do: no wait, no branch on the host.
@@ -35,15 +37,18 @@ struct CollectTuning {
   int64_t chunk = 0;           // queries whose workspace exists at once; 0: by memory
   int32_t group = 256;         // queries a block at most
   int32_t count_every = 0;     // a query's bound is looked at again after so many of its items, a power of two; 0: by k
+  int64_t prefix_tiles = -1;   // -1: by k; 0 where the walk does not begin at item 0
   int64_t first_item = 0;      // the walk begins there; the items before are answered nowhere
 };
 
 struct CollectPlan {
-  int64_t n_query, n_groups;   // of this chunk; a group of queries shares a block's shared memory
+  int64_t n_query;             // of this chunk
+  int32_t n_groups;            // of them; a group of queries shares a block's shared memory
   int32_t group, n_values;
   int64_t first_item;          // where the walk begins
   int64_t n_tickets;           // of each group
   int64_t n_small;             // the first tickets are one tile each, so that the bounds fall before much is in flight
+  int64_t n_prefix;            // of those, the ones that lie in the prefix
   int64_t tiles_per_ticket;    // of the others
   int64_t blocks;
   int64_t k, capacity, sample_items;
@@ -57,6 +62,7 @@ struct Collected {
   unsigned long long* found;   // [n_query], those that were not kept included
   unsigned* seen;              // [n_query, n_values] how many were found at each rank value
   int* bounds;                 // [n_query] items of a lower rank value enter
+  int* prefix_bounds;          // [n_query] and these, in the prefix
   unsigned long long* tickets; // [n_groups]
   // Radius search, else null: where a query's keys begin, [n_query + 1]; there is room for all of them, and nothing in `seen`.
   const int64_t* offsets;
@@ -85,9 +91,9 @@ Collected collected_in(const Pairs& pairs, int64_t k, TopkKernel kernel, const C
 int collect_popc(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream);
 int collect_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream);
 
-// bounds from the histogram of a sample [n_query, n_values]; then the answers from what was collected. needed [n_query] is
-// set to 1 where more was found than kept, else to 0.
-int bounds_from_sample(const int64_t* histogram, const CollectPlan& plan, const Collected& to, Stream stream);
+// bounds from the histograms of a sample and of the prefix, each [n_query, n_values]; then the answers from what was
+// collected. needed [n_query] is set to 1 where more was found than kept, else to 0.
+int first_bounds(const int64_t* sample, const int64_t* prefix, const CollectPlan& plan, const Collected& to, Stream stream);
 int order_collected(const Pairs& pairs, const CollectPlan& plan, const Collected& from, int32_t* counts, int64_t* indices,
                     int32_t* needed, Stream stream);
 

@@ -37,10 +37,7 @@ struct Columns {
   static __device__ __forceinline__ uint32_t word(const uint8_t* codes, int n_bytes, int64_t row, int at, bool whole,
                                                   bool is_query) {
     if (at >= kWidth) return 0;
-    const uint8_t* code = codes + row * n_bytes;
-    const int w = at % kWords;
-    const bool loads_word = whole && 4 * w < n_bytes;
-    const uint32_t word = loads_word ? __ldg(reinterpret_cast<const uint32_t*>(code) + w) : load_word_bytes(code, w, n_bytes);
+    const uint32_t word = load_word(codes + row * n_bytes, at % kWords, n_bytes, whole);
     return !kOverlap && (at >= kWords) != is_query ? ~word : word;
   }
 
@@ -57,16 +54,15 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
   static_assert(kTicketTile % kStep == 0, "a tile is whole steps");
   using Operand = Code<kOperand>;  // a lane's words of a query
   auto* operands = dynamic_shared<Operand>();  // [group / kColumns, kWarp]
-  auto* bounds = reinterpret_cast<int*>(operands + plan.group / kColumns * kWarp);
-  auto* drawn = reinterpret_cast<unsigned long long*>(bounds + plan.group);
+  const WalkShared shared(operands + plan.group / kColumns * kWarp, plan.group);
   const int g = lane() / 4, t = lane() % 4;
-  const bool whole = (reinterpret_cast<uintptr_t>(pairs.database) | static_cast<uintptr_t>(pairs.n_bytes)) % 4 == 0;
+  const bool whole = has_whole_words(pairs.database, pairs.n_bytes);
   // What accumulators begin at: hamming counts up to the bound, overlap from above it.
   const auto begin = [&](int bound) { return kOverlap ? bound - 8 * pairs.n_bytes - 1 : -bound; };
 
-  const auto load = [&](int64_t group) {
+  const auto load = [&](int group) {
     for (int at = static_cast<int>(threadIdx.x); at < plan.group / kColumns * kWarp; at += kCollectThreads) {
-      const int64_t query = group * plan.group + at / kWarp * kColumns + at % kWarp / 4;
+      const int64_t query = int64_t{group} * plan.group + at / kWarp * kColumns + at % kWarp / 4;
       Operand operand{};
       for (int i = 0; i < kOperand && query < plan.n_query; ++i) {
         operand.words[i] = Of::word(pairs.queries, pairs.n_bytes, query, Of::place(i, at % 4), false, true);
@@ -75,8 +71,8 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
     }
   };
 
-  const auto scan = [&](int64_t group, int64_t tile) {
-    const int64_t there = plan.n_query - group * plan.group;
+  const auto scan = [&](int group, int64_t tile) {
+    const int64_t there = plan.n_query - int64_t{group} * plan.group;
     const int n_here = there < plan.group ? static_cast<int>(there) : plan.group;
     for (int64_t first = tile + warp() * kWarpItems; first < tile + kTicketTile && first < pairs.n_db; first += kStep) {
       uint32_t items[kMatrices][kSteps][2 * kLaneWords];
@@ -93,9 +89,12 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
           }
         }
       }
-      for (int column = 0; column < n_here; column += kColumns) {
+      __syncwarp();
+      const int n_columns = (n_here + kColumns - 1) / kColumns;
+      for (int nth = 0, eight = first_of(n_columns); nth < n_columns; ++nth, eight = eight + 1 < n_columns ? eight + 1 : 0) {
+        const int column = eight * kColumns;
         const Operand operand = operands[column / kColumns * kWarp + lane()];
-        const int2 two = *reinterpret_cast<const int2*>(bounds + column + 2 * t);
+        const int2 two = *reinterpret_cast<const int2*>(shared.bounds + column + 2 * t);
         const int start[4] = {begin(two.x), begin(two.y), begin(two.x), begin(two.y)};
         int sums[kMatrices][4];
 #pragma unroll
@@ -122,7 +121,7 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
 #pragma unroll
             for (int i = 0; i < 4 * kMatrices; ++i) sum = i == which ? sums[i / 4][i % 4] : sum;
             const int bound = which % 2 ? two.y : two.x, count = sum - begin(bound);
-            keep(pairs, plan, to, group * plan.group + column + 2 * t + which % 2,
+            keep(pairs, plan, to, shared, group, column + 2 * t + which % 2,
                  kOverlap ? 8 * pairs.n_bytes - count : count, first + which / 4 * kRows + which % 4 / 2 * 8 + g);
           }
         }
@@ -130,7 +129,7 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
       }
     }
   };
-  walk_tickets(pairs, plan, to, bounds, drawn, load, scan);
+  walk_tickets(pairs, plan, to, shared, load, scan);
 }
 
 }  // namespace
@@ -140,7 +139,7 @@ int collect_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to
     constexpr int kWords = decltype(words)::value;
     const auto launch_with = [&](auto* kernel, int operand_words) {
       const size_t operands = static_cast<size_t>(plan.group / kColumns * kWarp * operand_words) * sizeof(uint32_t);
-      const size_t shared = operands + static_cast<size_t>(plan.group) * sizeof(int) + sizeof(unsigned long long);
+      const size_t shared = operands + WalkShared::bytes(plan.group);
       return launch(kernel, grid_of(plan.blocks), dim3(kCollectThreads), shared, stream, pairs, plan, to);
     };
     using Overlap = Columns<kWords, true>;

@@ -1,7 +1,7 @@
 // Before and after the walk that collects (collect.h): a query's first bound, and its answer from the keys that were kept.
 //
-// First bounds: k items of a sample have value v or better, so nothing above v is among the k best of all: bound v + 1. A
-// warp a query, a prefix sum over at most 257 values.
+// First bounds: k items of a sample have value v or better, so nothing above v is among the k best of all: bound v + 1. Of
+// the prefix likewise, and v itself for the items after it. A warp a query, prefix sums over at most 257 values.
 //
 // Order: `seen` says how many keys lie at each value, hence the value of the last answer. The keys up to it are the k best and
 // the rest of the last tie; they are gathered into shared memory, sorted as (value, index) by a bitonic network and written.
@@ -17,24 +17,32 @@ namespace {
 constexpr int kBoundThreads = 256, kOrderThreads = 512, kDigits = 256;
 constexpr uint64_t kNoKey = ~uint64_t{0};
 
-__global__ void __launch_bounds__(kBoundThreads) bound_kernel(const int64_t* __restrict__ histogram, CollectPlan plan,
+// By a whole warp: the smallest value up to which a histogram counts k items; n_values if there is none.
+__device__ int value_of_kth(const int64_t* __restrict__ counts /* [n_values] */, const CollectPlan& plan) {
+  int64_t before = 0;
+  for (int first = 0; first < plan.n_values; first += kWarp) {
+    const int value = first + lane();
+    const int64_t count = value < plan.n_values ? counts[value] : 0;
+    const int64_t upto = before + warp_sum_below(count) + count;
+    const unsigned enough = __ballot_sync(kFullMask, upto >= plan.k);
+    if (enough != 0) return first + __ffs(static_cast<int>(enough)) - 1;
+    before += warp_reduce(count, Sum{});
+  }
+  return plan.n_values;
+}
+
+__global__ void __launch_bounds__(kBoundThreads) bound_kernel(const int64_t* __restrict__ sample,
+                                                              const int64_t* __restrict__ prefix, CollectPlan plan,
                                                               Collected to) {
   const int64_t query = static_cast<int64_t>(blockIdx.x) * (kBoundThreads / kWarp) + warp();
   if (query >= plan.n_query) return;  // whole warps
-  int64_t before = 0;
-  int bound = plan.n_values;  // fewer than k in the sample
-  for (int first = 0; first < plan.n_values; first += kWarp) {
-    const int value = first + lane();
-    const int64_t count = value < plan.n_values ? histogram[query * plan.n_values + value] : 0;
-    const int64_t upto = before + warp_sum_below(count) + count;
-    const unsigned enough = __ballot_sync(kFullMask, upto >= plan.k);
-    if (enough != 0) {
-      bound = first + __ffs(static_cast<int>(enough));  // one beyond the first of them
-      break;
-    }
-    before += warp_reduce(count, Sum{});
-  }
-  if (lane() == 0) to.bounds[query] = bound;
+  const int of_sample = value_of_kth(sample + query * plan.n_values, plan);
+  const int of_prefix = value_of_kth(prefix + query * plan.n_values, plan);
+  if (lane() != 0) return;
+  const int both = of_sample < of_prefix ? of_sample : of_prefix;
+  const int bound = both < plan.n_values ? both + 1 : plan.n_values;
+  to.prefix_bounds[query] = bound;
+  to.bounds[query] = of_prefix < bound ? of_prefix : bound;
 }
 
 struct Selection {
@@ -119,7 +127,7 @@ __global__ void __launch_bounds__(kOrderThreads) order_kernel(Pairs pairs, Colle
   const bool radius = from.offsets != nullptr;
   const int64_t first_place = radius ? from.offsets[query] : query * plan.k;
   const int64_t places = radius ? from.offsets[query + 1] - first_place : plan.k;
-  const bool whole = found <= (radius ? int64_t{kSortKeys} : plan.capacity);
+  const bool whole = radius ? places <= kSortKeys : found <= plan.capacity;
   const int64_t n = !whole ? 0 : (found < places ? found : places);
   if (threadIdx.x == 0) needed[query] = whole ? 0 : 1;
   // Where items are missing, and where the two passes will write what is there.
@@ -167,9 +175,9 @@ __global__ void __launch_bounds__(kOrderThreads) order_kernel(Pairs pairs, Colle
 
 }  // namespace
 
-int bounds_from_sample(const int64_t* histogram, const CollectPlan& plan, const Collected& to, Stream stream) {
-  return launch(bound_kernel, grid_of(divide_up(plan.n_query, kBoundThreads / kWarp)), dim3(kBoundThreads), 0, stream,
-                histogram, plan, to);
+int first_bounds(const int64_t* sample, const int64_t* prefix, const CollectPlan& plan, const Collected& to, Stream stream) {
+  return launch(bound_kernel, grid_of(divide_up(plan.n_query, kBoundThreads / kWarp)), dim3(kBoundThreads), 0, stream, sample,
+                prefix, plan, to);
 }
 
 int order_collected(const Pairs& pairs, const CollectPlan& plan, const Collected& from, int32_t* counts, int64_t* indices,

@@ -6,35 +6,67 @@
 
 namespace dshc::cuda {
 
-// The smallest value at which k items are counted becomes the bound: those of this value come later (collect.h).
+// A block's own words in shared memory, behind its queries.
+struct WalkShared {
+  int* bounds;                  // [group], of queries that do not exist 0: nothing enters
+  unsigned long long* drawn;    // the ticket
+  unsigned* due;                // a bit a query: its bound is looked at again after this piece
+
+  static constexpr size_t bytes(int group) {
+    return static_cast<size_t>(group) * sizeof(int) + sizeof(unsigned long long) + (group + 31) / 32 * sizeof(unsigned);
+  }
+  __device__ __forceinline__ WalkShared(void* at, int group)
+      : bounds(static_cast<int*>(at)), drawn(reinterpret_cast<unsigned long long*>(bounds + group)),
+        due(reinterpret_cast<unsigned*>(drawn + 1)) {}
+};
+
+// By a whole warp: the smallest value at which k items are counted becomes the bound, for those of this value come later
+// (collect.h).
 __device__ inline void lower_bound(const CollectPlan& plan, const Collected& to, int64_t query) {
   const unsigned* seen = to.seen + query * plan.n_values;
-  const int bound = __ldcg(to.bounds + query);
-  int64_t sum = 0;
-  for (int value = 0; value < bound; ++value) {
-    sum += __ldcg(seen + value);
-    if (sum < plan.k) continue;
-    __threadfence();  // what was counted is counted before the bound says so
-    atomicMin(to.bounds + query, value);
-    return;
+  int64_t before = 0;
+  for (int first = 0; first < plan.n_values; first += kWarp) {
+    const int value = first + lane();
+    const int64_t count = value < plan.n_values ? __ldcg(seen + value) : 0;
+    const int64_t upto = before + warp_sum_below(count) + count;
+    const unsigned enough = __ballot_sync(kFullMask, upto >= plan.k);
+    if (enough != 0) {
+      __threadfence();  // what was counted is counted before the bound says so
+      if (lane() == 0) atomicMin(to.bounds + query, first + __ffs(static_cast<int>(enough)) - 1);
+      return;
+    }
+    before = __shfl_sync(kFullMask, static_cast<long long>(upto), kWarp - 1);
   }
 }
 
-__device__ inline void keep(const Pairs& pairs, const CollectPlan& plan, const Collected& to, int64_t query, int value,
-                            int64_t item) {
+// The block's query `q`.
+__device__ inline void keep(const Pairs& pairs, const CollectPlan& plan, const Collected& to, const WalkShared& shared,
+                            int group, int q, int value, int64_t item) {
+  const int64_t query = int64_t{group} * plan.group + q;
   if (item >= pairs.n_db) return;
   if (pairs.allowed && !(pairs.allowed[query * pairs.allowed_stride + item / 8] >> (item % 8) & 1)) return;
-  const unsigned long long place = atomicAdd(to.found + query, 1ull);
-  const int64_t first = to.offsets ? to.offsets[query] : query * plan.capacity;
-  const int64_t room = to.offsets ? to.offsets[query + 1] - first : plan.capacity;
-  if (place < static_cast<unsigned long long>(room)) {
-    to.keys[first + static_cast<int64_t>(place)] =
-        static_cast<uint64_t>(value) << kValueShift | static_cast<uint64_t>(item);
+  const uint64_t key = static_cast<uint64_t>(value) << kValueShift | static_cast<uint64_t>(item);
+  if (to.offsets) {
+    const int64_t first = to.offsets[query], room = to.offsets[query + 1] - first;
+    if (room > kSortKeys) return;  // the two passes will write them
+    const unsigned long long place = atomicAdd(to.found + query, 1ull);
+    if (place < static_cast<unsigned long long>(room)) to.keys[first + static_cast<int64_t>(place)] = key;
+    return;
   }
-  if (to.offsets) return;
+  // The bound may have fallen since the tile was begun. An item of its very value may have a lower index than all counted.
+  if (value > __ldcg(to.bounds + query)) return;
+  const unsigned long long place = atomicAdd(to.found + query, 1ull);
+  if (place < static_cast<unsigned long long>(plan.capacity)) {
+    to.keys[query * plan.capacity + static_cast<int64_t>(place)] = key;
+  }
   atomicAdd(to.seen + query * plan.n_values + value, 1u);
-  if ((static_cast<unsigned>(place) + 1) % static_cast<unsigned>(plan.count_every) == 0) lower_bound(plan, to, query);
+  const bool due = (static_cast<unsigned>(place) + 1) % static_cast<unsigned>(plan.count_every) == 0;
+  if (due) atomicOr(shared.due + q / 32, 1u << q % 32);
 }
+
+// Where a block begins to go through n queries or columns of them: blocks that all began at the first would meet at its
+// counters, and its bound could not fall before all of them had passed.
+__device__ __forceinline__ int first_of(int n) { return static_cast<int>(blockIdx.x * 37 % static_cast<unsigned>(n)); }
 
 // The first of the tickets' items, from tile to tile; `ticket` may be n_tickets.
 __device__ __forceinline__ int64_t first_tile(const CollectPlan& plan, int64_t ticket) {
@@ -42,41 +74,53 @@ __device__ __forceinline__ int64_t first_tile(const CollectPlan& plan, int64_t t
 }
 
 // Calls load(group) once for each group of queries this block comes to, then scan(group, item) for every tile it draws.
-// `bounds` [plan.group] and `drawn` lie in shared memory; bounds of queries that do not exist are 0: nothing enters.
 // A block begins at a group of its own and helps at the others' when that is done.
 template <class Load, class Scan>
-__device__ __forceinline__ void walk_tickets(const Pairs& pairs, const CollectPlan& plan, const Collected& to, int* bounds,
-                                             unsigned long long* drawn, Load load, Scan scan) {
+__device__ __forceinline__ void walk_tickets(const Pairs& pairs, const CollectPlan& plan, const Collected& to,
+                                             const WalkShared& shared, Load load, Scan scan) {
+  const bool moves = plan.fixed_bound < 0;
   const auto n_tickets = static_cast<unsigned long long>(plan.n_tickets);
-  for (int64_t visit = 0; visit < plan.n_groups; ++visit) {
-    const int64_t group = (blockIdx.x + visit) % plan.n_groups;
+  for (int visit = 0; visit < plan.n_groups; ++visit) {
+    const int group = static_cast<int>((blockIdx.x + static_cast<unsigned>(visit)) % static_cast<unsigned>(plan.n_groups));
     for (bool loaded = false;; loaded = true) {
       __syncthreads();  // the bounds and the ticket of the piece before are read
-      for (int q = static_cast<int>(threadIdx.x); q < plan.group; q += kCollectThreads) {
-        const int64_t query = group * plan.group + q;
-        const bool moves = plan.fixed_bound < 0;
-        bounds[q] = query >= plan.n_query ? 0 : (moves ? __ldcg(to.bounds + query) : plan.fixed_bound);
+      if (!loaded) {  // a look that costs less than coming for nothing
+        if (threadIdx.x == 0) *shared.drawn = __ldcg(to.tickets + group);
+        __syncthreads();
+        if (*shared.drawn >= n_tickets) break;
       }
+      for (int q = static_cast<int>(threadIdx.x); q < plan.group; q += kCollectThreads) {
+        const int64_t query = int64_t{group} * plan.group + q;
+        shared.bounds[q] = query >= plan.n_query ? 0 : (moves ? __ldcg(to.bounds + query) : plan.fixed_bound);
+      }
+      if (threadIdx.x < static_cast<unsigned>(plan.group + 31) / 32) shared.due[threadIdx.x] = 0;
       __syncthreads();
       if (threadIdx.x == 0) {
-        unsigned long long ticket = __ldcg(to.tickets + group);
-        if (ticket < n_tickets) {
-          __threadfence();  // the bounds are read before the ticket is drawn, and it before anything is counted
-          ticket = atomicAdd(to.tickets + group, 1ull);
-          __threadfence();
-        }
-        *drawn = ticket;
+        // Bounds are read before the ticket is drawn, and it is drawn before anything is counted. That these are fences of
+        // the whole device, and sequentially consistent ones, is what orders other threads' reads and counts with them.
+        __threadfence();
+        *shared.drawn = atomicAdd(to.tickets + group, 1ull);
+        __threadfence();
       }
       __syncthreads();
-      const unsigned long long ticket = *drawn;
+      const unsigned long long ticket = *shared.drawn;
       if (ticket >= n_tickets) break;
-      if (!loaded) {
-        load(group);
-        __syncthreads();
+      if (!loaded) load(group);
+      if (static_cast<int64_t>(ticket) < plan.n_prefix && moves) {
+        for (int q = static_cast<int>(threadIdx.x); q < plan.group; q += kCollectThreads) {
+          const int64_t query = int64_t{group} * plan.group + q;
+          if (query < plan.n_query) shared.bounds[q] = to.prefix_bounds[query];
+        }
       }
+      __syncthreads();
       const int64_t end = plan.first_item + first_tile(plan, static_cast<int64_t>(ticket) + 1) * kTicketTile;
       int64_t item = plan.first_item + first_tile(plan, static_cast<int64_t>(ticket)) * kTicketTile;
       for (; item < end && item < pairs.n_db; item += kTicketTile) scan(group, item);
+      if (!moves) continue;
+      __syncthreads();  // all of the piece is counted
+      for (int q = warp(); q < plan.group; q += kCollectThreads / kWarp) {
+        if (shared.due[q / 32] >> q % 32 & 1) lower_bound(plan, to, int64_t{group} * plan.group + q);
+      }
     }
   }
 }

@@ -55,9 +55,9 @@ int launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_b
 // Of the current device; `otherwise` where it cannot be asked. Work is cut by them; no answer depends on them.
 inline int device_attribute(cudaDeviceAttr attribute, int otherwise) {
   int device = 0, value = otherwise;
-  if (cudaGetDevice(&device) != cudaSuccess) return otherwise;
-  if (cudaDeviceGetAttribute(&value, attribute, device) != cudaSuccess) return otherwise;
-  return value;
+  if (cudaGetDevice(&device) == cudaSuccess && cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess) return value;
+  cudaGetLastError();  // or the next launch would be blamed for it
+  return otherwise;
 }
 
 inline int multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount, 1); }
@@ -72,7 +72,9 @@ inline int compute_capability() {
 }
 
 inline int fill_zero(void* to, int64_t bytes, Stream stream) {
-  return static_cast<int>(cudaMemsetAsync(to, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream)));
+  const cudaError_t status = cudaMemsetAsync(to, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream));
+  if (status != cudaSuccess) cudaGetLastError();
+  return static_cast<int>(status);
 }
 
 #endif

@@ -28,8 +28,8 @@ namespace {
 
 // Without an attribute of the kernel.
 constexpr size_t kMostShared = 48 * 1024;
-// A counter has 16 bits for items and 16 for relevant items.
-constexpr int64_t kMostItemsALane = 65'504;
+// A counter has 16 bits for items and 16 for relevant items. Whole tiles of every size, so that no lane gets more than another.
+constexpr int64_t kMostItemsALane = 255 * 256;
 
 int column_words(int32_t n_bytes) { return n_bytes <= 4 ? 1 : n_bytes <= 8 ? 2 : n_bytes <= 16 ? 4 : 8; }
 int column_tile(int words) { return words <= 2 ? kColumnTile<2> : kColumnTile<8>; }

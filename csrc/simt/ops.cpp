@@ -58,6 +58,7 @@ int collect_topk(Request& r) {
   tuning.chunk = r.integer("chunk");
   tuning.group = static_cast<int32_t>(r.integer("group"));
   tuning.count_every = static_cast<int32_t>(r.integer("count_every"));
+  tuning.prefix_tiles = r.integer("prefix_tiles");
   tuning.first_item = r.integer("first_item");
   const auto kernel = static_cast<cuda::TopkKernel>(r.integer("kernel"));
   const auto workspace = workspace_of(r, cuda::collect_workspace_bytes(pairs(r), r.integer("k"), kernel, tuning));

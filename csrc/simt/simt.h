@@ -19,6 +19,7 @@
 #define __host__
 #define __constant__
 #define __forceinline__ inline
+#define __noinline__
 #define __launch_bounds__(...)
 
 // Of the running thread; the scheduler sets them whenever another one goes on.
