@@ -137,6 +137,19 @@ def test_what_a_large_gpu_has_in_hand_fits(style: str, capacity: int, kernel: st
     )
 
 
+def test_a_bound_is_not_newer_than_the_piece_it_is_held_against(kernel: str) -> None:
+    """The best item of two tiles lies at the end of the first, an equal one at the beginning of the second. Were bounds
+    read after a piece is drawn, the second's could be counted by then and shut out the first's.
+    """
+    database = np.full((4096, 4), 255, np.uint8)
+    database[0], database[[2047, 2048]] = (255, 3, 0, 0), (31, 0, 0, 0)
+    query = np.zeros((1, 4), np.uint8)
+    tuning = {"sample_items": 1, "prefix_tiles": 0, "count_every": 1}
+    for seed in range(150):
+        found = runs("random", seed=seed).collect_topk(query, database, 1, "hamming", None, kernel, **tuning)
+        assert_same_topk(found, [[5]], [[2047]], f"seed {seed}")
+
+
 def test_radius_of_small_and_of_large_balls(order: str) -> None:
     """One query finds more than can be sorted in shared memory, the others little: both ways in one call."""
     rng = np.random.default_rng(6)
