@@ -272,10 +272,10 @@ def codebook(
     threshold: Annotated[int, typer.Option(help="kbc: least distance to centers of other classes.")] = 3,
     radius: Annotated[int, typer.Option(help="Sub-codes lie within this distance of the center.")] = 1,
     sub_codes: Annotated[int | None, flag("Most sub-codes a class, the nearest; by default all.")] = None,
-    search_steps: Annotated[
-        int | None, flag("separated: steps of each search; by default 2000.")
+    search_steps: Annotated[int | None, flag("separated: steps of each search; by default 2000.")] = None,
+    out: Annotated[
+        Path | None, flag("Save it as .safetensors, its distances drawn in a .png beside.")
     ] = None,
-    out: Annotated[Path | None, flag("Save it as .safetensors, its distances drawn in a .png beside.")] = None,
     codes: Annotated[bool, typer.Option("--codes", help="Print the center of every class.")] = False,
     as_json: AsJson = False,
 ) -> None:

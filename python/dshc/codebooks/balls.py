@@ -30,8 +30,8 @@ def patterns(n_bits: int, radius: int, count: int | None = None, flipped: int | 
     total = total if count is None else min(count, total)
     if total > MAX_SUBCLASSES:
         raise ValueError(
-            f"radius: {radius} of {n_bits} bits makes {total:,} sub-codes a class, taken is at most {MAX_SUBCLASSES:,}; "
-            "take a smaller one, or say how many with sub_codes"
+            f"radius: {radius} of {n_bits} bits makes {total:,} sub-codes a class, taken is at most "
+            f"{MAX_SUBCLASSES:,}; take a smaller one, or say how many with sub_codes"
         )
     table = np.zeros((total, n_bits), dtype=bool)
     flips = (bits for weight in range(radius + 1) for bits in combinations(range(flipped), weight))
@@ -47,7 +47,9 @@ def class_sizes(sub_codes: int | Sequence[int] | None, n_classes: int) -> list[i
     """
     sizes = [sub_codes] * n_classes if sub_codes is None or isinstance(sub_codes, int) else list(sub_codes)
     if len(sizes) != n_classes:
-        raise ValueError(f"sub_codes: got {len(sizes)} numbers for {n_classes} classes, taken is one number or one a class")
+        raise ValueError(
+            f"sub_codes: got {len(sizes)} numbers for {n_classes} classes, taken is one number or one a class"
+        )
     for size in sizes:
         if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer))):
             raise TypeError(f"sub_codes: got {size!r}, taken is a whole number")
@@ -67,12 +69,14 @@ def balls(
     sizes = class_sizes(sub_codes, len(centers))
     most = None if None in sizes else max(sizes)
     table = patterns(n_bits, radius, most, flipped)
-    counts = np.array([len(table) if size is None else min(size, len(table)) for size in sizes], dtype=np.int64)
+    counts = np.array(
+        [len(table) if size is None else min(size, len(table)) for size in sizes], dtype=np.int64
+    )
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     if offsets[-1] > MAX_SUBCLASSES:
         raise ValueError(
-            f"radius: {radius} of {n_bits} bits makes {offsets[-1]:,} sub-codes in {len(centers):,} classes, taken is at "
-            f"most {MAX_SUBCLASSES:,}; take a smaller one, or say how many with sub_codes"
+            f"radius: {radius} of {n_bits} bits makes {offsets[-1]:,} sub-codes in {len(centers):,} classes, "
+            f"taken is at most {MAX_SUBCLASSES:,}; take a smaller one, or say how many with sub_codes"
         )
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
     return np.repeat(centers, counts, axis=0) ^ table[within], offsets

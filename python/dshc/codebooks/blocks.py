@@ -49,7 +49,9 @@ def catalogue(n_words: int, longest: int) -> list[Block]:
     return kept
 
 
-def linear_block(make: Callable[[], np.ndarray], k: int, parameters: tuple[int, int, int], name: str) -> Block:
+def linear_block(
+    make: Callable[[], np.ndarray], k: int, parameters: tuple[int, int, int], name: str
+) -> Block:
     """A linear code [n, K, d], shortened to k dimensions."""
     n, dimension, distance = parameters
     cut = dimension - k
@@ -80,9 +82,7 @@ def _all_blocks(n_words: int, longest: int) -> Iterator[Block]:
         if (p + 1) // 2 >= k:
             name = "Golay code" if p == 23 else "extended quadratic residue code"
             yield linear_block(lambda p=p: linear.extended_qr(p), k, (p + 1, (p + 1) // 2, distance), name)
-    yield from _listed(
-        n_words, "Best's code", 10, 40, 4, nonlinear.best_code
-    )
+    yield from _listed(n_words, "Best's code", 10, 40, 4, nonlinear.best_code)
     for m in (3, 5, 7):
         length, size = 2 ** (m + 1), 4 ** (m + 1)
         name = "Nordstrom-Robinson code" if m == 3 else "Kerdock code"
@@ -100,7 +100,9 @@ def _hadamard(n_words: int, longest: int) -> Iterator[Block]:
                     order - deleted,
                     order // 2,
                     f"Hadamard code ({order - deleted}, {size}, {order // 2})",
-                    lambda count, order=order, deleted=deleted: nonlinear.hadamard_words(order, deleted)[:count],
+                    lambda count, order=order, deleted=deleted: nonlinear.hadamard_words(order, deleted)[
+                        :count
+                    ],
                 )
 
 
@@ -111,7 +113,9 @@ def _bch(k: int, longest: int) -> Iterator[Block]:
             if dimension >= k and 2**m - (dimension - k) <= longest:
                 name = "Reed-Muller code" if dimension == m + 1 else "extended BCH code"
                 parameters = (2**m, dimension, distance)
-                yield linear_block(lambda m=m, taken=taken: linear.extended_bch(m, taken), k, parameters, name)
+                yield linear_block(
+                    lambda m=m, taken=taken: linear.extended_bch(m, taken), k, parameters, name
+                )
         m += 1
 
 

@@ -59,7 +59,11 @@ def singleton(n: int, d: int) -> int:
 
 def hamming(n: int, d: int) -> int:
     """Sphere packing: balls of radius floor((d - 1) / 2) do not overlap."""
-    return 2**n // sum(comb(n, i) for i in range((d - 1) // 2 + 1))
+    ball = sphere = 1
+    for i in range((d - 1) // 2):
+        sphere = sphere * (n - i) // (i + 1)  # C(n, i + 1); afresh each time takes seconds at thousands of bits
+        ball += sphere
+    return 2**n // ball
 
 
 def plotkin(n: int, d: int) -> int:
@@ -89,7 +93,10 @@ def linear_program(n: int, d: int) -> int | None:
     parts = [Fraction(max(0.0, float(value))) for value in answer.x]
     at_0 = 1 + sum(parts)
     above = max(
-        1 + sum(part * Fraction(table[i][k], comb(n, k)) for k, part in zip(degrees, parts, strict=True) if part)
+        1
+        + sum(
+            part * Fraction(table[i][k], comb(n, k)) for k, part in zip(degrees, parts, strict=True) if part
+        )
         for i in distances
     )
     if above >= 1:

@@ -40,13 +40,13 @@ def _warn(n_classes: int, n_bits: int, per_class: int) -> None:
         shared = 1 + n_classes * (n_classes - 1) // 2
         text = (
             f"cpbc with H = 1 ({n_bits} bits, {n_classes} classes): sub-codes of different classes collide, "
-            f"{shared} codes belong to more than one class; H >= 3 ({3 * n_classes} bits) separates them, and so may "
-            "the construction separated"
+            f"{shared} codes belong to more than one class; H >= 3 ({3 * n_classes} bits) separates them, and "
+            "the construction separated keeps centers further apart"
         )
     else:
         text = (
             f"cpbc with H = 2 ({n_bits} bits, {n_classes} classes) cannot separate the classes: sub-codes "
-            f"of different classes come as near (2) as those of one; H >= 3 ({3 * n_classes} bits) separates, and so may "
-            "the construction separated"
+            f"of different classes come as near (2) as those of one; H >= 3 ({3 * n_classes} bits) separates, and "
+            "the construction separated keeps centers further apart"
         )
     warnings.warn(text, UserWarning, stacklevel=4)

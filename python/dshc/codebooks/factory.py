@@ -98,7 +98,9 @@ def default_bits(n_classes: int, construction: str = "cpbc", radius: int = 1) ->
     """
     if construction == "separated":
         n_bits = max(1, (n_classes - 1).bit_length())
-        while n_classes > 1 and n_bits < MAX_BITS and plan(n_classes, n_bits).distance < 4 * max(radius, 1) + 1:
+        while (
+            n_classes > 1 and n_bits < MAX_BITS and plan(n_classes, n_bits).distance < 4 * max(radius, 1) + 1
+        ):
             n_bits += 1
         return n_bits
     n_bits = 3 * n_classes

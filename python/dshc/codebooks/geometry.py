@@ -36,7 +36,9 @@ def total_distances(codes: np.ndarray, offsets: np.ndarray, n_bits: int) -> tupl
     while start < len(offsets) - 1:
         stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + rows, side="right")) - 1)
         of_class = np.zeros((stop - start, n_bits), dtype=np.int64)
-        for first in range(offsets[start], offsets[stop], rows):  # one part, unless a class is longer than that
+        for first in range(
+            offsets[start], offsets[stop], rows
+        ):  # one part, unless a class is longer than that
             last = min(first + rows, offsets[stop])
             bits = np.unpackbits(codes[first:last], axis=1, count=n_bits, bitorder="little")
             starts = np.maximum(offsets[start:stop] - first, 0)

@@ -44,7 +44,15 @@ def kbc(
             origin = f"k-means over all {2**n_bits} codes, draw {draw_number}"
             packed = _as_bytes(centers, n_bits)
             return Codebook(
-                "kbc", n_bits, codes, offsets, packed, seed=seed, threshold=threshold, radius=radius, origin=origin
+                "kbc",
+                n_bits,
+                codes,
+                offsets,
+                packed,
+                seed=seed,
+                threshold=threshold,
+                radius=radius,
+                origin=origin,
             )
     raise ValueError(
         f"n_bits: {DRAWS} draws of kbc each left a class without a code ({n_classes} classes, "

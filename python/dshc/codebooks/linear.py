@@ -22,7 +22,6 @@ __all__ = [
     "bch_chain",
     "extended_bch",
     "extended_qr",
-    "minimum_weight",
     "primitive",
     "reduced",
     "shortened",
@@ -126,7 +125,9 @@ def extended_qr(p: int) -> np.ndarray:
     residues[np.arange(1, p) ** 2 % p] = True
     shifts = np.array([np.roll(residues, i) for i in range(p)] + [np.ones(p, dtype=bool)])
     rows = shifts[_independent(shifts)]
-    if len(rows) != (p + 1) // 2:  # the sum over the residues is no zero of the code: take that over the others
+    if (
+        len(rows) != (p + 1) // 2
+    ):  # the sum over the residues is no zero of the code: take that over the others
         others = ~residues
         others[0] = False
         shifts = np.array([np.roll(others, i) for i in range(p)] + [np.ones(p, dtype=bool)])
@@ -183,25 +184,3 @@ def words(generator: np.ndarray, count: int | None = None) -> np.ndarray:
         np.logical_xor(table[:step], row, out=table[done : done + step])
         done += step
     return table
-
-
-def minimum_weight(generator: np.ndarray) -> int:
-    """The smallest weight of a word other than 0, by enumeration of all 2^k; in chunks of 2^16."""
-    low, high = generator[:16], generator[16:]
-    packed = np.packbits(words(low), axis=1)
-    best = generator.shape[1]
-    for i in range(2 ** len(high)):
-        shift = np.zeros(generator.shape[1], dtype=bool)
-        for j, row in enumerate(high):
-            if i >> j & 1:
-                shift ^= row
-        weights = _weights(packed ^ np.packbits(shift))
-        best = min(best, int(weights[i == 0 :].min(initial=best)))
-    return best
-
-
-_BYTE_WEIGHTS = np.array([value.bit_count() for value in range(256)], dtype=np.uint8)
-
-
-def _weights(packed: np.ndarray) -> np.ndarray:
-    return _BYTE_WEIGHTS[packed].sum(axis=1, dtype=np.int64)

@@ -155,6 +155,8 @@ def _gray(values: np.ndarray) -> np.ndarray:
 def best_code() -> np.ndarray:
     """Best's code: 40 words of 10 bits, distance 4."""
     words = [
-        np.roll([c - d, b, c, d, b + c], shift) for shift in range(5) for b, c, d in product((1, -1), repeat=3)
+        np.roll([c - d, b, c, d, b + c], shift)
+        for shift in range(5)
+        for b, c, d in product((1, -1), repeat=3)
     ]
     return _gray(np.array(words) % 4)
