@@ -172,6 +172,17 @@ def test_a_search_that_finds_nothing_says_so():
     assert search.linear_code(1, 1, 2, seed=0, steps=20) is None
 
 
+@pytest.mark.parametrize(("n", "k", "more_than", "found"), [(48, 13, 14, 16), (32, 12, 8, 9), (24, 11, 6, 7)])
+def test_circulant_codes_by_search(n, k, more_than, found):
+    generator, distance = search.circulant_code(n, k, more_than, seed=0, steps=500)
+    assert generator.shape == (k, n) and distance >= found
+    assert least_weight(generator) == distance
+    more = search.circulant_code(n, k, more_than, seed=0, steps=600)
+    assert more[1] >= distance
+    assert search.circulant_code(n, k, n, seed=0, steps=5) is None
+    assert search.circulant_code(n, k, more_than, seed=0, steps=0) is None
+
+
 def test_a_few_columns_a_step_do(monkeypatch):
     monkeypatch.setattr(search, "_STEP_SIZE", 1 << 16)
     assert least_weight(search.linear_code(32, 7, 14, seed=0, steps=2000)) >= 14

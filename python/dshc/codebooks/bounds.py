@@ -61,7 +61,9 @@ def hamming(n: int, d: int) -> int:
     """Sphere packing: balls of radius floor((d - 1) / 2) do not overlap."""
     ball = sphere = 1
     for i in range((d - 1) // 2):
-        sphere = sphere * (n - i) // (i + 1)  # C(n, i + 1); afresh each time takes seconds at thousands of bits
+        sphere = (
+            sphere * (n - i) // (i + 1)
+        )  # C(n, i + 1); afresh each time takes seconds at thousands of bits
         ball += sphere
     return 2**n // ball
 

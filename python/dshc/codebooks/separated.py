@@ -25,6 +25,7 @@ from .planner import plan
 __all__ = ["DEFAULT_STEPS", "Centers", "separated", "separated_centers"]
 
 DEFAULT_STEPS = 2000
+_MAX_CIRCULANT_BITS = 256
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Centers:
 def separated_centers(n_words: int, n_bits: int, *, seed: int = 0, steps: int = DEFAULT_STEPS) -> Centers:
     """``n_words`` words of ``n_bits`` bits with a large least distance; the same for the same arguments.
 
-    ``steps`` bounds each search, of which there is one for every distance between that of the known codes and the
-    upper bound, up to 1024 words; 0 leaves the greedy start of each.
+    ``steps`` bounds each search. Up to 1024 words there is one for every distance between that of the known codes and
+    the upper bound, of which 0 steps leave the greedy start; up to 65,536 words and 256 bits there is a single one.
 
     Raises ``ValueError`` where there are not that many words.
     """
@@ -52,6 +53,16 @@ def separated_centers(n_words: int, n_bits: int, *, seed: int = 0, steps: int = 
         found = _searched(n_words, n_bits, distance, seed, steps)
         if found is not None:
             return found
+    k = (n_words - 1).bit_length()
+    if (
+        search.MAX_DIMENSION < k <= search.MAX_CIRCULANT
+        and known.distance < bound
+        and n_bits <= _MAX_CIRCULANT_BITS
+    ):
+        better = search.circulant_code(n_bits, k, known.distance, seed=seed, steps=steps)
+        if better is not None:
+            name = f"circulant code [{n_bits}, {k}, {better[1]}] by search"
+            return Centers(linear.words(better[0], n_words), better[1], name)
     return Centers(known.words(n_words), known.distance, known.name)
 
 
