@@ -7,8 +7,8 @@ barred for a few steps (Glover's tabu search). The search ends with the first co
 of whole numbers, so that machines agree.
 
 :func:`circulant_code`, up to 16 dimensions, draws codes whose generator matrix is the identity and circulant matrices
-side by side, the last one cut: among codes of one or two thousand such, often one is as good as any known (Chen,
-Peterson & Weldon, *Some results on quasi-cyclic codes*, 1969).
+side by side, the last one cut: quasi-cyclic codes (Chen, Peterson & Weldon, *Some results on quasi-cyclic codes*, 1969)
+whose words come in orbits, so that few of them need to be heavy by chance.
 
 The budget of both is a number of steps: with more of them a search goes through the same states and then on.
 """
