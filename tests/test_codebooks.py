@@ -1,5 +1,7 @@
 """Codebooks: the paper's check values, what is refused and warned of, and files."""
 
+import doctest
+import importlib
 import warnings
 
 import numpy as np
@@ -359,7 +361,9 @@ def test_sub_codes_that_cannot_be_are_refused(keywords, error, message):
 def test_too_many_sub_codes_are_refused_before_they_are_made():
     with pytest.raises(ValueError, match=r"radius: 5 of 256 bits makes 8,987,138,113 sub-codes a class"):
         quiet("separated", 3, 256, radius=5)
-    with pytest.raises(ValueError, match=r"radius: 2 of 256 bits makes 164,\d{3},\d{3} sub-codes in 5,000 classes"):
+    with pytest.raises(
+        ValueError, match=r"radius: 2 of 256 bits makes 164,\d{3},\d{3} sub-codes in 5,000 classes"
+    ):
         quiet("separated", 5000, 256, radius=2)
     with pytest.raises(ValueError, match="n_classes: got 268,435,456"):
         build("separated", 2**28, 64)
@@ -383,3 +387,9 @@ def test_three_bits_a_class_by_default_elsewhere():
     assert default_bits(10) == default_bits(10, "cpbc", 2) == default_bits(10, "kbc") == 30
     with pytest.raises(ValueError, match="--construction separated"):
         default_bits(183)
+
+
+@pytest.mark.parametrize("module", ["factory", "bounds", "planner"])
+def test_examples_print_what_they_say(module):
+    result = doctest.testmod(importlib.import_module(f"dshc.codebooks.{module}"))
+    assert result.attempted and not result.failed

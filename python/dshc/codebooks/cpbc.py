@@ -32,9 +32,8 @@ def cpbc(n_classes: int, n_bits: int, *, radius: int, sub_codes: int | Sequence[
     packed = dshc_fast.pack_codes(centers)
     # Bits beyond the blocks are the same everywhere and are never flipped.
     codes, offsets = balls(packed, n_bits, radius, sub_codes, flipped=used)
-    return Codebook(
-        "cpbc", n_bits, codes, offsets, packed, radius=radius, origin=f"blocks of {per_class} bits"
-    )
+    origin = f"blocks of {per_class} bit" + "s" * (per_class > 1)
+    return Codebook("cpbc", n_bits, codes, offsets, packed, radius=radius, origin=origin)
 
 
 def _warn(n_classes: int, n_bits: int, per_class: int) -> None:
