@@ -152,7 +152,7 @@ class Kernels(Simt):
         inputs, scalars = _loss(logits, labels, offsets, weight, ignore_index)
         kind = np.float64 if logits.dtype == torch.float64 else np.float32
         outputs = {"loss": Output((len(logits),), kind), "stats": Output((len(logits), 2), kind)}
-        return self.run("class_softmax_loss", inputs, outputs, **scalars)
+        return self.run("class_softmax_loss", inputs | {"carry": None}, outputs, **scalars)
 
     def class_softmax_loss_backward(
         self, grad_loss, stats, logits: torch.Tensor, labels, offsets, weight=0.0, ignore_index=-100
@@ -169,13 +169,22 @@ class Kernels(Simt):
 
     # ---- codes from logits ----
 
-    def codes_from_logits(self, logits: torch.Tensor, codebook: np.ndarray, k: int, weighting: str = "mean"):
+    def codes_from_logits(
+        self, logits: torch.Tensor, codebook: np.ndarray, k: int, weighting: str = "mean", subclasses=None
+    ):
         n, n_subclasses = logits.shape
         n_bytes = codebook.shape[1]
         return self.run(
-            "codes_from_logits", {"logits": logits, "codebook": codebook},
+            "codes_from_logits", {"logits": logits, "codebook": codebook, "subclasses": subclasses},
             {"codes": Output((n, n_bytes), np.uint8)}, n=n, n_subclasses=n_subclasses, n_bytes=n_bytes, k=k,
             dtype=DTYPE_CODES[logits.dtype], weighting=WEIGHTINGS.index(weighting),
+        )[0]  # fmt: skip
+
+    def top_subclasses(self, logits: torch.Tensor, k: int) -> np.ndarray:
+        n, n_subclasses = logits.shape
+        return self.run(
+            "top_subclasses", {"logits": logits}, {"top": Output((n, k), np.int64)}, n=n,
+            n_subclasses=n_subclasses, k=k, dtype=DTYPE_CODES[logits.dtype],
         )[0]  # fmt: skip
 
     def center_codes_from_logits(self, logits: torch.Tensor, offsets, centers: np.ndarray) -> np.ndarray:

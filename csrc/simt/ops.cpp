@@ -40,7 +40,8 @@ DType dtype(Request& r) { return static_cast<DType>(r.integer("dtype")); }
 
 ClassSoftmax class_softmax(Request& r) {
   return {r.array<const void>("logits"), dtype(r), r.array<const int64_t>("labels"), r.array<const int64_t>("class_offsets"),
-          r.integer("n"), r.integer("n_subclasses"), r.integer("n_classes"), r.real("weight"), r.integer("ignore_index")};
+          r.integer("n"), r.integer("n_subclasses"), r.integer("n_classes"), r.real("weight"), r.integer("ignore_index"),
+          r.integer("first_column"), r.integer("n_columns")};
 }
 
 int pack_codes(Request& r) {
@@ -85,7 +86,8 @@ int average_precision(Request& r) {
 }
 
 int class_softmax_loss(Request& r) {
-  return cuda::class_softmax_loss(class_softmax(r), r.array<void>("loss"), r.array<void>("stats"), nullptr);
+  return cuda::class_softmax_loss(class_softmax(r), r.array<double>("carry"), r.array<void>("loss"), r.array<void>("stats"),
+                                  nullptr);
 }
 
 int class_softmax_loss_backward(Request& r) {
@@ -96,7 +98,13 @@ int class_softmax_loss_backward(Request& r) {
 int codes_from_logits(Request& r) {
   return cuda::codes_from_logits(r.array<const void>("logits"), dtype(r), r.integer("n"), r.integer("n_subclasses"),
                                  r.array<const uint8_t>("codebook"), r.integer("n_bytes"), r.integer("k"),
-                                 static_cast<Weighting>(r.integer("weighting")), r.array<uint8_t>("codes"), nullptr);
+                                 static_cast<Weighting>(r.integer("weighting")), r.array<const int64_t>("subclasses"),
+                                 r.array<uint8_t>("codes"), nullptr);
+}
+
+int top_subclasses(Request& r) {
+  return cuda::top_subclasses(r.array<const void>("logits"), dtype(r), r.integer("n"), r.integer("n_subclasses"),
+                              r.integer("k"), r.array<int64_t>("top"), nullptr);
 }
 
 int center_codes_from_logits(Request& r) {
@@ -126,6 +134,7 @@ const std::map<std::string, Op>& kernel_ops() {
       {"class_softmax_loss", class_softmax_loss},
       {"class_softmax_loss_backward", class_softmax_loss_backward},
       {"codes_from_logits", codes_from_logits},
+      {"top_subclasses", top_subclasses},
       {"center_codes_from_logits", center_codes_from_logits},
       {"multilabel_codes", multilabel_codes},
   };
