@@ -1,6 +1,9 @@
 // The ops of csrc/cuda by name: what bind/module.cpp does for tensors, for the arrays of a request. Workspaces are
 // allocated at exactly the size an op asks for.
 #include "../core/average_precision.h"
+#include <cstring>
+
+#include "../common/dtype.h"
 #include "../core/center_codes_from_logits.h"
 #include "../core/class_softmax_loss.h"
 #include "../core/codes_from_logits.h"
@@ -86,13 +89,23 @@ int average_precision(Request& r) {
 }
 
 int class_softmax_loss(Request& r) {
-  return cuda::class_softmax_loss(class_softmax(r), r.array<double>("carry"), r.array<void>("loss"), r.array<void>("stats"),
-                                  nullptr);
+  const ClassSoftmax task = class_softmax(r);
+  auto* carry = r.array<double>("carry");
+  if (const auto* before = r.array<const double>("carry_before")) {
+    std::memcpy(carry, before, static_cast<size_t>(task.n) * 3 * sizeof(double));
+  }
+  return cuda::class_softmax_loss(task, carry, r.array<void>("loss"), r.array<void>("stats"), nullptr);
 }
 
 int class_softmax_loss_backward(Request& r) {
-  return cuda::class_softmax_loss_backward(class_softmax(r), r.array<const void>("stats"), r.array<const void>("grad_loss"),
-                                           r.array<void>("grad_logits"), nullptr);
+  ClassSoftmax task = class_softmax(r);
+  auto* grad_logits = r.array<void>("grad_logits");
+  if (r.integer("inplace") != 0 && task.n > 0) {
+    std::memcpy(grad_logits, task.logits, static_cast<size_t>(task.n * task.n_columns * size_of(task.dtype)));
+    task.logits = grad_logits;
+  }
+  return cuda::class_softmax_loss_backward(task, r.array<const void>("stats"), r.array<const void>("grad_loss"), grad_logits,
+                                           nullptr);
 }
 
 int codes_from_logits(Request& r) {
