@@ -1,12 +1,13 @@
 """The class soft-max loss and its gradients on the CPU: ours against torch's cross entropy, eager and compiled.
 
-    python benchmarks/bench_class_softmax_loss.py [--quick] [--dry] [--threads N]
+    python benchmarks/bench_class_softmax_loss.py [--quick] [--dry] [--threads N] [--only time | memory]
 
-Two sections. "loss": logits are given, loss and gradient of the logits are wanted. "head": features are given, loss and
-gradients of features, weight and bias of the linear layer are wanted; ours with the whole logits, and fused (a chunk of
-sub-classes at a time). torch gets the soft targets as the dense matrix it wants, made beforehand. All candidates of a row
-take turns in one process; their losses and gradients are compared first. Peak memory is the growth of the largest resident
-set over one run, each candidate in a process of its own. Results: docs/results/loss.json and loss.md.
+Two sections. "loss": logits are given, loss and gradient of the logits are wanted. "head": features are given,
+loss and gradients of features, weight and bias of the linear layer are wanted; ours with the whole logits, and
+fused (a chunk of sub-classes at a time). torch gets the soft targets as the dense matrix it wants, made
+beforehand. All candidates of a row take turns in one process; their losses and gradients are compared first.
+Peak memory is the growth of the largest resident set over one run, each candidate in a process of its own. With
+--only, what is not measured stays as the result file has it. Results: docs/results/loss.json and loss.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from timing import RESULTS, interleave, machine, write
 
 import dshc_fast
 
-SIZES = ((256, 310, 10), (1024, 310, 10), (512, 30_100, 100), (256, 65_000, 1000))  # rows, sub-classes, classes
+SIZES = (
+    (256, 310, 10),
+    (1024, 310, 10),
+    (512, 30_100, 100),
+    (256, 65_000, 1000),
+)  # rows, sub-classes, classes
 FEATURES = 256
 TORCH, COMPILED = "torch cross_entropy", "torch.compile of it"
 OURS, INPLACE, FUSED = "ours", "ours, in place", "ours, linear fused"
@@ -59,7 +65,9 @@ def torch_loss(*layer: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def candidates(batch: Batch, compiled: Callable | None = None) -> dict[str, Callable[[], list[torch.Tensor]]]:
     ours = {"labels": batch.labels, "offsets": batch.offsets}
 
-    def whole(*layer: torch.Tensor, labels: torch.Tensor, offsets: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+    def whole(
+        *layer: torch.Tensor, labels: torch.Tensor, offsets: torch.Tensor, inplace: bool = False
+    ) -> torch.Tensor:
         logits = layer[0] if len(layer) == 1 else torch.nn.functional.linear(*layer)
         return dshc_fast.class_softmax_loss(logits, labels, offsets, inplace=inplace)
 
@@ -113,68 +121,103 @@ def memory_of(section: str, n: str, m: str, n_classes: str, name: str) -> None:
     print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 
 
-def table(rows: list[dict], note: str | None) -> str:
+def milliseconds(row: dict, name: str) -> str:
+    return f"{1e3 * row['seconds'][name]:.3g}"
+
+
+def table(rows: list[dict], memory: list[dict], note: str | None) -> str:
     about = machine()
     lines = [
         "# Class soft-max loss on the CPU",
         "",
         f"`python benchmarks/bench_class_softmax_loss.py`, {about['processor']}, {about['simd_level']}, "
         f"{rows[0]['threads']} thread, torch {about['torch']}, {about['date']}, commit {about['commit']}. Forward and "
-        f"backward, float32, milliseconds (median, candidates in turn); the head has {FEATURES} features. torch's cross "
-        "entropy takes its soft targets as a dense matrix, which is made beforehand and not counted. Peak memory: growth of "
-        "the process over one run, gradients included.",
+        f"backward, float32 (median, candidates in turn); the head has {FEATURES} features. torch's cross entropy takes "
+        "its soft targets as a dense matrix, which is made beforehand and counted nowhere. The ratios are to our "
+        "fastest.",
         "",
     ]
-    if note:
-        lines += [note, ""]
+    lines += [note, ""] if note else []
     for section in ("loss", "head"):
         of_section = [row for row in rows if row["section"] == section]
-        names = list(dict.fromkeys(name for row in of_section for name in row["seconds"]))
-        measured = any("peak_bytes" in row for row in of_section)
-        head = ["rows × sub-classes", *names, "× " + TORCH]
-        head += ["× " + COMPILED] if COMPILED in names else []
-        head += [f"MiB: {name}" for name in names] if measured else []
-        lines += [f"## {section.capitalize()}", "", "| " + " | ".join(head) + " |", "| --- |" + " --: |" * (len(head) - 1)]
+        names = list(of_section[0]["seconds"])
+        peers = [name for name in (TORCH, COMPILED) if name in names]
+        head = ["rows × sub-classes", *names, *(f"× {peer}" for peer in peers)]
+        lines += [f"## {section.capitalize()}, milliseconds", "", f"| {' | '.join(head)} |"]
+        lines.append("| --- |" + " --: |" * (len(head) - 1))
         for row in of_section:
-            best = min((n for n in names if n.startswith("ours")), key=lambda n: row["seconds"][n])
-            cells = [f"{row['n']} × {row['m']}", *(f"{1e3 * row['seconds'][name]:.3g}" for name in names)]
-            peers = [TORCH] + ([COMPILED] if COMPILED in names else [])
-            cells += [f"{row['seconds'][peer] / row['seconds'][best]:.2f}" for peer in peers]
-            if measured:
-                cells += [f"{row['peak_bytes'][n] / 2**20:.0f}" if "peak_bytes" in row else "" for n in names]
-            lines.append("| " + " | ".join(cells) + " |")
-        lines += ["", f"The ratios are those of our fastest to {' and '.join(['torch', 'compiled torch'][: len(peers)])}.", ""]
+            best = min(row["seconds"][name] for name in names if name not in peers)
+            cells = [f"{row['n']} × {row['m']}", *(milliseconds(row, name) for name in names)]
+            cells += [f"{row['seconds'][peer] / best:.2f}" for peer in peers]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    if memory:
+        names = list(memory[-1]["peak_bytes"])
+        lines += ["## Peak memory, MiB", "", "Growth of the process over one run, gradients included.", ""]
+        lines += [
+            f"| | rows × sub-classes | logits | {' | '.join(names)} |",
+            "| --- | --- |" + " --: |" * (len(names) + 1),
+        ]
+        for row in memory:
+            cells = [row["section"], f"{row['n']} × {row['m']}", f"{row['n'] * row['m'] / 2**18:.0f}"]
+            cells += [f"{row['peak_bytes'][n] / 2**20:.0f}" if n in row["peak_bytes"] else "" for n in names]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines).rstrip() + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="three rounds of each, no memory")
-    parser.add_argument("--dry", action="store_true", help="print only; write no result file")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--memory-of", nargs=5, help=argparse.SUPPRESS)
-    effort = parser.parse_args()
-    if effort.memory_of:
-        return memory_of(*effort.memory_of)
-    torch.set_num_threads(effort.threads)
-    compiled, note = compiled_loss()
+def measure_time(compiled: Callable | None, effort: argparse.Namespace) -> list[dict]:
     rows = []
     for section in ("loss", "head"):
         for n, m, n_classes in SIZES:
             torch.compiler.reset()
             runs = candidates(Batch(section, n, m, n_classes), compiled)
             check(runs)
-            seconds = interleave(runs, rounds=3 if effort.quick else 7, seconds=2 if effort.quick else 6, least=0.01)
-            row = {"section": section, "n": n, "m": m, "n_classes": n_classes, "threads": effort.threads,
-                   "seconds": seconds}  # fmt: skip
-            if not effort.quick and n * m > 2**22:
-                row["peak_bytes"] = {name: peak_memory(section, (n, m, n_classes), name) for name in runs}
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    text = table(rows, note)
+            limits = {"rounds": 3, "seconds": 2.0} if effort.quick else {"rounds": 7, "seconds": 5.0}
+            seconds = interleave(runs, **limits, least=0.01)
+            rows.append({"section": section, "n": n, "m": m, "n_classes": n_classes, "threads": effort.threads,
+                         "seconds": seconds})  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def measure_memory(compiled: Callable | None) -> list[dict]:
+    rows = []
+    for section in ("loss", "head"):
+        for n, m, n_classes in SIZES:
+            if n * m < 2**22:  # a few MiB disappear in what the allocator holds
+                continue
+            names = candidates(Batch(section, 1, m, n_classes), compiled)
+            peak = {name: peak_memory(section, (n, m, n_classes), name) for name in names}
+            rows.append({"section": section, "n": n, "m": m, "peak_bytes": peak})
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="three rounds of each")
+    parser.add_argument("--dry", action="store_true", help="print only; write no result file")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", choices=("time", "memory"))
+    parser.add_argument("--memory-of", nargs=5, help=argparse.SUPPRESS)
+    effort = parser.parse_args()
+    if effort.memory_of:
+        return memory_of(*effort.memory_of)
+    torch.set_num_threads(effort.threads)
+    compiled, note = compiled_loss()
+    before = (
+        json.loads((RESULTS / "loss.json").read_text())
+        if effort.only and (RESULTS / "loss.json").exists()
+        else {}
+    )
+    rows = before.get("rows", []) if effort.only == "memory" else measure_time(compiled, effort)
+    memory = before.get("memory", []) if effort.only == "time" else measure_memory(compiled)
+    text = table(rows, memory, note) if rows else ""
     print(text)
     if not effort.dry:
-        print("wrote", write("loss", rows, note=note))
+        print("wrote", write("loss", rows, memory=memory, note=note))
         (RESULTS / "loss.md").write_text(text)
 
 

@@ -226,7 +226,8 @@ def test_few_best(dtype, data, seed, n, n_subclasses, k, kind, order: str) -> No
         values[0] = -math.inf if kind == "masked" else math.nan
     logits = torch.from_numpy(values.copy()).to(dtype)
     rows = logits.double().numpy()
-    rank = np.lexsort((np.arange(n_subclasses) + 0 * rows, -np.nan_to_num(rows, nan=0.0), np.isnan(rows)), axis=1)
+    columns = np.broadcast_to(np.arange(n_subclasses), rows.shape)
+    rank = np.lexsort((columns, -np.where(np.isnan(rows), 0.0, rows), np.isnan(rows)), axis=1)
     kernels = runs(order, data)
     assert_same_array(kernels.top_subclasses(logits, k), rank[:, :k], np.int64)
     codebook = make_codes(rng, n_subclasses, 9)
