@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from timing import RESULTS, interleave, machine, write
@@ -48,7 +48,7 @@ class Batch:
             layer = torch.nn.Linear(FEATURES, m)
             self.leaves = [torch.randn(n, FEATURES, requires_grad=True), layer.weight, layer.bias]
         width = m // n_classes
-        self.targets = torch.zeros(n, m) if dense else None
+        self.targets = torch.full((n, m), 0.0) if dense else None
         for row, label in enumerate(self.labels.tolist() if dense else []):
             self.targets[row, label * width : (label + 1) * width] = 1 / width
 
@@ -111,14 +111,20 @@ def peak_memory(section: str, size: tuple[int, int, int], name: str) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
+def resident(what: str) -> int:
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(fields[what].split()[0])
+
+
 def memory_of(section: str, n: str, m: str, n_classes: str, name: str) -> None:
     torch.set_num_threads(1)
     compiled = torch.compile(torch_loss, dynamic=False) if name == COMPILED else None
     candidates(Batch(section, 4, int(m), int(n_classes)), compiled)[name]()
     run = candidates(Batch(section, int(n), int(m), int(n_classes)), compiled)[name]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the largest resident set begins anew (Linux)
+    before = resident("VmRSS")
     run()
-    print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+    print(resident("VmHWM") - before)
 
 
 def milliseconds(row: dict, name: str) -> str:

@@ -22,6 +22,11 @@ DTYPE_CODES = {  # csrc/core/types.h, enum DType
 }  # fmt: skip
 
 
+def on_cuda(tensor: Tensor) -> bool:
+    """Which of the two back ends a tensor's addresses go to."""
+    return tensor.is_cuda
+
+
 def place(tensor: Tensor) -> tuple[int, int]:
     """What every native CUDA op takes last: device and stream."""
     return tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream
@@ -274,7 +279,7 @@ class ClassSoftmax:
     def add_columns(self, carry: Tensor, loss: Tensor, stats: Tensor, check: bool) -> None:
         """Columns after those in `carry`, float64 (n, 3); the last ones write loss and stats."""
         addresses = carry.data_ptr(), loss.data_ptr(), stats.data_ptr()
-        if self.logits.is_cuda:
+        if on_cuda(self.logits):
             native.cuda.class_softmax_loss(self.native, *addresses, *place(self.logits))
         else:
             native.class_softmax_loss(self.native, *addresses, check, torch.get_num_threads())
@@ -282,7 +287,7 @@ class ClassSoftmax:
     def to_gradient(self, grad_loss: Tensor, stats: Tensor) -> None:
         """Writes the gradient over the logits, which must be contiguous."""
         addresses = stats.data_ptr(), grad_loss.data_ptr(), self.logits.data_ptr()
-        if self.logits.is_cuda:
+        if on_cuda(self.logits):
             native.cuda.class_softmax_loss_backward(self.native, *addresses, *place(self.logits))
         else:
             native.class_softmax_loss_backward(self.native, *addresses, torch.get_num_threads())
@@ -292,7 +297,7 @@ def top_subclasses(logits: Tensor, k: int, check: bool) -> Tensor:
     """Columns of the k largest logits of each row, int64 (n, k), equal logits in the order of their columns."""
     top = logits.new_empty((logits.shape[0], k), dtype=torch.int64)
     arguments = logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, k, top.data_ptr()
-    if logits.is_cuda:
+    if on_cuda(logits):
         if check:
             refuse_nan(logits, "logits")
         native.cuda.top_subclasses(*arguments, *place(logits))
@@ -311,7 +316,7 @@ def write_codes(
         logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, codebook.data_ptr(), codebook.shape[1], k,
         shapes.WEIGHTINGS.index(weighting), 0 if subclasses is None else subclasses.data_ptr(), codes.data_ptr(),
     )  # fmt: skip
-    if logits.is_cuda:
+    if on_cuda(logits):
         if check:
             refuse_nan(logits, "logits")
             if weighting == "probability" and (row := first_true(logits.isposinf().any(1))) is not None:

@@ -102,7 +102,7 @@ def _class_softmax_linear_loss(
         features, weight, bias, labels, class_offsets, target, ignore_index, chunk, dtype
     )
     layer = Layer(features, weight, bias, chunk, dtype)
-    if not features.is_cuda:
+    if not arguments.on_cuda(features):
         checks.check_offset_values(class_offsets, layer.n_subclasses)
     elif check:
         on_cuda.check_label_values(labels, class_offsets, ignore_index, layer.n_subclasses)
@@ -154,7 +154,7 @@ def _class_softmax_linear_loss_backward(
     )
     layer = Layer(features, weight, bias, chunk, dtype)
     shapes.check_stats(grad_loss, stats, layer.n, layer.dtype)
-    if not features.is_cuda:
+    if not arguments.on_cuda(features):
         checks.check_offset_values(class_offsets, layer.n_subclasses)
     labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
     grad_loss, stats = grad_loss.contiguous(), stats.contiguous()
