@@ -138,9 +138,9 @@ def table(rows: list[dict], memory: list[dict], note: str | None) -> str:
         "",
         f"`python benchmarks/bench_class_softmax_loss.py`, {about['processor']}, {about['simd_level']}, "
         f"{rows[0]['threads']} thread, torch {about['torch']}, {about['date']}, commit {about['commit']}. Forward and "
-        f"backward, float32 (median, candidates in turn); the head has {FEATURES} features. torch's cross entropy takes "
-        "its soft targets as a dense matrix, which is made beforehand and counted nowhere. The ratios are to our "
-        "fastest.",
+        f"backward, float32 (median, candidates in turn); the head has {FEATURES} features. torch's cross entropy "
+        "takes its soft targets as a dense matrix, which is made beforehand and counted nowhere. The ratios are to "
+        "our fastest.",
         "",
     ]
     lines += [note, ""] if note else []
