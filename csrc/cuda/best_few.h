@@ -3,9 +3,9 @@
 //
 // A warp keeps a sorted list across its lanes: lane r has the r-th best. It reads 16 values a lane at a time (16 bytes a
 // load, all of them in flight together) and passes over them where none reaches the list's last; otherwise it looks at value
-// after value, and every one that belongs in the list is put there by two shuffles. Of a long row some k ln(n / k) do. The
-// first values would nearly all be such, so they get a bound of their own: the smallest of the largest values of 8 groups of
-// 4 lanes, which at least 8 values reach and at most a few times as many.
+// after value, and every one that belongs in the list is put there by shuffles, some forty instructions. Of a long row some
+// k ln(n / k) do. The first values would nearly all be such, so they get a bound of their own: the k-th largest of the
+// lanes' largest values, which k values reach and hardly more.
 // Why not a list a thread: lists of 32 lanes fill with 32 k values before they help, and lanes insert at different times.
 #pragma once
 #include <type_traits>
@@ -46,6 +46,7 @@ class BestFew {
  public:
   __device__ __forceinline__ explicit BestFew(int k) : k_(k), key_(0), index_(kNone), last_key_(0), last_index_(kNone) {}
 
+  __device__ __forceinline__ int size() const { return k_; }
   // Of this lane's place; places from k on hold nothing of meaning.
   __device__ __forceinline__ Key<R> key() const { return key_; }
   __device__ __forceinline__ int index() const { return index_; }
@@ -90,16 +91,21 @@ class BestFew {
   int last_index_;
 };
 
-// A bound that at least 8 of the values are not below, whose largest in this lane is `largest`.
+// A bound that k of the values reach, whose largest in this lane is `largest`: the k-th largest of these, by sorting them
+// (bitonic, 15 exchanges). -inf where a lane has but NaNs.
 template <class R>
-__device__ __forceinline__ R bound_of_groups(R largest) {
-  for (int offset = 1; offset < kWarp / kMostBest; offset *= 2) largest = larger_of(largest, shuffle_xor(largest, offset));
-  if (largest != largest) largest = -static_cast<R>(INFINITY);  // NaNs alone: no bound
-  for (int offset = kWarp / kMostBest; offset < kWarp; offset *= 2) {
-    const R other = shuffle_xor(largest, offset);
-    largest = other < largest ? other : largest;
+__device__ __forceinline__ R bound_of_lanes(R largest, int k) {
+  if (largest != largest) largest = -static_cast<R>(INFINITY);
+#pragma unroll
+  for (int run = 2; run <= kWarp; run *= 2) {
+#pragma unroll
+    for (int offset = run / 2; offset > 0; offset /= 2) {
+      const R other = shuffle_xor(largest, offset);
+      const bool keeps_larger = ((lane() & offset) == 0) == ((lane() & run) == 0);
+      largest = keeps_larger == (other > largest) ? other : largest;
+    }
   }
-  return largest;
+  return __shfl_sync(kFullMask, largest, k - 1);
 }
 
 // Adds the share of this warp, number `part` of `n_parts`, of row[0, n), n < 2^31.
@@ -124,7 +130,7 @@ __device__ __forceinline__ void add_row(const T* row, int n, int part, int n_par
 #pragma unroll
       for (int i = 0; i < kPer; ++i) largest = larger_of(largest, to_real(vectors[u].at[i]));
     }
-    if (first == part * kBatch) bound = bound_of_groups(largest);
+    if (first == part * kBatch) bound = bound_of_lanes(largest, best->size());
     // A NaN is below nothing. It is looked at while there is room for it, and `largest` does not tell of it.
     const bool room = best->last() != best->last();
     bound = larger_of(bound, best->last());

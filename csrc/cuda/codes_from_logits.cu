@@ -5,8 +5,9 @@
 //
 // k <= 8: one to eight warps a row, as many as fill the GPU; each keeps its k best (best_few.h), the row's first warp merges
 // them, and its lanes own bits of the code. Moved: each logit once, the least possible, 64 bytes a lane in flight (32 of a
-// 16-bit type), so that 16 warps a multiprocessor have 16 to 32 KiB on the way; instructions: about two a logit and some
-// twenty for each of the k ln(n / k) that enter a list.
+// 16-bit type), so that 32 warps a multiprocessor have 32 to 64 KiB on the way. Instructions a logit: four to read it
+// and take the larger, and forty for each of the k ln(n / k) that enter a list, which is next to nothing in a row of 30,000
+// and most of the work in one of 300: there arithmetic is the bound, not memory.
 //
 // k > 8: a block a row.
 // 1. The largest logit and its lowest index: one pass.
@@ -92,7 +93,7 @@ __device__ __forceinline__ void write_few(const Answer& answer, int64_t row, int
 }
 
 template <class T>
-__global__ void __launch_bounds__(kFewWarps * kWarp, 3) few_kernel(const T* __restrict__ all_logits, int64_t n,
+__global__ void __launch_bounds__(kFewWarps * kWarp, 4) few_kernel(const T* __restrict__ all_logits, int64_t n,
                                                                    int64_t n_subclasses, int warps_a_row, Answer answer) {
   using R = Real<T>;
   auto* places = dynamic_shared<Place<R>>();  // [kFewWarps, kMostBest]
@@ -304,10 +305,10 @@ __global__ void __launch_bounds__(kThreads, 6) codes_kernel(const T* __restrict_
   }
 }
 
-// Warps a row of k <= 8: so many that 16 a multiprocessor are busy, but none with less than a thousand logits.
+// Warps a row of k <= 8: so many that 32 a multiprocessor are busy, but none with less than a thousand logits.
 int warps_for(int64_t n, int64_t n_subclasses) {
   int warps = 1;
-  while (warps < kFewWarps && n * warps < 16 * multiprocessors() && n_subclasses > 2048 * warps) warps *= 2;
+  while (warps < kFewWarps && n * warps < 32 * multiprocessors() && n_subclasses > 2048 * warps) warps *= 2;
   return warps;
 }
 
