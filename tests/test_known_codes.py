@@ -77,6 +77,18 @@ def test_the_quadratic_residue_code_of_48_bits():
     assert least_weight(linear.extended_qr(47)) == linear.QR_DISTANCES[47]
 
 
+@pytest.mark.parametrize(
+    ("m", "dimension", "n_symbols"), [(3, 1, 4), (3, 4, 7), (4, 2, 9), (4, 3, 16), (5, 2, 6)]
+)
+def test_concatenated_codes(m, dimension, n_symbols):
+    for inner, distance in ((blocks._simplex(m), 2 ** (m - 1)), (blocks._biorthogonal(m), 2 ** (m - 2))):
+        assert least_weight(inner) == distance
+        generator = linear.concatenated(m, dimension, n_symbols, inner)
+        assert generator.shape == (m * dimension, n_symbols * inner.shape[1])
+        assert least_weight(generator) >= (n_symbols - dimension + 1) * distance
+        assert len(np.unique(linear.words(generator), axis=0)) == 2 ** (m * dimension)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 3, 8])
 def test_a_shortened_code_is_the_words_that_are_0_there(cut):
     generator = linear.extended_bch(5, 2)
@@ -172,7 +184,9 @@ def test_a_search_that_finds_nothing_says_so():
     assert search.linear_code(1, 1, 2, seed=0, steps=20) is None
 
 
-@pytest.mark.parametrize(("n", "k", "more_than", "found"), [(96, 13, 34, 36), (40, 12, 10, 12), (24, 11, 6, 8)])
+@pytest.mark.parametrize(
+    ("n", "k", "more_than", "found"), [(96, 13, 34, 36), (40, 12, 10, 12), (24, 11, 6, 8)]
+)
 def test_circulant_codes_by_search(n, k, more_than, found):
     generator, distance = search.circulant_code(n, k, more_than, seed=0, steps=500)
     assert generator.shape == (k, n) and distance >= found

@@ -78,6 +78,7 @@ def _all_blocks(n_words: int, longest: int) -> Iterator[Block]:
         )
     yield from _hadamard(n_words, longest)
     yield from _bch(k, longest)
+    yield from _concatenated(k, longest)
     for p, distance in linear.QR_DISTANCES.items():
         if (p + 1) // 2 >= k:
             name = "Golay code" if p == 23 else "extended quadratic residue code"
@@ -117,6 +118,34 @@ def _bch(k: int, longest: int) -> Iterator[Block]:
                     lambda m=m, taken=taken: linear.extended_bch(m, taken), k, parameters, name
                 )
         m += 1
+
+
+def _concatenated(k: int, longest: int) -> Iterator[Block]:
+    for m in range(3, 9):
+        dimension = -(-k // m)
+        for inner, distance in ((_simplex(m), 2 ** (m - 1)), (_biorthogonal(m), 2 ** (m - 2))):
+            length = inner.shape[1]
+            for n_symbols in range(dimension + 1, min(2**m, (longest + m * dimension - k) // length) + 1):
+                parameters = (n_symbols * length, m * dimension, (n_symbols - dimension + 1) * distance)
+                name = f"Reed-Solomon code over GF({2**m}) in words of {length} bits"
+                yield linear_block(
+                    lambda m=m, dimension=dimension, n_symbols=n_symbols, inner=inner: linear.concatenated(
+                        m, dimension, n_symbols, inner
+                    ),
+                    k,
+                    parameters,
+                    name,
+                )
+
+
+def _simplex(m: int) -> np.ndarray:
+    """[2^m - 1, m, 2^(m - 1)]: every column but 0 once."""
+    return (np.arange(1, 2**m) >> np.arange(m)[:, None] & 1).astype(bool)
+
+
+def _biorthogonal(m: int) -> np.ndarray:
+    """[2^(m - 1), m, 2^(m - 2)], the Reed-Muller code of first order: every column that ends with 1 once."""
+    return (np.arange(2 ** (m - 1), 2**m) >> np.arange(m)[:, None] & 1).astype(bool)
 
 
 def _listed(

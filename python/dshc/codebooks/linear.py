@@ -7,6 +7,8 @@ A generator matrix is bool ``(k, n)``; its code is all sums of its rows modulo 2
   consecutive powers zeros, so that the distance is at least delta, and delta + 1 with the parity bit at x = 0
   (MacWilliams & Sloane, chapters 7 and 9). The first steps of the chain are Reed-Muller codes of first order:
   2^m bits, m + 1 dimensions, distance 2^(m - 1); then [32, 11, 12], [64, 10, 28], [64, 16, 24], ...
+* :func:`concatenated`: a Reed-Solomon code over GF(2^m), its symbols written as words of a binary code of m
+  dimensions; distances multiply.
 * :func:`extended_qr`: quadratic residue codes modulo a prime p = 1 or 7 mod 8 with a parity bit; p = 23 is the
   Golay code [24, 12, 8].
 """
@@ -20,6 +22,7 @@ import numpy as np
 __all__ = [
     "QR_DISTANCES",
     "bch_chain",
+    "concatenated",
     "extended_bch",
     "extended_qr",
     "primitive",
@@ -112,6 +115,24 @@ def extended_bch(m: int, taken: int) -> np.ndarray:
         if len(rows) == 1:
             rows.append(ones)
     return np.concatenate(rows)
+
+
+def concatenated(m: int, dimension: int, n_symbols: int, inner: np.ndarray) -> np.ndarray:
+    """The generator matrix ``(m * dimension, n_symbols * n)`` of polynomials of degree below ``dimension`` at so many
+    elements of GF(2^m), each value written as the word of ``inner``, bool ``(m, n)``, that it numbers.
+
+    Polynomials of that degree agree in fewer than ``dimension`` places, so that the distance is at least
+    (n_symbols - dimension + 1) times that of ``inner``.
+    """
+    powers, order = field(m), 2**m - 1
+    table = words(inner)
+    rows = []
+    for degree in range(dimension):
+        for j in range(m):  # the coefficient x^j; the first element is 0, the others are powers
+            values = powers[(j + degree * np.arange(n_symbols - 1)) % order]
+            values = np.concatenate([[powers[j] if degree == 0 else 0], values])
+            rows.append(table[values].ravel())
+    return np.array(rows)
 
 
 def extended_qr(p: int) -> np.ndarray:
