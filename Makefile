@@ -37,6 +37,8 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_hamming_radius.py
 	$(BIN)/python benchmarks/bench_hamming_histogram.py
 	$(BIN)/python benchmarks/bench_average_precision.py
+	$(BIN)/python benchmarks/bench_class_softmax_loss.py
+	$(BIN)/python benchmarks/bench_codes_from_logits.py
 	$(BIN)/python benchmarks/tables.py
 
 bench-gpu: install

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--name")
     parser.add_argument("flags", nargs="*", help="further flags of dshc train, after --")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     name = options.name or f"{Path(options.source).stem}-seeds"
     rows = []
     for seed in range(options.seeds):

@@ -2,10 +2,12 @@
 DSHC."""
 
 from . import _cuda_ops as _cuda_ops  # registers the CUDA implementations
+from . import _linear_ops as _linear_ops
 from . import reference
 from ._native import build_info, get_simd_level, set_simd_level
 from .codes import (
     center_codes_from_logits,
+    codes_from_features,
     codes_from_logits,
     multilabel_codes,
     pack_codes,
@@ -13,7 +15,7 @@ from .codes import (
     unpack_codes,
 )
 from .database import HammingDatabase
-from .losses import ClassSoftmaxLoss, class_softmax_loss
+from .losses import ClassSoftmaxLinearLoss, ClassSoftmaxLoss, class_softmax_linear_loss, class_softmax_loss
 from .metrics import (
     HammingHistogram,
     RetrievalCurves,
@@ -27,6 +29,7 @@ from .ranking import HammingRadius, HammingTopK, hamming_distance, hamming_radiu
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClassSoftmaxLinearLoss",
     "ClassSoftmaxLoss",
     "HammingDatabase",
     "HammingHistogram",
@@ -37,7 +40,9 @@ __all__ = [
     "average_precision",
     "build_info",
     "center_codes_from_logits",
+    "class_softmax_linear_loss",
     "class_softmax_loss",
+    "codes_from_features",
     "codes_from_logits",
     "get_simd_level",
     "hamming_distance",

@@ -22,15 +22,33 @@ DTYPE_CODES = {  # csrc/core/types.h, enum DType
 }  # fmt: skip
 
 
+def on_cuda(tensor: Tensor) -> bool:
+    """Which of the two back ends a tensor's addresses go to."""
+    return tensor.is_cuda
+
+
+def place(tensor: Tensor) -> tuple[int, int]:
+    """What every native CUDA op takes last: device and stream."""
+    return tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream
+
+
+def first_true(rows: Tensor) -> int | None:
+    """The first true entry; waits for the device."""
+    return int(rows.int().argmax()) if bool(rows.any()) else None
+
+
+def refuse_nan(values: Tensor, name: str) -> None:
+    if values.is_floating_point() and (row := first_true(values.isnan().any(1))) is not None:
+        raise ValueError(f"{name}[{row}] contains NaN; taken: numbers and infinities")
+
+
 def pack_bits(rows: Tensor) -> Tensor:
     """Rows of bools as packed bits, of any width and on either device."""
     rows = rows.contiguous()
     packed = rows.new_empty((rows.shape[0], shapes.n_bytes(rows.shape[1])), dtype=torch.uint8)
     arguments = rows.data_ptr(), DTYPE_CODES[torch.bool], *rows.shape, packed.data_ptr()
     if rows.is_cuda:
-        native.cuda.pack_codes(
-            *arguments, rows.get_device(), torch.cuda.current_stream(rows.device).cuda_stream
-        )
+        native.cuda.pack_codes(*arguments, *place(rows))
     else:
         native.pack_codes(*arguments, False, torch.get_num_threads())
     return packed
@@ -235,15 +253,76 @@ def check_metric_values(
 
 
 class ClassSoftmax:
-    """Native description of a loss call; keeps the tensors it points into alive."""
+    """Native description of a loss call; keeps the tensors it points into alive. Logits of `columns` (first, number of
+    all) are a part of their rows."""
 
     def __init__(
-        self, logits: Tensor, labels: Tensor, class_offsets: Tensor, weight: float, ignore_index: int
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        class_offsets: Tensor,
+        weight: float,
+        ignore_index: int,
+        columns: tuple[int, int] | None = None,
     ) -> None:
+        n, n_columns = logits.shape
+        first_column, n_subclasses = columns or (0, n_columns)
         self.logits = logits.contiguous()
         self.labels = checks.signed_labels(labels).contiguous()
         self.class_offsets = class_offsets.to(torch.int64).contiguous()
         self.native = native.ClassSoftmax(
             self.logits.data_ptr(), DTYPE_CODES[logits.dtype], self.labels.data_ptr(),
-            self.class_offsets.data_ptr(), *logits.shape, class_offsets.shape[0] - 1, weight, ignore_index,
+            self.class_offsets.data_ptr(), n, n_subclasses, class_offsets.shape[0] - 1, weight, ignore_index,
+            first_column, n_columns,
         )  # fmt: skip
+
+    def add_columns(self, carry: Tensor, loss: Tensor, stats: Tensor, check: bool) -> None:
+        """Columns after those in `carry`, float64 (n, 3); the last ones write loss and stats."""
+        addresses = carry.data_ptr(), loss.data_ptr(), stats.data_ptr()
+        if on_cuda(self.logits):
+            native.cuda.class_softmax_loss(self.native, *addresses, *place(self.logits))
+        else:
+            native.class_softmax_loss(self.native, *addresses, check, torch.get_num_threads())
+
+    def to_gradient(self, grad_loss: Tensor, stats: Tensor) -> None:
+        """Writes the gradient over the logits, which must be contiguous."""
+        addresses = stats.data_ptr(), grad_loss.data_ptr(), self.logits.data_ptr()
+        if on_cuda(self.logits):
+            native.cuda.class_softmax_loss_backward(self.native, *addresses, *place(self.logits))
+        else:
+            native.class_softmax_loss_backward(self.native, *addresses, torch.get_num_threads())
+
+
+def top_subclasses(logits: Tensor, k: int, check: bool) -> Tensor:
+    """Columns of the k largest logits of each row, int64 (n, k), equal logits in the order of their columns."""
+    top = logits.new_empty((logits.shape[0], k), dtype=torch.int64)
+    arguments = logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, k, top.data_ptr()
+    if on_cuda(logits):
+        if check:
+            refuse_nan(logits, "logits")
+        native.cuda.top_subclasses(*arguments, *place(logits))
+    else:
+        native.top_subclasses(*arguments, check, torch.get_num_threads())
+    return top
+
+
+def write_codes(
+    logits: Tensor, codebook: Tensor, k: int, weighting: str, subclasses: Tensor | None, codes: Tensor, check: bool
+) -> None:
+    """codes_from_logits; `subclasses` (n, n_columns): the codebook's row of each logit, None for 0, 1, 2, ..."""
+    logits, codebook = logits.contiguous(), codebook.contiguous()
+    subclasses = None if subclasses is None else subclasses.contiguous()
+    arguments = (
+        logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, codebook.data_ptr(), codebook.shape[1], k,
+        shapes.WEIGHTINGS.index(weighting), 0 if subclasses is None else subclasses.data_ptr(), codes.data_ptr(),
+    )  # fmt: skip
+    if on_cuda(logits):
+        if check:
+            refuse_nan(logits, "logits")
+            if weighting == "probability" and (row := first_true(logits.isposinf().any(1))) is not None:
+                raise ValueError(
+                    f'logits[{row}] contains +inf; with weighting="probability" taken: numbers and -inf'
+                )
+        native.cuda.codes_from_logits(*arguments, *place(logits))
+    else:
+        native.codes_from_logits(*arguments, check, torch.get_num_threads())

@@ -224,6 +224,11 @@ def check_choice(value: object, name: str, taken: Sequence[str]) -> None:
         raise ValueError(f"{name} is {value!r}; taken: {', '.join(repr(word) for word in taken)}")
 
 
+def check_bool(value: object, name: str) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {type(value).__name__}")
+
+
 def check_flag(value: object, name: str) -> None:
     if value is not None and not isinstance(value, bool):
         raise TypeError(f"{name} must be True, False or None, got {type(value).__name__}")

@@ -16,9 +16,20 @@ from torch import Tensor
 
 from . import _checks as checks
 from . import _shapes as shapes
-from ._arguments import DTYPE_CODES, ClassSoftmax, Pairs, Relevance, check_metric_values, wants_check
+from ._arguments import (
+    DTYPE_CODES,
+    ClassSoftmax,
+    Pairs,
+    Relevance,
+    check_metric_values,
+    first_true,
+    place,
+    refuse_nan,
+    wants_check,
+    write_codes,
+)
 from ._native import native, version_text
-from ._ops import SCHEMAS, check_loss_backward, library
+from ._ops import SCHEMAS, check_inplace_backward, check_loss_backward, library
 
 TOPK_KERNELS = ("automatic", "rows", "popc", "mma")  # csrc/core/hamming_topk.h, enum TopkKernel
 REMEDY_CPU = "move the tensors to the CPU with .cpu()"
@@ -55,7 +66,7 @@ def unusable() -> str | None:
 _unusable = functools.cache(unusable)  # neither the build nor the driver changes in a process
 
 
-def _on_first_tensor(op: Callable) -> Callable:
+def on_first_tensor(op: Callable) -> Callable:
     """The op with torch's device set to that of its first tensor, so that checks and temporaries are there."""
 
     @functools.wraps(op)
@@ -68,23 +79,8 @@ def _on_first_tensor(op: Callable) -> Callable:
     return call
 
 
-def _place(tensor: Tensor) -> tuple[int, int]:
-    """What every native CUDA op takes last: device and stream."""
-    return tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream
-
-
 def _workspace(n_bytes: int, beside: Tensor) -> Tensor:
     return beside.new_empty((n_bytes,), dtype=torch.uint8)
-
-
-def _first_true(rows: Tensor) -> int | None:
-    """The first true entry; waits for the device."""
-    return int(rows.int().argmax()) if bool(rows.any()) else None
-
-
-def _refuse_nan(values: Tensor, name: str) -> None:
-    if values.is_floating_point() and (row := _first_true(values.isnan().any(1))) is not None:
-        raise ValueError(f"{name}[{row}] contains NaN; taken: numbers and infinities")
 
 
 def _check_offset_values(class_offsets: Tensor, n_subclasses: int) -> None:
@@ -98,9 +94,9 @@ def _pack_codes(values: Tensor, check: bool | None = None) -> Tensor:
     codes = shapes.pack_codes(values)
     values = values.contiguous()
     if wants_check(check, values):
-        _refuse_nan(values, "values")
+        refuse_nan(values, "values")
     native.cuda.pack_codes(
-        values.data_ptr(), DTYPE_CODES[values.dtype], *values.shape, codes.data_ptr(), *_place(values)
+        values.data_ptr(), DTYPE_CODES[values.dtype], *values.shape, codes.data_ptr(), *place(values)
     )
     return codes
 
@@ -109,7 +105,7 @@ def _unpack_codes(codes: Tensor, n_bits: int, signed: bool = False) -> Tensor:
     values = shapes.unpack_codes(codes, n_bits, signed)
     codes = codes.contiguous()
     native.cuda.unpack_codes(
-        codes.data_ptr(), *codes.shape, n_bits, signed, values.data_ptr(), *_place(codes)
+        codes.data_ptr(), *codes.shape, n_bits, signed, values.data_ptr(), *place(codes)
     )
     return values
 
@@ -122,7 +118,7 @@ def _hamming_distance(
 ) -> Tensor:
     counts = shapes.hamming_distance(queries, database, score, prepared)
     pairs = Pairs(queries, database, score, None, prepared)
-    native.cuda.hamming_distance(pairs.native, counts.data_ptr(), *_place(queries))
+    native.cuda.hamming_distance(pairs.native, counts.data_ptr(), *place(queries))
     return counts
 
 
@@ -144,7 +140,7 @@ def _hamming_topk(
 ) -> tuple[Tensor, Tensor]:
     counts, indices = shapes.hamming_topk(queries, database, k, score, allowed, prepared)
     pairs = Pairs(queries, database, score, allowed, prepared)
-    device, stream = _place(queries)
+    device, stream = place(queries)
     kernel = _topk_kernel()
     workspace = _workspace(native.cuda.hamming_topk_workspace_bytes(pairs.native, k, kernel, device), queries)
     native.cuda.hamming_topk(
@@ -163,7 +159,7 @@ def _hamming_radius(
 ) -> tuple[Tensor, Tensor, Tensor]:
     shapes.check_hamming_radius(queries, database, radius, score, allowed, prepared)
     pairs = Pairs(queries, database, score, allowed, prepared)
-    device, stream = _place(queries)
+    device, stream = place(queries)
     radius = min(radius, 2**31 - 1)
     found = queries.new_empty((queries.shape[0],), dtype=torch.int64)
     native.cuda.hamming_radius_count(pairs.native, radius, found.data_ptr(), device, stream)
@@ -207,7 +203,7 @@ def _hamming_histogram(
         items.shape[1] - 1,
         items.data_ptr(),
         relevant.data_ptr(),
-        *_place(queries),
+        *place(queries),
     )
     return items, relevant
 
@@ -232,7 +228,7 @@ def _average_precision(
     check_metric_values(queries, database, n_bits, check, prepared)
     pairs = Pairs(queries, database, score, allowed, prepared)
     relevance = Relevance(query_labels, database_labels, check, prepared)
-    device, stream = _place(queries)
+    device, stream = place(queries)
     n_db, tie_code = database.shape[0], shapes.TIES.index(ties)
     workspace = _workspace(
         native.cuda.average_precision_workspace_bytes(pairs.native, tie_code, device), queries
@@ -247,6 +243,17 @@ def _average_precision(
 # ---- loss ----
 
 
+def check_label_values(labels: Tensor, class_offsets: Tensor, ignore_index: int, n_subclasses: int) -> None:
+    _check_offset_values(class_offsets, n_subclasses)
+    wide = checks.signed_labels(labels)
+    wrong = (wide != ignore_index) & ((wide < 0) | (wide >= class_offsets.shape[0] - 1))
+    if (row := first_true(wrong)) is not None:
+        raise ValueError(
+            f"labels[{row}] is {int(wide[row])}; taken: class ids from 0 to {class_offsets.shape[0] - 2}, "
+            "and ignore_index"
+        )
+
+
 def _class_softmax_loss(
     logits: Tensor,
     labels: Tensor,
@@ -257,16 +264,9 @@ def _class_softmax_loss(
 ) -> tuple[Tensor, Tensor]:
     loss, stats = shapes.class_softmax_loss(logits, labels, class_offsets)
     if wants_check(check, logits):
-        _check_offset_values(class_offsets, logits.shape[1])
-        wide = checks.signed_labels(labels)
-        wrong = (wide != ignore_index) & ((wide < 0) | (wide >= class_offsets.shape[0] - 1))
-        if (row := _first_true(wrong)) is not None:
-            raise ValueError(
-                f"labels[{row}] is {int(wide[row])}; taken: class ids from 0 to {class_offsets.shape[0] - 2}, "
-                "and ignore_index"
-            )
+        check_label_values(labels, class_offsets, ignore_index, logits.shape[1])
     task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
-    native.cuda.class_softmax_loss(task.native, loss.data_ptr(), stats.data_ptr(), *_place(logits))
+    native.cuda.class_softmax_loss(task.native, 0, loss.data_ptr(), stats.data_ptr(), *place(logits))
     return loss, stats
 
 
@@ -283,9 +283,23 @@ def _class_softmax_loss_backward(
     task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
     grad_loss, stats = grad_loss.contiguous(), stats.contiguous()
     native.cuda.class_softmax_loss_backward(
-        task.native, stats.data_ptr(), grad_loss.data_ptr(), grad_logits.data_ptr(), *_place(logits)
+        task.native, stats.data_ptr(), grad_loss.data_ptr(), grad_logits.data_ptr(), *place(logits)
     )
     return grad_logits
+
+
+def _class_softmax_loss_backward_(
+    grad_loss: Tensor,
+    logits: Tensor,
+    stats: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    weight: float = 0.0,
+    ignore_index: int = -100,
+) -> None:
+    check_inplace_backward(grad_loss, logits, stats, labels, class_offsets)
+    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
+    task.to_gradient(grad_loss.contiguous(), stats.contiguous())
 
 
 # ---- codes from logits ----
@@ -295,17 +309,7 @@ def _codes_from_logits(
     logits: Tensor, codebook: Tensor, k: int, weighting: str = "mean", check: bool | None = None
 ) -> Tensor:
     codes = shapes.codes_from_logits(logits, codebook, k, weighting)
-    logits, codebook = logits.contiguous(), codebook.contiguous()
-    if wants_check(check, logits):
-        _refuse_nan(logits, "logits")
-        if weighting == "probability" and (row := _first_true(logits.isposinf().any(1))) is not None:
-            raise ValueError(
-                f'logits[{row}] contains +inf; with weighting="probability" taken: numbers and -inf'
-            )
-    native.cuda.codes_from_logits(
-        logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, codebook.data_ptr(), codebook.shape[1], k,
-        shapes.WEIGHTINGS.index(weighting), codes.data_ptr(), *_place(logits),
-    )  # fmt: skip
+    write_codes(logits, codebook, k, weighting, None, codes, wants_check(check, logits))
     return codes
 
 
@@ -317,10 +321,10 @@ def _center_codes_from_logits(
     class_offsets = class_offsets.to(torch.int64).contiguous()
     if wants_check(check, logits):
         _check_offset_values(class_offsets, logits.shape[1])
-        _refuse_nan(logits, "logits")
+        refuse_nan(logits, "logits")
     native.cuda.center_codes_from_logits(
         logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, class_offsets.data_ptr(), centers.shape[0],
-        centers.data_ptr(), centers.shape[1], codes.data_ptr(), *_place(logits),
+        centers.data_ptr(), centers.shape[1], codes.data_ptr(), *place(logits),
     )  # fmt: skip
     return codes
 
@@ -332,13 +336,13 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
     if wants_check(check, logits):
         if bool(thresholds.isnan().any()):
             raise ValueError("threshold contains NaN; taken: numbers and infinities")
-        _refuse_nan(logits, "logits")
+        refuse_nan(logits, "logits")
     native.cuda.multilabel_codes(
         logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, thresholds.data_ptr(), codes.data_ptr(),
-        *_place(logits),
+        *place(logits),
     )  # fmt: skip
     return codes
 
 
 for _name in SCHEMAS:
-    library.impl(_name, _on_first_tensor(globals()[f"_{_name}"]), "CUDA")
+    library.impl(_name, on_first_tensor(globals()[f"_{_name}"]), "CUDA")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import _checks as checks
 from . import _shapes as shapes
-from ._arguments import DTYPE_CODES, ClassSoftmax, Pairs, Relevance, check_metric_values
+from ._arguments import DTYPE_CODES, ClassSoftmax, Pairs, Relevance, check_metric_values, write_codes
 from ._native import native
 
 LABELLED = "Tensor queries, Tensor database, Tensor query_labels, Tensor database_labels"
@@ -40,6 +40,9 @@ SCHEMAS = {
     "int ignore_index=-100, bool? check=None) -> (Tensor, Tensor)",
     "class_softmax_loss_backward": "(Tensor grad_loss, Tensor logits, Tensor stats, Tensor labels, "
     "Tensor class_offsets, float weight=0.0, int ignore_index=-100) -> Tensor",
+    # The gradient over the logits.
+    "class_softmax_loss_backward_": "(Tensor grad_loss, Tensor(a!) logits, Tensor stats, Tensor labels, "
+    "Tensor class_offsets, float weight=0.0, int ignore_index=-100) -> ()",
     "codes_from_logits": '(Tensor logits, Tensor codebook, SymInt k, str weighting="mean", bool? check=None) -> Tensor',
     "center_codes_from_logits": "(Tensor logits, Tensor class_offsets, Tensor centers, bool? check=None) -> Tensor",
     "multilabel_codes": "(Tensor logits, Tensor threshold, bool? check=None) -> Tensor",
@@ -196,7 +199,7 @@ def _class_softmax_loss(
     checks.check_offset_values(class_offsets, logits.shape[1])
     task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
     native.class_softmax_loss(
-        task.native, loss.data_ptr(), stats.data_ptr(), check is not False, torch.get_num_threads()
+        task.native, 0, loss.data_ptr(), stats.data_ptr(), check is not False, torch.get_num_threads()
     )
     return loss, stats
 
@@ -207,16 +210,16 @@ def check_loss_backward(
     """Checks what the backward pass takes; allocates what it gives."""
     grad_logits = shapes.class_softmax_loss_backward(grad_loss, logits, stats, labels, class_offsets)
     shapes.class_softmax_loss(logits, labels, class_offsets)
-    for tensor, name, shape in (
-        (grad_loss, "grad_loss", (logits.shape[0],)),
-        (stats, "stats", (logits.shape[0], 2)),
-    ):
-        if tuple(tensor.shape) != shape or tensor.dtype != shapes.loss_dtype(logits):
-            raise ValueError(
-                f"{name} has shape {checks.shape_text(tensor)}, {tensor.dtype}; taken: {shape}, "
-                f"{shapes.loss_dtype(logits)}"
-            )
+    shapes.check_stats(grad_loss, stats, logits.shape[0], logits.dtype)
     return grad_logits
+
+
+def check_inplace_backward(
+    grad_loss: Tensor, logits: Tensor, stats: Tensor, labels: Tensor, class_offsets: Tensor
+) -> None:
+    shapes.class_softmax_loss_backward_(grad_loss, logits, stats, labels, class_offsets)
+    shapes.class_softmax_loss(logits, labels, class_offsets)
+    shapes.check_stats(grad_loss, stats, logits.shape[0], logits.dtype)
 
 
 def _class_softmax_loss_backward(
@@ -238,6 +241,21 @@ def _class_softmax_loss_backward(
     return grad_logits
 
 
+def _class_softmax_loss_backward_(
+    grad_loss: Tensor,
+    logits: Tensor,
+    stats: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    weight: float = 0.0,
+    ignore_index: int = -100,
+) -> None:
+    check_inplace_backward(grad_loss, logits, stats, labels, class_offsets)
+    checks.check_offset_values(class_offsets, logits.shape[1])
+    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
+    task.to_gradient(grad_loss.contiguous(), stats.contiguous())
+
+
 # ---- codes from logits ----
 
 
@@ -245,19 +263,7 @@ def _codes_from_logits(
     logits: Tensor, codebook: Tensor, k: int, weighting: str = "mean", check: bool | None = None
 ) -> Tensor:
     codes = shapes.codes_from_logits(logits, codebook, k, weighting)
-    logits, codebook = logits.contiguous(), codebook.contiguous()
-    native.codes_from_logits(
-        logits.data_ptr(),
-        DTYPE_CODES[logits.dtype],
-        *logits.shape,
-        codebook.data_ptr(),
-        codebook.shape[1],
-        k,
-        shapes.WEIGHTINGS.index(weighting),
-        codes.data_ptr(),
-        check is not False,
-        torch.get_num_threads(),
-    )
+    write_codes(logits, codebook, k, weighting, None, codes, check is not False)
     return codes
 
 

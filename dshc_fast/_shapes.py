@@ -158,8 +158,13 @@ def average_precision(
     return queries.new_empty((queries.shape[0],), dtype=torch.float64)
 
 
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What the loss of logits of this dtype is computed in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 def loss_dtype(logits: Tensor) -> torch.dtype:
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+    return wide_dtype(logits.dtype)
 
 
 def class_softmax_loss(
@@ -172,16 +177,28 @@ def class_softmax_loss(
 ) -> tuple[Tensor, Tensor]:
     checks.check_logits(logits)
     checks.check_same_device(logits=logits, labels=labels, class_offsets=class_offsets)
+    return _loss_and_stats(logits, "logits", labels, class_offsets, loss_dtype(logits))
+
+
+def _loss_and_stats(
+    rows: Tensor, name: str, labels: Tensor, class_offsets: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     checks.check_dtype(labels, "labels", checks.INTEGERS, "integers (class ids)")
-    if labels.dim() != 1 or labels.shape[0] != logits.shape[0]:
+    if labels.dim() != 1 or labels.shape[0] != rows.shape[0]:
         raise ValueError(
-            f"labels has shape {checks.shape_text(labels)}; taken: ({logits.shape[0]},), one a row of logits"
+            f"labels has shape {checks.shape_text(labels)}; taken: ({rows.shape[0]},), one a row of {name}"
         )
     checks.check_class_offsets(class_offsets)
-    dtype = loss_dtype(logits)
-    return logits.new_empty((logits.shape[0],), dtype=dtype), logits.new_empty(
-        (logits.shape[0], 2), dtype=dtype
-    )
+    return rows.new_empty((rows.shape[0],), dtype=dtype), rows.new_empty((rows.shape[0], 2), dtype=dtype)
+
+
+def check_stats(grad_loss: Tensor, stats: Tensor, n: int, logits_dtype: torch.dtype) -> None:
+    dtype = wide_dtype(logits_dtype)
+    for tensor, name, shape in ((grad_loss, "grad_loss", (n,)), (stats, "stats", (n, 2))):
+        if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+            raise ValueError(
+                f"{name} has shape {checks.shape_text(tensor)}, {tensor.dtype}; taken: {shape}, {dtype}"
+            )
 
 
 def class_softmax_loss_backward(
@@ -196,21 +213,119 @@ def class_softmax_loss_backward(
     return torch.empty_like(logits, memory_format=torch.contiguous_format)
 
 
+def class_softmax_loss_backward_(
+    grad_loss: Tensor,
+    logits: Tensor,
+    stats: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    weight: float = 0.0,
+    ignore_index: int = -100,
+) -> None:
+    if not logits.is_contiguous():
+        raise ValueError("logits is not contiguous; taken: contiguous logits, which the gradient is written over")
+
+
+def check_layer(
+    features: Tensor, weight: Tensor, bias: Tensor | None, chunk: int | None, dtype: torch.dtype | None
+) -> None:
+    checks.check_same_device(features=features, weight=weight, bias=bias)
+    for tensor, name in ((features, "features"), (weight, "weight"), (bias, "bias")):
+        if tensor is None:
+            continue
+        checks.check_dtype(tensor, name, checks.FLOATS, "float32, float64, float16, bfloat16")
+        if dtype is None and tensor.dtype != features.dtype:
+            raise TypeError(
+                f"{name} has dtype {str(tensor.dtype).removeprefix('torch.')}; taken: that of features, "
+                f"{str(features.dtype).removeprefix('torch.')}, if not under autocast"
+            )
+    checks.check_dim(features, "features", 2, "(n, n_features)")
+    checks.check_dim(weight, "weight", 2, "(n_subclasses, n_features)")
+    if weight.shape[0] < 1 or weight.shape[1] != features.shape[1]:
+        raise ValueError(
+            f"weight has shape {checks.shape_text(weight)}; taken: (n_subclasses, {features.shape[1]}), one row or more"
+        )
+    if bias is not None and (bias.dim() != 1 or bias.shape[0] != weight.shape[0]):
+        raise ValueError(
+            f"bias has shape {checks.shape_text(bias)}; taken: ({weight.shape[0]},), one a row of weight"
+        )
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk is {chunk}; taken: 1 or more sub-classes, or None")
+
+
+def class_softmax_linear_loss(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    class_offsets: Tensor,
+    target: float = 0.0,
+    ignore_index: int = -100,
+    chunk: int | None = None,
+    dtype: torch.dtype | None = None,
+    check: bool | None = None,
+) -> tuple[Tensor, Tensor]:
+    check_layer(features, weight, bias, chunk, dtype)
+    checks.check_same_device(features=features, labels=labels, class_offsets=class_offsets)
+    return _loss_and_stats(features, "features", labels, class_offsets, wide_dtype(dtype or features.dtype))
+
+
+def class_softmax_linear_loss_backward(
+    grad_loss: Tensor,
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stats: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    target: float = 0.0,
+    ignore_index: int = -100,
+    chunk: int | None = None,
+    dtype: torch.dtype | None = None,
+    wanted: Sequence[bool] = (True, True, True),
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad_features, grad_weight, grad_bias = (
+        features.new_empty((0,)) if tensor is None or not is_wanted else tensor.new_empty(tensor.shape)
+        for tensor, is_wanted in zip((features, weight, bias), wanted, strict=True)
+    )
+    return grad_features, grad_weight, grad_bias
+
+
 def codes_from_logits(
     logits: Tensor, codebook: Tensor, k: int, weighting: str = "mean", check: bool | None = None
 ) -> Tensor:
     checks.check_logits(logits)
     checks.check_same_device(logits=logits, codebook=codebook)
+    return _codes(logits.shape, "columns of logits", codebook, k, weighting)
+
+
+def codes_from_features(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    codebook: Tensor,
+    k: int,
+    weighting: str = "mean",
+    chunk: int | None = None,
+    dtype: torch.dtype | None = None,
+    check: bool | None = None,
+) -> Tensor:
+    check_layer(features, weight, bias, chunk, dtype)
+    checks.check_same_device(features=features, codebook=codebook)
+    return _codes((features.shape[0], weight.shape[0]), "rows of weight", codebook, k, weighting)
+
+
+def _codes(shape: Sequence[int], what: str, codebook: Tensor, k: int, weighting: str) -> Tensor:
+    n, n_subclasses = shape
     checks.check_codes(codebook, "codebook", at_least=1)
-    if codebook.shape[0] != logits.shape[1]:
+    if codebook.shape[0] != n_subclasses:
         raise ValueError(
-            f"codebook has {codebook.shape[0]} codes; taken: one for each of the {logits.shape[1]} columns "
-            "of logits"
+            f"codebook has {codebook.shape[0]} codes; taken: one for each of the {n_subclasses} {what}"
         )
-    if not 1 <= k <= logits.shape[1]:
-        raise ValueError(f"k is {k}; taken: 1 to {logits.shape[1]} (sub-classes)")
+    if not 1 <= k <= n_subclasses:
+        raise ValueError(f"k is {k}; taken: 1 to {n_subclasses} (sub-classes)")
     checks.check_choice(weighting, "weighting", WEIGHTINGS)
-    return codebook.new_empty((logits.shape[0], codebook.shape[1]))
+    return codebook.new_empty((n, codebook.shape[1]))
 
 
 def center_codes_from_logits(

@@ -123,6 +123,52 @@ def codes_from_logits(
     )
 
 
+def codes_from_features(
+    features: Array,
+    weight: Array,
+    bias: Array | None,
+    codebook: object,
+    k: int,
+    *,
+    weighting: str = "mean",
+    chunk: int | None = None,
+    check: bool | None = None,
+) -> Array:
+    """`codes_from_logits` of the logits ``features @ weight.T + bias``, which exist a chunk of sub-classes at a time.
+
+    The k best sub-classes are handed on from chunk to chunk, (n, k) logits and indices. The answer is that of
+    `codes_from_logits` to the bit wherever the matrix product gives a logit the same bits in a chunk as in the whole;
+    equal logits: the lower index first, across chunks as well.
+
+    Args:
+        features: (n, n_features) float32, float64, float16 or bfloat16.
+        weight: (n_subclasses, n_features), bias: (n_subclasses,) or None; of the features' dtype. Under
+            autocast all are cast as ``torch.nn.functional.linear`` would.
+        codebook, k, weighting, check: as in `codes_from_logits`; what is checked are the logits.
+        chunk: sub-classes at a time; None: 4096.
+
+    Returns:
+        uint8 (n, bytes).
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit, or `logits` where their values do not.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> codebook = np.array([[0b00], [0b01], [0b11]], dtype=np.uint8)
+        >>> features, weight = np.ones((1, 1)), np.array([[1.0], [2.0], [3.0]])
+        >>> dshc_fast.codes_from_features(features, weight, None, codebook, 1)
+        array([[3]], dtype=uint8)
+    """
+    checks.check_flag(check, "check")
+    checks.check_choice(weighting, "weighting", shapes.WEIGHTINGS)
+    k = checks.as_int(k, "k")
+    layer, chunk, dtype = as_layer(features, weight, bias, chunk)
+    table = as_tensor(getattr(codebook, "codes", codebook), "codebook")
+    layer = (tensor if tensor is None else tensor.detach() for tensor in layer)
+    return answer(_op.codes_from_features(*layer, table, k, weighting, chunk, dtype, check), features)
+
+
 def center_codes_from_logits(
     logits: Array, class_offsets: object, centers: Array, *, check: bool | None = None
 ) -> Array:
@@ -198,3 +244,22 @@ def as_offsets(class_offsets: object, device: torch.device) -> Tensor:
         return torch.tensor(class_offsets, dtype=torch.int64, device=device)
     tensor = as_tensor(class_offsets, "class_offsets")
     return tensor.to(device) if isinstance(class_offsets, np.ndarray) else tensor
+
+
+def as_layer(
+    features: object, weight: object, bias: object, chunk: object
+) -> tuple[tuple[Tensor, Tensor, Tensor | None], int | None, torch.dtype | None]:
+    """A linear layer and its input as tensors, checked; the chunk; what autocast wants products in, if it does."""
+    layer = (
+        as_tensor(features, "features"),
+        as_tensor(weight, "weight"),
+        None if bias is None else as_tensor(bias, "bias"),
+    )
+    chunk = None if chunk is None else checks.as_int(chunk, "chunk")
+    kind, dtype = layer[0].device.type, None
+    # Autocast leaves float64 alone.
+    wide = any(tensor is not None and tensor.dtype == torch.float64 for tensor in layer)
+    if kind in ("cpu", "cuda") and not wide and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    shapes.check_layer(*layer, chunk, dtype)
+    return layer, chunk, dtype

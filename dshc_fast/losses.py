@@ -1,4 +1,4 @@
-"""The class soft-max loss of DSHC."""
+"""The class soft-max loss of DSHC, of logits or of a linear layer whose logits never exist as a whole."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from torch import Tensor, nn
 
 from . import _checks as checks
 from ._arrays import Array, answer, as_tensor
-from .codes import as_offsets
+from ._linear_ops import CHUNK
+from .codes import as_layer, as_offsets
 
 _op = torch.ops.dshc_fast
 REDUCTIONS = ("none", "mean", "sum")
 
 
 class _ClassSoftmaxLoss(torch.autograd.Function):
-    """Loss a row; the gradient is (sum y) p - y, times what comes from above."""
+    """Loss a row; the gradient is (sum y) p - y, times what comes from above. In place it is written over the
+    logits, which counts as a change to them: torch refuses whatever else needs their values later."""
 
     @staticmethod
     def forward(
@@ -27,19 +29,25 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
         weight: float,
         ignore_index: int,
         check: bool | None,
+        inplace: bool,
     ) -> Tensor:
         loss, stats = _op.class_softmax_loss(logits, labels, class_offsets, weight, ignore_index, check)
         ctx.save_for_backward(logits, stats, labels, class_offsets)
-        ctx.weight, ctx.ignore_index = weight, ignore_index
+        ctx.weight, ctx.ignore_index, ctx.inplace = weight, ignore_index, inplace
         return loss
 
     @staticmethod
     def backward(ctx, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         logits, stats, labels, class_offsets = ctx.saved_tensors
-        grad_logits = _op.class_softmax_loss_backward(
-            grad_loss, logits, stats, labels, class_offsets, ctx.weight, ctx.ignore_index
-        )
-        return grad_logits, None, None, None, None, None
+        arguments = grad_loss, logits, stats, labels, class_offsets, ctx.weight, ctx.ignore_index
+        # Gradients that are to be differentiated again need the logits; a compiler plans its memory itself.
+        if ctx.inplace and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            _op.class_softmax_loss_backward_(*arguments)
+            torch.autograd.graph.increment_version(logits)
+            grad_logits = logits.detach()
+        else:
+            grad_logits = _op.class_softmax_loss_backward(*arguments)
+        return grad_logits, None, None, None, None, None, None
 
 
 def _weight_of(target: object) -> float:
@@ -55,6 +63,28 @@ def _weight_of(target: object) -> float:
     return weight
 
 
+def _refuse_inplace(logits: Tensor) -> None:
+    """Where a gradient over the logits would overwrite what is not theirs, or not lie where they do."""
+    if not (logits.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+        return
+    if logits.is_leaf or (logits._base is not None and logits._base.is_leaf):
+        raise ValueError(
+            "logits is a leaf of the graph or a view of one; taken with inplace=True: the result of a computation, "
+            "because the gradient is written over it"
+        )
+    if not logits.is_contiguous():
+        raise ValueError(
+            f"logits has strides {tuple(logits.stride())}; taken with inplace=True: contiguous logits, which the "
+            "gradient can be written over"
+        )
+
+
+def _reduced(loss: Tensor, labels: Tensor, ignore_index: int, reduction: str) -> Tensor:
+    if reduction == "none":
+        return loss
+    return loss.sum() if reduction == "sum" else loss.sum() / (checks.signed_labels(labels) != ignore_index).sum()
+
+
 def class_softmax_loss(
     logits: Array,
     labels: Array,
@@ -64,6 +94,7 @@ def class_softmax_loss(
     reduction: str = "mean",
     ignore_index: int = -100,
     check: bool | None = None,
+    inplace: bool = False,
 ) -> Array:
     """Cross-entropy over sub-classes against the uniform target on the true class's run (DSHC, Luo et al.,
     eq. 2).
@@ -81,6 +112,12 @@ def class_softmax_loss(
         reduction: "none", "mean" (over rows that are not ignored; NaN when none is left) or "sum".
         ignore_index: rows with this label give loss 0 and gradient 0, whatever they hold.
         check: whether labels are checked to name a class; None: on the CPU yes, on CUDA no.
+        inplace: backward writes the gradient over the logits, so that no second tensor of their size exists.
+            After ``backward()`` the logits hold it: read them (accuracy, codes) before. Whatever else needs
+            their values in backward raises torch's error of a variable modified in place: the function that
+            made the logits if it keeps its result (exp, softmax; not linear), another loss of them whose turn
+            comes later, a second ``backward()``. Refused for leaves, views of leaves and logits that are not
+            contiguous; without effect under ``create_graph=True`` and ``torch.compile``.
 
     Returns:
         float32 (float64 for float64 logits), 0-d, or (n,) for "none". -inf outside the true class's run is
@@ -99,22 +136,82 @@ def class_softmax_loss(
     """
     checks.check_choice(reduction, "reduction", REDUCTIONS)
     checks.check_flag(check, "check")
+    checks.check_bool(inplace, "inplace")
     weight, ignore_index = _weight_of(target), checks.as_int(ignore_index, "ignore_index")
     logits_tensor, labels_tensor = as_tensor(logits, "logits"), as_tensor(labels, "labels")
     offsets = as_offsets(class_offsets, logits_tensor.device)
-    loss = _ClassSoftmaxLoss.apply(logits_tensor, labels_tensor, offsets, weight, ignore_index, check)
-    if reduction == "sum":
-        loss = loss.sum()
-    elif reduction == "mean":
-        loss = loss.sum() / (checks.signed_labels(labels_tensor) != ignore_index).sum()
-    return answer(loss, logits)
+    if inplace:
+        _refuse_inplace(logits_tensor)
+    loss = _ClassSoftmaxLoss.apply(logits_tensor, labels_tensor, offsets, weight, ignore_index, check, inplace)
+    return answer(_reduced(loss, labels_tensor, ignore_index, reduction), logits)
+
+
+def class_softmax_linear_loss(
+    features: Array,
+    weight: Array,
+    bias: Array | None,
+    labels: Array,
+    class_offsets: object,
+    *,
+    target: str | float = "normalized",
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    chunk: int | None = None,
+    check: bool | None = None,
+) -> Array:
+    """`class_softmax_loss` of the logits ``features @ weight.T + bias``, which exist a chunk at a time.
+
+    For many sub-classes: beside gradients of the layer's own size the memory is that of one chunk, (n, chunk)
+    logits, however many sub-classes there are. Forward keeps three numbers a row from chunk to chunk (online
+    log-sum-exp); backward multiplies each chunk out again and writes its gradient over it, one matrix product
+    more than with whole logits. Up to `chunk` sub-classes the logits are one chunk; it is kept, and its gradient
+    a second tensor.
+
+    Args:
+        features: (n, n_features) float32, float64, float16 or bfloat16.
+        weight: (n_subclasses, n_features), bias: (n_subclasses,) or None; of the features' dtype. Under
+            autocast all are cast as ``torch.nn.functional.linear`` would (chunk by chunk), and gradients come
+            in their own dtypes.
+        labels, class_offsets, target, reduction, ignore_index, check: as in `class_softmax_loss`.
+        chunk: sub-classes at a time; None: 4096.
+
+    Returns:
+        As `class_softmax_loss`, equal to it but for the rounding of products and of the sum over chunks.
+        Gradients to features, weight and bias; second derivatives are right too, but go by the whole logits.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import torch, dshc_fast
+        >>> features, weight = torch.ones(2, 3), torch.zeros(5, 3, requires_grad=True)
+        >>> labels = torch.tensor([0, 1])
+        >>> loss = dshc_fast.class_softmax_linear_loss(features, weight, None, labels, [0, 2, 5], chunk=2)
+        >>> loss.backward()
+        >>> loss.item(), weight.grad[:, 0]
+        (1.6094379425048828, tensor([-0.0500, -0.0500,  0.0333,  0.0333,  0.0333]))
+    """
+    checks.check_choice(reduction, "reduction", REDUCTIONS)
+    checks.check_flag(check, "check")
+    target_weight, ignore_index = _weight_of(target), checks.as_int(ignore_index, "ignore_index")
+    layer, chunk, dtype = as_layer(features, weight, bias, chunk)
+    labels_tensor = as_tensor(labels, "labels")
+    offsets = as_offsets(class_offsets, layer[0].device)
+    if layer[1].shape[0] <= (chunk or CHUNK):
+        logits = nn.functional.linear(*layer)
+        loss = _ClassSoftmaxLoss.apply(logits, labels_tensor, offsets, target_weight, ignore_index, check, False)
+    else:
+        loss, _ = _op.class_softmax_linear_loss(
+            *layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check
+        )
+    return answer(_reduced(loss, labels_tensor, ignore_index, reduction), features)
 
 
 class ClassSoftmaxLoss(nn.Module):
     """`class_softmax_loss` as a module; `class_offsets` is a buffer and moves with it.
 
     Args:
-        class_offsets, target, reduction, ignore_index: as in `class_softmax_loss`.
+        class_offsets, target, reduction, ignore_index, inplace: as in `class_softmax_loss`.
 
     Example:
         >>> import torch, dshc_fast
@@ -132,8 +229,11 @@ class ClassSoftmaxLoss(nn.Module):
         target: str | float = "normalized",
         reduction: str = "mean",
         ignore_index: int = -100,
+        inplace: bool = False,
     ) -> None:
         super().__init__()
+        checks.check_bool(inplace, "inplace")
+        self.inplace = inplace
         _weight_of(target)
         checks.check_choice(reduction, "reduction", REDUCTIONS)
         offsets = as_offsets(class_offsets, torch.device("cpu")).clone()
@@ -151,10 +251,50 @@ class ClassSoftmaxLoss(nn.Module):
             target=self.target,
             reduction=self.reduction,
             ignore_index=self.ignore_index,
+            inplace=self.inplace,
         )
 
     def extra_repr(self) -> str:
         return (
             f"n_classes={len(self.class_offsets) - 1}, target={self.target!r}, reduction={self.reduction!r}, "
             f"ignore_index={self.ignore_index}"
+        )
+
+
+class ClassSoftmaxLinearLoss(ClassSoftmaxLoss):
+    """`class_softmax_linear_loss` as a module; the linear layer stays where it is, and is handed in.
+
+    Args:
+        class_offsets, target, reduction, ignore_index, chunk: as in `class_softmax_linear_loss`.
+
+    Example:
+        >>> import torch, dshc_fast
+        >>> head, loss = torch.nn.Linear(3, 5), dshc_fast.ClassSoftmaxLinearLoss([0, 2, 5])
+        >>> loss(torch.ones(1, 3), head.weight * 0, head.bias * 0, torch.tensor([1])).item()
+        1.6094379425048828
+    """
+
+    def __init__(
+        self,
+        class_offsets: object,
+        *,
+        target: str | float = "normalized",
+        reduction: str = "mean",
+        ignore_index: int = -100,
+        chunk: int | None = None,
+    ) -> None:
+        super().__init__(class_offsets, target=target, reduction=reduction, ignore_index=ignore_index)
+        self.chunk = None if chunk is None else checks.as_int(chunk, "chunk")
+
+    def forward(self, features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+        return class_softmax_linear_loss(
+            features,
+            weight,
+            bias,
+            labels,
+            self.class_offsets,
+            target=self.target,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            chunk=self.chunk,
         )

@@ -244,6 +244,12 @@ def class_softmax_loss(
     return kept_loss.sum() if reduction == "sum" else kept_loss.mean()
 
 
+def class_softmax_linear_loss(
+    features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, class_offsets: Tensor, **options
+) -> Tensor:
+    return class_softmax_loss(torch.nn.functional.linear(features, weight, bias), labels, class_offsets, **options)
+
+
 # ---- codes from logits ----
 
 
@@ -262,6 +268,13 @@ def codes_from_logits(logits: Tensor, codebook: Tensor, k: int, *, weighting: st
     else:
         votes = signs.sum(dim=1, dtype=torch.int64)
     return pack_codes(torch.where(votes == 0, signs[:, 0].to(votes.dtype), votes))
+
+
+def codes_from_features(
+    features: Tensor, weight: Tensor, bias: Tensor | None, codebook: Tensor, k: int, *, weighting: str = "mean"
+) -> Tensor:
+    logits = torch.nn.functional.linear(features, weight, bias)
+    return codes_from_logits(logits, codebook, k, weighting=weighting)
 
 
 def center_codes_from_logits(logits: Tensor, class_offsets: Tensor, centers: Tensor) -> Tensor:

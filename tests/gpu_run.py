@@ -20,7 +20,8 @@ import dshc_fast
 ROOT = Path(__file__).resolve().parents[1]
 OP_TESTS = (
     "test_abi", "test_average_precision", "test_center_codes_from_logits", "test_class_softmax_loss",
-    "test_class_softmax_loss_options", "test_codes_from_logits", "test_cuda_device", "test_errors",
+    "test_class_softmax_linear_loss", "test_class_softmax_loss_inplace", "test_class_softmax_loss_options",
+    "test_codes_from_features", "test_codes_from_logits", "test_cuda_device", "test_errors",
     "test_hamming_distance", "test_hamming_histogram", "test_hamming_radius", "test_hamming_topk",
     "test_mean_average_precision", "test_metrics_modules", "test_multilabel_codes", "test_pack_codes",
     "test_registration", "test_retrieval_curves",

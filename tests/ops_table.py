@@ -35,6 +35,11 @@ def good_calls(
     ids = rng.integers(0, 3, n_query), np.arange(n_db) % 3  # every query has something relevant
     labelled = {**codes, "query_labels": ids[0], "database_labels": ids[1]}
     logits = rng.standard_normal((n_query, 9)).astype(np.float32)
+    layer = {
+        "features": rng.standard_normal((n_query, 6)).astype(np.float32),
+        "weight": rng.standard_normal((9, 6)).astype(np.float32),
+        "bias": rng.standard_normal(9).astype(np.float32),
+    }
     return {
         "pack_codes": {"values": rng.standard_normal((n_query, 8 * n_bytes - 3)).astype(np.float32)},
         "unpack_codes": {"codes": codes["queries"], "n_bits": 8 * n_bytes - 3},
@@ -47,6 +52,13 @@ def good_calls(
         "mean_average_precision": dict(labelled),
         "retrieval_curves": dict(labelled),
         "class_softmax_loss": {"logits": logits, "labels": ids[0], "class_offsets": OFFSETS},
+        "class_softmax_linear_loss": {
+            **layer,
+            "labels": ids[0],
+            "class_offsets": OFFSETS,
+            "chunk": 4,
+        },
+        "codes_from_features": {**layer, "codebook": make_codes(rng, 9, n_bytes), "k": 2, "chunk": 4},
         "codes_from_logits": {"logits": logits, "codebook": make_codes(rng, 9, n_bytes), "k": 2},
         "center_codes_from_logits": {
             "logits": logits,

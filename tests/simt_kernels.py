@@ -184,10 +184,25 @@ class Kernels(Simt):
         outputs = {"loss": Output((len(logits),), kind), "stats": Output((len(logits), 2), kind)}
         return self.run("class_softmax_loss", inputs, outputs, **scalars)
 
+    def class_softmax_loss_in_parts(self, logits: torch.Tensor, labels, offsets, cuts: list[int]):
+        """(loss, stats) of rows that come as columns [0, cuts[0]), [cuts[0], cuts[1]), ..."""
+        kind = np.float64 if logits.dtype == torch.float64 else np.float32
+        outputs = {"carry": Output((len(logits), 3), np.float64), "loss": Output((len(logits),), kind)}
+        outputs["stats"] = Output((len(logits), 2), kind)
+        carry = None
+        for first, last in zip([0, *cuts], [*cuts, logits.shape[1]], strict=True):
+            part = logits[:, first:last].contiguous()
+            inputs, scalars = _loss(part, labels, offsets, 0.0, -100, (first, logits.shape[1]))
+            inputs["carry_before"] = carry
+            carry, loss, stats = self.run("class_softmax_loss", inputs, outputs, **scalars)
+        return loss, stats
+
     def class_softmax_loss_backward(
-        self, grad_loss, stats, logits: torch.Tensor, labels, offsets, weight=0.0, ignore_index=-100
-    ) -> torch.Tensor:
-        inputs, scalars = _loss(logits, labels, offsets, weight, ignore_index)
+        self, grad_loss, stats, logits: torch.Tensor, labels, offsets, weight=0.0, ignore_index=-100,
+        inplace=False, columns=None,
+    ) -> torch.Tensor:  # fmt: skip
+        inputs, scalars = _loss(logits, labels, offsets, weight, ignore_index, columns)
+        scalars["inplace"] = inplace
         shape = (*logits.shape, logits.element_size())
         grad = self.run(
             "class_softmax_loss_backward", {**inputs, "stats": stats, "grad_loss": grad_loss},
@@ -199,13 +214,22 @@ class Kernels(Simt):
 
     # ---- codes from logits ----
 
-    def codes_from_logits(self, logits: torch.Tensor, codebook: np.ndarray, k: int, weighting: str = "mean"):
+    def codes_from_logits(
+        self, logits: torch.Tensor, codebook: np.ndarray, k: int, weighting: str = "mean", subclasses=None
+    ):
         n, n_subclasses = logits.shape
         n_bytes = codebook.shape[1]
         return self.run(
-            "codes_from_logits", {"logits": logits, "codebook": codebook},
+            "codes_from_logits", {"logits": logits, "codebook": codebook, "subclasses": subclasses},
             {"codes": Output((n, n_bytes), np.uint8)}, n=n, n_subclasses=n_subclasses, n_bytes=n_bytes, k=k,
             dtype=DTYPE_CODES[logits.dtype], weighting=WEIGHTINGS.index(weighting),
+        )[0]  # fmt: skip
+
+    def top_subclasses(self, logits: torch.Tensor, k: int) -> np.ndarray:
+        n, n_subclasses = logits.shape
+        return self.run(
+            "top_subclasses", {"logits": logits}, {"top": Output((n, k), np.int64)}, n=n,
+            n_subclasses=n_subclasses, k=k, dtype=DTYPE_CODES[logits.dtype],
         )[0]  # fmt: skip
 
     def center_codes_from_logits(self, logits: torch.Tensor, offsets, centers: np.ndarray) -> np.ndarray:
@@ -259,10 +283,12 @@ def _words(labels: np.ndarray) -> np.ndarray:
     return np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
 
 
-def _loss(logits: torch.Tensor, labels, offsets, weight: float, ignore_index: int):
+def _loss(logits: torch.Tensor, labels, offsets, weight: float, ignore_index: int, columns=None):
+    first_column, n_subclasses = columns or (0, logits.shape[1])
     scalars = {
-        "n": logits.shape[0], "n_subclasses": logits.shape[1], "n_classes": len(offsets) - 1,
+        "n": logits.shape[0], "n_subclasses": n_subclasses, "n_classes": len(offsets) - 1,
         "dtype": DTYPE_CODES[logits.dtype], "weight": float(weight), "ignore_index": ignore_index,
+        "first_column": first_column, "n_columns": logits.shape[1],
     }  # fmt: skip
     inputs = {
         "logits": logits,

@@ -1,5 +1,7 @@
 """Codebooks: the paper's check values, what is refused and warned of, and files."""
 
+import doctest
+import importlib
 import warnings
 
 import numpy as np
@@ -7,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dshc import codebooks
-from dshc.codebooks import Codebook, build
+from dshc.codebooks import Codebook, build, default_bits, geometry, planner
+from dshc.codebooks import kbc as kbc_module
 
 
 def bits_of(codes, n_bits):
@@ -137,8 +139,9 @@ def test_kbc_keeps_about_as_many_codes_as_measured_for_the_paper():
     # without a code included.
     kept = []
     for seed in range(30):
-        _, codes = codebooks._kbc_draw(10, 10, 3, np.random.PCG64(seed))
-        kept.append(sum(len(own) for own in codes))
+        centers = kbc_module.draw(10, 10, np.random.PCG64(seed))
+        flips = np.concatenate([[0], 1 << np.arange(10)])
+        kept.append(sum(len(own) for own in kbc_module.filtered(centers, flips, 10, 3, [None] * 10)))
     assert 5 <= min(kept) and max(kept) <= 110
     assert 60 <= np.mean(kept) <= 85
 
@@ -161,26 +164,24 @@ def test_kbc_codes_keep_their_distances(seed):
 
 
 def test_kbc_draws_again_from_the_same_generator(monkeypatch):
-    real, draws = codebooks._kbc_draw, []
+    real, generators = kbc_module.draw, []
 
-    def first_leaves_a_class_empty(*arguments):
-        centers, kept = real(*arguments)
-        draws.append(arguments[-1])
-        if len(draws) == 1:
-            kept[0] = kept[0][:0]
-        return centers, kept
+    def first_is_no_use(n_classes, n_bits, rng):
+        centers = real(n_classes, n_bits, rng)
+        generators.append(rng)
+        return np.zeros_like(centers) if len(generators) == 1 else centers  # equal centers leave no code
 
-    monkeypatch.setattr(codebooks, "_kbc_draw", first_leaves_a_class_empty)
+    monkeypatch.setattr(kbc_module, "draw", first_is_no_use)
     book = build("kbc", 2, 8, seed=1)
-    assert len(draws) >= 2 and all(draw is draws[0] for draw in draws)
+    assert len(generators) >= 2 and all(rng is generators[0] for rng in generators)
     assert np.diff(book.class_offsets).min() >= 1
 
 
 def test_kbc_gives_up_after_1000_draws(monkeypatch):
-    monkeypatch.setattr(codebooks, "KBC_DRAWS", 3)
+    assert kbc_module.DRAWS == 1000
+    monkeypatch.setattr(kbc_module, "DRAWS", 3)
     with pytest.raises(ValueError, match=r"n_bits: 3 draws of kbc.*4 classes, 2 bits, threshold 3"):
         build("kbc", 4, 2)
-    assert codebooks.__dict__["KBC_DRAWS"] == 3
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_kbc_gives_up_after_1000_draws(monkeypatch):
         (("cpbc", 10, 9), {}, r"n_bits: cpbc needs at least one bit a class, got 9 bits for 10 classes"),
         (("kbc", 10, 21), {}, r"n_bits: got 21, kbc .* takes 1 to 20"),
         (("kbc", 5, 2), {}, r"n_classes: got 5, but 2 bits make only 4 codes"),
-        (("hadamard", 10, 30), {}, r"construction: got 'hadamard', taken is one of cpbc, kbc"),
+        (("hadamard", 10, 30), {}, r"construction: got 'hadamard', taken is one of cpbc, kbc, separated"),
         (("cpbc", 0, 30), {}, r"n_classes: got 0"),
         (("cpbc", 10, 0), {}, r"n_bits: got 0"),
         (("cpbc", 10, 5000), {}, r"n_bits: got 5000, taken is 1 to 4096"),
@@ -263,3 +264,132 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         build("cpbc", 4, 16).save(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(1, 40),
+    st.lists(st.integers(1, 6), min_size=1, max_size=6),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 2, 5]),
+)
+def test_every_way_of_measuring_a_book_agrees(n_bits, sizes, seed, looks):
+    """Small chunks, and the search over all codes after so many pairs of classes."""
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    codes = np.packbits(rng.random((sum(sizes), n_bits)) < 0.5, axis=1, bitorder="little")
+    book = Codebook("other", n_bits, codes, offsets, codes[offsets[:-1]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(geometry, "_MAX_LOOKS", looks)
+        patch.setattr(geometry, "_CHUNK", 4 * n_bits)
+        assert {name: getattr(book, name) for name in brute_force(book)} == brute_force(book)
+
+
+def test_the_distance_of_centers_and_its_bound():
+    book = build("cpbc", 10, 30)
+    assert (book.center_distance, book.distance_bound) == (6, (16, "Plotkin"))
+    alone = build("cpbc", 1, 8)
+    assert (alone.center_distance, alone.distance_bound) == (None, (None, "one word"))
+    codes = np.array([[1], [1], [2]], dtype=np.uint8)
+    assert Codebook("other", 2, codes, np.arange(4), codes).center_distance == 0
+
+
+# ---- which sub-codes a class gets
+
+
+@pytest.mark.parametrize("construction", ["cpbc", "separated"])
+@pytest.mark.parametrize(("radius", "per_class"), [(0, 1), (1, 13), (2, 13 + 66)])
+def test_a_radius_is_all_codes_within_it(construction, radius, per_class):
+    book = quiet(construction, 3, 12, radius=radius)
+    assert np.diff(book.class_offsets).tolist() == [per_class] * 3 and book.radius == radius
+    bits, centers = bits_of(book.codes, 12), np.repeat(bits_of(book.centers, 12), per_class, axis=0)
+    apart = (bits != centers).sum(axis=1).reshape(3, -1)
+    assert (np.diff(apart, axis=1) >= 0).all() and apart.max() == radius
+    assert book.n_distinct == 3 * per_class or book.collisions > 0
+    assert book.min_within == (None if radius == 0 else 1)
+
+
+def test_pairs_of_flips_come_in_the_order_of_their_bits():
+    book = quiet("separated", 1, 3, radius=3)
+    assert bits_of(book.codes, 3).tolist() == [
+        [0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("construction", ["cpbc", "kbc", "separated"])
+def test_so_many_sub_codes_are_the_nearest(construction):
+    whole = quiet(construction, 4, 12, radius=2)
+    cut = quiet(construction, 4, 12, radius=2, sub_codes=[1, 5, 3, 10_000])
+    sizes = np.minimum(np.diff(whole.class_offsets), [1, 5, 3, 10_000])
+    assert np.diff(cut.class_offsets).tolist() == sizes.tolist()
+    for c in range(4):
+        own = whole.codes[whole.class_offsets[c] : whole.class_offsets[c + 1]]
+        apart = (bits_of(own, 12) != bits_of(whole.centers[c : c + 1], 12)).sum(axis=1)
+        kept = cut.codes[cut.class_offsets[c] : cut.class_offsets[c + 1]]
+        kept_apart = (bits_of(kept, 12) != bits_of(whole.centers[c : c + 1], 12)).sum(axis=1)
+        assert {bytes(code) for code in kept} <= {bytes(code) for code in own}
+        assert sorted(kept_apart) == sorted(apart)[: len(kept)]
+    assert np.diff(quiet(construction, 4, 12, sub_codes=2).class_offsets).max() == 2
+
+
+def test_cpbc_flips_no_constant_bit_at_any_radius():
+    book = quiet("cpbc", 4, 15, radius=2)
+    assert not bits_of(book.codes, 15)[:, 12:].any() and np.diff(book.class_offsets)[0] == 1 + 12 + 66
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"radius": -1}, ValueError, "radius: got -1"),
+        ({"radius": 13}, ValueError, r"radius: got 13, taken is 0 to 12"),
+        ({"radius": 1.0}, TypeError, "radius"),
+        ({"sub_codes": 0}, ValueError, "sub_codes: got 0"),
+        ({"sub_codes": True}, TypeError, "sub_codes: got True"),
+        ({"sub_codes": [1, 2]}, ValueError, "sub_codes: got 2 numbers for 3 classes"),
+        ({"sub_codes": [1, 2, 0]}, ValueError, "sub_codes: got 0"),
+        ({"sub_codes": [1, 2, 2.5]}, TypeError, "sub_codes: got 2.5"),
+        ({"sub_codes": "many"}, ValueError, "sub_codes"),
+        ({"search_steps": -1}, ValueError, "search_steps: got -1"),
+    ],
+)
+def test_sub_codes_that_cannot_be_are_refused(keywords, error, message):
+    for construction in ("cpbc", "kbc", "separated"):
+        with pytest.raises(error, match=message):
+            quiet(construction, 3, 12, **keywords)
+
+
+def test_too_many_sub_codes_are_refused_before_they_are_made():
+    with pytest.raises(ValueError, match=r"radius: 5 of 256 bits makes 8,987,138,113 sub-codes a class"):
+        quiet("separated", 3, 256, radius=5)
+    with pytest.raises(
+        ValueError, match=r"radius: 2 of 256 bits makes 164,\d{3},\d{3} sub-codes in 5,000 classes"
+    ):
+        quiet("separated", 5000, 256, radius=2)
+    with pytest.raises(ValueError, match="n_classes: got 268,435,456"):
+        build("separated", 2**28, 64)
+
+
+# ---- lengths by default
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 10, 100, 1000])
+@pytest.mark.parametrize("radius", [0, 1, 2])
+def test_the_shortest_separated_code_by_default(n_classes, radius):
+    n_bits, wanted = default_bits(n_classes, "separated", radius), 4 * max(radius, 1) + 1
+    if n_classes == 1:
+        assert n_bits == 1
+    else:
+        assert planner.plan(n_classes, n_bits).distance >= wanted
+        assert 2 ** (n_bits - 1) < n_classes or planner.plan(n_classes, n_bits - 1).distance < wanted
+
+
+def test_three_bits_a_class_by_default_elsewhere():
+    assert default_bits(10) == default_bits(10, "cpbc", 2) == default_bits(10, "kbc") == 30
+    with pytest.raises(ValueError, match="--construction separated"):
+        default_bits(183)
+
+
+@pytest.mark.parametrize("module", ["factory", "bounds", "planner"])
+def test_examples_print_what_they_say(module):
+    result = doctest.testmod(importlib.import_module(f"dshc.codebooks.{module}"))
+    assert result.attempted and not result.failed

@@ -170,6 +170,89 @@ def test_batch_in_a_cuda_graph(kind: str, kernel: str, monkeypatch: pytest.Monke
         assert equal(tuple(found), expected_topk(kind, BATCH, 100))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("n", "m"), [(256, 310), (1024, 310), (65, 1025), (64, 30_100), (33, 65_001)])
+def test_loss_and_codes_at_size(dtype: torch.dtype, n: int, m: int) -> None:
+    """Rows in registers and long rows, at every alignment: losses and gradients to rounding, codes to the bit."""
+    generator = torch.Generator().manual_seed(m)
+    logits = (3 * torch.randn((n, m), generator=generator)).to(dtype)
+    labels, offsets = torch.arange(n) % 5, torch.linspace(0, m, 6).long()
+    results = {}
+    for device in ("cpu", "cuda"):
+        leaf = logits.to(device).requires_grad_()
+        for inplace in (False, True):
+            loss = dshc_fast.class_softmax_loss(
+                leaf * 1, labels.to(device), offsets.to(device), reduction="none", inplace=inplace
+            )
+            gradient = torch.autograd.grad(loss.sum(), leaf)[0]
+            results[device, inplace] = loss.detach().cpu(), gradient.float().cpu()
+        assert all(torch.equal(a, b) for a, b in zip(results[device, False], results[device, True], strict=True))
+    unit = {torch.float32: 1e-6, torch.bfloat16: 8e-3, torch.float16: 1e-3}[dtype]
+    torch.testing.assert_close(results["cuda", False][0], results["cpu", False][0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(results["cuda", False][1], results["cpu", False][1], rtol=unit, atol=1e-6)
+    codebook = random_codes(m, 8, 6)
+    for k in (1, 2, 5, 8, 9, 31):
+        codes = dshc_fast.codes_from_logits(logits.cuda(), codebook.cuda(), k)
+        assert torch.equal(codes.cpu(), dshc_fast.codes_from_logits(logits, codebook, k)), k
+
+
+def test_layer_at_size() -> None:
+    """A head of 30,100 sub-classes in chunks: the figures of the whole logits, with none of their memory."""
+    torch.manual_seed(0)
+    features, layer = torch.randn(512, 128, device="cuda"), torch.nn.Linear(128, 30_100, device="cuda")
+    labels, offsets = torch.arange(512, device="cuda") % 100, torch.arange(101, device="cuda") * 301
+    parameters = list(layer.parameters())
+    whole = dshc_fast.class_softmax_loss(layer(features), labels, offsets)
+    wanted = torch.autograd.grad(whole, parameters)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    loss = dshc_fast.class_softmax_linear_loss(features, *parameters, labels, offsets, chunk=2048)
+    found = torch.autograd.grad(loss, parameters)
+    assert torch.cuda.max_memory_allocated() - before < 512 * 30_100 * 4 / 2
+    torch.testing.assert_close(loss, whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
+    codebook = random_codes(30_100, 8, 6).cuda()
+    logits = layer(features).detach()
+    for k in (1, 5, 20):  # the product of a chunk may round otherwise: a few near ties at most
+        codes = dshc_fast.codes_from_features(features, *parameters, codebook, k, chunk=2048)
+        different = (codes != dshc_fast.codes_from_logits(logits, codebook, k)).any(1)
+        assert int(different.sum()) <= 5
+
+
+def test_layer_is_capturable() -> None:
+    """Loss, gradients and codes of a layer in chunks: no synchronisation, and one CUDA graph."""
+    torch.manual_seed(0)
+    features, layer = torch.randn(9, 16, device="cuda"), torch.nn.Linear(16, 100, device="cuda")
+    labels, offsets = torch.arange(9, device="cuda") % 3, torch.tensor(OFFSETS, device="cuda")
+    codebook = random_codes(100, 8, 4).cuda()
+
+    def step() -> list[torch.Tensor]:
+        loss = dshc_fast.class_softmax_linear_loss(features, *layer.parameters(), labels, offsets, chunk=32)
+        gradients = torch.autograd.grad(loss, list(layer.parameters()))
+        codes = dshc_fast.codes_from_features(features, *layer.parameters(), codebook, 5, chunk=32)
+        return [loss.detach(), *gradients, codes]
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answers = step()
+    features.copy_(features.flip(0))
+    graph.replay()
+    torch.cuda.synchronize()
+    for replayed, now in zip(answers, step(), strict=True):
+        torch.testing.assert_close(replayed, now)
+
+
 @pytest.mark.parametrize("name", list(capturable()))
 def test_side_stream(name: str) -> None:
     """On a stream of its own, with inputs that are not contiguous and made on that stream."""

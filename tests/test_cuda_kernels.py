@@ -167,7 +167,7 @@ def test_logits_past_31_bits(order: str) -> None:
     task = {
         "logits": logits, "labels": Virtual(n * 8, ends(n, 8, ids)), "class_offsets": offsets,
     }  # fmt: skip
-    scalars |= {"n_classes": 3, "weight": 0.0, "ignore_index": -100}
+    scalars |= {"n_classes": 3, "weight": 0.0, "ignore_index": -100, "first_column": 0, "n_columns": width}
     outputs = {
         "loss": Virtual(n * 4, get=((n * 4 - 8, Output((2,), np.float32)),)),
         "stats": Virtual(n * 8, get=((n * 8 - 16, Output((2, 2), np.float32)),)),
@@ -178,6 +178,7 @@ def test_logits_past_31_bits(order: str) -> None:
     ones = np.ones(2, np.float32)
     task |= {"stats": Virtual(n * 8, ends(n, 8, stats)), "grad_loss": Virtual(n * 4, ends(n, 4, ones))}
     at = (n - 2) * width * 4
+    scalars["inplace"] = False
     gradient = kernels.run(
         "class_softmax_loss_backward", task,
         {"grad_logits": Virtual(n * width * 4, get=((at, Output((2, width), np.float32)),))}, **scalars, **BIG,

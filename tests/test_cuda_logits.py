@@ -45,6 +45,8 @@ def check_loss(kernels: Kernels, logits: torch.Tensor, ids: np.ndarray, offsets:
     loss, stats = kernels.class_softmax_loss(logits, ids, offsets, weight)
     ones = np.ones(len(ids), loss.dtype)
     gradient = kernels.class_softmax_loss_backward(ones, stats, logits, ids, offsets, weight)
+    over = kernels.class_softmax_loss_backward(ones, stats, logits, ids, offsets, weight, inplace=True)
+    assert torch.equal(over, gradient)
     values = logits.double().numpy()
     loss_exact = exact_loss(values, ids, offsets, target)
     gradient_exact = exact_gradient(values, ids, offsets, target)
@@ -85,13 +87,47 @@ def test_class_softmax_loss(
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("sizes", ([61] * 10, [1] * 7, [1], [5000], [1, 300, 2, 7]), ids=str)
+@pytest.mark.parametrize("sizes", ([61] * 10, [1] * 7, [1], [512, 1], [1025], [5000], [1, 300, 2, 7]), ids=str)
 def test_class_softmax_loss_sizes(dtype, sizes: list[int], order: str) -> None:
     rng = np.random.default_rng(7)
     offsets = np.cumsum([0, *sizes]).tolist()
     logits = torch.from_numpy(rng.standard_normal((5, offsets[-1])) * 4).to(dtype)
     check_loss(runs(order, seed=1), logits, rng.integers(0, len(sizes), 5), offsets, "normalized")
     check_loss(runs(order), logits * 0 + 1e4, rng.integers(0, len(sizes), 5), offsets, "normalized")
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(
+    data=st.data(),
+    seed=seeds(),
+    sizes=st.lists(st.one_of(st.integers(1, 60), st.just(700)), min_size=1, max_size=5),
+    n=st.integers(0, 5),
+    scale=st.sampled_from((1.0, 100.0, 1e4)),
+)
+def test_class_softmax_loss_in_parts(dtype, data, seed, sizes, n, scale, order: str) -> None:
+    """Columns that come one part after the other: the loss and the gradient of whole rows, -inf in parts of them."""
+    rng = np.random.default_rng(seed)
+    offsets = np.cumsum([0, *sizes]).tolist()
+    ids = rng.integers(0, len(sizes), n)
+    values = rng.standard_normal((n, offsets[-1])) * scale
+    for row, label in zip(values, ids, strict=True):
+        hidden = rng.random() < 0.5
+        row[: offsets[label]] = -math.inf if hidden else row[: offsets[label]]
+    logits = torch.from_numpy(values).to(dtype)
+    kernels = runs(order, data)
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, offsets[-1] - 1)), max_size=4), label="cuts") - {offsets[-1]})
+    loss, stats = kernels.class_softmax_loss_in_parts(logits, ids, offsets, cuts)
+    whole, whole_stats = kernels.class_softmax_loss(logits, ids, offsets)
+    assert_close(loss.astype(np.float64), whole.astype(np.float64), 1e-13 if dtype == torch.float64 else 2e-6)
+    assert (stats[:, 0] == whole_stats[:, 0]).all()
+    assert_close(stats[:, 1].astype(np.float64), whole_stats[:, 1].astype(np.float64), 1e-5)
+    ones = np.ones(n, loss.dtype)
+    gradient = kernels.class_softmax_loss_backward(ones, whole_stats, logits, ids, offsets)
+    for first, last in zip([0, *cuts], [*cuts, offsets[-1]], strict=True):
+        part = kernels.class_softmax_loss_backward(
+            ones, whole_stats, logits[:, first:last].contiguous(), ids, offsets, columns=(first, offsets[-1])
+        )
+        assert torch.equal(part, gradient[:, first:last])
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -163,6 +199,71 @@ def test_codes_from_logits(
     logits = draw_logits(rng, (n, n_subclasses), ties, dtype)
     codes = runs(order, data).codes_from_logits(logits, codebook, k)
     assert_same_array(codes, oracles.codes_from_logits(logits.double().numpy(), codebook, k), np.uint8)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(
+    data=st.data(),
+    seed=seeds(),
+    n=st.sampled_from((1, 2, 9)),
+    n_subclasses=st.sampled_from((1, 7, 300, 1000, 5000, 9001)),
+    k=st.integers(1, 8),
+    kind=st.sampled_from(("normal", "ties", "rising", "falling", "equal", "masked", "nan")),
+)
+def test_few_best(dtype, data, seed, n, n_subclasses, k, kind, order: str) -> None:
+    """k up to 8, by one warp a row and by several: the stable order of the values, NaN last."""
+    rng = np.random.default_rng(seed)
+    k = min(k, n_subclasses)
+    values = rng.standard_normal((n, n_subclasses)) * 50
+    if kind in ("rising", "falling"):
+        values = np.sort(values, axis=1)[:, :: 1 if kind == "rising" else -1]
+    elif kind == "ties":
+        values = np.round(values / 40)
+    elif kind == "equal":
+        values[:] = seed % 3 - 1
+    elif kind != "normal":
+        values[rng.random(values.shape) < 0.9] = -math.inf if kind == "masked" else math.nan
+        values[0] = -math.inf if kind == "masked" else math.nan
+    logits = torch.from_numpy(values.copy()).to(dtype)
+    rows = logits.double().numpy()
+    columns = np.broadcast_to(np.arange(n_subclasses), rows.shape)
+    rank = np.lexsort((columns, -np.where(np.isnan(rows), 0.0, rows), np.isnan(rows)), axis=1)
+    kernels = runs(order, data)
+    assert_same_array(kernels.top_subclasses(logits, k), rank[:, :k], np.int64)
+    codebook = make_codes(rng, n_subclasses, 9)
+    votes = (2 * oracles.bits(codebook)[rank[:, :k]].astype(int) - 1).sum(1)
+    first = oracles.bits(codebook)[rank[:, 0]]
+    wanted = np.packbits(np.where(votes == 0, first, votes > 0).astype(bool), axis=1, bitorder="little")
+    assert_same_array(kernels.codes_from_logits(logits, codebook, k), wanted, np.uint8)
+    # Columns that stand for other sub-classes.
+    shuffled = rng.permuted(np.tile(np.arange(n_subclasses), (n, 1)), axis=1)
+    rows_of_code = np.take_along_axis(shuffled, rank[:, :k], 1)
+    votes = (2 * oracles.bits(codebook)[rows_of_code].astype(int) - 1).sum(1)
+    first = oracles.bits(codebook)[rows_of_code[:, 0]]
+    wanted = np.packbits(np.where(votes == 0, first, votes > 0).astype(bool), axis=1, bitorder="little")
+    codes = kernels.codes_from_logits(logits, codebook, k, subclasses=shuffled)
+    assert_same_array(codes, wanted, np.uint8)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("k", (9, 40, 129, 600))
+def test_many_best(dtype, k: int, order: str) -> None:
+    """Columns of the k largest, in any order that keeps equal logits in the order of their columns."""
+    rng = np.random.default_rng(k)
+    logits = torch.from_numpy(np.round(rng.standard_normal((3, 600)) * 3)).to(dtype)
+    values = logits.double().numpy()
+    kernels = runs(order, seed=k)
+    top = kernels.top_subclasses(logits, k)
+    for row, found in enumerate(top):
+        order_of_row = np.argsort(-values[row], kind="stable")[:k]
+        assert (found[np.argsort(-values[row][found], kind="stable")] == order_of_row).all()
+    codebook = make_codes(rng, 600, 4)
+    shuffled = rng.permuted(np.tile(np.arange(600), (3, 1)), axis=1)
+    for weighting in ("mean", "probability"):
+        mapped = kernels.codes_from_logits(logits, codebook, k, weighting, subclasses=shuffled)
+        for row in range(3):
+            plain = kernels.codes_from_logits(logits[row : row + 1], codebook[shuffled[row]], k, weighting)
+            assert_same_array(mapped[row : row + 1], plain, np.uint8)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)

@@ -7,12 +7,12 @@ import ctypes
 import functools
 import re
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
-from dshc_fast import _cuda_ops, _native, _ops
+from dshc_fast import _arguments, _cuda_ops, _linear_ops, _native, _ops
 
 
 def build(cuda: bool, runtime: int = 13000, driver: int = 13000) -> SimpleNamespace:
@@ -117,6 +117,7 @@ def cases() -> dict[str, tuple]:
     multi_hot = torch.rand(40, 70, generator=generator) < 0.1
     loss = torch.ops.dshc_fast.class_softmax_loss(values, labels[:7], offsets)
     pairs = codes[:N_QUERY], codes
+    layer = values[:, :9].contiguous(), torch.randn(20, 9, generator=generator), torch.randn(20, generator=generator)
     return {
         "pack_codes": (values,),
         "unpack_codes": (codes, 37, True),
@@ -127,47 +128,66 @@ def cases() -> dict[str, tuple]:
         "average_precision": (*pairs, multi_hot[:6], multi_hot, 7, "index", "min"),
         "class_softmax_loss": (values, labels[:7], offsets, 0.5),
         "class_softmax_loss_backward": (loss[0], values, loss[1], labels[:7], offsets, 0.5),
+        "class_softmax_loss_backward_": (loss[0], values, loss[1], labels[:7], offsets, 0.5),
+        "class_softmax_linear_loss": (*layer, labels[:7], offsets, 0.5, -100, 6),
+        "class_softmax_linear_loss_backward": (loss[0], *layer, loss[1], labels[:7], offsets, 0.5, -100, 6),
+        "codes_from_features": (*layer, codes[:20], 3, "probability", 6),
         "codes_from_logits": (values, codes[:20], 3, "probability"),
         "center_codes_from_logits": (values, offsets, codes[:3]),
         "multilabel_codes": (values, torch.tensor(0.25)),
     }
 
 
-@pytest.mark.parametrize("op", list(_ops.SCHEMAS))
-def test_what_is_handed_over(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run on host tensors, with the CPU ops behind it, each implementation gives what its CPU twin gives."""
+@pytest.fixture
+def cuda_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CUDA tensors would be handed to, for host tensors."""
     fake = SimpleNamespace(CUDA=True, cuda=OnTheCpu())
     monkeypatch.setattr(_cuda_ops, "native", fake)
-    monkeypatch.setattr(_cuda_ops, "_place", lambda tensor: (0, 0))
+    monkeypatch.setattr(_cuda_ops, "place", lambda tensor: (0, 0))
+    monkeypatch.setattr(_arguments, "place", lambda tensor: (0, 0))
+    monkeypatch.setattr(_arguments, "on_cuda", lambda tensor: True)
+    monkeypatch.setattr(
+        _arguments, "native", SimpleNamespace(**{**vars(_native.native), "cuda": OnTheCpu()})
+    )
+
+
+def answer(module: ModuleType, op: str) -> object:
+    """The op's answer; of an op in place, what it wrote over."""
     arguments = cases()[op]
-    found = getattr(_cuda_ops, f"_{op}")(*arguments)
-    torch.testing.assert_close(found, getattr(_ops, f"_{op}")(*arguments))
+    found = getattr(module, f"_{op}")(*arguments)
+    return arguments[1] if op.endswith("_") else found
 
 
-def test_the_kernel_of_topk(monkeypatch: pytest.MonkeyPatch) -> None:
+WANTED = {op: answer(_ops, op) for op in _ops.SCHEMAS} | {op: answer(_linear_ops, op) for op in _linear_ops.SCHEMAS}
+
+
+@pytest.mark.parametrize("op", [*_ops.SCHEMAS, *_linear_ops.SCHEMAS])
+def test_what_is_handed_over(op: str, cuda_on_the_cpu: None) -> None:
+    """Run on host tensors, with the CPU ops behind it, each implementation gives what its CPU twin gives."""
+    module = _cuda_ops if op in _ops.SCHEMAS else _linear_ops
+    torch.testing.assert_close(answer(module, op), WANTED[op])
+
+
+def test_the_kernel_of_topk(cuda_on_the_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable chooses the kernel, read at each call; a name that is none is refused."""
-    fake = SimpleNamespace(CUDA=True, cuda=OnTheCpu())
-    monkeypatch.setattr(_cuda_ops, "native", fake)
-    monkeypatch.setattr(_cuda_ops, "_place", lambda tensor: (0, 0))
     call = functools.partial(_cuda_ops._hamming_topk, *cases()["hamming_topk"])
     expected = call()
     for name in ("rows", "popc", "mma", "automatic"):
         monkeypatch.setenv("DSHC_CUDA_TOPK", name)
         torch.testing.assert_close(call(), expected)
-    assert fake.cuda.kernels == [0, 1, 2, 3, 0]
+    assert _cuda_ops.native.cuda.kernels == [0, 1, 2, 3, 0]
     monkeypatch.setenv("DSHC_CUDA_TOPK", "fast")
     with pytest.raises(ValueError, match="DSHC_CUDA_TOPK is 'fast'; taken: automatic, rows, popc, mma"):
         call()
 
 
-def test_checks_name_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_name_the_row(request: pytest.FixtureRequest) -> None:
     """On request CUDA tensors are checked as CPU tensors are, in the same words."""
-    fake = SimpleNamespace(CUDA=True, cuda=OnTheCpu())
-    monkeypatch.setattr(_cuda_ops, "native", fake)
-    monkeypatch.setattr(_cuda_ops, "_place", lambda tensor: (0, 0))
     logits = torch.randn(4, 6)
     offsets, labels = torch.tensor([0, 2, 6]), torch.tensor([0, 1, 5, -100])
     codes = torch.zeros((6, 2), dtype=torch.uint8)
+    layer = torch.randn(4, 3), torch.randn(6, 3), None
+    hidden = torch.randn(4, 3), torch.randn(6, 3), torch.tensor([0.0, 1.0, torch.nan, 0.0, torch.nan, 0.0])
     nan, infinite = logits.clone(), logits.clone()
     nan[2, 3], infinite[1, 0] = torch.nan, torch.inf
     wrong = {
@@ -176,13 +196,20 @@ def test_checks_name_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
         "center_codes_from_logits": (nan, offsets, codes[:2], True),
         "multilabel_codes": (nan, torch.tensor(0.0), True),
         "class_softmax_loss": (logits, labels, offsets, 0.0, -100, True),
+        "class_softmax_linear_loss": (*layer, labels, offsets, 0.0, -100, 4, None, True),
+        "codes_from_features": (*hidden, codes, 2, "mean", 4, None, True),
     }
-    for op, arguments in wrong.items():
-        messages = []
-        for module in (_ops, _cuda_ops):
+
+    def messages(module: ModuleType) -> list[str]:
+        found = []
+        for op, arguments in wrong.items():
             with pytest.raises(ValueError) as error:
-                getattr(module, f"_{op}")(*arguments)
-            messages.append(str(error.value))
-        assert messages[0] == messages[1]
+                getattr(_linear_ops if op in _linear_ops.SCHEMAS else module, f"_{op}")(*arguments)
+            found.append(str(error.value))
+        return found
+
+    on_the_cpu = messages(_ops)
+    request.getfixturevalue("cuda_on_the_cpu")
+    assert messages(_cuda_ops) == on_the_cpu
     with pytest.raises(ValueError, match="class_offsets"):
         _cuda_ops._class_softmax_loss(logits, labels[:4] * 0, torch.tensor([0, 3, 2]), check=True)

@@ -24,7 +24,7 @@ CSRC, CORE_PYTHON, PROGRAM, TESTS = (
 )
 C_SUFFIXES = {".h", ".hpp", ".cpp", ".cc", ".c", ".cu", ".cuh", ".inc"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^>"]+[>"])', re.MULTILINE)
-CLASSES = ("ClassSoftmaxLoss", "HammingDatabase", "HammingMAP")
+CLASSES = ("ClassSoftmaxLinearLoss", "ClassSoftmaxLoss", "HammingDatabase", "HammingMAP")
 OTHERS = ("set_simd_level", "get_simd_level", "build_info", "__version__")
 
 

@@ -31,13 +31,14 @@ def positional(op: str, call: dict[str, Any]) -> tuple[tuple, dict]:
             call["class_offsets"] = torch.tensor(call["class_offsets"])
     if op == "multilabel_codes":
         call["threshold"] = torch.zeros(call["logits"].shape[1])
-    args, kwargs, missing = [], {}, []
+    args, kwargs, missing, skipped = [], {}, [], False
     for argument in registered(op)._schema.arguments:
         if argument.name not in call:
             if not argument.has_default_value():
                 missing.append(argument.name)
+            skipped = True
             continue
-        if argument.kwarg_only or missing:
+        if argument.kwarg_only or skipped:
             kwargs[argument.name] = call[argument.name]
         else:
             args.append(call[argument.name])
@@ -59,6 +60,8 @@ METRICS = ("hamming_histogram", "average_precision", "mean_average_precision", "
 CODING = (
     "pack_codes",
     "class_softmax_loss",
+    "class_softmax_linear_loss",
+    "codes_from_features",
     "codes_from_logits",
     "center_codes_from_logits",
     "multilabel_codes",
@@ -92,6 +95,15 @@ def test_opcheck_loss_with_gradient(reduction: str, device: str) -> None:
     call["logits"].requires_grad_()
     args, kwargs = positional("class_softmax_loss", call)
     torch.library.opcheck(registered("class_softmax_loss"), args, kwargs)
+
+
+@pytest.mark.parametrize("chunk", (4, 9))
+def test_opcheck_linear_loss_with_gradient(chunk: int, device: str) -> None:
+    call = tensors(good_calls()["class_softmax_linear_loss"], device) | {"chunk": chunk}
+    for name in ("features", "weight", "bias"):
+        call[name].requires_grad_()
+    args, kwargs = positional("class_softmax_linear_loss", call)
+    torch.library.opcheck(registered("class_softmax_linear_loss"), args, kwargs)
 
 
 @pytest.mark.parametrize("n_query", (0, 3))
@@ -201,6 +213,29 @@ def test_compile_training(reduction: str, device: str) -> None:
             gradients.append((loss.detach(), layer.weight.grad.clone(), layer.bias.grad.clone()))
         for a, b in zip(*gradients, strict=True):
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("autocast", (False, True))
+@pytest.mark.parametrize("chunk", (4, 9))
+def test_compile_linear_training(chunk: int, autocast: bool, device: str) -> None:
+    """A head whose logits never exist, compiled: loss and gradients of the eager run, at two batch sizes."""
+    torch._dynamo.reset()
+    body, head = torch.nn.Linear(5, 6, device=device), torch.nn.Linear(6, 9, device=device)
+    module = dshc_fast.ClassSoftmaxLinearLoss(OFFSETS, chunk=chunk).to(device)
+    parameters = [*body.parameters(), *head.parameters()]
+
+    def step(inputs, labels):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
+            return module(body(inputs), head.weight, head.bias, labels)
+
+    compiled = torch.compile(step, fullgraph=True, dynamic=True, backend="aot_eager")
+    for n in (6, 11):
+        inputs, labels = torch.randn(n, 5, device=device), torch.arange(n, device=device) % 3
+        both = []
+        for function in (step, compiled):
+            loss = function(inputs, labels)
+            both.append([loss.detach(), *torch.autograd.grad(loss, parameters)])
+        torch.testing.assert_close(*both)
 
 
 def test_compile_logits_to_map(device: str) -> None:

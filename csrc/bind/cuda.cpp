@@ -135,11 +135,12 @@ void bind_cuda(py::module_& module) {
   }, py::arg("pairs"), py::arg("relevance"), py::arg("k"), py::arg("ties"), py::arg("denominator"), py::arg("result"),
      py::arg("workspace"), py::arg("device"), py::arg("stream"));
 
-  m.def("class_softmax_loss", [](const ClassSoftmax& task, Address loss, Address stats, int device, Address stream) {
+  m.def("class_softmax_loss", [](const ClassSoftmax& task, Address carry, Address loss, Address stats, int device,
+                                 Address stream) {
     on_device("class_softmax_loss", device, [&] {
-      return cuda::class_softmax_loss(task, at<void>(loss), at<void>(stats), at<void>(stream));
+      return cuda::class_softmax_loss(task, at<double>(carry), at<void>(loss), at<void>(stats), at<void>(stream));
     });
-  }, py::arg("task"), py::arg("loss"), py::arg("stats"), py::arg("device"), py::arg("stream"));
+  }, py::arg("task"), py::arg("carry"), py::arg("loss"), py::arg("stats"), py::arg("device"), py::arg("stream"));
 
   m.def("class_softmax_loss_backward", [](const ClassSoftmax& task, Address stats, Address grad_loss, Address grad_logits,
                                           int device, Address stream) {
@@ -150,13 +151,24 @@ void bind_cuda(py::module_& module) {
   }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("grad_logits"), py::arg("device"), py::arg("stream"));
 
   m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
-                                int64_t n_bytes, int64_t k, int weighting, Address codes, int device, Address stream) {
+                                int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes, int device,
+                                Address stream) {
     on_device("codes_from_logits", device, [&] {
       return cuda::codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, at<uint8_t>(codebook),
-                                     n_bytes, k, static_cast<Weighting>(weighting), at<uint8_t>(codes), at<void>(stream));
+                                     n_bytes, k, static_cast<Weighting>(weighting), at<const int64_t>(subclasses),
+                                     at<uint8_t>(codes), at<void>(stream));
     });
   }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("codebook"), py::arg("n_bytes"),
-     py::arg("k"), py::arg("weighting"), py::arg("codes"), py::arg("device"), py::arg("stream"));
+     py::arg("k"), py::arg("weighting"), py::arg("subclasses"), py::arg("codes"), py::arg("device"), py::arg("stream"));
+
+  m.def("top_subclasses", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, int64_t k, Address top, int device,
+                             Address stream) {
+    on_device("top_subclasses", device, [&] {
+      return cuda::top_subclasses(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, k, at<int64_t>(top),
+                                  at<void>(stream));
+    });
+  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("k"), py::arg("top"),
+     py::arg("device"), py::arg("stream"));
 
   m.def("center_codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address class_offsets,
                                        int64_t n_classes, Address centers, int64_t n_bytes, Address codes, int device,

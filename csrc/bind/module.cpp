@@ -67,9 +67,10 @@ Relevance relevance(Address query_labels, Address database_labels, int32_t n_wor
 }
 
 ClassSoftmax class_softmax(Address logits, int dtype, Address labels, Address class_offsets, int64_t n,
-                           int64_t n_subclasses, int64_t n_classes, double weight, int64_t ignore_index) {
+                           int64_t n_subclasses, int64_t n_classes, double weight, int64_t ignore_index,
+                           int64_t first_column, int64_t n_columns) {
   return {at<const void>(logits), static_cast<DType>(dtype), at<const int64_t>(labels), at<const int64_t>(class_offsets),
-          n, n_subclasses, n_classes, weight, ignore_index};
+          n, n_subclasses, n_classes, weight, ignore_index, first_column, n_columns};
 }
 
 }  // namespace
@@ -129,7 +130,8 @@ PYBIND11_MODULE(_dshc_fast, m) {
       py::arg("members"), py::arg("offsets"), py::arg("n_parts"));
   py::class_<ClassSoftmax>(m, "ClassSoftmax").def(
       py::init(&class_softmax), py::arg("logits"), py::arg("dtype"), py::arg("labels"), py::arg("class_offsets"),
-      py::arg("n"), py::arg("n_subclasses"), py::arg("n_classes"), py::arg("weight"), py::arg("ignore_index"));
+      py::arg("n"), py::arg("n_subclasses"), py::arg("n_classes"), py::arg("weight"), py::arg("ignore_index"),
+      py::arg("first_column"), py::arg("n_columns"));
 
   m.def("hamming_distance", [](const Pairs& pairs, Address counts, int n_threads) {
     py::gil_scoped_release release;
@@ -167,14 +169,15 @@ PYBIND11_MODULE(_dshc_fast, m) {
   }, py::arg("pairs"), py::arg("relevance"), py::arg("k"), py::arg("ties"), py::arg("denominator"), py::arg("result"),
      py::arg("n_threads"));
 
-  m.def("class_softmax_loss", [](const ClassSoftmax& task, Address loss, Address stats, bool check, int n_threads) {
+  m.def("class_softmax_loss", [](const ClassSoftmax& task, Address carry, Address loss, Address stats, bool check,
+                                 int n_threads) {
     Status status;
     {
       py::gil_scoped_release release;
-      status = cpu::class_softmax_loss(task, at<void>(loss), at<void>(stats), check, n_threads);
+      status = cpu::class_softmax_loss(task, at<double>(carry), at<void>(loss), at<void>(stats), check, n_threads);
     }
     raise(status, "labels", task.n_classes);
-  }, py::arg("task"), py::arg("loss"), py::arg("stats"), py::arg("check"), py::arg("n_threads"));
+  }, py::arg("task"), py::arg("carry"), py::arg("loss"), py::arg("stats"), py::arg("check"), py::arg("n_threads"));
 
   m.def("class_softmax_loss_backward", [](const ClassSoftmax& task, Address stats, Address grad_loss,
                                           Address grad_logits, int n_threads) {
@@ -183,16 +186,30 @@ PYBIND11_MODULE(_dshc_fast, m) {
   }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("grad_logits"), py::arg("n_threads"));
 
   m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
-                                int64_t n_bytes, int64_t k, int weighting, Address codes, bool check, int n_threads) {
+                                int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes, bool check,
+                                int n_threads) {
     Status status;
     {
       py::gil_scoped_release release;
       status = cpu::codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, at<uint8_t>(codebook),
-                                      n_bytes, k, static_cast<Weighting>(weighting), at<uint8_t>(codes), check, n_threads);
+                                      n_bytes, k, static_cast<Weighting>(weighting), at<const int64_t>(subclasses),
+                                      at<uint8_t>(codes), check, n_threads);
     }
     raise(status, "logits");
   }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("codebook"), py::arg("n_bytes"),
-     py::arg("k"), py::arg("weighting"), py::arg("codes"), py::arg("check"), py::arg("n_threads"));
+     py::arg("k"), py::arg("weighting"), py::arg("subclasses"), py::arg("codes"), py::arg("check"), py::arg("n_threads"));
+
+  m.def("top_subclasses", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, int64_t k, Address top, bool check,
+                             int n_threads) {
+    Status status;
+    {
+      py::gil_scoped_release release;
+      status = cpu::top_subclasses(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, k, at<int64_t>(top),
+                                   check, n_threads);
+    }
+    raise(status, "logits");
+  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("k"), py::arg("top"),
+     py::arg("check"), py::arg("n_threads"));
 
   m.def("center_codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address class_offsets,
                                        int64_t n_classes, Address centers, int64_t n_bytes, Address codes, bool check,

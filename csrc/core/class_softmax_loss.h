@@ -6,7 +6,7 @@
 namespace dshc {
 
 struct ClassSoftmax {
-  const void* logits;            // [n, n_subclasses] of `dtype`
+  const void* logits;            // [n, n_columns] of `dtype`: sub-classes first_column, first_column + 1, ...
   DType dtype;                   // float32, float16, bfloat16 or float64
   const int64_t* labels;         // [n]
   const int64_t* class_offsets;  // [n_classes + 1], rising from 0 to n_subclasses
@@ -15,6 +15,8 @@ struct ClassSoftmax {
   int64_t n_classes;
   double weight;                 // 0: 1 / m_c
   int64_t ignore_index;          // rows with this label count nowhere
+  int64_t first_column;          // 0 and n_subclasses: whole rows
+  int64_t n_columns;
 };
 
 namespace cpu {
@@ -22,9 +24,13 @@ namespace cpu {
 // loss [n] and stats [n, 2] = (largest logit, sum of exp(logit - largest)), which the backward pass reads; both are
 // float64 for float64 logits, else float32. If `check`, a label outside [0, n_classes) other than ignore_index is reported;
 // unchecked, its row gives loss 0 and gradient 0.
-Status class_softmax_loss(const ClassSoftmax& task, void* loss, void* stats, bool check, int n_threads);
+//
+// Rows that come in parts, columns from left to right, hand on `carry` [n, 3] = (largest, sum of exp(logit - largest), sum
+// of largest - logit over the row's class so far): read from the second part on, written but by the last one, which alone
+// writes loss and stats. Null for whole rows.
+Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, void* stats, bool check, int n_threads);
 
-// grad_logits [n, n_subclasses] in the logits' dtype; grad_loss [n] in the loss's dtype.
+// grad_logits [n, n_columns] in the logits' dtype, may be the logits; grad_loss [n] in the loss's dtype.
 void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
                                  int n_threads);
 
@@ -35,7 +41,7 @@ void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, co
 namespace dshc::cuda {
 
 // As above. Entries of class_offsets outside [0, n_subclasses] are taken as the nearest that is inside.
-int class_softmax_loss(const ClassSoftmax& task, void* loss, void* stats, void* stream);
+int class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, void* stats, void* stream);
 int class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
                                 void* stream);
 

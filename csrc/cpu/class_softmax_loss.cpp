@@ -1,5 +1,6 @@
 // Forward: largest logit, sum of exp(logit - largest), then the loss from the few logits of the row's own class. The row is
-// read from memory once and from cache after that. Backward: one pass, reading logits and writing the gradient.
+// read from memory once and from cache after that. Backward: one pass, reading logits and writing the gradient. Of rows that
+// come in parts, each part's three numbers are merged with those of the parts before it, in double.
 //
 // What is kept for the backward pass is (largest, sum) and not their log-sum-exp: for logits near 1e4 the rounding of a
 // float32 log-sum-exp alone would put an error of 5e-4 on every probability.
@@ -30,19 +31,59 @@ bool run_of(const ClassSoftmax& task, int64_t row, Run* run) {
   return true;
 }
 
-// Largest, sum of exponentials, loss.
-template <class Real>
-void forward_row(const ClassSoftmax& task, const Real* logits, Run run, Real* stats, Real* loss) {
-  const Real largest = max_value(logits, task.n_subclasses);
-  const Real sum = sum_exp(logits, task.n_subclasses, largest);
-  stats[0] = largest;
-  stats[1] = sum;
-  const double log_sum = std::log(static_cast<double>(sum));
-  double minus_log_p = 0.0;
-  for (int64_t j = run.first; j < run.last; ++j) {
-    minus_log_p += log_sum + (static_cast<double>(largest) - static_cast<double>(logits[j]));
+// The columns of the run that lie in these logits.
+Run columns_of(const ClassSoftmax& task, Run run) {
+  const auto column = [&](int64_t j) { return std::clamp<int64_t>(j - task.first_column, 0, task.n_columns); };
+  return {column(run.first), column(run.last)};
+}
+
+// Of a row, or of its columns so far.
+struct Sums {
+  double largest;  // logit
+  double sum;      // of exp(logit - largest)
+  double below;    // sum of largest - logit over the `n_own` columns of the row's class
+  int64_t n_own;
+
+  // Nothing is computed where nothing changes: of two infinities the difference would be NaN.
+  Sums under(double larger) const {
+    if (largest == larger) return *this;
+    return {larger, sum * std::exp(largest - larger),
+            n_own == 0 ? below : below + static_cast<double>(n_own) * (larger - largest), n_own};
   }
-  *loss = static_cast<Real>(weight_of(task, run.last - run.first) * minus_log_p);
+};
+
+template <class Real>
+Sums sums_of(const ClassSoftmax& task, const Real* logits, Run columns) {
+  const Real largest = max_value(logits, task.n_columns);
+  const bool impossible = largest == -std::numeric_limits<Real>::infinity() && !any_nan(logits, task.n_columns);
+  const Real sum = impossible ? 0 : sum_exp(logits, task.n_columns, largest);
+  double below = 0.0;
+  for (int64_t j = columns.first; j < columns.last; ++j) {
+    below += static_cast<double>(largest) - static_cast<double>(logits[j]);
+  }
+  return {static_cast<double>(largest), static_cast<double>(sum), below, columns.last - columns.first};
+}
+
+template <class Real>
+void forward_row(const ClassSoftmax& task, const Real* logits, Run run, double* carry, Real* stats, Real* loss) {
+  Sums all = sums_of(task, logits, columns_of(task, run));
+  if (task.first_column > 0) {
+    const int64_t n_before = std::clamp<int64_t>(task.first_column - run.first, 0, run.last - run.first);
+    const Sums before{carry[0], carry[1], carry[2], n_before};
+    const double largest = std::max(all.largest, before.largest);
+    const Sums left = before.under(largest), right = all.under(largest);
+    all = {largest, left.sum + right.sum, left.below + right.below, left.n_own + right.n_own};
+  }
+  if (task.first_column + task.n_columns < task.n_subclasses) {
+    carry[0] = all.largest;
+    carry[1] = all.sum;
+    carry[2] = all.below;
+    return;
+  }
+  const double m = static_cast<double>(run.last - run.first);
+  *loss = static_cast<Real>(weight_of(task, run.last - run.first) * (m * std::log(all.sum) + all.below));
+  stats[0] = static_cast<Real>(all.largest);
+  stats[1] = static_cast<Real>(all.sum);
 }
 
 uint16_t to_bfloat16(float value) {
@@ -93,13 +134,14 @@ void backward_row(const ClassSoftmax& task, const Real* logits, Run run, const R
   const double weight = weight_of(task, run.last - run.first);
   const double target_sum = weight * static_cast<double>(run.last - run.first);
   const Real scale = static_cast<Real>(grad * target_sum / static_cast<double>(stats[1]));
-  gradient_row(logits, task.n_subclasses, stats[0], scale, out);
+  gradient_row(logits, task.n_columns, stats[0], scale, out);
   const Real pull = static_cast<Real>(grad * weight);
-  for (int64_t j = run.first; j < run.last; ++j) out[j] -= pull;
+  const Run columns = columns_of(task, run);
+  for (int64_t j = columns.first; j < columns.last; ++j) out[j] -= pull;
 }
 
 int64_t tasks_for(const ClassSoftmax& task, int n_threads) {
-  return task_count(task.n, 0.5 * static_cast<double>(task.n_subclasses) + 50.0, n_threads);
+  return task_count(task.n, 0.5 * static_cast<double>(task.n_columns) + 50.0, n_threads);
 }
 
 template <class Work>
@@ -109,29 +151,31 @@ void over_rows(int64_t n, int64_t n_tasks, int n_threads, Work work) {
 
 }  // namespace
 
-Status class_softmax_loss(const ClassSoftmax& task, void* loss, void* stats, bool check, int n_threads) {
+Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, void* stats, bool check, int n_threads) {
   for (int64_t row = 0; check && row < task.n; ++row) {
     const int64_t label = task.labels[row];
     if (label != task.ignore_index && (label < 0 || label >= task.n_classes)) {
       return {Fault::label_out_of_range, row, label};
     }
   }
+  const bool last = task.first_column + task.n_columns == task.n_subclasses;
   over_rows(task.n, tasks_for(task, n_threads), n_threads, [&](int64_t begin, int64_t end) {
     std::vector<float> buffer;
-    for (int64_t row = begin; row < end; ++row) {
+    const auto one_row = [&](int64_t row, const auto* logits, auto* row_stats, auto* row_loss) {
       Run run{};
-      const bool counts = run_of(task, row, &run);
+      if (run_of(task, row, &run)) {
+        forward_row(task, logits, run, carry ? carry + 3 * row : nullptr, row_stats, row_loss);
+      } else if (last) {
+        *row_loss = row_stats[0] = row_stats[1] = 0;
+      }
+    };
+    for (int64_t row = begin; row < end; ++row) {
       if (task.dtype == DType::float64) {
-        auto *row_loss = static_cast<double*>(loss) + row, *row_stats = static_cast<double*>(stats) + 2 * row;
-        *row_loss = row_stats[0] = row_stats[1] = 0.0;
-        const auto* logits = static_cast<const double*>(task.logits) + row * task.n_subclasses;
-        if (counts) forward_row(task, logits, run, row_stats, row_loss);
+        one_row(row, static_cast<const double*>(task.logits) + row * task.n_columns, static_cast<double*>(stats) + 2 * row,
+                static_cast<double*>(loss) + row);
       } else {
-        auto *row_loss = static_cast<float*>(loss) + row, *row_stats = static_cast<float*>(stats) + 2 * row;
-        *row_loss = row_stats[0] = row_stats[1] = 0.0f;
-        if (counts) {
-          forward_row(task, float_row(task.logits, task.dtype, row, task.n_subclasses, buffer), run, row_stats, row_loss);
-        }
+        one_row(row, float_row(task.logits, task.dtype, row, task.n_columns, buffer), static_cast<float*>(stats) + 2 * row,
+                static_cast<float*>(loss) + row);
       }
     }
   });
@@ -140,7 +184,7 @@ Status class_softmax_loss(const ClassSoftmax& task, void* loss, void* stats, boo
 
 void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
                                  int n_threads) {
-  const int64_t width = task.n_subclasses, row_bytes = width * size_of(task.dtype);
+  const int64_t width = task.n_columns, row_bytes = width * size_of(task.dtype);
   over_rows(task.n, tasks_for(task, n_threads), n_threads, [&](int64_t begin, int64_t end) {
     std::vector<float> buffer, gradient(task.dtype == DType::float64 ? 0 : static_cast<size_t>(width));
     for (int64_t row = begin; row < end; ++row) {

@@ -1,3 +1,6 @@
+// The k largest logits of a row: a first pass over it takes the largest logit of each of 64 classes of columns; the k-th
+// largest of these is a bound that k logits reach. A second pass, which finds the row in cache, selects what reaches the
+// bound: hardly more than k logits, of which a sorted list keeps the k best. Votes are counted on 64 bits of a code at once.
 #include "../core/codes_from_logits.h"
 
 #include <algorithm>
@@ -11,6 +14,17 @@
 namespace dshc::cpu {
 namespace {
 
+constexpr int64_t kInsertion = 16;  // up to here a sorted list with insertion beats selecting in an array
+constexpr int64_t kBlock = 4096;    // columns selected from at a time
+
+template <class Real>
+struct Buffers {
+  std::vector<float> row;
+  std::vector<int64_t> best;
+  std::vector<uint32_t> positions = std::vector<uint32_t>(static_cast<size_t>(kBlock));
+  std::vector<Real> weights;
+};
+
 // NaN ranks last, so that an unchecked one still gives a strict order.
 template <class Real>
 bool better(const Real* logits, int64_t a, int64_t b) {
@@ -22,60 +36,96 @@ bool better(const Real* logits, int64_t a, int64_t b) {
   return a < b;
 }
 
-// The k best sub-classes of a row, best first.
 template <class Real>
-void best_subclasses(const Real* logits, int64_t n, int64_t k, std::vector<int64_t>& best) {
+void insert(const Real* logits, int64_t j, int64_t k, std::vector<int64_t>& best) {
+  const bool full = static_cast<int64_t>(best.size()) == k;
+  if (full && !better(logits, j, best.back())) return;
+  if (!full) best.push_back(j);
+  size_t at = best.size() - 1;
+  for (; at > 0 && better(logits, j, best[at - 1]); --at) best[at] = best[at - 1];
+  best[at] = j;
+}
+
+// The k best sub-classes of a row, best first. True if the row has a NaN.
+template <class Real>
+bool best_subclasses(const Real* logits, int64_t n, int64_t k, Buffers<Real>& buffers) {
+  std::vector<int64_t>& best = buffers.best;
   best.clear();
-  if (k == 1) {
-    const Real largest = max_value(logits, n);
-    int64_t at = 0;
-    while (at < n && logits[at] != largest) ++at;
-    best.push_back(at < n ? at : 0);  // a row of NaNs only, unchecked
-    return;
+  Real bound;
+  const bool nan = bound_of_top(logits, n, k, &bound);
+  for (int64_t first = 0; first < n; first += kBlock) {
+    const int64_t found = select_at_least(logits + first, std::min(kBlock, n - first), bound, buffers.positions.data());
+    for (int64_t i = 0; i < found; ++i) {
+      const int64_t j = first + buffers.positions[static_cast<size_t>(i)];
+      if (k <= kInsertion) {
+        insert(logits, j, k, best);
+      } else {
+        best.push_back(j);
+      }
+    }
   }
-  constexpr int64_t kInsertion = 16;  // up to here a sorted list with insertion beats selecting in an index array
-  if (k > kInsertion) {
+  if (static_cast<int64_t>(best.size()) < k) {  // of NaNs, unchecked
     best.resize(static_cast<size_t>(n));
     std::iota(best.begin(), best.end(), int64_t{0});
+  }
+  if (k > kInsertion || static_cast<int64_t>(best.size()) > k) {
     const auto order = [&](int64_t a, int64_t b) { return better(logits, a, b); };
     std::nth_element(best.begin(), best.begin() + (k - 1), best.end(), order);
     best.resize(static_cast<size_t>(k));
     std::sort(best.begin(), best.end(), order);
-    return;
   }
-  for (int64_t j = 0; j < n; ++j) {
-    const bool full = static_cast<int64_t>(best.size()) == k;
-    if (full && !better(logits, j, best.back())) continue;
-    if (full) best.pop_back();
-    size_t at = best.size();
-    while (at > 0 && better(logits, j, best[at - 1])) --at;
-    best.insert(best.begin() + static_cast<int64_t>(at), j);
+  return nan;
+}
+
+uint64_t word_of(const uint8_t* bytes, int64_t n_bytes) {
+  uint64_t word = 0;
+  std::memcpy(&word, bytes, static_cast<size_t>(std::min<int64_t>(n_bytes, 8)));
+  return word;
+}
+
+// Bit by bit: whether more than half of the rows have it set; where half have, as in the first row. Counters of 64 bits at
+// once lie across words: bit b of counts[p] is digit p of bit b's count.
+void vote(const std::vector<int64_t>& rows, const uint8_t* codebook, int64_t n_bytes, uint8_t* code) {
+  const auto k = static_cast<uint64_t>(rows.size());
+  const uint64_t half = k / 2;
+  int n_digits = 1;
+  while (k >> n_digits) ++n_digits;
+  for (int64_t at = 0; at < n_bytes; at += 8) {
+    uint64_t counts[64];
+    std::fill(counts, counts + n_digits, uint64_t{0});
+    for (const int64_t row : rows) {
+      uint64_t carry = word_of(codebook + row * n_bytes + at, n_bytes - at);
+      for (int digit = 0; carry; ++digit) {
+        const uint64_t sum = counts[digit] ^ carry;
+        carry &= counts[digit];
+        counts[digit] = sum;
+      }
+    }
+    uint64_t more = 0, equal = ~uint64_t{0};
+    for (int digit = n_digits - 1; digit >= 0; --digit) {
+      if (half >> digit & 1) {
+        equal &= counts[digit];
+      } else {
+        more |= equal & counts[digit];
+        equal &= ~counts[digit];
+      }
+    }
+    if (k % 2 == 0) more |= equal & word_of(codebook + rows[0] * n_bytes + at, n_bytes - at);
+    std::memcpy(code + at, &more, static_cast<size_t>(std::min<int64_t>(n_bytes - at, 8)));
   }
 }
 
-// Sign of the (weighted) sum of +-1 bits, bit by bit. Sums run in rank order, so that rounding is the same everywhere.
+// Sign of the weighted sum of +-1 bits, bit by bit. Sums run in rank order, so that rounding is the same everywhere.
 template <class Real>
-void vote(const Real* logits, const std::vector<int64_t>& best, const uint8_t* codebook, int64_t n_bytes,
-          Weighting weighting, std::vector<Real>& weights, uint8_t* code) {
-  const uint8_t* first = codebook + best[0] * n_bytes;
-  if (best.size() <= 1) {
-    std::memcpy(code, first, static_cast<size_t>(n_bytes));
-    return;
-  }
-  weights.assign(best.size(), Real{1});
-  if (weighting == Weighting::probability) {
-    // Relative to the largest logit: a common factor does not change a sign.
-    const Real top = logits[best[0]];
-    for (size_t i = 0; i < best.size(); ++i) {
-      if (logits[best[i]] != top) weights[i] = std::exp(logits[best[i]] - top);
-    }
-  }
+void weighted_vote(const std::vector<int64_t>& rows, const std::vector<Real>& weights, const uint8_t* codebook,
+                   int64_t n_bytes, uint8_t* code) {
+  const uint8_t* first = codebook + rows[0] * n_bytes;
   for (int64_t byte = 0; byte < n_bytes; ++byte) {
     uint8_t result = 0;
     for (int bit = 0; bit < 8; ++bit) {
-      Real sum = 0;  // of at most n_subclasses ones: exact in float up to 2^24
-      for (size_t i = 0; i < best.size(); ++i) {
-        const bool set = codebook[best[i] * n_bytes + byte] >> bit & 1;
+      Real sum = 0;
+      for (size_t i = 0; i < rows.size(); ++i) {
+        const bool set = codebook[rows[i] * n_bytes + byte] >> bit & 1;
         sum += set ? weights[i] : -weights[i];
       }
       const bool one = sum > 0 || (sum == 0 && (first[byte] >> bit & 1));
@@ -85,35 +135,71 @@ void vote(const Real* logits, const std::vector<int64_t>& best, const uint8_t* c
   }
 }
 
+// Relative to the largest logit: a common factor does not change a sign.
+template <class Real>
+void weigh(const Real* logits, const std::vector<int64_t>& best, std::vector<Real>& weights) {
+  const Real top = logits[best[0]];
+  weights.assign(best.size(), Real{1});
+  for (size_t i = 0; i < best.size(); ++i) {
+    if (logits[best[i]] != top) weights[i] = std::exp(logits[best[i]] - top);
+  }
+}
+
+// work(row, its logits in float or double, buffers) for every row.
+template <class Work>
+void over_rows(const void* logits, DType dtype, int64_t n, int64_t width, double cost, int n_threads, Work work) {
+  const int64_t n_tasks = task_count(n, 0.5 * static_cast<double>(width) + cost, n_threads);
+  parallel_for(n_tasks, n_threads, [&](int64_t task) {
+    Buffers<float> buffers;
+    Buffers<double> wide_buffers;
+    for (int64_t row = n * task / n_tasks; row < n * (task + 1) / n_tasks; ++row) {
+      if (dtype == DType::float64) {
+        work(row, static_cast<const double*>(logits) + row * width, wide_buffers);
+      } else {
+        work(row, float_row(logits, dtype, row, width, buffers.row), buffers);
+      }
+    }
+  });
+}
+
 }  // namespace
 
 Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, const uint8_t* codebook,
-                         int64_t n_bytes, int64_t k, Weighting weighting, uint8_t* codes, bool check, int n_threads) {
+                         int64_t n_bytes, int64_t k, Weighting weighting, const int64_t* subclasses, uint8_t* codes,
+                         bool check, int n_threads) {
   FirstRow first_nan, first_infinity;
-  const auto one_row = [&](const auto* values, int64_t row, std::vector<int64_t>& best, auto& weights) {
-    if (check && any_nan(values, n_subclasses)) first_nan.note(row);
-    best_subclasses(values, n_subclasses, k, best);
-    if (check && weighting == Weighting::probability && values[best[0]] == std::numeric_limits<float>::infinity()) {
-      first_infinity.note(row);
+  const double cost = 8.0 * static_cast<double>(n_bytes) * static_cast<double>(k);
+  over_rows(logits, dtype, n, n_subclasses, cost, n_threads, [&](int64_t row, const auto* values, auto& buffers) {
+    auto& best = buffers.best;
+    if (best_subclasses(values, n_subclasses, k, buffers) && check) first_nan.note(row);
+    const bool weighted = weighting == Weighting::probability;
+    if (check && weighted && values[best[0]] == std::numeric_limits<float>::infinity()) first_infinity.note(row);
+    if (weighted) weigh(values, best, buffers.weights);
+    for (int64_t i = 0; subclasses && i < k; ++i) {
+      best[static_cast<size_t>(i)] = subclasses[row * n_subclasses + best[static_cast<size_t>(i)]];
     }
-    vote(values, best, codebook, n_bytes, weighting, weights, codes + row * n_bytes);
-  };
-  const int64_t n_tasks = task_count(n, static_cast<double>(n_subclasses) * 0.5 + static_cast<double>(8 * n_bytes * k), n_threads);
-  parallel_for(n_tasks, n_threads, [&](int64_t task) {
-    std::vector<float> buffer, weights;
-    std::vector<double> wide_weights;
-    std::vector<int64_t> best;
-    for (int64_t row = n * task / n_tasks; row < n * (task + 1) / n_tasks; ++row) {
-      if (dtype == DType::float64) {
-        one_row(static_cast<const double*>(logits) + row * n_subclasses, row, best, wide_weights);
-      } else {
-        one_row(float_row(logits, dtype, row, n_subclasses, buffer), row, best, weights);
-      }
+    uint8_t* code = codes + row * n_bytes;
+    if (k == 1) {
+      std::memcpy(code, codebook + best[0] * n_bytes, static_cast<size_t>(n_bytes));
+    } else if (weighted) {
+      weighted_vote(best, buffers.weights, codebook, n_bytes, code);
+    } else {
+      vote(best, codebook, n_bytes, code);
     }
   });
   if (first_nan.found()) return first_nan.as(Fault::nan_value);
   if (first_infinity.found()) return first_infinity.as(Fault::plus_infinity);
   return {};
+}
+
+Status top_subclasses(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, int64_t k, int64_t* top, bool check,
+                      int n_threads) {
+  FirstRow first_nan;
+  over_rows(logits, dtype, n, n_subclasses, 0.0, n_threads, [&](int64_t row, const auto* values, auto& buffers) {
+    if (best_subclasses(values, n_subclasses, k, buffers) && check) first_nan.note(row);
+    std::copy(buffers.best.begin(), buffers.best.end(), top + row * k);
+  });
+  return first_nan.found() ? first_nan.as(Fault::nan_value) : Status{};
 }
 
 }  // namespace dshc::cpu

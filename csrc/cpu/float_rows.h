@@ -1,8 +1,10 @@
 // Rows of logits of any float type, read as float (float16, bfloat16, float32) or double.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -29,6 +31,10 @@ inline const float* float_row(const void* values, DType dtype, int64_t row, int6
 inline float max_value(const float* v, int64_t n) { return simd().max_value(v, n); }
 inline bool any_nan(const float* v, int64_t n) { return simd().any_nan(v, n); }
 inline float sum_exp(const float* v, int64_t n, float shift) { return simd().sum_exp(v, n, shift); }
+inline bool bound_of_top(const float* v, int64_t n, int64_t k, float* bound) { return simd().bound_of_top(v, n, k, bound); }
+inline int64_t select_at_least(const float* v, int64_t n, float bound, uint32_t* positions) {
+  return simd().select_at_least(v, n, bound, positions);
+}
 
 inline double max_value(const double* v, int64_t n) {
   double best = -std::numeric_limits<double>::infinity();
@@ -39,6 +45,30 @@ inline double max_value(const double* v, int64_t n) {
 inline bool any_nan(const double* v, int64_t n) {
   bool found = false;
   for (int64_t i = 0; i < n; ++i) found |= v[i] != v[i];
+  return found;
+}
+
+inline bool bound_of_top(const double* v, int64_t n, int64_t k, double* bound) {
+  double maxima[kClasses];
+  for (double& best : maxima) best = -std::numeric_limits<double>::infinity();
+  for (int64_t i = 0; i < n; ++i) {
+    double& best = maxima[i % kClasses];
+    best = v[i] > best ? v[i] : best;
+  }
+  *bound = -std::numeric_limits<double>::infinity();
+  if (k <= kClasses) {
+    std::nth_element(maxima, maxima + (k - 1), maxima + kClasses, std::greater<double>());
+    *bound = maxima[k - 1];
+  }
+  return any_nan(v, n);
+}
+
+inline int64_t select_at_least(const double* v, int64_t n, double bound, uint32_t* positions) {
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    positions[found] = static_cast<uint32_t>(i);
+    found += v[i] >= bound;
+  }
   return found;
 }
 

@@ -121,7 +121,7 @@ extern const FilterKernels kAvx2Filter;  // filter_avx2.cpp
 
 extern const SimdKernels kAvx2Kernels;
 const SimdKernels kAvx2Kernels = {"avx2",        rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                  equal_before, max_value, any_nan, sum_exp, scaled_exp,
+                                  equal_before, max_value, any_nan, bound_of_top, select_at_least_plain, sum_exp, scaled_exp,
                                   from_float16,  from_bfloat16, &kAvx2Filter};
 
 }  // namespace dshc::cpu

@@ -122,13 +122,29 @@ void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_posi
   }
 }
 
+int64_t select_at_least(const float* values, int64_t n, float bound, uint32_t* positions) {
+  const __m512 bounds = _mm512_set1_ps(bound);
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 valid = static_cast<__mmask16>(n - i >= 16 ? 0xFFFF : (1u << (n - i)) - 1);
+    const __mmask16 hits =
+        _mm512_mask_cmp_ps_mask(valid, _mm512_maskz_loadu_ps(valid, values + i), bounds, _CMP_GE_OQ);
+    if (hits == 0) continue;
+    _mm512_mask_compressstoreu_epi32(positions + found, hits,
+                                     _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(i))));
+    found += __builtin_popcount(hits);
+  }
+  return found;
+}
+
 }  // namespace
 
 extern const FilterKernels kAvx512Filter;  // filter_avx512.cpp
 
 extern const SimdKernels kAvx512Kernels;
 const SimdKernels kAvx512Kernels = {"avx512",      rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                    equal_before, max_value, any_nan, sum_exp, scaled_exp,
+                                    equal_before, max_value, any_nan, bound_of_top, select_at_least, sum_exp, scaled_exp,
                                     from_float16,  from_bfloat16, &kAvx512Filter};
 
 }  // namespace dshc::cpu

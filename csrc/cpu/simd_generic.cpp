@@ -49,7 +49,7 @@ extern const FilterKernels kGenericFilter;  // filter_generic.cpp
 
 extern const SimdKernels kGenericKernels;
 const SimdKernels kGenericKernels = {"generic",      rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                     equal_before, max_value, any_nan, sum_exp, scaled_exp,
+                                     equal_before, max_value, any_nan, bound_of_top, select_at_least_plain, sum_exp, scaled_exp,
                                      from_float16,   from_bfloat16, &kGenericFilter};
 
 }  // namespace dshc::cpu

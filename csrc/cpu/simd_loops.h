@@ -90,6 +90,68 @@ bool any_nan(const float* values, int64_t n) {
   return any != 0;
 }
 
+inline float largest_lane(Floats v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
+  }
+  return lanes[0];
+}
+
+// The values fall into kClasses classes by turns. The k-th largest of the classes' maxima is a bound that k values reach;
+// where maxima are equal it is a smaller one, because all equal ones are taken away at once.
+bool bound_of_top(const float* values, int64_t n, int64_t k, float* bound) {
+  constexpr int kVectors = kClasses / kLanes;
+  const Floats kLow = splat(-__builtin_inff());
+  Floats largest[kVectors];
+  Ints nan = {};
+  for (int v = 0; v < kVectors; ++v) largest[v] = kLow;
+  const auto take = [&](Floats u, int v) {
+    nan |= u != u;
+    largest[v] = u > largest[v] ? u : largest[v];
+  };
+  int64_t i = 0;
+  for (; i + kClasses <= n; i += kClasses) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) take(load(values + i + v * kLanes), v);
+  }
+  int v = 0;
+  for (; i + kLanes <= n; i += kLanes) take(load(values + i), v++);
+  if (i < n) take(load_tail(values + i, n - i, -__builtin_inff()), v);
+  *bound = -__builtin_inff();
+  for (int64_t rank = 0; k <= kClasses && rank < k; ++rank) {
+    Floats all = largest[0];
+    for (int u = 1; u < kVectors; ++u) all = largest[u] > all ? largest[u] : all;
+    *bound = largest_lane(all);
+    for (int u = 0; u < kVectors; ++u) largest[u] = largest[u] == *bound ? kLow : largest[u];
+  }
+  int any = 0;
+  for (int lane = 0; lane < kLanes; ++lane) any |= nan[lane];
+  return any != 0;
+}
+
+// Where an instruction set has nothing better: vectors without a hit are passed over, the others looked at value by value.
+inline int64_t select_at_least_plain(const float* values, int64_t n, float bound, uint32_t* positions) {
+  int64_t found = 0, i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Ints hits = load(values + i) >= bound;
+    uint64_t words[kLanes / 2], any = 0;
+    std::memcpy(words, &hits, sizeof words);
+    for (int w = 0; w < kLanes / 2; ++w) any |= words[w];
+    if (any == 0) continue;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      positions[found] = static_cast<uint32_t>(i + lane);
+      found += values[i + lane] >= bound;
+    }
+  }
+  for (; i < n; ++i) {
+    positions[found] = static_cast<uint32_t>(i);
+    found += values[i] >= bound;
+  }
+  return found;
+}
+
 float sum_exp(const float* values, int64_t n, float shift) {
   Floats a = {}, b = {};
   int64_t i = 0;

@@ -135,7 +135,7 @@ extern const FilterKernels kNeonFilter;  // filter_neon.cpp
 
 extern const SimdKernels kNeonKernels;
 const SimdKernels kNeonKernels = {"neon",        rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                  equal_before, max_value, any_nan, sum_exp, scaled_exp,
+                                  equal_before, max_value, any_nan, bound_of_top, select_at_least_plain, sum_exp, scaled_exp,
                                   from_float16,  from_bfloat16, &kNeonFilter};
 
 }  // namespace dshc::cpu

@@ -1,24 +1,32 @@
 // bit b of a row's code = sign of sum over its k largest logits' sub-classes of w_i (+1 or -1 as bit b of code i); a tied
 // bit takes the bit of the first sub-class. w_i is 1, or exp(logit_i - largest logit). Equal logits: the lower index first.
 //
-// Layout: logits [n, n_subclasses], codebook [n_subclasses, n_bytes], codes [n, n_bytes]. Thread map: a block a row.
-// 1. The largest logit and its lowest index: one pass. For k = 1 that is the whole answer.
+// Layout: logits [n, n_subclasses], codebook [n_subclasses, n_bytes], codes [n, n_bytes].
+//
+// k <= 8: one to eight warps a row, as many as fill the GPU; each keeps its k best (best_few.h), the row's first warp merges
+// them, and its lanes own bits of the code. Moved: each logit once, the least possible, 64 bytes a lane in flight (32 of a
+// 16-bit type), so that 32 warps a multiprocessor have 32 to 64 KiB on the way. Instructions a logit: four to read it
+// and take the larger, and forty for each of the k ln(n / k) that enter a list, which is next to nothing in a row of 30,000
+// and most of the work in one of 300: there arithmetic is the bound, not memory.
+//
+// k > 8: a block a row.
+// 1. The largest logit and its lowest index: one pass.
 // 2. The k-th largest: logits as unsigned keys that rise with them, a digit of 8 bits a pass, counted in shared memory
 //    (4 passes for float32, 8 for float64; the row comes from cache after the first).
 // 3. One pass in order of index: sub-classes above the k-th key, and as many equal ones as are left, are listed in shared
 //    memory tile by tile; threads own bits of the code and add up the list.
-// So any k up to n_subclasses costs the same passes over the logits, plus k * n_bits additions. Moved: each logit once from
-// memory, the least possible. A sorted list a thread would bound k; a sort would move the row many times. Sums of ones are
-// exact up to 2^24, in any order. Probabilities are not, and where they cancel (equal logits) only adding from the largest
-// down gives 0: with them 2. and 3. are replaced by k passes, each of which finds the next best and adds its code. They
-// suit the few sub-classes that carry weight; a large k costs as many passes.
-// NaN ranks last. Limits: 2^31 rows (grid); codes up to 512 bytes (an accumulator a bit in shared memory).
+// So any k up to n_subclasses costs the same passes over the logits, plus k * n_bits additions. A sorted list a thread would
+// bound k; a sort would move the row many times. Sums of ones are exact up to 2^24, in any order. Probabilities are not, and
+// where they cancel (equal logits) only adding from the largest down gives 0: with them 2. and 3. are replaced by k passes,
+// each of which finds the next best and adds its code. They suit the few sub-classes that carry weight.
+//
+// top_subclasses is the same without the codes. NaN ranks last. Limits: 2^31 rows (grid); codes up to 512 bytes (an
+// accumulator a bit in shared memory, for k > 8).
 #include "../core/codes_from_logits.h"
 
 #include <type_traits>
 
-#include "floats.h"
-#include "warp.h"
+#include "best_few.h"
 
 namespace dshc::cuda {
 namespace {
@@ -26,19 +34,86 @@ namespace {
 constexpr int kThreads = 128, kWarps = kThreads / kWarp;
 constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits;
 
-__device__ __forceinline__ uint32_t bits_of(float value) { return __float_as_uint(value); }
-__device__ __forceinline__ uint64_t bits_of(double value) { return static_cast<uint64_t>(__double_as_longlong(value)); }
+// What becomes of the k largest: codes, or their columns where `top` is not null.
+struct Answer {
+  const uint8_t* codebook;  // [n_subclasses, n_bytes]
+  int64_t n_bytes;
+  int64_t k;
+  Weighting weighting;
+  const int64_t* subclasses;  // [n, n_subclasses]: the codebook's row of each logit; null: its column
+  uint8_t* codes;             // [n, n_bytes]
+  int64_t* top;               // [n, k]
+};
 
-template <class R> using Key = std::conditional_t<std::is_same_v<R, double>, uint64_t, uint32_t>;
-
-// Rises with the value; equal for -0 and 0; 0 for NaN, which is below the key of -inf.
-template <class R>
-__device__ __forceinline__ Key<R> key_of(R value) {
-  constexpr Key<R> kSign = Key<R>{1} << (8 * sizeof(R) - 1);
-  if (value != value) return 0;
-  const Key<R> bits = bits_of(value == R{0} ? R{0} : value);
-  return bits & kSign ? static_cast<Key<R>>(~bits) : bits | kSign;
+__device__ __forceinline__ const uint8_t* code_at(const Answer& answer, int64_t row, int64_t n_subclasses, int64_t column) {
+  const int64_t subclass = answer.subclasses ? answer.subclasses[row * n_subclasses + column] : column;
+  return answer.codebook + subclass * answer.n_bytes;
 }
+
+// ---- k <= 8 ----
+
+constexpr int kFewWarps = 8;
+
+template <class R>
+struct Place {
+  Key<R> key;
+  int index;
+};
+
+template <class R>
+__device__ __forceinline__ void write_few(const Answer& answer, int64_t row, int64_t n_subclasses, const BestFew<R>& best) {
+  const int k = static_cast<int>(answer.k);
+  if (answer.top) {
+    if (lane() < k) answer.top[row * k + lane()] = best.index();
+    return;
+  }
+  const bool holds = lane() < k;
+  const int64_t code = holds ? code_at(answer, row, n_subclasses, best.index()) - answer.codebook : 0;
+  const R value = value_of<R>(best.key()), largest = value_of<R>(__shfl_sync(kFullMask, best.key(), 0));
+  // Not of inf - inf.
+  const bool weighted = answer.weighting == Weighting::probability && value != largest;
+  const R weight = weighted ? exp_of(value - largest) : R{1};
+  const int n_bits = static_cast<int>(8 * answer.n_bytes);
+  for (int begin = 0; begin < n_bits; begin += kWarp) {
+    const int bit = begin + lane();
+    R sum = 0;
+    bool first = false;
+    for (int rank = 0; rank < k; ++rank) {
+      const int64_t of_rank = __shfl_sync(kFullMask, static_cast<long long>(code), rank);
+      const R of_one = __shfl_sync(kFullMask, weight, rank);
+      const bool one = bit < n_bits && (answer.codebook[of_rank + bit / 8] >> (bit % 8) & 1);
+      if (rank == 0) first = one;
+      sum += one ? of_one : -of_one;
+    }
+    const unsigned ones = __ballot_sync(kFullMask, sum > 0 || (sum == 0 && first));
+    if (lane() < 4 && begin / 8 + lane() < answer.n_bytes) {
+      answer.codes[row * answer.n_bytes + begin / 8 + lane()] = static_cast<uint8_t>(ones >> (8 * lane()));
+    }
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(kFewWarps * kWarp, 4) few_kernel(const T* __restrict__ all_logits, int64_t n,
+                                                                   int64_t n_subclasses, int warps_a_row, Answer answer) {
+  using R = Real<T>;
+  auto* places = dynamic_shared<Place<R>>();  // [kFewWarps, kMostBest]
+  const int part = warp() % warps_a_row;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * (kFewWarps / warps_a_row) + warp() / warps_a_row;
+  BestFew<R> best(static_cast<int>(answer.k));
+  if (row < n) add_row(all_logits + row * n_subclasses, static_cast<int>(n_subclasses), part, warps_a_row, &best);
+  if (warps_a_row > 1) {
+    if (lane() < answer.k) places[warp() * kMostBest + lane()] = {best.key(), best.index()};
+    __syncthreads();
+    for (int other = 1; part == 0 && other < warps_a_row; ++other) {
+      const bool offers = lane() < answer.k;
+      const Place<R> place = offers ? places[(warp() + other) * kMostBest + lane()] : Place<R>{};
+      best.take(offers, place.key, place.index);
+    }
+  }
+  if (row < n && part == 0) write_few(answer, row, n_subclasses, best);
+}
+
+// ---- any k ----
 
 template <class K>
 struct First {
@@ -123,13 +198,14 @@ __device__ __forceinline__ void add_code(const uint8_t* code, int64_t n_bytes, R
   }
 }
 
-// The codes of the k best sub-classes, each with weight 1.
+// The codes of the k best sub-classes, each with weight 1; or their columns.
 template <class T>
-__device__ __forceinline__ void add_codes(const T* logits, int64_t n_subclasses, int64_t k, const uint8_t* codebook,
-                                          int64_t n_bytes, const Shared<Real<T>>& shared) {
+__device__ __forceinline__ void add_codes(const T* logits, int64_t row, int64_t n_subclasses, const Answer& answer,
+                                          const Shared<Real<T>>& shared) {
   using R = Real<T>;
+  int64_t n_listed = 0;
   int64_t n_equal = 0;  // of the k-th key, still to be listed
-  const Key<R> kth = kth_key<R>(logits, n_subclasses, k, shared.digit_counts, &n_equal);
+  const Key<R> kth = kth_key<R>(logits, n_subclasses, answer.k, shared.digit_counts, &n_equal);
   for (int64_t tile = 0; tile < n_subclasses; tile += kThreads) {
     const int64_t j = tile + threadIdx.x;
     const Key<R> key = j < n_subclasses ? key_of<R>(to_real(logits[j])) : Key<R>{0};
@@ -156,8 +232,15 @@ __device__ __forceinline__ void add_codes(const T* logits, int64_t n_subclasses,
     __syncthreads();
     const int64_t taken = equal_here < n_equal ? equal_here : n_equal;
     n_equal -= taken;
-    for (int64_t i = 0; i < above_here + taken; ++i) {
-      add_code(codebook + shared.listed[i] * n_bytes, n_bytes, R{1}, shared.sums);
+    if (answer.top) {
+      for (int64_t i = threadIdx.x; i < above_here + taken; i += kThreads) {
+        answer.top[row * answer.k + n_listed + i] = shared.listed[i];
+      }
+      n_listed += above_here + taken;
+    } else {
+      for (int64_t i = 0; i < above_here + taken; ++i) {
+        add_code(code_at(answer, row, n_subclasses, shared.listed[i]), answer.n_bytes, R{1}, shared.sums);
+      }
     }
     __syncthreads();  // the list is read
   }
@@ -165,14 +248,14 @@ __device__ __forceinline__ void add_codes(const T* logits, int64_t n_subclasses,
 
 // The codes of the k best sub-classes, from the best down, weighted by exp(logit - largest logit).
 template <class T>
-__device__ __forceinline__ void add_weighted_codes(const T* logits, int64_t n_subclasses, int64_t k,
-                                                   First<Key<Real<T>>> first, const uint8_t* codebook, int64_t n_bytes,
+__device__ __forceinline__ void add_weighted_codes(const T* logits, int64_t row, int64_t n_subclasses,
+                                                   First<Key<Real<T>>> first, const Answer& answer,
                                                    const Shared<Real<T>>& shared) {
   using R = Real<T>;
   const R top = to_real(logits[first.index]);
   First<Key<R>> last = first;
-  add_code(codebook + first.index * n_bytes, n_bytes, R{1}, shared.sums);
-  for (int64_t rank = 1; rank < k; ++rank) {
+  add_code(code_at(answer, row, n_subclasses, first.index), answer.n_bytes, R{1}, shared.sums);
+  for (int64_t rank = 1; rank < answer.k; ++rank) {
     First<Key<R>> next{0, n_subclasses};
     for (int64_t j = threadIdx.x; j < n_subclasses; j += kThreads) {
       const First<Key<R>> candidate{key_of<R>(to_real(logits[j])), j};
@@ -182,35 +265,34 @@ __device__ __forceinline__ void add_weighted_codes(const T* logits, int64_t n_su
     last = block_reduce(next, MergeFirst{}, shared.firsts);
     const R logit = to_real(logits[last.index]);
     const R weight = logit == top ? R{1} : exp_of(logit - top);  // not of inf - inf
-    add_code(codebook + last.index * n_bytes, n_bytes, weight, shared.sums);
+    add_code(code_at(answer, row, n_subclasses, last.index), answer.n_bytes, weight, shared.sums);
   }
 }
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 6) codes_kernel(const T* __restrict__ all_logits, int64_t n_subclasses,
-                                                         const uint8_t* __restrict__ codebook, int64_t n_bytes, int64_t k,
-                                                         Weighting weighting, uint8_t* __restrict__ codes) {
+                                                            Answer answer) {
   using R = Real<T>;
+  const int64_t row = blockIdx.x, n_bytes = answer.n_bytes;
   const Shared<R> shared(n_bytes);
-  const T* logits = all_logits + blockIdx.x * n_subclasses;
-  uint8_t* code = codes + blockIdx.x * n_bytes;
+  const T* logits = all_logits + row * n_subclasses;
+  if (answer.top) {
+    add_codes(logits, row, n_subclasses, answer, shared);
+    return;
+  }
+  uint8_t* code = answer.codes + row * n_bytes;
 
   First<Key<R>> first{0, n_subclasses - 1};
   for (int64_t j = threadIdx.x; j < n_subclasses; j += kThreads) {
     first = MergeFirst{}(first, {key_of<R>(to_real(logits[j])), j});
   }
   first = block_reduce(first, MergeFirst{}, shared.firsts);
-  const uint8_t* first_code = codebook + first.index * n_bytes;
-  if (k == 1) {
-    for (int64_t byte = threadIdx.x; byte < n_bytes; byte += kThreads) code[byte] = first_code[byte];
-    return;
-  }
-
+  const uint8_t* first_code = code_at(answer, row, n_subclasses, first.index);
   for (int64_t bit = threadIdx.x; bit < 8 * n_bytes; bit += kThreads) shared.sums[bit] = 0;
-  if (weighting == Weighting::mean) {
-    add_codes(logits, n_subclasses, k, codebook, n_bytes, shared);
+  if (answer.weighting == Weighting::mean) {
+    add_codes(logits, row, n_subclasses, answer, shared);
   } else {
-    add_weighted_codes(logits, n_subclasses, k, first, codebook, n_bytes, shared);
+    add_weighted_codes(logits, row, n_subclasses, first, answer, shared);
   }
   // A ballot of 32 bits is four bytes of the code; n_bits is a multiple of 8, so a warp's last ballot may be short.
   const int n_bits = static_cast<int>(8 * n_bytes);
@@ -223,16 +305,39 @@ __global__ void __launch_bounds__(kThreads, 6) codes_kernel(const T* __restrict_
   }
 }
 
-}  // namespace
+// Warps a row of k <= 8: so many that 32 a multiprocessor are busy, but none with less than a thousand logits.
+int warps_for(int64_t n, int64_t n_subclasses) {
+  int warps = 1;
+  while (warps < kFewWarps && n * warps < 32 * multiprocessors() && n_subclasses > 2048 * warps) warps *= 2;
+  return warps;
+}
 
-int codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, const uint8_t* codebook,
-                      int64_t n_bytes, int64_t k, Weighting weighting, uint8_t* codes, void* stream) {
+int answer_rows(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, const Answer& answer, void* stream) {
   if (n == 0) return 0;
   return with_floats(dtype, logits, [&](auto* typed) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(typed)>>;
-    return launch(codes_kernel<T>, grid_of(n), dim3(kThreads), Shared<Real<T>>::bytes(n_bytes), stream, typed, n_subclasses,
-                  codebook, n_bytes, k, weighting, codes);
+    if (answer.k > kMostBest || n_subclasses >= int64_t{1} << 31) {
+      return launch(codes_kernel<T>, grid_of(n), dim3(kThreads), Shared<Real<T>>::bytes(answer.n_bytes), stream, typed,
+                    n_subclasses, answer);
+    }
+    const int warps = warps_for(n, n_subclasses);
+    return launch(few_kernel<T>, grid_of(divide_up(n, kFewWarps / warps)), dim3(kFewWarps * kWarp),
+                  kFewWarps * kMostBest * sizeof(Place<Real<T>>), stream, typed, n, n_subclasses, warps, answer);
   });
+}
+
+}  // namespace
+
+int codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, const uint8_t* codebook,
+                      int64_t n_bytes, int64_t k, Weighting weighting, const int64_t* subclasses, uint8_t* codes,
+                      void* stream) {
+  const Answer answer{codebook, n_bytes, k, weighting, subclasses, codes, nullptr};
+  return answer_rows(logits, dtype, n, n_subclasses, answer, stream);
+}
+
+int top_subclasses(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, int64_t k, int64_t* top, void* stream) {
+  const Answer answer{nullptr, 0, k, Weighting::mean, nullptr, nullptr, top};
+  return answer_rows(logits, dtype, n, n_subclasses, answer, stream);
 }
 
 }  // namespace dshc::cuda

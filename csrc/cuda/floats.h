@@ -22,6 +22,22 @@ template <> __device__ __forceinline__ __nv_bfloat16 from_real<__nv_bfloat16>(fl
 
 __device__ __forceinline__ float exp_of(float value) { return expf(value); }
 __device__ __forceinline__ double exp_of(double value) { return exp(value); }
+// For value <= 0, where a sum of such terms or a gradient is rounded anyway: three instructions instead of some ten. Off by
+// 2 units in the last place and by 2^-24 |value| relative; below 2^-126 it is 0.
+__device__ __forceinline__ float quick_exp(float value) {
+  const float power = value * 1.44269504f;
+#ifdef DSHC_SIMT
+  return exp2f(power);
+#else
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(power));
+  return result;
+#endif
+}
+__device__ __forceinline__ double quick_exp(double value) { return exp(value); }
+// NaN is passed over.
+__device__ __forceinline__ float larger_of(float a, float b) { return fmaxf(a, b); }
+__device__ __forceinline__ double larger_of(double a, double b) { return fmax(a, b); }
 __device__ __forceinline__ float log_of(float value) { return logf(value); }
 __device__ __forceinline__ double log_of(double value) { return log(value); }
 

@@ -61,7 +61,7 @@ void check_codes(Random& random, DType dtype, int64_t n, int64_t width, int64_t 
   on_every_path([&](int n_threads) {
     Exact<uint8_t> codes(n * n_bytes);
     const Status status = cpu::codes_from_logits(logits.data(), dtype, n, width, codebook.data(), n_bytes, k, weighting,
-                                                 codes.data(), true, n_threads);
+                                                 nullptr, codes.data(), true, n_threads);
     expect_status("codes_from_logits", status, Fault::none, -1);
     for (int64_t i = 0; i < 8 * codes.size(); ++i) {
       const int bit = codes[i / 8] >> (i % 8) & 1, answer = wanted[static_cast<size_t>(i)];
@@ -94,7 +94,7 @@ void check_faults(Random& random, DType dtype) {
             if (check && std::isinf(bad) && weighting == Weighting::probability) wanted = Fault::plus_infinity;
             expect_status("codes_from_logits",
                           cpu::codes_from_logits(logits.data(), dtype, n, width, codebook.data(), n_bytes, k, weighting,
-                                                 codes.data(), check, n_threads),
+                                                 nullptr, codes.data(), check, n_threads),
                           wanted, row(wanted));
           }
         }

@@ -45,7 +45,7 @@ struct LossCase {
   }
 
   ClassSoftmax task() const {
-    return {logits.data(), dtype, labels.data(), offsets.data(), n, width, n_classes, weight, kIgnored};
+    return {logits.data(), dtype, labels.data(), offsets.data(), n, width, n_classes, weight, kIgnored, 0, width};
   }
 
   bool counts(int64_t row) const { return labels[row] >= 0 && labels[row] < n_classes; }
@@ -81,7 +81,7 @@ void check_in(const LossCase& c) {
   on_every_path([&](int n_threads) {
     Exact<Real> loss(c.n), stats(2 * c.n);
     Typed gradient(c.dtype, c.n * c.width);
-    cpu::class_softmax_loss(c.task(), loss.data(), stats.data(), false, n_threads);
+    cpu::class_softmax_loss(c.task(), nullptr, loss.data(), stats.data(), false, n_threads);
     cpu::class_softmax_loss_backward(c.task(), stats.data(), grad_loss.data(), gradient.data(), n_threads);
     for (int64_t row = 0; row < c.n; ++row) {
       if (!c.counts(row)) {
@@ -129,7 +129,7 @@ void check_labels(Random& random) {
     c.labels[17] = c.labels[40] = bad;
     on_every_path([&](int n_threads) {
       Exact<float> loss(c.n), stats(2 * c.n);
-      expect_status("class_softmax_loss", cpu::class_softmax_loss(c.task(), loss.data(), stats.data(), true, n_threads),
+      expect_status("class_softmax_loss", cpu::class_softmax_loss(c.task(), nullptr, loss.data(), stats.data(), true, n_threads),
                     Fault::label_out_of_range, 17);
     });
     check(c);  // unchecked, such a row counts nowhere

@@ -1,6 +1,9 @@
 // The ops of csrc/cuda by name: what bind/module.cpp does for tensors, for the arrays of a request. Workspaces are
 // allocated at exactly the size an op asks for.
 #include "../core/average_precision.h"
+#include <cstring>
+
+#include "../common/dtype.h"
 #include "../core/center_codes_from_logits.h"
 #include "../core/class_softmax_loss.h"
 #include "../core/codes_from_logits.h"
@@ -28,7 +31,8 @@ DType dtype(Request& r) { return static_cast<DType>(r.integer("dtype")); }
 
 ClassSoftmax class_softmax(Request& r) {
   return {r.array<const void>("logits"), dtype(r), r.array<const int64_t>("labels"), r.array<const int64_t>("class_offsets"),
-          r.integer("n"), r.integer("n_subclasses"), r.integer("n_classes"), r.real("weight"), r.integer("ignore_index")};
+          r.integer("n"), r.integer("n_subclasses"), r.integer("n_classes"), r.real("weight"), r.integer("ignore_index"),
+          r.integer("first_column"), r.integer("n_columns")};
 }
 
 int pack_codes(Request& r) {
@@ -97,18 +101,35 @@ int average_precision(Request& r) {
 }
 
 int class_softmax_loss(Request& r) {
-  return cuda::class_softmax_loss(class_softmax(r), r.array<void>("loss"), r.array<void>("stats"), nullptr);
+  const ClassSoftmax task = class_softmax(r);
+  auto* carry = r.array<double>("carry");
+  if (const auto* before = r.array<const double>("carry_before")) {
+    std::memcpy(carry, before, static_cast<size_t>(task.n) * 3 * sizeof(double));
+  }
+  return cuda::class_softmax_loss(task, carry, r.array<void>("loss"), r.array<void>("stats"), nullptr);
 }
 
 int class_softmax_loss_backward(Request& r) {
-  return cuda::class_softmax_loss_backward(class_softmax(r), r.array<const void>("stats"), r.array<const void>("grad_loss"),
-                                           r.array<void>("grad_logits"), nullptr);
+  ClassSoftmax task = class_softmax(r);
+  auto* grad_logits = r.array<void>("grad_logits");
+  if (r.integer("inplace") != 0 && task.n > 0) {
+    std::memcpy(grad_logits, task.logits, static_cast<size_t>(task.n * task.n_columns * size_of(task.dtype)));
+    task.logits = grad_logits;
+  }
+  return cuda::class_softmax_loss_backward(task, r.array<const void>("stats"), r.array<const void>("grad_loss"), grad_logits,
+                                           nullptr);
 }
 
 int codes_from_logits(Request& r) {
   return cuda::codes_from_logits(r.array<const void>("logits"), dtype(r), r.integer("n"), r.integer("n_subclasses"),
                                  r.array<const uint8_t>("codebook"), r.integer("n_bytes"), r.integer("k"),
-                                 static_cast<Weighting>(r.integer("weighting")), r.array<uint8_t>("codes"), nullptr);
+                                 static_cast<Weighting>(r.integer("weighting")), r.array<const int64_t>("subclasses"),
+                                 r.array<uint8_t>("codes"), nullptr);
+}
+
+int top_subclasses(Request& r) {
+  return cuda::top_subclasses(r.array<const void>("logits"), dtype(r), r.integer("n"), r.integer("n_subclasses"),
+                              r.integer("k"), r.array<int64_t>("top"), nullptr);
 }
 
 int center_codes_from_logits(Request& r) {
@@ -139,6 +160,7 @@ const std::map<std::string, Op>& kernel_ops() {
       {"class_softmax_loss", class_softmax_loss},
       {"class_softmax_loss_backward", class_softmax_loss_backward},
       {"codes_from_logits", codes_from_logits},
+      {"top_subclasses", top_subclasses},
       {"center_codes_from_logits", center_codes_from_logits},
       {"multilabel_codes", multilabel_codes},
   };

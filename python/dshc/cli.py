@@ -94,9 +94,14 @@ def train(
         bool | None, flag("Crop training images at random.", DATA, "--augment/--no-augment")
     ] = None,
     method: Annotated[str | None, flag("dshc, or dshc-multilabel for several labels an item.", CODES)] = None,
-    bits: Annotated[int | None, flag("Code length; by default 3 bits a class, up to 256.", CODES)] = None,
-    construction: Annotated[str | None, flag("Codebook: cpbc or kbc.", CODES)] = None,
+    bits: Annotated[
+        int | None, flag("Code length; by default 3 bits a class (separated: as few as separate).", CODES)
+    ] = None,
+    construction: Annotated[str | None, flag("Codebook: cpbc, kbc or separated.", CODES)] = None,
     threshold: Annotated[int | None, flag("kbc: least distance to centers of other classes.", CODES)] = None,
+    radius: Annotated[int | None, flag("Sub-codes lie within this distance of the center.", CODES)] = None,
+    sub_codes: Annotated[int | None, flag("Most sub-codes a class, the nearest ones.", CODES)] = None,
+    search_steps: Annotated[int | None, flag("separated: steps of each search.", CODES)] = None,
     topk: Annotated[int | None, flag("Sub-classes averaged into a code; 0: centers only.", CODES)] = None,
     weighting: Annotated[str | None, flag("Weights of that average: mean or probability.", CODES)] = None,
     target: Annotated[str | None, flag("Loss target: normalized (1/m_c) or paper (1/H).", CODES)] = None,
@@ -260,19 +265,27 @@ def search(
 def codebook(
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 10,
     bits: Annotated[int, typer.Option(help="Code length.")] = 30,
-    construction: Annotated[str, typer.Option(help="cpbc or kbc (2^bits points: at most 20 bits).")] = "cpbc",
-    seed: Annotated[int, typer.Option(help="Seed of kbc.")] = 0,
+    construction: Annotated[
+        str, typer.Option(help="cpbc, kbc (2^bits points: at most 20 bits) or separated.")
+    ] = "cpbc",
+    seed: Annotated[int, typer.Option(help="Seed of kbc, and of the search of separated.")] = 0,
     threshold: Annotated[int, typer.Option(help="kbc: least distance to centers of other classes.")] = 3,
-    out: Annotated[Path | None, flag("Save it as .safetensors.")] = None,
+    radius: Annotated[int, typer.Option(help="Sub-codes lie within this distance of the center.")] = 1,
+    sub_codes: Annotated[int | None, flag("Most sub-codes a class, the nearest; by default all.")] = None,
+    search_steps: Annotated[int | None, flag("separated: steps of each search; by default 2000.")] = None,
+    out: Annotated[
+        Path | None, flag("Save it as .safetensors, its distances drawn in a .png beside.")
+    ] = None,
     codes: Annotated[bool, typer.Option("--codes", help="Print the center of every class.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Build a codebook and show how well it keeps the classes apart."""
     from .commands.codebook import run_codebook
 
-    run_codebook(
-        construction, classes, bits, seed=seed, threshold=threshold, out=out, codes=codes, as_json=as_json
-    )
+    settings = {"seed": seed, "threshold": threshold, "radius": radius, "sub_codes": sub_codes}
+    if search_steps is not None:
+        settings["search_steps"] = search_steps
+    run_codebook(construction, classes, bits, settings, out=out, codes=codes, as_json=as_json)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .choices import MAX_THREADS
-from .codebooks import default_bits
+from .codebooks import DEFAULT_STEPS, constructions, default_bits
 from .data import Dataset, available
 from .files import write_whole
 
@@ -78,9 +78,14 @@ class Config:
     seed: int = _setting(0, "seed of split, codebook, weights, order and augmentation")
 
     method: str = _setting("dshc", "hashing method")
-    bits: int | None = _setting(None, "code length; None: 3 bits a class (multi-label: one a label)")
-    construction: str = _setting("cpbc", "how codes are laid out", ("cpbc", "kbc"))
+    bits: int | None = _setting(
+        None, "code length; None: 3 bits a class (separated: as few as separate; multi-label: one a label)"
+    )
+    construction: str = _setting("cpbc", "how codes are laid out", constructions())
     threshold: int = _setting(3, "kbc: least distance of a sub-code to the centers of other classes")
+    radius: int = _setting(1, "sub-codes of a class are those within this distance of its center")
+    sub_codes: int | None = _setting(None, "most sub-codes a class, the nearest to its center; None: all")
+    search_steps: int = _setting(DEFAULT_STEPS, "separated: steps of each search for a better code")
     topk: int = _setting(1, "sub-classes whose codes are averaged; 0: the center of the likeliest class")
     weighting: str = _setting("mean", "weights of that average", ("mean", "probability"))
     target: str = _setting(
@@ -115,10 +120,12 @@ class Config:
             choices = setting.metadata["choices"]
             if choices and value is not None and value not in choices:
                 raise ValueError(f"{setting.name}: got {value!r}, taken is one of {', '.join(choices)}")
-        for name in ("seed", "threshold", "topk", "weight_decay"):
+        for name in ("seed", "threshold", "radius", "search_steps", "topk", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, taken is at least 0")
-        for name in ("bits", "image_size", "width", "epochs", "batch_size", "threads", "checkpoint_every"):
+        for name in (
+            "bits", "sub_codes", "image_size", "width", "epochs", "batch_size", "threads", "checkpoint_every"
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: got {value}, taken is at least 1")
@@ -188,7 +195,11 @@ class Config:
             if path is not None and (name != "dataset" or os.path.exists(path) and path not in available()):
                 chosen[name] = os.path.abspath(path)
         if self.bits is None:
-            chosen["bits"] = dataset.n_classes if dataset.multilabel else default_bits(dataset.n_classes)
+            chosen["bits"] = (
+                dataset.n_classes
+                if dataset.multilabel
+                else default_bits(dataset.n_classes, self.construction, self.radius)
+            )
         if self.out is None:
             chosen["out"] = default_folder(self.dataset)
         if self.flip is None:

@@ -67,10 +67,19 @@ class DSHC(Method):
 
     @classmethod
     def build(cls, config: Config, n_classes: int, *, codebook: Codebook | None = None) -> Self:
-        n_bits = codebooks.default_bits(n_classes) if config.bits is None else config.bits
+        n_bits = config.bits
+        if n_bits is None:
+            n_bits = codebooks.default_bits(n_classes, config.construction, config.radius)
         if codebook is None:
             codebook = codebooks.build(
-                config.construction, n_classes, n_bits, seed=config.seed, threshold=config.threshold
+                config.construction,
+                n_classes,
+                n_bits,
+                seed=config.seed,
+                threshold=config.threshold,
+                radius=config.radius,
+                sub_codes=config.sub_codes,
+                search_steps=config.search_steps,
             )
         if (codebook.n_classes, codebook.n_bits) != (n_classes, n_bits):
             raise ValueError(

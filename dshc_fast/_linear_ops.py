@@ -1,0 +1,287 @@
+"""Ops on the logits of a linear layer, features @ weight.T + bias, of which a chunk of columns exists at a time.
+
+Matrix products are torch's (oneDNN or MKL, cuBLAS), the rest the native kernels', which take rows in parts
+(csrc/core/class_softmax_loss.h, codes_from_logits.h). Forward keeps three numbers a row from chunk to chunk; backward
+computes each chunk of logits again and writes the gradient over it. One implementation for both devices.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from . import _arguments as arguments
+from . import _checks as checks
+from . import _cuda_ops as on_cuda
+from . import _shapes as shapes
+from ._ops import library
+
+CHUNK = 4096  # columns; wide enough for a matrix product's full pace
+
+_LAYER = "Tensor features, Tensor weight, Tensor? bias"
+_OPTIONS = "float target=0.0, int ignore_index=-100, SymInt? chunk=None, ScalarType? dtype=None"
+SCHEMAS = {
+    "class_softmax_linear_loss": f"({_LAYER}, Tensor labels, Tensor class_offsets, {_OPTIONS}, bool? check=None) "
+    "-> (Tensor, Tensor)",
+    # Gradients of features, weight and bias; empty where not `wanted`.
+    "class_softmax_linear_loss_backward": f"(Tensor grad_loss, {_LAYER}, Tensor stats, Tensor labels, "
+    f"Tensor class_offsets, {_OPTIONS}, bool[3] wanted=True) -> (Tensor, Tensor, Tensor)",
+    "codes_from_features": f'({_LAYER}, Tensor codebook, SymInt k, str weighting="mean", SymInt? chunk=None, '
+    "ScalarType? dtype=None, bool? check=None) -> Tensor",
+}
+
+
+def _as_it_is(op: Callable) -> Callable:
+    """The op with autocast off: it says itself what products are made in."""
+
+    @functools.wraps(op)
+    def call(first: Tensor, *args: object, **kwargs: object) -> object:
+        with torch.autocast(first.device.type, enabled=False):
+            return op(first, *args, **kwargs)
+
+    return call
+
+
+class Layer:
+    """The linear layer, cut into chunks of columns; products in `dtype` (None: that of the features). A chunk's memory,
+    used again for the next one, has room for `room` columns more."""
+
+    def __init__(
+        self,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        chunk: int | None,
+        dtype: torch.dtype | None,
+        room: int = 0,
+    ) -> None:
+        self.dtype = dtype or features.dtype
+        self.features, self.weight, self.bias = features.to(self.dtype), weight, bias
+        self.n, self.n_subclasses = features.shape[0], weight.shape[0]
+        self.chunk = min(chunk or CHUNK, self.n_subclasses)
+        self.memory = self.features.new_empty((self.n * (self.chunk + room),))
+
+    def chunks(self) -> Iterator[tuple[int, int]]:
+        for first in range(0, self.n_subclasses, self.chunk):
+            yield first, min(first + self.chunk, self.n_subclasses)
+
+    def part_of_weight(self, first: int, last: int) -> Tensor:
+        return self.weight[first:last].to(self.dtype)
+
+    def logits(self, first: int, last: int, room: int = 0) -> Tensor:
+        """Columns [first, last), after `room` columns to be filled in."""
+        width = room + last - first
+        rows = self.memory[: self.n * width].view(self.n, width)
+        weight = self.part_of_weight(first, last).t()
+        if self.bias is None:
+            torch.mm(self.features, weight, out=rows[:, room:])
+        else:
+            torch.addmm(self.bias[first:last].to(self.dtype), self.features, weight, out=rows[:, room:])
+        return rows
+
+
+# ---- loss ----
+
+
+def _class_softmax_linear_loss(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    class_offsets: Tensor,
+    target: float = 0.0,
+    ignore_index: int = -100,
+    chunk: int | None = None,
+    dtype: torch.dtype | None = None,
+    check: bool | None = None,
+) -> tuple[Tensor, Tensor]:
+    loss, stats = shapes.class_softmax_linear_loss(
+        features, weight, bias, labels, class_offsets, target, ignore_index, chunk, dtype
+    )
+    layer = Layer(features, weight, bias, chunk, dtype)
+    if not arguments.on_cuda(features):
+        checks.check_offset_values(class_offsets, layer.n_subclasses)
+    elif check:
+        on_cuda.check_label_values(labels, class_offsets, ignore_index, layer.n_subclasses)
+    labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
+    carry = features.new_empty((layer.n, 3), dtype=torch.float64)
+    for first, last in layer.chunks():
+        task = arguments.ClassSoftmax(
+            layer.logits(first, last),
+            labels,
+            class_offsets,
+            target,
+            ignore_index,
+            (first, layer.n_subclasses),
+        )
+        task.add_columns(carry, loss, stats, check is not False and first == 0)
+    return loss, stats
+
+
+def _class_softmax_linear_loss_backward(
+    grad_loss: Tensor,
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stats: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    target: float = 0.0,
+    ignore_index: int = -100,
+    chunk: int | None = None,
+    dtype: torch.dtype | None = None,
+    wanted: Sequence[bool] = (True, True, True),
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad_features, grad_weight, grad_bias = shapes.class_softmax_linear_loss_backward(
+        grad_loss,
+        features,
+        weight,
+        bias,
+        stats,
+        labels,
+        class_offsets,
+        target,
+        ignore_index,
+        chunk,
+        dtype,
+        wanted,
+    )
+    shapes.class_softmax_linear_loss(
+        features, weight, bias, labels, class_offsets, target, ignore_index, chunk, dtype
+    )
+    layer = Layer(features, weight, bias, chunk, dtype)
+    shapes.check_stats(grad_loss, stats, layer.n, layer.dtype)
+    if not arguments.on_cuda(features):
+        checks.check_offset_values(class_offsets, layer.n_subclasses)
+    labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
+    grad_loss, stats = grad_loss.contiguous(), stats.contiguous()
+    # Chunks are added up in float32 where logits are shorter: as many roundings as chunks would show.
+    sum_features = features.new_zeros(grad_features.shape, dtype=shapes.wide_dtype(layer.dtype))
+    for first, last in layer.chunks():
+        gradient = layer.logits(first, last)
+        arguments.ClassSoftmax(
+            gradient, labels, class_offsets, target, ignore_index, (first, layer.n_subclasses)
+        ).to_gradient(grad_loss, stats)
+        if wanted[0]:
+            part = layer.part_of_weight(first, last)
+            if sum_features.dtype == layer.dtype:
+                sum_features.addmm_(gradient, part)
+            else:
+                sum_features.add_(gradient @ part)
+        if wanted[1]:
+            rows = grad_weight[first:last]
+            if grad_weight.dtype == layer.dtype:
+                torch.mm(gradient.t(), layer.features, out=rows)
+            else:
+                rows.copy_(gradient.t() @ layer.features)
+        if wanted[2] and bias is not None:
+            grad_bias[first:last] = gradient.sum(0)
+    return sum_features.to(features.dtype) if wanted[0] else grad_features, grad_weight, grad_bias
+
+
+# ---- codes ----
+
+
+def _codes_from_features(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    codebook: Tensor,
+    k: int,
+    weighting: str = "mean",
+    chunk: int | None = None,
+    dtype: torch.dtype | None = None,
+    check: bool | None = None,
+) -> Tensor:
+    codes = shapes.codes_from_features(features, weight, bias, codebook, k, weighting, chunk, dtype)
+    layer = Layer(features, weight, bias, chunk, dtype, room=k)
+    check = arguments.wants_check(check, features)
+    best = features.new_empty((layer.n, 0), dtype=layer.dtype)
+    subclasses = codebook.new_empty((layer.n, 0), dtype=torch.int64)
+    for first, last in layer.chunks():
+        # The best so far stand before the chunk, equal ones in the order of their sub-classes: so do the chosen.
+        n_best = best.shape[1]
+        rows = layer.logits(first, last, n_best)
+        rows[:, :n_best] = best
+        top = arguments.top_subclasses(rows, min(k, rows.shape[1]), check)
+        best = rows.gather(1, top)
+        inside = top - n_best + first
+        if n_best:
+            inside = torch.where(top < n_best, subclasses.gather(1, top.clamp(max=n_best - 1)), inside)
+        subclasses = inside
+    arguments.write_codes(best, codebook, k, weighting, subclasses, codes, check)
+    return codes
+
+
+# ---- registration ----
+
+
+for _name, _schema in SCHEMAS.items():
+    library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _op = _as_it_is(globals()[f"_{_name}"])
+    library.impl(_name, _op, "CPU")
+    library.impl(_name, on_cuda.on_first_tensor(_op), "CUDA")
+    torch.library.register_fake(f"dshc_fast::{_name}", getattr(shapes, _name), lib=library)
+
+
+def _save(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    features, weight, bias, labels, class_offsets, *ctx.options, _ = inputs
+    ctx.save_for_backward(features, weight, bias, output[1], labels, class_offsets)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = ctx.needs_input_grad[:3]
+    gradients = torch.ops.dshc_fast.class_softmax_linear_loss_backward(
+        grad_loss, *ctx.saved_tensors, *ctx.options, wanted
+    )
+    return (
+        *(gradient if is_wanted else None for gradient, is_wanted in zip(gradients, wanted, strict=True)),
+        *[None] * 7,
+    )
+
+
+# The gradient's own gradients, which few ask for, go by the whole logits.
+def _save_for_double_backward(ctx, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.target, ctx.ignore_index, _, ctx.dtype, ctx.wanted = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _double_backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    grad_loss, features, weight, bias, stats, labels, class_offsets = ctx.saved_tensors
+    with torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
+        given = [
+            None if t is None else t.detach().requires_grad_() for t in (grad_loss, features, weight, bias)
+        ]
+        grad_loss, *layer = given
+        features, weight, bias = (t if t is None or ctx.dtype is None else t.to(ctx.dtype) for t in layer)
+        logits = torch.nn.functional.linear(features, weight, bias)
+        gradient = torch.ops.dshc_fast.class_softmax_loss_backward(
+            grad_loss, logits, stats, labels, class_offsets, ctx.target, ctx.ignore_index
+        )
+        outputs = [gradient @ weight, gradient.t() @ features, gradient.sum(0)]
+        kept = [i for i in range(3) if ctx.wanted[i] and not (i == 2 and bias is None)]
+        found = iter(
+            torch.autograd.grad(
+                [outputs[i] for i in kept],
+                [t for t in given if t is not None],
+                [grads[i].to(outputs[i].dtype) for i in kept],
+                allow_unused=True,
+            )
+        )
+    in_loss, in_features, in_weight, in_bias = (None if t is None else next(found) for t in given)
+    return in_loss, in_features, in_weight, in_bias, *[None] * 8
+
+
+torch.library.register_autograd(
+    "dshc_fast::class_softmax_linear_loss", _backward, setup_context=_save, lib=library
+)
+torch.library.register_autograd(
+    "dshc_fast::class_softmax_linear_loss_backward",
+    _double_backward,
+    setup_context=_save_for_double_backward,
+    lib=library,
+)

@@ -1,0 +1,169 @@
+"""A codebook: the codes of all sub-classes, what keeps them apart, and its file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..arrays import load_arrays, save_arrays
+from . import geometry
+from .bounds import distance_bound
+
+__all__ = ["MAX_BITS", "Codebook"]
+
+MAX_BITS = 4096
+_KIND = "dshc.codebook/1"
+_NUMBERS = ("seed", "threshold", "radius", "search_steps")
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """The codes of all sub-classes, class by class.
+
+    Fields (numpy): ``codes`` uint8 ``(n_subclasses, bytes)``, packed as `dshc_fast` packs (bit j is byte j //
+    8, position j % 8; padding 0); ``class_offsets`` int64 ``(C + 1,)``, class c owns the rows
+    ``class_offsets[c]:class_offsets[c + 1]``; ``centers`` uint8 ``(C, bytes)``. ``seed``, ``threshold``, ``radius``
+    and ``search_steps`` are the arguments of :func:`dshc.codebooks.build` that had a say, None elsewhere; ``origin``
+    says in words where the centers come from. Distances and collisions are computed, exactly, when first asked for;
+    nothing of size codes x codes is ever held.
+
+    Raises ``ValueError`` or ``TypeError`` naming the field where the parts do not fit together.
+    """
+
+    construction: str
+    n_bits: int
+    codes: np.ndarray
+    class_offsets: np.ndarray
+    centers: np.ndarray
+    seed: int | None = None
+    threshold: int | None = None
+    radius: int | None = None
+    search_steps: int | None = None
+    origin: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_bits <= MAX_BITS:
+            raise ValueError(f"n_bits: got {self.n_bits}, taken is 1 to {MAX_BITS}")
+        width = -(-self.n_bits // 8)
+        for name in ("codes", "centers"):
+            array = getattr(self, name)
+            if array.dtype != np.uint8:
+                raise TypeError(f"{name}: got dtype {array.dtype}, taken is uint8")
+            if array.ndim != 2 or array.shape[1] != width or not len(array):
+                raise ValueError(
+                    f"{name}: got shape {array.shape}, taken is (>= 1, {width}) at {self.n_bits} bits"
+                )
+            if self.n_bits % 8 and (array[:, -1] >> (self.n_bits % 8)).any():
+                raise ValueError(f"{name}: padding bits beyond bit {self.n_bits} are set, taken is 0")
+        offsets = self.class_offsets
+        if offsets.dtype != np.int64:
+            raise TypeError(f"class_offsets: got dtype {offsets.dtype}, taken is int64")
+        if offsets.shape != (len(self.centers) + 1,):
+            raise ValueError(f"class_offsets: got shape {offsets.shape}, taken is ({len(self.centers) + 1},)")
+        if offsets[0] != 0 or offsets[-1] != len(self.codes) or (np.diff(offsets) < 1).any():
+            raise ValueError(
+                f"class_offsets: got {offsets}, taken is strictly rising from 0 to {len(self.codes)}"
+            )
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.centers)
+
+    @property
+    def n_subclasses(self) -> int:
+        return len(self.codes)
+
+    @cached_property
+    def _owners(self) -> tuple[int, int, bool]:
+        return geometry.owners(self.codes, self.class_offsets)
+
+    @cached_property
+    def _sums(self) -> tuple[int, int]:
+        """Sum of distances over ordered pairs of codes of one class, and of different classes."""
+        return geometry.total_distances(self.codes, self.class_offsets, self.n_bits)
+
+    @property
+    def n_distinct(self) -> int:
+        """Number of different codes."""
+        return self._owners[0]
+
+    @property
+    def collisions(self) -> int:
+        """Number of codes owned by more than one class."""
+        return self._owners[1]
+
+    @property
+    def objective(self) -> int:
+        """D_intra - D_inter, equation (1) of Luo et al.: sums of Hamming distances over ordered pairs of codes within
+        and between classes; the less the better.
+        """
+        within, between = self._sums
+        return within - between
+
+    @property
+    def mean_within(self) -> float | None:
+        """Mean distance over pairs of different sub-codes of one class; None where no class has two."""
+        sizes = np.diff(self.class_offsets)
+        n_pairs = int((sizes * (sizes - 1)).sum())
+        return self._sums[0] / n_pairs if n_pairs else None
+
+    @property
+    def mean_between(self) -> float | None:
+        """Mean distance over pairs of sub-codes of different classes; None for a single class."""
+        sizes = np.diff(self.class_offsets)
+        n_pairs = int(self.n_subclasses**2 - (sizes**2).sum())
+        return self._sums[1] / n_pairs if n_pairs else None
+
+    @cached_property
+    def center_distance(self) -> int | None:
+        """Smallest distance between two centers; None for a single class."""
+        return geometry.smallest(self.centers)
+
+    @property
+    def distance_bound(self) -> tuple[int | None, str]:
+        """The largest distance that so many centers of so many bits could keep by the bounds of
+        :mod:`dshc.codebooks.bounds`, and the name of the one that forbids more; None for a single class.
+        """
+        return distance_bound(self.n_classes, self.n_bits)
+
+    @cached_property
+    def min_within(self) -> int | None:
+        """Smallest distance between two sub-codes of one class; None where no class has two."""
+        return geometry.smallest_within(self.codes, self.class_offsets, self._owners[2])
+
+    @cached_property
+    def min_between(self) -> int | None:
+        """Smallest distance between sub-codes of different classes; None for a single class."""
+        return geometry.smallest_between(self.codes, self.class_offsets, self.centers, self.collisions > 0)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the codebook as one safetensors file, whole or not at all."""
+        metadata = {"construction": self.construction, "n_bits": str(self.n_bits), "bit_order": "little"}
+        for name in (*_NUMBERS, "origin"):
+            if getattr(self, name) is not None:
+                metadata[name] = str(getattr(self, name))
+        arrays = {"codes": self.codes, "class_offsets": self.class_offsets, "centers": self.centers}
+        return save_arrays(path, _KIND, arrays, metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Codebook:
+        """Read a codebook.
+
+        Raises ``FileNotFoundError`` for a missing file and ``ValueError`` for a damaged one, both naming it.
+        """
+        arrays, metadata = load_arrays(path, _KIND)
+        try:
+            numbers = {name: int(metadata[name]) for name in _NUMBERS if name in metadata}
+            return cls(
+                metadata["construction"],
+                int(metadata["n_bits"]),
+                **arrays,
+                **numbers,
+                origin=metadata.get("origin"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not a codebook ({error})") from None

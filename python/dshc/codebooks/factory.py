@@ -1,0 +1,126 @@
+"""Codebooks by name, and the code length where none is given."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+from .balls import MAX_SUBCLASSES
+from .book import MAX_BITS, Codebook
+from .cpbc import cpbc
+from .kbc import MAX_KBC_BITS, kbc
+from .planner import plan
+from .separated import DEFAULT_STEPS, separated
+
+__all__ = ["build", "constructions", "default_bits"]
+
+MAX_DEFAULT_OUTPUTS = 100_000
+
+
+def build(
+    construction: str,
+    n_classes: int,
+    n_bits: int,
+    *,
+    seed: int = 0,
+    threshold: int = 3,
+    radius: int = 1,
+    sub_codes: int | Sequence[int] | None = None,
+    search_steps: int = DEFAULT_STEPS,
+) -> Codebook:
+    """A codebook for ``n_classes`` classes of ``n_bits`` bits; the same for the same arguments, everywhere.
+
+    ``construction`` lays out the centers:
+
+    * ``"cpbc"``: C*H bits with H = floor(n_bits / C), the rest constant 0. Warns (``UserWarning``) where classes
+      share codes (H = 1) or cannot separate (H < 3).
+    * ``"kbc"``: by k-means, drawn by ``seed``. A sub-code closer than ``threshold`` to the center of another class
+      is dropped; a draw that leaves a class without a code is drawn again.
+    * ``"separated"``: as far apart as known codes go, and where these miss the upper bound by a search of
+      ``search_steps`` steps, drawn by ``seed``. Warns where sub-codes of different classes still come as near as
+      those of one.
+
+    The sub-codes of a class are the codes within ``radius`` of its center (0: the center alone; the paper's 1: the
+    center and its single flips), at most ``sub_codes`` of them, the nearest first, then by the bits flipped; a
+    sequence gives every class its own number. cpbc flips no constant bit.
+
+    Raises ``ValueError`` where the construction cannot exist: cpbc with fewer bits than classes, kbc (which
+    enumerates all 2^n_bits codes) with more than 20 bits, more classes than codes, or no usable draw among
+    1000, and where there are more than 2^27 sub-codes.
+
+    Source: cpbc, kbc and the sub-codes: Luo et al., section 3.2; the filter of kbc, which the paper names but does
+    not define, is the reading that meets its count of sub-classes. separated: coding theory, see
+    :mod:`dshc.codebooks.separated` and the modules it names.
+
+    >>> book = build("cpbc", 10, 30)
+    >>> book.n_subclasses, book.n_distinct, book.collisions, book.min_between
+    (310, 310, 0, 4)
+    >>> book = build("separated", 10, 10)
+    >>> book.n_subclasses, book.collisions, book.center_distance, book.min_between
+    (110, 0, 5, 3)
+    """
+    if construction not in constructions():
+        raise ValueError(f"construction: got {construction!r}, taken is one of {', '.join(constructions())}")
+    n_classes, n_bits = _whole("n_classes", n_classes, 1), _whole("n_bits", n_bits, 1)
+    if n_bits > MAX_BITS:
+        raise ValueError(f"n_bits: got {n_bits}, taken is 1 to {MAX_BITS}")
+    if n_classes > MAX_SUBCLASSES:
+        raise ValueError(f"n_classes: got {n_classes:,}, taken is at most {MAX_SUBCLASSES:,}")
+    seed, threshold = _whole("seed", seed, 0), _whole("threshold", threshold, 0)
+    radius, search_steps = _whole("radius", radius, 0), _whole("search_steps", search_steps, 0)
+    if radius > n_bits:
+        raise ValueError(f"radius: got {radius}, taken is 0 to {n_bits} (n_bits)")
+    if construction == "cpbc":
+        return cpbc(n_classes, n_bits, radius=radius, sub_codes=sub_codes)
+    if construction == "kbc":
+        return kbc(n_classes, n_bits, seed=seed, threshold=threshold, radius=radius, sub_codes=sub_codes)
+    return separated(
+        n_classes, n_bits, seed=seed, radius=radius, sub_codes=sub_codes, search_steps=search_steps
+    )
+
+
+def constructions() -> tuple[str, ...]:
+    """The names :func:`build` takes."""
+    return ("cpbc", "kbc", "separated")
+
+
+def default_bits(n_classes: int, construction: str = "cpbc", radius: int = 1) -> int:
+    """The code length where none is asked for.
+
+    separated: the least by which known codes keep centers 4 radii and 1 apart (5 at least), so that sub-codes of
+    different classes are further apart than those of one. Else 3 bits a class, by which cpbc separates the classes.
+
+    Raises ``ValueError`` where the latter makes more than 100,000 outputs: cpbc's grow with the square of the
+    classes, so that so large a head is made only where it is asked for.
+
+    >>> default_bits(10), default_bits(10, "separated"), default_bits(1000, "separated")
+    (30, 10, 19)
+    """
+    if construction == "separated":
+        n_bits = max(1, (n_classes - 1).bit_length())
+        while (
+            n_classes > 1 and n_bits < MAX_BITS and plan(n_classes, n_bits).distance < 4 * max(radius, 1) + 1
+        ):
+            n_bits += 1
+        return n_bits
+    n_bits = 3 * n_classes
+    if n_classes * (n_bits + 1) > MAX_DEFAULT_OUTPUTS:
+        raise ValueError(
+            f"bits: the default for {n_classes} classes, 3 bits a class, is {n_bits} bits, which make "
+            f"{n_classes * (n_bits + 1):,} outputs; say what to take: --bits {n_bits} for that, --bits {n_classes} "
+            f"for the shortest cpbc code ({n_classes * (n_classes + 1):,} outputs), --construction separated for any "
+            f"length, or --construction kbc with --bits up to {MAX_KBC_BITS}"
+        )
+    return n_bits
+
+
+def _whole(name: str, value: int, least: int) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: got {value!r}, taken is a whole number") from None
+    if number < least:
+        raise ValueError(f"{name}: got {number}, taken is at least {least}")
+    return number

@@ -1,0 +1,344 @@
+"""class_softmax_linear_loss: values and gradients against the formula in long double, at every size of a chunk."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from callers import to_torch
+from comparisons import assert_loss_error
+from hypothesis import given
+from hypothesis import strategies as st
+from loss_oracle import exact_gradient, exact_loss, plain_torch_loss
+from strategies import seeds
+
+import dshc_fast
+from dshc_fast import reference
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+UNITS = {torch.float32: 2.0**-23, torch.float64: 2.0**-46, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
+OFFSETS = [0, 3, 4, 9]
+
+
+def run(function, layer: list[torch.Tensor | None], labels, offsets, **options):
+    """(loss, gradients of features, weight and, where there is one, bias) on fresh leaves."""
+    leaves = [t if t is None else t.detach().clone().requires_grad_() for t in layer]
+    loss = function(*leaves, labels, offsets, **options)
+    loss.sum().backward()
+    return loss.detach(), [leaf.grad for leaf in leaves if leaf is not None]
+
+
+def plain(features, weight, bias, labels, offsets, **options):
+    logits = torch.nn.functional.linear(features, weight, bias)
+    return plain_torch_loss(logits, labels.cpu().numpy(), offsets, **options)
+
+
+def draw_layer(
+    rng: np.random.Generator, n: int, sizes: list[int], dtype, device: str, with_bias: bool = True, d: int = 6
+):
+    m = sum(sizes)
+    values = rng.standard_normal((n, d)), rng.standard_normal((m, d)), rng.standard_normal(m)
+    layer = [torch.from_numpy(v).to(dtype).to(device) for v in values]
+    return layer if with_bias else [*layer[:2], None]
+
+
+def check(layer, labels: np.ndarray, offsets: list[int], target, **options) -> None:
+    """At most twice the error of plain PyTorch's whole logits in the same dtype, and a few roundings."""
+    device, dtype = layer[0].device.type, layer[0].dtype
+    device_labels = to_torch(labels, device)
+    exact = [None if t is None else t.detach().double().cpu().numpy().astype(np.longdouble) for t in layer]
+    x, w, b = exact
+    logits = x @ w.T + (0 if b is None else b)
+    in_logits = exact_gradient(logits, labels, offsets, target)
+    wanted = [exact_loss(logits, labels, offsets, target), in_logits @ w, in_logits.T @ x]
+    wanted += [] if b is None else [in_logits.sum(0)]
+    ours = run(
+        dshc_fast.class_softmax_linear_loss,
+        layer,
+        device_labels,
+        offsets,
+        target=target,
+        reduction="none",
+        **options,
+    )
+    theirs = run(plain, layer, device_labels, offsets, target=target)
+    assert ours[0].dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    scales = [np.abs(logits).max(initial=1) * (1 if target == "normalized" else 20 * target)]
+    scales += [
+        np.abs(in_logits).max(initial=0) * float(np.abs(v).max(initial=1)) * len(labels) for v in (w, x, 1)
+    ]
+    names = ("loss", "features", "weight", "bias")
+    for mine, other, right, scale, name in zip(
+        [ours[0], *ours[1]], [theirs[0], *theirs[1]], wanted, scales, names, strict=False
+    ):
+        assert mine.shape == right.shape and (name == "loss" or mine.dtype == dtype), name
+        assert_loss_error(
+            mine.double().cpu(), other.double().cpu(), right, UNITS[dtype] * float(scale), name
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(
+    seed=seeds(),
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=9),
+    n=st.integers(0, 9),
+    chunk=st.one_of(st.none(), st.integers(1, 200)),
+    target=st.sampled_from(("normalized", 1 / 3, 1.0)),
+    with_bias=st.booleans(),
+)
+def test_random(dtype, seed, sizes, n, chunk, target, with_bias, backend) -> None:
+    rng = np.random.default_rng(seed)
+    layer = draw_layer(rng, n, sizes, dtype, backend.device, with_bias)
+    offsets = np.cumsum([0, *sizes]).tolist()
+    check(layer, rng.integers(0, len(sizes), n), offsets, target, chunk=chunk)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("chunk", (1, 7, 64, 1000, 5000))
+@pytest.mark.parametrize("sizes", ([31] * 10, [1] * 70, [1], [700], [1, 300, 2, 7]), ids=str)
+def test_sizes(dtype, chunk: int, sizes: list[int], device: str) -> None:
+    """Runs within a chunk and over many of them; fewer sub-classes than a chunk; one class; one sub-class."""
+    rng = np.random.default_rng(len(sizes))
+    layer = draw_layer(rng, 17, sizes, dtype, device, d=11)
+    check(layer, rng.integers(0, len(sizes), 17), np.cumsum([0, *sizes]).tolist(), "normalized", chunk=chunk)
+
+
+def test_default_chunk(device: str) -> None:
+    """More sub-classes than the default chunk, by the same figures as the whole logits."""
+    rng = np.random.default_rng(3)
+    sizes = [101] * 60
+    layer = draw_layer(rng, 5, sizes, torch.float64, device)
+    offsets, labels = np.cumsum([0, *sizes]).tolist(), to_torch(rng.integers(0, 60, 5), device)
+    ours = run(dshc_fast.class_softmax_linear_loss, layer, labels, offsets)
+    whole = run(
+        lambda x, w, b, *rest: dshc_fast.class_softmax_loss(torch.nn.functional.linear(x, w, b), *rest),
+        layer, labels, offsets,
+    )  # fmt: skip
+    torch.testing.assert_close(ours, whole)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("chunk", (1, 2, 4, 9))
+def test_extreme_logits(dtype, chunk: int, backend) -> None:
+    """Logits of ±1e4 in any order of chunks: a later chunk with a far larger logit takes the sum over."""
+    rng = np.random.default_rng(8)
+    for shift in (0.0, 1e4, -1e4):
+        logits = rng.choice([-1e4, 1e4, 0.0, 1.0], (9, 20)) if shift == 0 else np.full((9, 20), shift)
+        layer = [torch.eye(20), torch.from_numpy(logits), torch.zeros(9)]
+        layer = [t.to(dtype).to(backend.device) for t in layer]
+        check(layer, rng.integers(0, 3, 20), OFFSETS, "normalized", chunk=chunk)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("chunk", (1, 2, 5, 9))
+def test_minus_infinity_on_all_but_one_class(dtype, chunk: int, backend) -> None:
+    """A bias of -inf is probability 0, through whole chunks of it: the loss and the gradients of the class alone."""
+    rng = np.random.default_rng(9)
+    for true_class in range(3):
+        first, last = OFFSETS[true_class], OFFSETS[true_class + 1]
+        layer = draw_layer(rng, 5, [9], dtype, backend.device)
+        layer[2][[j for j in range(9) if not first <= j < last]] = -math.inf
+        labels = torch.full((5,), true_class, device=backend.device)
+        loss, gradients = run(
+            dshc_fast.class_softmax_linear_loss, layer, labels, OFFSETS, reduction="none", chunk=chunk
+        )
+        alone = [layer[0], layer[1][first:last], layer[2][first:last]]
+        wanted, of_alone = run(
+            dshc_fast.class_softmax_linear_loss, alone, labels * 0, [0, last - first], reduction="none"
+        )
+        rough = {"rtol": 2e-2, "atol": 2e-2} if dtype in (torch.bfloat16, torch.float16) else {}
+        torch.testing.assert_close(loss, wanted, **rough)
+        torch.testing.assert_close(gradients[0], of_alone[0], **rough)
+        for gradient, part in zip(gradients[1:], of_alone[1:], strict=True):
+            torch.testing.assert_close(gradient[first:last], part, **rough)
+            assert not gradient[:first].any() and not gradient[last:].any()
+        other = torch.full((5,), (true_class + 1) % 3, device=backend.device)
+        loss = dshc_fast.class_softmax_linear_loss(*layer, other, OFFSETS, reduction="none", chunk=chunk)
+        assert not loss.isfinite().any()  # -inf inside the true run
+
+
+@pytest.mark.parametrize("chunk", (1, 4, 9))
+def test_non_finite_gives_non_finite(chunk: int, backend) -> None:
+    for at in (0, 3, 8):
+        for value in (math.inf, math.nan):
+            layer = draw_layer(np.random.default_rng(1), 3, [9], torch.float32, backend.device)
+            layer[2][at] = value
+            labels = torch.zeros(3, dtype=torch.int64, device=backend.device)
+            loss = dshc_fast.class_softmax_linear_loss(*layer, labels, OFFSETS, reduction="none", chunk=chunk)
+            assert not loss.isfinite().any(), (at, value)
+
+
+@pytest.mark.parametrize("chunk", (2, 9))
+def test_ignored_and_unchecked_rows(chunk: int, backend) -> None:
+    """Ignored rows give loss 0 and no gradient, whatever they hold; unchecked labels out of range likewise."""
+    rng = np.random.default_rng(4)
+    layer = draw_layer(rng, 6, [9], torch.float64, backend.device)
+    labels = torch.tensor([0, -100, 2, 1, -100, 2], device=backend.device)
+    kept = labels != -100
+    loss, gradients = run(
+        dshc_fast.class_softmax_linear_loss, layer, labels, OFFSETS, reduction="none", chunk=chunk
+    )
+    alone = [layer[0][kept], *layer[1:]]
+    wanted, of_alone = run(
+        dshc_fast.class_softmax_linear_loss, alone, labels[kept], OFFSETS, reduction="none", chunk=chunk
+    )
+    assert not loss[~kept].any() and not gradients[0][~kept].any()
+    torch.testing.assert_close(loss[kept], wanted)
+    torch.testing.assert_close([gradients[0][kept], *gradients[1:]], of_alone)
+    mean = dshc_fast.class_softmax_linear_loss(*layer, labels, OFFSETS, chunk=chunk)
+    torch.testing.assert_close(mean, wanted.mean())
+    everything = torch.full_like(labels, -100)
+    assert dshc_fast.class_softmax_linear_loss(*layer, everything, OFFSETS, chunk=chunk).isnan()
+    wrong = torch.where(kept, labels, 10**12)
+    again, _ = run(
+        dshc_fast.class_softmax_linear_loss, layer, wrong, OFFSETS, reduction="none", chunk=chunk, check=False
+    )
+    assert torch.equal(again, loss)
+    with pytest.raises(ValueError, match=r"labels\[1\]"):
+        dshc_fast.class_softmax_linear_loss(*layer, wrong, OFFSETS, chunk=chunk, check=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("chunk", (2, 9))
+def test_empty_batch(dtype, chunk: int, backend) -> None:
+    layer = draw_layer(np.random.default_rng(1), 0, [9], dtype, backend.device)
+    labels = torch.empty(0, dtype=torch.int64, device=backend.device)
+    loss, gradients = run(
+        dshc_fast.class_softmax_linear_loss, layer, labels, OFFSETS, reduction="sum", chunk=chunk
+    )
+    assert loss == 0 and gradients[0].shape == (0, 6)
+    assert not gradients[1].any() and not gradients[2].any()
+    assert dshc_fast.class_softmax_linear_loss(*layer, labels, OFFSETS, chunk=chunk).isnan()
+
+
+@pytest.mark.parametrize("with_bias", (True, False))
+@pytest.mark.parametrize("chunk", (1, 4, 9))
+@pytest.mark.parametrize("reduction", ("mean", "none"))
+def test_gradcheck(with_bias: bool, chunk: int, reduction: str, device: str) -> None:
+    layer = draw_layer(np.random.default_rng(5), 4, [9], torch.float64, device, with_bias, d=3)
+    leaves = [t.requires_grad_() for t in layer if t is not None]
+    labels = torch.tensor([0, 2, -100, 1], device=device)
+
+    def loss(x, w, b=None):
+        return dshc_fast.class_softmax_linear_loss(x, w, b, labels, OFFSETS, reduction=reduction, chunk=chunk)
+
+    torch.autograd.gradcheck(loss, leaves)
+    torch.autograd.gradgradcheck(loss, leaves)
+
+
+@pytest.mark.parametrize("wanted", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)])
+def test_gradients_of_some(wanted: tuple[int, int, int], device: str) -> None:
+    """Only what is asked for; second derivatives too."""
+    layer = draw_layer(np.random.default_rng(6), 4, [9], torch.float64, device)
+    labels = torch.tensor([0, 2, 1, 1], device=device)
+    _, everything = run(dshc_fast.class_softmax_linear_loss, layer, labels, OFFSETS, chunk=4)
+    for tensor, flag in zip(layer, wanted, strict=True):
+        tensor.requires_grad_(bool(flag))
+    loss = dshc_fast.class_softmax_linear_loss(*layer, labels, OFFSETS, chunk=4)
+    asked = [t for t, flag in zip(layer, wanted, strict=True) if flag]
+    found = torch.autograd.grad(loss, asked, create_graph=True)
+    for gradient, right in zip(found, [g for g, f in zip(everything, wanted, strict=True) if f], strict=True):
+        torch.testing.assert_close(gradient, right)
+    second = torch.autograd.grad(sum(g.square().sum() for g in found), asked)
+    whole = reference.class_softmax_linear_loss(*layer, labels, torch.tensor(OFFSETS, device=device))
+    first = torch.autograd.grad(whole, asked, create_graph=True)
+    torch.testing.assert_close(second, torch.autograd.grad(sum(g.square().sum() for g in first), asked))
+
+
+@pytest.mark.parametrize("kind", (torch.bfloat16, torch.float16), ids=str)
+@pytest.mark.parametrize("chunk", (4, 9))
+def test_autocast(kind, chunk: int, device: str) -> None:
+    """Products as F.linear's under autocast; the loss in float32, gradients in the parameters' dtype."""
+    rng = np.random.default_rng(7)
+    layer = draw_layer(rng, 5, [9], torch.float32, device)
+    labels = to_torch(rng.integers(0, 3, 5), device)
+    leaves = [t.clone().requires_grad_() for t in layer]
+    with torch.autocast(device, dtype=kind):
+        loss = dshc_fast.class_softmax_linear_loss(*leaves, labels, OFFSETS, chunk=chunk)
+        logits = torch.nn.functional.linear(*layer)
+        assert loss.dtype == torch.float32 and logits.dtype == kind
+        torch.testing.assert_close(loss, dshc_fast.class_softmax_loss(logits, labels, OFFSETS))
+        wide = [t.double() for t in layer]
+        assert dshc_fast.class_softmax_linear_loss(*wide, labels, OFFSETS, chunk=chunk).dtype == torch.float64
+    loss.backward()
+    _, exact = run(dshc_fast.class_softmax_linear_loss, layer, labels, OFFSETS)
+    for leaf, gradient in zip(leaves, exact, strict=True):
+        assert leaf.grad.dtype == torch.float32
+        torch.testing.assert_close(leaf.grad, gradient, rtol=3e-2, atol=1e-2)
+    with torch.autocast(device, dtype=kind):  # backward under autocast of what was computed without it
+        loss, inside = run(
+            dshc_fast.class_softmax_linear_loss, [t.double() for t in layer], labels, OFFSETS, chunk=chunk
+        )
+        assert all(gradient.dtype == torch.float64 for gradient in inside)
+
+
+def test_module(device: str) -> None:
+    """The head stays an nn.Linear of the model's own; the offsets move with the module."""
+    module = dshc_fast.ClassSoftmaxLinearLoss(
+        OFFSETS, target=0.5, reduction="sum", ignore_index=7, chunk=4
+    ).to(device)
+    head = torch.nn.Linear(6, 9, device=device)
+    features, labels = torch.randn(5, 6, device=device), torch.tensor([0, 7, 2, 1, 1], device=device)
+    loss = module(features, head.weight, head.bias, labels)
+    wanted = dshc_fast.class_softmax_loss(
+        head(features), labels, OFFSETS, target=0.5, reduction="sum", ignore_index=7
+    )
+    torch.testing.assert_close(loss, wanted)
+    assert "class_offsets" in dict(module.named_buffers())
+
+
+def test_strides(device: str) -> None:
+    rng = np.random.default_rng(10)
+    layer = draw_layer(rng, 5, [9], torch.float64, device)
+    labels = to_torch(rng.integers(0, 3, 5), device)
+    views = [
+        layer[0].t().contiguous().t(),
+        torch.stack([layer[1]] * 2, 2)[:, :, 0],
+        torch.stack([layer[2]] * 3, 1)[:, 1],
+    ]
+    for chunk in (4, 9):
+        ours = run(dshc_fast.class_softmax_linear_loss, layer, labels, OFFSETS, chunk=chunk)
+        torch.testing.assert_close(
+            run(dshc_fast.class_softmax_linear_loss, views, labels, OFFSETS, chunk=chunk), ours
+        )
+
+
+MEMORY = """
+import sys, torch, dshc_fast
+from pathlib import Path
+torch.set_num_threads(1)
+n, chunk = 2048, int(sys.argv[1])
+features, weight = torch.randn(n, 4), torch.randn(65_000, 4, requires_grad=True)
+labels, offsets = torch.arange(n) % 100, list(range(0, 65_001, 650))
+codes = torch.zeros(65_000, 8, dtype=torch.uint8)
+def resident(what):
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields[what].split()[0])
+def step(rows):
+    layer = features[:rows], weight, None
+    dshc_fast.class_softmax_linear_loss(*layer, labels[:rows], offsets, chunk=chunk).backward()
+    dshc_fast.codes_from_features(*layer, codes, 5, chunk=chunk)
+step(2)
+Path("/proc/self/clear_refs").write_text("5")
+before = resident("VmRSS")
+step(n)
+print(1024 * (resident("VmHWM") - before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of memory")
+def test_memory_of_a_chunk() -> None:
+    """532 MB of logits never exist: the process grows by less than an eighth of them; by more for one chunk."""
+    grown = []
+    for chunk in (2048, 65_000):
+        command = [sys.executable, "-c", MEMORY, str(chunk)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        grown.append(int(done.stdout))
+    logits = 2048 * 65_000 * 4
+    assert grown[0] < logits / 8 and grown[1] > logits
