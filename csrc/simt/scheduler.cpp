@@ -34,6 +34,7 @@ struct Grid {
   std::vector<Block*> alive;
   size_t turn = 0;              // in `alive`
   bool next_block = false;      // the turn goes on at the next choice
+  uint32_t patience = 1;        // in random order only at one of so many: a block may be far ahead when another goes on
   Thread* current = nullptr;
   bool in_atomic = false;       // between its load and its store nobody may come
 };
@@ -107,7 +108,11 @@ Thread* choose() {
   if (grid.alive.empty()) return nullptr;
   if (grid.next_block) {
     const size_t n = grid.alive.size();
-    grid.turn = order == Order::random ? random_below(static_cast<uint32_t>(n)) : (grid.turn + 1) % n;
+    if (order != Order::random) {
+      grid.turn = (grid.turn + 1) % n;
+    } else if (random_below(grid.patience) == 0) {
+      grid.turn = random_below(static_cast<uint32_t>(n));
+    }
     grid.next_block = false;
   }
   for (size_t tried = 0; grid.alive[grid.turn]->ready.empty(); ++tried) {
@@ -217,6 +222,7 @@ int run_grid(const Launch& launch) {
   const int64_t n_blocks = volume(launch.grid), n_run = only_ends > 0 ? std::min(n_blocks, 2 * only_ends) : n_blocks;
   grid.blocks.resize(static_cast<size_t>(n_run));
   put_in_order(grid.blocks);
+  if (order == Order::random) grid.patience = 1u << random_below(5);
   for (int64_t& block : grid.blocks) block += block < n_run / 2 ? 0 : n_blocks - n_run;
   blockDim = {launch.block.x, launch.block.y, launch.block.z};
   gridDim = {launch.grid.x, launch.grid.y, launch.grid.z};
