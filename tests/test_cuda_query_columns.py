@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 import oracles
 import pytest
-from comparisons import assert_same_array, assert_same_histogram
+from callers import native
+from comparisons import assert_same_ap, assert_same_array, assert_same_histogram
 from hypothesis import given
 from hypothesis import strategies as st
 from simt import ORDERS, Output, Virtual
-from simt_kernels import EDGES, FEW, SCORES, runs
+from simt_kernels import DENOMINATORS, EDGES, FEW, SCORES, runs
 from strategies import CODE_STYLES, allowed_masks, clear_padding, labels, make_codes, seeds
 
 WIDTHS = tuple(range(1, 33))
@@ -31,11 +32,11 @@ def expected_inside(pair, radius: int, score: str, allowed=None) -> np.ndarray:
 
 
 @st.composite
-def problems(draw):
+def problems(draw, queries=QUERIES, widths=WIDTHS, max_db: int = 1100):
     """(queries, database), labels, mask, n_bits of a size at an edge."""
     rng = np.random.default_rng(draw(seeds()))
-    n_bytes, n_query = draw(st.sampled_from(WIDTHS)), draw(st.sampled_from(QUERIES))
-    n_db = draw(st.one_of(st.integers(1, 90), st.sampled_from([n for n in EDGES if n < 1100])))
+    n_bytes, n_query = draw(st.sampled_from(widths)), draw(st.sampled_from(queries))
+    n_db = draw(st.one_of(st.integers(1, 90), st.sampled_from([n for n in EDGES if n < max_db])))
     pair = tuple(make_codes(rng, n, n_bytes, draw(st.sampled_from(CODE_STYLES))) for n in (n_query, n_db))
     n_bits = draw(st.one_of(st.none(), st.integers(8 * n_bytes - 7, 8 * n_bytes)))
     if n_bits is not None:
@@ -133,6 +134,33 @@ def test_a_sample_for_some_queries(n_query: int, n_bytes: int, order: str) -> No
             filled = ours.any(1)
             assert_same_array(ours[filled], np.asarray(theirs, np.int64)[filled], np.int64)
         assert n_query < 128 or not found[0][0].any()  # another block, that none needs
+
+
+@pytest.mark.parametrize("score", SCORES)
+@given(data=st.data(), problem=problems(queries=(256, 257, 320), widths=WIDTHS[:20], max_db=300))
+def test_ties_by_index(data, problem, score: str, order: str) -> None:
+    """So many queries that index_columns.cu takes them, in launches of 256; codes of up to 160 bits."""
+    pair, ids, allowed, _ = problem
+    options = {
+        "k": data.draw(st.one_of(st.none(), st.integers(1, len(pair[1]) + 3)), label="k"),
+        "ties": "index",
+        "denominator": data.draw(st.sampled_from(DENOMINATORS), label="denominator"),
+        "score": score,
+        "allowed": allowed,
+    }
+    found = runs(order, data).average_precision(*pair, *ids, **options)
+    assert_same_ap(found, native("average_precision", "cpu", *pair, *ids, **options))
+
+
+@pytest.mark.parametrize(("n_bytes", "n_db"), [(4, 2600), (8, 2600), (16, 2600), (20, 2600), (21, 40)])
+def test_ties_by_index_of_many_items(n_bytes: int, n_db: int, order: str) -> None:
+    """Several shards, few distinct codes; codes too long for the same kernels."""
+    rng = np.random.default_rng(n_bytes)
+    pair = make_codes(rng, 256, n_bytes, "near"), make_codes(rng, n_db, n_bytes, "ties")
+    ids = rng.integers(0, 3, 256), rng.integers(0, 3, n_db)
+    for k in (None, n_db // 4):
+        found = runs(order, seed=n_bytes).average_precision(*pair, *ids, k=k, ties="index")
+        assert_same_ap(found, native("average_precision", "cpu", *pair, *ids, k=k, ties="index"))
 
 
 @pytest.mark.parametrize("order", FEW)
