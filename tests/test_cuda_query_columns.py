@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 import oracles
 import pytest
-from comparisons import assert_same_array, assert_same_histogram
+from callers import native
+from comparisons import assert_same_ap, assert_same_array, assert_same_histogram
 from hypothesis import given
 from hypothesis import strategies as st
 from simt import ORDERS, Output, Virtual
-from simt_kernels import EDGES, FEW, SCORES, runs
+from simt_kernels import DENOMINATORS, EDGES, FEW, SCORES, runs
 from strategies import CODE_STYLES, allowed_masks, clear_padding, labels, make_codes, seeds
 
 WIDTHS = tuple(range(1, 33))
@@ -31,11 +32,11 @@ def expected_inside(pair, radius: int, score: str, allowed=None) -> np.ndarray:
 
 
 @st.composite
-def problems(draw):
+def problems(draw, queries=QUERIES, widths=WIDTHS, max_db: int = 1100):
     """(queries, database), labels, mask, n_bits of a size at an edge."""
     rng = np.random.default_rng(draw(seeds()))
-    n_bytes, n_query = draw(st.sampled_from(WIDTHS)), draw(st.sampled_from(QUERIES))
-    n_db = draw(st.one_of(st.integers(1, 90), st.sampled_from([n for n in EDGES if n < 1100])))
+    n_bytes, n_query = draw(st.sampled_from(widths)), draw(st.sampled_from(queries))
+    n_db = draw(st.one_of(st.integers(1, 90), st.sampled_from([n for n in EDGES if n < max_db])))
     pair = tuple(make_codes(rng, n, n_bytes, draw(st.sampled_from(CODE_STYLES))) for n in (n_query, n_db))
     n_bits = draw(st.one_of(st.none(), st.integers(8 * n_bytes - 7, 8 * n_bytes)))
     if n_bits is not None:
@@ -135,14 +136,41 @@ def test_a_sample_for_some_queries(n_query: int, n_bytes: int, order: str) -> No
         assert n_query < 128 or not found[0][0].any()  # another block, that none needs
 
 
+@pytest.mark.parametrize("score", SCORES)
+@given(data=st.data(), problem=problems(queries=(256, 257, 320), widths=WIDTHS[:20], max_db=300))
+def test_ties_by_index(data, problem, score: str, order: str) -> None:
+    """So many queries that index_columns.cu takes them, in launches of 256; codes of up to 160 bits."""
+    pair, ids, allowed, _ = problem
+    options = {
+        "k": data.draw(st.one_of(st.none(), st.integers(1, len(pair[1]) + 3)), label="k"),
+        "ties": "index",
+        "denominator": data.draw(st.sampled_from(DENOMINATORS), label="denominator"),
+        "score": score,
+        "allowed": allowed,
+    }
+    found = runs(order, data).average_precision(*pair, *ids, **options)
+    assert_same_ap(found, native("average_precision", "cpu", *pair, *ids, **options))
+
+
+@pytest.mark.parametrize(("n_bytes", "n_db"), [(4, 2600), (8, 2600), (16, 2600), (20, 2600), (21, 40)])
+def test_ties_by_index_of_many_items(n_bytes: int, n_db: int, order: str) -> None:
+    """Several shards, few distinct codes; codes too long for the same kernels."""
+    rng = np.random.default_rng(n_bytes)
+    pair = make_codes(rng, 256, n_bytes, "near"), make_codes(rng, n_db, n_bytes, "ties")
+    ids = rng.integers(0, 3, 256), rng.integers(0, 3, n_db)
+    for k in (None, n_db // 4):
+        found = runs(order, seed=n_bytes).average_precision(*pair, *ids, k=k, ties="index")
+        assert_same_ap(found, native("average_precision", "cpu", *pair, *ids, k=k, ties="index"))
+
+
 @pytest.mark.parametrize("order", FEW)
 @pytest.mark.parametrize("n_query", (1, 32))
 def test_full_counters_past_31_bits(n_query: int, order: str) -> None:
     """More than 2^31 items, of which the first and the last block run: all of them at one distance, all relevant,
     as many as 16 bits count for each lane.
     """
-    shard = 65_504 * (32 if n_query == 1 else 1)
-    n_db, kernels = 1025 * 32 * 65_504, runs(order)
+    shard = 65_280 * (32 if n_query == 1 else 1)
+    n_db, kernels = 1025 * 32 * 65_280, runs(order)
     queries, ids = np.full((n_query, 2), 255, np.uint8), np.zeros(n_query, np.int64)
     last = np.array([[255, 255], [254, 255], [255, 255]], np.uint8), np.array([0, 2**40, 1])
     pairs = {"queries": queries, "database": Virtual(n_db * 2, ((n_db * 2 - 6, last[0]),))}
@@ -157,3 +185,17 @@ def test_full_counters_past_31_bits(n_query: int, order: str) -> None:
         "hamming_radius_count", pairs, {"found": Output((n_query,), np.int64)}, radius=15, **sizes
     )[0]
     assert found.tolist() == [3] * n_query
+
+
+def test_no_lane_counts_more_than_the_others() -> None:
+    """A query has several lanes, and its shard ends in a part of a tile: all of its items are at one value."""
+    n_query, n_db = 48, 261_984  # on one multiprocessor: two lanes a query, two shards of 511 3/4 tiles a lane
+    codes, ids = np.zeros((n_db, 32), np.uint8), np.zeros(n_db, np.int64)
+    found = runs("ascending").run(
+        "hamming_histogram",
+        {"queries": codes[:n_query], "database": codes, "query_wide_ids": ids[:n_query], "database_wide_ids": ids},
+        {"items": Output((n_query, 257), np.int64), "relevant": Output((n_query, 257), np.int64)},
+        n_query=n_query, n_db=n_db, n_bytes=32, score=0, allowed_stride=0, n_words=0, n_bits=256, multiprocessors=1,
+    )  # fmt: skip
+    for counts in found:
+        assert (counts[:, 0] == n_db).all() and not counts[:, 1:].any()

@@ -8,12 +8,14 @@
 // By index: a relevant item adds hits / rank, where rank is its place in the order of (rank value, index) and hits its
 // place among the relevant items. Both come from counts by shard, placed as in ordered_items.cu, and counters in shared
 // memory; each shard writes its sum and its number of hits inside the cut, a last kernel adds the shards in order. So the
-// sum is formed in one fixed order for one way of cutting; AP agrees with the CPU to 1e-12, not to the bit.
+// sum is formed in one fixed order for one way of cutting; AP agrees with the CPU to 1e-12, not to the bit. Many queries:
+// index_columns.cu.
 // Least possible: one pass of scoring from histograms, two by index (a rank needs the whole histogram); both are met.
 // Workspace: 16 bytes a query and value, by index a query, value and shard; queries are taken in chunks, which bounds it.
 #include "../core/average_precision.h"
 
 #include "../common/average_precision.h"
+#include "index_columns.h"
 #include "ordered_items.h"
 #include "value_counts.h"
 
@@ -184,6 +186,7 @@ int by_index(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan
 }  // namespace
 
 int64_t average_precision_workspace_bytes(const Pairs& pairs, Ties ties) {
+  if (ties == Ties::index && fits_index_columns(pairs)) return index_columns_workspace_bytes(pairs);
   const RowPlan plan = plan_rows(pairs);
   const int64_t n_query = launch_queries(pairs, plan);
   int64_t a_query = 2 * plan.n_values;
@@ -193,7 +196,11 @@ int64_t average_precision_workspace_bytes(const Pairs& pairs, Ties ties) {
 
 int average_precision(const Pairs& pairs, const Relevance& relevance, int64_t k, Ties ties, Denominator denominator,
                       double* result, void* workspace, void* stream) {
+  const bool in_columns = ties == Ties::index && fits_index_columns(pairs);
   return for_each_chunk(pairs, plan_rows(pairs), [&](const RowPlan& plan) {
+    if (in_columns) {
+      return average_precision_in_columns(pairs, relevance, plan, k, denominator, result, workspace, stream);
+    }
     if (ties == Ties::index) return by_index(pairs, relevance, plan, k, denominator, result, workspace, stream);
     return from_histograms(pairs, relevance, plan, k, ties, denominator, result, workspace, stream);
   });

@@ -4,7 +4,7 @@
 // Layout: results as in value_counts.h. A block takes up to 128 queries and a shard of the database; a query's counters, one
 // for each XOR or AND count, lie under each other in shared memory, [counter, column], so that the bank is the thread whatever
 // it counts: no two lanes ever meet, and no counter needs an atomic. 32 bits hold both numbers of a value, 16 each, hence
-// at most 65,504 items a column. At its end a block adds its counters to the result by global atomics, those that are not 0.
+// at most 65,280 items a column. At its end a block adds its counters to the result by global atomics, those that are not 0.
 // Thread map: column_walk.h.
 //
 // Least possible and what is there, 64 bits and ids, in cycles of each of the four schedulers of a multiprocessor for 32
@@ -21,102 +21,10 @@
 // in shared memory and adds by shared atomics, where the lanes of a warp that meet at one value wait for each other.
 #include "query_columns.h"
 
-#include "column_walk.h"
+#include "column_plan.h"
 
 namespace dshc::cuda {
 namespace {
-
-// Without an attribute of the kernel.
-constexpr size_t kMostShared = 48 * 1024;
-// A counter has 16 bits for items and 16 for relevant items. Whole tiles of every size, so that no lane gets more than another.
-constexpr int64_t kMostItemsALane = 255 * 256;
-
-int column_words(int32_t n_bytes) { return n_bytes <= 4 ? 1 : n_bytes <= 8 ? 2 : n_bytes <= 16 ? 4 : 8; }
-int column_tile(int words) { return words <= 2 ? kColumnTile<2> : kColumnTile<8>; }
-
-size_t column_shared_bytes(const Pairs& pairs, const ColumnPlan& plan, int label_words) {
-  const int words = column_words(pairs.n_bytes), tile = column_tile(words), gaps = plan.lanes() * kChunkGap;
-  const int entries =
-      tile * (words + label_words) + (label_words > 0 ? 2 : 1) * gaps + plan.columns * plan.n_counters;
-  return sizeof(uint32_t) * static_cast<size_t>(entries);
-}
-
-// Columns a thread owns. Two where the words of the items and their labels, which every thread reads, would otherwise take
-// shared memory's time: more with short codes, whose counts take less of the other units'.
-int own_columns_of(const Pairs& pairs, const ColumnPlan& plan) {
-  return plan.n_counters > 0 && column_words(pairs.n_bytes) <= 2 && plan.columns > kWarp ? 2 : 1;
-}
-
-// Columns a query, a block and a thread: few of them without a query.
-void choose_columns(const Pairs& pairs, int label_words, ColumnPlan& plan) {
-  const int64_t n_query = plan.end_query - plan.first_query;
-  const auto wastes = [](int64_t used, int64_t places) { return 8 * used < 7 * divide_up(used, places) * places; };
-  for (plan.lane_bits = 0; plan.lanes() < kWarp && wastes(n_query * plan.lanes(), kWarp);) ++plan.lane_bits;
-  for (plan.columns = kMostColumns; plan.columns > kWarp; plan.columns /= 2) {
-    if (column_shared_bytes(pairs, plan, label_words) <= kMostShared && !wastes(n_query * plan.lanes(), plan.columns)) break;
-  }
-  plan.threads = plan.columns / own_columns_of(pairs, plan);
-  plan.row_bytes = plan.columns * static_cast<int32_t>(sizeof(uint32_t));
-}
-
-// How many shards: so many that each multiprocessor has the same number of blocks, as many as it holds at once or a multiple
-// of that, and so few that it costs little to set counters to 0 and to add them to the result. The model: a block's time
-// grows with its items and its counters, and with the columns beside it from the number on that keep a multiprocessor busy.
-void choose_shards(const Pairs& pairs, int label_words, ColumnPlan& plan) {
-  constexpr int64_t kBusy = 512, kMostAtOnce = 2048, kMostBlocks = 32, kReservedShared = 1024;
-  constexpr int64_t kItemsABlock = 64, kItemsACounter = 4;  // what costs about as much as so many items
-  const int64_t groups = divide_up(plan.end_query - plan.first_query, plan.queries_a_block());
-  const int64_t units = multiprocessors();
-  const auto shared = static_cast<int64_t>(column_shared_bytes(pairs, plan, label_words));
-  int64_t at_once = shared_bytes_a_multiprocessor() / (shared + kReservedShared);
-  if (at_once * plan.columns > kMostAtOnce) at_once = kMostAtOnce / plan.columns;
-  at_once = at_once > kMostBlocks ? kMostBlocks : at_once < 1 ? 1 : at_once;
-  const auto busy = [&](int64_t blocks) { return blocks * plan.columns > kBusy ? blocks * plan.columns : kBusy; };
-  const int64_t least = divide_up(pairs.n_db, kMostItemsALane * plan.lanes());
-  plan.n_groups = static_cast<uint32_t>(groups);
-  int64_t best = 0;
-  for (int64_t blocks = 1; blocks * plan.columns <= kMostAtOnce; ++blocks) {  // a multiprocessor
-    const int64_t fitting = blocks * units / groups, shards = fitting > least ? fitting : least;
-    const int64_t items = divide_up(divide_up(pairs.n_db, shards), kWarp) * kWarp, n_shards = divide_up(pairs.n_db, items);
-    const int64_t all = divide_up(groups * n_shards, units), rest = all % at_once;
-    const int64_t cost = (all / at_once * busy(at_once) + (rest > 0 ? busy(rest) : 0)) *
-                         (items / plan.lanes() + kItemsABlock + kItemsACounter * plan.n_counters);
-    if (plan.n_shards != 0 && 40 * cost > 39 * best) continue;  // more shards have to be worth it
-    best = cost;
-    plan.shard_items = items;
-    plan.n_shards = n_shards;
-  }
-}
-
-ColumnPlan plan_columns(const Pairs& pairs, int64_t first_query, int64_t end_query, int64_t item_step, bool counters,
-                        int label_words) {
-  ColumnPlan plan{};
-  plan.first_query = first_query;
-  plan.end_query = end_query;
-  plan.item_step = item_step;
-  plan.n_counters = counters ? 8 * pairs.n_bytes + 1 : 0;
-  choose_columns(pairs, label_words, plan);
-  choose_shards(pairs, label_words, plan);
-  return plan;
-}
-
-template <int kWords> struct Words { static constexpr int value = kWords; };
-
-// work(Words<n>{}) for n = words, which is kMost, kMost / 2, ... or kLeast.
-template <int kMost, int kLeast, class Work>
-int with_words(int words, Work work) {
-  if constexpr (kMost > kLeast) {
-    return words == kMost ? work(Words<kMost>{}) : with_words<kMost / 2, kLeast>(words, work);
-  } else {
-    return work(Words<kLeast>{});
-  }
-}
-
-// Words of a label in shared memory: 2 or 4 for rows of as many bits, else 1; 0 without labels.
-int label_words_of(const Relevance& relevance) {
-  if (relevance.database_words) return relevance.n_words <= 2 ? 2 * relevance.n_words : 1;
-  return relevance.database_ids || relevance.database_wide_ids ? 1 : 0;
-}
 
 // Adds 32 columns of a warp, from `first_column` of the block on, to the result: neighbouring lanes take neighbouring values of
 // one query as far as the banks allow, since a query's columns lie in the banks of its lanes.
@@ -209,7 +117,7 @@ bool fits_columns(const Pairs& pairs) { return pairs.n_bytes <= 4 * kMostColumnW
 int count_in_columns(const Pairs& pairs, const Relevance& relevance, const RowPlan& rows, const ValueCounts& counts,
                      Stream stream) {
   const int labels = counts.relevant ? label_words_of(relevance) : 0;
-  const ColumnPlan plan = plan_columns(pairs, rows.first_query, rows.end_query, rows.item_step, true, labels);
+  const ColumnPlan plan = plan_columns(pairs, rows, ColumnUse::counters, labels);
   return with_words<8, 1>(column_words(pairs.n_bytes), [&](auto words) {
     return with_words<4, 0>(labels, [&](auto label) {
       constexpr int kWords = decltype(words)::value, kLabelWords = decltype(label)::value;
@@ -224,7 +132,7 @@ int count_in_columns(const Pairs& pairs, const Relevance& relevance, const RowPl
 }
 
 int count_below(const Pairs& pairs, const RowPlan& rows, int32_t limit, int64_t* found, Stream stream) {
-  const ColumnPlan plan = plan_columns(pairs, rows.first_query, rows.end_query, rows.item_step, false, 0);
+  const ColumnPlan plan = plan_columns(pairs, rows, ColumnUse::no_counters, 0);
   // Rank values below the limit as a range of counts.
   const int32_t low = pairs.score == Score::hamming ? 0 : 8 * pairs.n_bytes - limit + 1;
   return with_words<8, 1>(column_words(pairs.n_bytes), [&](auto words) {
