@@ -206,6 +206,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three rounds of each")
     parser.add_argument("--dry", action="store_true", help="print only; write no result file")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--note", help="a sentence for the result, such as what else ran on the machine")
     parser.add_argument("--only", choices=("time", "memory"))
     parser.add_argument("--memory-of", nargs=5, help=argparse.SUPPRESS)
     effort = parser.parse_args()
@@ -220,6 +221,7 @@ def main() -> None:
     )
     rows = before.get("rows", []) if effort.only == "memory" else measure_time(compiled, effort)
     memory = before.get("memory", []) if effort.only == "time" else measure_memory(compiled)
+    note = " ".join(text for text in (note, effort.note) if text) or None
     text = table(rows, memory, note) if rows else ""
     print(text)
     if not effort.dry:

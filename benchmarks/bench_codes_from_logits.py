@@ -63,7 +63,7 @@ def row_of(n: int, m: int, k: int, effort: argparse.Namespace) -> dict:
     return {"n": n, "m": m, "k": k, "bits": BITS, "threads": effort.threads, "seconds": seconds}
 
 
-def table(rows: list[dict]) -> str:
+def table(rows: list[dict], note: str | None) -> str:
     about = machine()
     lines = [
         "# Codes from logits on the CPU",
@@ -74,6 +74,7 @@ def table(rows: list[dict]) -> str:
         "chain is topk, gather, mean, sign, pack, its codebook float32 ±1 beforehand; `read` adds up the logits.",
         "",
     ]
+    lines += [note, ""] if note else []
     names = list(rows[0]["seconds"])
     lines.append("| rows × sub-classes | K | " + " | ".join(names) + " | × chain |")
     lines.append("| --- |" + " --: |" * (len(names) + 2))
@@ -93,6 +94,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three rounds of each")
     parser.add_argument("--dry", action="store_true", help="print only; write no result file")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--note", help="a sentence for the result, such as what else ran on the machine")
     effort = parser.parse_args()
     torch.set_num_threads(effort.threads)
     rows = []
@@ -100,10 +102,10 @@ def main() -> None:
         for k in TOPS:
             rows.append(row_of(n, m, k, effort))
             print(json.dumps(rows[-1]), flush=True)
-    text = table(rows)
+    text = table(rows, effort.note)
     print(text)
     if not effort.dry:
-        print("wrote", write("codes_from_logits", rows))
+        print("wrote", write("codes_from_logits", rows, note=effort.note))
         (RESULTS / "codes_from_logits.md").write_text(text)
 
 

@@ -17,8 +17,9 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 class _ClassSoftmaxLoss(torch.autograd.Function):
-    """Loss a row; the gradient is (sum y) p - y, times what comes from above. In place it is written over the
-    logits, which counts as a change to them: torch refuses whatever else needs their values later."""
+    """The reduced loss; the gradient is (sum y) p - y, times what comes from above. In place it is written over
+    the logits, which counts as a change to them: torch refuses whatever else needs their values later. Reduced
+    in here, because a small batch takes longer in autograd's steps than in the kernels."""
 
     @staticmethod
     def forward(
@@ -30,15 +31,21 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
         ignore_index: int,
         check: bool | None,
         inplace: bool,
+        reduction: str,
     ) -> Tensor:
         loss, stats = _op.class_softmax_loss(logits, labels, class_offsets, weight, ignore_index, check)
-        ctx.save_for_backward(logits, stats, labels, class_offsets)
-        ctx.weight, ctx.ignore_index, ctx.inplace = weight, ignore_index, inplace
-        return loss
+        n_kept = _n_kept(labels, ignore_index) if reduction == "mean" else None
+        ctx.save_for_backward(logits, stats, labels, class_offsets, n_kept)
+        ctx.weight, ctx.ignore_index, ctx.inplace, ctx.reduction = weight, ignore_index, inplace, reduction
+        if reduction == "none":
+            return loss
+        return loss.sum() if n_kept is None else loss.sum() / n_kept
 
     @staticmethod
     def backward(ctx, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        logits, stats, labels, class_offsets = ctx.saved_tensors
+        logits, stats, labels, class_offsets, n_kept = ctx.saved_tensors
+        if ctx.reduction != "none":
+            grad_loss = (grad_loss if n_kept is None else grad_loss / n_kept).expand(logits.shape[0])
         arguments = grad_loss, logits, stats, labels, class_offsets, ctx.weight, ctx.ignore_index
         # Gradients that are to be differentiated again need the logits; a compiler plans its memory itself.
         if ctx.inplace and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
@@ -47,7 +54,11 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
             grad_logits = logits.detach()
         else:
             grad_logits = _op.class_softmax_loss_backward(*arguments)
-        return grad_logits, None, None, None, None, None, None
+        return grad_logits, None, None, None, None, None, None, None
+
+
+def _n_kept(labels: Tensor, ignore_index: int) -> Tensor:
+    return (checks.signed_labels(labels) != ignore_index).sum()
 
 
 def _weight_of(target: object) -> float:
@@ -77,12 +88,6 @@ def _refuse_inplace(logits: Tensor) -> None:
             f"logits has strides {tuple(logits.stride())}; taken with inplace=True: contiguous logits, which the "
             "gradient can be written over"
         )
-
-
-def _reduced(loss: Tensor, labels: Tensor, ignore_index: int, reduction: str) -> Tensor:
-    if reduction == "none":
-        return loss
-    return loss.sum() if reduction == "sum" else loss.sum() / (checks.signed_labels(labels) != ignore_index).sum()
 
 
 def class_softmax_loss(
@@ -142,8 +147,10 @@ def class_softmax_loss(
     offsets = as_offsets(class_offsets, logits_tensor.device)
     if inplace:
         _refuse_inplace(logits_tensor)
-    loss = _ClassSoftmaxLoss.apply(logits_tensor, labels_tensor, offsets, weight, ignore_index, check, inplace)
-    return answer(_reduced(loss, labels_tensor, ignore_index, reduction), logits)
+    loss = _ClassSoftmaxLoss.apply(
+        logits_tensor, labels_tensor, offsets, weight, ignore_index, check, inplace, reduction
+    )
+    return answer(loss, logits)
 
 
 def class_softmax_linear_loss(
@@ -199,12 +206,16 @@ def class_softmax_linear_loss(
     offsets = as_offsets(class_offsets, layer[0].device)
     if layer[1].shape[0] <= (chunk or CHUNK):
         logits = nn.functional.linear(*layer)
-        loss = _ClassSoftmaxLoss.apply(logits, labels_tensor, offsets, target_weight, ignore_index, check, False)
+        loss = _ClassSoftmaxLoss.apply(
+            logits, labels_tensor, offsets, target_weight, ignore_index, check, False, reduction
+        )
     else:
         loss, _ = _op.class_softmax_linear_loss(
             *layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check
         )
-    return answer(_reduced(loss, labels_tensor, ignore_index, reduction), features)
+        if reduction != "none":
+            loss = loss.sum() / _n_kept(labels_tensor, ignore_index) if reduction == "mean" else loss.sum()
+    return answer(loss, features)
 
 
 class ClassSoftmaxLoss(nn.Module):

@@ -1,6 +1,7 @@
-// The k largest logits of a row: a first pass over it takes the largest logit of each of 64 classes of columns; the k-th
-// largest of these is a bound that k logits reach. A second pass, which finds the row in cache, selects what reaches the
-// bound: hardly more than k logits, of which a sorted list keeps the k best. Votes are counted on 64 bits of a code at once.
+// The k largest logits of a row, block by block: the largest of each of 64 classes of columns, of which the k-th largest is a
+// bound that k logits reach; then, if any can enter the list of the k best so far, those that reach the bound are selected
+// from the block, which lies in the first-level cache. So a row is read from memory once, and hardly more than k logits of
+// its first block and very few of the others are looked at. Votes are counted on 64 bits of a code at once.
 #include "../core/codes_from_logits.h"
 
 #include <algorithm>
@@ -15,7 +16,7 @@ namespace dshc::cpu {
 namespace {
 
 constexpr int64_t kInsertion = 16;  // up to here a sorted list with insertion beats selecting in an array
-constexpr int64_t kBlock = 4096;    // columns selected from at a time
+constexpr int64_t kBlock = 4096;    // columns: half of a first-level cache
 
 template <class Real>
 struct Buffers {
@@ -51,10 +52,21 @@ template <class Real>
 bool best_subclasses(const Real* logits, int64_t n, int64_t k, Buffers<Real>& buffers) {
   std::vector<int64_t>& best = buffers.best;
   best.clear();
-  Real bound;
-  const bool nan = bound_of_top(logits, n, k, &bound);
+  Real bound = 0;
+  bool nan = false;
   for (int64_t first = 0; first < n; first += kBlock) {
-    const int64_t found = select_at_least(logits + first, std::min(kBlock, n - first), bound, buffers.positions.data());
+    const int64_t size = std::min(kBlock, n - first);
+    if (first == 0) {
+      nan = bound_of_top(logits, size, k, &bound);
+    } else {
+      Real largest;
+      nan |= bound_of_top(logits + first, size, 1, &largest);
+      if (k <= kInsertion && static_cast<int64_t>(best.size()) == k) {
+        bound = std::max(bound, logits[best.back()]);
+        if (largest <= logits[best.back()]) continue;  // equal ones come later
+      }
+    }
+    const int64_t found = select_at_least(logits + first, size, bound, buffers.positions.data());
     for (int64_t i = 0; i < found; ++i) {
       const int64_t j = first + buffers.positions[static_cast<size_t>(i)];
       if (k <= kInsertion) {

@@ -25,8 +25,12 @@ inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
 
 inline Floats splat(float value) { return value - Floats{}; }
 
-// The last, partial vector of a run, filled up with `fill`.
+// The last vector of a run, filled up with `fill` where it is partial.
 inline Floats load_tail(const float* from, int64_t n, float fill) {
+  if (n >= kLanes) return load(from);
+#ifdef __AVX512F__
+  return reinterpret_cast<Floats>(_mm512_mask_loadu_ps(_mm512_set1_ps(fill), static_cast<__mmask16>((1u << n) - 1), from));
+#endif
   float lanes[kLanes];
   for (int i = 0; i < kLanes; ++i) lanes[i] = i < n ? from[i] : fill;
   return load(lanes);
@@ -171,7 +175,9 @@ void scaled_exp(const float* values, int64_t n, float shift, float scale, float*
   for (; i + kLanes <= n; i += kLanes) store(out + i, exp_nonpositive(load(values + i) - shift) * scale);
   if (i < n) {
     const Floats last = exp_nonpositive(load_tail(values + i, n - i, -__builtin_inff()) - shift) * scale;
-    for (int64_t j = 0; i + j < n; ++j) out[i + j] = last[j];
+    float lanes[kLanes];
+    store(lanes, last);
+    for (int64_t j = 0; i + j < n; ++j) out[i + j] = lanes[j];
   }
 }
 
