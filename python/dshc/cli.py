@@ -97,6 +97,17 @@ def train(
     bits: Annotated[int | None, flag("Code length; by default 3 bits a class, up to 256.", CODES)] = None,
     construction: Annotated[str | None, flag("Codebook: cpbc or kbc.", CODES)] = None,
     threshold: Annotated[int | None, flag("kbc: least distance to centers of other classes.", CODES)] = None,
+    per_class: Annotated[
+        int | None, flag("Sub-codes used a class, far apart; by default all.", CODES)
+    ] = None,
+    subclass: Annotated[
+        str | None, flag("Sub-classes: uniform (the paper's loss) or learned.", CODES)
+    ] = None,
+    assignment: Annotated[str | None, flag("Learned sub-classes by kmeans or sinkhorn.", CODES)] = None,
+    assigned_share: Annotated[
+        float | None, flag("Learned: share of the target on the assigned sub-class.", CODES)
+    ] = None,
+    queue: Annotated[int | None, flag("sinkhorn: recent rows a class beside the batch.", CODES)] = None,
     topk: Annotated[int | None, flag("Sub-classes averaged into a code; 0: centers only.", CODES)] = None,
     weighting: Annotated[str | None, flag("Weights of that average: mean or probability.", CODES)] = None,
     target: Annotated[str | None, flag("Loss target: normalized (1/m_c) or paper (1/H).", CODES)] = None,

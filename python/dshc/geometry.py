@@ -16,7 +16,7 @@ import numpy as np
 
 import dshc_fast
 
-__all__ = ["owners", "smallest_between", "smallest_within", "total_distance"]
+__all__ = ["far_apart", "owners", "smallest_between", "smallest_within", "total_distance"]
 
 _CHUNK = 1 << 22
 """Elements of an intermediate array."""
@@ -101,3 +101,23 @@ def _chunks(codes: np.ndarray, n_others: int):
     rows = max(1, _CHUNK // max(1, n_others))
     for start in range(0, len(codes), rows):
         yield codes[start : start + rows]
+
+
+def far_apart(codes: np.ndarray, n_kept: int) -> np.ndarray:
+    """Rows of at most ``n_kept`` of the codes uint8 ``(n, bytes)`` that lie far apart, int64, rising.
+
+    Greedy: the code of the largest sum of distances to all, then always the one whose least distance to those
+    chosen is largest; at equal ones the first. O(n * n_kept) distances beside the n^2 of the first sum.
+    """
+    if n_kept >= len(codes):
+        return np.arange(len(codes))
+    sums = np.concatenate(
+        [dshc_fast.hamming_distance(part, codes).sum(axis=1) for part in _chunks(codes, len(codes))]
+    )
+    chosen = [int(sums.argmax())]
+    nearest = dshc_fast.hamming_distance(codes[chosen], codes)[0].astype(np.int64)
+    while len(chosen) < n_kept:
+        nearest[chosen[-1]] = -1
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, dshc_fast.hamming_distance(codes[chosen[-1:]], codes)[0])
+    return np.sort(np.array(chosen))
