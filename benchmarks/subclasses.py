@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -83,6 +82,9 @@ def main() -> None:
     parser.add_argument("--work", required=True, type=Path, help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--variants", type=int, nargs="*", help="numbers of the variants, counted from 0")
+    parser.add_argument(
+        "--finished", action="store_true", help="train nothing, measure the runs that are done"
+    )
     options = parser.parse_args()
     setting = SETS[options.set]
     data = options.work / f"{options.set}.npz"
@@ -94,8 +96,11 @@ def main() -> None:
         for number in numbers:
             name, flags = list(VARIANTS.items())[number]
             flags = [flag.format(m=setting["per_class"]) for flag in (*setting["flags"], *flags)]
-            run, seconds = trained(data, options.work / f"{options.set}-{number}-{seed}", seed, flags)
-            rows.append({"variant": name, "seed": seed, **measure(run, seed), "cpu_seconds": seconds})
+            folder = options.work / f"{options.set}-{number}-{seed}"
+            if options.finished and not (folder / "model.safetensors").is_file():
+                continue
+            train(data, folder, seed, flags)
+            rows.append({"variant": name, "seed": seed, **measure(load_run(folder), seed)})
             print(json.dumps(rows[-1]), flush=True)
     report(options.set, rows)
 
@@ -119,23 +124,16 @@ def write_set(path: Path, name: str, root: str) -> None:
     )
 
 
-def trained(data: Path, folder: Path, seed: int, flags: list[str]) -> tuple[Run, float | None]:
-    """The finished run, and the CPU seconds its training took here; None where it was done before."""
-    train = [sys.executable, "-m", "dshc", "train"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    record = folder / "cpu_seconds.json"
-    if not (folder / "model.safetensors").is_file():
-        if (folder / "config.toml").is_file():
-            subprocess.run([*train, "--resume", "--out", str(folder), "--no-report"], check=True)
-        else:
-            command = [*train, str(data), "--seed", str(seed), "--out", str(folder), "--no-report", *flags]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
-        record.write_text(json.dumps(seconds))
-    run = load_run(folder)
-    if run.config.seed != seed or run.config.dataset != str(data.resolve()):
-        raise ValueError(f"{folder}: another run than the one asked for")
-    return run, json.loads(record.read_text())
+def train(data: Path, folder: Path, seed: int, flags: list[str]) -> None:
+    """Bring the run in ``folder`` to its end, from where it was."""
+    if (folder / "model.safetensors").is_file():
+        return
+    command = [sys.executable, "-m", "dshc", "train"]
+    if (folder / "config.toml").is_file():
+        command += ["--resume", "--out", str(folder), "--no-report"]
+    else:
+        command += [str(data), "--seed", str(seed), "--out", str(folder), "--no-report", *flags]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def measure(run: Run, seed: int) -> dict[str, float | int]:
