@@ -13,9 +13,10 @@ by `dshc train` for every seed, and one that was interrupted goes on where it wa
 * chance: the same with a sub-code drawn at random in place of the one the network chose, in the class it predicted;
 * pure: the same with a sub-code drawn from a part of the class's sub-codes that belongs to the item's fine class (fine
   class f of a super-class owns every sub-code whose number is f modulo the fine classes, or shares one where there are
-  fewer sub-codes): what sub-classes that split along the fine labels and mean nothing else would reach;
+  fewer sub-codes): what sub-classes of equal size that split along the fine labels would reach, no upper bound;
 * prevalence: the mean share of relevant images, which is the mAP of a ranking that ties everything;
-* coarse mAP, and accuracy of the coarse class, to see that nothing is bought at their expense.
+* coarse mAP, and accuracy of the coarse class, to see that nothing is bought at their expense;
+* codes: how many codes the training images of a coarse class have, counted as exp(entropy), mean over the classes.
 
 Writes docs/results/subclasses.json and, from all sets in it, docs/results/subclasses.md.
 """
@@ -172,7 +173,10 @@ def measure(run: Run, seed: int) -> dict[str, float | int]:
     coarse_precisions = dshc_fast.average_precision(
         codes, database, labels, database_labels, n_bits=run.method.n_bits
     )
-    used = [np.unique(database[database_predicted == c], axis=0) for c in range(run.dataset.n_classes)]
+    counts = [
+        np.unique(database[database_labels == c], axis=0, return_counts=True)[1] for c in range(len(n_fine))
+    ]
+    shares = [count / count.sum() for count in counts]
     return {
         "fine_map": fine_map(codes, database),
         "chance": fine_map(drawn(predicted), drawn(database_predicted)),
@@ -180,7 +184,7 @@ def measure(run: Run, seed: int) -> dict[str, float | int]:
         "prevalence": float((relevant.sum(1) / within.sum(1)).mean()),
         "coarse_map": float(np.mean(coarse_precisions)),
         "coarse_accuracy": float((predicted == labels).mean()),
-        "codes": float(np.mean([len(rows) for rows in used])),
+        "codes": float(np.mean([np.exp(-(share * np.log(share)).sum()) for share in shares])),
         "epoch": run.epoch,
     }
 
@@ -212,7 +216,7 @@ def table(name: str, part: dict) -> str:
         "",
         f"A reduced run: {n_train:,} training images (database and validation among them) and {n_test:,} queries, "
         f"{setting['per_class']} sub-codes a class where not all. `python benchmarks/subclasses.py {name}`, "
-        f"`dshc train` with `{part['flags']}`, {len(seeds)} seeds. "
+        f"`dshc train` with `{part['flags']}`, {len(seeds)} seeds, mean ± standard deviation. "
         f"{about['processor']}, one thread, torch {about['torch']}, {about['date']}, commit {about['commit']}.",
         "",
         f"| variant | {' | '.join(column.replace('_', ' ') for column in COLUMNS)} | seeds |",
