@@ -30,12 +30,12 @@ from dshc.training import train
 settings, resume, steps = json.loads(sys.argv[1])
 real = DSHC.loss
 
-def loss(self, outputs, labels):
+def loss(self, outputs, labels, items=None):
     global steps
     steps -= 1
     if steps == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, outputs, labels)
+    return real(self, outputs, labels, items)
 
 DSHC.loss = loss
 train(Config(**settings), resume=resume)
@@ -62,12 +62,30 @@ def test_killed_twice_at_random_steps_and_resumed(finished, tmp_path):
     assert rows(tmp_path / "run") == rows(finished.folder), f"steps {steps}"
 
 
+@pytest.mark.parametrize("assignment", [{"assignment": "kmeans"}, {"assignment": "sinkhorn", "queue": 20}])
+def test_learned_sub_classes_killed_and_resumed(tmp_path, assignment):
+    settings = {**SMALL, "subclass": "learned", "per_class": 4, **assignment}
+    whole = train(Config(**settings, out=str(tmp_path / "whole")))
+    settings["out"] = str(tmp_path / "run")
+    step = random.SystemRandom().randrange(5, 2 * PER_EPOCH + 1)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILL, json.dumps([settings, False, step])],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert killed.returncode == -signal.SIGKILL, f"step {step}"
+    train(Config(**settings), resume=True)
+    assert final_bytes(tmp_path / "run") == final_bytes(whole.folder), f"step {step}"
+    assert rows(tmp_path / "run") == rows(whole.folder), f"step {step}"
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"optimizer": "adamw"},
         {"optimizer": "sgd", "lr": 0.1, "schedule": "onecycle"},
         {"checkpoint_every": None},
+        {"subclass": "learned", "per_class": 3},
+        {"subclass": "learned", "assignment": "sinkhorn", "queue": 5},
     ],
 )
 def test_stopped_anywhere_with_dropout_and_either_optimizer(features, tmp_path, monkeypatch, settings):

@@ -55,11 +55,11 @@ def at_step(monkeypatch, step, action):
     """Do ``action`` in the loss of the ``step``-th step from now, counted from 1."""
     real, count = DSHC.loss, [0]
 
-    def loss(self, outputs, labels):
+    def loss(self, outputs, labels, items=None):
         count[0] += 1
         if count[0] == step:
             action()
-        return real(self, outputs, labels)
+        return real(self, outputs, labels, items)
 
     monkeypatch.setattr(DSHC, "loss", loss)
 

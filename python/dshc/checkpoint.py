@@ -1,8 +1,8 @@
 """What a run keeps on disk: its weights, and checkpoints from which it continues to the same final bytes.
 
-A checkpoint is one file, so that it is there whole or not at all: the network, the optimizer and, as JSON in
-the header, the position in the training with everything counted so far. No generator state is among it: all
-randomness of a step comes from (seed, epoch, step).
+A checkpoint is one file, so that it is there whole or not at all: the network, what the method has
+found, the optimizer and, as JSON in the header, the position in the training with everything counted so far.
+No generator state is among it: all randomness of a step comes from (seed, epoch, step).
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ class Position:
 
 
 def save_checkpoint(
-    folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer, position: Position
+    folder: Path, network: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer, position: Position
 ) -> Path:
     """Write the checkpoint of a run folder in place of the one before."""
     arrays = {f"network.{name}": _array(tensor) for name, tensor in network.state_dict().items()}
+    arrays |= {f"method.{name}": _array(tensor) for name, tensor in method.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             if isinstance(value, Tensor):
@@ -62,25 +63,28 @@ def save_checkpoint(
     return save_arrays(folder / CHECKPOINT, _CHECKPOINT_KIND, arrays, metadata)
 
 
-def load_checkpoint(folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
-    """Bring network and optimizer to the checkpoint of a run folder; returns its position.
+def load_checkpoint(
+    folder: Path, network: nn.Module, method: nn.Module, optimizer: torch.optim.Optimizer
+) -> Position:
+    """Bring network, method and optimizer to the checkpoint of a run folder; returns its position.
 
     Raises ``FileNotFoundError`` where there is none and ``ValueError`` where it is damaged or of another
     network, both naming the file.
     """
     path = folder / CHECKPOINT
     arrays, metadata = load_arrays(path, _CHECKPOINT_KIND)
-    weights: dict[str, Tensor] = {}
+    weights: dict[str, dict[str, Tensor]] = {"network": {}, "method": {}}
     states: dict[int, dict[str, Tensor]] = {}
     for key, array in arrays.items():
         part, name = key.split(".", 1)
-        if part == "network":
-            weights[name] = torch.from_numpy(array)
+        if part in weights:
+            weights[part][name] = torch.from_numpy(array)
         else:
             index, name = name.split(".", 1)
             states.setdefault(int(index), {})[name] = torch.from_numpy(array)
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(weights["network"])
+        method.load_state_dict(weights["method"])
         optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
         position = Position(**json.loads(metadata["position"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

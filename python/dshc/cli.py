@@ -102,6 +102,17 @@ def train(
     radius: Annotated[int | None, flag("Sub-codes lie within this distance of the center.", CODES)] = None,
     sub_codes: Annotated[int | None, flag("Most sub-codes a class, the nearest ones.", CODES)] = None,
     search_steps: Annotated[int | None, flag("separated: steps of each search.", CODES)] = None,
+    per_class: Annotated[
+        int | None, flag("Sub-codes used a class, far apart; by default all.", CODES)
+    ] = None,
+    subclass: Annotated[
+        str | None, flag("Sub-classes: uniform (the paper's loss) or learned.", CODES)
+    ] = None,
+    assignment: Annotated[str | None, flag("Learned sub-classes by kmeans or sinkhorn.", CODES)] = None,
+    assigned_share: Annotated[
+        float | None, flag("Learned: share of the target on the assigned sub-class.", CODES)
+    ] = None,
+    queue: Annotated[int | None, flag("sinkhorn: recent rows a class beside the batch.", CODES)] = None,
     topk: Annotated[int | None, flag("Sub-classes averaged into a code; 0: centers only.", CODES)] = None,
     weighting: Annotated[str | None, flag("Weights of that average: mean or probability.", CODES)] = None,
     target: Annotated[str | None, flag("Loss target: normalized (1/m_c) or paper (1/H).", CODES)] = None,

@@ -86,6 +86,15 @@ class Config:
     radius: int = _setting(1, "sub-codes of a class are those within this distance of its center")
     sub_codes: int | None = _setting(None, "most sub-codes a class, the nearest to its center; None: all")
     search_steps: int = _setting(DEFAULT_STEPS, "separated: steps of each search for a better code")
+    per_class: int | None = _setting(None, "sub-codes of a class that are used, those far apart; None: all")
+    subclass: str = _setting(
+        "uniform", "what a sub-class means: nothing (the paper's loss) or learned", ("uniform", "learned")
+    )
+    assignment: str = _setting(
+        "kmeans", "learned: how items are assigned to sub-classes of their class", ("kmeans", "sinkhorn")
+    )
+    assigned_share: float = _setting(0.5, "learned: share of the target on the assigned sub-class")
+    queue: int = _setting(0, "learned by sinkhorn: recent rows a class that are balanced with the batch")
     topk: int = _setting(1, "sub-classes whose codes are averaged; 0: the center of the likeliest class")
     weighting: str = _setting("mean", "weights of that average", ("mean", "probability"))
     target: str = _setting(
@@ -120,11 +129,12 @@ class Config:
             choices = setting.metadata["choices"]
             if choices and value is not None and value not in choices:
                 raise ValueError(f"{setting.name}: got {value!r}, taken is one of {', '.join(choices)}")
-        for name in ("seed", "threshold", "radius", "search_steps", "topk", "weight_decay"):
+        for name in ("seed", "threshold", "radius", "search_steps", "queue", "topk", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: got {getattr(self, name)}, taken is at least 0")
         for name in (
-            "bits", "sub_codes", "image_size", "width", "epochs", "batch_size", "threads", "checkpoint_every"
+            "bits", "sub_codes", "per_class", "image_size", "width", "epochs", "batch_size", "threads",
+            "checkpoint_every",
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -135,6 +145,10 @@ class Config:
                 raise ValueError(f"{name}: got {value}, taken is at most {most}")
         if self.lr is not None and not 0 < self.lr:
             raise ValueError(f"lr: got {self.lr}, taken is more than 0")
+        if not 0 < self.assigned_share <= 1:
+            raise ValueError(
+                f"assigned_share: got {self.assigned_share}, taken is a share of more than 0 and at most 1"
+            )
         if not 0 <= self.validation < 1:
             raise ValueError(
                 f"validation: got {self.validation}, taken is a share of at least 0 and less than 1"

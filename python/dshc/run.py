@@ -171,6 +171,19 @@ def encode(
     return torch.cat(codes), torch.cat(predictions)
 
 
+@torch.no_grad()
+def backbone_features(
+    network: Network, batches: Batches, indices: np.ndarray | Tensor, batch_size: int = 1024
+) -> Tensor:
+    """What the backbone makes of items of a set, unaugmented: float32 ``(n, n_features)``."""
+    training = network.training
+    network.eval()
+    parts = torch.as_tensor(indices).split(batch_size)
+    features = torch.cat([network.backbone(batches.batch(part)).float() for part in parts])
+    network.train(training)
+    return features
+
+
 def load_data(config: Config) -> data.Dataset:
     """The data set a config names."""
     return data.load(

@@ -43,7 +43,7 @@ from .codebooks import Codebook
 from .config import Config
 from .models import Network, build_backbone
 from .progress import progress
-from .run import Run, load_data, load_run, make_fabric
+from .run import Run, backbone_features, load_data, load_run, make_fabric
 from .run_folder import check_folder, open_folder, write_metrics
 from .session import cpu_threads, ctrl_c
 from .validation import Validation
@@ -128,7 +128,7 @@ def _train(config: Config, resume: bool, overwrite: bool, tell: Event) -> Run:
     # The folder: what does not change, then where the training stands.
     position = Position(threads=torch.get_num_threads())
     if resume and (folder / CHECKPOINT).is_file():
-        position = load_checkpoint(folder, network, optimizer)
+        position = load_checkpoint(folder, network, method, optimizer)
         if config.threads is None and position.threads is not None:
             torch.set_num_threads(position.threads)
         position.threads = torch.get_num_threads()
@@ -156,6 +156,12 @@ def _train(config: Config, resume: bool, overwrite: bool, tell: Event) -> Run:
             started = time.perf_counter() - position.seconds
             loss_sum = torch.tensor(position.loss, dtype=torch.float64, device=fabric.device)
             tally = torch.tensor(position.tally, device=fabric.device)
+            if position.step == 0:
+                method.start_epoch(
+                    lambda: backbone_features(network, batches, split.train),
+                    labels[torch.from_numpy(split.train).to(fabric.device)],
+                    _generator(config.seed, epoch, n_steps),
+                )
             for step in range(position.step, n_steps):
                 generator = _generator(config.seed, epoch, step)
                 torch.manual_seed(generator.initial_seed())  # what dropout and its like draw from
@@ -166,7 +172,8 @@ def _train(config: Config, resume: bool, overwrite: bool, tell: Event) -> Run:
                     group["lr"] = lr
 
                 outputs = wrapped(batches.batch(picked, train=True, generator=generator))
-                loss = method.loss(outputs, targets)
+                items = shuffled[step * batch_size : (step + 1) * batch_size].to(fabric.device)
+                loss = method.loss(outputs, targets, items)
                 if fabric.device.type == "cpu":  # a GPU would be waited for; there the mean is checked
                     _check_finite(loss.item(), config, epoch)
                 fabric.backward(loss)
@@ -184,7 +191,7 @@ def _train(config: Config, resume: bool, overwrite: bool, tell: Event) -> Run:
                 if stop.asked or due:
                     position.loss, position.tally = loss_sum.item(), tally.tolist()
                     position.seconds = time.perf_counter() - started
-                    save_checkpoint(folder, network, optimizer, position)
+                    save_checkpoint(folder, network, method, optimizer, position)
                     tell("checkpoint", {"epoch": epoch, "step": step + 1})
                     if stop.asked:
                         raise _interrupted(folder, f"in epoch {epoch + 1}, step {step + 1} of {n_steps}")
@@ -217,7 +224,7 @@ def _train(config: Config, resume: bool, overwrite: bool, tell: Event) -> Run:
                 history=[*position.history, row],
             )
             # The checkpoint goes first: should the rest be lost, resuming writes it again from there.
-            save_checkpoint(folder, network, optimizer, position)
+            save_checkpoint(folder, network, method, optimizer, position)
             write_metrics(folder, position)
             if selected:
                 save_weights(folder / "best.safetensors", network, inputs, {**about, "epoch": epoch + 1})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -139,6 +139,23 @@ class Codebook:
     def min_between(self) -> int | None:
         """Smallest distance between sub-codes of different classes; None for a single class."""
         return geometry.smallest_between(self.codes, self.class_offsets, self.centers, self.collisions > 0)
+
+    def thinned(self, per_class: int) -> Codebook:
+        """This codebook with at most ``per_class`` codes a class, those that lie far apart.
+
+        In each class the code farthest from the others (by the sum of distances) comes first, then always the
+        one whose least distance to those chosen is largest, at equal ones the first of the book. Of a ball of
+        radius 1 these are flips, 2 apart, and not the center, 1 from all of them. Kept codes stay in the
+        book's order; ``centers`` stay what they are. Raises ``ValueError`` where ``per_class`` is below 1.
+        """
+        if per_class < 1:
+            raise ValueError(f"per_class: got {per_class}, taken is at least 1")
+        kept = []
+        for start, stop in zip(self.class_offsets[:-1], self.class_offsets[1:], strict=True):
+            own = self.codes[start:stop]
+            kept.append(start + geometry.far_apart(own, per_class))
+        offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in kept])]).astype(np.int64)
+        return replace(self, codes=self.codes[np.concatenate(kept)], class_offsets=offsets)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the codebook as one safetensors file, whole or not at all."""

@@ -18,7 +18,7 @@ import numpy as np
 
 import dshc_fast
 
-__all__ = ["owners", "smallest", "smallest_between", "smallest_within", "total_distances"]
+__all__ = ["far_apart", "owners", "smallest", "smallest_between", "smallest_within", "total_distances"]
 
 _CHUNK = 1 << 22
 """Elements of an intermediate array."""
@@ -129,6 +129,26 @@ def smallest_between(codes: np.ndarray, offsets: np.ndarray, centers: np.ndarray
             if best == 1:  # 0 is excluded: no code is shared
                 return best
     return best
+
+
+def far_apart(codes: np.ndarray, n_kept: int) -> np.ndarray:
+    """Rows of at most ``n_kept`` of the codes uint8 ``(n, bytes)`` that lie far apart, int64, rising.
+
+    Greedy: the code of the largest sum of distances to all, then always the one whose least distance to those
+    chosen is largest; at equal ones the first. O(n * n_kept) distances beside the n^2 of the first sum.
+    """
+    if n_kept >= len(codes):
+        return np.arange(len(codes))
+    sums = np.concatenate(
+        [dshc_fast.hamming_distance(part, codes).sum(axis=1) for part in _chunks(codes, len(codes))]
+    )
+    chosen = [int(sums.argmax())]
+    nearest = dshc_fast.hamming_distance(codes[chosen], codes)[0].astype(np.int64)
+    while len(chosen) < n_kept:
+        nearest[chosen[-1]] = -1
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, dshc_fast.hamming_distance(codes[chosen[-1:]], codes)[0])
+    return np.sort(np.array(chosen))
 
 
 def _nearest_foreign(codes: np.ndarray, offsets: np.ndarray, best: int) -> int:

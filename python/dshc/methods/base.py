@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from ..codebooks import Codebook
@@ -41,9 +43,21 @@ class Method(nn.Module, ABC):
         """A new layer from features ``(b, n_features)`` to outputs."""
         return nn.Linear(n_features, self.n_outputs)
 
+    def start_epoch(self, features: Callable[[], Tensor], labels: Tensor, generator: torch.Generator) -> None:
+        """Called before the first step of every epoch.
+
+        ``features()`` gives the backbone's features of all training items, unaugmented, float32 ``(n,
+        n_features)``; ``labels`` are theirs. Random is only what is drawn from ``generator`` (CPU). What is
+        found here has to be in the method's ``state_dict``, which checkpoints hold.
+        """
+
     @abstractmethod
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a batch, 0-d, differentiable in ``outputs``."""
+    def loss(self, outputs: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
+        """The loss of a batch, 0-d, differentiable in ``outputs``.
+
+        ``items`` int64 ``(b,)`` are the rows' numbers among the training items, in the order of
+        :meth:`start_epoch`; methods that tell no item from another do without.
+        """
 
     @abstractmethod
     def encode(self, outputs: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ is looked up from the sub-classes it is most likely in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ import dshc_fast
 from .. import codebooks
 from ..codebooks import Codebook
 from ..config import Config
+from ..subclasses import Assigner, KMeansAssigner, SinkhornAssigner
 from .base import Method
 
 __all__ = ["DSHC"]
@@ -34,6 +36,9 @@ class DSHC(Method):
     * ``target``: weight of each sub-class of the true class in the loss. ``"normalized"``: 1/m_c, so that
       weights sum to one; or a number, the paper's 1/H for H bits a class, which multiplies the loss by about
       the number of classes.
+    * ``assigner``: gives every training item a sub-class of its own class; that one then gets the share
+      ``assigned_share`` of the target and the rest is equal as before, so that the class-level part of the
+      loss stays what it is. None: the paper's loss.
     """
 
     name: ClassVar[str] = "dshc"
@@ -48,8 +53,14 @@ class DSHC(Method):
         topk: int = 1,
         weighting: Literal["mean", "probability"] = "mean",
         target: Literal["normalized"] | float = "normalized",
+        assigner: Assigner | None = None,
+        assigned_share: float = 0.5,
     ) -> None:
         super().__init__()
+        if not 0 < assigned_share <= 1:
+            raise ValueError(f"assigned_share: got {assigned_share}, taken is more than 0 and at most 1")
+        if assigner is not None and target != "normalized":
+            raise ValueError(f"target: got {target}, taken with an assigner is 'normalized'")
         if not 0 <= topk <= codebook.n_subclasses:
             raise ValueError(
                 f"topk: got {topk}, taken is 0 to {codebook.n_subclasses} (the number of sub-classes)"
@@ -58,12 +69,15 @@ class DSHC(Method):
         self.n_bits = codebook.n_bits
         self.n_outputs = codebook.n_subclasses
         self.topk, self.weighting, self.target = topk, weighting, target
+        self.assigner, self.assigned_share = assigner, assigned_share
         # Rebuilt from the codebook's own file, so they stay out of the weights.
         self.register_buffer("codes", torch.from_numpy(codebook.codes.copy()), persistent=False)
         self.register_buffer("centers", torch.from_numpy(codebook.centers.copy()), persistent=False)
         self.register_buffer("offsets", torch.from_numpy(codebook.class_offsets.copy()), persistent=False)
         ids = np.arange(codebook.n_classes, dtype="<i4").view(np.uint8).reshape(-1, 4)
         self.register_buffer("class_ids", torch.from_numpy(ids.copy()), persistent=False)
+        single = torch.arange(codebook.n_subclasses + 1)
+        self.register_buffer("single", single, persistent=False)
 
     @classmethod
     def build(cls, config: Config, n_classes: int, *, codebook: Codebook | None = None) -> Self:
@@ -81,6 +95,8 @@ class DSHC(Method):
                 sub_codes=config.sub_codes,
                 search_steps=config.search_steps,
             )
+            if config.per_class is not None:
+                codebook = codebook.thinned(config.per_class)
         if (codebook.n_classes, codebook.n_bits) != (n_classes, n_bits):
             raise ValueError(
                 f"codebook: got {codebook.n_classes} classes of {codebook.n_bits} bits, "
@@ -88,15 +104,39 @@ class DSHC(Method):
             )
         target: Literal["normalized"] | float = "normalized"
         if config.target == "paper":
+            if config.per_class is not None:
+                raise ValueError("target: got 'paper', whose 1/H is for all codes of a class, not per_class")
             if codebook.construction != "cpbc":
                 raise ValueError(
                     f"target: got 'paper', but 1/H is cpbc's; {codebook.construction} takes 'normalized'"
                 )
             target = 1 / (n_bits // n_classes)
-        return cls(codebook, topk=config.topk, weighting=config.weighting, target=target)
+        return cls(
+            codebook,
+            topk=config.topk,
+            weighting=config.weighting,
+            target=target,
+            assigner=_assigner(config, codebook),
+            assigned_share=config.assigned_share,
+        )
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return dshc_fast.class_softmax_loss(outputs, labels, self.offsets, target=self.target)
+    def start_epoch(self, features: Callable[[], Tensor], labels: Tensor, generator: torch.Generator) -> None:
+        if self.assigner is not None:
+            self.assigner.start_epoch(features, labels, generator)
+
+    def loss(self, outputs: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
+        """Equation 2; with an assigner, which needs ``items``, the assigned sub-class's share of the target
+        moved onto it.
+        """
+        uniform = dshc_fast.class_softmax_loss(outputs, labels, self.offsets, target=self.target)
+        if self.assigner is None:
+            return uniform
+        if items is None:
+            raise TypeError("items: got None, an assigner takes the rows' numbers among the training items")
+        # A class of its own for every sub-class makes the same kernel plain cross-entropy.
+        assigned = self.assigner(outputs, labels, items)
+        tilted = dshc_fast.class_softmax_loss(outputs, assigned, self.single)
+        return (1 - self.assigned_share) * uniform + self.assigned_share * tilted
 
     def encode(self, outputs: Tensor) -> Tensor:
         if self.topk == 0:
@@ -116,3 +156,20 @@ class DSHC(Method):
 
     def codebook(self) -> Codebook:
         return self._codebook
+
+
+def _assigner(config: Config, codebook: Codebook) -> Assigner | None:
+    if config.subclass == "uniform":
+        return None
+    if config.target != "normalized":
+        raise ValueError(f"target: got {config.target!r}, taken with subclass = 'learned' is 'normalized'")
+    if codebook.n_subclasses == codebook.n_classes:
+        raise ValueError(
+            "per_class: every class has one sub-class, so that subclass = 'learned' has no choice"
+        )
+    offsets = torch.from_numpy(codebook.class_offsets.copy())
+    if config.assignment == "sinkhorn":
+        return SinkhornAssigner(offsets, queue=config.queue)
+    if config.queue:
+        raise ValueError(f"queue: got {config.queue}, taken with assignment = 'kmeans' is 0")
+    return KMeansAssigner(offsets)

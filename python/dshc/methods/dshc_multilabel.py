@@ -45,11 +45,13 @@ class DSHCMultiLabel(Method):
             raise ValueError(
                 f"bits: {cls.name} takes one bit a label and at most {MAX_BITS}, got {n_classes} labels"
             )
+        if config.subclass != "uniform":
+            raise ValueError(f"subclass: got {config.subclass!r}, {cls.name} has no sub-classes")
         if codebook is not None:
             raise ValueError(f"codebook: {cls.name} takes none, its labels are its bits")
         return cls(n_classes, threshold=config.label_threshold)
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
         return binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype))
 
     def encode(self, outputs: Tensor) -> Tensor:
