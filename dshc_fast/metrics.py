@@ -200,7 +200,7 @@ def mean_average_precision(
         >>> import numpy as np, dshc_fast
         >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([5, 5, 7])
         >>> dshc_fast.mean_average_precision(codes, codes, labels, labels)
-        0.9722222222222222
+        0.97222222222222...
     """
     checks.check_choice(empty, "empty", EMPTY)
     checks.check_choice(score, "score", shapes.SCORES)
