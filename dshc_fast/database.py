@@ -45,7 +45,7 @@ class HammingDatabase:
         >>> dshc_fast.hamming_topk(codes[:1], database, 3).indices
         array([[0, 4, 8]])
         >>> dshc_fast.mean_average_precision(codes[:2], database, labels[:2])
-        0.9757838887303172
+        0.9757838887303174
     """
 
     def __init__(self, codes: Array, labels: Array | None = None) -> None:
