@@ -57,8 +57,13 @@ DSHC_HOST_DEVICE inline LogRatio log_ratio(double x, double m) {
 DSHC_HOST_DEVICE inline ReciprocalSums reciprocal_sums(int64_t N, int64_t m) {
   ReciprocalSums sums{0.0, 0.0};
   constexpr int64_t kDirect = 32;  // from here on the dropped term of c(x) is below 1e-16 of 1 / x
-  const int64_t last = m <= 4 ? m : (kDirect - N < m ? kDirect - N : m);
   int64_t t = 1;
+  for (; t <= m && m <= 4; ++t) {
+    const double reciprocal = 1.0 / static_cast<double>(N + t);
+    sums.s0 += reciprocal;
+    sums.s1 += static_cast<double>(t - 1) * reciprocal;
+  }
+  const int64_t last = kDirect - N < m ? kDirect - N : m;
   while (t <= last) {
     // Up to 8 terms as two fractions with one denominator: a division is worth many multiplications.
     double s0 = 0.0, s1 = 0.0, denominator = 1.0;
