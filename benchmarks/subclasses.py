@@ -199,7 +199,7 @@ def report(name: str, rows: list[dict[str, object]]) -> None:
     lines = [
         "# Learned sub-classes: fine labels from coarse ones",
         "",
-        *__doc__.split("\n\n")[2].splitlines(),
+        *"\n\n".join(__doc__.split("\n\n")[2:4]).splitlines(),
         "",
     ]
     (RESULTS / "subclasses.md").write_text(
@@ -216,7 +216,7 @@ def table(name: str, part: dict) -> str:
         "",
         f"A reduced run: {n_train:,} training images (database and validation among them) and {n_test:,} queries, "
         f"{setting['per_class']} sub-codes a class where not all. `python benchmarks/subclasses.py {name}`, "
-        f"`dshc train` with `{part['flags']}`, {len(seeds)} seeds, mean ± standard deviation. "
+        f"`dshc train` with `{part['flags']}`, up to {max(seeds) + 1} seeds, mean ± standard deviation. "
         f"{about['processor']}, one thread, torch {about['torch']}, {about['date']}, commit {about['commit']}.",
         "",
         f"| variant | {' | '.join(column.replace('_', ' ') for column in COLUMNS)} | seeds |",
