@@ -44,8 +44,8 @@ class HammingDatabase:
         HammingDatabase(16 codes of 1 byte, 3 distinct; class ids)
         >>> dshc_fast.hamming_topk(codes[:1], database, 3).indices
         array([[0, 4, 8]])
-        >>> dshc_fast.mean_average_precision(codes[:2], database, labels[:2])
-        0.97578388873031...
+        >>> round(dshc_fast.mean_average_precision(codes[:2], database, labels[:2]), 12)
+        0.97578388873
     """
 
     def __init__(self, codes: Array, labels: Array | None = None) -> None:
