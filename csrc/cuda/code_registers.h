@@ -1,6 +1,7 @@
 // Codes of up to 32 bytes in registers or shared memory, as 32-bit words, zero bits behind their end.
 #pragma once
 #include "../core/types.h"
+#include "code_words.h"
 #include "launch.h"
 
 namespace dshc::cuda {
@@ -11,17 +12,6 @@ template <int kWords>
 struct alignas(vector_bytes(kWords)) Code {
   uint32_t words[kWords];
 };
-
-// work(Words<n>{}) with the number of words, 1, 2, 4 or 8, that a code of n_bytes <= 32 fits in.
-template <int kWords> struct Words { static constexpr int value = kWords; };
-
-template <class Work>
-int with_code_words(int n_bytes, Work work) {
-  if (n_bytes <= 4) return work(Words<1>{});
-  if (n_bytes <= 8) return work(Words<2>{});
-  if (n_bytes <= 16) return work(Words<4>{});
-  return work(Words<8>{});
-}
 
 // Whether rows of these codes may be read 16 bytes at a time.
 inline bool reads_vectors(const uint8_t* codes, int n_bytes) {

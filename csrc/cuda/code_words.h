@@ -70,4 +70,24 @@ int with_word(const Pairs& pairs, Work work) {
   return work(uint8_t{0});
 }
 
+// 32-bit words, 1, 2, 4 or 8, that a code of at most 32 bytes is padded to where its words are held in registers.
+constexpr int padded_words(int n_bytes) { return n_bytes <= 4 ? 1 : n_bytes <= 8 ? 2 : n_bytes <= 16 ? 4 : 8; }
+
+template <int kWords> struct Words { static constexpr int value = kWords; };
+
+// work(Words<n>{}) for n = words, which is kMost, kMost / 2, ... or kLeast.
+template <int kMost, int kLeast, class Work>
+int with_words(int words, Work work) {
+  if constexpr (kMost > kLeast) {
+    return words == kMost ? work(Words<kMost>{}) : with_words<kMost / 2, kLeast>(words, work);
+  } else {
+    return work(Words<kLeast>{});
+  }
+}
+
+template <class Work>
+int with_padded_words(int n_bytes, Work work) {
+  return with_words<8, 1>(padded_words(n_bytes), work);
+}
+
 }  // namespace dshc::cuda

@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
 }  // namespace
 
 int collect_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream) {
-  return with_code_words(pairs.n_bytes, [&](auto words) {
+  return with_padded_words(pairs.n_bytes, [&](auto words) {
     constexpr int kWords = decltype(words)::value;
     const auto launch_with = [&](auto* kernel, int operand_words) {
       const size_t operands = static_cast<size_t>(plan.group / kColumns * kWarp * operand_words) * sizeof(uint32_t);

@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kCollectThreads, kVectors ? kBlocks : kPopcBlo
 }  // namespace
 
 int collect_popc(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream) {
-  return with_code_words(pairs.n_bytes, [&](auto words) {
+  return with_padded_words(pairs.n_bytes, [&](auto words) {
     constexpr int kWords = decltype(words)::value;
     const size_t shared = static_cast<size_t>(plan.group) * sizeof(Code<kWords>) + WalkShared::bytes(plan.group);
     const bool overlap = pairs.score == Score::overlap;

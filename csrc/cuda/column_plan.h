@@ -13,11 +13,10 @@ static_assert(kMostItemsALane % kColumnTile<2> == 0 && kMostItemsALane % kColumn
 // A block of an ordered walk first adds up the counts of all shards.
 constexpr int64_t kMostOrderedShards = 64;
 
-inline int column_words(int32_t n_bytes) { return n_bytes <= 4 ? 1 : n_bytes <= 8 ? 2 : n_bytes <= 16 ? 4 : 8; }
 inline int column_tile(int words) { return words <= 2 ? kColumnTile<2> : kColumnTile<8>; }
 
 inline size_t column_shared_bytes(const Pairs& pairs, const ColumnPlan& plan, int label_words) {
-  const int words = column_words(pairs.n_bytes), tile = column_tile(words), gaps = plan.lanes() * kChunkGap;
+  const int words = padded_words(pairs.n_bytes), tile = column_tile(words), gaps = plan.lanes() * kChunkGap;
   const int entries =
       tile * (words + label_words) + (label_words > 0 ? 2 : 1) * gaps + plan.columns * plan.n_counters * plan.counter_words;
   return sizeof(uint32_t) * static_cast<size_t>(entries);
@@ -26,7 +25,7 @@ inline size_t column_shared_bytes(const Pairs& pairs, const ColumnPlan& plan, in
 // Columns a thread owns: two for short codes, where shared memory would otherwise be busy for about as long with the words that
 // every thread reads, of items and labels, as the population counts take.
 inline int own_columns_of(const Pairs& pairs, const ColumnPlan& plan) {
-  return plan.n_counters > 0 && plan.counter_words == 1 && column_words(pairs.n_bytes) <= 2 && plan.columns > kWarp ? 2 : 1;
+  return plan.n_counters > 0 && plan.counter_words == 1 && padded_words(pairs.n_bytes) <= 2 && plan.columns > kWarp ? 2 : 1;
 }
 
 // Columns a query, a block and a thread: few of them without a query.
@@ -86,18 +85,6 @@ inline ColumnPlan plan_columns(const Pairs& pairs, const RowPlan& rows, ColumnUs
   choose_columns(pairs, label_words, use == ColumnUse::order, plan);
   choose_shards(pairs, label_words, use == ColumnUse::order, plan);
   return plan;
-}
-
-template <int kWords> struct Words { static constexpr int value = kWords; };
-
-// work(Words<n>{}) for n = words, which is kMost, kMost / 2, ... or kLeast.
-template <int kMost, int kLeast, class Work>
-int with_words(int words, Work work) {
-  if constexpr (kMost > kLeast) {
-    return words == kMost ? work(Words<kMost>{}) : with_words<kMost / 2, kLeast>(words, work);
-  } else {
-    return work(Words<kLeast>{});
-  }
 }
 
 // Words of a label in shared memory: 2 or 4 for rows of as many bits, else 1; 0 without labels.

@@ -180,7 +180,7 @@ int average_precision_in_columns(const Pairs& pairs, const Relevance& relevance,
   const dim3 grid = grid_of(plan.n_blocks()), block(static_cast<unsigned>(plan.threads));
   const size_t shared = column_shared_bytes(pairs, plan, labels);
   const uint32_t cut = k < UINT32_MAX ? static_cast<uint32_t>(k) : UINT32_MAX;
-  const int status = with_words<8, 1>(column_words(pairs.n_bytes), [&](auto words) {
+  const int status = with_padded_words(pairs.n_bytes, [&](auto words) {
     return with_words<4, 1>(labels, [&](auto label) {
       constexpr int kWords = decltype(words)::value, kLabelWords = decltype(label)::value;
       const int failed = launch(count_kernel<kWords, kLabelWords>, grid, block, shared, stream, pairs, relevance, plan, partial);

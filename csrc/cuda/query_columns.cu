@@ -118,7 +118,7 @@ int count_in_columns(const Pairs& pairs, const Relevance& relevance, const RowPl
                      Stream stream) {
   const int labels = counts.relevant ? label_words_of(relevance) : 0;
   const ColumnPlan plan = plan_columns(pairs, rows, ColumnUse::counters, labels);
-  return with_words<8, 1>(column_words(pairs.n_bytes), [&](auto words) {
+  return with_padded_words(pairs.n_bytes, [&](auto words) {
     return with_words<4, 0>(labels, [&](auto label) {
       constexpr int kWords = decltype(words)::value, kLabelWords = decltype(label)::value;
       auto* kernel = &column_kernel<kWords, kLabelWords, 1>;
@@ -135,7 +135,7 @@ int count_below(const Pairs& pairs, const RowPlan& rows, int32_t limit, int64_t*
   const ColumnPlan plan = plan_columns(pairs, rows, ColumnUse::no_counters, 0);
   // Rank values below the limit as a range of counts.
   const int32_t low = pairs.score == Score::hamming ? 0 : 8 * pairs.n_bytes - limit + 1;
-  return with_words<8, 1>(column_words(pairs.n_bytes), [&](auto words) {
+  return with_padded_words(pairs.n_bytes, [&](auto words) {
     return launch(below_kernel<decltype(words)::value>, grid_of(plan.n_blocks()),
                   dim3(static_cast<unsigned>(plan.threads)), column_shared_bytes(pairs, plan, 0), stream, pairs, plan,
                   low, static_cast<uint32_t>(limit), found);
