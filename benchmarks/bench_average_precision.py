@@ -33,7 +33,9 @@ TWIN_QUERIES = 4
 def mean_ap(data: CodeSet, n: int, k: int | None, ties: str, prepared: object = None) -> float:
     database = (data.database,) if prepared is None else (prepared,)
     labels = (data.query_labels[:n], *((data.database_labels,) if prepared is None else ()))
-    return dshc_fast.mean_average_precision(data.queries[:n], *database, *labels, k=k, ties=ties, n_bits=data.n_bits)
+    return dshc_fast.mean_average_precision(
+        data.queries[:n], *database, *labels, k=k, ties=ties, n_bits=data.n_bits
+    )
 
 
 def check(data: CodeSet, signs: list[np.ndarray], k: int | None, prepared: object) -> None:
@@ -46,8 +48,10 @@ def check(data: CodeSet, signs: list[np.ndarray], k: int | None, prepared: objec
         n_bits=data.n_bits, k=k, ties="expected", denominator="retrieved", score="hamming")  # fmt: skip
     expected = float(torch.nan_to_num(twin).mean())
     for base in (None, prepared) if prepared is not None else (None,):
-        for got, wanted, ties in ((mean_ap(data, part, k, "index", base), stable, "index"),
-                                  (mean_ap(data, TWIN_QUERIES, k, "expected", base), expected, "expected")):
+        for got, wanted, ties in (
+            (mean_ap(data, part, k, "index", base), stable, "index"),
+            (mean_ap(data, TWIN_QUERIES, k, "expected", base), expected, "expected"),
+        ):
             if not abs(got - wanted) <= 1e-12 * wanted:
                 raise SystemExit(f"mAP@{k or 'all'}, ties={ties}: {got}, wanted {wanted}; nothing was timed")
 

@@ -38,11 +38,17 @@ REHEARSED_LIMITS = """{"what": "read", "loop": "made up", "unit": "bytes", "pace
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=7.0, help="no job begins after so many minutes (7)")
-    parser.add_argument("--only", default="", help="jobs whose name contains this; written into a temporary folder")
+    parser.add_argument(
+        "--only", default="", help="jobs whose name contains this; written into a temporary folder"
+    )
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, tiny sizes")
-    parser.add_argument("--commit", help="what the results name where the sources lie outside their repository")
+    parser.add_argument(
+        "--commit", help="what the results name where the sources lie outside their repository"
+    )
     parser.add_argument("--out", type=Path, help="folder of the result files (docs/results)")
     return parser.parse_args(arguments)
 
@@ -92,7 +98,12 @@ def measure(bench: Bench, options: argparse.Namespace, folder: Path) -> int:
     if bench.limits.why:
         print(f"  limits: {bench.limits.why}", flush=True)
 
-    jobs = [job for module in (topk, metrics, loss, logit_codes) for job in module.jobs() if options.only in job.name]
+    jobs = [
+        job
+        for module in (topk, metrics, loss, logit_codes)
+        for job in module.jobs()
+        if options.only in job.name
+    ]
     ended = bench.run(jobs)
     for result in bench.results.values():
         result.complete = ended

@@ -50,7 +50,9 @@ def main() -> None:
 
         def ours(data=data, database=None):
             if database is not None:
-                return dshc_fast.hamming_histogram(data.queries, database, data.query_labels, n_bits=data.n_bits)
+                return dshc_fast.hamming_histogram(
+                    data.queries, database, data.query_labels, n_bits=data.n_bits
+                )
             return dshc_fast.hamming_histogram(data.queries, data.database, data.query_labels, data.database_labels,
                                                n_bits=data.n_bits)  # fmt: skip
 

@@ -45,7 +45,9 @@ FULL = (
 )  # fmt: skip
 
 
-def compare(ours: dshc_fast.HammingRadius, limits: np.ndarray, distances: np.ndarray, indices: np.ndarray) -> None:
+def compare(
+    ours: dshc_fast.HammingRadius, limits: np.ndarray, distances: np.ndarray, indices: np.ndarray
+) -> None:
     rows.same(ours.offsets, limits.astype(np.int64), "faiss range_search, number of answers")
     query = np.repeat(np.arange(len(limits) - 1), np.diff(limits.astype(np.int64)))
     order = np.lexsort((indices, distances, query))
@@ -67,7 +69,9 @@ def main() -> None:
         queries = np.ascontiguousarray(data.queries)
 
         def ours(data=data, radius=radius, database=None):
-            return dshc_fast.hamming_radius(data.queries, data.database if database is None else database, radius)
+            return dshc_fast.hamming_radius(
+                data.queries, data.database if database is None else database, radius
+            )
 
         def faiss(index=index, queries=queries, radius=radius):
             return index.range_search(queries, radius + 1)

@@ -79,7 +79,10 @@ def jobs(quick: bool, full: bool) -> list[Job]:
     for level in ("avx2", "generic"):
         n_query = 32 if level == "avx2" else 8
         for bits in (64,) if quick else (32, 64, 128, 256):
-            for codes, k in (("random", 100), *((("random", 1000), ("clustered", 100)) if bits == 64 else ())):
+            for codes, k in (
+                ("random", 100),
+                *((("random", 1000), ("clustered", 100)) if bits == 64 else ()),
+            ):
                 made.append(with_targets(Job("levels", codes, bits, million, n_query, k, level=level)))
     for k in (10, 1000) if quick else ks:
         made.append(Job("learned", "learned", 30, 60_000, 1000, k))
@@ -111,7 +114,10 @@ def masks(kind: str | None, n_query: int, n_db: int) -> tuple[np.ndarray | None,
     """As faiss and as we take them."""
     if kind is None:
         return None, None
-    mask = np.random.default_rng(1).random((n_query, n_db) if kind == "per query" else n_db, dtype=np.float32) < 0.5
+    mask = (
+        np.random.default_rng(1).random((n_query, n_db) if kind == "per query" else n_db, dtype=np.float32)
+        < 0.5
+    )
     return mask, mask if kind == "shared" else np.packbits(mask, axis=-1, bitorder="little")
 
 
@@ -121,14 +127,18 @@ def run(job: Job, table: rows.Table) -> None:
     rows.set_level(job.level)
     mask, allowed = masks(job.allowed, job.n_query, job.n_db)
     peers = searches(job.peers, data.queries, data.database, job.threads, mask)
-    candidates = {rows.OURS: lambda: dshc_fast.hamming_topk(data.queries, data.database, job.k, allowed=allowed)}
+    candidates = {
+        rows.OURS: lambda: dshc_fast.hamming_topk(data.queries, data.database, job.k, allowed=allowed)
+    }
     if job.allowed:
         candidates["ours, all allowed"] = lambda: dshc_fast.hamming_topk(data.queries, data.database, job.k)
     if hasattr(dshc_fast, "HammingDatabase") and job.n_db <= 10_000_000:
         prepared = prepared_database(job.codes, job.bits, job.n_query, job.n_db)
         candidates["ours, HammingDatabase"] = lambda: dshc_fast.hamming_topk(
             data.queries, prepared, job.k, allowed=allowed)  # fmt: skip
-        rows.same(candidates[rows.OURS]().indices, candidates["ours, HammingDatabase"]().indices, "HammingDatabase")
+        rows.same(
+            candidates[rows.OURS]().indices, candidates["ours, HammingDatabase"]().indices, "HammingDatabase"
+        )
     ours = candidates[rows.OURS]().distances
     for name, search in peers.items():
         rows.same(ours, search(job.k), f"{name}, {job}")
@@ -136,9 +146,16 @@ def run(job: Job, table: rows.Table) -> None:
     setting = {"codes": job.codes, "bits": job.bits, "n_db": job.n_db, "n_query": job.n_query, "k": job.k,
                "threads": job.threads, "level": job.level, "allowed": job.allowed}  # fmt: skip
     memory = job.limit in ("l3", "dram")
-    table.measure(job.section, setting, candidates, unit="bytes" if memory else "pairs", limit_name=job.limit,
-                  amount=float(job.n_query * job.n_db * (data.database.shape[1] if memory else 1)),
-                  limit=table.limit_loops(job.limit, job.bits, job.level, job.threads), targets=job.targets)
+    table.measure(
+        job.section,
+        setting,
+        candidates,
+        unit="bytes" if memory else "pairs",
+        limit_name=job.limit,
+        amount=float(job.n_query * job.n_db * (data.database.shape[1] if memory else 1)),
+        limit=table.limit_loops(job.limit, job.bits, job.level, job.threads),
+        targets=job.targets,
+    )
 
 
 def linear(table: rows.Table) -> None:
@@ -148,7 +165,11 @@ def linear(table: rows.Table) -> None:
     for n_db in (10_000, 100_000, 1_000_000)[: 2 if table.effort.quick else 3]:
         data = code_set("random", 64, 10, n_db)
         peer = searches(("numpy",), data.queries, data.database, 1)["numpy"]
-        rows.same(dshc_fast.hamming_topk(data.queries, data.database, n_db).distances, peer(n_db), f"numpy, k = {n_db}")
+        rows.same(
+            dshc_fast.hamming_topk(data.queries, data.database, n_db).distances,
+            peer(n_db),
+            f"numpy, k = {n_db}",
+        )
         row = table.measure("k = n", {"codes": "random", "bits": 64, "n_db": n_db, "n_query": 10, "k": n_db,
                                       "threads": 1, "level": "best"},
                             {rows.OURS: lambda d=data: dshc_fast.hamming_topk(d.queries, d.database, len(d.database)),
@@ -178,9 +199,18 @@ def small(table: rows.Table) -> None:
 
     candidates = {rows.OURS: lambda: repeat(ours, 2), "ours, one thread": lambda: repeat(ours, 1)}
     candidates |= {name: lambda s=search: repeat(lambda: s(10), 2) for name, search in peers.items()}
-    setting = {"codes": "random", "bits": 64, "n_db": 1000, "n_query": 1, "k": 10, "threads": 2, "level": "best"}
-    row = table.measure("small job", setting, candidates, amount=float(calls), unit="calls",
-                        targets={"ours, one thread": 0.9})
+    setting = {
+        "codes": "random",
+        "bits": 64,
+        "n_db": 1000,
+        "n_query": 1,
+        "k": 10,
+        "threads": 2,
+        "level": "best",
+    }
+    row = table.measure(
+        "small job", setting, candidates, amount=float(calls), unit="calls", targets={"ours, one thread": 0.9}
+    )
     print("  microseconds a call:", {name: round(1e6 / pace, 2) for name, pace in row["pace"].items()})
 
 

@@ -81,4 +81,6 @@ def code_set(kind: str, n_bits: int, n_query: int, n_db: int) -> CodeSet:
     else:
         centers = _random(rng, 100, n_bits)
         queries, database = (_clustered(rng, n, n_bits, centers) for n in (n_query, n_db))
-    return CodeSet(queries, database, rng.integers(0, N_CLASSES, n_query), rng.integers(0, N_CLASSES, n_db), n_bits)
+    return CodeSet(
+        queries, database, rng.integers(0, N_CLASSES, n_query), rng.integers(0, N_CLASSES, n_db), n_bits
+    )

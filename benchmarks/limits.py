@@ -75,7 +75,9 @@ class Limits:
                 self._check(bits, level)
 
     def _compile(self) -> ctypes.CDLL | None:
-        compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+        compiler = os.environ.get("CXX") or next(
+            filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None
+        )
         if compiler is None:
             return None
         native = platform.machine().lower() in ("x86_64", "amd64")
@@ -90,7 +92,9 @@ class Limits:
             return ctypes.CDLL(f"{folder}/limits.so")
 
     def _has(self, key: tuple[str, str]) -> bool:
-        return self._library is not None and all(hasattr(self._library, loop) for loop in LOOPS.get(key, ("",)))
+        return self._library is not None and all(
+            hasattr(self._library, loop) for loop in LOOPS.get(key, ("",))
+        )
 
     def _call(self, loop: str, bits: int, queries: np.ndarray, codes: np.ndarray, bound: int,
               out: np.ndarray | None = None) -> int:  # fmt: skip
@@ -176,7 +180,9 @@ class Limits:
             return lambda: run(calls[0])
         return lambda: [*self._pool.map(run, calls)].clear()
 
-    def measure(self, bits: tuple[int, ...] = BITS, threads: tuple[int, ...] = (1, 2)) -> list[dict[str, object]]:
+    def measure(
+        self, bits: tuple[int, ...] = BITS, threads: tuple[int, ...] = (1, 2)
+    ) -> list[dict[str, object]]:
         """One row each: what, level, bits, threads, loop, pace (pairs or bytes a second)."""
         jobs = [(what, level, n_bits) for what, level in LOOPS for n_bits in bits]
         rows = []

@@ -19,7 +19,11 @@ except ImportError:
     raise SystemExit("the benchmarks need faiss: pip install '.[bench]'") from None
 
 FAISS = ("faiss heap", "faiss counting")
-SLOW = ("usearch", "numpy", "torch")  # 5 to 50 times slower than faiss at k = 10: fewer queries, smaller databases
+SLOW = (
+    "usearch",
+    "numpy",
+    "torch",
+)  # 5 to 50 times slower than faiss at k = 10: fewer queries, smaller databases
 Search = Callable[[int], np.ndarray]
 
 
@@ -76,7 +80,9 @@ def _usearch(queries: np.ndarray, database: np.ndarray, threads: int) -> Search:
     from usearch.index import MetricKind, ScalarKind, search
 
     def run(k: int) -> np.ndarray:
-        found = search(database, queries, k, MetricKind.Hamming, exact=True, dtype=ScalarKind.B1, threads=threads)
+        found = search(
+            database, queries, k, MetricKind.Hamming, exact=True, dtype=ScalarKind.B1, threads=threads
+        )
         return np.asarray(found.distances).reshape(len(queries), -1)
 
     return run
@@ -89,7 +95,9 @@ def _numpy(queries: np.ndarray, database: np.ndarray) -> Search:
     def run(k: int) -> np.ndarray:
         result = np.empty((len(queries), k), np.int32)
         for i, query in enumerate(query_words):
-            distances = np.bitwise_count(planes[0] ^ query[0]).astype(np.uint16 if len(planes) > 3 else np.uint8)
+            distances = np.bitwise_count(planes[0] ^ query[0]).astype(
+                np.uint16 if len(planes) > 3 else np.uint8
+            )
             for plane, word in zip(planes[1:], query[1:], strict=True):
                 distances += np.bitwise_count(plane ^ word)
             nearest = np.argpartition(distances, k - 1)[:k] if k < len(distances) else np.arange(k)

@@ -59,7 +59,9 @@ def plot(rows: list[dict], path: Path) -> Path:
         for name, by_n in series(rows, one_query).items():
             if name in STYLES:
                 color, style, width = STYLES[name]
-                axis.plot(list(by_n), list(by_n.values()), style, color=color, linewidth=width, ms=4, label=name)
+                axis.plot(
+                    list(by_n), list(by_n.values()), style, color=color, linewidth=width, ms=4, label=name
+                )
         if "filter" in bounds:
             axis.axhline(bounds["filter"], color="black", linestyle=":", label="limit: compare filter")
         if one_query:

@@ -65,7 +65,9 @@ class Table:
         for name, wanted in (targets or {}).items():
             reached = row.get("share") if name == "share" else ratios.get(name)
             if reached is not None:
-                row["targets"].append({"what": name, "at_least": wanted, "reached": reached, "met": reached >= wanted})
+                row["targets"].append(
+                    {"what": name, "at_least": wanted, "reached": reached, "met": reached >= wanted}
+                )
         self.rows.append(row)
         self._print(row, setting)
         return row
@@ -78,7 +80,11 @@ class Table:
         if "share" in row:
             line += f" share of {row['limit']['what']} {row['share']:.2f};"
         for target in row["targets"]:
-            line += f" {target['what']} {target['reached']:.3g} of {target['at_least']:g} " + "NY"[target["met"]] + ";"
+            line += (
+                f" {target['what']} {target['reached']:.3g} of {target['at_least']:g} "
+                + "NY"[target["met"]]
+                + ";"
+            )
         print(line, flush=True)
 
     def save(self) -> None:
@@ -89,7 +95,9 @@ class Table:
 
 
 def parse(description: str | None, *, seconds: float = 8.0) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="the small rows only, three rounds of each")
     parser.add_argument("--full", action="store_true", help="every row, seven rounds of each")
     parser.add_argument("--dry", action="store_true", help="print only; write no result file")

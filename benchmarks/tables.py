@@ -12,7 +12,13 @@ import json
 from plot_pace import plot
 from timing import RESULTS
 
-FILES = ("limits", "bench_hamming_topk", "bench_hamming_radius", "bench_hamming_histogram", "bench_average_precision")
+FILES = (
+    "limits",
+    "bench_hamming_topk",
+    "bench_hamming_radius",
+    "bench_hamming_histogram",
+    "bench_average_precision",
+)
 NOT_SETTINGS = {"section", "unit", "amount", "pace", "seconds", "measured_part", "note", "ratios", "limit", "share",
                 "targets"}  # fmt: skip
 TITLES = {
@@ -97,7 +103,9 @@ def table(section: str, rows: list[dict]) -> list[str]:
         lines[2] += f" {name} ran on {part:.2%} of the queries; its time is scaled."
     body = []
     for row in rows:
-        cells = [number(row[key]) if isinstance(row.get(key), int) else str(row.get(key) or "") for key in varying]
+        cells = [
+            number(row[key]) if isinstance(row.get(key), int) else str(row.get(key) or "") for key in varying
+        ]
         cells += [pace_of(row, name) for name in ("ours", *others)]
         cells += [number(row["ratios"][name]) if name in row["ratios"] else "" for name in ratios
                   if not name.startswith("ours")]  # fmt: skip
@@ -118,7 +126,9 @@ def limits_table(rows: list[dict]) -> list[str]:
         found.setdefault(key, {})[row["threads"]] = row["pace"]
     for key, paces in found.items():
         unit = " GB/s" if key[0] in ("l3", "dram") else " G pairs/s"
-        lines.append(line([*map(str, key), *(f"{paces[t] / 1e9:.3g}{unit}" if t in paces else "" for t in (1, 2))]))
+        lines.append(
+            line([*map(str, key), *(f"{paces[t] / 1e9:.3g}{unit}" if t in paces else "" for t in (1, 2))])
+        )
     return [*lines, ""]
 
 

@@ -62,7 +62,12 @@ def partition_rows(rows: Tensor, max_parts: int) -> tuple[Tensor, Tensor]:
     n_parts = -1  # Partition::kDistinct
     if max_parts and not rows.is_cuda:
         n_parts = native.partition_rows(
-            rows.data_ptr(), *rows.shape, max_parts, members.data_ptr(), offsets.data_ptr(), torch.get_num_threads()
+            rows.data_ptr(),
+            *rows.shape,
+            max_parts,
+            members.data_ptr(),
+            offsets.data_ptr(),
+            torch.get_num_threads(),
         )
     if n_parts < 1:
         return members.new_empty((0,)), members.new_empty((0,))
@@ -156,7 +161,9 @@ def _check_prepared_labels(labels: Tensor, prepared: Sequence[Tensor], check: bo
         _prepared.check_rows(label_words(labels, "database_labels", check), rows, "label")
     elif rows.shape[0]:
         ids = as_int32(labels)
-        _prepared.check_rows(_prepared.as_bytes(labels if ids is None else ids), _prepared.as_bytes(rows), "label")
+        _prepared.check_rows(
+            _prepared.as_bytes(labels if ids is None else ids), _prepared.as_bytes(rows), "label"
+        )
     equal_rows = _prepared.as_bytes(rows if rows.shape[0] else labels)
     _prepared.check_partition(equal_rows, members, offsets, "label")
 
@@ -189,7 +196,10 @@ def _int32_ids(
     query_ids: Tensor, database_ids: Tensor, database_int32: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The ids as int32: themselves where they fit, else renumbered. Ids are only compared for equality."""
-    ids = as_int32(query_ids), as_int32(database_ids) if database_int32 is None else database_int32.contiguous()
+    ids = (
+        as_int32(query_ids),
+        as_int32(database_ids) if database_int32 is None else database_int32.contiguous(),
+    )
     if ids[0] is not None and ids[1] is not None:
         return ids
     if torch.uint64 in (query_ids.dtype, database_ids.dtype):
@@ -203,7 +213,8 @@ def _int32_ids(
         )
     _, renumbered = torch.cat([query_ids.long(), database_ids.long()]).unique(return_inverse=True)
     return tuple(
-        tensor.to(torch.int32).contiguous() for tensor in renumbered.split([len(query_ids), len(database_ids)])
+        tensor.to(torch.int32).contiguous()
+        for tensor in renumbered.split([len(query_ids), len(database_ids)])
     )
 
 
@@ -248,7 +259,11 @@ def check_metric_values(
         return
     _check_padding(queries, n_bits, "queries")
     group = _prepared.group_of(database, prepared[:3]) if prepared else None
-    if group is None or group.last_byte is None or group.last_byte >= 1 << (8 + n_bits - 8 * database.shape[1]):
+    if (
+        group is None
+        or group.last_byte is None
+        or group.last_byte >= 1 << (8 + n_bits - 8 * database.shape[1])
+    ):
         _check_padding(database, n_bits, "database")
 
 
@@ -307,7 +322,13 @@ def top_subclasses(logits: Tensor, k: int, check: bool) -> Tensor:
 
 
 def write_codes(
-    logits: Tensor, codebook: Tensor, k: int, weighting: str, subclasses: Tensor | None, codes: Tensor, check: bool
+    logits: Tensor,
+    codebook: Tensor,
+    k: int,
+    weighting: str,
+    subclasses: Tensor | None,
+    codes: Tensor,
+    check: bool,
 ) -> None:
     """codes_from_logits; `subclasses` (n, n_columns): the codebook's row of each logit, None for 0, 1, 2, ..."""
     logits, codebook = logits.contiguous(), codebook.contiguous()

@@ -40,7 +40,9 @@ def check_same_device(**tensors: Tensor | None) -> None:
         raise ValueError(f"{first_name} is on {device}; taken: cpu, cuda")
     for name, tensor in tensors.items():
         if tensor is not None and tensor.device != device:
-            raise ValueError(f"{name} is on {tensor.device}, {first_name} on {device}; taken: one device for all")
+            raise ValueError(
+                f"{name} is on {tensor.device}, {first_name} on {device}; taken: one device for all"
+            )
 
 
 def check_codes(codes: Tensor, name: str, *, at_least: int = 0) -> None:
@@ -85,7 +87,9 @@ def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
     if not prepared:
         return
     if len(prepared) not in (3, 6):
-        raise ValueError(f"prepared has {len(prepared)} tensors; taken: none, 3 or 6, as HammingDatabase keeps them")
+        raise ValueError(
+            f"prepared has {len(prepared)} tensors; taken: none, 3 or 6, as HammingDatabase keeps them"
+        )
     n, n_bytes = database.shape
     for first, what in zip(range(0, len(prepared), 3), ("code", "label"), strict=False):
         rows, members, offsets = prepared[first : first + 3]
@@ -117,7 +121,11 @@ def check_prepared_labels(database_labels: Tensor, prepared: Sequence[Tensor] | 
         fits = rows.dim() == 1 and rows.shape[0] in (0, n)
     else:
         check_dtype(rows, "prepared: label rows", (torch.uint8,), "uint8 (packed multi-hot rows)")
-        fits = rows.dim() == 2 and rows.shape[0] == n and rows.shape[1] == (database_labels.shape[1] + 63) // 64 * 8
+        fits = (
+            rows.dim() == 2
+            and rows.shape[0] == n
+            and rows.shape[1] == (database_labels.shape[1] + 63) // 64 * 8
+        )
     if not fits:
         raise ValueError(
             f"prepared: label rows have shape {shape_text(rows)}, which labels of shape "

@@ -20,7 +20,9 @@ SCHEMAS = {
     'str score="hamming", SymInt? n_bits=None, str empty="zero", Tensor? allowed=None, bool? check=None, '
     f"{PREPARED}) -> Tensor",
     "retrieval_curves": f'({LABELLED}, SymInt[]? ranks=None, str score="hamming", SymInt? n_bits=None, '
-    f'str empty="zero", Tensor? allowed=None, bool? check=None, {PREPARED}) -> (' + ", ".join(["Tensor"] * 9) + ")",
+    f'str empty="zero", Tensor? allowed=None, bool? check=None, {PREPARED}) -> ('
+    + ", ".join(["Tensor"] * 9)
+    + ")",
 }
 
 

@@ -104,9 +104,7 @@ def _pack_codes(values: Tensor, check: bool | None = None) -> Tensor:
 def _unpack_codes(codes: Tensor, n_bits: int, signed: bool = False) -> Tensor:
     values = shapes.unpack_codes(codes, n_bits, signed)
     codes = codes.contiguous()
-    native.cuda.unpack_codes(
-        codes.data_ptr(), *codes.shape, n_bits, signed, values.data_ptr(), *place(codes)
-    )
+    native.cuda.unpack_codes(codes.data_ptr(), *codes.shape, n_bits, signed, values.data_ptr(), *place(codes))
     return values
 
 
@@ -169,7 +167,9 @@ def _hamming_radius(
     indices = queries.new_empty((n_found,), dtype=torch.int64)
     counts = queries.new_empty((n_found,), dtype=torch.int32)
     if n_found:
-        workspace = _workspace(native.cuda.hamming_radius_workspace_bytes(pairs.native, n_found, device), queries)
+        workspace = _workspace(
+            native.cuda.hamming_radius_workspace_bytes(pairs.native, n_found, device), queries
+        )
         native.cuda.hamming_radius_fill(
             pairs.native, radius, n_found, offsets.data_ptr(), indices.data_ptr(), counts.data_ptr(),
             workspace.data_ptr(), device, stream,
@@ -223,7 +223,18 @@ def _average_precision(
     prepared: Sequence[Tensor] | None = None,
 ) -> Tensor:
     result = shapes.average_precision(
-        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed, check, prepared
+        queries,
+        database,
+        query_labels,
+        database_labels,
+        k,
+        ties,
+        denominator,
+        score,
+        n_bits,
+        allowed,
+        check,
+        prepared,
     )
     check_metric_values(queries, database, n_bits, check, prepared)
     pairs = Pairs(queries, database, score, allowed, prepared)

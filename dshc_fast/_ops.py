@@ -166,7 +166,18 @@ def _average_precision(
     prepared: Sequence[Tensor] | None = None,
 ) -> Tensor:
     result = shapes.average_precision(
-        queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed, check, prepared
+        queries,
+        database,
+        query_labels,
+        database_labels,
+        k,
+        ties,
+        denominator,
+        score,
+        n_bits,
+        allowed,
+        check,
+        prepared,
     )
     check_metric_values(queries, database, n_bits, check, prepared)
     pairs = Pairs(queries, database, score, allowed, prepared)

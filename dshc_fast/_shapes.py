@@ -223,7 +223,9 @@ def class_softmax_loss_backward_(
     ignore_index: int = -100,
 ) -> None:
     if not logits.is_contiguous():
-        raise ValueError("logits is not contiguous; taken: contiguous logits, which the gradient is written over")
+        raise ValueError(
+            "logits is not contiguous; taken: contiguous logits, which the gradient is written over"
+        )
 
 
 def check_layer(

@@ -101,7 +101,11 @@ class HammingDatabase:
         if self.n_distinct is not None:
             text += f", {self.n_distinct} distinct"
         if self._labels is not None:
-            text += "; class ids" if self._labels.dim() == 1 else f"; multi-hot rows of {self._labels.shape[1]} labels"
+            text += (
+                "; class ids"
+                if self._labels.dim() == 1
+                else f"; multi-hot rows of {self._labels.shape[1]} labels"
+            )
         return f"HammingDatabase({text}{f'; on {self._codes.device}' if self._codes.is_cuda else ''})"
 
 
@@ -149,6 +153,8 @@ def as_labelled_database(
     if not isinstance(database, HammingDatabase):
         return codes, as_tensor(labels, "database_labels"), prepared
     if (labels is None) == (database._labels is None):
-        found = "are left out, and the HammingDatabase has none" if labels is None else "came, and it has its own"
+        found = (
+            "are left out, and the HammingDatabase has none" if labels is None else "came, and it has its own"
+        )
         raise ValueError(f"database_labels {found}; taken: here or in the HammingDatabase")
     return codes, database._labels if labels is None else as_tensor(labels, "database_labels"), prepared

@@ -34,9 +34,7 @@ def as_allowed(allowed: object) -> torch.Tensor | None:
     return None if allowed is None else as_tensor(allowed, "allowed")
 
 
-def hamming_distance(
-    queries: Array, database: Array | HammingDatabase, *, score: str = "hamming"
-) -> Array:
+def hamming_distance(queries: Array, database: Array | HammingDatabase, *, score: str = "hamming") -> Array:
     """The full matrix of distances. For ranking, `hamming_topk` and the metrics need no such matrix.
 
     Args:
@@ -99,9 +97,7 @@ def hamming_topk(
     checks.check_choice(score, "score", shapes.SCORES)
     k = checks.as_int(k, "k")
     queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
-    distances, indices = _op.hamming_topk(
-        queries_tensor, codes, k, score, as_allowed(allowed), prepared
-    )
+    distances, indices = _op.hamming_topk(queries_tensor, codes, k, score, as_allowed(allowed), prepared)
     return HammingTopK(answer(distances, queries), answer(indices, queries))
 
 
@@ -139,7 +135,5 @@ def hamming_radius(
     checks.check_choice(score, "score", shapes.SCORES)
     radius = checks.as_int(radius, "radius")
     queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
-    found = _op.hamming_radius(
-        queries_tensor, codes, radius, score, as_allowed(allowed), prepared
-    )
+    found = _op.hamming_radius(queries_tensor, codes, radius, score, as_allowed(allowed), prepared)
     return HammingRadius(*(answer(tensor, queries) for tensor in found))

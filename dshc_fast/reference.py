@@ -247,7 +247,9 @@ def class_softmax_loss(
 def class_softmax_linear_loss(
     features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, class_offsets: Tensor, **options
 ) -> Tensor:
-    return class_softmax_loss(torch.nn.functional.linear(features, weight, bias), labels, class_offsets, **options)
+    return class_softmax_loss(
+        torch.nn.functional.linear(features, weight, bias), labels, class_offsets, **options
+    )
 
 
 # ---- codes from logits ----
@@ -271,7 +273,13 @@ def codes_from_logits(logits: Tensor, codebook: Tensor, k: int, *, weighting: st
 
 
 def codes_from_features(
-    features: Tensor, weight: Tensor, bias: Tensor | None, codebook: Tensor, k: int, *, weighting: str = "mean"
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    codebook: Tensor,
+    k: int,
+    *,
+    weighting: str = "mean",
 ) -> Tensor:
     logits = torch.nn.functional.linear(features, weight, bias)
     return codes_from_logits(logits, codebook, k, weighting=weighting)

@@ -5,13 +5,13 @@ Tests that need more than the CPU say why they are skipped; nothing is skipped s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
 import torch
+from backends import BACKENDS, HAS_CUDA, SIMD_LEVELS, Backend
 from hypothesis import HealthCheck, settings
-from training_runs import copy, features, finished, labelled  # noqa: F401  (fixtures)
 
 import dshc_fast
 
@@ -28,21 +28,18 @@ settings.register_profile(
     ],
 )
 settings.register_profile("dshc-long", settings.get_profile("dshc"), max_examples=500, derandomize=False)
-settings.load_profile("dshc")
-
-_BUILD = dshc_fast.build_info()
-SIMD_LEVELS: tuple[str, ...] = tuple(_BUILD["simd_levels"])
-HAS_CUDA = bool(_BUILD["cuda"]) and torch.cuda.is_available()
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dshc"))
 
 
-class Backend(NamedTuple):
-    """Where an op runs: a torch device, and on the CPU the instruction set."""
-
-    device: str
-    level: str | None
-
-
-_BACKENDS = [Backend("cpu", level) for level in SIMD_LEVELS] + ([Backend("cuda", None)] if HAS_CUDA else [])
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what runs on a GPU: the tests that a fixture sends to CUDA, and those of cuda/test_device.py."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        places = [getattr(value, "device", value) for value in given.params.values()] if given else []
+        if item.path.name == "test_device.py" or any(
+            place == "cuda" for place in places if isinstance(place, str)
+        ):
+            item.add_marker(pytest.mark.gpu)
 
 
 @pytest.fixture(params=SIMD_LEVELS)
@@ -59,7 +56,7 @@ def device(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=_BACKENDS, ids=lambda b: b.level or b.device)
+@pytest.fixture(params=BACKENDS, ids=lambda b: b.level or b.device)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Every way an op can run here: each SIMD level of the CPU, and CUDA."""
     chosen: Backend = request.param

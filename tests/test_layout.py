@@ -139,7 +139,7 @@ def test_every_op_in_every_layer(op: str) -> None:
     assert (getattr(dshc_fast, op).__doc__ or "").strip(), "a public docstring"
     assert ">>>" in getattr(dshc_fast, op).__doc__, "one runnable example"
     assert callable(getattr(reference, op)), "a twin in reference.py"
-    assert (TESTS / f"test_{TEST_FILES.get(op, op)}.py").is_file()
+    assert (TESTS / "core" / f"test_{TEST_FILES.get(op, op)}.py").is_file()
 
 
 def test_public_names() -> None:

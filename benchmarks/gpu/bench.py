@@ -125,7 +125,9 @@ class Bench:
         self.results[self.job.result].leave_out(what, why)
         print(f"  left out: {what}: {why}", flush=True)
 
-    def pair_floors(self, n_query: int, n_db: int, n_bits: int, *, read: bool = True) -> dict[str, float | None]:
+    def pair_floors(
+        self, n_query: int, n_db: int, n_bits: int, *, read: bool = True
+    ) -> dict[str, float | None]:
         """The least seconds for all pairs by population counts, matrix instructions, and one plain operation a pair;
         and, where the database is read but once, by memory."""
         n_pairs = float(n_query) * n_db
@@ -152,7 +154,9 @@ class Bench:
             if self.elapsed() > 60 * self.minutes:
                 self.refuse(job.name, f"no time left of {self.minutes:g} minutes")
             elif (room := self._room()) < job.n_bytes:
-                self.refuse(job.name, f"needs {job.n_bytes / 1e9:.0f} GB of memory, there are {room / 1e9:.0f}")
+                self.refuse(
+                    job.name, f"needs {job.n_bytes / 1e9:.0f} GB of memory, there are {room / 1e9:.0f}"
+                )
             else:
                 self.save(job.name)
                 self._run_one(job)

@@ -15,7 +15,10 @@ from gpu.clock import captured
 from gpu.forms import CHOICE, form
 
 BITS = (32, 64, 128, 256)
-LOSS_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # of the largest value; what is compared rounds once
+LOSS_TOLERANCE = {
+    torch.float32: 1e-5,
+    torch.bfloat16: 2e-2,
+}  # of the largest value; what is compared rounds once
 Call = Callable[..., object]
 
 
@@ -86,7 +89,9 @@ def run(check: Check, device: str, ways: dict[str, Callable]) -> Iterator[dict[s
             with form(name):
                 try:
                     inputs = [x.to(device) for x in check.inputs]
-                    record["result"] = differs(ways[way](check.op, inputs), wanted, check.tolerance) or "equal"
+                    record["result"] = (
+                        differs(ways[way](check.op, inputs), wanted, check.tolerance) or "equal"
+                    )
                 except ValueError as error:
                     record |= {"result": "refused", "note": str(error).splitlines()[0][:160]}
                 except RuntimeError as error:
@@ -110,10 +115,15 @@ def topk_checks(forms: tuple[str, ...], scale: int) -> Iterator[Check]:
     chosen = (CHOICE, *forms)
     for n_bits in BITS:
         for kind in codes.KINDS:
-            for n_db, ks in ((20_000 // scale, (1, 10, 100, 2048, 2049, 20_000)), (300_000 // scale, (1, 100, 2048))):
+            for n_db, ks in (
+                (20_000 // scale, (1, 10, 100, 2048, 2049, 20_000)),
+                (300_000 // scale, (1, 100, 2048)),
+            ):
                 inputs = data(kind, n_bits, 70, n_db)
                 for k in dict.fromkeys(min(k, n_db) for k in ks):
-                    yield Check(f"hamming_topk, {kind}, {n_bits} bits, n {n_db:,}, k {k:,}", topk(k), inputs, chosen)
+                    yield Check(
+                        f"hamming_topk, {kind}, {n_bits} bits, n {n_db:,}, k {k:,}", topk(k), inputs, chosen
+                    )
     for n_query, n_db, k in ((1, 1, 1), (1, 31, 7), (3, 4097, 4097), (129, 5000, 33), (1, 2_000_000 // scale, 100),
                              (8, 2_000_000 // scale, 1000), (1024 // scale, 500_000 // scale, 100)):  # fmt: skip
         for kind in ("random", "clustered", "tied"):

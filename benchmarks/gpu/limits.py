@@ -11,7 +11,12 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "gpu_limits.cu"
-DEPTH = {"m16n8k128": 128, "m16n8k256": 256, "m64n128k256": 256, "m16n8k32": 32}  # bits, or values, of one instruction
+DEPTH = {
+    "m16n8k128": 128,
+    "m16n8k256": 256,
+    "m64n128k256": 256,
+    "m16n8k32": 32,
+}  # bits, or values, of one instruction
 SECONDS = 90  # for the compiler, and again for the run
 
 
@@ -19,7 +24,9 @@ def find_nvcc() -> str | None:
     """As the build looks for it: CUDACXX, CUDA_HOME, CUDA_PATH, the path, /usr/local/cuda."""
     homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
     named = [os.environ.get("CUDACXX"), *(f"{home}/bin/nvcc" for home in homes if home)]
-    return next(filter(None, map(shutil.which, [*filter(None, named), "nvcc", "/usr/local/cuda/bin/nvcc"])), None)
+    return next(
+        filter(None, map(shutil.which, [*filter(None, named), "nvcc", "/usr/local/cuda/bin/nvcc"])), None
+    )
 
 
 def compile_command(nvcc: str, capability: tuple[int, int], program: str) -> list[str]:
@@ -49,7 +56,9 @@ class Limits:
                 done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=SECONDS)
             except subprocess.TimeoutExpired as expired:
                 found = expired.stdout or b""
-                return cls(found.decode() if isinstance(found, bytes) else found, f"stopped after {SECONDS} s")
+                return cls(
+                    found.decode() if isinstance(found, bytes) else found, f"stopped after {SECONDS} s"
+                )
             return cls(done.stdout, done.stderr.strip()[:300] if done.returncode else "")
 
     def pace(self, what: str) -> float | None:

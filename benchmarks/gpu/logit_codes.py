@@ -68,7 +68,9 @@ def codes_from_features(bench: Bench, n: int, outputs: int, dtype: str, k: int) 
     def fused() -> Tensor:
         return dshc_fast.codes_from_features(features, weight, bias, codebook, k)
 
-    bench.measure(of, "torch linear, codes_from_logits", apart, amount=operations, unit="operations", peak=True)
+    bench.measure(
+        of, "torch linear, codes_from_logits", apart, amount=operations, unit="operations", peak=True
+    )
     bench.measure(of, "codes_from_features", fused, amount=operations, unit="operations", peak=True)
 
 

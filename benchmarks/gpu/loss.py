@@ -16,7 +16,10 @@ from gpu.clock import Run
 
 OURS, COPY, TORCH, COMPILED = "class_softmax_loss", "copy of the same bytes", "torch", "torch.compile"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-LARGE, SMALL = ((4096, 30_100, 100), (2048, 65_000, 1000)), ((256, 310, 10), (1024, 310, 10))  # rows, outputs, classes
+LARGE, SMALL = (
+    ((4096, 30_100, 100), (2048, 65_000, 1000)),
+    ((256, 310, 10), (1024, 310, 10)),
+)  # rows, outputs, classes
 FEATURES = 512
 LOSS = "Loss, forward and backward"
 SHORT_CALLS = 20  # of the small sizes, which lie in the cache
@@ -54,7 +57,9 @@ class Batch:
 
 def ours(batch: Batch, **options: object) -> Run:
     def run() -> tuple[Tensor, Tensor]:
-        loss = dshc_fast.class_softmax_loss(batch.logits, batch.labels, batch.offsets, reduction="none", **options)
+        loss = dshc_fast.class_softmax_loss(
+            batch.logits, batch.labels, batch.offsets, reduction="none", **options
+        )
         return loss, torch.autograd.grad(loss, batch.logits, batch.ones)[0]
 
     return run
@@ -85,7 +90,9 @@ def same_loss(batch: Batch, targets: Tensor, section: str) -> None:
 def copiers(bench: Bench, n_bytes: int) -> dict[str, Run]:
     """What moves as many bytes as the loss on logits of `n_bytes`: in one call, and in two, as forward and backward are
     two launches at the least."""
-    source, destination = (torch.zeros(3 * n_bytes // 2, dtype=torch.uint8, device=bench.device) for _ in range(2))
+    source, destination = (
+        torch.zeros(3 * n_bytes // 2, dtype=torch.uint8, device=bench.device) for _ in range(2)
+    )
 
     def two_calls() -> None:
         destination[: n_bytes // 2].copy_(source[: n_bytes // 2])
@@ -103,9 +110,13 @@ def loss(bench: Bench, n: int, outputs: int, classes: int, dtype: str) -> None:
     targets = batch.targets()
     same_loss(batch, targets, of.name)
     limit = {"the copy limit": bench.limits.seconds("copy", float(moved))}
-    copy, copies = (bench.measure(of, name, run, floors=limit, **how) for name, run in copiers(bench, n_bytes).items())
+    copy, copies = (
+        bench.measure(of, name, run, floors=limit, **how) for name, run in copiers(bench, n_bytes).items()
+    )
     how |= {"floors": {"copy": copy.seconds, "two copies": copies.seconds}, "peak": True}
-    bench.measure(of, OURS, ours(batch), targets={"copy": 0.85 if large else 1 / 1.3, TORCH: 1.0, COMPILED: 1.0}, **how)
+    bench.measure(
+        of, OURS, ours(batch), targets={"copy": 0.85 if large else 1 / 1.3, TORCH: 1.0, COMPILED: 1.0}, **how
+    )
     bench.measure(of, TORCH, of_torch(batch, targets), **how)
     if IN_PLACE:  # last: it leaves the gradient where the logits were, which must be no leaf
         batch.logits = batch.logits * 1
@@ -135,7 +146,9 @@ def linear_loss(bench: Bench, n: int, outputs: int, classes: int, dtype: str) ->
         return torch.autograd.grad(loss, parameters)
 
     def apart() -> tuple[Tensor, ...]:
-        return gradients(dshc_fast.class_softmax_loss(functional.linear(features, weight, bias), labels, offsets))
+        return gradients(
+            dshc_fast.class_softmax_loss(functional.linear(features, weight, bias), labels, offsets)
+        )
 
     def fused() -> tuple[Tensor, ...]:
         return gradients(dshc_fast.class_softmax_linear_loss(features, weight, bias, labels, offsets))

@@ -32,7 +32,9 @@ def nvidia_smi() -> dict[str, str]:
     done = subprocess.run([tool, f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader", f"--id={index}"],
                           capture_output=True, text=True, check=False)  # fmt: skip
     answers = done.stdout.strip().split(", ")
-    return dict(zip(ASKED, answers, strict=True)) if done.returncode == 0 and len(answers) == len(ASKED) else {}
+    return (
+        dict(zip(ASKED, answers, strict=True)) if done.returncode == 0 and len(answers) == len(ASKED) else {}
+    )
 
 
 def describe(rehearsal: bool, commit: str | None) -> dict[str, object]:

@@ -18,7 +18,9 @@ def labelled(bench: Bench, n_query: int, n_db: int, kind: str) -> tuple:
 
 def mean_ap(bench: Bench, n_query: int, n_db: int, k: int | None, ties: str, kind: str = "random") -> None:
     of = setting("mAP", n_query=n_query, n_db=n_db, k=k or "all", ties=ties, bits=N_BITS, codes=kind)
-    targets = {"ms": 0.8} if (n_query, n_db, k, ties, kind) == (10_000, 50_000, None, "expected", "random") else {}
+    targets = (
+        {"ms": 0.8} if (n_query, n_db, k, ties, kind) == (10_000, 50_000, None, "expected", "random") else {}
+    )
     n_query, n_db = bench.small(n_query, 9), bench.small(n_db, 2000)
     data = labelled(bench, n_query, n_db, kind)
     bench.measure(of, "mean_average_precision",

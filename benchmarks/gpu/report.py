@@ -59,7 +59,17 @@ class Results:
     def save(self, running: str) -> None:
         self.running = running
         self.folder.mkdir(parents=True, exist_ok=True)
-        fields = ("complete", "running", "about", "limits", "limits_missing", "checks", "rows", "left_out", "failed")
+        fields = (
+            "complete",
+            "running",
+            "about",
+            "limits",
+            "limits_missing",
+            "checks",
+            "rows",
+            "left_out",
+            "failed",
+        )
         whole = {"title": self.title, **{field: getattr(self, field) for field in fields}}
         write_whole(self.folder / f"{self.name}.json", json.dumps(whole, indent=1) + "\n")
         write_whole(self.folder / f"{self.name}.md", self.markdown())
@@ -67,9 +77,18 @@ class Results:
     # ---- Markdown ----
 
     def markdown(self) -> str:
-        about = ", ".join(f"{key} {number(value)}" for key, value in self.about.items() if value not in (None, ""))
+        about = ", ".join(
+            f"{key} {number(value)}" for key, value in self.about.items() if value not in (None, "")
+        )
         state = "" if self.complete else f"**Incomplete**: it ended in: {self.running}."
-        lines = [f"# {self.title}", "", "`make bench-gpu`, written by benchmarks/bench_gpu.py.", "", f"{about}.", ""]
+        lines = [
+            f"# {self.title}",
+            "",
+            "`make bench-gpu`, written by benchmarks/bench_gpu.py.",
+            "",
+            f"{about}.",
+            "",
+        ]
         lines += [state, ""] if state else []
         lines += [*ABOUT.splitlines(), "", *record_lines(self.checks), *self._limits()]
         for section in dict.fromkeys(row["section"] for row in self.rows):
@@ -85,10 +104,20 @@ class Results:
             lines += [f"Not all were measured: {self.limits_missing}", ""]
         if not self.limits:
             return lines
-        header = ["what", "loop", "pace", "a clock and multiprocessor", *(f"G pairs/s, {b} bits" for b in PAIR_BITS)]
+        header = [
+            "what",
+            "loop",
+            "pace",
+            "a clock and multiprocessor",
+            *(f"G pairs/s, {b} bits" for b in PAIR_BITS),
+        ]
         lines += [line(header), line(["---"] * len(header))]
         for row in self.limits:
-            pace = f"{row['pace'] / 1e9:,.1f} G {row['unit']}/s" if row["checked"] else "not counted: a wrong result"
+            pace = (
+                f"{row['pace'] / 1e9:,.1f} G {row['unit']}/s"
+                if row["checked"]
+                else "not counted: a wrong result"
+            )
             pairs = [pairs_a_second(row, n_bits) for n_bits in PAIR_BITS]
             lines.append(line([row["what"], row["loop"], pace, f"{row['per_clock']:.1f}" if row["per_clock"] else "",
                                *(f"{each / 1e9:,.0f}" if each else "" for each in pairs)]))  # fmt: skip

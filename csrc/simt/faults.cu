@@ -1,5 +1,5 @@
 // Kernels with planted faults, each beside its correct twin (fault = 0): what the interpreter must catch, and what it
-// must let pass (tests/test_simt.py). All take int32 values [n] and write int32 out.
+// must let pass (tests/cuda/test_simt.py). All take int32 values [n] and write int32 out.
 #include "../cuda/launch.h"
 #include "request.h"
 

@@ -1,4 +1,4 @@
-// Kernels that ask the interpreter itself: which launches it takes, how it converts 16-bit floats (tests/test_simt.py). And
+// Kernels that ask the interpreter itself: which launches it takes, how it converts 16-bit floats (tests/cuda/test_simt.py). And
 // parts of ops that no op uses in every way it can be used.
 #include "../cuda/launch.h"
 #include "../cuda/mma.h"

@@ -1,4 +1,4 @@
-// dshc_simt: runs the CUDA kernels on the CPU for tests/simt.py. Reads requests (request.h) from standard input until it
+// dshc_simt: runs the CUDA kernels on the CPU for tests/helpers/simt.py. Reads requests (request.h) from standard input until it
 // ends, answers on standard output. A mistake in a kernel ends the process, with the reason on standard error.
 #include <csignal>
 #include <cstring>

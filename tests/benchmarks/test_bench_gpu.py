@@ -13,7 +13,7 @@ import torch
 
 import dshc_fast
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import bench_gpu  # noqa: E402
@@ -52,7 +52,9 @@ def test_stops_without_a_device() -> None:
     assert before == {path: path.stat().st_mtime_ns for path in RESULTS.iterdir()}
 
 
-def test_stops_without_kernels(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
+def test_stops_without_kernels(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(dshc_fast, "build_info", lambda: {"cuda": False})
     assert bench_gpu.main(["--out", str(tmp_path / "results")]) == 2
@@ -73,13 +75,17 @@ def test_rehearsal(rehearsed: Path) -> None:
         text = (rehearsed / f"{name}.md").read_text()
         assert "a rehearsal on the CPU" in text and "Incomplete" not in text
         assert all(f"\n## {section}\n" in text for section in SECTIONS[name])
-    kernels = {row["kernel"] for row in written(rehearsed)["gpu-ranking"]["rows"] if row["section"] == "A batch"}
+    kernels = {
+        row["kernel"] for row in written(rehearsed)["gpu-ranking"]["rows"] if row["section"] == "A batch"
+    }
     assert kernels == {forms.CHOICE, *forms.FORMS, "torch ±1 fp16"}
 
 
 def test_predictions_name_rows(rehearsed: Path) -> None:
     """A prediction whose row was renamed would silently vanish from the table."""
-    known = {f"{row['name']}: {row['kernel']}" for result in written(rehearsed).values() for row in result["rows"]}
+    known = {
+        f"{row['name']}: {row['kernel']}" for result in written(rehearsed).values() for row in result["rows"]
+    }
     predictions = json.loads(report.PREDICTIONS.read_text())
     assert set(predictions) <= known
     assert all(set(entry) <= {"prediction", "kept"} for entry in predictions.values())
@@ -101,10 +107,15 @@ def test_the_fastest_form_is_bold(tmp_path: Path) -> None:
         timing = clock.Timing(seconds, 5, "graph")
         run.measure(of, kernel, print, amount=1e9, floors={"popc": 1e-3, "read": None}, timing=timing,
                     targets={"popc": 0.5, "torch": 4.0, "ms": 2.0, "read": 0.8})  # fmt: skip
-    lines = {line.split(" | ")[0].strip("| "): line for line in run.results["gpu-ranking"].markdown().splitlines()}
+    lines = {
+        line.split(" | ")[0].strip("| "): line for line in run.results["gpu-ranking"].markdown().splitlines()
+    }
     assert "| **2 ms** | 500 | popc 0.50 | 4 |" in lines["popc"]
     assert "popc ≥ 0.5: yes; torch ≥ 4: yes; ≤ 2 ms: yes; read ≥ 0.8: not measured" in lines["popc"]
-    assert "popc ≥ 0.5: **no**; torch ≥ 4: **no**; ≤ 2 ms: **no**" in lines["mma"] and "**3 ms**" not in lines["mma"]
+    assert (
+        "popc ≥ 0.5: **no**; torch ≥ 4: **no**; ≤ 2 ms: **no**" in lines["mma"]
+        and "**3 ms**" not in lines["mma"]
+    )
     assert "| 1 ms |" in lines[forms.CHOICE]
 
 

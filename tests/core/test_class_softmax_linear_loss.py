@@ -77,9 +77,7 @@ def check(layer, labels: np.ndarray, offsets: list[int], target, **options) -> N
         [ours[0], *ours[1]], [theirs[0], *theirs[1]], wanted, scales, names, strict=False
     ):
         assert mine.shape == right.shape and (name == "loss" or mine.dtype == dtype), name
-        assert_loss_error(
-            mine.double().cpu(), other.double().cpu(), right, UNITS[dtype] * float(scale), name
-        )
+        assert_loss_error(mine.double().cpu(), other.double().cpu(), right, UNITS[dtype] * float(scale), name)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

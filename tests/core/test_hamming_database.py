@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from backends import SIMD_LEVELS
 from callers import to_numpy, to_torch, twin
 from comparisons import assert_same_ap, assert_same_histogram, assert_same_radius, assert_same_topk
-from conftest import SIMD_LEVELS
 from hypothesis import given, settings
 from ops_table import leaves, same_answer
 from strategies import SCORES, Problem, clear_padding, make_codes, problems, seeds, strided_views
@@ -42,13 +42,17 @@ def calls(problem: Problem, rng: np.random.Generator) -> Iterator[tuple[str, tup
     yield "retrieval_curves", (), {**metric, "ranks": [1, n]}
 
 
-def answers(op: str, problem: Problem, arguments: tuple, options: dict, device: str, prepared: HammingDatabase):
+def answers(
+    op: str, problem: Problem, arguments: tuple, options: dict, device: str, prepared: HammingDatabase
+):
     """The op's answer for plain tensors, and with the prepared database, whose labels are left out."""
     queries, database, query_labels, database_labels = (to_torch(a, device) for a in problem.labelled())
     options = {name: to_torch(value, device) for name, value in options.items()}
     function = getattr(dshc_fast, op)
     if op in UNLABELLED:
-        return function(queries, database, *arguments, **options), function(queries, prepared, *arguments, **options)
+        return function(queries, database, *arguments, **options), function(
+            queries, prepared, *arguments, **options
+        )
     return (
         function(queries, database, query_labels, database_labels, **options),
         function(queries, prepared, query_labels, **options),
@@ -86,7 +90,9 @@ def test_as_the_twins(problem: Problem, backend) -> None:
     assert_same_radius(ours, twin("hamming_radius", queries, database, 2 * k, **options))
     labelled = to_torch(queries, device), prepared, to_torch(query_labels, device)
     ours = to_numpy(dshc_fast.hamming_histogram(*labelled, n_bits=problem.n_bits, **moved))
-    assert_same_histogram(ours, twin("hamming_histogram", *problem.labelled(), n_bits=problem.n_bits, **options))
+    assert_same_histogram(
+        ours, twin("hamming_histogram", *problem.labelled(), n_bits=problem.n_bits, **options)
+    )
     for ties in ("expected", "index"):
         ours = to_numpy(dshc_fast.average_precision(*labelled, k=k, ties=ties, **moved))
         assert_same_ap(ours, twin("average_precision", *problem.labelled(), k=k, ties=ties, **options))
@@ -150,7 +156,9 @@ def test_ids_of_all_dtypes(dtype: type, query_dtype: type, device: str) -> None:
     prepared = HammingDatabase(to_torch(database, device), to_torch(labels, device))
     assert_all_the_same(problem, prepared, device)
     relevant = to_numpy(
-        dshc_fast.hamming_histogram(to_torch(queries, device), prepared, to_torch(query_labels, device)).relevant
+        dshc_fast.hamming_histogram(
+            to_torch(queries, device), prepared, to_torch(query_labels, device)
+        ).relevant
     )
     expected = [sum(int(a) == int(b) for b in labels) for a in query_labels]
     assert relevant.sum(1).tolist() == expected
@@ -226,7 +234,10 @@ def test_strided(layout: int) -> None:
     problem = Problem(codes[:5], codes, ids[:5], ids, "hamming", None, None)
     assert_all_the_same(problem, HammingDatabase(strided_views(codes)[layout], ids), "cpu")
     assert_all_the_same(problem, HammingDatabase(codes[::-1][::-1], np.repeat(ids, 2)[::2]), "cpu")
-    for backwards in (HammingDatabase(codes[::-1], ids[::-1]), HammingDatabase(codes[::-1].copy(), ids[::-1].copy())):
+    for backwards in (
+        HammingDatabase(codes[::-1], ids[::-1]),
+        HammingDatabase(codes[::-1].copy(), ids[::-1].copy()),
+    ):
         flipped = Problem(codes[:5], codes[::-1].copy(), ids[:5], ids[::-1].copy(), "overlap", None, None)
         assert_all_the_same(flipped, backwards, "cpu")
 
@@ -255,10 +266,12 @@ def test_duplicates(duplicate, as_torch: bool) -> None:
 
 
 def test_readme_example(capsys: pytest.CaptureFixture) -> None:
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     (example,) = [part for part in text.split("```python")[1:] if "HammingDatabase(" in part.split("```")[0]]
     exec(compile(example.split("```")[0], "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("HammingDatabase(50000 codes of 4 bytes, 310 distinct; class ids) 0.1")
+    assert capsys.readouterr().out.startswith(
+        "HammingDatabase(50000 codes of 4 bytes, 310 distinct; class ids) 0.1"
+    )
 
 
 def test_inference_mode() -> None:

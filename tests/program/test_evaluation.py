@@ -176,7 +176,7 @@ def test_wrong_operands_are_refused() -> None:
 
 def documented_fields() -> dict[str, str]:
     """Field and type of every row of the schema table in docs/evaluation.md."""
-    text = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     section = text.split("## evaluation.json")[1].split("## Code files")[0]
     return dict(re.findall(r"^\| `([^`]+)` \| ([^|]+?) \|", section, flags=re.MULTILINE))
 
@@ -296,7 +296,7 @@ def test_class_accuracy() -> None:
 
 
 def test_the_first_example_of_the_manual_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manual = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    manual = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     exec(compile(manual.split("```python")[1].split("```")[0], "evaluation.md", "exec"), {})
     assert (tmp_path / "evaluation.json").is_file()

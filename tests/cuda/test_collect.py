@@ -83,7 +83,11 @@ def test_sorted_databases(kernel: str, order: str) -> None:
     database = np.packbits(np.arange(64)[None] < steps[:, None], axis=1, bitorder="little")
     queries = np.vstack([database[-1:], database[:1], database[n_db // 2 : n_db // 2 + 1]])
     for codes in (database, database[::-1].copy()):
-        for k, tuning in ((1, {}), (100, {"capacity": 150, "sample_items": 64}), (1500, {"sample_items": 2000})):
+        for k, tuning in (
+            (1, {}),
+            (100, {"capacity": 150, "sample_items": 64}),
+            (1500, {"sample_items": 2000}),
+        ):
             found = runs(order, seed=k).collect_topk(queries, codes, k, "hamming", None, kernel, **tuning)
             assert_same_topk(found, *oracles.topk(queries, codes, k), f"k={k}")
 
@@ -133,7 +137,8 @@ def test_what_a_large_gpu_has_in_hand_fits(style: str, capacity: int, kernel: st
     found = runs(order, seed=3).collected(queries, database, k, kernel, **options)
     assert (found >= k).all() and (found <= (capacity or 65_536)).all()
     assert_same_topk(
-        runs(order, seed=3).hamming_topk(queries, database, k, kernel=kernel), *oracles.topk(queries, database, k)
+        runs(order, seed=3).hamming_topk(queries, database, k, kernel=kernel),
+        *oracles.topk(queries, database, k),
     )
 
 

@@ -30,7 +30,7 @@ def signatures(module: ModuleType) -> dict[str, str]:
 def test_signatures_and_abi_change_together() -> None:
     """A changed signature needs a new ABI number, on both sides and in the record.
 
-    Write the record anew with `python tests/test_abi.py`.
+    Write the record anew with `python tests/native/test_abi.py`.
     """
     record = json.loads(RECORD.read_text())
     native = _native.native

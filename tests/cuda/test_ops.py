@@ -117,7 +117,11 @@ def cases() -> dict[str, tuple]:
     multi_hot = torch.rand(40, 70, generator=generator) < 0.1
     loss = torch.ops.dshc_fast.class_softmax_loss(values, labels[:7], offsets)
     pairs = codes[:N_QUERY], codes
-    layer = values[:, :9].contiguous(), torch.randn(20, 9, generator=generator), torch.randn(20, generator=generator)
+    layer = (
+        values[:, :9].contiguous(),
+        torch.randn(20, 9, generator=generator),
+        torch.randn(20, generator=generator),
+    )
     return {
         "pack_codes": (values,),
         "unpack_codes": (codes, 37, True),
@@ -146,9 +150,7 @@ def cuda_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cuda_ops, "place", lambda tensor: (0, 0))
     monkeypatch.setattr(_arguments, "place", lambda tensor: (0, 0))
     monkeypatch.setattr(_arguments, "on_cuda", lambda tensor: True)
-    monkeypatch.setattr(
-        _arguments, "native", SimpleNamespace(**{**vars(_native.native), "cuda": OnTheCpu()})
-    )
+    monkeypatch.setattr(_arguments, "native", SimpleNamespace(**{**vars(_native.native), "cuda": OnTheCpu()}))
 
 
 def answer(module: ModuleType, op: str) -> object:
@@ -158,7 +160,9 @@ def answer(module: ModuleType, op: str) -> object:
     return arguments[1] if op.endswith("_") else found
 
 
-WANTED = {op: answer(_ops, op) for op in _ops.SCHEMAS} | {op: answer(_linear_ops, op) for op in _linear_ops.SCHEMAS}
+WANTED = {op: answer(_ops, op) for op in _ops.SCHEMAS} | {
+    op: answer(_linear_ops, op) for op in _linear_ops.SCHEMAS
+}
 
 
 @pytest.mark.parametrize("op", [*_ops.SCHEMAS, *_linear_ops.SCHEMAS])

@@ -84,7 +84,7 @@ def test_the_header_is_what_the_documentation_says(tmp_path: Path) -> None:
     assert metadata["kind"] == "dshc.codes" and metadata["version"] == "1"
     assert metadata["n_bits"] == "9" and metadata["bit_order"] == "little"
     assert metadata["model"] == "dshc 9 bits sha256:0123456789abcdef"
-    documented = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    documented = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     for name in (*metadata, "codes", "labels", "ids", "ids_offsets"):
         assert f"`{name}`" in documented, f"docs/evaluation.md does not mention {name}"
 
@@ -178,7 +178,7 @@ def test_another_safetensors_file_is_no_code_file(tmp_path: Path) -> None:
 
 def test_the_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     example = text.split("In Python:")[1].split("```python")[1].split("```")[0]
     names: dict[str, object] = {}
     exec(compile(example, "docs/evaluation.md", "exec"), names)

@@ -11,7 +11,7 @@ import pytest
 
 import dshc_fast
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LEVELS = ("avx512", "avx2", "neon", "generic")
 
 

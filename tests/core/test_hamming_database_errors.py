@@ -53,7 +53,12 @@ CODES, HOT = np.zeros((10, 3), np.uint8), np.zeros((10, 4), np.uint8)
         (np.zeros((2, 513), np.uint8), None, ValueError, "codes has shape"),
         (CODES.tolist(), None, TypeError, "codes must be a numpy array or a torch tensor, got list"),
         (None, None, TypeError, "codes must be"),
-        (torch.zeros((2, 3), dtype=torch.uint8, device="meta"), None, ValueError, "codes is on meta; taken: cpu, cuda"),
+        (
+            torch.zeros((2, 3), dtype=torch.uint8, device="meta"),
+            None,
+            ValueError,
+            "codes is on meta; taken: cpu, cuda",
+        ),
         (torch.zeros((2, 3), dtype=torch.uint8).to_sparse(), None, TypeError, "codes has layout"),
         (CODES, [0] * 10, TypeError, "labels must be"),
         (CODES, np.zeros(9, np.int64), ValueError, r"labels has shape \(9,\); taken: \(10,\)"),
@@ -86,7 +91,9 @@ def test_errors_name_what_was_given() -> None:
         dshc_fast.average_precision(codes[:2], database, np.zeros((2, 3), bool))
     with pytest.raises(ValueError, match="allowed has shape"):
         dshc_fast.hamming_radius(codes, database, 3, allowed=np.zeros(41, bool))
-    with pytest.raises(TypeError, match="queries must be a numpy array or a torch tensor, got HammingDatabase"):
+    with pytest.raises(
+        TypeError, match="queries must be a numpy array or a torch tensor, got HammingDatabase"
+    ):
         dshc_fast.hamming_distance(database, codes)
 
 

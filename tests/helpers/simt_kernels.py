@@ -124,7 +124,10 @@ class Kernels(Simt):
     def collected(self, queries, database, k: int, kernel: str, **tuning) -> np.ndarray:
         """How many items each query collects on the way."""
         inputs, scalars = _pairs(queries, database, "hamming", None)
-        outputs = {"counts": Output((len(queries), k), np.int32), "indices": Output((len(queries), k), np.int64)}
+        outputs = {
+            "counts": Output((len(queries), k), np.int32),
+            "indices": Output((len(queries), k), np.int64),
+        }
         outputs["found"] = Output((len(queries),), np.uint64)
         scalars |= {"kernel": TOPK_KERNELS.index(kernel), "k": k}
         return self.run("collect_topk", inputs, outputs, **scalars, **(COLLECT_TUNING | tuning))[2]

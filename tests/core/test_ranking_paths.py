@@ -10,6 +10,7 @@ import oracles
 import pytest
 import ranking_cases
 import torch
+from backends import SIMD_LEVELS
 from comparisons import (
     assert_close,
     assert_same_ap,
@@ -17,7 +18,6 @@ from comparisons import (
     assert_same_radius,
     assert_same_topk,
 )
-from conftest import SIMD_LEVELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranked import expected_ap_decimal
@@ -70,7 +70,9 @@ def test_radius(data, case: Case) -> None:
     limit = int(best_first[min(int(share * best_first.size), best_first.size - 1)])
     expected = ranking_cases.radius(case, limit)
     for way, database, _ in ways(data, case):
-        found = dshc_fast.hamming_radius(case.queries, database, limit, score=case.score, allowed=case.allowed)
+        found = dshc_fast.hamming_radius(
+            case.queries, database, limit, score=case.score, allowed=case.allowed
+        )
         assert_same_radius(found, expected, way)
 
 
@@ -127,7 +129,9 @@ def test_many(n_query: int, n_db: int, n_bytes: int, codes: str, labelled: str, 
     case = build_case(rng, n_query, n_db, n_bytes, codes, score=score)
     labels, database_labels, relevant = make_labels(rng, case, labelled)
     histogram = ranking_cases.histogram(case, relevant, 8 * n_bytes + 1)
-    precisions = {ties: ranking_cases.average_precision(case, relevant, n_db // 3, ties, "min") for ties in TIES[:2]}
+    precisions = {
+        ties: ranking_cases.average_precision(case, relevant, n_db // 3, ties, "min") for ties in TIES[:2]
+    }
     best = ranking_cases.topk(case, 50)
     for i, level in enumerate(SIMD_LEVELS):
         dshc_fast.set_simd_level(level)

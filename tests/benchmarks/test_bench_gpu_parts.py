@@ -15,7 +15,7 @@ import torch
 
 import dshc_fast
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 from gpu import checks, clock, codes, forms, limits, machine  # noqa: E402
@@ -82,7 +82,9 @@ def test_clock_where_no_graph_can_be_had(fake_cuda: FakeCuda, monkeypatch: pytes
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(torch.cuda, "graph", refuse)
-    assert clock.CudaClock("cpu").time(lambda: None).how.startswith("eager (no graph: operation not permitted")
+    assert (
+        clock.CudaClock("cpu").time(lambda: None).how.startswith("eager (no graph: operation not permitted")
+    )
 
 
 @pytest.mark.usefixtures("fake_cuda")
@@ -143,7 +145,11 @@ def test_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, given in answers.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, given=given: given)
     about = machine.describe(False, None)
-    assert about["device"] == "A GPU" and about["compute_capability"] == "9.0" and about["driver_version"] == "580.1"
+    assert (
+        about["device"] == "A GPU"
+        and about["compute_capability"] == "9.0"
+        and about["driver_version"] == "580.1"
+    )
     assert about["commit"] == "" and machine.describe(True, "abc")["commit"] == "abc"
     tool.write_text("#!/bin/sh\nexit 1\n")
     assert "driver_version" not in machine.describe(False, None)
@@ -175,7 +181,9 @@ def test_limits_of_pairs() -> None:
       "died"),
      ("cat > $6 <<'END'\n#!/bin/sh\ncat <<'THERE'\n" + LINES + "THERE\nEND\nchmod +x $6", 4, "")],
 )  # fmt: skip
-def test_limits_program(compiler: str, rows: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_program(
+    compiler: str, rows: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nvcc = tmp_path / "nvcc"
     nvcc.write_text(f"#!/bin/sh\n{compiler}\n")
     nvcc.chmod(0o755)

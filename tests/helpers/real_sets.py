@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-DATA = Path(os.environ.get("DSHC_DATA", Path(__file__).parents[1] / "../shared/data"))
+DATA = Path(os.environ.get("DSHC_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
 
 
 def real(name: str) -> Path:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import ranking_cases
 import torch
+from backends import SIMD_LEVELS
 from comparisons import assert_same_radius, assert_same_topk
-from conftest import SIMD_LEVELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranking_cases import CODES, MASKS, Case, build_case

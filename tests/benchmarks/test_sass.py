@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import sass  # noqa: E402
@@ -69,7 +69,9 @@ def test_nested_loops() -> None:
 
 def test_a_loop_around_a_loop() -> None:
     """Each instruction counts for the innermost loop around it."""
-    mixes = [sass.mix(kernel, body) for kernel in [sass.parse(NESTED)["kernel"]] for body in sass.loops(kernel)]
+    mixes = [
+        sass.mix(kernel, body) for kernel in [sass.parse(NESTED)["kernel"]] for body in sass.loops(kernel)
+    ]
     assert sorted(m.total() for m in mixes) == [3, 6]  # MOV, STS and the jump of the outer one
 
 
@@ -89,8 +91,13 @@ def test_which_loops_are_main() -> None:
     def loop(number: int, *body: str) -> tuple[str, ...]:
         return f".L_x_{number}:", *body, f"@P0 BRA `(.L_x_{number})"
 
-    long, working = loop(0, "MOV R1, R2", "MOV R1, R2", "MOV R1, R2"), loop(1, "BMMA.168128.AND.POPC R0, R1, R2, R0")
-    assert sass.main_loops(sass.parse(listing(*long, *working, "EXIT"))["kernel"]) == [{"BMMA/IMMA": 1, "BRA": 1}]
+    long, working = (
+        loop(0, "MOV R1, R2", "MOV R1, R2", "MOV R1, R2"),
+        loop(1, "BMMA.168128.AND.POPC R0, R1, R2, R0"),
+    )
+    assert sass.main_loops(sass.parse(listing(*long, *working, "EXIT"))["kernel"]) == [
+        {"BMMA/IMMA": 1, "BRA": 1}
+    ]
     other = loop(1, "MOV R1, R2")
     assert sass.main_loops(sass.parse(listing(*long, *other, "EXIT"))["kernel"]) == [{"other": 3, "BRA": 1}]
 

@@ -69,7 +69,7 @@ def test_train_has_a_flag_for_every_setting() -> None:
 
 
 def test_the_manual_names_every_command() -> None:
-    manual = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    manual = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
     for command in COMMANDS:
         assert f"\n## {command}\n" in manual
 

@@ -35,7 +35,9 @@ def registered(op: str):
     return getattr(torch.ops.dshc_fast, op).default
 
 
-def direct(op: str, call: dict[str, Any], database: HammingDatabase, prepared: list[torch.Tensor]) -> list[Any]:
+def direct(
+    op: str, call: dict[str, Any], database: HammingDatabase, prepared: list[torch.Tensor]
+) -> list[Any]:
     call = call | {"database": database._codes}
     if op in LABELLED:
         call["database_labels"] = database._labels

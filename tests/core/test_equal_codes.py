@@ -13,7 +13,9 @@ N_QUERY, N_DB, N_BYTES = 2_100, 17_000, 4
 
 def repeating(rng: np.random.Generator, n: int, n_distinct: int) -> np.ndarray:
     distinct = rng.integers(0, 256, (n_distinct, N_BYTES), dtype=np.uint8)
-    distinct[1::2] = distinct[::2] ^ np.array([1, 0, 0, 0], dtype=np.uint8)  # near ones, so that ties hold several
+    distinct[1::2] = distinct[::2] ^ np.array(
+        [1, 0, 0, 0], dtype=np.uint8
+    )  # near ones, so that ties hold several
     return distinct[rng.integers(0, n_distinct, n)]
 
 
@@ -22,7 +24,11 @@ def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     distinct_queries = rng.integers(0, 256, (N_QUERY, N_BYTES), dtype=np.uint8)
     distinct_codes = rng.integers(0, 256, (N_DB, N_BYTES), dtype=np.uint8)
     queries, codes = repeating(rng, N_QUERY, 40), repeating(rng, N_DB, 60)
-    return {"queries": (queries, distinct_codes), "database": (distinct_queries, codes), "both": (queries, codes)}
+    return {
+        "queries": (queries, distinct_codes),
+        "database": (distinct_queries, codes),
+        "both": (queries, codes),
+    }
 
 
 CASES = cases()

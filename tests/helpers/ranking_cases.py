@@ -18,7 +18,17 @@ EDGES = (1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 257, 511, 512, 513
 QUERIES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 70, 95, 96, 97, 130, 200)
 WIDTHS = (4, 8, 16, 32)
 LONG = (40, 64, 127, 128, 129, 512)
-CODES = ("random", "clustered", "few", "one", "two far apart", "ascending", "descending", "near ones last", "sparse")
+CODES = (
+    "random",
+    "clustered",
+    "few",
+    "one",
+    "two far apart",
+    "ascending",
+    "descending",
+    "near ones last",
+    "sparse",
+)
 LABELS = ("ids", "ids by code", "ids in order", "one id", "ids of their own", "multi-hot", "multi-hot by code",
           "wide multi-hot")  # fmt: skip
 MASKS = (None, "shared", "shared packed", "each", "each packed", "nearest forbidden", "a run", "none")
@@ -91,7 +101,10 @@ def make_case(seed: int, largest: int = 20_000, max_pairs: int = 700_000) -> Cas
     lengths = WIDTHS if rng.random() < 0.55 else range(1, 41) if rng.random() < 0.9 else LONG
     n_bytes = int(rng.choice(lengths))
     n_db = max(1, min(n_db, 30_000_000 // (n_query * n_bytes)))
-    style, asked = str(rng.choice(CODES)), str(rng.choice(("random", "in the database", "beside it", "repeated")))
+    style, asked = (
+        str(rng.choice(CODES)),
+        str(rng.choice(("random", "in the database", "beside it", "repeated"))),
+    )
     form = MASKS[int(rng.integers(1, len(MASKS)))] if rng.random() < 0.6 else None
     score = str(rng.choice(("hamming", "overlap")))
     return build_case(rng, n_query, n_db, n_bytes, style, asked, score, form)
@@ -109,12 +122,17 @@ def build_case(
 ) -> Case:
     database = make_database(rng, n_db, n_bytes, style)
     queries = make_queries(rng, n_query, database, asked)
-    if style in ("ascending", "descending"):  # as the first query sees them, which no sample of the rows tells
+    if style in (
+        "ascending",
+        "descending",
+    ):  # as the first query sees them, which no sample of the rows tells
         order = np.argsort(popcounts(queries[:1], database, score)[0], kind="stable")
         database = np.ascontiguousarray(database[order if style == "ascending" else order[::-1]])
     counts = popcounts(queries, database, score)
     allowed, may = make_mask(rng, counts, form, float(rng.choice((0.003, 0.3, 0.9))))
-    return Case(queries, database, score, allowed, may, counts, f"{n_db} codes {style!r}, {asked}, allowed {form!r}")
+    return Case(
+        queries, database, score, allowed, may, counts, f"{n_db} codes {style!r}, {asked}, allowed {form!r}"
+    )
 
 
 def cases(largest: int = 20_000, max_pairs: int = 700_000) -> st.SearchStrategy[Case]:

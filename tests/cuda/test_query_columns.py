@@ -189,7 +189,10 @@ def test_full_counters_past_31_bits(n_query: int, order: str) -> None:
 
 def test_no_lane_counts_more_than_the_others() -> None:
     """A query has several lanes, and its shard ends in a part of a tile: all of its items are at one value."""
-    n_query, n_db = 48, 261_984  # on one multiprocessor: two lanes a query, two shards of 511 3/4 tiles a lane
+    n_query, n_db = (
+        48,
+        261_984,
+    )  # on one multiprocessor: two lanes a query, two shards of 511 3/4 tiles a lane
     codes, ids = np.zeros((n_db, 32), np.uint8), np.zeros(n_db, np.int64)
     found = runs("ascending").run(
         "hamming_histogram",

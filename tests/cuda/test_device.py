@@ -1,6 +1,6 @@
 """What only a GPU can show: equality with the CPU at size, streams, graphs, no hidden synchronisation, mixed precision.
 
-`make test-gpu` runs this file among the others; without a GPU it skips, saying so.
+`benchmarks/on_gpu.py` runs this file among the others; without a GPU it skips, saying so.
 """
 
 from __future__ import annotations
@@ -186,7 +186,9 @@ def test_loss_and_codes_at_size(dtype: torch.dtype, n: int, m: int) -> None:
             )
             gradient = torch.autograd.grad(loss.sum(), leaf)[0]
             results[device, inplace] = loss.detach().cpu(), gradient.float().cpu()
-        assert all(torch.equal(a, b) for a, b in zip(results[device, False], results[device, True], strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(results[device, False], results[device, True], strict=True)
+        )
     unit = {torch.float32: 1e-6, torch.bfloat16: 8e-3, torch.float16: 1e-3}[dtype]
     torch.testing.assert_close(results["cuda", False][0], results["cpu", False][0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(results["cuda", False][1], results["cpu", False][1], rtol=unit, atol=1e-6)

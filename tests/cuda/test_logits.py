@@ -87,7 +87,9 @@ def test_class_softmax_loss(
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("sizes", ([61] * 10, [1] * 7, [1], [512, 1], [1025], [5000], [1, 300, 2, 7]), ids=str)
+@pytest.mark.parametrize(
+    "sizes", ([61] * 10, [1] * 7, [1], [512, 1], [1025], [5000], [1, 300, 2, 7]), ids=str
+)
 def test_class_softmax_loss_sizes(dtype, sizes: list[int], order: str) -> None:
     rng = np.random.default_rng(7)
     offsets = np.cumsum([0, *sizes]).tolist()
@@ -115,7 +117,9 @@ def test_class_softmax_loss_in_parts(dtype, data, seed, sizes, n, scale, order: 
         row[: offsets[label]] = -math.inf if hidden else row[: offsets[label]]
     logits = torch.from_numpy(values).to(dtype)
     kernels = runs(order, data)
-    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, offsets[-1] - 1)), max_size=4), label="cuts") - {offsets[-1]})
+    cuts = sorted(
+        data.draw(st.sets(st.integers(1, max(1, offsets[-1] - 1)), max_size=4), label="cuts") - {offsets[-1]}
+    )
     loss, stats = kernels.class_softmax_loss_in_parts(logits, ids, offsets, cuts)
     whole, whole_stats = kernels.class_softmax_loss(logits, ids, offsets)
     assert_close(loss.astype(np.float64), whole.astype(np.float64), 1e-13 if dtype == torch.float64 else 2e-6)
