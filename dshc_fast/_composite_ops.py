@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import _checks as checks
+from ._device_values import on_device
 from ._ops import LABELLED, PREPARED, library
 
 EMPTY = ("zero", "skip", "error")
@@ -98,7 +99,7 @@ def _retrieval_curves(
     if score == "overlap":
         items, relevant, radius = items.flip(1), relevant.flip(1), radius.flip(0)
     curves = _curves(items, relevant, ranks, skip_empty=empty == "skip")
-    return radius, *curves[:5], torch.tensor(ranks, dtype=torch.float64, device=items.device), *curves[5:]
+    return radius, *curves[:5], on_device(ranks, torch.float64, items.device), *curves[5:]
 
 
 def _curves(items: Tensor, relevant: Tensor, ranks: list[int], *, skip_empty: bool) -> tuple[Tensor, ...]:
@@ -131,7 +132,7 @@ def _curves(items: Tensor, relevant: Tensor, ranks: list[int], *, skip_empty: bo
     for column, rank in enumerate(ranks):
         share = ((rank - before) / items.clamp(min=1)).clamp(0, 1)
         found_at[:, column] = (relevant * share).sum(1)
-    at_rank = torch.tensor(ranks, dtype=torch.float64, device=items.device)
+    at_rank = on_device(ranks, torch.float64, items.device)
     return *by_radius, mean(found_at / at_rank), mean(found_at / divisor)
 
 

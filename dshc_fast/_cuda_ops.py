@@ -8,6 +8,7 @@ waits for the device, radius search (which must learn how much it found) and che
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 from collections.abc import Callable, Sequence
 
@@ -66,13 +67,27 @@ def unusable() -> str | None:
 _unusable = functools.cache(unusable)  # neither the build nor the driver changes in a process
 
 
+def _refuse_devices(names: Sequence[str], args: Sequence[object], kwargs: dict[str, object]) -> None:
+    """Names the first tensor, which is not on CUDA, and one that is: torch sends an op here if any tensor is."""
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    for name, value in given.items():  # `prepared` is a list of them
+        if isinstance(value, (list, tuple)) and value and isinstance(value[0], Tensor):
+            tensors[name] = value[0]
+    checks.check_same_device(**tensors)
+
+
 def on_first_tensor(op: Callable) -> Callable:
     """The op with torch's device set to that of its first tensor, so that checks and temporaries are there."""
+
+    names = tuple(inspect.signature(op).parameters)
 
     @functools.wraps(op)
     def call(first: Tensor, *args: object, **kwargs: object) -> object:
         if why := _unusable():
             raise RuntimeError(why)
+        if not first.is_cuda:  # another tensor is, or torch would not have come here
+            _refuse_devices(names, (first, *args), kwargs)
         with torch.cuda.device(first.device):
             return op(first, *args, **kwargs)
 

@@ -37,7 +37,7 @@ SCHEMAS = {
 def _as_it_is(op: Callable) -> Callable:
     """The op with autocast off: it says itself what products are made in."""
 
-    @functools.wraps(op)
+    @functools.wraps(op)  # with the op's signature
     def call(first: Tensor, *args: object, **kwargs: object) -> object:
         with torch.autocast(first.device.type, enabled=False):
             return op(first, *args, **kwargs)

@@ -321,9 +321,14 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
 # ---- registration ----
 
 
+# Radius search waits for the device to learn how much it found, which no CUDA graph can: compilers keep it out of theirs
+# where torch knows the tag (from 2.8 on).
+_WAITS = (torch.Tag.cudagraph_unsafe,) if hasattr(torch.Tag, "cudagraph_unsafe") else ()
+TAGS = {"hamming_radius": (torch.Tag.pt2_compliant_tag, *_WAITS)}
+
 library = torch.library.Library("dshc_fast", "DEF")
 for _name, _schema in SCHEMAS.items():
-    library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
+    library.define(_name + _schema, tags=TAGS.get(_name, (torch.Tag.pt2_compliant_tag,)))
     library.impl(_name, globals()[f"_{_name}"], "CPU")
     torch.library.register_fake(f"dshc_fast::{_name}", getattr(shapes, _name), lib=library)
 

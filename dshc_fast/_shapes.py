@@ -210,6 +210,7 @@ def class_softmax_loss_backward(
     weight: float = 0.0,
     ignore_index: int = -100,
 ) -> Tensor:
+    checks.check_same_device(logits=logits, grad_loss=grad_loss, stats=stats)
     return torch.empty_like(logits, memory_format=torch.contiguous_format)
 
 
@@ -222,6 +223,7 @@ def class_softmax_loss_backward_(
     weight: float = 0.0,
     ignore_index: int = -100,
 ) -> None:
+    checks.check_same_device(logits=logits, grad_loss=grad_loss, stats=stats)
     if not logits.is_contiguous():
         raise ValueError(
             "logits is not contiguous; taken: contiguous logits, which the gradient is written over"

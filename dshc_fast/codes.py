@@ -9,6 +9,7 @@ from torch import Tensor
 from . import _checks as checks
 from . import _shapes as shapes
 from ._arrays import Array, answer, as_tensor
+from ._device_values import on_device
 
 _op = torch.ops.dshc_fast
 
@@ -226,7 +227,7 @@ def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | No
             ):  # filled in on the device: nothing to copy, nothing to wait for
                 threshold = torch.full((), threshold, dtype=torch.float64, device=tensor.device)
             else:
-                threshold = torch.tensor(threshold, dtype=torch.float64, device=tensor.device)
+                threshold = on_device(threshold, torch.float64, tensor.device)
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(
                 f"threshold must be a number, or one a class, got {type(threshold).__name__}"
@@ -241,9 +242,13 @@ def as_offsets(class_offsets: object, device: torch.device) -> Tensor:
             isinstance(offset, (int, np.integer)) and not isinstance(offset, bool) for offset in class_offsets
         ):
             raise TypeError("class_offsets must hold integers")
-        return torch.tensor(class_offsets, dtype=torch.int64, device=device)
+        return on_device(class_offsets, torch.int64, device)
     tensor = as_tensor(class_offsets, "class_offsets")
-    return tensor.to(device) if isinstance(class_offsets, np.ndarray) else tensor
+    if not isinstance(class_offsets, np.ndarray) or device.type == "cpu":
+        return tensor
+    if tensor.dim() != 1 or tensor.is_floating_point() or tensor.is_complex():  # the op says what is wrong
+        return tensor.to(device)
+    return on_device(tensor.tolist(), tensor.dtype, device)
 
 
 def as_layer(

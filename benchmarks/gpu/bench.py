@@ -1,4 +1,4 @@
-"""The run: jobs in order of importance within the time, their rows, and what became of each."""
+"""The jobs of one step, in order of importance, within its time; their rows, and what became of each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from torch import Tensor
 from gpu import codes
 from gpu.clock import CpuClock, CudaClock, Run, Timing
 from gpu.limits import Limits
-from gpu.report import Results
+from gpu.records import Records
 
 HELD_BACK = 3 << 30  # bytes for workspaces, the cache's flush and the context
 LARGE = 16 << 30  # bytes of a database that is not kept from one job to the next
-STUCK_AFTER = 50.0  # seconds past the time allowed
+STUCK_AFTER = 40.0  # seconds of one job; what takes longer hangs
+STUCK = 124  # exit status, as timeout(1) has it
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class Setting:
 
     @property
     def name(self) -> str:
-        return ", ".join([self.section, *(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}"
-                                          for key, value in self.sizes)])  # fmt: skip
+        sizes = (
+            f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in self.sizes
+        )
+        return ", ".join([self.section, *sizes])
 
 
 def setting(section: str, **sizes: object) -> Setting:
@@ -43,31 +46,31 @@ class Job:
     """`run` measures and adds rows. Lower `importance` runs first; `n_bytes`: device memory it needs at the least."""
 
     importance: int
-    result: str  # "gpu-ranking" or "gpu-loss"
+    step: str
     name: str
     run: Callable[[Bench], None]
     n_bytes: int = 0
 
 
-def job(importance: int, result: str, run: Callable[..., None], *sizes: object, n_bytes: int = 0) -> Job:
-    """`run(bench, *sizes)` as a job."""
+def job(importance: int, step: str, run: Callable[..., None], *sizes: object, n_bytes: int = 0) -> Job:
+    """`run(bench, *sizes)` as a job of a step."""
     name = f"{run.__name__}({', '.join(map(str, sizes))})"
-    return Job(importance, result, name, lambda bench: run(bench, *sizes), n_bytes)
+    return Job(importance, step, name, lambda bench: run(bench, *sizes), n_bytes)
 
 
 @dataclass
 class Bench:
     """What a job needs: the clock, the limits, data, and where rows go."""
 
-    results: dict[str, Results]
+    records: Records
+    step: str
     limits: Limits
-    minutes: float
+    seconds: float  # no job begins after so many
     rehearsal: bool
     started: float = field(default_factory=time.monotonic)
     forms: tuple[str, ...] = ()
     device: str = "cuda"
     job: Job | None = None
-    doing: str = "the start"
     _database: tuple[object, Tensor | None] = (None, None)
 
     def __post_init__(self) -> None:
@@ -93,19 +96,40 @@ class Bench:
 
     # ---- rows ----
 
-    def measure(self, of: Setting, kernel: str, run: Run, *, amount: float, unit: str = "pairs",
-                floors: dict[str, float | None] | None = None, part: float = 1.0, note: str = "",
-                timing: Timing | None = None, peak: bool = False, targets: dict[str, float] | None = None,
-                **how: object) -> Timing:  # fmt: skip
+    def measure(
+        self,
+        of: Setting,
+        kernel: str,
+        run: Run,
+        *,
+        amount: float,
+        unit: str = "pairs",
+        floors: dict[str, float | None] | None = None,
+        part: float = 1.0,
+        note: str = "",
+        timing: Timing | None = None,
+        peak: bool = False,
+        targets: dict[str, float] | None = None,
+        **how: object,
+    ) -> Timing:
         """One row. `amount`: pairs or bytes of a call; `floors`: the least seconds by each limit (None: not measured);
         `part`: the share of the queries it ran on, its time is scaled; `timing`: where it was already taken; `peak`:
         with the memory it takes; `targets`: the share of a floor, or the ratio to a peer, to reach; "ms": at most."""
         timing = timing or self.clock.time(run, **how)
         timing = timing._replace(seconds=timing.seconds / part)
-        row = {"section": of.section, "sizes": dict(of.sizes), "name": of.name, "kernel": kernel,
-               "seconds": timing.seconds, "samples": timing.samples, "how": timing.how, "unit": unit,
-               "amount": amount, "pace": amount / timing.seconds}  # fmt: skip
-        row["shares"] = {name: floor / timing.seconds for name, floor in (floors or {}).items() if floor}
+        row = {
+            "section": of.section,
+            "sizes": dict(of.sizes),
+            "name": of.name,
+            "kernel": kernel,
+            "seconds": timing.seconds,
+            "samples": timing.samples,
+            "how": timing.how,
+            "unit": unit,
+            "amount": amount,
+            "pace": amount / timing.seconds,
+            "shares": {name: floor / timing.seconds for name, floor in (floors or {}).items() if floor},
+        }
         if targets:
             row["targets"] = targets
         if part != 1.0:
@@ -114,15 +138,20 @@ class Bench:
             row["note"] = note
         if peak:
             row["peak_bytes"] = self.clock.peak(run)
-        self.results[self.job.result].add(row)
+        self.records.add("row", step=self.step, job=self.job.name, **row)
         shares = ", ".join(f"{share:.2f} of {name}" for name, share in row["shares"].items())
-        print(f"  {of.name}: {kernel}: {1e3 * timing.seconds:.4g} ms, {row['pace'] / 1e9:.4g} G {unit}/s"
-              f"{'; ' if shares else ''}{shares}", flush=True)  # fmt: skip
+        pace = f"{1e3 * timing.seconds:.4g} ms, {row['pace'] / 1e9:.4g} G {unit}/s"
+        print(f"  {of.name}: {kernel}: {pace}{'; ' if shares else ''}{shares}", flush=True)
         return timing
+
+    def wrong(self, what: str, why: str) -> None:
+        """A check that failed: what it was of is not timed, and the step fails in the end."""
+        self.records.add("check", step=self.step, name=what, result=why)
+        print(f"  WRONG: {what}: {why}", flush=True)
 
     def refuse(self, what: str, why: str) -> None:
         """A row that is left out."""
-        self.results[self.job.result].leave_out(what, why)
+        self.records.add("job", step=self.step, name=what, result="left out", why=why)
         print(f"  left out: {what}: {why}", flush=True)
 
     def pair_floors(
@@ -140,40 +169,44 @@ class Bench:
     def elapsed(self) -> float:
         return time.monotonic() - self.started
 
-    def watch(self) -> threading.Timer:
-        """Ends the process some time after its minutes are over: a kernel that never ends holds no results back."""
-        timer = threading.Timer(max(0.0, 60 * self.minutes + STUCK_AFTER - self.elapsed()), self._stuck)
-        timer.daemon = True
-        timer.start()
-        return timer
-
     def run(self, jobs: Sequence[Job]) -> bool:
-        """Whether the device lived to the end."""
-        for job in sorted(jobs, key=lambda job: job.importance):
+        """Runs what has not begun yet: in a process that goes on after one that died, the job that killed it is named
+        and not begun again. False where the device stopped answering; a new process goes on from there."""
+        said = {record["name"]: record for record in self.records.of_step(self.step, "job")}
+        for name, record in said.items():
+            if record["result"] == "begun":
+                self.end(name, "failed", "the process ended in it")
+        for job in sorted((job for job in jobs if job.name not in said), key=lambda job: job.importance):
             self.job = job
-            if self.elapsed() > 60 * self.minutes:
-                self.refuse(job.name, f"no time left of {self.minutes:g} minutes")
+            if self.elapsed() > self.seconds:
+                self.refuse(job.name, f"no time left of {self.seconds:.0f} s")
             elif (room := self._room()) < job.n_bytes:
                 self.refuse(
                     job.name, f"needs {job.n_bytes / 1e9:.0f} GB of memory, there are {room / 1e9:.0f}"
                 )
             else:
-                self.save(job.name)
+                self.end(job.name, "begun")
+                stuck = self._watch()
                 self._run_one(job)
+                stuck.cancel()
                 if not self._alive():
-                    self.save(f"{job.name}; the device stopped answering")
+                    self.end(job.name, "failed", "the device stopped answering")
                     return False
         return True
 
+    def end(self, name: str, result: str, why: str = "") -> None:
+        self.records.add("job", step=self.step, name=name, result=result, why=why)
+
     def _run_one(self, job: Job) -> None:
-        print(f"[{self.elapsed():5.0f} s] {job.name}", flush=True)
+        print(f"[{self.elapsed():5.1f} s] {job.name}", flush=True)
         try:
             job.run(self)
+            self.end(job.name, "done")
         except torch.OutOfMemoryError as error:
             self.refuse(job.name, f"out of memory: {str(error).splitlines()[0][:120]}")
         except Exception as error:  # recorded, and the other jobs still run
             text = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            self.results[job.result].fail(job.name, text)
+            self.end(job.name, "failed", text)
             print(f"  FAILED: {text}", flush=True)
 
     def _room(self) -> float:
@@ -195,12 +228,14 @@ class Bench:
             return False
         return True
 
-    def save(self, doing: str) -> None:
-        self.doing = doing
-        for result in self.results.values():
-            result.save(doing)
+    def _watch(self) -> threading.Timer:
+        """Ends the process where a kernel never ends: what it measured is on disk, and a new process goes on."""
+        timer = threading.Timer(STUCK_AFTER, self._stuck)
+        timer.daemon = True
+        timer.start()
+        return timer
 
     def _stuck(self) -> None:
-        print(f"stuck in: {self.doing}; what was measured is on disk", flush=True)
-        self.save(f"{self.doing}; it did not come back")
-        os._exit(124)
+        print(f"stuck in: {self.job.name}; what was measured is on disk", flush=True)
+        self.end(self.job.name, "failed", f"it did not come back in {STUCK_AFTER:.0f} s")
+        os._exit(STUCK)

@@ -185,22 +185,20 @@ def logit_checks(scale: int) -> Iterator[Check]:
 
 
 def layer_checks(scale: int) -> Iterator[Check]:
-    """What takes the linear layer with it, where this version has it. Codes are exact on whole numbers, which every
-    order of a sum gives alike, and which tie often."""
+    """What takes the linear layer with it. Codes are exact on whole numbers, which every order of a sum gives alike, and
+    which tie often."""
     generator = torch.Generator().manual_seed(0)
     outputs, classes, ways = 30_000 // scale, 10, ("plain", "stream", "graph")
-    if hasattr(dshc_fast, "class_softmax_linear_loss"):
-        layer = [torch.randn(shape, generator=generator) for shape in ((64, 96), (outputs, 96), (outputs,))]
-        offsets = torch.arange(classes + 1) * (outputs // classes)
-        labels = torch.randint(classes, (64,), generator=generator)
-        yield Check("class_softmax_linear_loss and gradients", linear_loss_and_gradients, [*layer, labels, offsets],
-                    ways=ways, tolerance=1e-4)  # fmt: skip
-    if hasattr(dshc_fast, "codes_from_features"):
-        shapes = (64, 96), (outputs, 96), (outputs,)
-        layer = [torch.randint(-2, 3, shape, generator=generator).float() for shape in shapes]
-        codebook = codes.make("random", 64, outputs, "cpu", 0)
-        yield Check("codes_from_features", lambda f, w, b, c: dshc_fast.codes_from_features(f, w, b, c, 5),
-                    [*layer, codebook], ways=ways)  # fmt: skip
+    shapes = (64, 96), (outputs, 96), (outputs,)
+    layer = [torch.randn(shape, generator=generator) for shape in shapes]
+    offsets = torch.arange(classes + 1) * (outputs // classes)
+    labels = torch.randint(classes, (64,), generator=generator)
+    yield Check("class_softmax_linear_loss and gradients", linear_loss_and_gradients, [*layer, labels, offsets],
+                ways=ways, tolerance=1e-4)  # fmt: skip
+    layer = [torch.randint(-2, 3, shape, generator=generator).float() for shape in shapes]
+    codebook = codes.make("random", 64, outputs, "cpu", 0)
+    yield Check("codes_from_features", lambda f, w, b, c: dshc_fast.codes_from_features(f, w, b, c, 5),
+                [*layer, codebook], ways=ways)  # fmt: skip
 
 
 def linear_loss_and_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
@@ -209,15 +207,58 @@ def linear_loss_and_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
     return loss, *torch.autograd.grad(loss, layer)
 
 
-def run_all(device: str, forms: tuple[str, ...], begin: Callable[[str], None], *,
-            rehearsal: bool) -> dict[str, list[dict[str, str]]]:  # fmt: skip
-    """The records of each result file; `begin` hears the name of each check."""
-    scale, ways = (50, REHEARSED) if rehearsal else (1, WAYS)
-    of_file = {"gpu-ranking": (topk_checks(forms, scale), metric_checks(scale)),
-               "gpu-loss": (logit_checks(scale), layer_checks(scale))}  # fmt: skip
-    found: dict[str, list[dict[str, str]]] = {name: [] for name in of_file}
-    for name, groups in of_file.items():
-        for check in (check for group in groups for check in group):
-            begin(check.name)
-            found[name] += run(check, device, ways)
-    return found
+def smoke_checks(forms: tuple[str, ...]) -> Iterator[Check]:
+    """Every op once, at sizes small enough for a sanitizer; top-k in each form, on databases that one pass is taken for."""
+    kinds = {"near": "clustered", "tied": "tied"}
+    for name, kind in kinds.items():
+        for n_bits in (64, 256) if kind == "clustered" else (64,):
+            inputs = data(kind, n_bits, 9, 70_000)
+            yield Check(f"hamming_topk, {name}, {n_bits} bits", topk(100), inputs, (CHOICE, *forms))
+    queries, database = data("clustered", 64, 9, 3000)
+    labels = [codes.labels(len(x), "cpu", seed) for seed, x in enumerate((queries, database))]
+    hot = [torch.nn.functional.one_hot(x, 10).bool() for x in labels]
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn((33, 77), generator=generator)
+    logits, codebook = torch.randn((33, 310), generator=generator), codes.make("random", 64, 310, "cpu", 0)
+    classes, offsets = torch.arange(33) % 10, torch.arange(11) * 31
+    centers = codes.make("random", 64, 10, "cpu", 1)
+    layer = [
+        torch.randint(-2, 3, shape, generator=generator).float() for shape in ((33, 16), (310, 16), (310,))
+    ]
+
+    yield Check("pack_codes", dshc_fast.pack_codes, [values])
+    yield Check("unpack_codes", lambda c: dshc_fast.unpack_codes(c, 61, signed=True), [queries])
+    yield Check("reverse_bit_order", dshc_fast.reverse_bit_order, [queries])
+    yield Check("hamming_distance", dshc_fast.hamming_distance, [queries, database])
+    for radius in (3, 30):
+        call = lambda q, d, radius=radius: tuple(dshc_fast.hamming_radius(q, d, radius))  # noqa: E731
+        yield Check(f"hamming_radius, {radius}", call, [queries, database])
+    for name, of_items in (("class ids", labels), ("multi-hot", hot)):
+        inputs = [queries, database, *of_items]
+        yield Check(f"hamming_histogram, {name}", lambda *x: tuple(dshc_fast.hamming_histogram(*x)), inputs)
+        for ties in ("expected", "index", "best", "worst"):
+            call = lambda *x, ties=ties: dshc_fast.average_precision(*x, ties=ties, k=500)  # noqa: E731
+            yield Check(f"average_precision, {name}, {ties}", call, inputs)
+        yield Check(f"mean_average_precision, {name}", dshc_fast.mean_average_precision, inputs)
+        curves = lambda *x: tuple(dshc_fast.retrieval_curves(*x))  # noqa: E731
+        yield Check(f"retrieval_curves, {name}", curves, inputs)
+        prepared = lambda q, d, a, b: dshc_fast.average_precision(q, dshc_fast.HammingDatabase(d, b), a)  # noqa: E731
+        yield Check(f"HammingDatabase, {name}", prepared, inputs)
+    for dtype, tolerance in LOSS_TOLERANCE.items():
+        yield Check(f"class_softmax_loss and gradient, {dtype}", loss_and_gradient,
+                    [logits.to(dtype), classes, offsets], tolerance=tolerance)  # fmt: skip
+        for k in (1, 5, 31):
+            call = lambda z, b, k=k: dshc_fast.codes_from_logits(z, b, k)  # noqa: E731
+            yield Check(f"codes_from_logits, {dtype}, k {k}", call, [logits.to(dtype), codebook])
+    yield Check("class_softmax_linear_loss and gradients", linear_loss_and_gradients, [*layer, classes, offsets],
+                tolerance=1e-4)  # fmt: skip
+    yield Check("codes_from_features", lambda f, w, b, c: dshc_fast.codes_from_features(f, w, b, c, 5),
+                [*layer, codebook])  # fmt: skip
+    yield Check("center_codes_from_logits", dshc_fast.center_codes_from_logits, [logits, offsets, centers])
+    yield Check("multilabel_codes", dshc_fast.multilabel_codes, [logits])
+
+
+def all_checks(forms: tuple[str, ...], rehearsal: bool) -> Iterator[Check]:
+    scale = 50 if rehearsal else 1
+    for group in (topk_checks(forms, scale), metric_checks(scale), logit_checks(scale), layer_checks(scale)):
+        yield from group

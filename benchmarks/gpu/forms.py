@@ -6,10 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
-import dshc_fast
-
 VARIABLE = "DSHC_CUDA_TOPK"
 FORMS = ("popc", "mma", "rows")
 CHOICE = "library's choice"
@@ -38,6 +34,10 @@ def form(name: str) -> Iterator[None]:
 def available(device: str) -> tuple[str, ...]:
     """The forms that can be asked for: none where the library takes a word that names no form, and so does not read
     the variable. Rows of forms would be rows of one and the same kernel."""
+    import torch  # here, for what only needs the names
+
+    import dshc_fast
+
     codes = torch.zeros((4, 8), dtype=torch.uint8, device=device)
     try:
         with form("no such form"):

@@ -3,14 +3,16 @@ loop that fails leaves this process alone."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[1] / "gpu_limits.cu"
+SOURCE = Path(__file__).with_name("gpu_limits.cu")
 DEPTH = {
     "m16n8k128": 128,
     "m16n8k256": 256,
@@ -34,32 +36,34 @@ def compile_command(nvcc: str, capability: tuple[int, int], program: str) -> lis
     return [nvcc, "-O3", "-std=c++17", f"-arch={architecture}", str(SOURCE), "-o", program]
 
 
+def measure(capability: tuple[int, int], add: Callable[[dict], None]) -> str:
+    """Hands each limit to `add`; why not all were measured, empty where they were."""
+    nvcc = find_nvcc()
+    if nvcc is None:
+        return "nvcc was not found"
+    with tempfile.TemporaryDirectory() as folder:
+        program = f"{folder}/gpu_limits"
+        try:
+            made = subprocess.run(compile_command(nvcc, capability, program), capture_output=True, text=True,
+                                  check=False, timeout=SECONDS)  # fmt: skip
+            if made.returncode:
+                return f"nvcc failed: {(made.stderr or made.stdout).strip()[:300]}"
+            done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=SECONDS)
+            found, why = done.stdout, done.stderr.strip()[:300] if done.returncode else ""
+        except subprocess.TimeoutExpired as expired:
+            found, why = expired.stdout or b"", f"stopped after {SECONDS} s"
+            found = found.decode() if isinstance(found, bytes) else found
+    for line in found.splitlines():
+        if line.startswith("{"):
+            add(json.loads(line))
+    return why
+
+
 class Limits:
-    """The best checked pace of each kind; None where it was not measured, and `why` says why not."""
+    """The best checked pace of each kind; None where it was not measured."""
 
-    def __init__(self, lines: str = "", why: str = "") -> None:
-        self.rows = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
-        self.why = why
-
-    @classmethod
-    def measure(cls, capability: tuple[int, int]) -> Limits:
-        nvcc = find_nvcc()
-        if nvcc is None:
-            return cls(why="nvcc was not found")
-        with tempfile.TemporaryDirectory() as folder:
-            program = f"{folder}/gpu_limits"
-            try:
-                made = subprocess.run(compile_command(nvcc, capability, program), capture_output=True, text=True,
-                                      check=False, timeout=SECONDS)  # fmt: skip
-                if made.returncode:
-                    return cls(why=f"nvcc failed: {(made.stderr or made.stdout).strip()[:300]}")
-                done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=SECONDS)
-            except subprocess.TimeoutExpired as expired:
-                found = expired.stdout or b""
-                return cls(
-                    found.decode() if isinstance(found, bytes) else found, f"stopped after {SECONDS} s"
-                )
-            return cls(done.stdout, done.stderr.strip()[:300] if done.returncode else "")
+    def __init__(self, rows: Iterable[dict] = ()) -> None:
+        self.rows = list(rows)
 
     def pace(self, what: str) -> float | None:
         return max((row["pace"] for row in self.rows if row["what"] == what and row["checked"]), default=None)
@@ -87,3 +91,26 @@ def pairs_a_second(row: dict, n_bits: int) -> float | None:
         return row["pace"] / -(-n_bits // depth)
     taken = {"popc": -(-n_bits // 32), "logic": 1, "read": n_bits / 8}.get(row["what"])
     return row["pace"] / taken if taken else None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    import torch
+
+    from gpu.records import Records
+
+    parser = argparse.ArgumentParser(description="measures what the GPU at hand can do at most")
+    parser.add_argument("--out", type=Path, required=True)
+    records = Records(parser.parse_args(arguments).out)
+
+    def add(row: dict) -> None:
+        records.add("limit", **row)
+        print(f"  {row['what']}: {row['pace'] / 1e9:,.1f} G {row['unit']}/s ({row['loop']})", flush=True)
+
+    why = measure(torch.cuda.get_device_capability(), add)
+    if why:
+        print(f"not all limits were measured: {why}")
+    return int(bool(why))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import dshc_fast
+from gpu import checks, oracle
 from gpu.bench import Bench, Job, job, setting
 from gpu.loss import DTYPES, FEATURES, LARGE
 
@@ -38,10 +39,17 @@ def codes_from_logits(bench: Bench, n: int, outputs: int, dtype: str, k: int) ->
     of = setting("Codes from logits", rows=n, outputs=outputs, dtype=dtype, k=k, bits=N_BITS)
     logits, codebook, signs, powers = inputs(bench, n, outputs, dtype)
     n_bytes = float(logits.numel() * logits.element_size())
-    if k == CHECKED_K and dtype == "float32":
-        chain = torch_chain(logits, signs, k, powers)
-        if not torch.equal(dshc_fast.codes_from_logits(logits, codebook, k), chain):
-            raise RuntimeError(f"{of.name}: the torch chain's codes differ from ours; nothing was timed")
+    codes = dshc_fast.codes_from_logits(logits, codebook, k)
+    rows = oracle.sample(len(logits), 1)
+    on_cpu = dshc_fast.codes_from_logits(logits[rows.to(logits.device)].cpu(), codebook.cpu(), k)
+    if why := checks.differs(oracle.picked((codes,), rows), (on_cpu,), 0):
+        return bench.wrong(of.name, why)
+    if (
+        k == CHECKED_K
+        and dtype == "float32"
+        and not torch.equal(codes, torch_chain(logits, signs, k, powers))
+    ):
+        return bench.wrong(of.name, "the torch chain's codes differ")
     bench.measure(of, "codes_from_logits", lambda: dshc_fast.codes_from_logits(logits, codebook, k), amount=n_bytes,
                   unit="bytes", floors={"read": bench.limits.seconds("read", n_bytes)}, peak=True,
                   targets={"read": 0.8, CHAIN: 5.0})  # fmt: skip
@@ -51,27 +59,29 @@ def codes_from_logits(bench: Bench, n: int, outputs: int, dtype: str, k: int) ->
 
 def codes_from_features(bench: Bench, n: int, outputs: int, dtype: str, k: int) -> None:
     of = setting(f"Codes from {FEATURES} features", rows=n, outputs=outputs, dtype=dtype, k=k, bits=N_BITS)
-    if not hasattr(dshc_fast, "codes_from_features"):
-        return bench.refuse(of.name, "this version has none")
     logits, codebook, _, _ = inputs(bench, n, outputs, dtype)
     generator = torch.Generator(bench.device).manual_seed(1)
-    shapes = (len(logits), FEATURES), (logits.shape[1], FEATURES), (logits.shape[1],)
-    features, weight, bias = (
-        torch.randn(shape, device=bench.device, generator=generator).to(logits.dtype) for shape in shapes
-    )
+    n_outputs, n_rows, of_dtype = logits.shape[1], len(logits), logits.dtype
+    shapes = (n_rows, FEATURES), (n_outputs, FEATURES), (n_outputs,)
     operations = 2.0 * logits.numel() * FEATURES
     del logits
 
-    def apart() -> Tensor:
-        return dshc_fast.codes_from_logits(functional.linear(features, weight, bias), codebook, k)
+    def apart(*layer: Tensor) -> Tensor:
+        return dshc_fast.codes_from_logits(functional.linear(*layer), codebook, k)
 
-    def fused() -> Tensor:
-        return dshc_fast.codes_from_features(features, weight, bias, codebook, k)
+    def fused(*layer: Tensor) -> Tensor:
+        return dshc_fast.codes_from_features(*layer, codebook, k)
 
-    bench.measure(
-        of, "torch linear, codes_from_logits", apart, amount=operations, unit="operations", peak=True
-    )
-    bench.measure(of, "codes_from_features", fused, amount=operations, unit="operations", peak=True)
+    # Of whole numbers, which every order of a sum gives alike, and which tie often.
+    whole = [
+        torch.randint(-2, 3, shape, device=bench.device, generator=generator).to(of_dtype) for shape in shapes
+    ]
+    if not torch.equal(fused(*whole), apart(*whole)):
+        return bench.wrong(of.name, "the codes differ from those of the whole logits")
+    layer = [torch.randn(shape, device=bench.device, generator=generator).to(of_dtype) for shape in shapes]
+    how = {"amount": operations, "unit": "operations", "peak": True}
+    bench.measure(of, "torch linear, codes_from_logits", lambda: apart(*layer), **how)
+    bench.measure(of, "codes_from_features", lambda: fused(*layer), **how)
 
 
 def jobs() -> list[Job]:
@@ -79,6 +89,6 @@ def jobs() -> list[Job]:
     for n, outputs, _ in LARGE:
         for dtype in DTYPES:
             for k in (1, CHECKED_K, 8):
-                made.append(job(36, "gpu-loss", codes_from_logits, n, outputs, dtype, k))
-            made.append(job(64, "gpu-loss", codes_from_features, n, outputs, dtype, CHECKED_K))
+                made.append(job(10, "codes", codes_from_logits, n, outputs, dtype, k))
+            made.append(job(20, "codes", codes_from_features, n, outputs, dtype, CHECKED_K))
     return made

@@ -9,18 +9,16 @@ import timing
 import torch
 
 import dshc_fast
-from dshc_fast._cuda_ops import unusable
+from gpu.records import Records
 
 ASKED = ("driver_version", "clocks.max.sm", "clocks.max.memory", "power.limit")
 
 
-def why_not() -> str | None:
-    """One line where nothing can be measured on a GPU here."""
-    if not torch.cuda.is_available():
-        return f"no CUDA device here (torch {torch.__version__})"
-    if not dshc_fast.build_info()["cuda"]:
-        return "this build has no CUDA kernels; put nvcc on the path and `pip install .` again"
-    return unusable()
+def record(records: Records, rehearsal: bool) -> None:
+    """Once a run, by the first process that can."""
+    if not any(records.all("about")):
+        commits = [run["commit"] for run in records.all("run")]
+        records.add("about", **describe(rehearsal, commits[-1] if commits else None))
 
 
 def nvidia_smi() -> dict[str, str]:

@@ -1,24 +1,22 @@
-"""Result files, JSON and Markdown, each written whole or not at all, after every job."""
+"""The report of a run, FOLDER/report.md, from its records; nothing else is read, so that it can be written after every
+step and once more at any time: python -m gpu.report FOLDER."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from gpu.forms import FORMS
 from gpu.limits import pairs_a_second
+from gpu.records import Records
 
+FILE = "report.md"
 PREDICTIONS = Path(__file__).with_name("predictions.json")
 PAIR_BITS = (64, 256)  # of the limits, as pairs of codes
 ALWAYS = ("prediction", "kept")  # columns that stand there empty too
 UNITS = {"pairs": "G pairs/s", "bytes": "GB/s", "operations": "G operations/s"}
-
-
-def write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def line(cells: list[str]) -> str:
@@ -33,75 +31,67 @@ def duration(seconds: float) -> str:
     return f"{1e6 * seconds:.3g} µs" if seconds < 1e-3 else f"{1e3 * seconds:.4g} ms"
 
 
-class Results:
-    """One pair of files: `name`.json and `name`.md in `folder`."""
+def write(folder: Path) -> Path:
+    """Whole or not at all."""
+    temporary = folder / f".{FILE}.part"
+    temporary.write_text(Report(Records(folder)).markdown(), encoding="utf-8")
+    os.replace(temporary, folder / FILE)
+    return folder / FILE
 
-    def __init__(self, folder: Path, name: str, title: str, about: dict[str, object]) -> None:
-        self.folder, self.name, self.title, self.about = folder, name, title, about
-        self.limits: list[dict] = []
-        self.limits_missing = ""
-        self.checks: list[dict] = []
-        self.rows: list[dict] = []
-        self.left_out: list[dict] = []
-        self.failed: list[dict] = []
-        self.complete, self.running = False, ""
+
+class Report:
+    """Of a step that was run again, in a later call into the same folder, the last result and the last rows count."""
+
+    def __init__(self, records: Records) -> None:
+        kinds: dict[str, list[dict]] = {}
+        for record in records.all():
+            kinds.setdefault(record["kind"], []).append(record)
+        self.about = {
+            key: value for record in kinds.get("about", []) for key, value in record.items() if key != "kind"
+        }
+        self.runs = kinds.get("run", [])
+        self.steps = {record["name"]: record for record in kinds.get("step", [])}
+        self.limits = list({(row["what"], row["loop"]): row for row in kinds.get("limit", [])}.values())
+        self.rows = list({(row["name"], row["kernel"]): row for row in kinds.get("row", [])}.values())
+        self.checks = kinds.get("check", [])
+        self.jobs = list({(job["step"], job["name"]): job for job in kinds.get("job", [])}.values())
         self.predictions: dict[str, dict[str, str]] = json.loads(PREDICTIONS.read_text())
-
-    def add(self, row: dict) -> None:
-        self.rows.append(row)
-
-    def leave_out(self, what: str, why: str) -> None:
-        self.left_out.append({"what": what, "why": why})
-
-    def fail(self, what: str, why: str) -> None:
-        self.failed.append({"what": what, "why": why})
-
-    def save(self, running: str) -> None:
-        self.running = running
-        self.folder.mkdir(parents=True, exist_ok=True)
-        fields = (
-            "complete",
-            "running",
-            "about",
-            "limits",
-            "limits_missing",
-            "checks",
-            "rows",
-            "left_out",
-            "failed",
-        )
-        whole = {"title": self.title, **{field: getattr(self, field) for field in fields}}
-        write_whole(self.folder / f"{self.name}.json", json.dumps(whole, indent=1) + "\n")
-        write_whole(self.folder / f"{self.name}.md", self.markdown())
-
-    # ---- Markdown ----
 
     def markdown(self) -> str:
         about = ", ".join(
             f"{key} {number(value)}" for key, value in self.about.items() if value not in (None, "")
         )
-        state = "" if self.complete else f"**Incomplete**: it ended in: {self.running}."
-        lines = [
-            f"# {self.title}",
-            "",
-            "`make bench-gpu`, written by benchmarks/bench_gpu.py.",
-            "",
-            f"{about}.",
-            "",
-        ]
-        lines += [state, ""] if state else []
-        lines += [*ABOUT.splitlines(), "", *record_lines(self.checks), *self._limits()]
+        lines = ["# On a GPU", "", "Written by `python benchmarks/on_gpu.py`.", ""]
+        lines += [f"{about}.", ""] if about else []
+        lines += [*self._steps(), *ABOUT.splitlines(), "", *self._limits()]
         for section in dict.fromkeys(row["section"] for row in self.rows):
             lines += self._section(section, [row for row in self.rows if row["section"] == section])
-        for title, entries in (("Failed", self.failed), ("Left out", self.left_out)):
+        for title, result in (("Failed", "failed"), ("Left out", "left out"), ("Not ended", "begun")):
+            entries = [job for job in self.jobs if job["result"] == result]
             if entries:
-                lines += [f"## {title}", "", *(f"* {entry['what']}: {entry['why']}" for entry in entries), ""]
+                lines += [
+                    f"## {title}",
+                    "",
+                    *(f"* {job['step']}: {job['name']}: {job['why']}" for job in entries),
+                    "",
+                ]
         return "\n".join(lines).rstrip() + "\n"
+
+    def _steps(self) -> list[str]:
+        lines = [line(["step", "result", "seconds", "last line"]), line(["---"] * 4)]
+        for name, step in self.steps.items():
+            last = step["last"][-1].replace("|", "\\|")[:160] if step["last"] else ""
+            result = step["result"] if step["result"] == "passed" else f"**{step['result']}**"
+            lines.append(line([name, result, f"{step['seconds']:g}", last]))
+        wrong = [check for check in self.checks if check["result"] not in ("equal", "refused")]
+        refused = [check for check in self.checks if check["result"] == "refused"]
+        return [*lines, "", f"Answers that were wrong: {len(wrong)}.", "",
+                *(f"* **{check['step']}: {check['name']}: {check['result']}**" for check in wrong),
+                *(f"* {check['step']}: {check['name']}: refused: {check['note']}" for check in refused),
+                *([""] if wrong or refused else [])]  # fmt: skip
 
     def _limits(self) -> list[str]:
         lines = ["## Limits of this device", ""]
-        if self.limits_missing:
-            lines += [f"Not all were measured: {self.limits_missing}", ""]
         if not self.limits:
             return lines
         header = [
@@ -129,7 +119,11 @@ class Results:
         keys = list(dict.fromkeys(key for row in rows for key in row["sizes"]))
         varying = [key for key in keys if len({str(row["sizes"].get(key)) for row in rows}) > 1]
         fixed = [f"{key} {number(rows[0]['sizes'][key])}" for key in keys if key not in varying]
-        peers = list(dict.fromkeys(row["kernel"] for row in rows if row["kernel"].startswith("torch")))
+        peers = list(
+            dict.fromkeys(
+                row["kernel"] for row in rows if is_peer(row) and not row["kernel"].startswith("copy")
+            )
+        )
         header = [*varying, "kernel", "prediction", "measured", UNITS[rows[0]["unit"]], "share of limit",
                   *(f"× {peer}" for peer in peers), "target", "peak memory", "samples", "kept"]  # fmt: skip
         body = [self._cells(row, [other for other in rows if other["name"] == row["name"]], varying, peers)
@@ -172,16 +166,7 @@ def targets(row: dict, times: dict[str, float]) -> str:
 
 def is_peer(row: dict) -> bool:
     """A row of something else than this library, to compare with."""
-    return row["kernel"].startswith(("torch", "copy"))
-
-
-def record_lines(checks: list[dict]) -> list[str]:
-    bad = [check for check in checks if check["result"] not in ("equal", "refused")]
-    refused = [check for check in checks if check["result"] == "refused"]
-    return [f"Checks before any timing: {len(checks)}, failed: {len(bad)}.", "",
-            *(f"* **{check['name']}: {check['result']}**" for check in bad),
-            *(f"* {check['name']}: refused: {check['note']}" for check in refused),
-            *([""] if bad or refused else [])]  # fmt: skip
+    return row["kernel"].startswith(("torch", "copy", "WarpSelect"))
 
 
 ABOUT = """Device time of one call: the median of the samples, each after the cache was overwritten; short calls are
@@ -190,3 +175,7 @@ bytes that must be read; `popc`, a population count for every 32 bits of a pair;
 that suits the length best; `operation`, one plain integer operation a pair; `copy`, a copy that moves the same bytes,
 measured beside the row. `× X`: so many times as fast as X. Where a kernel has several forms, the fastest is bold.
 Predictions and what was kept: benchmarks/gpu/predictions.json; the targets were set before anything was measured."""
+
+
+if __name__ == "__main__":
+    print(write(Path(sys.argv[1])))

@@ -1,6 +1,7 @@
 // `_dshc_fast.cuda`: the CUDA ops for Python, compiled only where nvcc was found. Addresses are device addresses and
 // trusted (dshc_fast/_cuda_ops.py is the only caller and validates). Every op ends in (device, stream): the device is made
-// the thread's own first, because this module's runtime is not torch's and does not know what torch has set.
+// the thread's own for the call and no longer. Which one torch has set may be seen here or not; what torch finds
+// afterwards must be what it left.
 #include "cuda.h"
 
 #include <stdexcept>
@@ -37,8 +38,8 @@ void on_device(const char* op, int device, Work work) {
   int status = 0;
   {
     py::gil_scoped_release release;
-    status = cuda::set_device(device);
-    if (status == 0) status = work();
+    const cuda::DeviceGuard guard(device);
+    status = guard.status == 0 ? work() : guard.status;
   }
   raise(op, status);
 }
@@ -46,7 +47,8 @@ void on_device(const char* op, int device, Work work) {
 // Workspaces are cut by the device's number of multiprocessors.
 template <class Work>
 int64_t bytes_on_device(const char* op, int device, Work work) {
-  raise(op, cuda::set_device(device));
+  const cuda::DeviceGuard guard(device);
+  raise(op, guard.status);
   return work();
 }
 

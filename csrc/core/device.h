@@ -8,8 +8,21 @@ namespace dshc::cuda {
 int runtime_version();
 int driver_version();
 
-// Makes `device` the calling thread's; returns a cudaError_t.
-int set_device(int device);
+// Makes `device` the calling thread's, for as long as it lives; then the one before is the thread's again. `status` is a
+// cudaError_t.
+class DeviceGuard {
+ public:
+  explicit DeviceGuard(int device);
+  ~DeviceGuard();
+  DeviceGuard(const DeviceGuard&) = delete;
+  DeviceGuard& operator=(const DeviceGuard&) = delete;
+  const int status;
+
+ private:
+  int before_ = -1;  // -1: nothing to restore
+
+  int enter(int device);
+};
 
 const char* error_text(int status);
 

@@ -11,7 +11,22 @@ int driver_version() {
   return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
 }
 
-int set_device(int device) { return static_cast<int>(cudaSetDevice(device)); }
+DeviceGuard::DeviceGuard(int device) : status(enter(device)) {}
+
+DeviceGuard::~DeviceGuard() {
+  if (before_ >= 0) cudaSetDevice(before_);
+}
+
+int DeviceGuard::enter(int device) {
+  int now = -1;
+  cudaError_t found = cudaGetDevice(&now);
+  if (found == cudaSuccess && now != device) {
+    found = cudaSetDevice(device);
+    if (found == cudaSuccess) before_ = now;
+  }
+  if (found != cudaSuccess) cudaGetLastError();  // or the next launch would be blamed for it
+  return static_cast<int>(found);
+}
 
 const char* error_text(int status) { return cudaGetErrorString(static_cast<cudaError_t>(status)); }
 

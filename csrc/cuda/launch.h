@@ -81,6 +81,12 @@ inline int fill_zero(void* to, int64_t bytes, Stream stream) {
 
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-inline dim3 grid_of(int64_t blocks) { return dim3(static_cast<unsigned>(blocks)); }
+constexpr int64_t kMostBlocks = 0x7FFFFFFF;  // of a grid's first dimension, on every architecture
+
+// More blocks than a grid can have become a number that every launch refuses: cut to 32 bits, they would be a smaller grid,
+// and part of the answer would stay unwritten.
+inline dim3 grid_of(int64_t blocks) {
+  return dim3(blocks > kMostBlocks ? 0xFFFFFFFFu : static_cast<unsigned>(blocks));
+}
 
 }  // namespace dshc::cuda
