@@ -14,6 +14,7 @@ holds what they printed.
     checks                        every op at many sizes, on a side stream and in a CUDA graph, memory poisoned; together with
     tests                         the tests that run on a GPU (pytest -m gpu), and
     memcheck, racecheck           compute-sanitizer over the smoke script
+    profile                       where the time of a call goes, kernel by kernel
     more                          the timings that are left
 
 Without a device it says so, writes nothing and ends with status 0. Else the status is 1 where a step failed. --rehearse runs
@@ -87,6 +88,7 @@ STEPS = (
          variables=NO_CACHE),
     Step("racecheck", 200, (*SANITIZER, "racecheck", *SMOKE, "racecheck"), group="depth", needs=("build",),
          variables=NO_CACHE),
+    Step("profile", 60, ("{python}", "-m", "gpu.run_profile", "--out", "{out}"), needs=("build",)),
     timings("more", 300),
 )  # fmt: skip
 REHEARSED_LIMITS = (

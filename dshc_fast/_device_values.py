@@ -15,7 +15,7 @@ def on_device(values: Sequence[float], dtype: torch.dtype, device: torch.device)
     """`values` (n,) as a tensor on `device`. On CUDA: evenly spaced integers are counted out there by one kernel; while
     a graph is captured each value is filled in by one of its own; else they are copied from pinned memory. None of
     these waits for the device."""
-    if device.type != "cuda":
+    if device.type != "cuda" or torch.compiler.is_compiling():  # a compiler makes a constant of it
         return torch.tensor(values, dtype=dtype, device=device)
     steps = {b - a for a, b in zip(values, values[1:], strict=False)}
     if len(steps) == 1 and all(isinstance(value, int) for value in values) and (step := steps.pop()):

@@ -46,8 +46,8 @@ def _as_it_is(op: Callable) -> Callable:
 
 
 class Layer:
-    """The linear layer, cut into chunks of columns; products in `dtype` (None: that of the features). A chunk's memory,
-    used again for the next one, has room for `room` columns more."""
+    """The linear layer, cut into chunks of columns; products in `dtype` (None: that of the features). A chunk's memory is
+    used again for the next one."""
 
     def __init__(
         self,
@@ -56,13 +56,12 @@ class Layer:
         bias: Tensor | None,
         chunk: int | None,
         dtype: torch.dtype | None,
-        room: int = 0,
     ) -> None:
         self.dtype = dtype or features.dtype
         self.features, self.weight, self.bias = features.to(self.dtype), weight, bias
         self.n, self.n_subclasses = features.shape[0], weight.shape[0]
         self.chunk = min(chunk or CHUNK, self.n_subclasses)
-        self.memory = self.features.new_empty((self.n * (self.chunk + room),))
+        self.memory = self.features.new_empty((self.n * self.chunk,))
 
     def chunks(self) -> Iterator[tuple[int, int]]:
         for first in range(0, self.n_subclasses, self.chunk):
@@ -71,15 +70,14 @@ class Layer:
     def part_of_weight(self, first: int, last: int) -> Tensor:
         return self.weight[first:last].to(self.dtype)
 
-    def logits(self, first: int, last: int, room: int = 0) -> Tensor:
-        """Columns [first, last), after `room` columns to be filled in."""
-        width = room + last - first
-        rows = self.memory[: self.n * width].view(self.n, width)
+    def logits(self, first: int, last: int) -> Tensor:
+        """Columns [first, last)."""
+        rows = self.memory[: self.n * (last - first)].view(self.n, last - first)
         weight = self.part_of_weight(first, last).t()
         if self.bias is None:
-            torch.mm(self.features, weight, out=rows[:, room:])
+            torch.mm(self.features, weight, out=rows)
         else:
-            torch.addmm(self.bias[first:last].to(self.dtype), self.features, weight, out=rows[:, room:])
+            torch.addmm(self.bias[first:last].to(self.dtype), self.features, weight, out=rows)
         return rows
 
 
@@ -197,22 +195,23 @@ def _codes_from_features(
     check: bool | None = None,
 ) -> Tensor:
     codes = shapes.codes_from_features(features, weight, bias, codebook, k, weighting, chunk, dtype)
-    layer = Layer(features, weight, bias, chunk, dtype, room=k)
+    layer = Layer(features, weight, bias, chunk, dtype)
     check = arguments.wants_check(check, features)
-    best = features.new_empty((layer.n, 0), dtype=layer.dtype)
-    subclasses = codebook.new_empty((layer.n, 0), dtype=torch.int64)
+    # The best of each chunk, one beside the other: equal logits stand in the order of their sub-classes, as they do in the
+    # whole row. So the best of these are those of the row, and of a part of them likewise: where they would become wider
+    # than a chunk they are chosen from in between.
+    best: list[Tensor] = []
+    subclasses: list[Tensor] = []
     for first, last in layer.chunks():
-        # The best so far stand before the chunk, equal ones in the order of their sub-classes: so do the chosen.
-        n_best = best.shape[1]
-        rows = layer.logits(first, last, n_best)
-        rows[:, :n_best] = best
-        top = arguments.top_subclasses(rows, min(k, rows.shape[1]), check)
-        best = rows.gather(1, top)
-        inside = top - n_best + first
-        if n_best:
-            inside = torch.where(top < n_best, subclasses.gather(1, top.clamp(max=n_best - 1)), inside)
-        subclasses = inside
-    arguments.write_codes(best, codebook, k, weighting, subclasses, codes, check)
+        rows = layer.logits(first, last)
+        top = arguments.top_subclasses(rows, min(k, last - first), check)
+        best.append(rows.gather(1, top))
+        subclasses.append(top + first)
+        if sum(part.shape[1] for part in best) > max(layer.chunk, 2 * k):
+            both, numbers = torch.cat(best, 1), torch.cat(subclasses, 1)
+            top = arguments.top_subclasses(both, k, check)
+            best, subclasses = [both.gather(1, top)], [numbers.gather(1, top)]
+    arguments.write_codes(torch.cat(best, 1), codebook, k, weighting, torch.cat(subclasses, 1), codes, check)
     return codes
 
 

@@ -236,7 +236,9 @@ def class_softmax_loss(
     weight = 1.0 / (last - first).to(wide.dtype) if target == "normalized" else float(target)
     log_p = torch.log_softmax(wide[kept], dim=1)
     # Selected, not multiplied by a 0/1 target: probability 0 outside the run must not turn into 0 * inf.
-    kept_loss = -weight * torch.where(in_run, log_p, torch.zeros_like(log_p)).sum(1)
+    # Added in float64: a sum over thousands of sub-classes would round to more than their mean does.
+    sums = torch.where(in_run, log_p, torch.zeros_like(log_p)).sum(1, dtype=torch.float64)
+    kept_loss = (-weight * sums).to(wide.dtype)
     if reduction == "none":
         return torch.zeros(len(labels), dtype=wide.dtype, device=logits.device).masked_scatter(
             kept, kept_loss

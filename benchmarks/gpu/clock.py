@@ -84,7 +84,10 @@ class CudaClock:
         try:
             return captured(run), "graph"
         except RuntimeError as error:
-            return run, f"eager (no graph: {str(error).splitlines()[0][:80]})"
+            first: BaseException = error  # what ended the capture; the end of it raises an error of its own
+            while first.__context__ is not None:
+                first = first.__context__
+            return run, f"eager (no graph: {str(first).splitlines()[0][:160]})"
 
 
 def repeated(run: Run, times: int) -> Run:

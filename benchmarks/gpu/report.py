@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def duration(seconds: float) -> str:
     return f"{1e6 * seconds:.3g} µs" if seconds < 1e-3 else f"{1e3 * seconds:.4g} ms"
 
 
+def short(kernel: str) -> str:
+    """A kernel's name without its namespaces, template arguments and parameters; of torch's the name alone."""
+    name = re.sub(r"\(anonymous namespace\)::|<unnamed>::|dshc::cuda::", "", kernel).removeprefix("void ")
+    return re.split(r"[<(]", name.replace("|", "/"))[0][:60]
+
+
 def write(folder: Path) -> Path:
     """Whole or not at all."""
     temporary = folder / f".{FILE}.part"
@@ -55,6 +62,9 @@ class Report:
         self.rows = list({(row["name"], row["kernel"]): row for row in kinds.get("row", [])}.values())
         self.checks = kinds.get("check", [])
         self.jobs = list({(job["step"], job["name"]): job for job in kinds.get("job", [])}.values())
+        self.kernels = list(
+            {(row["call"], row["form"], row["kernel"]): row for row in kinds.get("kernel", [])}.values()
+        )
         self.predictions: dict[str, dict[str, str]] = json.loads(PREDICTIONS.read_text())
 
     def markdown(self) -> str:
@@ -66,6 +76,7 @@ class Report:
         lines += [*self._steps(), *ABOUT.splitlines(), "", *self._limits()]
         for section in dict.fromkeys(row["section"] for row in self.rows):
             lines += self._section(section, [row for row in self.rows if row["section"] == section])
+        lines += self._profile()
         for title, result in (("Failed", "failed"), ("Left out", "left out"), ("Not ended", "begun")):
             entries = [job for job in self.jobs if job["result"] == result]
             if entries:
@@ -76,6 +87,15 @@ class Report:
                     "",
                 ]
         return "\n".join(lines).rstrip() + "\n"
+
+    def _profile(self) -> list[str]:
+        if not self.kernels:
+            return []
+        lines = ["## Kernel by kernel", "", "Microseconds a call, by torch's profiler; the cache as the call before left it.", "",
+                 line(["call", "form of top-k", "kernel", "µs", "launches"]), line(["---"] * 5)]  # fmt: skip
+        lines += [line([row["call"], row["form"], f"`{short(row['kernel'])}`", f"{row['us']:.1f}", f"{row['launches']:g}"])
+                  for row in self.kernels]  # fmt: skip
+        return [*lines, ""]
 
     def _steps(self) -> list[str]:
         lines = [line(["step", "result", "seconds", "last line"]), line(["---"] * 4)]

@@ -8,12 +8,14 @@
 //   waits for memory twice (label, class offsets) and not three times.
 // * beyond, a block of 256 threads a row: 16 bytes a load from the row's first 16-byte boundary on, four of them in flight a
 //   thread (16 KiB a block, 64 KiB a multiprocessor at four blocks; an H200 needs about 32 KiB there at 4.3 TB/s and some
-//   1 us). The few values outside the boundaries are read one by one.
+//   1 us); in backward four more are asked for before those are worked on, at three blocks a multiprocessor. The few values outside the boundaries are read one by one.
 // Moved: forward reads each logit once (a running maximum and sum a thread, merged by shuffles once a row) and a long row's
 // run of the class once more, from cache; backward reads each logit and writes each gradient once: the least possible for
 // both. For bfloat16 that leaves some 14 instructions a logit at full bandwidth; an exact expf alone takes ten of them, so
 // exponentials are the special function unit's (quick_exp: 1 multiplication, 1 lookup): 10 instructions a logit in all,
 // counted in the machine code of forward's loop for sm_90a.
+// Backward goes through long rows from the last to the first: of those that forward read last, some tens of megabytes are
+// still in the second-level cache, and what backward reads and writes is marked as the first to leave it.
 // What is kept is (largest, sum) and not their log-sum-exp, whose rounding for logits near 1e4 would put an error of 5e-4 on
 // every probability. The few terms of the loss are added in float64. Rows that count nowhere (ignored, or a label that names
 // no class) give 0, whatever their logits. Why not several blocks a row: 2^16 columns and more come with
@@ -38,8 +40,7 @@ struct Run {
 };
 
 // False for a row that counts nowhere.
-__device__ __forceinline__ bool run_of(const ClassSoftmax& task, int64_t row, Run* run) {
-  const int64_t label = task.labels[row];
+__device__ __forceinline__ bool run_of(const ClassSoftmax& task, int64_t label, Run* run) {
   if (label == task.ignore_index || label < 0 || label >= task.n_classes) return false;
   run->first = clamped_offset(task.class_offsets[label], task.n_subclasses);
   run->last = clamped_offset(task.class_offsets[label + 1], task.n_subclasses);
@@ -120,7 +121,7 @@ __global__ void __launch_bounds__(kMostRows * kWarp) held_loss_kernel(ClassSoftm
     held[i] = j < task.n_columns ? to_real(logits[j]) : -static_cast<R>(INFINITY);
   }
   Run run{};
-  if (!run_of(task, row, &run)) {
+  if (!run_of(task, task.labels[row], &run)) {
     if (lane() == 0) write_nothing(task, row, loss, stats);
     return;
   }
@@ -195,13 +196,16 @@ __global__ void __launch_bounds__(kThreads, 4) loss_kernel(ClassSoftmax task, do
   auto* scratch = dynamic_shared<unsigned char>();  // a MaxSum or a double for each warp
   const int64_t row = blockIdx.x;
   const T* logits = static_cast<const T*>(task.logits) + row * task.n_columns;
+  // The label is asked for before the logits and looked at after them: a row that counts nowhere is read in vain, and no other
+  // row waits.
+  const int64_t label = task.labels[row];
+  const MaxSum<R> share = share_of_row(logits, task.n_columns);
   Run run{};
-  if (!run_of(task, row, &run)) {  // the whole block
+  if (!run_of(task, label, &run)) {  // the whole block
     if (threadIdx.x == 0) write_nothing(task, row, loss, stats);
     return;
   }
-  const MaxSum<R> all =
-      block_reduce(share_of_row(logits, task.n_columns), MergeMaxSum{}, reinterpret_cast<MaxSum<R>*>(scratch));
+  const MaxSum<R> all = block_reduce(share, MergeMaxSum{}, reinterpret_cast<MaxSum<R>*>(scratch));
   const Run columns = columns_of(task, run);
   double below = 0.0;
   for (int64_t j = columns.first + threadIdx.x; j < columns.last; j += blockDim.x) {
@@ -254,7 +258,7 @@ __global__ void __launch_bounds__(kMostRows * kWarp) held_backward_kernel(ClassS
   }
   const R largest = stats[2 * row], sum = stats[2 * row + 1], grad = grad_loss[row];
   Run run{};
-  const bool counts = run_of(task, row, &run);
+  const bool counts = run_of(task, task.labels[row], &run);
   const Gradient<R> gradient = gradient_of(task, run, largest, sum, grad);
 #pragma unroll
   for (int i = 0; i < kHeld; ++i) {
@@ -264,27 +268,33 @@ __global__ void __launch_bounds__(kMostRows * kWarp) held_backward_kernel(ClassS
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, 4) backward_kernel(ClassSoftmax task, const Real<T>* __restrict__ stats,
+__global__ void __launch_bounds__(kThreads, 3) backward_kernel(ClassSoftmax task, const Real<T>* __restrict__ stats,
                                                                const Real<T>* __restrict__ grad_loss, T* grad_logits) {
   using R = Real<T>;
   constexpr int kPer = kPerVector<T>;
-  const int64_t row = blockIdx.x, width = task.n_columns;
+  const int64_t row = task.n - 1 - static_cast<int64_t>(blockIdx.x), width = task.n_columns;
   const T* logits = static_cast<const T*>(task.logits) + row * width;
   T* out = grad_logits + row * width;
   const int64_t before = same_boundaries<T>(logits, out) ? values_before_boundary(logits, width) : width;
   const int64_t n_vectors = (width - before) / kPer, after = before + n_vectors * kPer;
-  const R largest = stats[2 * row], sum = stats[2 * row + 1], grad = grad_loss[row];
-  Run run{};
-  const bool counts = run_of(task, row, &run);
-  const Gradient<R> gradient = gradient_of(task, run, largest, sum, grad);
-
-  for (int64_t v = threadIdx.x; v < n_vectors; v += kTogether * blockDim.x) {
-    Values<T> vectors[kTogether];
+  const auto fetch = [&](int64_t v, Values<T>(&vectors)[kTogether]) {
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
       const int64_t at = v + u * blockDim.x;
-      if (at < n_vectors) vectors[u] = load_vector(logits + before + at * kPer);
+      if (at < n_vectors) vectors[u] = load_vector_once(logits + before + at * kPer);
     }
+  };
+  Values<T> vectors[kTogether];  // the first ones are on the way before anything is known of the row
+  fetch(threadIdx.x, vectors);
+  const R largest = stats[2 * row], sum = stats[2 * row + 1], grad = grad_loss[row];
+  Run run{};
+  const bool counts = run_of(task, task.labels[row], &run);
+  const Gradient<R> gradient = gradient_of(task, run, largest, sum, grad);
+
+  const int64_t step = kTogether * static_cast<int64_t>(blockDim.x);
+  for (int64_t v = threadIdx.x; v < n_vectors; v += step) {
+    Values<T> next[kTogether];
+    fetch(v + step, next);
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
       const int64_t at = v + u * blockDim.x, j = before + at * kPer;
@@ -297,8 +307,10 @@ __global__ void __launch_bounds__(kThreads, 4) backward_kernel(ClassSoftmax task
 #pragma unroll
         for (int i = 0; i < kPer; ++i) result.at[i] = from_real<T>(gradient.outside(to_real(vectors[u].at[i])));
       }
-      store_vector(out + j, result);
+      store_vector_once(out + j, result);
     }
+#pragma unroll
+    for (int u = 0; u < kTogether; ++u) vectors[u] = next[u];
   }
 #pragma unroll 4
   for (int64_t j = threadIdx.x; j < before; j += blockDim.x) {

@@ -14,6 +14,7 @@
 namespace dshc::cuda {
 namespace {
 
+constexpr int64_t kMmaQueries = 16;
 constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewKeys = 4096, kManyKeys = 65536, kMostChunk = 16384;
 
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : (x > high ? high : x); }
@@ -165,7 +166,9 @@ int64_t bytes_of_chunks(const Pairs& pairs, int64_t n_chunk, Bytes bytes) {
 
 }  // namespace
 
-TopkKernel collecting_kernel(TopkKernel kernel) {
+TopkKernel collecting_kernel(TopkKernel kernel, int64_t n_query) {
+  // Measured on compute capability 9.0 alone (docs/results/gpu-h200.md).
+  if (kernel == TopkKernel::automatic && n_query >= kMmaQueries && compute_capability() == 90) kernel = TopkKernel::mma;
   return kernel == TopkKernel::mma && has_bit_products() ? TopkKernel::mma : TopkKernel::popc;
 }
 

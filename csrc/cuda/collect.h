@@ -70,8 +70,8 @@ struct Collected {
 
 bool can_collect(const Pairs& pairs, int64_t k);
 
-// `popc` or `mma`, whichever of them is asked for and can be had.
-TopkKernel collecting_kernel(TopkKernel kernel);
+// `popc` or `mma`, whichever of them is asked for and can be had; for `automatic` the one that is faster with so many queries.
+TopkKernel collecting_kernel(TopkKernel kernel, int64_t n_query);
 
 int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning);
 int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, int32_t* counts,

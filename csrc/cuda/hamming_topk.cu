@@ -33,14 +33,14 @@ bool collects(const Pairs& pairs, int64_t k, TopkKernel kernel) {
 
 int64_t hamming_topk_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel) {
   if (!collects(pairs, k, kernel)) return ordered_workspace_bytes(pairs);
-  return collect_workspace_bytes(pairs, k, collecting_kernel(kernel), {});
+  return collect_workspace_bytes(pairs, k, collecting_kernel(kernel, pairs.n_query), {});
 }
 
 int hamming_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, int32_t* counts, int64_t* indices, void* workspace,
                  void* stream) {
   if (pairs.n_query == 0) return 0;
   if (collects(pairs, k, kernel)) {
-    return collect_topk(pairs, k, collecting_kernel(kernel), {}, counts, indices, workspace, stream);
+    return collect_topk(pairs, k, collecting_kernel(kernel, pairs.n_query), {}, counts, indices, workspace, stream);
   }
   if (pairs.allowed) {
     const int64_t n = pairs.n_query * k;

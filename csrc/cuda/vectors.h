@@ -28,6 +28,22 @@ __device__ __forceinline__ void store_vector(T* to, const Values<T>& values) {
   *reinterpret_cast<uint4*>(to) = bits;
 }
 
+// Read, or written, for the last time by this kernel: the first to leave the cache.
+template <class T>
+__device__ __forceinline__ Values<T> load_vector_once(const T* from) {
+  const uint4 bits = __ldcs(reinterpret_cast<const uint4*>(from));
+  Values<T> values;
+  memcpy(&values, &bits, sizeof bits);
+  return values;
+}
+
+template <class T>
+__device__ __forceinline__ void store_vector_once(T* to, const Values<T>& values) {
+  uint4 bits;
+  memcpy(&bits, &values, sizeof bits);
+  __stcs(reinterpret_cast<uint4*>(to), bits);
+}
+
 template <class T>
 __device__ __forceinline__ Values<T> vector_of(T value) {
   Values<T> values;

@@ -217,6 +217,14 @@ template <class T>
 T __ldcg(const T* address) {
   return *address;
 }
+template <class T>
+T __ldcs(const T* address) {
+  return *address;
+}
+template <class T>
+void __stcs(T* address, T value) {
+  *address = value;
+}
 inline int __float_as_int(float x) { return dshc::simt::reinterpret<int>(x); }
 inline unsigned __float_as_uint(float x) { return dshc::simt::reinterpret<unsigned>(x); }
 inline float __int_as_float(int x) { return dshc::simt::reinterpret<float>(x); }

@@ -142,7 +142,7 @@ def test_offset_forms(backend) -> None:
         np.array(OFFSETS),
         np.array(OFFSETS, np.int32),
         np.array(OFFSETS, np.uint8),
-        torch.tensor(OFFSETS),
+        torch.tensor(OFFSETS, device=backend.device),
         torch.tensor(OFFSETS, dtype=torch.int32, device=backend.device),
     ):
         assert torch.equal(dshc_fast.class_softmax_loss(logits, labels, offsets), plain)

@@ -25,12 +25,13 @@ def registered(op: str):
 def positional(op: str, call: dict[str, Any]) -> tuple[tuple, dict]:
     """The public arguments as the schema of the registered op wants them; its defaults fill the rest."""
     call = dict(call)
+    device = next(value.device for value in call.values() if isinstance(value, torch.Tensor))
     if isinstance(call.get("class_offsets"), list):
         kinds = {a.name: str(a.type) for a in registered(op)._schema.arguments}
         if kinds["class_offsets"] == "Tensor":
-            call["class_offsets"] = torch.tensor(call["class_offsets"])
+            call["class_offsets"] = torch.tensor(call["class_offsets"], device=device)
     if op == "multilabel_codes":
-        call["threshold"] = torch.zeros(call["logits"].shape[1])
+        call["threshold"] = torch.zeros(call["logits"].shape[1], device=device)
     args, kwargs, missing, skipped = [], {}, [], False
     for argument in registered(op)._schema.arguments:
         if argument.name not in call:
