@@ -2,23 +2,24 @@
 
     python benchmarks/on_gpu.py --out FOLDER [--minutes M] [--steps NAME,...] [--rehearse]
 
-Installs into the environment that is there (`pip install . --no-build-isolation --no-deps`), then runs the steps below, each
-in a process of its own with a time limit, each appending what it finds to FOLDER/results.jsonl as soon as it is known. A step
-that fails or runs out of time stops none of the others. FOLDER/report.md is written anew after every step, FOLDER/log.txt
-holds what they printed.
+Installs into the environment that is there (`pip install . --no-build-isolation --no-deps`), then runs the steps
+below, each in a process of its own with a time limit, each appending what it finds to FOLDER/results.jsonl as soon as
+it is known. A step that fails or runs out of time stops none of the others. FOLDER/report.md is written anew after
+every step, FOLDER/log.txt holds what they printed.
 
     build                         the native module for this GPU; at the same time
-    limits                        what the device can do at most: reading, copying, population counts, matrix instructions
+    limits                        what the device can do at most: reading, copying, population counts, products
     smoke                         each op once, against the CPU
     one, batch, map, loss, codes  timings, by importance; each row is checked first, and left out alone if it is wrong
-    checks                        every op at many sizes, on a side stream and in a CUDA graph, memory poisoned; together with
-    tests                         the tests that run on a GPU (pytest -m gpu), and
+    checks                        every op at many sizes, on a side stream and in a CUDA graph, memory poisoned;
+                                  at the same time
+    tests                         the tests that run on a GPU (pytest -m gpu)
     memcheck, racecheck           compute-sanitizer over the smoke script
     profile                       where the time of a call goes, kernel by kernel
     more                          the timings that are left
 
-Without a device it says so, writes nothing and ends with status 0. Else the status is 1 where a step failed. --rehearse runs
-the steps on the CPU at tiny sizes: no figure of it means anything.
+Without a device it says so, writes nothing and ends with status 0. Else the status is 1 where a step failed.
+--rehearse runs the steps on the CPU at tiny sizes: no figure of it means anything.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from gpu.records import Records
 
 BENCHMARKS = Path(__file__).resolve().parent
 ROOT = BENCHMARKS.parent
+LAST_LINES = 3  # of a step's output, in its record
 LEAST = 8.0  # seconds that a step needs to show anything
 DEVICE_LOST, STUCK = 3, 124  # exit statuses of gpu.run_jobs after which a new process goes on
 DEVICE = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
@@ -45,7 +47,7 @@ DEVICE = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_avai
 
 @dataclass(frozen=True)
 class Step:
-    """`command` of a step: "{python}", "{out}" and "{seconds}" are filled in. Steps of one `group` run at the same time."""
+    """In `command` "{python}", "{out}" and "{seconds}" are filled in. Steps of one `group` run at the same time."""
 
     name: str
     seconds: float
@@ -81,7 +83,8 @@ STEPS = (
     timings("map", 40),
     timings("loss", 50),
     timings("codes", 40),
-    Step("checks", 200, ("{python}", "-m", "gpu.run_checks", "all", "--out", "{out}", "--step", "checks"), group="depth",
+    Step("checks", 200, ("{python}", "-m", "gpu.run_checks", "all", "--out", "{out}", "--step", "checks"),
+         group="depth",
          needs=("build",)),
     Step("tests", 240, TESTS, group="depth", needs=("build",), folder=ROOT, variables=(("OMP_NUM_THREADS", "1"),)),
     Step("memcheck", 200, (*SANITIZER, "memcheck", *SMOKE, "memcheck"), group="depth", needs=("build",),
@@ -91,12 +94,15 @@ STEPS = (
     Step("profile", 60, ("{python}", "-m", "gpu.run_profile", "--out", "{out}"), needs=("build",)),
     timings("more", 300),
 )  # fmt: skip
-REHEARSED_LIMITS = (
-    {"what": "read", "unit": "bytes", "pace": 1e9},
-    {"what": "copy", "unit": "bytes", "pace": 1e9},
-    {"what": "popc", "unit": "operations", "pace": 1e9},
-    {"what": "logic", "unit": "operations", "pace": 1e9},
-    {"what": "b1", "unit": "outputs", "pace": 1e9},
+REHEARSED_LIMITS = tuple(
+    {"what": what, "unit": unit, "pace": 1e9, "loop": "made up, m16n8k128", "per_clock": 1, "checked": True}
+    for what, unit in (
+        ("read", "bytes"),
+        ("copy", "bytes"),
+        ("popc", "operations"),
+        ("logic", "operations"),
+        ("b1", "outputs"),
+    )
 )
 NAMES = tuple(step.name for step in STEPS)
 
@@ -121,8 +127,15 @@ class Process:
             command.append("--rehearse")
         variables = {**os.environ, **dict(self.step.variables), "PYTHONPATH": self.run.python_path()}
         try:
-            self.process = subprocess.Popen(command, cwd=self.step.folder, env=variables, stdin=subprocess.DEVNULL,
-                                            stdout=self._file, stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.step.folder,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=self._file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         except OSError as error:
             self._file.write(f"{error}\n".encode())
             self.process = None
@@ -222,7 +235,8 @@ class Run:
     def _record(self, step: Step, result: str, seconds: float, text: str) -> None:
         self.results[step.name] = result
         lines = [line for line in text.splitlines() if line.strip()]
-        self.records.add("step", name=step.name, result=result, seconds=round(seconds, 1), last=lines[-12:])
+        last = [without_paths(line)[:200] for line in lines[-LAST_LINES:]]
+        self.records.add("step", name=step.name, result=result, seconds=round(seconds, 1), last=last)
         with (self.folder / "log.txt").open("a", encoding="utf-8") as log:
             log.write(f"\n==== {step.name}: {result} after {seconds:.1f} s ====\n{text}")
         shown = (
@@ -233,6 +247,14 @@ class Run:
 
     def _report(self) -> None:
         report.write(self.folder)
+
+
+def without_paths(line: str) -> str:
+    """Results are committed; where somebody's folders lie is nobody's business."""
+    folders = [str(folder) for folder in (ROOT, Path(sys.prefix), Path.home())]
+    for folder in sorted(folders, key=len, reverse=True):  # one may lie in another
+        line = line.replace(folder, "...")
+    return line
 
 
 def device() -> str:
@@ -278,13 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
     steps = [step for step in STEPS if step.name in options.steps]
     if options.rehearse:
         for limit in REHEARSED_LIMITS:
-            run.records.add(
-                "limit",
-                **limit,
-                loop=f"{limit['what']}, made up: m16n8k128 m16n8k32",
-                per_clock=1,
-                checked=True,
-            )
+            run.records.add("limit", **limit)
         steps = [step for step in steps if "gpu.run_" in " ".join(step.command[:3])]
     run.steps(steps)
     shutil.rmtree(run.site, ignore_errors=True)

@@ -46,8 +46,8 @@ def _as_it_is(op: Callable) -> Callable:
 
 
 class Layer:
-    """The linear layer, cut into chunks of columns; products in `dtype` (None: that of the features). A chunk's memory is
-    used again for the next one."""
+    """The linear layer, cut into chunks of columns; products in `dtype` (None: that of the features). A chunk's
+    memory is used again for the next one."""
 
     def __init__(
         self,
@@ -197,9 +197,9 @@ def _codes_from_features(
     codes = shapes.codes_from_features(features, weight, bias, codebook, k, weighting, chunk, dtype)
     layer = Layer(features, weight, bias, chunk, dtype)
     check = arguments.wants_check(check, features)
-    # The best of each chunk, one beside the other: equal logits stand in the order of their sub-classes, as they do in the
-    # whole row. So the best of these are those of the row, and of a part of them likewise: where they would become wider
-    # than a chunk they are chosen from in between.
+    # The best of each chunk, one beside the other: equal logits stand in the order of their sub-classes, as they do
+    # in the whole row. So the best of these are those of the row, and of a part of them likewise: where they would
+    # become wider than a chunk they are chosen from in between.
     best: list[Tensor] = []
     subclasses: list[Tensor] = []
     for first, last in layer.chunks():

@@ -321,8 +321,8 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
 # ---- registration ----
 
 
-# Radius search waits for the device to learn how much it found, which no CUDA graph can: compilers keep it out of theirs
-# where torch knows the tag (from 2.8 on).
+# Radius search waits for the device to learn how much it found, which no CUDA graph can: compilers keep it out of
+# theirs where torch knows the tag (from 2.8 on).
 _WAITS = (torch.Tag.cudagraph_unsafe,) if hasattr(torch.Tag, "cudagraph_unsafe") else ()
 TAGS = {"hamming_radius": (torch.Tag.pt2_compliant_tag, *_WAITS)}
 

@@ -185,8 +185,8 @@ def logit_checks(scale: int) -> Iterator[Check]:
 
 
 def layer_checks(scale: int) -> Iterator[Check]:
-    """What takes the linear layer with it. Codes are exact on whole numbers, which every order of a sum gives alike, and
-    which tie often."""
+    """What takes the linear layer with it. Codes are exact on whole numbers, which every order of a sum gives alike,
+    and which tie often."""
     generator = torch.Generator().manual_seed(0)
     outputs, classes, ways = 30_000 // scale, 10, ("plain", "stream", "graph")
     shapes = (64, 96), (outputs, 96), (outputs,)
@@ -208,7 +208,7 @@ def linear_loss_and_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
 
 
 def smoke_checks(forms: tuple[str, ...]) -> Iterator[Check]:
-    """Every op once, at sizes small enough for a sanitizer; top-k in each form, on databases that one pass is taken for."""
+    """Every op once, at sizes small enough for a sanitizer; top-k in each form, on databases that one pass takes."""
     kinds = {"near": "clustered", "tied": "tied"}
     for name, kind in kinds.items():
         for n_bits in (64, 256) if kind == "clustered" else (64,):

@@ -78,8 +78,8 @@ def of_torch(batch: Batch, targets: Tensor, function: Callable = torch_loss) -> 
 
 
 def wrong_loss(batch: Batch, targets: Tensor) -> str:
-    """What differs, losses and gradients: from the CPU back end on some rows, from torch on all of them, each as exactly
-    as this dtype is; empty where nothing does."""
+    """What differs, losses and gradients: from the CPU back end on some rows, from torch on all of them, each as
+    exactly as this dtype is; empty where nothing does."""
     answer = ours(batch)()
     rows = oracle.sample(len(batch.labels), 1)
     here = rows.to(batch.labels.device)

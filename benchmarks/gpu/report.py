@@ -91,10 +91,12 @@ class Report:
     def _profile(self) -> list[str]:
         if not self.kernels:
             return []
-        lines = ["## Kernel by kernel", "", "Microseconds a call, by torch's profiler; the cache as the call before left it.", "",
-                 line(["call", "form of top-k", "kernel", "µs", "launches"]), line(["---"] * 5)]  # fmt: skip
-        lines += [line([row["call"], row["form"], f"`{short(row['kernel'])}`", f"{row['us']:.1f}", f"{row['launches']:g}"])
-                  for row in self.kernels]  # fmt: skip
+        about = "Microseconds a call, by torch's profiler; the cache as the call before left it."
+        lines = ["## Kernel by kernel", "", about, ""]
+        lines += [line(["call", "form of top-k", "kernel", "µs", "launches"]), line(["---"] * 5)]
+        for row in self.kernels:
+            kernel = f"`{short(row['kernel'])}`"
+            lines.append(line([row["call"], row["form"], kernel, f"{row['us']:.1f}", f"{row['launches']:g}"]))
         return [*lines, ""]
 
     def _steps(self) -> list[str]:

@@ -1,9 +1,9 @@
 """Every op on the device against the CPU back end, in a process of its own: python -m gpu.run_checks smoke|all
 --out FOLDER [--step NAME] [--rehearse].
 
-smoke: each op once, at sizes that compute-sanitizer gets through. all: many sizes and kinds of codes, on a side stream and
-in a CUDA graph too. Memory that torch hands out is poisoned first, so that what a kernel leaves unwritten shows. Exit
-status 1 where one differs.
+smoke: each op once, at sizes that compute-sanitizer gets through. all: many sizes and kinds of codes, on a side
+stream and in a CUDA graph too. Memory that torch hands out is poisoned first, so that what a kernel leaves unwritten
+shows. Exit status 1 where one differs.
 """
 
 from __future__ import annotations

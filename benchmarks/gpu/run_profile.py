@@ -1,7 +1,7 @@
 """Where the time of a call goes, kernel by kernel: python -m gpu.run_profile --out FOLDER [--rehearse].
 
-torch's profiler over a few calls each, after two untimed ones; records of kind "kernel": microseconds a call, and how often a
-call launches it. The profiler slows the host down and not the kernels.
+torch's profiler over a few calls each, after two untimed ones; records of kind "kernel": microseconds a call, and how
+often a call launches it. The profiler slows the host down and not the kernels.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -43,35 +44,32 @@ def calls(of: Sizes) -> Iterator[tuple[str, str, Call]]:
 
     for n_db in (MILLION // 10, 10 * MILLION, 1000 * MILLION):
         database, one = make(64, n_db, 0), make(64, 1, 1)
-        yield f"hamming_topk 1 x {n_db:,}", CHOICE, lambda: dshc_fast.hamming_topk(one, database, 100)
+        yield f"hamming_topk 1 x {n_db:,}", CHOICE, partial(dshc_fast.hamming_topk, one, database, 100)
     database, queries = make(64, 10 * MILLION, 0), make(64, 1024, 1)
     for name in ("popc", "mma"):
-        yield "hamming_topk 1,024 x 10,000,000", name, lambda: dshc_fast.hamming_topk(queries, database, 100)
+        yield "hamming_topk 1,024 x 10,000,000", name, partial(dshc_fast.hamming_topk, queries, database, 100)
     yield (
         "hamming_radius 8, 1,024 x 10,000,000",
         CHOICE,
-        lambda: dshc_fast.hamming_radius(queries, database, 8),
+        partial(dshc_fast.hamming_radius, queries, database, 8),
     )
-    queries, database = make(64, 10_000, 1), make(64, 50_000, 0)
-    labels = [codes.labels(len(x), of.device, seed) for seed, x in enumerate((queries, database))]
+    sets = make(64, 10_000, 1), make(64, 50_000, 0)
+    labels = [codes.labels(len(x), of.device, seed) for seed, x in enumerate(sets)]
     for ties in ("expected", "index"):
-        yield (f"mean_average_precision {ties}, 10,000 x 50,000", CHOICE,
-               lambda ties=ties: dshc_fast.mean_average_precision(queries, database, *labels, ties=ties))  # fmt: skip
+        call = partial(dshc_fast.mean_average_precision, *sets, *labels, ties=ties)
+        yield f"mean_average_precision {ties}, 10,000 x 50,000", CHOICE, call
     for dtype in ("bfloat16", "float32"):
         for n, outputs, classes in ((4096, 30_100, 100), (256, 310, 10)):
             batch = Batch(of, n, outputs, classes, dtype)
             yield f"class_softmax_loss and gradient {n} x {outputs}, {dtype}", CHOICE, ours(batch)
         logits = torch.randn((of.small(4096, 16), of.small(30_100, 300)), device=of.device).to(batch.dtype)
         codebook = make(64, 30_100, 2)[: logits.shape[1]]
-        yield (
-            f"codes_from_logits 4096 x 30100, k 5, {dtype}",
-            CHOICE,
-            lambda: dshc_fast.codes_from_logits(logits, codebook, 5),
-        )
+        call = partial(dshc_fast.codes_from_logits, logits, codebook, 5)
+        yield f"codes_from_logits 4096 x 30100, k 5, {dtype}", CHOICE, call
         features = torch.randn((len(logits), 512), device=of.device).to(batch.dtype)
         weight = torch.randn((logits.shape[1], 512), device=of.device).to(batch.dtype)
-        yield (f"codes_from_features 4096 x 512 x 30100, k 5, {dtype}", CHOICE,
-               lambda: dshc_fast.codes_from_features(features, weight, None, codebook, 5))  # fmt: skip
+        call = partial(dshc_fast.codes_from_features, features, weight, None, codebook, 5)
+        yield f"codes_from_features 4096 x 512 x 30100, k 5, {dtype}", CHOICE, call
 
 
 def kernels(call: Call, on_device: bool) -> dict[str, tuple[float, float]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import importlib
 import os
 import shutil
@@ -40,14 +42,29 @@ def run(command: list[str], timeout: int, **variables: str) -> str:
     return done.stdout
 
 
-def build(folder: Path, target: str, *options: str) -> Path:
-    """The path of the program, built in `folder`; skips where there is nothing to build it with."""
+@functools.cache
+def build(name: str, target: str, *options: str) -> Path:
+    """The path of the program, built in build/tests/`name`; skips where there is nothing to build it with.
+
+    The folder is kept: what has not changed since is not built again. Of the processes that share the tests one builds,
+    the others wait for it.
+    """
     cmake, ninja = build_tool("cmake"), build_tool("ninja")
     if cmake is None or ninja is None:
         missing = "cmake" if cmake is None else "ninja"
         pytest.skip(f"no {missing} to build the test program with: the path and the Python package have none")
+    folder = ROOT / "build" / "tests" / name
+    folder.mkdir(parents=True, exist_ok=True)
     common = ["-DDSHC_PYTHON=OFF", "-DDSHC_CUDA=OFF", "-DCMAKE_BUILD_TYPE=Release"]
-    source = ["-S", str(ROOT), "-B", str(folder), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
-    run([cmake, *source, *common, *options], timeout=300)
-    run([cmake, "--build", str(folder), "--target", target, "--parallel", "2"], timeout=900)
-    return next(path for path in folder.rglob(target) if path.is_file() and os.access(path, os.X_OK))
+    configure = [cmake, "-S", str(ROOT), "-B", str(folder), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            run([*configure, *common, *options], timeout=300)
+        except AssertionError:  # of another compiler, or a checkout that was moved
+            shutil.rmtree(folder / "CMakeFiles", ignore_errors=True)
+            (folder / "CMakeCache.txt").unlink(missing_ok=True)
+            run([*configure, *common, *options], timeout=300)
+        run([cmake, "--build", str(folder), "--target", target, "--parallel", "2"], timeout=900)
+    found = (path for path in folder.rglob(target) if path.is_file() and os.access(path, os.X_OK))
+    return next(found)

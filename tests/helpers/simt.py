@@ -7,9 +7,7 @@ what it wrote; the next call starts another one. Each kernel's own arguments: si
 from __future__ import annotations
 
 import atexit
-import functools
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,19 +47,11 @@ class Virtual(NamedTuple):
     get: tuple[tuple[int, Output], ...] = ()
 
 
-@functools.cache
-def _folder() -> Path:
+def program(name: str) -> Path:
+    """dshc_simt or dshc_simt_races."""
     if sys.platform != "linux":
         pytest.skip("the sanitizers' options are set up for Linux only")
-    folder = Path(tempfile.mkdtemp(prefix="dshc-simt-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-@functools.cache
-def program(name: str) -> Path:
-    """dshc_simt or dshc_simt_races, built once a session."""
-    return build(_folder(), name, "-DDSHC_SIMT=ON")
+    return build("simt", name, "-DDSHC_SIMT=ON")
 
 
 def raw(array: np.ndarray | torch.Tensor) -> bytes:

@@ -24,11 +24,11 @@ def levels(output: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_under_sanitizers(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_under_sanitizers() -> None:
     if sys.platform != "linux":
         pytest.skip("the sanitizers' options are set up for Linux only")
     program = build(
-        tmp_path_factory.mktemp("native"),
+        "native",
         PROGRAM,
         "-DDSHC_NATIVE_TEST=ON",
         "-DDSHC_SANITIZE=address,undefined",
@@ -44,12 +44,12 @@ def test_under_sanitizers(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.mark.slow
-def test_aarch64_emulated(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_aarch64_emulated() -> None:
     missing = [tool for tool in (CROSS_COMPILER, EMULATOR) if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"no {' and no '.join(missing)}; Debian packages g++-aarch64-linux-gnu and qemu-user")
     program = build(
-        tmp_path_factory.mktemp("aarch64"),
+        "aarch64",
         PROGRAM,
         "-DDSHC_NATIVE_TEST=ON",
         "-DCMAKE_SYSTEM_NAME=Linux",
