@@ -1,15 +1,19 @@
 # Everything runs in one virtual environment, .venv, which `make` builds and keeps up to date with the sources.
-#   make demo    install, then train, encode, rank and report on the digits that scikit-learn ships
-#   make test    install, then lint and test
-#   make test-gpu   install, then the op tests on a CUDA device and under compute-sanitizer (docs/results/gpu-test.md)
-#   make bench-gpu  install, then check and measure on a CUDA device (docs/results/gpu-*.md), under eight minutes
-#   make bench   install, then the benchmarks (docs/results/cpu.md), within about twenty minutes
+#   make demo       install, then train, encode, rank and report on the digits that scikit-learn ships
+#   make test       install, then lint and test; what is run while working
+#   make test-deep  install, then the sweeps: more random examples, the slow tests, other processors emulated
+#   make on-gpu     check, test and measure on a CUDA device, without a network (runs/on-gpu, docs/benchmarks.md)
+#   make bench      install, then the benchmarks (docs/results/cpu.md), within about twenty minutes
+# What each may take: CONTRIBUTING.md.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc dshc_fast python -type f -not -name '*.pyc' 2>/dev/null)
+# A process a core. One OpenMP thread in each: hundreds of small torch calls are faster without waking a second; tests of
+# threads ask for theirs.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install demo test test-gpu lint bench bench-gpu doctor clean
+.PHONY: install demo test test-deep lint types bench on-gpu doctor clean
 
 install: $(VENV)/.installed
 
@@ -21,15 +25,16 @@ $(VENV)/.installed: $(SOURCES)
 demo: install
 	$(BIN)/dshc demo --out runs/demo
 
-# One OpenMP thread: hundreds of small torch calls are faster without waking a second; tests of threads ask for theirs.
 test: install lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST)
 
-test-gpu: install
-	$(BIN)/python tests/gpu_run.py
+test-deep: install
+	HYPOTHESIS_PROFILE=deep $(PYTEST) --deep
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/limits.py
@@ -41,8 +46,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_codes_from_logits.py
 	$(BIN)/python benchmarks/tables.py
 
-bench-gpu: install
-	$(BIN)/python benchmarks/bench_gpu.py
+# In the environment that PYTHON is of, which has a torch that sees the device: nothing is fetched.
+on-gpu:
+	$(PYTHON) benchmarks/on_gpu.py --out runs/on-gpu
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check '.[bench]'
@@ -53,4 +59,4 @@ doctor: install
 	$(BIN)/dshc doctor
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
