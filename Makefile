@@ -29,7 +29,7 @@ test: install lint
 	$(PYTEST)
 
 test-deep: install
-	HYPOTHESIS_PROFILE=deep $(PYTEST) --deep
+	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or property"
 
 lint: install
 	$(BIN)/ruff check .

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 Array = Tensor | np.ndarray
+# Of a function that answers in the kind of its first argument: numpy for numpy, torch for torch.
+Kind = TypeVar("Kind", Tensor, np.ndarray)
 
 
 def as_tensor(value: object, name: str) -> Tensor:
@@ -36,10 +39,10 @@ def as_tensor(value: object, name: str) -> Tensor:
         raise TypeError(f"{name} has dtype {value.dtype}, which is not taken") from None
 
 
-def answer(result: Tensor, like: object):
+def answer(result: Tensor, like: Kind) -> Kind:
     """`result` in the kind of the first argument: numpy for numpy (a scalar for 0-d), else the tensor
     itself."""
-    if not isinstance(like, np.ndarray):
+    if isinstance(like, Tensor):
         return result
     array = result.numpy()
     return array[()] if array.ndim == 0 else array

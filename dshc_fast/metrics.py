@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import _checks as checks
 from . import _shapes as shapes
-from ._arrays import Array, answer, as_tensor
+from ._arrays import Array, Kind, answer, as_tensor
 from ._composite_ops import EMPTY
 from .database import HammingDatabase, as_labelled_database
 from .ranking import as_allowed
@@ -19,14 +19,14 @@ from .ranking import as_allowed
 _op = torch.ops.dshc_fast
 
 
-class HammingHistogram(NamedTuple):
+class HammingHistogram(NamedTuple, Generic[Kind]):
     """`items` and `relevant`, int64 (n_query, n_bits + 1): column j counts the database items at value j."""
 
-    items: Array
-    relevant: Array
+    items: Kind
+    relevant: Kind
 
 
-class RetrievalCurves(NamedTuple):
+class RetrievalCurves(NamedTuple, Generic[Kind]):
     """Curves of `retrieval_curves`, all float64.
 
     Along `radius` (best to worst): `precision` and `recall` are means over queries (macro), `precision_micro`
@@ -34,15 +34,15 @@ class RetrievalCurves(NamedTuple):
     `ranks`: `precision_at_rank` and `recall_at_rank`, expected over the order inside ties.
     """
 
-    radius: Array
-    precision: Array
-    recall: Array
-    precision_micro: Array
-    recall_micro: Array
-    empty_balls: Array
-    ranks: Array
-    precision_at_rank: Array
-    recall_at_rank: Array
+    radius: Kind
+    precision: Kind
+    recall: Kind
+    precision_micro: Kind
+    recall_micro: Kind
+    empty_balls: Kind
+    ranks: Kind
+    precision_at_rank: Kind
+    recall_at_rank: Kind
 
 
 def _inputs(
@@ -59,7 +59,7 @@ def _optional_int(value: object, name: str) -> int | None:
 
 
 def hamming_histogram(
-    queries: Array,
+    queries: Kind,
     database: Array | HammingDatabase,
     query_labels: Array,
     database_labels: Array | None = None,
@@ -68,7 +68,7 @@ def hamming_histogram(
     n_bits: int | None = None,
     allowed: Array | None = None,
     check: bool | None = None,
-) -> HammingHistogram:
+) -> HammingHistogram[Kind]:
     """How many items, and how many relevant items, each query has at each distance.
 
     Args:
@@ -109,7 +109,7 @@ def hamming_histogram(
 
 
 def average_precision(
-    queries: Array,
+    queries: Kind,
     database: Array | HammingDatabase,
     query_labels: Array,
     database_labels: Array | None = None,
@@ -121,7 +121,7 @@ def average_precision(
     n_bits: int | None = None,
     allowed: Array | None = None,
     check: bool | None = None,
-) -> Array:
+) -> Kind:
     """Average precision AP@k of each query, exact under ties.
 
     Args:
@@ -166,6 +166,42 @@ def average_precision(
         prepared,
     )
     return answer(result, queries)
+
+
+@overload
+def mean_average_precision(
+    queries: np.ndarray,
+    database: Array | HammingDatabase,
+    query_labels: Array,
+    database_labels: Array | None = None,
+    *,
+    k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "retrieved",
+    score: str = "hamming",
+    n_bits: int | None = None,
+    empty: str = "zero",
+    allowed: Array | None = None,
+    check: bool | None = None,
+) -> float: ...
+
+
+@overload
+def mean_average_precision(
+    queries: Tensor,
+    database: Array | HammingDatabase,
+    query_labels: Array,
+    database_labels: Array | None = None,
+    *,
+    k: int | None = None,
+    ties: str = "expected",
+    denominator: str = "retrieved",
+    score: str = "hamming",
+    n_bits: int | None = None,
+    empty: str = "zero",
+    allowed: Array | None = None,
+    check: bool | None = None,
+) -> Tensor: ...
 
 
 def mean_average_precision(
@@ -234,7 +270,7 @@ def _as_ranks(ranks: object) -> list[int] | None:
 
 
 def retrieval_curves(
-    queries: Array,
+    queries: Kind,
     database: Array | HammingDatabase,
     query_labels: Array,
     database_labels: Array | None = None,
@@ -245,7 +281,7 @@ def retrieval_curves(
     empty: str = "zero",
     allowed: Array | None = None,
     check: bool | None = None,
-) -> RetrievalCurves:
+) -> RetrievalCurves[Kind]:
     """Precision and recall at every radius and at given ranks; the precision-recall curve, macro and micro.
 
     Args:

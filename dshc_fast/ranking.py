@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import torch
 
 from . import _checks as checks
 from . import _shapes as shapes
-from ._arrays import Array, answer, as_tensor
+from ._arrays import Array, Kind, answer, as_tensor
 from .database import HammingDatabase, as_database
 
 _op = torch.ops.dshc_fast
 
 
-class HammingTopK(NamedTuple):
+class HammingTopK(NamedTuple, Generic[Kind]):
     """Answers of `hamming_topk`: `distances` int32 and `indices` int64, (n_query, k)."""
 
-    distances: Array
-    indices: Array
+    distances: Kind
+    indices: Kind
 
 
-class HammingRadius(NamedTuple):
+class HammingRadius(NamedTuple, Generic[Kind]):
     """Answers of `hamming_radius`: those of query q are `indices[offsets[q]:offsets[q + 1]]`, likewise
     `distances`."""
 
-    offsets: Array
-    indices: Array
-    distances: Array
+    offsets: Kind
+    indices: Kind
+    distances: Kind
 
 
 def as_allowed(allowed: object) -> torch.Tensor | None:
     return None if allowed is None else as_tensor(allowed, "allowed")
 
 
-def hamming_distance(queries: Array, database: Array | HammingDatabase, *, score: str = "hamming") -> Array:
+def hamming_distance(queries: Kind, database: Array | HammingDatabase, *, score: str = "hamming") -> Kind:
     """The full matrix of distances. For ranking, `hamming_topk` and the metrics need no such matrix.
 
     Args:
@@ -60,13 +60,13 @@ def hamming_distance(queries: Array, database: Array | HammingDatabase, *, score
 
 
 def hamming_topk(
-    queries: Array,
+    queries: Kind,
     database: Array | HammingDatabase,
     k: int,
     *,
     score: str = "hamming",
     allowed: Array | None = None,
-) -> HammingTopK:
+) -> HammingTopK[Kind]:
     """The k best database items of each query, exact, sorted by (distance, index).
 
     The answer is the same on every device, instruction set and number of threads, and the answer for k is a
@@ -102,13 +102,13 @@ def hamming_topk(
 
 
 def hamming_radius(
-    queries: Array,
+    queries: Kind,
     database: Array | HammingDatabase,
     radius: int,
     *,
     score: str = "hamming",
     allowed: Array | None = None,
-) -> HammingRadius:
+) -> HammingRadius[Kind]:
     """All database items within a radius of each query, ordered like top-k.
 
     Must learn the size of its answer, so on a GPU it synchronises once.

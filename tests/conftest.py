@@ -5,41 +5,50 @@ Tests that need more than the CPU say why they are skipped; nothing is skipped s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 import torch
 from backends import BACKENDS, HAS_CUDA, SIMD_LEVELS, Backend
+from effort import PROFILE, examples
 from hypothesis import HealthCheck, settings
 
 import dshc_fast
 
 # The machine may be slow or shared: no deadline. One example costs a millisecond or so, for every SIMD level.
 settings.register_profile(
-    "dshc",
+    PROFILE,
     deadline=None,
-    max_examples=25,
-    derandomize=True,
+    max_examples=examples(25),
+    derandomize=PROFILE != "long",
     suppress_health_check=[
         HealthCheck.function_scoped_fixture,
         HealthCheck.too_slow,
         HealthCheck.data_too_large,
     ],
 )
-settings.register_profile("dshc-long", settings.get_profile("dshc"), max_examples=500, derandomize=False)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dshc"))
+settings.load_profile(PROFILE)
+
+# Of the orders of a kernel's threads the interpreter's random one finds most; the others are for the thorough run.
+QUICK_ORDERS = ("random",)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what runs on a GPU: the tests that a fixture sends to CUDA, and those of cuda/test_device.py."""
+    """Marks `gpu`: what a fixture sends to CUDA, and cuda/test_device.py. `property`: what hypothesis drives, which a
+    thorough run does again with more examples. `deep`: what only a thorough run does, besides what is marked so by
+    hand."""
     for item in items:
-        given = getattr(item, "callspec", None)
-        places = [getattr(value, "device", value) for value in given.params.values()] if given else []
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        places = [getattr(value, "device", value) for value in given.values()]
         if item.path.name == "test_device.py" or any(
             place == "cuda" for place in places if isinstance(place, str)
         ):
             item.add_marker(pytest.mark.gpu)
+        if getattr(item.obj, "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.property)
+        if item.path.name != "test_simt.py" and given.get("order", "random") not in QUICK_ORDERS:
+            item.add_marker(pytest.mark.deep)
 
 
 @pytest.fixture(params=SIMD_LEVELS)

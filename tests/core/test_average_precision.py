@@ -235,6 +235,7 @@ def test_bounds(problem: Problem, data, backend) -> None:
         )
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("labels", ("ids", "many ids", "multi-hot", "repeated multi-hot"))
 @pytest.mark.parametrize(
     ("style", "score"), [("random", "hamming"), ("near", "overlap"), ("ties", "hamming"), ("ties", "overlap")]

@@ -329,6 +329,7 @@ print(1024 * (resident("VmHWM") - before))
 """
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of memory")
 def test_memory_of_a_chunk() -> None:
     """532 MB of logits never exist: the process grows by less than an eighth of them; by more for one chunk."""

@@ -14,6 +14,7 @@ import torch
 from backends import SIMD_LEVELS
 from callers import to_numpy, to_torch, twin
 from comparisons import assert_same_ap, assert_same_histogram, assert_same_radius, assert_same_topk
+from effort import examples
 from hypothesis import given, settings
 from ops_table import leaves, same_answer
 from strategies import SCORES, Problem, clear_padding, make_codes, problems, seeds, strided_views
@@ -67,7 +68,7 @@ def assert_all_the_same(problem: Problem, prepared: HammingDatabase, device: str
             assert (a.dtype, a.shape, a.device) == (b.dtype, b.shape, b.device), op
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(problem=problems(), seed=seeds())
 def test_as_plain(problem: Problem, seed: int, backend) -> None:
     """Repeated, near, empty and full codes; ids of every dtype and multi-hot rows; masks of all forms."""
@@ -76,7 +77,7 @@ def test_as_plain(problem: Problem, seed: int, backend) -> None:
     assert_all_the_same(problem, prepared, backend.device, seed)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(problem=problems())
 def test_as_the_twins(problem: Problem, backend) -> None:
     """Without the detour over plain arrays."""

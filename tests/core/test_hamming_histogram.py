@@ -77,7 +77,9 @@ def test_large_database(style: str, backend) -> None:
 
 
 @pytest.mark.parametrize("labels", ("ids", "multi-hot"))
-@pytest.mark.parametrize("style", ("random", "near", "ties"))
+@pytest.mark.parametrize(
+    "style", ("near", *(pytest.param(style, marks=pytest.mark.deep) for style in ("random", "ties")))
+)
 def test_database_arranged_for_queries(style: str, labels: str, backend) -> None:
     """So many that the database is arranged for them; widths with every number of digits in a count."""
     rng = np.random.default_rng(7)

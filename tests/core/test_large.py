@@ -9,6 +9,7 @@ import torch
 import dshc_fast
 
 
+@pytest.mark.deep
 def test_indices_past_31_bits() -> None:
     """2^31 + 9 codes of one byte. Untouched zero pages take no memory, so this runs on a small machine."""
     n = 2**31 + 9
@@ -25,6 +26,7 @@ def test_indices_past_31_bits() -> None:
     assert ball.indices.tolist() == [5, n - 1, n - 7]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("ties", ["index", "expected", "best", "worst"])
 def test_average_precision_of_a_large_database(ties: str) -> None:
     n = 2**20 + 77

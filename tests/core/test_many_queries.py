@@ -11,6 +11,7 @@ import ranking_cases
 import torch
 from backends import SIMD_LEVELS
 from comparisons import assert_same_radius, assert_same_topk
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranking_cases import CODES, MASKS, Case, build_case
@@ -58,7 +59,7 @@ def test_lengths(n_bytes: int, score: str) -> None:
         check(case, (1, 10, 300, n_db), (2 * n_bytes, 4 * n_bytes))
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(data=st.data())
 def test_random(data) -> None:
     """All code styles and masks; databases that end anywhere in a block of 512 items."""

@@ -18,6 +18,7 @@ from comparisons import (
     assert_same_radius,
     assert_same_topk,
 )
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranked import expected_ap_decimal
@@ -50,7 +51,7 @@ def ways(
             yield f"{level}, {count} threads, {'prepared' if prepared else 'plain'}", database, prepared
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data(), case=cases())
 def test_topk(data, case: Case) -> None:
     n = len(case.database)
@@ -61,7 +62,7 @@ def test_topk(data, case: Case) -> None:
         assert_same_topk(found, *expected, way)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data(), case=cases())
 def test_radius(data, case: Case) -> None:
     """Nothing, the nearest, a tenth of all pairs, half of them, all."""
@@ -76,7 +77,7 @@ def test_radius(data, case: Case) -> None:
         assert_same_radius(found, expected, way)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data(), case=cases(), style=st.sampled_from(LABELS), seed=st.integers(0, 999))
 def test_histogram(data, case: Case, style: str, seed: int) -> None:
     labels, database_labels, relevant = make_labels(np.random.default_rng(seed), case, style)
@@ -90,7 +91,7 @@ def test_histogram(data, case: Case, style: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("ties", TIES)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(data=st.data(), case=cases(max_pairs=300_000), style=st.sampled_from(LABELS), seed=st.integers(0, 999))
 def test_average_precision(data, case: Case, style: str, seed: int, ties: str) -> None:
     labels, database_labels, relevant = make_labels(np.random.default_rng(seed), case, style)

@@ -187,6 +187,7 @@ def test_logits_past_31_bits(order: str) -> None:
     assert_same_array(gradient, expected.numpy(), np.float32)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("order", FEW)
 def test_ranking_past_31_bits(order: str) -> None:
     """A database of more than 2^31 items, of which the first and the last shards are walked: those in between hold

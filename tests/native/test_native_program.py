@@ -23,7 +23,7 @@ def levels(output: str) -> list[str]:
     return first.split()[1:]
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_under_sanitizers() -> None:
     if sys.platform != "linux":
         pytest.skip("the sanitizers' options are set up for Linux only")
@@ -43,7 +43,7 @@ def test_under_sanitizers() -> None:
     assert levels(output)[-1] == "generic"
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_aarch64_emulated() -> None:
     missing = [tool for tool in (CROSS_COMPILER, EMULATOR) if shutil.which(tool) is None]
     if missing:

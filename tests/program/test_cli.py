@@ -334,7 +334,7 @@ def test_doctor_finds_a_wrong_result(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot be trusted" in output
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_demo_end_to_end(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     output = dshc_ok("demo", "--out", out, "--threads", 1)

@@ -72,7 +72,7 @@ def test_extended_quadratic_residue_codes(p):
         linear.extended_qr(11)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_the_quadratic_residue_code_of_48_bits():
     assert least_weight(linear.extended_qr(47)) == linear.QR_DISTANCES[47]
 

@@ -42,6 +42,7 @@ train(Config(**settings), resume=resume)
 """
 
 
+@pytest.mark.deep
 def test_killed_twice_at_random_steps_and_resumed(finished, tmp_path):
     settings = {**SMALL, "out": str(tmp_path / "run")}
     steps = sorted(random.SystemRandom().sample(range(2, 2 * PER_EPOCH + 1), 2))
@@ -62,6 +63,7 @@ def test_killed_twice_at_random_steps_and_resumed(finished, tmp_path):
     assert rows(tmp_path / "run") == rows(finished.folder), f"steps {steps}"
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("assignment", [{"assignment": "kmeans"}, {"assignment": "sinkhorn", "queue": 20}])
 def test_learned_sub_classes_killed_and_resumed(tmp_path, assignment):
     settings = {**SMALL, "subclass": "learned", "per_class": 4, **assignment}

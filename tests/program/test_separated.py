@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cli_runs import dshc_fails, dshc_ok
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def lexicode(n, distance):
     return len(taken)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.data())
 def test_small_codes_against_brute_force(data):
     n_bits = data.draw(st.integers(1, 40))
@@ -202,6 +203,7 @@ def test_loss_and_encoder_take_any_book(keywords):
     assert torch.equal(centers, torch.from_numpy(book.centers)[classes.argmax(1)])
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("flags", "n_bits", "n_outputs"),
     [

@@ -265,7 +265,8 @@ def merged(tmp_path_factory):
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.deep
+@pytest.mark.deep
 @pytest.mark.parametrize("assignment", ["kmeans", "sinkhorn"])
 def test_learned_sub_classes_follow_the_groups_of_a_class(merged, tmp_path, assignment):
     settings = {

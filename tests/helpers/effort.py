@@ -1,0 +1,16 @@
+"""How much a run of the tests tries: `make test` is quick, `make test-deep` thorough (budget: CONTRIBUTING.md)."""
+
+from __future__ import annotations
+
+import os
+
+# The share of random examples by the variable HYPOTHESIS_PROFILE. long: for a night.
+SHARES = {"quick": 0.3, "deep": 1.0, "long": 20.0}
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+
+
+def examples(deep: int) -> int:
+    """Random examples of this run, where a thorough one tries `deep`."""
+    if PROFILE not in SHARES:
+        raise ValueError(f"HYPOTHESIS_PROFILE is {PROFILE!r}; taken: {', '.join(SHARES)}")
+    return max(5, round(SHARES[PROFILE] * deep))
