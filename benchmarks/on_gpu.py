@@ -16,6 +16,7 @@ every step, FOLDER/log.txt holds what they printed.
     tests                         the tests that run on a GPU (pytest -m gpu)
     memcheck, racecheck           compute-sanitizer over the smoke script
     profile                       where the time of a call goes, kernel by kernel
+    peer                          top-k by faiss's GPU method, rebuilt (gpu/warp_select.cu)
     more                          the timings that are left
 
 Without a device it says so, writes nothing and ends with status 0. Else the status is 1 where a step failed.
@@ -92,6 +93,7 @@ STEPS = (
     Step("racecheck", 200, (*SANITIZER, "racecheck", *SMOKE, "racecheck"), group="depth", needs=("build",),
          variables=NO_CACHE),
     Step("profile", 60, ("{python}", "-m", "gpu.run_profile", "--out", "{out}"), needs=("build",)),
+    timings("peer", 150),
     timings("more", 300),
 )  # fmt: skip
 REHEARSED_LIMITS = tuple(

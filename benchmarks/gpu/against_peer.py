@@ -25,19 +25,20 @@ def peer(device: str) -> WarpSelect | str:
     return WarpSelect.build(torch.cuda.get_device_capability(device), KS)
 
 
-def check(found: tuple[Tensor, Tensor], queries: Tensor, database: Tensor, k: int) -> None:
+def differs(found: tuple[Tensor, Tensor], queries: Tensor, database: Tensor, k: int) -> str:
     """Distances as ours; indices of items that lie at those distances, none twice. Ties are in no defined order."""
     distances, indices = found
     if not torch.equal(distances, dshc_fast.hamming_topk(queries, database, k).distances):
-        raise RuntimeError("the peer's distances differ from ours; nothing was timed")
+        return "the peer's distances differ from ours"
     ordered = indices.sort(1).values
     if not ((ordered[:, 0] >= 0) & (ordered[:, -1] < len(database))).all():
-        raise RuntimeError("the peer's indices are no items; nothing was timed")
+        return "the peer's indices are no items"
     if (ordered[:, 1:] == ordered[:, :-1]).any():
-        raise RuntimeError("the peer gives an item twice; nothing was timed")
+        return "the peer gives an item twice"
     for query, row, wanted in zip(queries, indices, distances, strict=True):
         if not torch.equal(dshc_fast.hamming_distance(query[None], database[row])[0].to(torch.int32), wanted):
-            raise RuntimeError("the peer's items lie at other distances; nothing was timed")
+            return "the peer's items lie at other distances"
+    return ""
 
 
 def compare(bench: Bench, of: Setting, n_query: int, n_db: int, k: int, n_bits: int) -> None:
@@ -49,7 +50,8 @@ def compare(bench: Bench, of: Setting, n_query: int, n_db: int, k: int, n_bits: 
         bench.refuse(f"{of.name}: {PEER}", built)
         return
     queries, database = bench.queries("random", n_bits, n_query), bench.database("random", n_bits, n_db)
-    check(built.topk(queries, database, k), queries, database, k)
+    if why := differs(built.topk(queries, database, k), queries, database, k):
+        return bench.wrong(f"{of.name}: {PEER}", why)
     bench.measure(of, PEER, lambda: built.topk(queries, database, k), graph=True, amount=float(n_query) * n_db,
                   floors=bench.pair_floors(n_query, n_db, n_bits, read=n_query == 1),
                   note="rebuilt from its description; ties in no defined order")  # fmt: skip
@@ -69,8 +71,8 @@ def jobs() -> list[Job]:
     n_db = 10 * MILLION
     made = []
     for k in KS:
-        made.append(job(31, "gpu-ranking", against_peer, n_db, k, n_bytes=8 * n_db))
-    made.append(job(32, "gpu-ranking", one_against_peer, 10 * n_db, n_bytes=80 * n_db))
+        made.append(job(10, "peer", against_peer, n_db, k, n_bytes=8 * n_db))
+    made.append(job(11, "peer", one_against_peer, 10 * n_db, n_bytes=80 * n_db))
     for n_bits in (32, 128, 256):
-        made.append(job(71, "gpu-ranking", against_peer, n_db, 100, n_bits, n_bytes=n_bits // 8 * n_db))
+        made.append(job(12, "peer", against_peer, n_db, 100, n_bits, n_bytes=n_bits // 8 * n_db))
     return made

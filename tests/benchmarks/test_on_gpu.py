@@ -199,6 +199,13 @@ def test_the_driver_rehearses(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
     assert {record["step"] for record in Records(tmp_path).all("row")} == {"codes"}
 
 
+def test_the_peer_is_left_out_without_a_gpu(tmp_path: Path) -> None:
+    assert run_jobs.main(["peer", "--out", str(tmp_path), "--rehearse"]) == 0
+    left = [job for job in Records(tmp_path).all("job") if job["result"] == "left out"]
+    assert left and all(job["why"] == "it needs a GPU" for job in left)
+    assert not list(Records(tmp_path).all("row"))
+
+
 def test_every_op_at_many_sizes(tmp_path: Path) -> None:
     assert run_checks.main(["all", "--out", str(tmp_path), "--rehearse"]) == 0
 
