@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from . import _checks as checks
+from . import _shapes as shapes
 from ._arrays import Array, answer, as_tensor
+from ._linear_loss_transforms import LinearLoss
 from ._linear_ops import CHUNK
+from ._loss_formulas import kept_rows, without_lost_rows
+from ._loss_transforms import Loss, is_transforming
 from .codes import as_layer, as_offsets
 
 _op = torch.ops.dshc_fast
@@ -61,14 +66,45 @@ def _n_kept(labels: Tensor, ignore_index: int) -> Tensor:
     return (checks.signed_labels(labels) != ignore_index).sum()
 
 
+def _reduced(loss: Tensor, labels: Tensor, ignore_index: int, reduction: str) -> Tensor:
+    if reduction == "none":
+        return loss
+    return loss.sum() / _n_kept(labels, ignore_index) if reduction == "mean" else loss.sum()
+
+
+def _loss_of_logits(
+    logits: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    weight: float,
+    ignore_index: int,
+    check: bool | None,
+    inplace: bool,
+    reduction: str,
+) -> Tensor:
+    arguments = logits, labels, offsets, weight, ignore_index, check
+    if not is_transforming():
+        return _ClassSoftmaxLoss.apply(*arguments, inplace, reduction)
+    # Its sizes are those of a member of vmap's batch here, and of all members together in the op.
+    shapes.class_softmax_loss(logits, labels, offsets)
+    loss, _ = Loss.apply(*arguments)
+    return _reduced(loss, labels, ignore_index, reduction)
+
+
 def _weight_of(target: object) -> float:
     """0 stands for 1 / m_c in the op."""
     if isinstance(target, str):
         checks.check_choice(target, "target", ("normalized",))
         return 0.0
-    if isinstance(target, (bool, Tensor)) or not hasattr(target, "__float__"):
+    not_numbers = (bool, np.bool_, Tensor, np.ndarray, np.complexfloating)
+    if isinstance(target, not_numbers) or not hasattr(target, "__float__"):
         raise TypeError(f'target must be "normalized" or a number, got {type(target).__name__}')
-    weight = float(target)
+    try:
+        weight = float(target)
+    except OverflowError:
+        raise ValueError(
+            'target is an integer beyond all floats; taken: "normalized" or a finite number > 0'
+        ) from None
     if not (math.isfinite(weight) and weight > 0):
         raise ValueError(f'target is {weight}; taken: "normalized" or a finite number > 0')
     return weight
@@ -77,6 +113,8 @@ def _weight_of(target: object) -> float:
 def _refuse_inplace(logits: Tensor) -> None:
     """Where a gradient over the logits would overwrite what is not theirs, or not lie where they do."""
     if not (logits.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+        return
+    if is_transforming():  # which have no effect of inplace
         return
     if logits.is_leaf or (logits._base is not None and logits._base.is_leaf):
         raise ValueError(
@@ -147,10 +185,8 @@ def class_softmax_loss(
     offsets = as_offsets(class_offsets, logits_tensor.device)
     if inplace:
         _refuse_inplace(logits_tensor)
-    loss = _ClassSoftmaxLoss.apply(
-        logits_tensor, labels_tensor, offsets, weight, ignore_index, check, inplace, reduction
-    )
-    return answer(loss, logits)
+    arguments = logits_tensor, labels_tensor, offsets, weight, ignore_index, check
+    return answer(_loss_of_logits(*arguments, inplace, reduction), logits)
 
 
 def class_softmax_linear_loss(
@@ -204,17 +240,23 @@ def class_softmax_linear_loss(
     layer, chunk, dtype = as_layer(features, weight, bias, chunk)
     labels_tensor = as_tensor(labels, "labels")
     offsets = as_offsets(class_offsets, layer[0].device)
+    # Here too, because an op that takes logits would speak of logits.
+    checks.check_same_device(features=layer[0], labels=labels_tensor, class_offsets=offsets)
+    shapes.check_loss_labels(layer[0], "features", labels_tensor, offsets)
+    if isinstance(features, np.ndarray):  # so is the answer, which holds no graph
+        layer = tuple(tensor if tensor is None else tensor.detach() for tensor in layer)
+    is_transformed = is_transforming()
     if layer[1].shape[0] <= (chunk or CHUNK):
+        if is_transformed or layer[1].requires_grad:
+            # An ignored row's gradient is 0, but 0 times a NaN among its features would be NaN in the weight's.
+            kept = kept_rows(labels_tensor, offsets, ignore_index)
+            layer = (without_lost_rows(layer[0], kept), *layer[1:])
         logits = nn.functional.linear(*layer)
-        loss = _ClassSoftmaxLoss.apply(
-            logits, labels_tensor, offsets, target_weight, ignore_index, check, False, reduction
-        )
-    else:
-        loss, _ = _op.class_softmax_linear_loss(
-            *layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check
-        )
-        if reduction != "none":
-            loss = loss.sum() / _n_kept(labels_tensor, ignore_index) if reduction == "mean" else loss.sum()
+        arguments = logits, labels_tensor, offsets, target_weight, ignore_index, check
+        return answer(_loss_of_logits(*arguments, False, reduction), features)
+    arguments = *layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check
+    loss, _ = (LinearLoss.apply if is_transformed else _op.class_softmax_linear_loss)(*arguments)
+    loss = _reduced(loss, labels_tensor, ignore_index, reduction)
     return answer(loss, features)
 
 
@@ -249,6 +291,8 @@ class ClassSoftmaxLoss(nn.Module):
         checks.check_choice(reduction, "reduction", REDUCTIONS)
         offsets = as_offsets(class_offsets, torch.device("cpu")).clone()
         checks.check_class_offsets(offsets)
+        if offsets.is_meta:
+            raise ValueError("class_offsets is on meta; taken: cpu, cuda")
         checks.check_offset_values(offsets, int(offsets[-1]))
         self.register_buffer("class_offsets", offsets)
         self.target, self.reduction = target, reduction
@@ -296,6 +340,7 @@ class ClassSoftmaxLinearLoss(ClassSoftmaxLoss):
     ) -> None:
         super().__init__(class_offsets, target=target, reduction=reduction, ignore_index=ignore_index)
         self.chunk = None if chunk is None else checks.as_int(chunk, "chunk")
+        shapes.check_chunk(self.chunk)
 
     def forward(self, features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
         return class_softmax_linear_loss(
