@@ -15,7 +15,8 @@ from .codes import (
     unpack_codes,
 )
 from .database import HammingDatabase
-from .losses import ClassSoftmaxLinearLoss, ClassSoftmaxLoss, class_softmax_linear_loss, class_softmax_loss
+from .loss_modules import ClassSoftmaxLinearLoss, ClassSoftmaxLoss
+from .losses import class_softmax_linear_loss, class_softmax_loss
 from .metrics import (
     HammingHistogram,
     RetrievalCurves,

@@ -15,6 +15,9 @@ from . import _prepared
 from . import _shapes as shapes
 from ._native import native
 
+WITH_MEMORY = (
+    "taken: tensors that hold values (no fake ones, none inside torch.func transforms or while tracing)"
+)
 DTYPE_CODES = {  # csrc/core/types.h, enum DType
     torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3,
     torch.int8: 4, torch.int16: 5, torch.int32: 6, torch.int64: 7,
@@ -42,6 +45,17 @@ def refuse_nan(values: Tensor, name: str) -> None:
         raise ValueError(f"{name}[{row}] contains NaN; taken: numbers and infinities")
 
 
+def refuse_without_memory(tensor: Tensor, name: str) -> None:
+    """Tensors that stand for others (fake ones, those of a transform or a tracer, subclasses around another tensor)
+    have no memory to read. Ops get what they stand for from torch; what calls the native module itself does not."""
+    try:
+        has_memory = tensor.numel() == 0 or tensor.data_ptr() != 0
+    except RuntimeError:  # most raise, but not all of them in every version of torch
+        has_memory = False
+    if not has_memory:
+        raise ValueError(f"{name} is a {type(tensor).__name__} without memory of its own; {WITH_MEMORY}")
+
+
 def pack_bits(rows: Tensor) -> Tensor:
     """Rows of bools as packed bits, of any width and on either device."""
     rows = rows.contiguous()
@@ -61,6 +75,7 @@ def partition_rows(rows: Tensor, max_parts: int) -> tuple[Tensor, Tensor]:
     members, offsets = (rows.new_empty((size,), dtype=torch.int64) for size in (n, max_parts + 1))
     n_parts = -1  # Partition::kDistinct
     if max_parts and not rows.is_cuda:
+        refuse_without_memory(rows, "codes or labels")
         n_parts = native.partition_rows(
             rows.data_ptr(),
             *rows.shape,
@@ -139,7 +154,7 @@ class Relevance:
             if not database_labels.is_cuda and _prepared.group_of(database_labels, prepared[3:]) is None:
                 _check_prepared_labels(database_labels, prepared[3:], check)
             elif database_labels.is_cuda and check:
-                _check_multi_hot(database_labels, "database_labels", check)
+                check_multi_hot(database_labels, "database_labels", check)
         if query_labels.dim() == 1:
             ids = _device_ids if query_labels.is_cuda else _int32_ids
             self.tensors = ids(query_labels, database_labels, rows)
@@ -218,7 +233,7 @@ def _int32_ids(
     )
 
 
-def _check_multi_hot(labels: Tensor, name: str, check: bool | None) -> None:
+def check_multi_hot(labels: Tensor, name: str, check: bool | None) -> None:
     if labels.dtype == torch.bool or labels.dim() == 1 or not wants_check(check, labels):
         return
     if bool((wrong := (labels != 0) & (labels != 1)).any()):
@@ -230,7 +245,7 @@ def _check_multi_hot(labels: Tensor, name: str, check: bool | None) -> None:
 
 def label_words(labels: Tensor, name: str, check: bool | None) -> Tensor:
     """Multi-hot rows as packed bits, padded to whole 64-bit words."""
-    _check_multi_hot(labels, name, check)
+    check_multi_hot(labels, name, check)
     bits = pack_bits(labels if labels.dtype == torch.bool else labels != 0)
     return torch.nn.functional.pad(bits, (0, -bits.shape[1] % 8))
 
@@ -240,7 +255,7 @@ def wants_check(check: bool | None, tensor: Tensor) -> bool:
     return not tensor.is_cuda if check is None else check
 
 
-def _check_padding(codes: Tensor, n_bits: int, name: str) -> None:
+def check_padding(codes: Tensor, n_bits: int, name: str) -> None:
     padding = 8 * codes.shape[1] - n_bits
     if padding and bool((set_bits := codes[:, -1] >= 1 << (8 - padding)).any()):
         raise ValueError(
@@ -257,14 +272,14 @@ def check_metric_values(
 ) -> None:
     if n_bits is None or not wants_check(check, queries):
         return
-    _check_padding(queries, n_bits, "queries")
+    check_padding(queries, n_bits, "queries")
     group = _prepared.group_of(database, prepared[:3]) if prepared else None
     if (
         group is None
         or group.last_byte is None
         or group.last_byte >= 1 << (8 + n_bits - 8 * database.shape[1])
     ):
-        _check_padding(database, n_bits, "database")
+        check_padding(database, n_bits, "database")
 
 
 class ClassSoftmax:

@@ -17,6 +17,8 @@ from . import _arguments as arguments
 from . import _checks as checks
 from . import _cuda_ops as on_cuda
 from . import _shapes as shapes
+from ._linear_loss_transforms import layer_gradient_vjp
+from ._loss_formulas import kept_rows, without_lost_rows
 from ._ops import library
 
 CHUNK = 4096  # columns; wide enough for a matrix product's full pace
@@ -156,6 +158,8 @@ def _class_softmax_linear_loss_backward(
         checks.check_offset_values(class_offsets, layer.n_subclasses)
     labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
     grad_loss, stats = grad_loss.contiguous(), stats.contiguous()
+    if wanted[1]:  # an ignored row's gradient is 0, but 0 times a NaN among its features would be NaN
+        features = without_lost_rows(layer.features, kept_rows(labels, class_offsets, ignore_index))
     # Chunks are added up in float32 where logits are shorter: as many roundings as chunks would show.
     sum_features = features.new_zeros(grad_features.shape, dtype=shapes.wide_dtype(layer.dtype))
     for first, last in layer.chunks():
@@ -172,12 +176,12 @@ def _class_softmax_linear_loss_backward(
         if wanted[1]:
             rows = grad_weight[first:last]
             if grad_weight.dtype == layer.dtype:
-                torch.mm(gradient.t(), layer.features, out=rows)
+                torch.mm(gradient.t(), features, out=rows)
             else:
-                rows.copy_(gradient.t() @ layer.features)
+                rows.copy_(gradient.t() @ features)
         if wanted[2] and bias is not None:
             grad_bias[first:last] = gradient.sum(0)
-    return sum_features.to(features.dtype) if wanted[0] else grad_features, grad_weight, grad_bias
+    return sum_features.to(grad_features.dtype) if wanted[0] else grad_features, grad_weight, grad_bias
 
 
 # ---- codes ----
@@ -249,30 +253,9 @@ def _save_for_double_backward(ctx, inputs: tuple, output: tuple[Tensor, ...]) ->
     ctx.save_for_backward(*tensors)
 
 
-def _double_backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    grad_loss, features, weight, bias, stats, labels, class_offsets = ctx.saved_tensors
-    with torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
-        given = [
-            None if t is None else t.detach().requires_grad_() for t in (grad_loss, features, weight, bias)
-        ]
-        grad_loss, *layer = given
-        features, weight, bias = (t if t is None or ctx.dtype is None else t.to(ctx.dtype) for t in layer)
-        logits = torch.nn.functional.linear(features, weight, bias)
-        gradient = torch.ops.dshc_fast.class_softmax_loss_backward(
-            grad_loss, logits, stats, labels, class_offsets, ctx.target, ctx.ignore_index
-        )
-        outputs = [gradient @ weight, gradient.t() @ features, gradient.sum(0)]
-        kept = [i for i in range(3) if ctx.wanted[i] and not (i == 2 and bias is None)]
-        found = iter(
-            torch.autograd.grad(
-                [outputs[i] for i in kept],
-                [t for t in given if t is not None],
-                [grads[i].to(outputs[i].dtype) for i in kept],
-                allow_unused=True,
-            )
-        )
-    in_loss, in_features, in_weight, in_bias = (None if t is None else next(found) for t in given)
-    return in_loss, in_features, in_weight, in_bias, *[None] * 8
+def _double_backward(ctx, *above: Tensor) -> tuple[Tensor | None, ...]:
+    found = layer_gradient_vjp(above, *ctx.saved_tensors, ctx.target, ctx.ignore_index, ctx.dtype, ctx.wanted)
+    return *found, *[None] * 8
 
 
 torch.library.register_autograd(

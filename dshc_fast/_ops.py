@@ -17,6 +17,7 @@ from torch import Tensor
 from . import _checks as checks
 from . import _shapes as shapes
 from ._arguments import DTYPE_CODES, ClassSoftmax, Pairs, Relevance, check_metric_values, write_codes
+from ._loss_formulas import gradient_vjp
 from ._native import native
 
 LABELLED = "Tensor queries, Tensor database, Tensor query_labels, Tensor database_labels"
@@ -349,30 +350,13 @@ def _loss_backward(ctx, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ..
     return grad_logits, None, None, None, None, None
 
 
-# The gradient's own gradients, which few ask for, are plain torch: with v for what comes from above, the gradient of
-# v . g (T p - y) is g T (p v - p (p . v)) in the logits and v . (T p - y) in g.
 def _save_for_loss_backward_backward(ctx, inputs: tuple, output: Tensor) -> None:
     grad_loss, logits, _, labels, class_offsets, ctx.weight, ctx.ignore_index = inputs
     ctx.save_for_backward(grad_loss, logits, labels, class_offsets)
 
 
 def _loss_backward_backward(ctx, grad_grad: Tensor) -> tuple[Tensor | None, ...]:
-    grad_loss, logits, labels, class_offsets = ctx.saved_tensors
-    labels, offsets = checks.signed_labels(labels)[:, None], class_offsets.long()
-    n_classes = offsets.shape[0] - 1
-    kept = (labels != ctx.ignore_index) & (labels >= 0) & (labels < n_classes)
-    true_class = labels.clamp(0, n_classes - 1)
-    first, last = offsets[true_class], offsets[true_class + 1]
-    position = torch.arange(logits.shape[1], device=logits.device)
-    dtype = shapes.loss_dtype(logits)
-    weight = 1.0 / (last - first).to(dtype) if ctx.weight == 0.0 else ctx.weight
-    target_sum = weight * (last - first).to(dtype)
-    zero = torch.zeros((), dtype=dtype, device=logits.device)
-    p = torch.where(kept, torch.softmax(logits.to(dtype), dim=1), zero)
-    y = torch.where(kept & (position >= first) & (position < last), weight, zero)
-    v = grad_grad.to(dtype)
-    in_logits = grad_loss[:, None] * target_sum * p * (v - (p * v).sum(1, keepdim=True))
-    return ((target_sum * p - y) * v).sum(1), in_logits.to(logits.dtype), None, None, None, None, None
+    return *gradient_vjp(grad_grad, *ctx.saved_tensors, ctx.weight, ctx.ignore_index), *[None] * 5
 
 
 torch.library.register_autograd(

@@ -136,6 +136,11 @@ def hamming_histogram(
     return queries.new_empty(shape, dtype=torch.int64), queries.new_empty(shape, dtype=torch.int64)
 
 
+def check_cut(k: int | None) -> None:
+    if k is not None and k < 1:
+        raise ValueError(f"k is {k}; taken: 1 or more, or None for all")
+
+
 def average_precision(
     queries: Tensor,
     database: Tensor,
@@ -153,8 +158,7 @@ def average_precision(
     check_metric(queries, database, query_labels, database_labels, score, n_bits, allowed, prepared)
     checks.check_choice(ties, "ties", TIES)
     checks.check_choice(denominator, "denominator", DENOMINATORS)
-    if k is not None and k < 1:
-        raise ValueError(f"k is {k}; taken: 1 or more, or None for all")
+    check_cut(k)
     return queries.new_empty((queries.shape[0],), dtype=torch.float64)
 
 
@@ -180,15 +184,19 @@ def class_softmax_loss(
     return _loss_and_stats(logits, "logits", labels, class_offsets, loss_dtype(logits))
 
 
-def _loss_and_stats(
-    rows: Tensor, name: str, labels: Tensor, class_offsets: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def check_loss_labels(rows: Tensor, name: str, labels: Tensor, class_offsets: Tensor) -> None:
     checks.check_dtype(labels, "labels", checks.INTEGERS, "integers (class ids)")
     if labels.dim() != 1 or labels.shape[0] != rows.shape[0]:
         raise ValueError(
             f"labels has shape {checks.shape_text(labels)}; taken: ({rows.shape[0]},), one a row of {name}"
         )
     checks.check_class_offsets(class_offsets)
+
+
+def _loss_and_stats(
+    rows: Tensor, name: str, labels: Tensor, class_offsets: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    check_loss_labels(rows, name, labels, class_offsets)
     return rows.new_empty((rows.shape[0],), dtype=dtype), rows.new_empty((rows.shape[0], 2), dtype=dtype)
 
 
@@ -253,6 +261,10 @@ def check_layer(
         raise ValueError(
             f"bias has shape {checks.shape_text(bias)}; taken: ({weight.shape[0]},), one a row of weight"
         )
+    check_chunk(chunk)
+
+
+def check_chunk(chunk: int | None) -> None:
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk is {chunk}; taken: 1 or more sub-classes, or None")
 

@@ -221,6 +221,8 @@ def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | No
     checks.check_flag(check, "check")
     tensor = as_tensor(logits, "logits").detach()
     if not isinstance(threshold, (Tensor, np.ndarray)):
+        if isinstance(threshold, bool):
+            raise TypeError("threshold must be a number, or one a class, got bool")
         try:
             if isinstance(
                 threshold, (int, float)
@@ -228,6 +230,10 @@ def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | No
                 threshold = torch.full((), threshold, dtype=torch.float64, device=tensor.device)
             else:
                 threshold = on_device(threshold, torch.float64, tensor.device)
+        except OverflowError:
+            raise ValueError(
+                "threshold contains a number that float64 cannot hold; taken: numbers that it can, and infinities"
+            ) from None
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(
                 f"threshold must be a number, or one a class, got {type(threshold).__name__}"
@@ -238,17 +244,30 @@ def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | No
 def as_offsets(class_offsets: object, device: torch.device) -> Tensor:
     """`class_offsets` as a tensor: lists and numpy arrays are moved to `device`, tensors must be there."""
     if isinstance(class_offsets, (list, tuple)):
-        if not all(
-            isinstance(offset, (int, np.integer)) and not isinstance(offset, bool) for offset in class_offsets
-        ):
-            raise TypeError("class_offsets must hold integers")
-        return on_device(class_offsets, torch.int64, device)
+        for offset in class_offsets:
+            if not isinstance(offset, (int, np.integer)) or isinstance(offset, bool):
+                raise TypeError(f"class_offsets must hold integers, got {type(offset).__name__}")
+        try:
+            return on_device(class_offsets, torch.int64, device)
+        except (OverflowError, RuntimeError, ValueError):  # torch's choice differs between its versions
+            beyond = [int(offset) for offset in class_offsets if not -(2**63) <= offset < 2**63]
+            if not beyond:
+                raise
+            raise ValueError(
+                f"class_offsets contains {_short(beyond[0])}; taken: strictly rising from 0 to the number of "
+                "sub-classes"
+            ) from None
     tensor = as_tensor(class_offsets, "class_offsets")
     if not isinstance(class_offsets, np.ndarray) or device.type == "cpu":
         return tensor
     if tensor.dim() != 1 or tensor.is_floating_point() or tensor.is_complex():  # the op says what is wrong
         return tensor.to(device)
     return on_device(tensor.tolist(), tensor.dtype, device)
+
+
+def _short(number: int) -> str:
+    """Python refuses to write out integers of thousands of digits."""
+    return str(number) if number.bit_length() <= 256 else f"an integer of {number.bit_length()} bits"
 
 
 def as_layer(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from . import _checks as checks
-from ._arguments import as_int32, label_words, partition_rows
+from ._arguments import as_int32, label_words, partition_rows, refuse_without_memory
 from ._arrays import Array, as_tensor
 from ._cuda_ops import unusable
 from ._prepared import ROWS_PER_PART, Group, as_bytes, padded_bytes
@@ -34,7 +34,8 @@ class HammingDatabase:
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit. An op reports the codes as `database` and the
-            labels as `database_labels`, with the shapes given here.
+            labels as `database_labels`, with the shapes given here. ValueError: tensors without values (meta or fake
+            ones, those inside torch.func transforms): a database is prepared outside of what is traced.
 
     Example:
         >>> import numpy as np, dshc_fast
@@ -56,10 +57,13 @@ class HammingDatabase:
         if given.is_cuda and (why := unusable()):
             raise RuntimeError(why)
         checks.check_codes(given, "codes", at_least=1)
+        refuse_without_memory(given, "codes")
+        refuse_without_memory(given.new_empty((1,)), "what torch makes here of codes")  # under a fake mode
         if labels is not None:
             given_labels = as_tensor(labels, "labels")
             checks.check_same_device(codes=given, labels=given_labels)
             checks.check_label_rows(given_labels, "labels", given.shape[0], "codes")
+            refuse_without_memory(given_labels, "labels")
         self._numpy_codes, self._numpy_labels = (isinstance(array, np.ndarray) for array in (codes, labels))
         self._labels: Tensor | None = None
         with torch.inference_mode(False), torch.no_grad():  # inference tensors have no version counter

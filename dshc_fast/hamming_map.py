@@ -3,6 +3,10 @@ is slow to."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -10,8 +14,10 @@ from torchmetrics.utilities import dim_zero_cat
 
 from . import _checks as checks
 from . import _shapes as shapes
+from ._arguments import check_multi_hot, check_padding
+from ._arrays import Array, as_tensor
 from ._composite_ops import EMPTY
-from .metrics import mean_average_precision
+from .metrics import mean_average_precision, optional_int
 
 
 class HammingMAP(Metric):
@@ -21,7 +27,7 @@ class HammingMAP(Metric):
     processes.
 
     Args:
-        n_bits, k, ties, denominator, score, empty: as in `mean_average_precision`.
+        n_bits, k, ties, denominator, score, empty: as in `mean_average_precision`; checked here.
 
     Example:
         >>> import torch, dshc_fast
@@ -56,6 +62,10 @@ class HammingMAP(Metric):
         checks.check_choice(denominator, "denominator", shapes.DENOMINATORS)
         checks.check_choice(score, "score", shapes.SCORES)
         checks.check_choice(empty, "empty", EMPTY)
+        k, n_bits = optional_int(k, "k"), optional_int(n_bits, "n_bits")
+        shapes.check_cut(k)
+        if n_bits is not None and not 1 <= n_bits <= 8 * checks.MAX_BYTES:
+            raise ValueError(f"n_bits is {n_bits}; taken: 1 to {8 * checks.MAX_BYTES}, or None")
         self.options = {
             "n_bits": n_bits,
             "k": k,
@@ -67,41 +77,63 @@ class HammingMAP(Metric):
         for state in ("query_codes", "query_labels", "database_codes", "database_labels"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
-    def update(self, codes: Tensor, labels: Tensor, is_query: Tensor | bool) -> None:
+    def update(self, codes: Array, labels: Array, is_query: Array | bool) -> None:
         """Add a batch.
 
         Args:
-            codes: uint8 (n, bytes). labels: (n,) class ids or (n, n_labels) multi-hot.
+            codes: uint8 (n, bytes), numpy or torch; as wide as those of earlier updates.
+            labels: (n,) class ids, any integers, or (n, n_labels) multi-hot rows of 0 and 1; of the kind and width of
+                earlier updates.
             is_query: bool (n,): True for queries, False for database items; or one bool for the whole batch.
+
+        Raises:
+            TypeError, ValueError: naming the argument that does not fit; nothing of the batch is kept then. Padding
+                bits and multi-hot values are looked at on the CPU.
         """
+        codes, labels = as_tensor(codes, "codes"), as_tensor(labels, "labels")
+        checks.check_same_device(codes=codes, labels=labels)
+        if codes.is_meta:
+            raise ValueError("codes is on meta; taken: cpu, cuda")
         checks.check_codes(codes, "codes")
-        if labels.dim() not in (1, 2) or len(labels) != len(codes):
-            raise ValueError(
-                f"labels has shape {checks.shape_text(labels)}; taken: one row for each of {len(codes)} codes"
-            )
-        is_query = torch.as_tensor(is_query, device=codes.device)
-        if is_query.dtype != torch.bool:
-            raise TypeError(f"is_query has dtype {is_query.dtype}; taken: bool")
-        if is_query.dim() > 1 or (is_query.dim() == 1 and len(is_query) != len(codes)):
-            raise ValueError(
-                f"is_query has shape {checks.shape_text(is_query)}; taken: ({len(codes)},), or one bool"
-            )
-        is_query = is_query.expand(len(codes))
+        checks.check_label_rows(labels, "labels", len(codes), "codes")
+        self._check_like_earlier(codes, labels)
+        n_bits = self.options["n_bits"]
+        if n_bits is not None:
+            checks.check_bits(n_bits, codes.shape[1])
+            if not codes.is_cuda:
+                check_padding(codes, n_bits, "codes")
+        check_multi_hot(labels, "labels", None)
+        is_query = _as_mask(is_query, codes)
         self.query_codes.append(codes[is_query])
         self.query_labels.append(labels[is_query])
         self.database_codes.append(codes[~is_query])
         self.database_labels.append(labels[~is_query])
 
+    def _check_like_earlier(self, codes: Tensor, labels: Tensor) -> None:
+        if not self.query_codes:
+            return
+        # Each update leaves a part, if only an empty one, on either side.
+        same_device = not self.compute_on_cpu  # torchmetrics moves what it keeps then
+        _check_like((self.query_codes[0], codes), (self.query_labels[0], labels), same_device)
+
     def compute(self) -> Tensor:
         """mAP of all queries against all database items so far: 0-d float64.
 
         Raises:
-            ValueError: no database item has come yet.
+            ValueError: no database item has come yet, or metrics of other codes or labels were merged into this one.
         """
         if not self.database_codes or not sum(len(codes) for codes in self.database_codes):
             raise ValueError(
                 "HammingMAP: no database item has come yet; taken: at least one before compute()"
             )
+        codes, labels = (
+            [part for state in states for part in ([state] if isinstance(state, Tensor) else state)]
+            for states in (
+                (self.query_codes, self.database_codes),
+                (self.query_labels, self.database_labels),
+            )
+        )
+        _check_like(codes, labels, True)
         return mean_average_precision(
             dim_zero_cat(self.query_codes),
             dim_zero_cat(self.database_codes),
@@ -109,3 +141,43 @@ class HammingMAP(Metric):
             dim_zero_cat(self.database_labels),
             **self.options,
         )
+
+
+def _as_mask(is_query: object, codes: Tensor) -> Tensor:
+    if isinstance(is_query, (Tensor, np.ndarray)):
+        mask = as_tensor(is_query, "is_query")
+    else:
+        try:
+            mask = torch.as_tensor(is_query)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"is_query must be bools, got {type(is_query).__name__}") from None
+    checks.check_dtype(mask, "is_query", (torch.bool,), "bool")
+    if mask.is_meta:
+        raise ValueError("is_query is on meta; taken: cpu, cuda")
+    if mask.dim() > 1 or (mask.dim() == 1 and len(mask) != len(codes)):
+        raise ValueError(f"is_query has shape {checks.shape_text(mask)}; taken: ({len(codes)},), or one bool")
+    return mask.to(codes.device).expand(len(codes))
+
+
+def _check_like(codes: Sequence[Tensor], labels: Sequence[Tensor], same_device: bool) -> None:
+    """All of the first one's width, kind and, if so asked, device; labels of dtypes that torch can bring to one."""
+    first = {"codes": codes[0], "labels": labels[0]}
+    for name, tensors in (("codes", codes), ("labels", labels)):
+        for tensor in tensors[1:]:
+            if same_device and tensor.device != first[name].device:
+                raise ValueError(
+                    f"{name} is on {tensor.device}, earlier {first[name].device}; taken: one device for all"
+                )
+            if tensor.shape[1:] != first[name].shape[1:]:
+                raise ValueError(
+                    f"{name} has shape {checks.shape_text(tensor)}, earlier {checks.shape_text(first[name])}; taken: "
+                    "rows like those of earlier updates"
+                )
+    dtypes = list(dict.fromkeys(tensor.dtype for tensor in labels))
+    try:
+        functools.reduce(torch.promote_types, dtypes)
+    except RuntimeError:
+        names = " and ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise TypeError(
+            f"labels has dtypes {names}; taken: one dtype, or those that torch promotes"
+        ) from None

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from . import _checks as checks
+from . import _shapes as shapes
+from ._arguments import wants_check
 from ._arrays import Array, answer, as_tensor
+from ._linear_loss_transforms import LinearLoss
 from ._linear_ops import CHUNK
+from ._loss_formulas import kept_rows
+from ._loss_transforms import Loss, is_transforming
 from .codes import as_layer, as_offsets
 
 _op = torch.ops.dshc_fast
@@ -61,14 +67,45 @@ def _n_kept(labels: Tensor, ignore_index: int) -> Tensor:
     return (checks.signed_labels(labels) != ignore_index).sum()
 
 
-def _weight_of(target: object) -> float:
+def _reduced(loss: Tensor, labels: Tensor, ignore_index: int, reduction: str) -> Tensor:
+    if reduction == "none":
+        return loss
+    return loss.sum() / _n_kept(labels, ignore_index) if reduction == "mean" else loss.sum()
+
+
+def _loss_of_logits(
+    logits: Tensor,
+    labels: Tensor,
+    offsets: Tensor,
+    weight: float,
+    ignore_index: int,
+    check: bool | None,
+    inplace: bool,
+    reduction: str,
+) -> Tensor:
+    arguments = logits, labels, offsets, weight, ignore_index, check
+    if not is_transforming():
+        return _ClassSoftmaxLoss.apply(*arguments, inplace, reduction)
+    # Its sizes are those of a member of vmap's batch here, and of all members together in the op.
+    shapes.class_softmax_loss(logits, labels, offsets)
+    loss, _ = Loss.apply(*arguments)
+    return _reduced(loss, labels, ignore_index, reduction)
+
+
+def target_weight_of(target: object) -> float:
     """0 stands for 1 / m_c in the op."""
     if isinstance(target, str):
         checks.check_choice(target, "target", ("normalized",))
         return 0.0
-    if isinstance(target, (bool, Tensor)) or not hasattr(target, "__float__"):
+    not_numbers = (bool, np.bool_, Tensor, np.ndarray, np.complexfloating)
+    if isinstance(target, not_numbers) or not hasattr(target, "__float__"):
         raise TypeError(f'target must be "normalized" or a number, got {type(target).__name__}')
-    weight = float(target)
+    try:
+        weight = float(target)
+    except OverflowError:
+        raise ValueError(
+            'target is an integer beyond all floats; taken: "normalized" or a finite number > 0'
+        ) from None
     if not (math.isfinite(weight) and weight > 0):
         raise ValueError(f'target is {weight}; taken: "normalized" or a finite number > 0')
     return weight
@@ -77,6 +114,8 @@ def _weight_of(target: object) -> float:
 def _refuse_inplace(logits: Tensor) -> None:
     """Where a gradient over the logits would overwrite what is not theirs, or not lie where they do."""
     if not (logits.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+        return
+    if is_transforming():  # which have no effect of inplace
         return
     if logits.is_leaf or (logits._base is not None and logits._base.is_leaf):
         raise ValueError(
@@ -122,7 +161,13 @@ def class_softmax_loss(
             their values in backward raises torch's error of a variable modified in place: the function that
             made the logits if it keeps its result (exp, softmax; not linear), another loss of them whose turn
             comes later, a second ``backward()``. Refused for leaves, views of leaves and logits that are not
-            contiguous; without effect under ``create_graph=True`` and ``torch.compile``.
+            contiguous; without effect under ``create_graph=True``, ``torch.compile`` and transforms of
+            ``torch.func``.
+
+    Transforms of ``torch.func`` (grad, vjp, jvp, vmap, jacrev, hessian, ...) and forward-mode differentiation are
+    taken, nested too. Under vmap the logits are those of a member of the batch, (n, n_subclasses), and
+    `class_offsets` are the same for all members (ValueError otherwise). The members are computed in one call; an error
+    about a label counts its row through all members.
 
     Returns:
         float32 (float64 for float64 logits), 0-d, or (n,) for "none". -inf outside the true class's run is
@@ -142,15 +187,13 @@ def class_softmax_loss(
     checks.check_choice(reduction, "reduction", REDUCTIONS)
     checks.check_flag(check, "check")
     checks.check_bool(inplace, "inplace")
-    weight, ignore_index = _weight_of(target), checks.as_int(ignore_index, "ignore_index")
+    weight, ignore_index = target_weight_of(target), checks.as_int(ignore_index, "ignore_index")
     logits_tensor, labels_tensor = as_tensor(logits, "logits"), as_tensor(labels, "labels")
     offsets = as_offsets(class_offsets, logits_tensor.device)
     if inplace:
         _refuse_inplace(logits_tensor)
-    loss = _ClassSoftmaxLoss.apply(
-        logits_tensor, labels_tensor, offsets, weight, ignore_index, check, inplace, reduction
-    )
-    return answer(loss, logits)
+    arguments = logits_tensor, labels_tensor, offsets, weight, ignore_index, check
+    return answer(_loss_of_logits(*arguments, inplace, reduction), logits)
 
 
 def class_softmax_linear_loss(
@@ -184,7 +227,9 @@ def class_softmax_linear_loss(
 
     Returns:
         As `class_softmax_loss`, equal to it but for the rounding of products and of the sum over chunks.
-        Gradients to features, weight and bias; second derivatives are right too, but go by the whole logits.
+        Gradients to features, weight and bias; second and forward-mode derivatives are right too, but go by the
+        whole logits. For numpy features it is numpy, and holds no graph to a weight that is a tensor. Under vmap
+        a batch of features is one call of more rows; a batch of weights (an ensemble) goes member by member.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
@@ -200,112 +245,28 @@ def class_softmax_linear_loss(
     """
     checks.check_choice(reduction, "reduction", REDUCTIONS)
     checks.check_flag(check, "check")
-    target_weight, ignore_index = _weight_of(target), checks.as_int(ignore_index, "ignore_index")
+    target_weight, ignore_index = target_weight_of(target), checks.as_int(ignore_index, "ignore_index")
     layer, chunk, dtype = as_layer(features, weight, bias, chunk)
     labels_tensor = as_tensor(labels, "labels")
     offsets = as_offsets(class_offsets, layer[0].device)
+    # Here too, because an op that takes logits would speak of logits.
+    checks.check_same_device(features=layer[0], labels=labels_tensor, class_offsets=offsets)
+    shapes.check_loss_labels(layer[0], "features", labels_tensor, offsets)
+    if isinstance(features, np.ndarray):  # so is the answer, which holds no graph
+        layer = tuple(tensor if tensor is None else tensor.detach() for tensor in layer)
+    is_transformed = is_transforming()
     if layer[1].shape[0] <= (chunk or CHUNK):
+        if is_transformed or layer[1].requires_grad:
+            # An ignored row's gradient is 0, but 0 times a NaN among its features would be NaN in the weight's.
+            if wants_check(check, labels_tensor):  # then ignored rows are the only ones without a loss
+                lost = (checks.signed_labels(labels_tensor) == ignore_index)[:, None]
+            else:
+                lost = ~kept_rows(labels_tensor, offsets, ignore_index)
+            layer = (layer[0].masked_fill(lost, 0), *layer[1:])
         logits = nn.functional.linear(*layer)
-        loss = _ClassSoftmaxLoss.apply(
-            logits, labels_tensor, offsets, target_weight, ignore_index, check, False, reduction
-        )
-    else:
-        loss, _ = _op.class_softmax_linear_loss(
-            *layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check
-        )
-        if reduction != "none":
-            loss = loss.sum() / _n_kept(labels_tensor, ignore_index) if reduction == "mean" else loss.sum()
+        arguments = logits, labels_tensor, offsets, target_weight, ignore_index, check
+        return answer(_loss_of_logits(*arguments, False, reduction), features)
+    arguments = *layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check
+    loss, _ = (LinearLoss.apply if is_transformed else _op.class_softmax_linear_loss)(*arguments)
+    loss = _reduced(loss, labels_tensor, ignore_index, reduction)
     return answer(loss, features)
-
-
-class ClassSoftmaxLoss(nn.Module):
-    """`class_softmax_loss` as a module; `class_offsets` is a buffer and moves with it.
-
-    Args:
-        class_offsets, target, reduction, ignore_index, inplace: as in `class_softmax_loss`.
-
-    Example:
-        >>> import torch, dshc_fast
-        >>> loss = dshc_fast.ClassSoftmaxLoss([0, 2, 5])
-        >>> loss(torch.zeros(1, 5), torch.tensor([1])).item()
-        1.6094379425048828
-    """
-
-    class_offsets: Tensor
-
-    def __init__(
-        self,
-        class_offsets: object,
-        *,
-        target: str | float = "normalized",
-        reduction: str = "mean",
-        ignore_index: int = -100,
-        inplace: bool = False,
-    ) -> None:
-        super().__init__()
-        checks.check_bool(inplace, "inplace")
-        self.inplace = inplace
-        _weight_of(target)
-        checks.check_choice(reduction, "reduction", REDUCTIONS)
-        offsets = as_offsets(class_offsets, torch.device("cpu")).clone()
-        checks.check_class_offsets(offsets)
-        checks.check_offset_values(offsets, int(offsets[-1]))
-        self.register_buffer("class_offsets", offsets)
-        self.target, self.reduction = target, reduction
-        self.ignore_index = checks.as_int(ignore_index, "ignore_index")
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return class_softmax_loss(
-            logits,
-            labels,
-            self.class_offsets,
-            target=self.target,
-            reduction=self.reduction,
-            ignore_index=self.ignore_index,
-            inplace=self.inplace,
-        )
-
-    def extra_repr(self) -> str:
-        return (
-            f"n_classes={len(self.class_offsets) - 1}, target={self.target!r}, reduction={self.reduction!r}, "
-            f"ignore_index={self.ignore_index}"
-        )
-
-
-class ClassSoftmaxLinearLoss(ClassSoftmaxLoss):
-    """`class_softmax_linear_loss` as a module; the linear layer stays where it is, and is handed in.
-
-    Args:
-        class_offsets, target, reduction, ignore_index, chunk: as in `class_softmax_linear_loss`.
-
-    Example:
-        >>> import torch, dshc_fast
-        >>> head, loss = torch.nn.Linear(3, 5), dshc_fast.ClassSoftmaxLinearLoss([0, 2, 5])
-        >>> loss(torch.ones(1, 3), head.weight * 0, head.bias * 0, torch.tensor([1])).item()
-        1.6094379425048828
-    """
-
-    def __init__(
-        self,
-        class_offsets: object,
-        *,
-        target: str | float = "normalized",
-        reduction: str = "mean",
-        ignore_index: int = -100,
-        chunk: int | None = None,
-    ) -> None:
-        super().__init__(class_offsets, target=target, reduction=reduction, ignore_index=ignore_index)
-        self.chunk = None if chunk is None else checks.as_int(chunk, "chunk")
-
-    def forward(self, features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
-        return class_softmax_linear_loss(
-            features,
-            weight,
-            bias,
-            labels,
-            self.class_offsets,
-            target=self.target,
-            reduction=self.reduction,
-            ignore_index=self.ignore_index,
-            chunk=self.chunk,
-        )

@@ -54,7 +54,7 @@ def _inputs(
     return (queries, codes, as_tensor(query_labels, "query_labels"), labels), prepared
 
 
-def _optional_int(value: object, name: str) -> int | None:
+def optional_int(value: object, name: str) -> int | None:
     return None if value is None else checks.as_int(value, name)
 
 
@@ -100,7 +100,7 @@ def hamming_histogram(
     counts = _op.hamming_histogram(
         *inputs,
         score,
-        _optional_int(n_bits, "n_bits"),
+        optional_int(n_bits, "n_bits"),
         as_allowed(allowed),
         check,
         prepared,
@@ -156,11 +156,11 @@ def average_precision(
     inputs, prepared = _inputs(queries, database, query_labels, database_labels)
     result = _op.average_precision(
         *inputs,
-        _optional_int(k, "k"),
+        optional_int(k, "k"),
         ties,
         denominator,
         score,
-        _optional_int(n_bits, "n_bits"),
+        optional_int(n_bits, "n_bits"),
         as_allowed(allowed),
         check,
         prepared,
@@ -246,11 +246,11 @@ def mean_average_precision(
     inputs, prepared = _inputs(queries, database, query_labels, database_labels)
     mean = _op.mean_average_precision(
         *inputs,
-        _optional_int(k, "k"),
+        optional_int(k, "k"),
         ties,
         denominator,
         score,
-        _optional_int(n_bits, "n_bits"),
+        optional_int(n_bits, "n_bits"),
         empty,
         as_allowed(allowed),
         check,
@@ -263,8 +263,11 @@ def _as_ranks(ranks: object) -> list[int] | None:
     if ranks is None:
         return None
     if isinstance(ranks, (np.ndarray, Tensor)):
-        ranks = ranks.tolist()
-    if not isinstance(ranks, Sequence) or isinstance(ranks, str):
+        tensor = as_tensor(ranks, "ranks")
+        if tensor.is_meta:
+            raise ValueError("ranks is on meta; taken: cpu, cuda")
+        ranks = tensor.tolist()
+    if not isinstance(ranks, Sequence) or isinstance(ranks, (str, bytes)):
         raise TypeError(f"ranks must be a sequence of integers or None, got {type(ranks).__name__}")
     return [checks.as_int(rank, "ranks") for rank in ranks]
 
@@ -313,7 +316,7 @@ def retrieval_curves(
         *inputs,
         _as_ranks(ranks),
         score,
-        _optional_int(n_bits, "n_bits"),
+        optional_int(n_bits, "n_bits"),
         empty,
         as_allowed(allowed),
         check,
