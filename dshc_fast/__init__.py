@@ -1,6 +1,8 @@
 """dshc_fast: exact Hamming ranking and retrieval metrics for packed hash codes, and the loss and codes of
 DSHC."""
 
+from typing import TYPE_CHECKING
+
 from . import _cuda_ops as _cuda_ops  # registers the CUDA implementations
 from . import _linear_ops as _linear_ops
 from . import reference
@@ -61,7 +63,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+if TYPE_CHECKING:  # at run time it is imported when it is asked for, with torchmetrics
+    from .hamming_map import HammingMAP as HammingMAP
+
+
+def __getattr__(name: str) -> object:
     if name == "HammingMAP":
         from .hamming_map import HammingMAP
 

@@ -34,8 +34,8 @@ def check_dim(tensor: Tensor, name: str, dim: int, shape: str) -> None:
 
 
 def check_same_device(**tensors: Tensor | None) -> None:
-    first_name, first = next(iter(tensors.items()))
-    device = first.device
+    first_name, first = next(item for item in tensors.items() if item[1] is not None)
+    device = first.device  # type: ignore[union-attr]  # not None
     if device.type not in DEVICES:
         raise ValueError(f"{first_name} is on {device}; taken: cpu, cuda")
     for name, tensor in tensors.items():
@@ -208,13 +208,13 @@ def signed_labels(labels: Tensor) -> Tensor:
 
 def as_int(value: object, name: str) -> int:
     if isinstance(value, torch.SymInt):
-        return value
+        return value  # type: ignore[return-value]  # an int to whoever traces
     if type(value) is int:
         return _in_int64(value)
     if isinstance(value, bool) or isinstance(value, Tensor):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     try:
-        number = operator.index(value)
+        number = operator.index(value)  # type: ignore[arg-type]  # that is the question
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}") from None
     return _in_int64(number)

@@ -5,16 +5,18 @@ A list copied from pageable memory makes the host wait, and a CUDA graph that is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def on_device(values: Sequence[float], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`values` (n,) as a tensor on `device`. On CUDA: evenly spaced integers are counted out there by one kernel; while
-    a graph is captured each value is filled in by one of its own; else they are copied from pinned memory. None of
-    these waits for the device."""
+def on_device(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`values`, a list (n,), as a tensor on `device`.
+
+    On CUDA: evenly spaced integers are counted out there by one kernel; while a graph is captured each value is filled
+    in by a kernel of its own; else they are copied from pinned memory. None of these waits for the device.
+    """
     if device.type != "cuda" or torch.compiler.is_compiling():  # a compiler makes a constant of it
         return torch.tensor(values, dtype=dtype, device=device)
     steps = {b - a for a, b in zip(values, values[1:], strict=False)}

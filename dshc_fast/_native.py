@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from typing import Any
 
 import torch
 
@@ -61,7 +62,7 @@ def gpus() -> list[str]:
     return names
 
 
-def build_info() -> dict[str, object]:
+def build_info() -> dict[str, Any]:
     """What this installation consists of: versions, compiler, SIMD levels, CUDA.
 
     Returns:

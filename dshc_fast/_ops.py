@@ -10,6 +10,7 @@ and calls.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -355,8 +356,12 @@ def _save_for_loss_backward_backward(ctx, inputs: tuple, output: Tensor) -> None
     ctx.save_for_backward(grad_loss, logits, labels, class_offsets)
 
 
-def _loss_backward_backward(ctx, grad_grad: Tensor) -> tuple[Tensor | None, ...]:
-    return *gradient_vjp(grad_grad, *ctx.saved_tensors, ctx.weight, ctx.ignore_index), *[None] * 5
+def _loss_backward_backward(ctx: Any, grad_grad: Tensor) -> tuple[Tensor | None, ...]:
+    grad_loss, logits, labels, class_offsets = ctx.saved_tensors
+    gradients = gradient_vjp(
+        grad_grad, grad_loss, logits, labels, class_offsets, ctx.weight, ctx.ignore_index
+    )
+    return *gradients, *[None] * 5
 
 
 torch.library.register_autograd(

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from . import _checks as checks
 from . import _shapes as shapes
-from ._arrays import Array, answer, as_tensor
+from ._arrays import Array, Kind, answer, as_tensor
 from ._device_values import on_device
 
 _op = torch.ops.dshc_fast
 
 
-def pack_codes(values: Array, *, check: bool | None = None) -> Array:
+def pack_codes(values: Kind, *, check: bool | None = None) -> Kind:
     """Pack real, ±1, integer or boolean values into hash codes.
 
     Args:
@@ -38,7 +38,7 @@ def pack_codes(values: Array, *, check: bool | None = None) -> Array:
     return answer(_op.pack_codes(as_tensor(values, "values").detach(), check), values)
 
 
-def unpack_codes(codes: Array, n_bits: int, *, signed: bool = False) -> Array:
+def unpack_codes(codes: Kind, n_bits: int, *, signed: bool = False) -> Kind:
     """Unpack hash codes into one value a bit.
 
     Args:
@@ -62,7 +62,7 @@ def unpack_codes(codes: Array, n_bits: int, *, signed: bool = False) -> Array:
     return answer(_op.unpack_codes(as_tensor(codes, "codes"), n_bits, signed), codes)
 
 
-def reverse_bit_order(codes: Array) -> Array:
+def reverse_bit_order(codes: Kind) -> Kind:
     """Turn codes in the other bit order into ours, or back: the bits of every byte are reversed.
 
     ``numpy.packbits`` puts the first bit at the top of a byte by default; this library, like FAISS, puts it
@@ -86,8 +86,8 @@ def reverse_bit_order(codes: Array) -> Array:
 
 
 def codes_from_logits(
-    logits: Array, codebook: object, k: int, *, weighting: str = "mean", check: bool | None = None
-) -> Array:
+    logits: Kind, codebook: object, k: int, *, weighting: str = "mean", check: bool | None = None
+) -> Kind:
     """Read hash codes off the predicted sub-classes (DSHC, Luo et al., section 3.2).
 
     The k sub-classes with the largest logits are taken (equal logits: the lower index first), their codes
@@ -125,7 +125,7 @@ def codes_from_logits(
 
 
 def codes_from_features(
-    features: Array,
+    features: Kind,
     weight: Array,
     bias: Array | None,
     codebook: object,
@@ -134,7 +134,7 @@ def codes_from_features(
     weighting: str = "mean",
     chunk: int | None = None,
     check: bool | None = None,
-) -> Array:
+) -> Kind:
     """`codes_from_logits` of the logits ``features @ weight.T + bias``, which exist a chunk of sub-classes at a time.
 
     The k best sub-classes are handed on from chunk to chunk, (n, k) logits and indices. The answer is that of
@@ -166,13 +166,13 @@ def codes_from_features(
     k = checks.as_int(k, "k")
     layer, chunk, dtype = as_layer(features, weight, bias, chunk)
     table = as_tensor(getattr(codebook, "codes", codebook), "codebook")
-    layer = (tensor if tensor is None else tensor.detach() for tensor in layer)
-    return answer(_op.codes_from_features(*layer, table, k, weighting, chunk, dtype, check), features)
+    inputs = (tensor if tensor is None else tensor.detach() for tensor in layer)
+    return answer(_op.codes_from_features(*inputs, table, k, weighting, chunk, dtype, check), features)
 
 
 def center_codes_from_logits(
-    logits: Array, class_offsets: object, centers: Array, *, check: bool | None = None
-) -> Array:
+    logits: Kind, class_offsets: object, centers: Array, *, check: bool | None = None
+) -> Kind:
     """The center of the class with the largest log-sum-exp over its sub-classes, packed.
 
     Args:
@@ -199,7 +199,7 @@ def center_codes_from_logits(
     return answer(_op.center_codes_from_logits(tensor, offsets, as_tensor(centers, "centers"), check), logits)
 
 
-def multilabel_codes(logits: Array, threshold: object = 0.0, *, check: bool | None = None) -> Array:
+def multilabel_codes(logits: Kind, threshold: object = 0.0, *, check: bool | None = None) -> Kind:
     """Let the thresholded labels be the code (DSHC, Luo et al., section 3.3): bit c is logit c > threshold.
 
     Args:

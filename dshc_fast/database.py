@@ -161,4 +161,4 @@ def as_labelled_database(
             "are left out, and the HammingDatabase has none" if labels is None else "came, and it has its own"
         )
         raise ValueError(f"database_labels {found}; taken: here or in the HammingDatabase")
-    return codes, database._labels if labels is None else as_tensor(labels, "database_labels"), prepared
+    return codes, as_tensor(database._labels if labels is None else labels, "database_labels"), prepared

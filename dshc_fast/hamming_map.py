@@ -98,7 +98,7 @@ class HammingMAP(Metric):
         checks.check_label_rows(labels, "labels", len(codes), "codes")
         self._check_like_earlier(codes, labels)
         n_bits = self.options["n_bits"]
-        if n_bits is not None:
+        if isinstance(n_bits, int):
             checks.check_bits(n_bits, codes.shape[1])
             if not codes.is_cuda:
                 check_padding(codes, n_bits, "codes")
@@ -139,7 +139,7 @@ class HammingMAP(Metric):
             dim_zero_cat(self.database_codes),
             dim_zero_cat(self.query_labels),
             dim_zero_cat(self.database_labels),
-            **self.options,
+            **self.options,  # type: ignore[arg-type]  # each is of its own type; mean_average_precision checks them
         )
 
 

@@ -93,7 +93,9 @@ class ClassSoftmaxLinearLoss(ClassSoftmaxLoss):
         self.chunk = None if chunk is None else checks.as_int(chunk, "chunk")
         shapes.check_chunk(self.chunk)
 
-    def forward(self, features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+    def forward(  # type: ignore[override]  # of a layer, not of its logits
+        self, features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+    ) -> Tensor:
         return class_softmax_linear_loss(
             features,
             weight,

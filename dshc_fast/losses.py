@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from . import _checks as checks
 from . import _shapes as shapes
 from ._arguments import wants_check
-from ._arrays import Array, answer, as_tensor
+from ._arrays import Array, Kind, answer, as_tensor
 from ._linear_loss_transforms import LinearLoss
 from ._linear_ops import CHUNK
 from ._loss_formulas import kept_rows
@@ -130,7 +130,7 @@ def _refuse_inplace(logits: Tensor) -> None:
 
 
 def class_softmax_loss(
-    logits: Array,
+    logits: Kind,
     labels: Array,
     class_offsets: object,
     *,
@@ -139,7 +139,7 @@ def class_softmax_loss(
     ignore_index: int = -100,
     check: bool | None = None,
     inplace: bool = False,
-) -> Array:
+) -> Kind:
     """Cross-entropy over sub-classes against the uniform target on the true class's run (DSHC, Luo et al.,
     eq. 2).
 
@@ -197,7 +197,7 @@ def class_softmax_loss(
 
 
 def class_softmax_linear_loss(
-    features: Array,
+    features: Kind,
     weight: Array,
     bias: Array | None,
     labels: Array,
@@ -208,7 +208,7 @@ def class_softmax_linear_loss(
     ignore_index: int = -100,
     chunk: int | None = None,
     check: bool | None = None,
-) -> Array:
+) -> Kind:
     """`class_softmax_loss` of the logits ``features @ weight.T + bias``, which exist a chunk at a time.
 
     For many sub-classes: beside gradients of the layer's own size the memory is that of one chunk, (n, chunk)
@@ -246,6 +246,7 @@ def class_softmax_linear_loss(
     checks.check_choice(reduction, "reduction", REDUCTIONS)
     checks.check_flag(check, "check")
     target_weight, ignore_index = target_weight_of(target), checks.as_int(ignore_index, "ignore_index")
+    layer: tuple[Tensor, Tensor, Tensor | None]
     layer, chunk, dtype = as_layer(features, weight, bias, chunk)
     labels_tensor = as_tensor(labels, "labels")
     offsets = as_offsets(class_offsets, layer[0].device)
@@ -253,7 +254,7 @@ def class_softmax_linear_loss(
     checks.check_same_device(features=layer[0], labels=labels_tensor, class_offsets=offsets)
     shapes.check_loss_labels(layer[0], "features", labels_tensor, offsets)
     if isinstance(features, np.ndarray):  # so is the answer, which holds no graph
-        layer = tuple(tensor if tensor is None else tensor.detach() for tensor in layer)
+        layer = layer[0].detach(), layer[1].detach(), None if layer[2] is None else layer[2].detach()
     is_transformed = is_transforming()
     if layer[1].shape[0] <= (chunk or CHUNK):
         if is_transformed or layer[1].requires_grad:
@@ -262,11 +263,11 @@ def class_softmax_linear_loss(
                 lost = (checks.signed_labels(labels_tensor) == ignore_index)[:, None]
             else:
                 lost = ~kept_rows(labels_tensor, offsets, ignore_index)
-            layer = (layer[0].masked_fill(lost, 0), *layer[1:])
+            layer = layer[0].masked_fill(lost, 0), layer[1], layer[2]
         logits = nn.functional.linear(*layer)
         arguments = logits, labels_tensor, offsets, target_weight, ignore_index, check
         return answer(_loss_of_logits(*arguments, False, reduction), features)
-    arguments = *layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check
-    loss, _ = (LinearLoss.apply if is_transformed else _op.class_softmax_linear_loss)(*arguments)
+    op = LinearLoss.apply if is_transformed else _op.class_softmax_linear_loss
+    loss, _ = op(*layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check)
     loss = _reduced(loss, labels_tensor, ignore_index, reduction)
     return answer(loss, features)
