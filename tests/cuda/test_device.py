@@ -321,3 +321,55 @@ def test_mixed_precision_training(dtype: torch.dtype) -> None:
         losses.append(loss.item())
     assert all(torch.isfinite(p).all() for p in layer.parameters())
     assert losses[-1] < losses[0]
+
+
+def test_lists_reach_the_device_inside_a_graph() -> None:
+    """Class offsets, thresholds and ranks given as lists: no wait, and no copy that a capture refuses."""
+    codes, labels = random_codes(50, 8, 1).cuda(), torch.arange(50, device="cuda") % 5
+    logits, classes = torch.randn(9, 100, device="cuda"), torch.arange(9, device="cuda") % 3
+    centers, thresholds = random_codes(3, 8, 2).cuda(), torch.linspace(-1, 1, 100).tolist()
+
+    def step() -> list[torch.Tensor]:
+        curves = dshc_fast.retrieval_curves(codes[:7], codes, labels[:7], labels, ranks=[1, 7, 20])
+        loss = dshc_fast.class_softmax_loss(logits, classes, OFFSETS)
+        center_codes = dshc_fast.center_codes_from_logits(logits, OFFSETS, centers)
+        return [*curves, loss, center_codes, dshc_fast.multilabel_codes(logits, thresholds)]
+
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        wanted = step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = step()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_the_device_stays_set() -> None:
+    """On a second device, ops and HammingDatabase leave the caller's device as it was."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one CUDA device here, two are needed")
+    codes = random_codes(100, 8, 1).to("cuda:1")
+    hot = torch.nn.functional.one_hot(torch.arange(100, device="cuda:1") % 5).bool()
+    database = dshc_fast.HammingDatabase(codes, hot)
+    assert torch.cuda.current_device() == 0
+    dshc_fast.average_precision(codes[:5], database, hot[:5])
+    assert torch.cuda.current_device() == 0 and torch.zeros(1, device="cuda").device.index == 0
+
+
+def test_devices_that_differ_are_named() -> None:
+    queries, database = random_codes(3, 8, 1), random_codes(9, 8, 2).cuda()
+    for first, second, words in (
+        (queries, database, "database is on cuda:0, queries on cpu"),
+        (database, queries, "database is on cpu, queries on cuda:0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            dshc_fast.hamming_topk(first, second, 1)

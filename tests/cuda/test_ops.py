@@ -1,8 +1,9 @@
 """The Python side of the CUDA ops, without a GPU: the reasons it gives for not running, and what it hands to the
-native module. The kernels themselves are tested in test_cuda_kernels.py and, on a GPU, test_cuda_device.py."""
+native module. The kernels themselves are tested in test_kernels.py and its neighbours and, on a GPU, test_device.py."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import re
@@ -12,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from dshc_fast import _arguments, _cuda_ops, _linear_ops, _native, _ops
+from dshc_fast import _arguments, _cuda_ops, _device_values, _linear_ops, _native, _ops
 
 
 def build(cuda: bool, runtime: int = 13000, driver: int = 13000) -> SimpleNamespace:
@@ -217,3 +218,46 @@ def test_checks_name_the_row(request: pytest.FixtureRequest) -> None:
     assert messages(_cuda_ops) == on_the_cpu
     with pytest.raises(ValueError, match="class_offsets"):
         _cuda_ops._class_softmax_loss(logits, labels[:4] * 0, torch.tensor([0, 3, 2]), check=True)
+
+
+def test_devices_that_differ_are_named() -> None:
+    """Torch sends an op to CUDA if any tensor lies there, the first or another: the error names two that differ."""
+    on_cpu, elsewhere = (
+        torch.zeros((2, 8), dtype=torch.uint8),
+        torch.zeros((2, 8), dtype=torch.uint8, device="meta"),
+    )
+    names = ("queries", "database", "score", "prepared")
+    with pytest.raises(ValueError, match="^database is on meta, queries on cpu; taken: one device for all$"):
+        _cuda_ops._refuse_devices(names, (on_cpu, elsewhere, "hamming"), {})
+    with pytest.raises(ValueError, match="^prepared is on meta, queries on cpu"):
+        _cuda_ops._refuse_devices(names, (on_cpu, on_cpu), {"prepared": [elsewhere]})
+
+
+@pytest.mark.parametrize("values", ([0, 3, 6, 9], [0], [5, 4, 3], [0, 2, 3], [1.5, 2.5], [7, 7, 7]))
+def test_values_reach_a_device(values: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways to CUDA, taken on the CPU: counted out, filled in during a capture, copied from pinned memory."""
+    dtype = torch.float64 if isinstance(values[0], float) else torch.int64
+    plain = _device_values.on_device(values, dtype, torch.device("cpu"))
+    assert plain.tolist() == values
+    device = SimpleNamespace(type="cuda")
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    right = {name: getattr(torch, name) for name in ("arange", "empty")}
+    for name, function in right.items():
+        monkeypatch.setattr(
+            torch, name, lambda *sizes, device, function=function, **how: function(*sizes, **how)
+        )
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device, non_blocking: tensor)
+    for capturing in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda capturing=capturing: capturing)
+        found = _device_values.on_device(values, dtype, device)
+        assert found.dtype == dtype and found.tolist() == values
+
+
+def test_what_waits_for_the_device_is_tagged() -> None:
+    """Compilers keep it out of their CUDA graphs."""
+    tag = getattr(torch.Tag, "cudagraph_unsafe", None)
+    if tag is None:
+        pytest.skip(f"torch {torch.__version__} has no tag cudagraph_unsafe")
+    assert tag in torch.ops.dshc_fast.hamming_radius.default.tags
+    assert tag not in torch.ops.dshc_fast.hamming_topk.default.tags
