@@ -14,10 +14,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import sass
+from sass_waits import NEAR, Waits, waits
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURES = ("80", "90a")
@@ -30,6 +30,12 @@ ABOUT_LOOPS = f"""From the disassembly: instructions of one round, as unrolled b
 inside the loop. Of each kernel the loops that count bits, multiply matrices or add atomically, at most {MOST_LOOPS},
 those with the largest part of population counts and matrix instructions first; where there is none, the longest.
 `n times`: so many loops of the same mix."""
+ABOUT_WAITS = f"""Of the same loops, those with loads from global or shared memory. A distance is how many instructions
+lie between a load and the first that reads what it loads, on the shortest way through the loop, past the jump back too.
+`near`: loads that one of the next {NEAR} instructions reads. `not read`: loads whose result is read only outside the
+loop. `in flight`: the most loads that are issued, with the load itself, before its result is read; 1: they wait one by
+one."""
+WAITS = ("loads", "least distance", "median", "near", "not read", "in flight")
 USED = re.compile(r"Used (\d+) registers")
 
 
@@ -54,17 +60,32 @@ def compile_to(cubin: Path, nvcc: str, source: Path, architecture: str) -> list[
     return sorted(found)
 
 
-def loop_rows(nvdisasm: str, cubin: Path, source: str) -> list[tuple[object, ...]]:
-    """(file, kernel, loop, instructions, count of each class) of the main loops of every kernel of a file."""
+def loop_rows(nvdisasm: str, cubin: Path, source: str) -> list[tuple[tuple[object, ...], Waits]]:
+    """((file, kernel, loop, instructions, count of each class), waits) of the main loops of every kernel of a file."""
     rows = []
     for mangled, kernel in sass.disassemble(nvdisasm, cubin).items():
-        loops: Counter[tuple[int, ...]] = Counter()
-        for mix in sass.main_loops(kernel):
-            loops[(mix.total(), *(mix[name] for name in (*sass.CLASSES, sass.OTHER)))] += 1
-        for place, (counts, times) in enumerate(list(loops.items())[:MOST_LOOPS], 1):
-            name = f"`{kernel_name(mangled)}`"
-            rows.append((source, name, f"{place}, {times} times" if times > 1 else place, *counts))
-    return sorted(rows, key=lambda row: row[:2])
+        loops: dict[tuple[int, ...], list[Waits]] = {}
+        for body in sass.main_bodies(kernel):
+            mix = sass.mix(kernel, body)
+            counts = (mix.total(), *(mix[name] for name in (*sass.CLASSES, sass.OTHER)))
+            loops.setdefault(counts, []).append(waits(kernel, body))
+        for place, (counts, of_each) in enumerate(list(loops.items())[:MOST_LOOPS], 1):
+            name, times = f"`{kernel_name(mangled)}`", len(of_each)
+            row = (source, name, f"{place}, {times} times" if times > 1 else place, *counts)
+            rows.append((row, sum(of_each, Waits([], []))))
+    return sorted(rows, key=lambda row: row[0][:2])
+
+
+def wait_rows(loops: list[tuple[tuple[object, ...], Waits]]) -> list[tuple[object, ...]]:
+    """(file, kernel, loop, WAITS) of loops with loads."""
+    rows = []
+    for row, found in loops:
+        if n_loads := len(found.distances):
+            far = ("", "") if found.least is None else (found.least, f"{found.median:g}")
+            rows.append(
+                (*row[:3], n_loads, *far, found.near(), n_loads - len(found.read), found.most_in_flight)
+            )
+    return rows
 
 
 def table(header: list[str], rows: list[tuple[object, ...]], n_texts: int) -> list[str]:
@@ -110,7 +131,14 @@ def main() -> None:
         "",
         *(ABOUT_LOOPS.splitlines() if nvdisasm else [NO_DISASSEMBLER]),
         "",
-        *(table(["file", "kernel", "loop", "all", *sass.CLASSES, sass.OTHER], loops, 3) if nvdisasm else []),
+        *(table(["file", "kernel", "loop", "all", *sass.CLASSES, sass.OTHER], [row for row, _ in loops], 3)
+          if nvdisasm else []),
+        "",
+        f"## Waits for loads, sm_{ARCHITECTURES[-1]}",
+        "",
+        *(ABOUT_WAITS.splitlines() if nvdisasm else [NO_DISASSEMBLER]),
+        "",
+        *(table(["file", "kernel", "loop", *WAITS], wait_rows(loops), 3) if nvdisasm else []),
     ]  # fmt: skip
     text = "\n".join(lines).rstrip() + "\n"
     if arguments.out:

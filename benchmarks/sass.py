@@ -45,6 +45,8 @@ class Instruction(NamedTuple):
     guarded: bool
     barrier: str  # of BSSY and BSYNC
     target: str  # a label, or empty
+    modifiers: tuple[str, ...] = ()
+    operands: tuple[str, ...] = ()
 
 
 class Kernel(NamedTuple):
@@ -81,9 +83,12 @@ def parse(text: str) -> dict[str, Kernel]:
             guard, opcode, rest = found.groups()
             target = _TARGET.search(rest)
             barrier = re.search(r"\bB\d+\b", rest) if opcode in ("BSSY", "BSYNC") else None
+            modifiers, _, operands = rest.strip().partition(" ") if rest.startswith(".") else ("", "", rest)
             kernel.instructions.append(
-                Instruction(opcode, bool(guard), barrier[0] if barrier else "", target[1] if target else "")
-            )
+                Instruction(opcode, bool(guard), barrier[0] if barrier else "", target[1] if target else "",
+                            tuple(modifiers.split(".")[1:]),
+                            tuple(filter(None, map(str.strip, operands.split(",")))))
+            )  # fmt: skip
     return kernels
 
 
@@ -92,7 +97,7 @@ def successors(kernel: Kernel) -> list[list[int]]:
     after: list[list[int]] = []
     meets: dict[str, int] = {}  # where the lanes of a barrier meet again
     last = len(kernel.instructions) - 1
-    for i, (opcode, guarded, barrier, target) in enumerate(kernel.instructions):
+    for i, (opcode, guarded, barrier, target, *_) in enumerate(kernel.instructions):
         to = kernel.labels.get(target)
         ways = [i + 1] if i < last else []
         if opcode == "BSSY" and to is not None:
@@ -110,9 +115,19 @@ def successors(kernel: Kernel) -> list[list[int]]:
 
 def loops(kernel: Kernel) -> list[set[int]]:
     """The instructions of each loop that lie in no loop inside it; loops of a single jump are left out."""
+    bodies = whole_loops(kernel)
+    own = []
+    for head, body in bodies.items():
+        inside = (other for second, other in bodies.items() if second != head and second in body)
+        own.append(body.difference(*inside))
+    return [body for body in own if len(body) > 1]
+
+
+def whole_loops(kernel: Kernel) -> dict[int, set[int]]:
+    """The instructions of each loop, those of loops inside it too, by the one it begins with."""
     after = successors(kernel)
     if not after:
-        return []
+        return {}
     order = _order(after)
     before = _predecessors(after, order)
     dominator = _dominators(before, order)
@@ -126,11 +141,7 @@ def loops(kernel: Kernel) -> list[set[int]]:
                     if (at := todo.pop()) not in body:
                         body.add(at)
                         todo += before[at]
-    own = []
-    for head, body in bodies.items():
-        inside = (other for second, other in bodies.items() if second != head and second in body)
-        own.append(body.difference(*inside))
-    return [body for body in own if len(body) > 1]
+    return bodies
 
 
 def _order(after: list[list[int]]) -> list[int]:
@@ -190,8 +201,17 @@ def mix(kernel: Kernel, body: set[int]) -> Counter[str]:
 
 
 def main_loops(kernel: Kernel) -> list[Counter[str]]:
+    """What the main loops are made of."""
+    return [mix(kernel, body) for body in main_bodies(kernel)]
+
+
+def main_bodies(kernel: Kernel) -> list[set[int]]:
     """The loops that count bits, multiply matrices or add atomically; where none does, the longest. Those with the
     largest part of counts and products come first."""
-    mixes = [mix(kernel, body) for body in loops(kernel)]
-    mixes.sort(key=lambda m: ((m["POPC"] + m["BMMA/IMMA"]) / m.total(), m.total()), reverse=True)
-    return [m for m in mixes if any(m[name] for name in WORKING)] or mixes[:1]
+
+    def rank(loop: tuple[set[int], Counter[str]]) -> tuple[float, int]:
+        return (loop[1]["POPC"] + loop[1]["BMMA/IMMA"]) / loop[1].total(), loop[1].total()
+
+    mixed = sorted(((body, mix(kernel, body)) for body in loops(kernel)), key=rank, reverse=True)
+    working = [body for body, of in mixed if any(of[name] for name in WORKING)]
+    return working or [body for body, _ in mixed[:1]]
