@@ -9,6 +9,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc dshc_fast python -type f -not -name '*.pyc' 2>/dev/null)
+# .venv stays on this machine: where it has no GPU, kernels are compiled for one architecture, to see that they compile.
+ARCHITECTURES ?= $(shell nvidia-smi -L > /dev/null 2>&1 || echo 90a)
+KERNELS := $(if $(ARCHITECTURES),-C cmake.define.DSHC_CUDA_ARCHITECTURES=$(ARCHITECTURES))
 # A process a core. One OpenMP thread in each: hundreds of small torch calls are faster without waking a second; tests of
 # threads ask for theirs.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -19,7 +22,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: $(SOURCES)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(KERNELS) '.[dev]'
 	@touch $@
 
 demo: install

@@ -10,6 +10,7 @@ import oracles
 import pytest
 from callers import native
 from comparisons import assert_same_ap, assert_same_array, assert_same_histogram
+from effort import deep
 from hypothesis import given
 from hypothesis import strategies as st
 from simt import ORDERS, Output, Virtual
@@ -152,7 +153,7 @@ def test_ties_by_index(data, problem, score: str, order: str) -> None:
     assert_same_ap(found, native("average_precision", "cpu", *pair, *ids, **options))
 
 
-@pytest.mark.parametrize(("n_bytes", "n_db"), [(4, 2600), (8, 2600), (16, 2600), (20, 2600), (21, 40)])
+@pytest.mark.parametrize(("n_bytes", "n_db"), [(4, 2600), *deep((8, 2600), (16, 2600), (20, 2600), (21, 40))])
 def test_ties_by_index_of_many_items(n_bytes: int, n_db: int, order: str) -> None:
     """Several shards, few distinct codes; codes too long for the same kernels."""
     rng = np.random.default_rng(n_bytes)

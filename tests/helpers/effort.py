@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import Any
+
+import pytest
 
 # The share of random examples by the variable HYPOTHESIS_PROFILE. long: for a night.
 SHARES = {"quick": 0.3, "deep": 1.0, "long": 20.0}
@@ -14,3 +17,8 @@ def examples(deep: int) -> int:
     if PROFILE not in SHARES:
         raise ValueError(f"HYPOTHESIS_PROFILE is {PROFILE!r}; taken: {', '.join(SHARES)}")
     return max(5, round(SHARES[PROFILE] * deep))
+
+
+def deep(*values: Any) -> list[Any]:
+    """Parameters for the thorough run alone; a tuple is one parameter of several names."""
+    return [pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=pytest.mark.deep) for v in values]
