@@ -190,7 +190,7 @@ __device__ __forceinline__ MaxSum<Real<T>> share_of_row(const T* row, int64_t n)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, 4) loss_kernel(ClassSoftmax task, double* carry, Real<T>* __restrict__ loss,
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 2 : 4) loss_kernel(ClassSoftmax task, double* carry, Real<T>* __restrict__ loss,
                                                            Real<T>* __restrict__ stats) {
   using R = Real<T>;
   auto* scratch = dynamic_shared<unsigned char>();  // a MaxSum or a double for each warp
