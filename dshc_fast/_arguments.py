@@ -49,7 +49,8 @@ def refuse_without_memory(tensor: Tensor, name: str) -> None:
     """Tensors that stand for others (fake ones, those of a transform or a tracer, subclasses around another tensor)
     have no memory to read. Ops get what they stand for from torch; what calls the native module itself does not."""
     try:
-        has_memory = tensor.numel() == 0 or tensor.data_ptr() != 0
+        on_meta = tensor.untyped_storage().device.type == "meta"  # fake ones, whatever device they name
+        has_memory = not on_meta and (tensor.numel() == 0 or tensor.data_ptr() != 0)
     except RuntimeError:  # most raise, but not all of them in every version of torch
         has_memory = False
     if not has_memory:

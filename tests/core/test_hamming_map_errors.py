@@ -117,7 +117,7 @@ def test_padding_bits() -> None:
     with pytest.raises(ValueError, match=r"^codes\[0\] has padding bits set; taken: no bits from 9 on"):
         metric.update(CODES | 2, IDS, IS_QUERY)
     with pytest.raises(ValueError, match="^n_bits is 9; taken for codes of 1 bytes"):
-        metric.update(CODES[:, :1], IDS, IS_QUERY)
+        dshc_fast.HammingMAP(n_bits=9).update(CODES[:, :1], IDS, IS_QUERY)
 
 
 def test_numpy_batches() -> None:
