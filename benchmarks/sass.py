@@ -97,7 +97,7 @@ def successors(kernel: Kernel) -> list[list[int]]:
     after: list[list[int]] = []
     meets: dict[str, int] = {}  # where the lanes of a barrier meet again
     last = len(kernel.instructions) - 1
-    for i, (opcode, guarded, barrier, target, *_) in enumerate(kernel.instructions):
+    for i, (opcode, guarded, barrier, target, _, operands) in enumerate(kernel.instructions):
         to = kernel.labels.get(target)
         ways = [i + 1] if i < last else []
         if opcode == "BSSY" and to is not None:
@@ -105,7 +105,8 @@ def successors(kernel: Kernel) -> list[list[int]]:
         elif opcode == "BSYNC" and barrier in meets:
             ways = [meets[barrier]]
         elif opcode == "BRA" and to is not None:
-            conditional = guarded or i < last and to == i + 1
+            # BRA.DIV and BRA.U have their condition among the operands.
+            conditional = guarded or len(operands) > 1 or i < last and to == i + 1
             ways = [*ways, to] if conditional else [to]
         elif opcode in _ENDS and not guarded:
             ways = []

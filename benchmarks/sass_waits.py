@@ -74,7 +74,7 @@ class Waits(NamedTuple):
 def waits(kernel: Kernel, own: set[int]) -> Waits:
     """Of the loads among the instructions `own`, which lie in no loop inside their loop (sass.loops)."""
     after = successors(kernel)
-    loads = [i for i in sorted(own) if kernel.instructions[i].opcode in LOADS]
+    loads = [i for i in sorted(own) if _is_load(kernel.instructions[i])]
     body = min((body for body in whole_loops(kernel).values() if body.issuperset(own)), key=len)
     found = [_first_use(kernel, after, body, load) for load in loads]
     return Waits([distance for distance, _ in found], [in_flight for _, in_flight in found])
@@ -98,9 +98,15 @@ def _first_use(kernel: Kernel, after: list[list[int]], body: set[int], load: int
             waiting = waiting - written(instruction)
         if waiting and at != load:
             between += instruction.opcode != "NOP"
-            in_flight += instruction.opcode in LOADS
+            in_flight += _is_load(instruction)
             todo.extend((way, between, in_flight, waiting) for way in after[at])
     return None, most
+
+
+def _is_load(instruction: Instruction) -> bool:
+    """Into a register: a load into RZ, which the assembler puts before copies to shared memory, is none, nor are those
+    copies, which a barrier of their own waits for."""
+    return instruction.opcode in LOADS and bool(written(instruction))
 
 
 def written(instruction: Instruction) -> frozenset[int]:

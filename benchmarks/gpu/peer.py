@@ -48,6 +48,8 @@ class WarpSelect:
     def build(cls, capability: tuple[int, int], ks: Iterable[int] = (MOST_K,)) -> WarpSelect | str:
         """With the queues that these k need, by default the longest, which takes any k but is slow for a small one; or
         why it could not be built."""
+        if capability < (8, 0):
+            return "it needs a device of capability 8.0 or higher"
         nvcc = find_nvcc()
         if nvcc is None:
             return "nvcc was not found"

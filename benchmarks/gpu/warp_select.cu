@@ -3,15 +3,16 @@
 // that we know.
 //
 // * XOR and a population count of each 32-bit word. Each warp serves one query; its code is in registers.
-// * A block copies the database to shared memory tile by tile, for its eight warps; the next tile is on its way in
-//   registers while one is worked on.
+// * A block copies the database to shared memory tile by tile, for its eight warps; the next tile is on its way while
+//   one is worked on.
 // * The k nearest are kept by WarpSelect (warp_select.cuh).
 //
 // What faiss does not do: a warp votes once for several items of each lane; the database is cut over blocks where there are
 // fewer queries than the device can run warps, and over the warps of a block where there are fewer than eight. A second
 // kernel merges the lists, by WarpSelect too. Places are 32-bit numbers within a part of the database, not 64-bit ones.
 //
-// Limits: codes of 4, 8, 16 and 32 bytes, arrays at addresses that are multiples of 16, k up to 2048.
+// Limits: codes of 4, 8, 16 and 32 bytes, arrays at addresses that are multiples of 16, k up to 2048, a device of
+// capability 8.0 or higher. WARP_SELECT_ROWS, the rows of the queue, is 1, 2, 4, ... 64: from k / 32.
 #include "warp_select.cuh"
 
 namespace dshc::peer {
@@ -31,7 +32,7 @@ constexpr int64_t kLeastTiles = 4;      // of a segment
 constexpr int64_t kMostItems = int64_t{1} << 30;  // of a segment: places are 32-bit numbers
 
 // Blocks on a multiprocessor, by the registers that a queue of so many rows takes.
-constexpr int resident(int rows) { return rows <= 2 ? 4 : rows <= 8 ? 3 : rows <= 32 ? 2 : 1; }
+constexpr int resident(int rows) { return rows <= 4 ? 4 : rows <= 8 ? 3 : rows <= 32 ? 2 : 1; }
 // As faiss, by its table of thread queues.
 constexpr int buffer_of(int rows) { return rows <= 1 ? 2 : rows <= 4 ? 3 : rows <= 8 ? 4 : 8; }
 template <int kRows>
@@ -66,30 +67,42 @@ struct Tile {
     return kWords == 8 ? (vector & 1) * kPlane + vector / 2 : vector;
   }
 
-  static __device__ __forceinline__ void read(const uint4* tile, int item, uint32_t (&words)[kWords]) {
+  static __device__ __forceinline__ int32_t distance(const uint4* tile, int item, const uint32_t (&code)[kWords]) {
     if constexpr (kWords == 1) {
-      words[0] = reinterpret_cast<const uint32_t*>(tile)[item];
+      return __popc(reinterpret_cast<const uint32_t*>(tile)[item] ^ code[0]);
     } else if constexpr (kWords == 2) {
       const uint2 two = reinterpret_cast<const uint2*>(tile)[item];
-      words[0] = two.x, words[1] = two.y;
+      return __popc(two.x ^ code[0]) + __popc(two.y ^ code[1]);
     } else {
+      int32_t sum = 0;
 #pragma unroll
       for (int w = 0; w < kWords; w += 4) {
         const uint4 four = tile[w / 4 * kPlane + item];
-        words[w] = four.x, words[w + 1] = four.y, words[w + 2] = four.z, words[w + 3] = four.w;
+        sum += __popc(four.x ^ code[w]) + __popc(four.y ^ code[w + 1]);
+        sum += __popc(four.z ^ code[w + 2]) + __popc(four.w ^ code[w + 3]);
       }
+      return sum;
     }
   }
 };
 
-// 16 bytes of words [at, end), zeros behind the end.
-__device__ __forceinline__ uint4 load_vector(const uint32_t* words, int64_t at, int64_t end) {
-  if (at + 4 <= end) return *reinterpret_cast<const uint4*>(words + at);
-  uint4 some = make_uint4(0, 0, 0, 0);
-  if (at < end) some.x = words[at];
-  if (at + 1 < end) some.y = words[at + 1];
-  if (at + 2 < end) some.z = words[at + 2];
-  return some;
+// Begins a copy of 16 bytes to shared memory; those behind `there` are zeros, and not read. It takes no registers while it
+// is on its way, and is complete after copies_arrive().
+__device__ __forceinline__ void begin_copy(uint4* to, const uint4* from, int there) {
+#ifdef DSHC_SIMT
+  std::memset(static_cast<void*>(to), 0, sizeof *to);
+  std::memcpy(static_cast<void*>(to), from, static_cast<size_t>(there));
+#else
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(there) : "memory");
+#endif
+}
+
+// Of this thread: a barrier must follow before others read them.
+__device__ __forceinline__ void copies_arrive() {
+#ifndef DSHC_SIMT
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
 }
 
 template <int kWords, int kRows>
@@ -108,8 +121,8 @@ __global__ void __launch_bounds__(kThreads, resident(kRows)) scan_kernel(Scan sc
   const int64_t left = scan.n_db - begin;
   const int n_items = static_cast<int>(left < scan.segment_items ? left : scan.segment_items);
   const int n_tiles = (n_items + Tile::kItems - 1) / Tile::kItems;
-  const uint32_t* database = scan.database + begin * kWords;
-  const int64_t n_words = static_cast<int64_t>(n_items) * kWords;
+  const uint4* database = reinterpret_cast<const uint4*>(scan.database + begin * kWords);
+  const int64_t n_bytes = static_cast<int64_t>(n_items) * kWords * 4;
 
   uint32_t code[kWords];
 #pragma unroll
@@ -118,24 +131,23 @@ __global__ void __launch_bounds__(kThreads, resident(kRows)) scan_kernel(Scan sc
   Select<kRows> select(scan.k);
   if (!served) select.close();
 
-  uint4 next[kCopies];
-  const auto load = [&](int tile) {
+  const auto copy = [&](int tile) {
+    uint4* to = tiles + (tile & 1) * Tile::kVectors;
 #pragma unroll
     for (int i = 0; i < kCopies; ++i) {
       const int vector = i * kThreads + static_cast<int>(threadIdx.x);
-      next[i] = load_vector(database, 4 * (static_cast<int64_t>(tile) * kTileVectors + vector), n_words);
+      const int64_t at = static_cast<int64_t>(tile) * kTileVectors + vector, left = n_bytes - 16 * at;
+      const int there = left >= 16 ? 16 : left > 0 ? static_cast<int>(left) : 0;
+      begin_copy(to + Tile::place(vector), there > 0 ? database + at : database, there);
     }
   };
-  const auto store = [&](uint4* to) {
-#pragma unroll
-    for (int i = 0; i < kCopies; ++i) to[Tile::place(i * kThreads + static_cast<int>(threadIdx.x))] = next[i];
-  };
 
-  load(0);
-  store(tiles);
+  copy(0);
+  copies_arrive();
   __syncthreads();
   for (int tile = 0; tile < n_tiles; ++tile) {
-    if (tile + 1 < n_tiles) load(tile + 1);
+    // Into the tile that was last read before the last barrier.
+    if (tile + 1 < n_tiles) copy(tile + 1);
     const uint4* now = tiles + (tile & 1) * Tile::kVectors;
     const int first = tile * Tile::kItems;
     const int step = slices * kTogether * kWarp;
@@ -143,31 +155,20 @@ __global__ void __launch_bounds__(kThreads, resident(kRows)) scan_kernel(Scan sc
     const int final_from = tile + 1 == n_tiles ? Tile::kItems - step : Tile::kItems;
 #pragma unroll 1
     for (int item = slice * kTogether * kWarp + lane(); item < Tile::kItems; item += step) {
-      int32_t distances[kTogether];
       int32_t least = kNone;
 #pragma unroll
-      for (int i = 0; i < kTogether; ++i) {
-        uint32_t words[kWords];
-        Tile::read(now, item + i * kWarp, words);
-        distances[i] = 0;
-#pragma unroll
-        for (int w = 0; w < kWords; ++w) distances[i] += __popc(words[w] ^ code[w]);
-        least = min(least, distances[i]);
-      }
+      for (int i = 0; i < kTogether; ++i) least = min(least, Tile::distance(now, item + i * kWarp, code));
       if (!__any_sync(kFullMask, least < select.bound() || item >= final_from)) continue;
-      // A loop, for the same reason. Items behind the end are left out only here.
+      // A loop, for the same reason, and distances anew: few rounds come here, and the others need the registers. Items
+      // behind the end are left out only here.
 #pragma unroll 1
       for (int i = 0; i < kTogether; ++i) {
         const int place = first + item + i * kWarp;
-        int32_t distance = distances[0];
-#pragma unroll
-        for (int j = 1; j < kTogether; ++j) distance = i == j ? distances[j] : distance;
-        select.add(place < n_items ? distance : kNone, static_cast<uint32_t>(place),
-                   item >= final_from && i == kTogether - 1);
+        const int32_t distance = place < n_items ? Tile::distance(now, item + i * kWarp, code) : kNone;
+        select.add(distance, static_cast<uint32_t>(place), item >= final_from && i == kTogether - 1);
       }
     }
-    // The other tile was last read before the last barrier.
-    if (tile + 1 < n_tiles) store(tiles + ((tile + 1) & 1) * Tile::kVectors);
+    copies_arrive();
     __syncthreads();
   }
 
@@ -196,22 +197,17 @@ __global__ void __launch_bounds__(kMergeThreads) merge_kernel(Lists from, int64_
   for (int first = 0; first < n_lists; first += kMergeTogether) {
 #pragma unroll 1
     for (int row = 0; row < k; row += kWarp) {
-      int32_t found[kMergeTogether];
+      const auto distance = [&](int list) {
+        return list < n_lists && row + lane() < k ? distances[list * k + row + lane()] : kNone;
+      };
       int32_t least = kNone;
 #pragma unroll
-      for (int i = 0; i < kMergeTogether; ++i) {
-        const bool there = first + i < n_lists && row + lane() < k;
-        found[i] = there ? distances[(first + i) * k + row + lane()] : kNone;
-        least = min(least, found[i]);
-      }
+      for (int i = 0; i < kMergeTogether; ++i) least = min(least, distance(first + i));
       // The lists ascend: no row behind this one has anything to give.
       if (!__any_sync(kFullMask, least < select.bound())) break;
 #pragma unroll 1
-      for (int i = 0; i < kMergeTogether; ++i) {
-        int32_t distance = found[0];
-#pragma unroll
-        for (int j = 1; j < kMergeTogether; ++j) distance = i == j ? found[j] : distance;
-        select.add(distance, static_cast<uint32_t>((first + i) * k + row + lane()));
+      for (int list = first; list < first + kMergeTogether; ++list) {
+        select.add(distance(list), static_cast<uint32_t>(list * k + row + lane()));
       }
     }
   }

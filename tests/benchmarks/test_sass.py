@@ -81,6 +81,16 @@ def test_code_moved_behind_the_loop() -> None:
     assert loop == {"BRA": 5, "POPC": 1, "ATOM/RED": 1}
 
 
+@pytest.mark.parametrize("jump", ["BRA.DIV UR4, `(.L_x_1)", "BRA.U UP0, `(.L_x_1)"])
+def test_a_jump_with_its_condition_among_the_operands(jump: str) -> None:
+    """What follows it is part of the loop too."""
+    (loop,) = sass.main_loops(sass.parse(listing(
+        ".L_x_0:", jump, "VOTE.ANY P1, P1", ".L_x_2:", "POPC R3, R3", "@P0 BRA `(.L_x_0)", "EXIT",
+        ".L_x_1:", "MOV R4, R5", "BRA `(.L_x_2)",
+    ))["kernel"])  # fmt: skip
+    assert loop == {"BRA": 3, "SHFL/VOTE/MATCH": 1, "POPC": 1, "other": 1}
+
+
 def test_no_loop() -> None:
     assert sass.main_loops(sass.parse(STRAIGHT)["kernel"]) == []
     assert sass.parse("") == {} and sass.loops(sass.Kernel([], {})) == []
@@ -228,6 +238,12 @@ def test_the_shortest_way() -> None:
         "@P0 BRA `(.L_x_0)",
     )  # fmt: skip
     assert found.distances == [1]
+
+
+def test_a_load_into_no_register_is_none() -> None:
+    assert waits_of(
+        ".L_x_0:", "LDS RZ, [RZ]", "LDGSTS.E.128 [R3], desc[UR6][R4.64]", "@P0 BRA `(.L_x_0)"
+    ) == ([], [])
 
 
 def test_near_and_median() -> None:
