@@ -7,7 +7,7 @@ import platform
 
 import torch
 
-ABI = 4  # raised by hand with any change of a signature in csrc/bind/module.cpp
+ABI = 5  # raised by hand with any change of a signature in csrc/bind/module.cpp
 
 try:
     import _dshc_fast as native

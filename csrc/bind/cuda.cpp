@@ -18,6 +18,7 @@
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
 #include "../core/unpack_codes.h"
+#include "call.h"
 
 namespace py = pybind11;
 
@@ -36,7 +37,7 @@ template <class Work>
 void on_device(const char* op, int device, Work work) {
   int status = 0;
   {
-    py::gil_scoped_release release;
+    const ReleasedGil released;
     status = cuda::set_device(device);
     if (status == 0) status = work();
   }

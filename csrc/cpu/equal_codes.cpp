@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "call.h"
+
 namespace dshc::cpu {
 
 namespace {
@@ -31,6 +33,7 @@ EqualCodes EqualCodes::find(const Pairs& pairs, int64_t times, int n_threads) {
   equal.stride_ = StridedCodes(pairs.n_bytes).stride();
   equal.codes_.assign(static_cast<size_t>(parts.n_parts * equal.stride_), 0);
   for (int64_t part = 0; part < parts.n_parts; ++part) {
+    if (part % kLoopStretch == 0) stop_point(10.0 * kLoopStretch);
     std::memcpy(equal.codes_.data() + part * equal.stride_,
                 pairs.database + parts.members[parts.offsets[part]] * pairs.n_bytes, static_cast<size_t>(pairs.n_bytes));
   }

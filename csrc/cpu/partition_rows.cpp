@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "call.h"
 #include "partition.h"
 #include "threads.h"
 
@@ -125,6 +126,7 @@ int64_t partition(Row row, int64_t n, int64_t max_parts, int64_t* members, int64
   parallel_for(n_ranges, n_threads, [&](int64_t r) {
     Parts<Row>& mine = parts[static_cast<size_t>(r)];
     for (int64_t i = range_begin(r); i < range_begin(r + 1); ++i) {
+      if (i % kLoopStretch == 0) stop_point(10.0 * kLoopStretch);
       part_of[static_cast<size_t>(i)] = mine.find_or_add(i);
       if (mine.size() > max_parts) {
         too_many = true;
@@ -138,6 +140,7 @@ int64_t partition(Row row, int64_t n, int64_t max_parts, int64_t* members, int64
   for (int64_t r = 0; r < n_ranges; ++r) {
     const Parts<Row>& mine = parts[static_cast<size_t>(r)];
     for (int64_t part = 0, n_mine = mine.size(); part < n_mine; ++part) {
+      if (part % kLoopStretch == 0) stop_point(20.0 * kLoopStretch);
       const uint32_t whole = r == 0 ? static_cast<uint32_t>(part) : all.find_or_add(mine.first(part));
       ranges[static_cast<size_t>(r)].part_of_part.push_back(whole);
     }
@@ -148,6 +151,7 @@ int64_t partition(Row row, int64_t n, int64_t max_parts, int64_t* members, int64
     Range& range = ranges[static_cast<size_t>(r)];
     range.cursor.assign(static_cast<size_t>(n_parts), 0);
     for (int64_t i = range_begin(r); i < range_begin(r + 1); ++i) {
+      if (i % kLoopStretch == 0) stop_point(5.0 * kLoopStretch);
       uint32_t& part = part_of[static_cast<size_t>(i)];
       part = range.part_of_part[part];
       ++range.cursor[part];
@@ -155,6 +159,7 @@ int64_t partition(Row row, int64_t n, int64_t max_parts, int64_t* members, int64
   });
   int64_t end = 0;
   for (int64_t part = 0; part < n_parts; ++part) {
+    if (part % kLoopStretch == 0) stop_point(5.0 * kLoopStretch);
     offsets[part] = end;
     for (Range& range : ranges) {
       const int64_t count = range.cursor[static_cast<size_t>(part)];
@@ -165,7 +170,10 @@ int64_t partition(Row row, int64_t n, int64_t max_parts, int64_t* members, int64
   offsets[n_parts] = end;
   parallel_for(n_ranges, n_threads, [&](int64_t r) {
     int64_t* cursor = ranges[static_cast<size_t>(r)].cursor.data();
-    for (int64_t i = range_begin(r); i < range_begin(r + 1); ++i) members[cursor[part_of[static_cast<size_t>(i)]]++] = i;
+    for (int64_t i = range_begin(r); i < range_begin(r + 1); ++i) {
+      if (i % kLoopStretch == 0) stop_point(5.0 * kLoopStretch);
+      members[cursor[part_of[static_cast<size_t>(i)]]++] = i;
+    }
   });
   return n_parts;
 }
@@ -182,6 +190,7 @@ auto with_row(const uint8_t* rows, int64_t row_bytes, Use use) {
 
 int64_t partition_rows(const uint8_t* rows, int64_t n, int64_t row_bytes, int64_t max_parts, int64_t* members,
                        int64_t* offsets, int n_threads) {
+  const Call call;
   return with_row(rows, row_bytes,
                   [&](auto row) { return partition(row, n, max_parts, members, offsets, n_threads); });
 }

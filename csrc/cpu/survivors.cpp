@@ -3,7 +3,20 @@
 #include <algorithm>
 #include <cstring>
 
+#include "call.h"
+
 namespace dshc::cpu {
+
+namespace {
+template <class Use>
+void in_stretches(size_t n, Use use) {
+  for (size_t begin = 0; begin < n; begin += kLoopStretch) {
+    const size_t end = std::min(n, begin + kLoopStretch);
+    stop_point(2.0 * static_cast<double>(end - begin));
+    use(begin, end);
+  }
+}
+}  // namespace
 
 void Survivors::grow(size_t more) {
   // Pages that are never written cost nothing, copies do.
@@ -36,15 +49,34 @@ int64_t Survivors::finish(const Survivors* shards, int64_t n_shards, int64_t k, 
   const int64_t found = std::min(k, place[limit]);
   for (int64_t s = 0; s < n_shards; ++s) {
     const Survivors& shard = shards[s];
-    for (size_t i = 0; i < shard.end_; ++i) {
-      const Key key = shard.keys_[i];
-      const int64_t at = place[value_of(key)]++;
-      if (at >= k) continue;
-      values[at] = value_of(key);
-      indices[at] = index_of(key);
-    }
+    in_stretches(shard.end_, [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; ++i) {
+        const Key key = shard.keys_[i];
+        const int64_t at = place[value_of(key)]++;
+        if (at >= k) continue;
+        values[at] = value_of(key);
+        indices[at] = index_of(key);
+      }
+    });
   }
   return found;
+}
+
+void Survivors::move_sorted(Key* keys) {
+  constexpr size_t kUsual = 16384;
+  size_t place = 0;
+  for (int64_t& count : counts_) {  // from here on: where the next item of a value goes
+    const size_t n = static_cast<size_t>(count);
+    count = static_cast<int64_t>(place);
+    place += n;
+  }
+  in_stretches(end_, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) keys[counts_[value_of(keys_[i])]++] = keys_[i];
+  });
+  end_ = 0;
+  if (capacity_ <= kUsual) return;
+  keys_.reset();
+  capacity_ = 0;
 }
 
 }  // namespace dshc::cpu
