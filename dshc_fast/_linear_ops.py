@@ -18,6 +18,7 @@ from . import _checks as checks
 from . import _cuda_ops as on_cuda
 from . import _shapes as shapes
 from ._ops import library
+from ._torch_threads import torch_steps
 
 CHUNK = 4096  # columns; wide enough for a matrix product's full pace
 
@@ -39,7 +40,7 @@ def _as_it_is(op: Callable) -> Callable:
 
     @functools.wraps(op)
     def call(first: Tensor, *args: object, **kwargs: object) -> object:
-        with torch.autocast(first.device.type, enabled=False):
+        with torch.autocast(first.device.type, enabled=False), torch_steps():
             return op(first, *args, **kwargs)
 
     return call

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from . import _checks as checks
 from ._arrays import Array, answer, as_tensor
 from ._linear_ops import CHUNK
+from ._torch_threads import torch_steps
 from .codes import as_layer, as_offsets
 
 _op = torch.ops.dshc_fast
@@ -34,12 +35,12 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
         reduction: str,
     ) -> Tensor:
         loss, stats = _op.class_softmax_loss(logits, labels, class_offsets, weight, ignore_index, check)
-        n_kept = _n_kept(labels, ignore_index) if reduction == "mean" else None
+        with torch_steps():
+            n_kept = _n_kept(labels, ignore_index) if reduction == "mean" else None
+            reduced = loss if reduction == "none" else loss.sum()
         ctx.save_for_backward(logits, stats, labels, class_offsets, n_kept)
         ctx.weight, ctx.ignore_index, ctx.inplace, ctx.reduction = weight, ignore_index, inplace, reduction
-        if reduction == "none":
-            return loss
-        return loss.sum() if n_kept is None else loss.sum() / n_kept
+        return reduced if n_kept is None else reduced / n_kept
 
     @staticmethod
     def backward(ctx, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
@@ -205,7 +206,8 @@ def class_softmax_linear_loss(
     labels_tensor = as_tensor(labels, "labels")
     offsets = as_offsets(class_offsets, layer[0].device)
     if layer[1].shape[0] <= (chunk or CHUNK):
-        logits = nn.functional.linear(*layer)
+        with torch_steps():
+            logits = nn.functional.linear(*layer)
         loss = _ClassSoftmaxLoss.apply(
             logits, labels_tensor, offsets, target_weight, ignore_index, check, False, reduction
         )
@@ -213,8 +215,9 @@ def class_softmax_linear_loss(
         loss, _ = _op.class_softmax_linear_loss(
             *layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check
         )
-        if reduction != "none":
-            loss = loss.sum() / _n_kept(labels_tensor, ignore_index) if reduction == "mean" else loss.sum()
+        with torch_steps():
+            if reduction != "none":
+                loss = loss.sum() / _n_kept(labels_tensor, ignore_index) if reduction == "mean" else loss.sum()
     return answer(loss, features)
 
 

@@ -12,6 +12,7 @@
 #include "../core/hamming_histogram.h"
 #include "../core/hamming_radius.h"
 #include "../core/hamming_topk.h"
+#include "../core/host_arrays.h"
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
 #include "../core/partition_rows.h"
@@ -125,6 +126,35 @@ PYBIND11_MODULE(_dshc_fast, m) {
     return n_parts;
   }, py::arg("rows"), py::arg("n"), py::arg("row_bytes"), py::arg("max_parts"), py::arg("members"), py::arg("offsets"),
      py::arg("n_threads"));
+
+  m.def("narrow_ids", [](Address ids, int dtype, int64_t n, Address narrow, int n_threads) {
+    bool all_fit = false;
+    run_op([&] { all_fit = cpu::narrow_ids(at<void>(ids), static_cast<DType>(dtype), n, at<int32_t>(narrow), n_threads); });
+    return all_fit;
+  }, py::arg("ids"), py::arg("dtype"), py::arg("n"), py::arg("narrow"), py::arg("n_threads"));
+
+  m.def("multi_hot_words", [](Address labels, int dtype, int64_t n, int64_t n_labels, Address words, int n_threads) {
+    int64_t wrong_row = -1;
+    run_op([&] {
+      wrong_row = cpu::multi_hot_words(at<void>(labels), static_cast<DType>(dtype), n, n_labels, at<uint64_t>(words),
+                                       n_threads);
+    });
+    return wrong_row;
+  }, py::arg("labels"), py::arg("dtype"), py::arg("n"), py::arg("n_labels"), py::arg("words"), py::arg("n_threads"));
+
+  m.def("widen_rows", [](Address rows, int64_t n, int64_t n_bytes, int64_t row_stride, Address wider, int64_t n_wider,
+                         int n_threads) {
+    run_op([&] {
+      cpu::widen_rows(at<uint8_t>(rows), n, n_bytes, row_stride, at<uint8_t>(wider), n_wider, n_threads);
+    });
+  }, py::arg("rows"), py::arg("n"), py::arg("n_bytes"), py::arg("row_stride"), py::arg("wider"), py::arg("n_wider"),
+     py::arg("n_threads"));
+
+  m.def("largest_byte", [](Address bytes, int64_t n, int64_t stride, int n_threads) {
+    int largest = 0;
+    run_op([&] { largest = cpu::largest_byte(at<uint8_t>(bytes), n, stride, n_threads); });
+    return largest;
+  }, py::arg("bytes"), py::arg("n"), py::arg("stride"), py::arg("n_threads"));
 
   py::class_<Pairs>(m, "Pairs").def(
       py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),

@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 
 #include "../core/stop.h"
 
@@ -35,7 +36,18 @@ class Call {
 // To be passed in loops that may be long, with a rough estimate of the work since the last pass; throws Stopped where the
 // call is to end. Costs a few nanoseconds.
 void stop_point(double nanoseconds);
-constexpr int kLoopStretch = 1 << 14;  // passes of a loop over items between two stop points
+
+// Calls use(first, last) for stretches of [begin, end), with a stop point before each. The loop over a stretch is the
+// caller's: one with a call in its middle is slower.
+template <class Use>
+void in_stretches(int64_t begin, int64_t end, double nanoseconds_per_item, Use use) {
+  constexpr int64_t kStretch = 1 << 14;
+  for (int64_t first = begin; first < end; first += kStretch) {
+    const int64_t last = kStretch < end - first ? first + kStretch : end;
+    stop_point(nanoseconds_per_item * static_cast<double>(last - first));
+    use(first, last);
+  }
+}
 
 // ---- for the pool ----
 

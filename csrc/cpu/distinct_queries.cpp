@@ -54,7 +54,7 @@ void DistinctQueries::gather(const std::vector<int64_t>& firsts) {
     words_.resize(firsts.size() * n_words);
   }
   for (size_t i = 0; i < firsts.size(); ++i) {
-    if (i % kLoopStretch == 0) stop_point(10.0 * kLoopStretch);
+    stop_point(10.0);
     const size_t first = static_cast<size_t>(firsts[i]);
     std::memcpy(codes_.data() + i * n_bytes, pairs_.queries + first * n_bytes, n_bytes);
     if (relevance_.query_ids) {

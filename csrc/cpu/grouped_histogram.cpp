@@ -35,16 +35,17 @@ void GroupedDatabase::group_labels() {
   for (int64_t label = 0; label < labels.n_parts; ++label) {
     const int64_t begin = static_cast<int64_t>(entries_.size());
     label_begins_.push_back(begin);
-    for (int64_t m = labels.offsets[label]; m < labels.offsets[label + 1]; ++m) {
-      if (m % kLoopStretch == 0) stop_point(10.0 * kLoopStretch);
-      const int64_t code = code_of[static_cast<size_t>(labels.members[m])];
-      int64_t& entry = entry_of[static_cast<size_t>(code)];
-      if (entry < begin) {
-        entry = static_cast<int64_t>(entries_.size());
-        entries_.push_back({code, 0});
+    in_stretches(labels.offsets[label], labels.offsets[label + 1], 10.0, [&](int64_t first, int64_t last) {
+      for (int64_t m = first; m < last; ++m) {
+        const int64_t code = code_of[static_cast<size_t>(labels.members[m])];
+        int64_t& entry = entry_of[static_cast<size_t>(code)];
+        if (entry < begin) {
+          entry = static_cast<int64_t>(entries_.size());
+          entries_.push_back({code, 0});
+        }
+        ++entries_[static_cast<size_t>(entry)].n_items;
       }
-      ++entries_[static_cast<size_t>(entry)].n_items;
-    }
+    });
   }
   label_begins_.push_back(static_cast<int64_t>(entries_.size()));
 }

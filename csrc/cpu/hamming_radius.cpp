@@ -151,13 +151,14 @@ void RadiusSearch::write(int64_t* offsets, int64_t* indices, int32_t* counts, in
   } else if (found.plan.n_shards == 1) {
     parallel_for(found.plan.n_groups, n_threads, [&](int64_t group) {
       found.for_each_kept(group, [&](int64_t q, const Key* keys) {
-        stop_point(2.0 * static_cast<double>(size(q)));
         int32_t* values = counts + place(q);
         int64_t* items = indices + place(q);
-        for (int64_t i = 0; i < size(q); ++i) {
-          values[i] = value_of(keys[i]);
-          items[i] = index_of(keys[i]);
-        }
+        in_stretches(0, size(q), 2.0, [&](int64_t first, int64_t last) {
+          for (int64_t i = first; i < last; ++i) {
+            values[i] = value_of(keys[i]);
+            items[i] = index_of(keys[i]);
+          }
+        });
         found.finish(size(q), values, items);
       });
       found.groups[static_cast<size_t>(group)].reset();

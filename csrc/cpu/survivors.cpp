@@ -7,17 +7,6 @@
 
 namespace dshc::cpu {
 
-namespace {
-template <class Use>
-void in_stretches(size_t n, Use use) {
-  for (size_t begin = 0; begin < n; begin += kLoopStretch) {
-    const size_t end = std::min(n, begin + kLoopStretch);
-    stop_point(2.0 * static_cast<double>(end - begin));
-    use(begin, end);
-  }
-}
-}  // namespace
-
 void Survivors::grow(size_t more) {
   // Pages that are never written cost nothing, copies do.
   const size_t capacity = std::max({2 * capacity_, end_ + more, size_t{8192}});
@@ -49,8 +38,8 @@ int64_t Survivors::finish(const Survivors* shards, int64_t n_shards, int64_t k, 
   const int64_t found = std::min(k, place[limit]);
   for (int64_t s = 0; s < n_shards; ++s) {
     const Survivors& shard = shards[s];
-    in_stretches(shard.end_, [&](size_t begin, size_t end) {
-      for (size_t i = begin; i < end; ++i) {
+    in_stretches(0, shard.size(), 2.0, [&](int64_t first, int64_t last) {
+      for (size_t i = static_cast<size_t>(first); i < static_cast<size_t>(last); ++i) {
         const Key key = shard.keys_[i];
         const int64_t at = place[value_of(key)]++;
         if (at >= k) continue;
@@ -70,8 +59,8 @@ void Survivors::move_sorted(Key* keys) {
     count = static_cast<int64_t>(place);
     place += n;
   }
-  in_stretches(end_, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) keys[counts_[value_of(keys_[i])]++] = keys_[i];
+  in_stretches(0, size(), 2.0, [&](int64_t first, int64_t last) {
+    for (size_t i = static_cast<size_t>(first); i < static_cast<size_t>(last); ++i) keys[counts_[value_of(keys_[i])]++] = keys_[i];
   });
   end_ = 0;
   if (capacity_ <= kUsual) return;
