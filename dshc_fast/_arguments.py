@@ -14,6 +14,7 @@ from . import _checks as checks
 from . import _prepared
 from . import _shapes as shapes
 from ._native import native
+from ._torch_threads import torch_steps
 
 WITH_MEMORY = (
     "taken: tensors that hold values (no fake ones, none inside torch.func transforms or while tracing)"
@@ -33,6 +34,39 @@ def on_cuda(tensor: Tensor) -> bool:
 def place(tensor: Tensor) -> tuple[int, int]:
     """What every native CUDA op takes last: device and stream."""
     return tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream
+
+
+def contiguous(tensor: Tensor) -> Tensor:
+    if tensor.is_contiguous():
+        return tensor
+    with torch_steps():
+        return tensor.contiguous()
+
+
+def as_int64(values: Tensor) -> Tensor:
+    if values.dtype == torch.int64:
+        return contiguous(values)
+    with torch_steps():
+        return values.to(torch.int64).contiguous()
+
+
+def widen_rows(rows: Tensor, n_bytes: int) -> Tensor:
+    """A copy of uint8 rows, each filled up with zeros to n_bytes."""
+    if rows.is_cuda:
+        return torch.nn.functional.pad(rows, (0, n_bytes - rows.shape[1])).contiguous()
+    if rows.stride(1) != 1:
+        rows = contiguous(rows)
+    wider = rows.new_empty((rows.shape[0], n_bytes))
+    native.widen_rows(
+        rows.data_ptr(), *rows.shape, rows.stride(0), wider.data_ptr(), n_bytes, torch.get_num_threads()
+    )
+    return wider
+
+
+def largest_last_byte(codes: Tensor) -> int:
+    """Of codes on the CPU."""
+    last = codes[:, -1]
+    return native.largest_byte(last.data_ptr(), last.shape[0], last.stride(0), torch.get_num_threads())
 
 
 def first_true(rows: Tensor) -> int | None:
@@ -59,7 +93,7 @@ def refuse_without_memory(tensor: Tensor, name: str) -> None:
 
 def pack_bits(rows: Tensor) -> Tensor:
     """Rows of bools as packed bits, of any width and on either device."""
-    rows = rows.contiguous()
+    rows = contiguous(rows)
     packed = rows.new_empty((rows.shape[0], shapes.n_bytes(rows.shape[1])), dtype=torch.uint8)
     arguments = rows.data_ptr(), DTYPE_CODES[torch.bool], *rows.shape, packed.data_ptr()
     if rows.is_cuda:
@@ -87,7 +121,8 @@ def partition_rows(rows: Tensor, max_parts: int) -> tuple[Tensor, Tensor]:
         )
     if n_parts < 1:
         return members.new_empty((0,)), members.new_empty((0,))
-    return members, offsets[: n_parts + 1].clone()
+    with torch_steps():
+        return members, offsets[: n_parts + 1].clone()
 
 
 class EqualRows:
@@ -96,7 +131,7 @@ class EqualRows:
     def __init__(self, members: Tensor | None = None, offsets: Tensor | None = None) -> None:
         self.tensors, self.arguments = (), (0, 0, 0)  # nobody has looked
         if members is not None:
-            self.tensors = members, offsets = members.contiguous(), offsets.contiguous()
+            self.tensors = members, offsets = contiguous(members), contiguous(offsets)
             # Empty offsets: -1, Partition::kDistinct.
             self.arguments = members.data_ptr(), offsets.data_ptr(), offsets.shape[0] - 1
 
@@ -117,11 +152,11 @@ class Pairs:
         if prepared:
             database = _code_rows(database, prepared)
             padding = database.shape[1] - queries.shape[1]
-            queries = torch.nn.functional.pad(queries, (0, padding)) if padding else queries
-        self.queries, self.database, self.allowed = queries.contiguous(), database.contiguous(), allowed
+            queries = widen_rows(queries, database.shape[1]) if padding else queries
+        self.queries, self.database, self.allowed = contiguous(queries), contiguous(database), allowed
         if allowed is not None:
-            rows = allowed.reshape(-1, allowed.shape[-1])
-            self.allowed = rows.contiguous() if allowed.dtype == torch.uint8 else pack_bits(rows)
+            rows = contiguous(allowed).reshape(-1, allowed.shape[-1])
+            self.allowed = rows if allowed.dtype == torch.uint8 else pack_bits(rows)
         stride = self.allowed.shape[1] if allowed is not None and allowed.dim() == 2 else 0
         self.native = native.Pairs(
             self.queries.data_ptr(), self.database.data_ptr(), queries.shape[0], database.shape[0],
@@ -133,8 +168,9 @@ class Pairs:
 def _code_rows(database: Tensor, prepared: Sequence[Tensor]) -> Tensor:
     rows, members, offsets = prepared[:3]
     if not rows.is_cuda and _prepared.group_of(database, prepared[:3]) is None:
-        _prepared.check_rows(database, rows, "code")
-        _prepared.check_partition(rows, members, offsets, "code")
+        with torch_steps():
+            _prepared.check_rows(database, rows, "code")
+            _prepared.check_partition(rows, members, offsets, "code")
     return rows
 
 
@@ -162,7 +198,7 @@ class Relevance:
         else:
             self.tensors = (
                 label_words(query_labels, "query_labels", check),
-                label_words(database_labels, "database_labels", check) if rows is None else rows.contiguous(),
+                label_words(database_labels, "database_labels", check) if rows is None else contiguous(rows),
             )
             n_words = self.tensors[0].shape[1] // 8
         wide_ids = self.tensors[0].dtype == torch.int64
@@ -173,15 +209,17 @@ class Relevance:
 
 def _check_prepared_labels(labels: Tensor, prepared: Sequence[Tensor], check: bool | None) -> None:
     rows, members, offsets = prepared
-    if labels.dim() == 2:
-        _prepared.check_rows(label_words(labels, "database_labels", check), rows, "label")
-    elif rows.shape[0]:
-        ids = as_int32(labels)
-        _prepared.check_rows(
-            _prepared.as_bytes(labels if ids is None else ids), _prepared.as_bytes(rows), "label"
-        )
-    equal_rows = _prepared.as_bytes(rows if rows.shape[0] else labels)
-    _prepared.check_partition(equal_rows, members, offsets, "label")
+    words = label_words(labels, "database_labels", check) if labels.dim() == 2 else None
+    ids = as_int32(labels) if labels.dim() == 1 and rows.shape[0] else None
+    with torch_steps():
+        if words is not None:
+            _prepared.check_rows(words, rows, "label")
+        elif rows.shape[0]:
+            _prepared.check_rows(
+                _prepared.as_bytes(labels if ids is None else ids), _prepared.as_bytes(rows), "label"
+            )
+        equal_rows = _prepared.as_bytes(rows if rows.shape[0] else labels)
+        _prepared.check_partition(equal_rows, members, offsets, "label")
 
 
 def _device_ids(query_ids: Tensor, database_ids: Tensor, _: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -198,14 +236,14 @@ def _device_ids(query_ids: Tensor, database_ids: Tensor, _: Tensor | None = None
 
 def as_int32(ids: Tensor) -> Tensor | None:
     """The ids as int32 if they all fit; looks at them where their dtype holds more."""
-    limits = torch.iinfo(torch.int32)
-    if ids.dtype in (torch.int64, torch.uint32, torch.uint64):
-        # uint64 as int64: what it alone can hold is negative.
-        low = 0 if ids.dtype == torch.uint64 else limits.min
-        ids = ids.contiguous().view(torch.int64) if ids.dtype == torch.uint64 else ids.long()
-        if ids.numel() and (int(ids.min()) < low or int(ids.max()) > limits.max):
-            return None
-    return ids.to(torch.int32).contiguous()
+    ids = contiguous(ids)
+    if ids.dtype == torch.int32:
+        return ids
+    narrow = ids.new_empty(ids.shape, dtype=torch.int32)
+    all_fit = native.narrow_ids(
+        ids.data_ptr(), DTYPE_CODES[ids.dtype], ids.shape[0], narrow.data_ptr(), torch.get_num_threads()
+    )
+    return narrow if all_fit else None
 
 
 def _int32_ids(
@@ -214,7 +252,7 @@ def _int32_ids(
     """The ids as int32: themselves where they fit, else renumbered. Ids are only compared for equality."""
     ids = (
         as_int32(query_ids),
-        as_int32(database_ids) if database_int32 is None else database_int32.contiguous(),
+        as_int32(database_ids) if database_int32 is None else contiguous(database_int32),
     )
     if ids[0] is not None and ids[1] is not None:
         return ids
@@ -227,11 +265,12 @@ def _int32_ids(
             torch.tensor([number[v] for v in ids.tolist()], dtype=torch.int32)
             for ids in (query_ids, database_ids)
         )
-    _, renumbered = torch.cat([query_ids.long(), database_ids.long()]).unique(return_inverse=True)
-    return tuple(
-        tensor.to(torch.int32).contiguous()
-        for tensor in renumbered.split([len(query_ids), len(database_ids)])
-    )
+    with torch_steps():
+        _, renumbered = torch.cat([query_ids.long(), database_ids.long()]).unique(return_inverse=True)
+        return tuple(
+            tensor.to(torch.int32).contiguous()
+            for tensor in renumbered.split([len(query_ids), len(database_ids)])
+        )
 
 
 def check_multi_hot(labels: Tensor, name: str, check: bool | None) -> None:
@@ -246,9 +285,19 @@ def check_multi_hot(labels: Tensor, name: str, check: bool | None) -> None:
 
 def label_words(labels: Tensor, name: str, check: bool | None) -> Tensor:
     """Multi-hot rows as packed bits, padded to whole 64-bit words."""
-    check_multi_hot(labels, name, check)
-    bits = pack_bits(labels if labels.dtype == torch.bool else labels != 0)
-    return torch.nn.functional.pad(bits, (0, -bits.shape[1] % 8))
+    if labels.is_cuda:
+        check_multi_hot(labels, name, check)
+        bits = pack_bits(labels if labels.dtype == torch.bool else labels != 0)
+        return torch.nn.functional.pad(bits, (0, -bits.shape[1] % 8))
+    labels = contiguous(labels)
+    words = labels.new_empty((labels.shape[0], (labels.shape[1] + 63) // 64 * 8), dtype=torch.uint8)
+    wrong_row = native.multi_hot_words(
+        labels.data_ptr(), DTYPE_CODES[labels.dtype], *labels.shape, words.data_ptr(), torch.get_num_threads()
+    )
+    if wrong_row >= 0:
+        with torch_steps():
+            check_multi_hot(labels, name, check)
+    return words
 
 
 def wants_check(check: bool | None, tensor: Tensor) -> bool:
@@ -258,6 +307,8 @@ def wants_check(check: bool | None, tensor: Tensor) -> bool:
 
 def check_padding(codes: Tensor, n_bits: int, name: str) -> None:
     padding = 8 * codes.shape[1] - n_bits
+    if not codes.is_cuda and largest_last_byte(codes) < 1 << (8 - padding):
+        return
     if padding and bool((set_bits := codes[:, -1] >= 1 << (8 - padding)).any()):
         raise ValueError(
             f"{name}[{int(set_bits.nonzero()[0])}] has padding bits set; taken: no bits from {n_bits} on"
@@ -298,9 +349,9 @@ class ClassSoftmax:
     ) -> None:
         n, n_columns = logits.shape
         first_column, n_subclasses = columns or (0, n_columns)
-        self.logits = logits.contiguous()
-        self.labels = checks.signed_labels(labels).contiguous()
-        self.class_offsets = class_offsets.to(torch.int64).contiguous()
+        self.logits = contiguous(logits)
+        self.labels = contiguous(checks.signed_labels(labels))
+        self.class_offsets = as_int64(class_offsets)
         self.native = native.ClassSoftmax(
             self.logits.data_ptr(), DTYPE_CODES[logits.dtype], self.labels.data_ptr(),
             self.class_offsets.data_ptr(), n, n_subclasses, class_offsets.shape[0] - 1, weight, ignore_index,
@@ -347,8 +398,8 @@ def write_codes(
     check: bool,
 ) -> None:
     """codes_from_logits; `subclasses` (n, n_columns): the codebook's row of each logit, None for 0, 1, 2, ..."""
-    logits, codebook = logits.contiguous(), codebook.contiguous()
-    subclasses = None if subclasses is None else subclasses.contiguous()
+    logits, codebook = contiguous(logits), contiguous(codebook)
+    subclasses = None if subclasses is None else contiguous(subclasses)
     arguments = (
         logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, codebook.data_ptr(), codebook.shape[1], k,
         shapes.WEIGHTINGS.index(weighting), 0 if subclasses is None else subclasses.data_ptr(), codes.data_ptr(),

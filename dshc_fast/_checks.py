@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ._torch_threads import torch_steps
+
 MAX_BYTES = 512
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGERS = (
@@ -197,10 +199,13 @@ def check_bits(n_bits: int, n_bytes: int) -> None:
 
 def signed_labels(labels: Tensor) -> Tensor:
     """Class ids as int64; ids beyond it, which uint64 alone can hold, become the largest one, which no class has."""
-    if labels.dtype != torch.uint64:
-        return labels.to(torch.int64)
-    wrapped = labels.view(torch.int64)
-    return torch.where(wrapped < 0, torch.iinfo(torch.int64).max, wrapped)
+    if labels.dtype == torch.int64:
+        return labels
+    with torch_steps():
+        if labels.dtype != torch.uint64:
+            return labels.to(torch.int64)
+        wrapped = labels.view(torch.int64)
+        return torch.where(wrapped < 0, torch.iinfo(torch.int64).max, wrapped)
 
 
 # ---- plain Python arguments ----

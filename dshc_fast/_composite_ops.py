@@ -11,6 +11,7 @@ from torch import Tensor
 from . import _checks as checks
 from ._device_values import on_device
 from ._ops import LABELLED, PREPARED, library
+from ._torch_threads import torch_steps
 
 EMPTY = ("zero", "skip", "error")
 DEFAULT_RANKS = (1, 5, 10, 50, 100, 500, 1000, 5000)
@@ -32,8 +33,9 @@ def _reverse_bit_order(codes: Tensor) -> Tensor:
     checks.check_codes(codes, "codes")
     # Swap neighbours, pairs, then halves: three steps for all bytes at once, and no table to move between
     # devices.
-    for shift, mask in ((1, 0x55), (2, 0x33), (4, 0x0F)):
-        codes = ((codes >> shift) & mask) | ((codes & mask) << shift)
+    with torch_steps():
+        for shift, mask in ((1, 0x55), (2, 0x33), (4, 0x0F)):
+            codes = ((codes >> shift) & mask) | ((codes & mask) << shift)
     return codes
 
 
@@ -65,9 +67,10 @@ def _mean_average_precision(
         queries, database, query_labels, database_labels, k, ties, denominator, score, n_bits, allowed, check,
         prepared,
     )  # fmt: skip
-    if empty == "error":
-        _refuse_empty(precisions.isnan())
-    return precisions.nanmean() if empty == "skip" else precisions.nan_to_num(nan=0.0).mean()
+    with torch_steps():
+        if empty == "error":
+            _refuse_empty(precisions.isnan())
+        return precisions.nanmean() if empty == "skip" else precisions.nan_to_num(nan=0.0).mean()
 
 
 def _retrieval_curves(
@@ -93,12 +96,13 @@ def _retrieval_curves(
     for rank in ranks:
         if not 1 <= rank <= n_db:
             raise ValueError(f"ranks contains {rank}; taken: 1 to {n_db} (items in the database)")
-    if empty == "error":
-        _refuse_empty(relevant.sum(1) == 0)
-    radius = torch.arange(items.shape[1], dtype=torch.float64, device=items.device)
-    if score == "overlap":
-        items, relevant, radius = items.flip(1), relevant.flip(1), radius.flip(0)
-    curves = _curves(items, relevant, ranks, skip_empty=empty == "skip")
+    with torch_steps():
+        if empty == "error":
+            _refuse_empty(relevant.sum(1) == 0)
+        radius = torch.arange(items.shape[1], dtype=torch.float64, device=items.device)
+        if score == "overlap":
+            items, relevant, radius = items.flip(1), relevant.flip(1), radius.flip(0)
+        curves = _curves(items, relevant, ranks, skip_empty=empty == "skip")
     return radius, *curves[:5], on_device(ranks, torch.float64, items.device), *curves[5:]
 
 

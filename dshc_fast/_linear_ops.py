@@ -20,6 +20,7 @@ from . import _shapes as shapes
 from ._linear_loss_transforms import layer_gradient_vjp
 from ._loss_formulas import kept_rows, without_lost_rows
 from ._ops import library
+from ._torch_threads import torch_steps
 
 CHUNK = 4096  # columns; wide enough for a matrix product's full pace
 
@@ -41,7 +42,7 @@ def _as_it_is(op: Callable) -> Callable:
 
     @functools.wraps(op)  # with the op's signature
     def call(first: Tensor, *args: object, **kwargs: object) -> object:
-        with torch.autocast(first.device.type, enabled=False):
+        with torch.autocast(first.device.type, enabled=False), torch_steps():
             return op(first, *args, **kwargs)
 
     return call

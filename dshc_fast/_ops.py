@@ -17,7 +17,16 @@ from torch import Tensor
 
 from . import _checks as checks
 from . import _shapes as shapes
-from ._arguments import DTYPE_CODES, ClassSoftmax, Pairs, Relevance, check_metric_values, write_codes
+from ._arguments import (
+    DTYPE_CODES,
+    ClassSoftmax,
+    Pairs,
+    Relevance,
+    as_int64,
+    check_metric_values,
+    contiguous,
+    write_codes,
+)
 from ._loss_formulas import gradient_vjp
 from ._native import native
 
@@ -56,7 +65,7 @@ SCHEMAS = {
 
 def _pack_codes(values: Tensor, check: bool | None = None) -> Tensor:
     codes = shapes.pack_codes(values)
-    values = values.contiguous()
+    values = contiguous(values)
     native.pack_codes(
         values.data_ptr(),
         DTYPE_CODES[values.dtype],
@@ -70,7 +79,7 @@ def _pack_codes(values: Tensor, check: bool | None = None) -> Tensor:
 
 def _unpack_codes(codes: Tensor, n_bits: int, signed: bool = False) -> Tensor:
     values = shapes.unpack_codes(codes, n_bits, signed)
-    codes = codes.contiguous()
+    codes = contiguous(codes)
     native.unpack_codes(
         codes.data_ptr(), *codes.shape, n_bits, signed, values.data_ptr(), torch.get_num_threads()
     )
@@ -247,7 +256,7 @@ def _class_softmax_loss_backward(
     grad_logits = check_loss_backward(grad_loss, logits, stats, labels, class_offsets)
     checks.check_offset_values(class_offsets, logits.shape[1])
     task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
-    grad_loss, stats = grad_loss.contiguous(), stats.contiguous()
+    grad_loss, stats = contiguous(grad_loss), contiguous(stats)
     native.class_softmax_loss_backward(
         task.native, stats.data_ptr(), grad_loss.data_ptr(), grad_logits.data_ptr(), torch.get_num_threads()
     )
@@ -266,7 +275,7 @@ def _class_softmax_loss_backward_(
     check_inplace_backward(grad_loss, logits, stats, labels, class_offsets)
     checks.check_offset_values(class_offsets, logits.shape[1])
     task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
-    task.to_gradient(grad_loss.contiguous(), stats.contiguous())
+    task.to_gradient(contiguous(grad_loss), contiguous(stats))
 
 
 # ---- codes from logits ----
@@ -285,8 +294,8 @@ def _center_codes_from_logits(
 ) -> Tensor:
     codes = shapes.center_codes_from_logits(logits, class_offsets, centers)
     checks.check_offset_values(class_offsets, logits.shape[1])
-    logits, centers = logits.contiguous(), centers.contiguous()
-    class_offsets = class_offsets.to(torch.int64).contiguous()
+    logits, centers = contiguous(logits), contiguous(centers)
+    class_offsets = as_int64(class_offsets)
     native.center_codes_from_logits(
         logits.data_ptr(),
         DTYPE_CODES[logits.dtype],
@@ -304,7 +313,7 @@ def _center_codes_from_logits(
 
 def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = None) -> Tensor:
     codes = shapes.multilabel_codes(logits, threshold)
-    logits = logits.contiguous()
+    logits = contiguous(logits)
     thresholds = threshold.to(torch.float64).expand(logits.shape[1]).contiguous()
     if check is not False and bool(thresholds.isnan().any()):
         raise ValueError("threshold contains NaN; taken: numbers and infinities")

@@ -7,10 +7,18 @@ import torch
 from torch import Tensor
 
 from . import _checks as checks
-from ._arguments import as_int32, label_words, partition_rows, refuse_without_memory
+from ._arguments import (
+    as_int32,
+    label_words,
+    largest_last_byte,
+    partition_rows,
+    refuse_without_memory,
+    widen_rows,
+)
 from ._arrays import Array, as_tensor
 from ._cuda_ops import unusable
 from ._prepared import ROWS_PER_PART, Group, as_bytes, padded_bytes
+from ._torch_threads import torch_steps
 
 
 class HammingDatabase:
@@ -121,16 +129,16 @@ def _read_only(tensor: Tensor) -> np.ndarray:
 
 def _prepare_codes(codes: Tensor) -> tuple[Tensor, list[Tensor]]:
     n, n_bytes = codes.shape
-    rows = codes.new_zeros((n, n_bytes if codes.is_cuda else padded_bytes(n_bytes)))
-    rows[:, :n_bytes] = codes
+    rows = widen_rows(codes, n_bytes if codes.is_cuda else padded_bytes(n_bytes))
     tensors = [rows[:, :n_bytes], rows, *partition_rows(rows, n // ROWS_PER_PART)]
     # Padding bits of a code length are a question about the last byte, which calls need not ask of every code.
-    Group(tensors, last_byte=None if codes.is_cuda else int(codes[:, -1].max()))
+    Group(tensors, last_byte=None if codes.is_cuda else largest_last_byte(codes))
     return tensors[0], tensors[1:]
 
 
 def _prepare_labels(labels: Tensor, max_parts: int) -> tuple[Tensor, list[Tensor]]:
-    labels = labels.detach().clone(memory_format=torch.contiguous_format)
+    with torch_steps():
+        labels = labels.detach().clone(memory_format=torch.contiguous_format)
     if labels.dim() == 2:
         rows = label_words(labels, "labels", None)
     else:

@@ -16,6 +16,7 @@ from ._linear_loss_transforms import LinearLoss
 from ._linear_ops import CHUNK
 from ._loss_formulas import kept_rows
 from ._loss_transforms import Loss, is_transforming
+from ._torch_threads import torch_steps
 from .codes import as_layer, as_offsets
 
 _op = torch.ops.dshc_fast
@@ -40,12 +41,12 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
         reduction: str,
     ) -> Tensor:
         loss, stats = _op.class_softmax_loss(logits, labels, class_offsets, weight, ignore_index, check)
-        n_kept = _n_kept(labels, ignore_index) if reduction == "mean" else None
+        with torch_steps():
+            n_kept = _n_kept(labels, ignore_index) if reduction == "mean" else None
+            reduced = loss if reduction == "none" else loss.sum()
         ctx.save_for_backward(logits, stats, labels, class_offsets, n_kept)
         ctx.weight, ctx.ignore_index, ctx.inplace, ctx.reduction = weight, ignore_index, inplace, reduction
-        if reduction == "none":
-            return loss
-        return loss.sum() if n_kept is None else loss.sum() / n_kept
+        return reduced if n_kept is None else reduced / n_kept
 
     @staticmethod
     def backward(ctx, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
@@ -257,17 +258,19 @@ def class_softmax_linear_loss(
         layer = layer[0].detach(), layer[1].detach(), None if layer[2] is None else layer[2].detach()
     is_transformed = is_transforming()
     if layer[1].shape[0] <= (chunk or CHUNK):
-        if is_transformed or layer[1].requires_grad:
-            # An ignored row's gradient is 0, but 0 times a NaN among its features would be NaN in the weight's.
-            if wants_check(check, labels_tensor):  # then ignored rows are the only ones without a loss
-                lost = (checks.signed_labels(labels_tensor) == ignore_index)[:, None]
-            else:
-                lost = ~kept_rows(labels_tensor, offsets, ignore_index)
-            layer = layer[0].masked_fill(lost, 0), layer[1], layer[2]
-        logits = nn.functional.linear(*layer)
+        with torch_steps():
+            if is_transformed or layer[1].requires_grad:
+                # An ignored row's gradient is 0, but 0 times a NaN among its features would be NaN in the weight's.
+                if wants_check(check, labels_tensor):  # then ignored rows are the only ones without a loss
+                    lost = (checks.signed_labels(labels_tensor) == ignore_index)[:, None]
+                else:
+                    lost = ~kept_rows(labels_tensor, offsets, ignore_index)
+                layer = layer[0].masked_fill(lost, 0), layer[1], layer[2]
+            logits = nn.functional.linear(*layer)
         arguments = logits, labels_tensor, offsets, target_weight, ignore_index, check
         return answer(_loss_of_logits(*arguments, False, reduction), features)
     op = LinearLoss.apply if is_transformed else _op.class_softmax_linear_loss
     loss, _ = op(*layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check)
-    loss = _reduced(loss, labels_tensor, ignore_index, reduction)
+    with torch_steps():
+        loss = _reduced(loss, labels_tensor, ignore_index, reduction)
     return answer(loss, features)

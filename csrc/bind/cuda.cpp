@@ -19,6 +19,7 @@
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
 #include "../core/unpack_codes.h"
+#include "call.h"
 
 namespace py = pybind11;
 
@@ -37,7 +38,7 @@ template <class Work>
 void on_device(const char* op, int device, Work work) {
   int status = 0;
   {
-    py::gil_scoped_release release;
+    const ReleasedGil released;
     const cuda::DeviceGuard guard(device);
     status = guard.status == 0 ? work() : guard.status;
   }

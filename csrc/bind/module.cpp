@@ -1,5 +1,5 @@
 // Module `_dshc_fast`: the C++ ops for Python. Addresses come as integers and are trusted (dshc_fast/_ops.py is the only
-// caller and validates); the GIL is released around every op; a value error an op reports becomes a ValueError here.
+// caller and validates); the GIL is released around every op (call.h); a value error it reports becomes a ValueError here.
 //
 // ABI must be raised with any change of a signature below, together with ABI in dshc_fast/_native.py.
 #include <string>
@@ -12,11 +12,13 @@
 #include "../core/hamming_histogram.h"
 #include "../core/hamming_radius.h"
 #include "../core/hamming_topk.h"
+#include "../core/host_arrays.h"
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
 #include "../core/partition_rows.h"
 #include "../core/unpack_codes.h"
 #include "../cpu/simd.h"
+#include "call.h"
 #include "cuda.h"
 
 namespace py = pybind11;
@@ -24,7 +26,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 4;
+constexpr int kAbi = 5;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
@@ -77,6 +79,7 @@ ClassSoftmax class_softmax(Address logits, int dtype, Address labels, Address cl
 
 PYBIND11_MODULE(_dshc_fast, m) {
   m.doc() = "Native ops of dshc_fast; use them through the package dshc_fast.";
+  MainThread::remember();
   m.attr("ABI") = kAbi;
   m.attr("VERSION") = DSHC_VERSION;
   m.attr("COMPILER") = DSHC_COMPILER;
@@ -89,7 +92,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
   m.def("set_simd_level", [](const py::object& name) {
     return cpu::set_simd_level(name.is_none() ? nullptr : name.cast<std::string>().c_str());
   }, py::arg("name"));
-  m.def("simd_level", [] { return cpu::simd().name; });
+  m.def("simd_level", [] { return cpu::chosen_simd().name; });
   m.def("simd_levels", [] {
     py::list names;
     for (const char* const* name = cpu::simd_levels(); *name; ++name) names.append(*name);
@@ -98,28 +101,60 @@ PYBIND11_MODULE(_dshc_fast, m) {
 
   m.def("pack_codes", [](Address values, int dtype, int64_t n, int64_t n_bits, Address codes, bool check, int n_threads) {
     Status status;
-    {
-      py::gil_scoped_release release;
+    run_op([&] {
       status = cpu::pack_codes(at<void>(values), static_cast<DType>(dtype), n, n_bits, at<uint8_t>(codes), check, n_threads);
-    }
+    });
     raise(status, "values");
   }, py::arg("values"), py::arg("dtype"), py::arg("n"), py::arg("n_bits"), py::arg("codes"), py::arg("check"),
      py::arg("n_threads"));
 
   m.def("unpack_codes", [](Address codes, int64_t n, int64_t n_bytes, int64_t n_bits, bool is_signed, Address values,
                            int n_threads) {
-    py::gil_scoped_release release;
-    cpu::unpack_codes(at<uint8_t>(codes), n, n_bytes, n_bits, is_signed, at<uint8_t>(values), n_threads);
+    run_op([&] {
+      cpu::unpack_codes(at<uint8_t>(codes), n, n_bytes, n_bits, is_signed, at<uint8_t>(values), n_threads);
+    });
   }, py::arg("codes"), py::arg("n"), py::arg("n_bytes"), py::arg("n_bits"), py::arg("is_signed"), py::arg("values"),
      py::arg("n_threads"));
 
   m.def("partition_rows", [](Address rows, int64_t n, int64_t row_bytes, int64_t max_parts, Address members,
                              Address offsets, int n_threads) {
-    py::gil_scoped_release release;
-    return cpu::partition_rows(at<uint8_t>(rows), n, row_bytes, max_parts, at<int64_t>(members), at<int64_t>(offsets),
-                               n_threads);
+    int64_t n_parts = 0;
+    run_op([&] {
+      n_parts = cpu::partition_rows(at<uint8_t>(rows), n, row_bytes, max_parts, at<int64_t>(members), at<int64_t>(offsets),
+                                    n_threads);
+    });
+    return n_parts;
   }, py::arg("rows"), py::arg("n"), py::arg("row_bytes"), py::arg("max_parts"), py::arg("members"), py::arg("offsets"),
      py::arg("n_threads"));
+
+  m.def("narrow_ids", [](Address ids, int dtype, int64_t n, Address narrow, int n_threads) {
+    bool all_fit = false;
+    run_op([&] { all_fit = cpu::narrow_ids(at<void>(ids), static_cast<DType>(dtype), n, at<int32_t>(narrow), n_threads); });
+    return all_fit;
+  }, py::arg("ids"), py::arg("dtype"), py::arg("n"), py::arg("narrow"), py::arg("n_threads"));
+
+  m.def("multi_hot_words", [](Address labels, int dtype, int64_t n, int64_t n_labels, Address words, int n_threads) {
+    int64_t wrong_row = -1;
+    run_op([&] {
+      wrong_row = cpu::multi_hot_words(at<void>(labels), static_cast<DType>(dtype), n, n_labels, at<uint64_t>(words),
+                                       n_threads);
+    });
+    return wrong_row;
+  }, py::arg("labels"), py::arg("dtype"), py::arg("n"), py::arg("n_labels"), py::arg("words"), py::arg("n_threads"));
+
+  m.def("widen_rows", [](Address rows, int64_t n, int64_t n_bytes, int64_t row_stride, Address wider, int64_t n_wider,
+                         int n_threads) {
+    run_op([&] {
+      cpu::widen_rows(at<uint8_t>(rows), n, n_bytes, row_stride, at<uint8_t>(wider), n_wider, n_threads);
+    });
+  }, py::arg("rows"), py::arg("n"), py::arg("n_bytes"), py::arg("row_stride"), py::arg("wider"), py::arg("n_wider"),
+     py::arg("n_threads"));
+
+  m.def("largest_byte", [](Address bytes, int64_t n, int64_t stride, int n_threads) {
+    int largest = 0;
+    run_op([&] { largest = cpu::largest_byte(at<uint8_t>(bytes), n, stride, n_threads); });
+    return largest;
+  }, py::arg("bytes"), py::arg("n"), py::arg("stride"), py::arg("n_threads"));
 
   py::class_<Pairs>(m, "Pairs").def(
       py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),
@@ -134,67 +169,66 @@ PYBIND11_MODULE(_dshc_fast, m) {
       py::arg("first_column"), py::arg("n_columns"));
 
   m.def("hamming_distance", [](const Pairs& pairs, Address counts, int n_threads) {
-    py::gil_scoped_release release;
-    cpu::hamming_distance(pairs, at<int32_t>(counts), n_threads);
+    run_op([&] { cpu::hamming_distance(pairs, at<int32_t>(counts), n_threads); });
   }, py::arg("pairs"), py::arg("counts"), py::arg("n_threads"));
 
   m.def("hamming_topk", [](const Pairs& pairs, int64_t k, Address counts, Address indices, int n_threads) {
-    py::gil_scoped_release release;
-    cpu::hamming_topk(pairs, k, at<int32_t>(counts), at<int64_t>(indices), n_threads);
+    run_op([&] { cpu::hamming_topk(pairs, k, at<int32_t>(counts), at<int64_t>(indices), n_threads); });
   }, py::arg("pairs"), py::arg("k"), py::arg("counts"), py::arg("indices"), py::arg("n_threads"));
 
   py::class_<cpu::RadiusSearch>(m, "RadiusSearch")
       .def(py::init([](const Pairs& pairs, int64_t radius, int n_threads) {
-        py::gil_scoped_release release;
-        return std::make_unique<cpu::RadiusSearch>(pairs, radius, n_threads);
+        std::unique_ptr<cpu::RadiusSearch> search;
+        run_op([&] { search = std::make_unique<cpu::RadiusSearch>(pairs, radius, n_threads); });
+        return search;
       }), py::arg("pairs"), py::arg("radius"), py::arg("n_threads"))
       .def("n_found", &cpu::RadiusSearch::n_found)
       .def("write", [](cpu::RadiusSearch& search, Address offsets, Address indices, Address counts, int n_threads) {
-        py::gil_scoped_release release;
-        search.write(at<int64_t>(offsets), at<int64_t>(indices), at<int32_t>(counts), n_threads);
+        run_op([&] { search.write(at<int64_t>(offsets), at<int64_t>(indices), at<int32_t>(counts), n_threads); });
       }, py::arg("offsets"), py::arg("indices"), py::arg("counts"), py::arg("n_threads"));
 
   m.def("hamming_histogram", [](const Pairs& pairs, const Relevance& relevance, int32_t n_bits, Address items,
                                 Address relevant, int n_threads) {
-    py::gil_scoped_release release;
-    cpu::hamming_histogram(pairs, relevance, n_bits, at<int64_t>(items), at<int64_t>(relevant), n_threads);
+    run_op([&] {
+      cpu::hamming_histogram(pairs, relevance, n_bits, at<int64_t>(items), at<int64_t>(relevant), n_threads);
+    });
   }, py::arg("pairs"), py::arg("relevance"), py::arg("n_bits"), py::arg("items"), py::arg("relevant"),
      py::arg("n_threads"));
 
   m.def("average_precision", [](const Pairs& pairs, const Relevance& relevance, int64_t k, int ties, int denominator,
                                 Address result, int n_threads) {
-    py::gil_scoped_release release;
-    cpu::average_precision(pairs, relevance, k, static_cast<Ties>(ties), static_cast<Denominator>(denominator),
-                           at<double>(result), n_threads);
+    run_op([&] {
+      cpu::average_precision(pairs, relevance, k, static_cast<Ties>(ties), static_cast<Denominator>(denominator),
+                             at<double>(result), n_threads);
+    });
   }, py::arg("pairs"), py::arg("relevance"), py::arg("k"), py::arg("ties"), py::arg("denominator"), py::arg("result"),
      py::arg("n_threads"));
 
   m.def("class_softmax_loss", [](const ClassSoftmax& task, Address carry, Address loss, Address stats, bool check,
                                  int n_threads) {
     Status status;
-    {
-      py::gil_scoped_release release;
+    run_op([&] {
       status = cpu::class_softmax_loss(task, at<double>(carry), at<void>(loss), at<void>(stats), check, n_threads);
-    }
+    });
     raise(status, "labels", task.n_classes);
   }, py::arg("task"), py::arg("carry"), py::arg("loss"), py::arg("stats"), py::arg("check"), py::arg("n_threads"));
 
   m.def("class_softmax_loss_backward", [](const ClassSoftmax& task, Address stats, Address grad_loss,
                                           Address grad_logits, int n_threads) {
-    py::gil_scoped_release release;
-    cpu::class_softmax_loss_backward(task, at<void>(stats), at<void>(grad_loss), at<void>(grad_logits), n_threads);
+    run_op([&] {
+      cpu::class_softmax_loss_backward(task, at<void>(stats), at<void>(grad_loss), at<void>(grad_logits), n_threads);
+    });
   }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("grad_logits"), py::arg("n_threads"));
 
   m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
                                 int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes, bool check,
                                 int n_threads) {
     Status status;
-    {
-      py::gil_scoped_release release;
+    run_op([&] {
       status = cpu::codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, at<uint8_t>(codebook),
                                       n_bytes, k, static_cast<Weighting>(weighting), at<const int64_t>(subclasses),
                                       at<uint8_t>(codes), check, n_threads);
-    }
+    });
     raise(status, "logits");
   }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("codebook"), py::arg("n_bytes"),
      py::arg("k"), py::arg("weighting"), py::arg("subclasses"), py::arg("codes"), py::arg("check"), py::arg("n_threads"));
@@ -202,11 +236,10 @@ PYBIND11_MODULE(_dshc_fast, m) {
   m.def("top_subclasses", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, int64_t k, Address top, bool check,
                              int n_threads) {
     Status status;
-    {
-      py::gil_scoped_release release;
+    run_op([&] {
       status = cpu::top_subclasses(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, k, at<int64_t>(top),
                                    check, n_threads);
-    }
+    });
     raise(status, "logits");
   }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("k"), py::arg("top"),
      py::arg("check"), py::arg("n_threads"));
@@ -215,12 +248,11 @@ PYBIND11_MODULE(_dshc_fast, m) {
                                        int64_t n_classes, Address centers, int64_t n_bytes, Address codes, bool check,
                                        int n_threads) {
     Status status;
-    {
-      py::gil_scoped_release release;
+    run_op([&] {
       status = cpu::center_codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses,
                                              at<int64_t>(class_offsets), n_classes, at<uint8_t>(centers), n_bytes,
                                              at<uint8_t>(codes), check, n_threads);
-    }
+    });
     raise(status, "logits");
   }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("class_offsets"),
      py::arg("n_classes"), py::arg("centers"), py::arg("n_bytes"), py::arg("codes"), py::arg("check"), py::arg("n_threads"));
@@ -228,11 +260,10 @@ PYBIND11_MODULE(_dshc_fast, m) {
   m.def("multilabel_codes", [](Address logits, int dtype, int64_t n, int64_t n_bits, Address thresholds, Address codes,
                                bool check, int n_threads) {
     Status status;
-    {
-      py::gil_scoped_release release;
+    run_op([&] {
       status = cpu::multilabel_codes(at<void>(logits), static_cast<DType>(dtype), n, n_bits, at<double>(thresholds),
                                      at<uint8_t>(codes), check, n_threads);
-    }
+    });
     raise(status, "logits");
   }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_bits"), py::arg("thresholds"), py::arg("codes"),
      py::arg("check"), py::arg("n_threads"));

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "call.h"
+
 namespace dshc::cpu {
 
 namespace {
@@ -32,14 +34,18 @@ void AllowedItems::copy_codes(const Pairs& pairs) {
   items_.resize(static_cast<size_t>(count_allowed(pairs)));
   codes_.resize(items_.size() * static_cast<size_t>(pairs.n_bytes));
   size_t n = 0;
-  for (int64_t w = 0; w < (pairs.n_db + 63) / 64; ++w) {
-    for (uint64_t word = mask_word(pairs, w); word != 0; word &= word - 1) items_[n++] = 64 * w + __builtin_ctzll(word);
-  }
+  in_stretches(0, (pairs.n_db + 63) / 64, 100.0, [&](int64_t first, int64_t last) {
+    for (int64_t w = first; w < last; ++w) {
+      for (uint64_t word = mask_word(pairs, w); word != 0; word &= word - 1) items_[n++] = 64 * w + __builtin_ctzll(word);
+    }
+  });
   const size_t n_bytes = static_cast<size_t>(pairs.n_bytes);
   const auto copy = [&](size_t bytes) {
-    for (size_t i = 0; i < items_.size(); ++i) {
-      std::memcpy(codes_.data() + i * bytes, pairs.database + items_[i] * pairs.n_bytes, bytes);
-    }
+    in_stretches(0, static_cast<int64_t>(items_.size()), 3.0, [&](int64_t first, int64_t last) {
+      for (size_t i = static_cast<size_t>(first); i < static_cast<size_t>(last); ++i) {
+        std::memcpy(codes_.data() + i * bytes, pairs.database + items_[i] * pairs.n_bytes, bytes);
+      }
+    });
   };
   n_bytes == 8 ? copy(8) : copy(n_bytes);  // a constant length is one load and one store
   pairs_.allowed = nullptr;
@@ -59,15 +65,21 @@ AllowedItems::AllowedItems(const Pairs& pairs, const Relevance& relevance) : pai
   if (relevance.equal_labels.n_parts != Partition::kDistinct) relevance_.equal_labels = {};
   if (relevance.database_ids) {
     ids_.resize(items_.size());
-    for (size_t i = 0; i < items_.size(); ++i) ids_[i] = relevance.database_ids[items_[i]];
+    in_stretches(0, static_cast<int64_t>(items_.size()), 2.0, [&](int64_t first, int64_t last) {
+      for (size_t i = static_cast<size_t>(first); i < static_cast<size_t>(last); ++i) {
+        ids_[i] = relevance.database_ids[items_[i]];
+      }
+    });
     relevance_.database_ids = ids_.data();
     return;
   }
   const size_t n_words = static_cast<size_t>(relevance.n_words);
   words_.resize(items_.size() * n_words);
-  for (size_t i = 0; i < items_.size(); ++i) {
-    std::memcpy(words_.data() + i * n_words, relevance.database_words + items_[i] * relevance.n_words, 8 * n_words);
-  }
+  in_stretches(0, static_cast<int64_t>(items_.size()), 5.0, [&](int64_t first, int64_t last) {
+    for (size_t i = static_cast<size_t>(first); i < static_cast<size_t>(last); ++i) {
+      std::memcpy(words_.data() + i * n_words, relevance.database_words + items_[i] * relevance.n_words, 8 * n_words);
+    }
+  });
   relevance_.database_words = words_.data();
 }
 

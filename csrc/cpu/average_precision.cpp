@@ -6,6 +6,7 @@
 #include "../common/average_precision.h"
 #include "allowed_items.h"
 #include "average_precision_by_index.h"
+#include "call.h"
 #include "distinct_queries.h"
 #include "query_histograms.h"
 #include "scan.h"
@@ -27,6 +28,7 @@ void of_distinct_queries(const Pairs& pairs, const Relevance& relevance, int64_t
 
 void average_precision(const Pairs& pairs, const Relevance& relevance, int64_t k, Ties ties, Denominator denominator,
                        double* result, int n_threads) {
+  const Call call;
   const AllowedItems allowed(pairs, relevance);
   const DistinctQueries queries(allowed.pairs(), allowed.relevance(), n_threads);
   if (queries.all_distinct()) {

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "call.h"
 #include "first_row.h"
 #include "float_rows.h"
 #include "threads.h"
@@ -35,6 +36,7 @@ int64_t best_class(const Real* logits, const int64_t* offsets, int64_t n_classes
 Status center_codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses,
                                 const int64_t* class_offsets, int64_t n_classes, const uint8_t* centers,
                                 int64_t n_bytes, uint8_t* codes, bool check, int n_threads) {
+  const Call call;
   FirstRow first_nan;
   const int64_t n_tasks = task_count(n, static_cast<double>(n_subclasses), n_threads);
   const auto one_row = [&](const auto* values, int64_t row) {

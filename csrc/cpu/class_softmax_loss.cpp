@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "call.h"
 #include "float_rows.h"
 #include "threads.h"
 
@@ -152,6 +153,7 @@ void over_rows(int64_t n, int64_t n_tasks, int n_threads, Work work) {
 }  // namespace
 
 Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, void* stats, bool check, int n_threads) {
+  const Call call;
   for (int64_t row = 0; check && row < task.n; ++row) {
     const int64_t label = task.labels[row];
     if (label != task.ignore_index && (label < 0 || label >= task.n_classes)) {
@@ -184,6 +186,7 @@ Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, v
 
 void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
                                  int n_threads) {
+  const Call call;
   const int64_t width = task.n_columns, row_bytes = width * size_of(task.dtype);
   over_rows(task.n, tasks_for(task, n_threads), n_threads, [&](int64_t begin, int64_t end) {
     std::vector<float> buffer, gradient(task.dtype == DType::float64 ? 0 : static_cast<size_t>(width));

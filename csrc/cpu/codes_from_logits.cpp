@@ -8,6 +8,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "call.h"
 #include "first_row.h"
 #include "float_rows.h"
 #include "threads.h"
@@ -179,6 +180,7 @@ void over_rows(const void* logits, DType dtype, int64_t n, int64_t width, double
 Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, const uint8_t* codebook,
                          int64_t n_bytes, int64_t k, Weighting weighting, const int64_t* subclasses, uint8_t* codes,
                          bool check, int n_threads) {
+  const Call call;
   FirstRow first_nan, first_infinity;
   const double cost = 8.0 * static_cast<double>(n_bytes) * static_cast<double>(k);
   over_rows(logits, dtype, n, n_subclasses, cost, n_threads, [&](int64_t row, const auto* values, auto& buffers) {
@@ -206,6 +208,7 @@ Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_s
 
 Status top_subclasses(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, int64_t k, int64_t* top, bool check,
                       int n_threads) {
+  const Call call;
   FirstRow first_nan;
   over_rows(logits, dtype, n, n_subclasses, 0.0, n_threads, [&](int64_t row, const auto* values, auto& buffers) {
     if (best_subclasses(values, n_subclasses, k, buffers) && check) first_nan.note(row);

@@ -1,5 +1,7 @@
 #include "database_labels.h"
 
+#include "call.h"
+
 namespace dshc::cpu {
 
 DatabaseLabels::DatabaseLabels(const Pairs& pairs, const Relevance& relevance, int64_t max_labels, int n_threads)
@@ -15,6 +17,7 @@ DatabaseLabels::DatabaseLabels(const Pairs& pairs, const Relevance& relevance, i
   }
   if (parts_.n_parts > max_labels) parts_.n_parts = Partition::kDistinct;
   for (int64_t label = 0; label < parts_.n_parts; ++label) {
+    stop_point(50.0);
     const int64_t first = parts_.members[parts_.offsets[label]];
     if (by_id) {
       label_of_id_.emplace(relevance.database_ids[first], label);

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "call.h"
 #include "partition.h"
 
 namespace dshc::cpu {
@@ -29,6 +30,7 @@ DistinctQueries::DistinctQueries(const Pairs& pairs, const Relevance& relevance,
   std::vector<int64_t> latest(static_cast<size_t>(labels.n_parts), -1);  // the last distinct query of a label
   distinct_of_.resize(static_cast<size_t>(n));
   for (int64_t code = 0; code < codes.n_parts; ++code) {
+    stop_point(10.0 * static_cast<double>(codes.offsets[code + 1] - codes.offsets[code]));
     const int64_t first_of_code = static_cast<int64_t>(firsts.size());
     for (int64_t m = codes.offsets[code]; m < codes.offsets[code + 1]; ++m) {
       const int64_t query = codes.members[m];
@@ -52,6 +54,7 @@ void DistinctQueries::gather(const std::vector<int64_t>& firsts) {
     words_.resize(firsts.size() * n_words);
   }
   for (size_t i = 0; i < firsts.size(); ++i) {
+    stop_point(10.0);
     const size_t first = static_cast<size_t>(firsts[i]);
     std::memcpy(codes_.data() + i * n_bytes, pairs_.queries + first * n_bytes, n_bytes);
     if (relevance_.query_ids) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "call.h"
+
 namespace dshc::cpu {
 
 namespace {
@@ -30,10 +32,12 @@ EqualCodes EqualCodes::find(const Pairs& pairs, int64_t times, int n_threads) {
   if (parts.n_parts < 1 || parts.n_parts > max_parts) return equal;
   equal.stride_ = StridedCodes(pairs.n_bytes).stride();
   equal.codes_.assign(static_cast<size_t>(parts.n_parts * equal.stride_), 0);
-  for (int64_t part = 0; part < parts.n_parts; ++part) {
-    std::memcpy(equal.codes_.data() + part * equal.stride_,
-                pairs.database + parts.members[parts.offsets[part]] * pairs.n_bytes, static_cast<size_t>(pairs.n_bytes));
-  }
+  in_stretches(0, parts.n_parts, 10.0, [&](int64_t first, int64_t last) {
+    for (int64_t part = first; part < last; ++part) {
+      std::memcpy(equal.codes_.data() + part * equal.stride_,
+                  pairs.database + parts.members[parts.offsets[part]] * pairs.n_bytes, static_cast<size_t>(pairs.n_bytes));
+    }
+  });
   return equal;
 }
 

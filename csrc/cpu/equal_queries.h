@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "call.h"
 #include "partition.h"
 #include "threads.h"
 
@@ -22,10 +23,12 @@ class EqualQueries {
     const Partition parts = parts_.view();
     const size_t n_bytes = static_cast<size_t>(pairs.n_bytes);
     codes_.resize(static_cast<size_t>(parts.n_parts) * n_bytes);
-    for (int64_t part = 0; part < parts.n_parts; ++part) {
-      std::memcpy(codes_.data() + static_cast<size_t>(part) * n_bytes,
-                  pairs.queries + parts.members[parts.offsets[part]] * pairs.n_bytes, n_bytes);
-    }
+    in_stretches(0, parts.n_parts, 10.0, [&](int64_t first, int64_t last) {
+      for (int64_t part = first; part < last; ++part) {
+        std::memcpy(codes_.data() + static_cast<size_t>(part) * n_bytes,
+                    pairs.queries + parts.members[parts.offsets[part]] * pairs.n_bytes, n_bytes);
+      }
+    });
     pairs_.queries = codes_.data();
     pairs_.n_query = parts.n_parts;
   }

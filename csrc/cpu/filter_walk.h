@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../core/types.h"
+#include "call.h"
 #include "scan.h"
 #include "simd.h"
 #include "sliced_queries.h"
@@ -75,6 +76,7 @@ class FilterWalk {
     for (int64_t first = db_begin; first < db_end; first += n, block = 2 * block) {
       if (block > planes_.items()) block = planes_.items();
       n = block < db_end - first ? block : db_end - first;
+      stop_point(0.1 * static_cast<double>(n * static_cast<int64_t>(all_.size()) * shape_.n_words));
       const uint8_t* words = planes_.load(first, n);
       if (sliced_ && n >= kSlicedItems) choose(survivors);
       const int64_t n_sliced = use_sliced_ ? n / kSlicedItems * kSlicedItems : 0;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "call.h"
+
 namespace dshc::cpu {
 
 namespace {
@@ -24,6 +26,7 @@ void GroupedDatabase::group_labels() {
   const Partition& labels = labels_.parts();
   std::vector<uint32_t> code_of(static_cast<size_t>(pairs_.n_db));  // fewer than n_db / kRepeats codes
   for (int64_t code = 0; code < codes.n_parts; ++code) {
+    stop_point(5.0 * static_cast<double>(codes.offsets[code + 1] - codes.offsets[code]));
     for (int64_t m = codes.offsets[code]; m < codes.offsets[code + 1]; ++m) {
       code_of[static_cast<size_t>(codes.members[m])] = static_cast<uint32_t>(code);
     }
@@ -32,15 +35,17 @@ void GroupedDatabase::group_labels() {
   for (int64_t label = 0; label < labels.n_parts; ++label) {
     const int64_t begin = static_cast<int64_t>(entries_.size());
     label_begins_.push_back(begin);
-    for (int64_t m = labels.offsets[label]; m < labels.offsets[label + 1]; ++m) {
-      const int64_t code = code_of[static_cast<size_t>(labels.members[m])];
-      int64_t& entry = entry_of[static_cast<size_t>(code)];
-      if (entry < begin) {
-        entry = static_cast<int64_t>(entries_.size());
-        entries_.push_back({code, 0});
+    in_stretches(labels.offsets[label], labels.offsets[label + 1], 10.0, [&](int64_t first, int64_t last) {
+      for (int64_t m = first; m < last; ++m) {
+        const int64_t code = code_of[static_cast<size_t>(labels.members[m])];
+        int64_t& entry = entry_of[static_cast<size_t>(code)];
+        if (entry < begin) {
+          entry = static_cast<int64_t>(entries_.size());
+          entries_.push_back({code, 0});
+        }
+        ++entries_[static_cast<size_t>(entry)].n_items;
       }
-      ++entries_[static_cast<size_t>(entry)].n_items;
-    }
+    });
   }
   label_begins_.push_back(static_cast<int64_t>(entries_.size()));
 }
@@ -55,6 +60,7 @@ GroupedDatabase::Counter::Counter(const GroupedDatabase& database)
 void GroupedDatabase::Counter::count(int64_t query) {
   const Pairs& pairs = database_.pairs_;
   const Partition& codes = database_.equal_.parts();
+  stop_point(static_cast<double>(codes.n_parts));
   const uint8_t* code = pairs.queries + query * pairs.n_bytes;
   const size_t n_bytes = static_cast<size_t>(pairs.n_bytes);
   if (!has_query_ || std::memcmp(query_.data(), code, n_bytes) != 0) {  // equal codes come beside each other

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "call.h"
+
 namespace dshc::cpu {
 
 namespace {
@@ -29,6 +31,7 @@ GroupedRanking::Ranker::Ranker(const GroupedRanking& database)
 void GroupedRanking::Ranker::rank(int64_t query) {
   const Pairs& pairs = database_.pairs_;
   const Partition& parts = database_.equal_.parts();
+  stop_point(2.0 * static_cast<double>(parts.n_parts));
   StridedCodes padded(pairs.n_bytes);
   simd().rank_row(pairs.score, padded.load(pairs.queries, query, 1), database_.equal_.codes(), parts.n_parts,
                   database_.equal_.stride(), static_cast<uint16_t>(8 * pairs.n_bytes), values_.data());
@@ -58,6 +61,7 @@ void GroupedRanking::Ranker::write(int64_t k, int32_t* values, int64_t* indices)
   int64_t done = 0;
   for (size_t v = 0; done < k; ++v) {
     if (items_[v] == 0) continue;
+    stop_point(2.0 * static_cast<double>(items_[v]));
     const int64_t n_taken = std::min(items_[v], k - done);
     std::fill(values + done, values + done + n_taken, static_cast<int32_t>(v));
     merge(by_value_.data() + value_begins_[v], value_begins_[v + 1] - value_begins_[v], n_taken, indices + done);

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 
+#include "call.h"
 #include "scan.h"
 #include "threads.h"
 
 namespace dshc::cpu {
 
 void hamming_distance(const Pairs& task, int32_t* counts, int n_threads) {
+  const Call call;
   Pairs pairs = task;
   pairs.allowed = nullptr;
   const Plan plan = make_plan(pairs, 1, true, n_threads);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "allowed_items.h"
+#include "call.h"
 #include "distinct_queries.h"
 #include "query_histograms.h"
 #include "scan.h"
@@ -12,6 +13,7 @@ namespace dshc::cpu {
 
 void hamming_histogram(const Pairs& pairs, const Relevance& relevance, int32_t n_bits, int64_t* items, int64_t* relevant,
                        int n_threads) {
+  const Call call;
   const AllowedItems allowed(pairs, relevance);
   const DistinctQueries queries(allowed.pairs(), allowed.relevance(), n_threads);
   const int32_t n_values = n_rank_values(pairs);

@@ -1,9 +1,12 @@
 #include "../core/hamming_radius.h"
 
 #include <algorithm>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "allowed_items.h"
+#include "call.h"
 #include "equal_queries.h"
 #include "filter_walk.h"
 #include "grouped_ranking.h"
@@ -28,8 +31,11 @@ struct RadiusSearch::Found {
   int32_t limit;
   int64_t n_all;                     // queries of the call
   Plan plan;
-  std::vector<Survivors> survivors;  // [distinct queries, n_shards]; none where equal codes are ranked once
-  std::vector<int64_t> sizes;        // [distinct queries]
+  // What was found. Of the groups of queries, in order: a group is small beside a call, so that what is kept for a query
+  // without an answer is its size alone. Where shards are to be merged there are few queries, and their survivors are kept.
+  std::vector<std::unique_ptr<Key[]>> groups;  // [n_groups] the keys of a group's queries, ascending for each
+  std::vector<Survivors> survivors;            // [distinct queries, n_shards]
+  std::vector<int64_t> sizes;                  // [distinct queries]
   int64_t n_found = 0;
 
   Found(const Pairs& pairs, int64_t radius, int n_threads)
@@ -40,7 +46,9 @@ struct RadiusSearch::Found {
         n_all(pairs.n_query),
         plan(make_filter_plan(allowed.pairs(), 1, n_threads)),
         sizes(static_cast<size_t>(queries.pairs().n_query), 0) {
-    if (limit > 0 && this->pairs().n_db > 0) grouped.pays() ? count_groups(n_threads) : search();
+    if (limit > 0 && this->pairs().n_db > 0) {
+      grouped.pays() ? count_groups(n_threads) : plan.n_shards == 1 ? search_groups() : search_shards();
+    }
     for (int64_t q = 0; q < this->pairs().n_query; ++q) {
       queries.for_each(q, [&](int64_t) { n_found += sizes[static_cast<size_t>(q)]; });
     }
@@ -67,17 +75,45 @@ struct RadiusSearch::Found {
     });
   }
 
-  void search() {
+  void search_groups() {
+    groups.resize(static_cast<size_t>(plan.n_groups));
+    SpareSurvivors spare;
+    parallel_for(plan.n_groups, plan.n_threads, [&](int64_t group) {
+      const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs().n_query);
+      std::vector<Survivors> found = spare.take(plan.group);
+      const auto mine = [&](int64_t q) -> Survivors& { return found[static_cast<size_t>(q - begin)]; };
+      // With k beyond the database no bound falls and nothing is dropped.
+      for (int64_t q = begin; q < end; ++q) mine(q).start(pairs().n_db + 1, limit);
+      filter_walk(pairs(), begin, end, 0, pairs().n_db, mine);
+      int64_t all = 0;
+      for (int64_t q = begin; q < end; ++q) all += sizes[static_cast<size_t>(q)] = mine(q).size();
+      if (all > 0) {
+        Key* keys = new Key[static_cast<size_t>(all)];
+        groups[static_cast<size_t>(group)].reset(keys);
+        for (int64_t q = begin; q < end; keys += sizes[static_cast<size_t>(q++)]) mine(q).move_sorted(keys);
+      }
+      spare.give(std::move(found));
+    });
+  }
+
+  void search_shards() {
     survivors.resize(static_cast<size_t>(pairs().n_query * plan.n_shards));
     parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
       const int64_t begin = task / plan.n_shards * plan.group, end = std::min(begin + plan.group, pairs().n_query);
       const int64_t shard = task % plan.n_shards, item = shard * plan.shard;
       const auto mine = [&](int64_t q) -> Survivors& { return survivors[static_cast<size_t>(q * plan.n_shards + shard)]; };
-      // With k beyond the database no bound falls and nothing is dropped.
       for (int64_t q = begin; q < end; ++q) mine(q).start(pairs().n_db + 1, limit);
       filter_walk(pairs(), begin, end, item, std::min(item + plan.shard, pairs().n_db), mine);
     });
     for (size_t i = 0; i < survivors.size(); ++i) sizes[i / static_cast<size_t>(plan.n_shards)] += survivors[i].size();
+  }
+
+  // Calls use(query, its keys) for the queries of a group.
+  template <class Use>
+  void for_each_kept(int64_t group, Use use) const {
+    const Key* keys = groups[static_cast<size_t>(group)].get();
+    const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs().n_query);
+    for (int64_t q = begin; q < end; keys += sizes[static_cast<size_t>(q++)]) use(q, keys);
   }
 
   void finish(int64_t size, int32_t* counts, int64_t* indices) const {
@@ -87,14 +123,17 @@ struct RadiusSearch::Found {
   }
 };
 
-RadiusSearch::RadiusSearch(const Pairs& pairs, int64_t radius, int n_threads)
-    : found_(new Found(pairs, radius, n_threads)) {}
+RadiusSearch::RadiusSearch(const Pairs& pairs, int64_t radius, int n_threads) {
+  const Call call;
+  found_ = new Found(pairs, radius, n_threads);
+}
 
 RadiusSearch::~RadiusSearch() { delete found_; }
 
 int64_t RadiusSearch::n_found() const { return found_->n_found; }
 
 void RadiusSearch::write(int64_t* offsets, int64_t* indices, int32_t* counts, int n_threads) {
+  const Call call;
   Found& found = *found_;
   offsets[0] = 0;
   for (int64_t q = 0; q < found.pairs().n_query; ++q) {
@@ -108,6 +147,21 @@ void RadiusSearch::write(int64_t* offsets, int64_t* indices, int32_t* counts, in
     found.rank_groups(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {
       ranker.write(size(q), counts + place(q), indices + place(q));
       found.finish(size(q), counts + place(q), indices + place(q));
+    });
+  } else if (found.plan.n_shards == 1) {
+    parallel_for(found.plan.n_groups, n_threads, [&](int64_t group) {
+      found.for_each_kept(group, [&](int64_t q, const Key* keys) {
+        int32_t* values = counts + place(q);
+        int64_t* items = indices + place(q);
+        in_stretches(0, size(q), 2.0, [&](int64_t first, int64_t last) {
+          for (int64_t i = first; i < last; ++i) {
+            values[i] = value_of(keys[i]);
+            items[i] = index_of(keys[i]);
+          }
+        });
+        found.finish(size(q), values, items);
+      });
+      found.groups[static_cast<size_t>(group)].reset();
     });
   } else {
     parallel_for(found.pairs().n_query, n_threads, [&](int64_t q) {

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <limits>
-#include <mutex>
 #include <vector>
 
 #include "allowed_items.h"
+#include "call.h"
 #include "equal_queries.h"
 #include "filter_walk.h"
 #include "grouped_ranking.h"
@@ -14,26 +14,6 @@
 
 namespace dshc::cpu {
 namespace {
-
-// Memory of groups that are finished.
-class SpareGroups {
- public:
-  std::vector<Survivors> take(size_t size) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (groups_.empty()) return std::vector<Survivors>(size);
-    std::vector<Survivors> group = std::move(groups_.back());
-    groups_.pop_back();
-    return group;
-  }
-  void give(std::vector<Survivors>&& group) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    groups_.push_back(std::move(group));
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::vector<Survivors>> groups_;
-};
 
 // Where the answers go: k places for each query of the call, of which `queries` has the distinct ones.
 struct Answers {
@@ -80,7 +60,7 @@ class TopK {
       const int64_t begin = task / plan_.n_shards * plan_.group, end = std::min(begin + plan_.group, pairs_.n_query);
       const int64_t shard = task % plan_.n_shards, item = shard * plan_.shard;
       std::vector<Survivors> group;
-      if (plan_.n_shards == 1) group = spare_.take(static_cast<size_t>(plan_.group));
+      if (plan_.n_shards == 1) group = spare_.take(plan_.group);
       const auto survivors = [&](int64_t q) -> Survivors& {
         return plan_.n_shards == 1 ? group[static_cast<size_t>(q - begin)]
                                    : waiting[static_cast<size_t>(q * plan_.n_shards + shard)];
@@ -117,7 +97,7 @@ class TopK {
   int64_t k_;
   std::vector<int32_t> limits_;
   Plan plan_;
-  SpareGroups spare_;
+  SpareSurvivors spare_;
 };
 
 void grouped_topk(const GroupedRanking& grouped, const Pairs& pairs, const Answers& answers,
@@ -136,6 +116,7 @@ void grouped_topk(const GroupedRanking& grouped, const Pairs& pairs, const Answe
 }  // namespace
 
 void hamming_topk(const Pairs& all_pairs, int64_t k, int32_t* counts, int64_t* indices, int n_threads) {
+  const Call call;
   const EqualQueries queries(all_pairs, n_threads);
   const AllowedItems allowed(queries.pairs());
   const Pairs& pairs = allowed.pairs();

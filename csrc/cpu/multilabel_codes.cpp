@@ -1,5 +1,6 @@
 #include "../core/multilabel_codes.h"
 
+#include "call.h"
 #include "first_row.h"
 #include "float_rows.h"
 #include "pack_bits.h"
@@ -9,6 +10,7 @@ namespace dshc::cpu {
 
 Status multilabel_codes(const void* logits, DType dtype, int64_t n, int64_t n_bits, const double* thresholds,
                         uint8_t* codes, bool check, int n_threads) {
+  const Call call;
   const int64_t n_bytes = (n_bits + 7) / 8;
   FirstRow first_nan;
   const auto one_row = [&](const auto* values, int64_t row) {

@@ -1,6 +1,7 @@
 #include "../core/pack_codes.h"
 
 #include "../common/dtype.h"
+#include "call.h"
 #include "first_row.h"
 #include "pack_bits.h"
 #include "threads.h"
@@ -51,6 +52,7 @@ Status pack(const void* values, int64_t n, int64_t n_bits, uint8_t* codes, bool 
 
 Status pack_codes(const void* values, DType dtype, int64_t n, int64_t n_bits, uint8_t* codes, bool check,
                   int n_threads) {
+  const Call call;
   switch (dtype) {
     case DType::float32: return pack<float>(values, n, n_bits, codes, check, n_threads);
     case DType::float64: return pack<double>(values, n, n_bits, codes, check, n_threads);

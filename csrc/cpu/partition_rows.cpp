@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "call.h"
 #include "partition.h"
 #include "threads.h"
 
@@ -124,48 +125,54 @@ int64_t partition(Row row, int64_t n, int64_t max_parts, int64_t* members, int64
   std::atomic<bool> too_many{false};
   parallel_for(n_ranges, n_threads, [&](int64_t r) {
     Parts<Row>& mine = parts[static_cast<size_t>(r)];
-    for (int64_t i = range_begin(r); i < range_begin(r + 1); ++i) {
-      part_of[static_cast<size_t>(i)] = mine.find_or_add(i);
-      if (mine.size() > max_parts) {
-        too_many = true;
-        return;
-      }
-    }
+    in_stretches(range_begin(r), range_begin(r + 1), 10.0, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last && mine.size() <= max_parts; ++i) part_of[static_cast<size_t>(i)] = mine.find_or_add(i);
+    });
+    if (mine.size() > max_parts) too_many = true;
   });
   if (too_many) return Partition::kDistinct;
 
   Parts<Row>& all = parts[0];
   for (int64_t r = 0; r < n_ranges; ++r) {
     const Parts<Row>& mine = parts[static_cast<size_t>(r)];
-    for (int64_t part = 0, n_mine = mine.size(); part < n_mine; ++part) {
-      const uint32_t whole = r == 0 ? static_cast<uint32_t>(part) : all.find_or_add(mine.first(part));
-      ranges[static_cast<size_t>(r)].part_of_part.push_back(whole);
-    }
+    std::vector<uint32_t>& part_of_part = ranges[static_cast<size_t>(r)].part_of_part;
+    in_stretches(0, mine.size(), 20.0, [&](int64_t first, int64_t last) {
+      for (int64_t part = first; part < last; ++part) {
+        part_of_part.push_back(r == 0 ? static_cast<uint32_t>(part) : all.find_or_add(mine.first(part)));
+      }
+    });
     if (all.size() > max_parts) return Partition::kDistinct;
   }
   const int64_t n_parts = all.size();
   parallel_for(n_ranges, n_threads, [&](int64_t r) {
     Range& range = ranges[static_cast<size_t>(r)];
     range.cursor.assign(static_cast<size_t>(n_parts), 0);
-    for (int64_t i = range_begin(r); i < range_begin(r + 1); ++i) {
-      uint32_t& part = part_of[static_cast<size_t>(i)];
-      part = range.part_of_part[part];
-      ++range.cursor[part];
-    }
+    in_stretches(range_begin(r), range_begin(r + 1), 5.0, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        uint32_t& part = part_of[static_cast<size_t>(i)];
+        part = range.part_of_part[part];
+        ++range.cursor[part];
+      }
+    });
   });
   int64_t end = 0;
-  for (int64_t part = 0; part < n_parts; ++part) {
-    offsets[part] = end;
-    for (Range& range : ranges) {
-      const int64_t count = range.cursor[static_cast<size_t>(part)];
-      range.cursor[static_cast<size_t>(part)] = end;
-      end += count;
+  in_stretches(0, n_parts, 5.0, [&](int64_t first, int64_t last) {
+    for (int64_t part = first; part < last; ++part) {
+      offsets[part] = end;
+      for (Range& range : ranges) {
+        const int64_t count = range.cursor[static_cast<size_t>(part)];
+        range.cursor[static_cast<size_t>(part)] = end;
+        end += count;
+      }
     }
-  }
+  });
   offsets[n_parts] = end;
   parallel_for(n_ranges, n_threads, [&](int64_t r) {
     int64_t* cursor = ranges[static_cast<size_t>(r)].cursor.data();
-    for (int64_t i = range_begin(r); i < range_begin(r + 1); ++i) members[cursor[part_of[static_cast<size_t>(i)]]++] = i;
+    const uint32_t* part = part_of.get();
+    in_stretches(range_begin(r), range_begin(r + 1), 5.0, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) members[cursor[part[i]]++] = i;
+    });
   });
   return n_parts;
 }
@@ -182,6 +189,7 @@ auto with_row(const uint8_t* rows, int64_t row_bytes, Use use) {
 
 int64_t partition_rows(const uint8_t* rows, int64_t n, int64_t row_bytes, int64_t max_parts, int64_t* members,
                        int64_t* offsets, int n_threads) {
+  const Call call;
   return with_row(rows, row_bytes,
                   [&](auto row) { return partition(row, n, max_parts, members, offsets, n_threads); });
 }

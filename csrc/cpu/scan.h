@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "call.h"
 #include "simd.h"
 
 namespace dshc::cpu {
@@ -72,6 +73,7 @@ void scan(const Pairs& pairs, const Relevance* relevance, Marks marks, int64_t q
   std::vector<uint16_t> row(static_cast<size_t>(block));
   for (int64_t first = db_begin; first < db_end; first += block) {
     const int64_t n = block < db_end - first ? block : db_end - first;
+    stop_point(0.05 * static_cast<double>(n * (query_end - query_begin) * stride));
     const uint8_t* codes = database_codes.load(pairs.database, first, n);
     for (int64_t query = query_begin; query < query_end; ++query) {
       kernels.rank_row(pairs.score, queries + (query - query_begin) * stride, codes, n, stride, overlap_top, row.data());

@@ -54,7 +54,7 @@ std::atomic<const SimdKernels*> g_chosen{nullptr};
 
 }  // namespace
 
-const SimdKernels& simd() {
+const SimdKernels& chosen_simd() {
   const SimdKernels* chosen = g_chosen.load(std::memory_order_relaxed);
   return chosen ? *chosen : *levels().kernels[0];
 }

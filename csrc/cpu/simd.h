@@ -45,7 +45,12 @@ struct SimdKernels {
   const FilterKernels* filter;
 };
 
+// The level of the call that this thread works for (call.h): one and the same from its beginning to its end. Only inside
+// of calls.
 const SimdKernels& simd();
+
+// The level that the next call will have.
+const SimdKernels& chosen_simd();
 
 // Chooses a level by name ("avx512", "avx2", "neon", "generic"); null: the best this machine runs. False: it has no such level.
 bool set_simd_level(const char* name);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "call.h"
 #include "scan.h"
 #include "threads.h"
 
@@ -86,7 +87,10 @@ SlicedDatabase::Counter::Counter(const SlicedDatabase& database, int64_t begin, 
 void SlicedDatabase::Counter::count() {
   const int64_t chunk = std::max<int64_t>(kChunkBytes / (n_bits_ * kPlaneWords * 8), 1), n_blocks = database_.n_blocks_;
   for (int64_t first = 0; first < n_blocks; first += chunk) {
-    for (int64_t q = begin_; q < end_; ++q) count_chunk(q, first, std::min(first + chunk, n_blocks));
+    for (int64_t q = begin_; q < end_; ++q) {
+      stop_point(3.0 * static_cast<double>(n_bits_ * std::min(chunk, n_blocks - first)));
+      count_chunk(q, first, std::min(first + chunk, n_blocks));
+    }
   }
   const Pairs& pairs = database_.pairs_;
   const int64_t padding = n_blocks * kBlockItems - pairs.n_db;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "../common/average_precision.h"
+#include "call.h"
 #include "scan.h"
 #include "threads.h"
 
@@ -62,6 +63,7 @@ void SlicedOrder::place_items() {
   places_.resize(static_cast<size_t>(pairs_.n_db));
   codes_.assign(static_cast<size_t>(pairs_.n_db * stride), 0);
   for (int64_t block = 0; block < n_blocks_; ++block) {
+    stop_point(5.0 * kBlockItems);
     for (int64_t w = 0; w < kPlaneWords; ++w) {
       const int64_t first = item(block, w), end = std::min(first + 64, pairs_.n_db);
       for (int64_t i = first; i < end; ++i) {
@@ -175,7 +177,10 @@ void SlicedOrder::average_precision(int64_t k, Denominator denominator, double* 
       const auto walker = [&](int64_t q) -> Walker& { return walkers[static_cast<size_t>(q - begin)]; };
       for (int64_t q = begin; q < end; ++q) walker(q).start(q);
       for (int64_t first = 0; first < n_blocks_; first += chunk) {
-        for (int64_t q = begin; q < end; ++q) walker(q).walk(first, std::min(first + chunk, n_blocks_), matches);
+        for (int64_t q = begin; q < end; ++q) {
+          stop_point(5.0 * static_cast<double>(8 * pairs_.n_bytes * std::min(chunk, n_blocks_ - first)));
+          walker(q).walk(first, std::min(first + chunk, n_blocks_), matches);
+        }
       }
       for (int64_t q = begin; q < end; ++q) result[q] = walker(q).finish(k, denominator);
     }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "call.h"
+
 namespace dshc::cpu {
 
 void Survivors::grow(size_t more) {
@@ -36,15 +38,34 @@ int64_t Survivors::finish(const Survivors* shards, int64_t n_shards, int64_t k, 
   const int64_t found = std::min(k, place[limit]);
   for (int64_t s = 0; s < n_shards; ++s) {
     const Survivors& shard = shards[s];
-    for (size_t i = 0; i < shard.end_; ++i) {
-      const Key key = shard.keys_[i];
-      const int64_t at = place[value_of(key)]++;
-      if (at >= k) continue;
-      values[at] = value_of(key);
-      indices[at] = index_of(key);
-    }
+    in_stretches(0, shard.size(), 2.0, [&](int64_t first, int64_t last) {
+      for (size_t i = static_cast<size_t>(first); i < static_cast<size_t>(last); ++i) {
+        const Key key = shard.keys_[i];
+        const int64_t at = place[value_of(key)]++;
+        if (at >= k) continue;
+        values[at] = value_of(key);
+        indices[at] = index_of(key);
+      }
+    });
   }
   return found;
+}
+
+void Survivors::move_sorted(Key* keys) {
+  constexpr size_t kUsual = 16384;
+  size_t place = 0;
+  for (int64_t& count : counts_) {  // from here on: where the next item of a value goes
+    const size_t n = static_cast<size_t>(count);
+    count = static_cast<int64_t>(place);
+    place += n;
+  }
+  in_stretches(0, size(), 2.0, [&](int64_t first, int64_t last) {
+    for (size_t i = static_cast<size_t>(first); i < static_cast<size_t>(last); ++i) keys[counts_[value_of(keys_[i])]++] = keys_[i];
+  });
+  end_ = 0;
+  if (capacity_ <= kUsual) return;
+  keys_.reset();
+  capacity_ = 0;
 }
 
 }  // namespace dshc::cpu

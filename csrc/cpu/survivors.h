@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "filter.h"
@@ -60,6 +62,9 @@ class Survivors {
   // returns how many there are, at most k.
   static int64_t finish(const Survivors* shards, int64_t n_shards, int64_t k, int32_t* values, int64_t* indices);
 
+  // Writes all size() keys in ascending order, then begins with nothing; memory that an unusual query took is given back.
+  void move_sorted(Key* keys);
+
  private:
   void grow(size_t more);
   void drop_hopeless();
@@ -70,6 +75,26 @@ class Survivors {
   std::vector<int64_t> counts_;
   std::unique_ptr<Key[]> keys_;
   size_t end_ = 0, capacity_ = 0;
+};
+
+// Survivors of groups that are finished: the next group uses their memory again.
+class SpareSurvivors {
+ public:
+  std::vector<Survivors> take(int64_t size) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (groups_.empty()) return std::vector<Survivors>(static_cast<size_t>(size));
+    std::vector<Survivors> group = std::move(groups_.back());
+    groups_.pop_back();
+    return group;
+  }
+  void give(std::vector<Survivors>&& group) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    groups_.push_back(std::move(group));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::vector<Survivors>> groups_;
 };
 
 }  // namespace dshc::cpu

@@ -1,14 +1,20 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "call.h"
+#include "float_mode.h"
 
 namespace dshc::cpu {
 namespace {
@@ -24,13 +30,18 @@ inline void pause() {
 struct Job {
   const std::function<void(int64_t)>* task = nullptr;
   int64_t n_tasks = 0;
+  CallState* call = current_call();
+  FloatMode float_mode = FloatMode::of_this_thread();
   std::atomic<int64_t> next{0};
   std::exception_ptr error;
   std::mutex error_mutex;
 
   void work() {
+    constexpr int64_t kFewTasks = 1 << 16;  // of which each may be long
+    const int64_t look_every = n_tasks <= kFewTasks ? 1 : 64;
     for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < n_tasks;) {
       try {
+        if (i % look_every == 0 && is_stopped(call)) throw Stopped();
         (*task)(i);
       } catch (...) {
         const std::lock_guard<std::mutex> lock(error_mutex);
@@ -39,6 +50,31 @@ struct Job {
       }
     }
   }
+};
+
+// Whether this thread is in a job of the pool, which takes no second one from it.
+thread_local bool t_in_pool = false;
+
+class InPool {
+ public:
+  InPool() { t_in_pool = true; }
+  ~InPool() { t_in_pool = false; }
+};
+
+// Signals are for the program's own threads: a handler that ran here would not wake a main thread that sleeps. Those that
+// tell of a fault belong where it happened.
+class NoSignals {
+ public:
+  NoSignals() {
+    sigset_t blocked;
+    sigfillset(&blocked);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGPROF}) sigdelset(&blocked, fault);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before_);
+  }
+  ~NoSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
 };
 
 // Sleeping and being woken costs tens of microseconds, more than a small search; so whoever waits looks for a moment
@@ -59,15 +95,12 @@ bool soon(Ready ready) {
 class Pool {
  public:
   void run(Job& job, int n_threads) {
-    const std::lock_guard<std::mutex> one_call_at_a_time(call_mutex_);
-    const int helpers = n_threads - 1;
+    take_turn(job.call);
+    const std::lock_guard<std::timed_mutex> one_call_at_a_time(call_mutex_, std::adopt_lock);
+    const InPool in_pool;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      while (static_cast<int>(workers_.size()) < helpers) {
-        const int id = static_cast<int>(workers_.size());
-        // A worker born for this job must see its generation as new.
-        workers_.emplace_back([this, id, seen = generation_.load()] { loop(id, seen); });
-      }
+      const int helpers = hire(n_threads - 1);
       job_ = &job;
       invited_ = helpers;
       running_ = helpers;
@@ -77,12 +110,47 @@ class Pool {
     job.work();
     soon([this] { return running_.load(std::memory_order_relaxed) == 0; });
     std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return running_ == 0; });
+    const auto all_done = [this] { return running_ == 0; };
+    if (job.call && job.call->should_stop) {
+      while (!done_.wait_for(lock, kPatience, all_done)) {
+        lock.unlock();
+        is_stopped(job.call);  // if so, the others find it out for themselves
+        lock.lock();
+      }
+    } else {
+      done_.wait(lock, all_done);
+    }
     job_ = nullptr;
   }
 
  private:
+  static constexpr auto kPatience = std::chrono::milliseconds(50);
+
+  void take_turn(CallState* call) {
+    if (!call || !call->should_stop) return call_mutex_.lock();
+    while (!call_mutex_.try_lock_for(kPatience)) {
+      if (is_stopped(call)) throw Stopped();
+    }
+  }
+
+  // Up to n workers; fewer where the system has no more threads to give, because the caller can do all the work.
+  int hire(int n) {
+    if (static_cast<int>(workers_.size()) >= n) return n;
+    const NoSignals no_signals;
+    while (static_cast<int>(workers_.size()) < n) {
+      const int id = static_cast<int>(workers_.size());
+      try {
+        // A worker born for this job must see its generation as new.
+        workers_.emplace_back([this, id, seen = generation_.load()] { loop(id, seen); });
+      } catch (const std::system_error&) {
+        return id;
+      }
+    }
+    return n;
+  }
+
   void loop(int id, uint64_t seen) {
+    const InPool in_pool;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       lock.unlock();
@@ -93,13 +161,18 @@ class Pool {
       if (id >= invited_) continue;
       Job* job = job_;
       lock.unlock();
-      job->work();
+      {
+        const Helping helping(job->call);
+        const InFloatMode mode(job->float_mode);
+        job->work();
+      }
       lock.lock();
       if (--running_ == 0) done_.notify_one();
     }
   }
 
-  std::mutex call_mutex_, mutex_;
+  std::timed_mutex call_mutex_;
+  std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::vector<std::thread> workers_;
   Job* job_ = nullptr;
@@ -131,22 +204,24 @@ void parallel_for(int64_t n_tasks, int n_threads, const std::function<void(int64
   Job job;
   job.task = &task;
   job.n_tasks = n_tasks;
-  if (n_threads <= 1) {
+  if (n_threads <= 1 || t_in_pool) {
     job.work();
   } else {
     pool().run(job, n_threads);
   }
   if (job.error) std::rethrow_exception(job.error);
+  if (job.call && job.call->stopped.load(std::memory_order_relaxed)) throw Stopped();
 }
 
 int64_t task_count(int64_t n_items, double nanoseconds_per_item, int n_threads) {
   constexpr double kWorthWaking = 30e3;  // ns; waking a sleeping thread costs about a tenth of this
+  constexpr double kLongTask = 5e6;      // ns, which may be several times too low
   const double total = static_cast<double>(n_items) * nanoseconds_per_item;
-  if (n_threads <= 1 || total < kWorthWaking) return n_items > 0 ? 1 : 0;
+  const int64_t short_enough = std::min(n_items, static_cast<int64_t>(total / kLongTask) + 1);
+  if (n_threads <= 1 || total < kWorthWaking) return short_enough;
   const int64_t wanted = static_cast<int64_t>(n_threads) * 4;
   const int64_t paid_for = static_cast<int64_t>(total / (kWorthWaking / 2)) + 1;
-  const int64_t tasks = wanted < paid_for ? wanted : paid_for;
-  return tasks < n_items ? tasks : n_items;
+  return std::min(std::max(std::min(wanted, paid_for), short_enough), n_items);
 }
 
 }  // namespace dshc::cpu

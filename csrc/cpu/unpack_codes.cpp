@@ -1,11 +1,13 @@
 #include "../core/unpack_codes.h"
 
+#include "call.h"
 #include "threads.h"
 
 namespace dshc::cpu {
 
 void unpack_codes(const uint8_t* codes, int64_t n, int64_t n_bytes, int64_t n_bits, bool is_signed, uint8_t* values,
                   int n_threads) {
+  const Call call;
   const int64_t n_tasks = task_count(n, static_cast<double>(n_bits) * 0.3, n_threads);
   const int scale = is_signed ? 2 : 1, shift = is_signed ? -1 : 0;
   parallel_for(n_tasks, n_threads, [&](int64_t task) {

@@ -32,7 +32,7 @@ void check_rank_row(Random& random) {
         on_every_level([&] {
           Exact<uint16_t> row(n);
           const auto top = static_cast<uint16_t>(8 * stride);
-          cpu::simd().rank_row(score, query.data(), codes.data(), n, stride, top, row.data());
+          cpu::chosen_simd().rank_row(score, query.data(), codes.data(), n, stride, top, row.data());
           expect_equal("kernel rank_row", row, wanted);
         });
       }
@@ -60,9 +60,9 @@ void check_relevance(Random& random) {
         Exact<uint16_t> row(n);
         for (int64_t i = 0; i < n; ++i) row[i] = before[i];
         if (n_words == 0) {
-          cpu::simd().add_relevance_ids(row.data(), ids.data(), -1, n, 4097);
+          cpu::chosen_simd().add_relevance_ids(row.data(), ids.data(), -1, n, 4097);
         } else {
-          cpu::simd().add_relevance_words(row.data(), words.data(), query.data(), n_words, n, 4097);
+          cpu::chosen_simd().add_relevance_words(row.data(), words.data(), query.data(), n_words, n, 4097);
         }
         expect_equal("kernel add_relevance", row, wanted);
       });
@@ -87,7 +87,7 @@ void check_selection(Random& random) {
         }
         on_every_level([&] {
           Exact<uint32_t> room(n);
-          const int64_t n_found = cpu::simd().select_between(row.data(), n, from, high, room.data());
+          const int64_t n_found = cpu::chosen_simd().select_between(row.data(), n, from, high, room.data());
           const std::vector<uint32_t> found(room.data(), room.data() + n_found);
           expect_equal("kernel select_between", found, wanted);
         });
@@ -118,7 +118,7 @@ void check_equal_before(Random& random) {
     }
     on_every_level([&] {
       Exact<uint16_t> before(positions.size());
-      cpu::simd().equal_before(row.data(), positions.data(), positions.size(), shift, before.data());
+      cpu::chosen_simd().equal_before(row.data(), positions.data(), positions.size(), shift, before.data());
       expect_equal("kernel equal_before", before, wanted);
     });
   }
@@ -136,7 +136,7 @@ void check_floats(Random& random) {
     double sum = 0.0;
     for (int64_t i = 0; i < n; ++i) sum += std::exp(static_cast<double>(values[i]) - static_cast<double>(shift));
     on_every_level([&] {
-      const auto& simd = cpu::simd();
+      const auto& simd = cpu::chosen_simd();
       expect_same("kernel max_value", 0, simd.max_value(values.data(), n), largest);
       expect_close("kernel sum_exp", 0, simd.sum_exp(values.data(), n, shift), sum, 1e-6 * sum);
       Exact<float> out(n), in_place(n);
@@ -175,7 +175,7 @@ void check_halves() {
       for (int64_t i = 0; i < n; ++i) halves[i] = static_cast<uint16_t>(i);
       on_every_level([&] {
         Exact<float> out(n);
-        (dtype == DType::float16 ? cpu::simd().from_float16 : cpu::simd().from_bfloat16)(halves.data(), n, out.data());
+        (dtype == DType::float16 ? cpu::chosen_simd().from_float16 : cpu::chosen_simd().from_bfloat16)(halves.data(), n, out.data());
         for (int64_t i = 0; i < n; ++i) {
           const double wanted = decode_half(halves[i], fraction_bits(dtype));
           expect_close("kernel from_half", i, out[i], wanted, 0.0);
