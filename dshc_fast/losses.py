@@ -74,22 +74,18 @@ def _reduced(loss: Tensor, labels: Tensor, ignore_index: int, reduction: str) ->
     return loss.sum() / _n_kept(labels, ignore_index) if reduction == "mean" else loss.sum()
 
 
-def _loss_of_logits(
+def _transformed_loss(
     logits: Tensor,
     labels: Tensor,
     offsets: Tensor,
     weight: float,
     ignore_index: int,
     check: bool | None,
-    inplace: bool,
     reduction: str,
 ) -> Tensor:
-    arguments = logits, labels, offsets, weight, ignore_index, check
-    if not is_transforming():
-        return _ClassSoftmaxLoss.apply(*arguments, inplace, reduction)
-    # Its sizes are those of a member of vmap's batch here, and of all members together in the op.
+    # Sizes are those of a member of vmap's batch here, and of all members together in the op.
     shapes.class_softmax_loss(logits, labels, offsets)
-    loss, _ = Loss.apply(*arguments)
+    loss, _ = Loss.apply(logits, labels, offsets, weight, ignore_index, check)
     return _reduced(loss, labels, ignore_index, reduction)
 
 
@@ -193,8 +189,15 @@ def class_softmax_loss(
     offsets = as_offsets(class_offsets, logits_tensor.device)
     if inplace:
         _refuse_inplace(logits_tensor)
-    arguments = logits_tensor, labels_tensor, offsets, weight, ignore_index, check
-    return answer(_loss_of_logits(*arguments, inplace, reduction), logits)
+    if is_transforming():
+        loss = _transformed_loss(
+            logits_tensor, labels_tensor, offsets, weight, ignore_index, check, reduction
+        )
+    else:
+        loss = _ClassSoftmaxLoss.apply(
+            logits_tensor, labels_tensor, offsets, weight, ignore_index, check, inplace, reduction
+        )
+    return answer(loss, logits)
 
 
 def class_softmax_linear_loss(
@@ -251,9 +254,9 @@ def class_softmax_linear_loss(
     layer, chunk, dtype = as_layer(features, weight, bias, chunk)
     labels_tensor = as_tensor(labels, "labels")
     offsets = as_offsets(class_offsets, layer[0].device)
-    # Here too, because an op that takes logits would speak of logits.
+    if labels_tensor.shape != layer[0].shape[:1]:  # said here, because what follows would speak of logits
+        shapes.check_loss_labels(layer[0], "features", labels_tensor, offsets)
     checks.check_same_device(features=layer[0], labels=labels_tensor, class_offsets=offsets)
-    shapes.check_loss_labels(layer[0], "features", labels_tensor, offsets)
     if isinstance(features, np.ndarray):  # so is the answer, which holds no graph
         layer = layer[0].detach(), layer[1].detach(), None if layer[2] is None else layer[2].detach()
     is_transformed = is_transforming()
@@ -268,7 +271,9 @@ def class_softmax_linear_loss(
                 layer = layer[0].masked_fill(lost, 0), layer[1], layer[2]
             logits = nn.functional.linear(*layer)
         arguments = logits, labels_tensor, offsets, target_weight, ignore_index, check
-        return answer(_loss_of_logits(*arguments, False, reduction), features)
+        if is_transformed:
+            return answer(_transformed_loss(*arguments, reduction), features)
+        return answer(_ClassSoftmaxLoss.apply(*arguments, False, reduction), features)
     op = LinearLoss.apply if is_transformed else _op.class_softmax_linear_loss
     loss, _ = op(*layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check)
     with torch_steps():
