@@ -9,6 +9,7 @@ and calls.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import torch
@@ -331,6 +332,10 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
 
 
 library = torch.library.Library("dshc_fast", "DEF")
+# At exit torch would take the ops away again, from under daemon threads that are inside one. They stay: the process ends.
+for _reference in weakref.getweakrefs(library):
+    if isinstance(_reference.__callback__, weakref.finalize):
+        _reference.__callback__.atexit = False
 for _name, _schema in SCHEMAS.items():
     library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
     library.impl(_name, globals()[f"_{_name}"], "CPU")

@@ -217,7 +217,9 @@ def class_softmax_linear_loss(
         )
         with torch_steps():
             if reduction != "none":
-                loss = loss.sum() / _n_kept(labels_tensor, ignore_index) if reduction == "mean" else loss.sum()
+                loss = (
+                    loss.sum() / _n_kept(labels_tensor, ignore_index) if reduction == "mean" else loss.sum()
+                )
     return answer(loss, features)
 
 
