@@ -332,7 +332,7 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
 
 
 library = torch.library.Library("dshc_fast", "DEF")
-# At exit torch would take the ops away again, from under daemon threads that are inside one. They stay: the process ends.
+# At exit torch would take the ops away again, from under daemon threads that are inside one. They stay.
 for _reference in weakref.getweakrefs(library):
     if isinstance(_reference.__callback__, weakref.finalize):
         _reference.__callback__.atexit = False

@@ -1,8 +1,8 @@
 """torch's own threads after a fork.
 
-A child that was forked after torch had run in parallel hangs at torch's next parallel step on the CPU: OpenMP waits for
-threads that did not cross the fork. The pool of csrc/cpu starts anew in the child, so whatever is long here is done there;
-what is left to torch runs on one thread in a forked child.
+A child that was forked after torch had run in parallel hangs at torch's next parallel step on the CPU: OpenMP waits
+for threads that did not cross the fork. The pool of csrc/cpu starts anew in the child, so whatever is long here is
+done there; what is left to torch runs on one thread in a forked child.
 """
 
 from __future__ import annotations

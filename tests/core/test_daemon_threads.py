@@ -47,7 +47,7 @@ time.sleep(float(sys.argv[4]))
     (("op", 2, 1000, 30), ("native", 2, 1000, 10), ("native", 1, 1, 10)),
 )
 def test_clean_end(way: str, n_threads: int, n_query: int, n_tries: int) -> None:
-    """A call of the op takes 100 ms or so, those of one query less than one: the end comes at every moment of a call."""
+    """A call of the op takes 100 ms or so, one of a single query less than 1 ms: the end comes at any moment."""
     rng = random.Random(0)
     for attempt in range(n_tries):
         arguments = [way, str(n_threads), str(n_query), str(rng.uniform(0.0, 0.1))]
