@@ -30,7 +30,8 @@ def set_simd_level(level: str | None) -> None:
 
     Args:
         level: "avx512", "avx2", "neon" or "generic"; None goes back to the best this processor runs. The
-            environment variable ``DSHC_SIMD`` sets it at import. Every level gives the same integers.
+            environment variable ``DSHC_SIMD`` sets it at import. Every level gives the same integers. It is for the
+            whole process and holds from the next call on: a call that is under way in another thread keeps its own.
 
     Raises:
         TypeError: `level` is neither a string nor None.

@@ -9,6 +9,7 @@ and calls.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -338,6 +339,10 @@ _WAITS = (torch.Tag.cudagraph_unsafe,) if hasattr(torch.Tag, "cudagraph_unsafe")
 TAGS = {"hamming_radius": (torch.Tag.pt2_compliant_tag, *_WAITS)}
 
 library = torch.library.Library("dshc_fast", "DEF")
+# At exit torch would take the ops away again, from under daemon threads that are inside one. They stay.
+for _reference in weakref.getweakrefs(library):
+    if isinstance(_reference.__callback__, weakref.finalize):
+        _reference.__callback__.atexit = False
 for _name, _schema in SCHEMAS.items():
     library.define(_name + _schema, tags=TAGS.get(_name, (torch.Tag.pt2_compliant_tag,)))
     library.impl(_name, globals()[f"_{_name}"], "CPU")

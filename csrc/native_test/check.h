@@ -155,5 +155,7 @@ void test_partition();
 void test_packing();
 void test_logits();
 void test_loss();
+void test_host_arrays();
+void test_stop();
 
 }  // namespace dshc::test

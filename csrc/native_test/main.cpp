@@ -13,6 +13,8 @@ int main() {
   dshc::test::test_packing();
   dshc::test::test_logits();
   dshc::test::test_loss();
+  dshc::test::test_host_arrays();
+  dshc::test::test_stop();
   std::printf("all agree\n");
   return 0;
 }

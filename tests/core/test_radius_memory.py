@@ -38,6 +38,7 @@ def extra_bytes(n_query: int, radius: int) -> tuple[int, int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts in kilobytes on Linux")
+@pytest.mark.deep
 @pytest.mark.parametrize(("n_query", "radius"), ((600_000, 6), (300_000, 32)))
 def test_memory_is_that_of_the_answer(n_query: int, radius: int) -> None:
     """600,000 queries that find nothing took 2.4 GB; 300,000 that find 40 items each are bounded by the answer."""

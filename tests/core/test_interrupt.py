@@ -1,0 +1,242 @@
+"""Ctrl-C ends a long call soon, with KeyboardInterrupt, and the next call works."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from ops_table import same_answer
+
+import dshc_fast
+
+# Seconds: until the signal comes, and from then on until the call has ended.
+WAIT, SOON = 0.15, 0.3
+
+
+@functools.cache
+def codes(n: int, n_bytes: int = 8, n_distinct: int = 0) -> torch.Tensor:
+    rng = np.random.default_rng(n + n_bytes)
+    rows = torch.from_numpy(rng.integers(0, 256, (n_distinct or n, n_bytes), dtype=np.uint8))
+    return rows[torch.from_numpy(rng.integers(0, n_distinct, n))] if n_distinct else rows
+
+
+@functools.cache
+def ids(n: int, n_classes: int = 10) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(n).integers(0, n_classes, n))
+
+
+@functools.cache
+def floats(n: int, n_columns: int) -> torch.Tensor:
+    return torch.rand(n, n_columns, generator=torch.Generator().manual_seed(0))
+
+
+def half(*shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(1).integers(0, 2, shape, dtype=np.uint8)).bool()
+
+
+def labelled(n_query: int, n_db: int, **options) -> dict:
+    options = {"query_labels": ids(n_query), "database_labels": ids(n_db)} | options
+    return {"queries": codes(n_query), "database": codes(n_db)} | options
+
+
+def gradient() -> Callable[[], object]:
+    leaf = floats(400_000, 400).clone().requires_grad_()
+    loss = dshc_fast.class_softmax_loss(leaf, ids(400_000), torch.arange(0, 401, 40))
+    return lambda: loss.backward()
+
+
+def loss(name: str, dtype: torch.dtype) -> Callable[[], object]:
+    logits = floats(400_000, 400).to(dtype)
+    return lambda: getattr(dshc_fast, name)(logits, ids(400_000), torch.arange(0, 401, 40))
+
+
+def call(name: str, /, **arguments) -> Callable[[], object]:
+    return lambda: getattr(dshc_fast, name)(**arguments)
+
+
+MANY, DB = 20_000, 1_000_000
+# Calls that take a second or more, one for every op and every way through it that has loops of its own.
+CALLS: dict[str, Callable[[], Callable[[], object]]] = {
+    "topk": lambda: call("hamming_topk", queries=codes(MANY), database=codes(DB), k=10),
+    "topk, one group": lambda: call("hamming_topk", queries=codes(MANY)[:500], database=codes(4 * DB), k=10),
+    "topk, large k": lambda: call("hamming_topk", queries=codes(MANY)[:200], database=codes(DB), k=500_000),
+    "topk, equal codes": lambda: call(
+        "hamming_topk", queries=codes(MANY), database=codes(DB, 8, 20_000), k=1000
+    ),
+    "topk, equal queries": lambda: call(
+        "hamming_topk", queries=codes(MANY, 8, 5000), database=codes(DB), k=100
+    ),
+    "topk, overlap": lambda: call(
+        "hamming_topk", queries=codes(MANY), database=codes(DB), k=10, score="overlap", allowed=half(DB)
+    ),
+    "topk, long codes": lambda: call(
+        "hamming_topk", queries=codes(MANY, 128), database=codes(100_000, 128), k=10
+    ),
+    "radius": lambda: call("hamming_radius", queries=codes(MANY), database=codes(DB), radius=12),
+    "radius, equal codes": lambda: call(
+        "hamming_radius", queries=codes(MANY), database=codes(DB, 8, 20_000), radius=18
+    ),
+    "radius, large": lambda: call("hamming_radius", queries=codes(MANY)[:150], database=codes(DB), radius=32),
+    "distance": lambda: call("hamming_distance", queries=codes(MANY)[:400], database=codes(DB)),
+    "histogram": lambda: call("hamming_histogram", **labelled(MANY, DB)),
+    "histogram, scan": lambda: call("hamming_histogram", **labelled(MANY, DB), allowed=half(DB)),
+    "histogram, masks": lambda: call(
+        "hamming_histogram", **labelled(4000, 500_000), allowed=half(4000, 500_000)
+    ),
+    "histogram, multi-hot": lambda: call(
+        "hamming_histogram",
+        **labelled(MANY, DB, query_labels=half(MANY, 20), database_labels=half(DB, 20)),
+    ),
+    "histogram, equal codes": lambda: call(
+        "hamming_histogram", **labelled(MANY, DB) | {"database": codes(DB, 8, 100_000)}
+    ),
+    "AP": lambda: call("average_precision", **labelled(MANY, DB)),
+    "AP, index": lambda: call("average_precision", **labelled(MANY, DB), ties="index"),
+    "AP, index, scan": lambda: call("average_precision", **labelled(40, 4 * DB), ties="index"),
+    "mAP": lambda: call("mean_average_precision", **labelled(MANY, DB)),
+    "curves": lambda: call("retrieval_curves", **labelled(MANY, DB)),
+    "database": lambda: call("HammingDatabase", codes=codes(8 * DB, 16, 1_500_000)),
+    "loss": lambda: loss("class_softmax_loss", torch.float64),
+    "loss, float16": lambda: loss("class_softmax_loss", torch.float16),
+    "loss, gradient": gradient,
+    "codes_from_logits": lambda: call(
+        "codes_from_logits", logits=floats(400_000, 400), codebook=codes(400), k=40, weighting="probability"
+    ),
+    "codes_from_features": lambda: call(
+        "codes_from_features",
+        features=floats(400_000, 4),
+        weight=floats(1000, 4),
+        bias=None,
+        codebook=codes(1000),
+        k=40,
+        weighting="probability",
+        chunk=100,
+    ),
+    "center_codes_from_logits": lambda: call(
+        "center_codes_from_logits",
+        logits=floats(400_000, 400).double(),
+        class_offsets=torch.arange(0, 401, 40),
+        centers=codes(10),
+    ),
+    "multilabel_codes": lambda: call("multilabel_codes", logits=floats(400_000, 400).repeat(2, 1)),
+    "pack_codes": lambda: call("pack_codes", values=half(400_000, 1500)),
+    "unpack_codes": lambda: call("unpack_codes", codes=codes(400_000, 256), n_bits=2048),
+}
+ONE_THREAD = ("pack_codes", "unpack_codes", "multilabel_codes", "topk", "AP", "histogram, scan", "database")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _free_memory() -> Iterator[None]:
+    yield
+    for made in (codes, ids, floats):
+        made.cache_clear()
+
+
+@pytest.fixture
+def interrupted() -> Iterator[Callable[[Callable[[], object]], float]]:
+    """Runs a call with a Ctrl-C WAIT seconds after its start; gives the seconds from the signal to the exception."""
+
+    def ring(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def run(work: Callable[[], object]) -> float:
+        begin = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, WAIT)
+        with pytest.raises(KeyboardInterrupt):
+            work()
+            took = time.perf_counter() - begin
+            time.sleep(1.0)
+            pytest.fail(f"the call took {took:.2f} s only")
+        return time.perf_counter() - begin - WAIT
+
+    before = signal.signal(signal.SIGALRM, ring)
+    yield run
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def check_idle_and_well() -> None:
+    torch.set_num_threads(2)
+    small = {"queries": codes(MANY)[:50], "database": codes(DB)[:60_000], "k": 7}
+    assert same_answer(dshc_fast.hamming_topk(**small), dshc_fast.reference.hamming_topk(**small))
+    begin = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - begin < 0.1, "some worker still works"
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    ("name", "n_threads"), [(name, 2) for name in CALLS] + [(name, 1) for name in ONE_THREAD]
+)
+def test_every_long_call_stops(name: str, n_threads: int, interrupted, threads) -> None:
+    torch.set_num_threads(n_threads)
+    work = CALLS[name]()
+    assert interrupted(work) < SOON
+    check_idle_and_well()
+
+
+def test_a_call_that_waits_for_its_turn_stops(interrupted, threads) -> None:
+    torch.set_num_threads(2)
+    ended = []
+
+    def occupy() -> None:
+        torch.set_num_threads(2)
+        dshc_fast.hamming_distance(codes(MANY)[:800], codes(DB))
+        ended.append(time.perf_counter())
+
+    other = threading.Thread(target=occupy)
+    other.start()
+    time.sleep(0.02)
+    late = interrupted(CALLS["topk"]())
+    stopped = time.perf_counter()
+    other.join()
+    assert late < SOON and stopped < ended[0], "the other thread's call goes on"
+
+
+def test_a_handler_that_does_not_raise_changes_nothing(threads) -> None:
+    """Even if it calls ops itself while the pool is taken."""
+    torch.set_num_threads(2)
+    work = call("hamming_topk", queries=codes(MANY)[:3000], database=codes(DB), k=10)
+    inner = call("hamming_topk", queries=codes(MANY)[:60], database=codes(DB)[:100_000], k=10)
+    expected, inner_expected, seen = work(), inner(), []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(inner()))
+    signal.setitimer(signal.ITIMER_REAL, 0.06, 0.06)
+    try:
+        found = work()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen and all(same_answer(answer, inner_expected) for answer in seen)
+    assert same_answer(found, expected)
+
+
+SCRIPT = """
+import os, signal, threading, time
+import numpy as np
+import dshc_fast
+
+codes = np.random.default_rng(0).integers(0, 256, (4_000_000, 8), dtype=np.uint8)
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+begin = time.perf_counter()
+try:
+    dshc_fast.hamming_topk(codes[:20_000], codes, 10)
+except KeyboardInterrupt:
+    late = time.perf_counter() - begin - 0.3
+    print(late, dshc_fast.hamming_topk(codes[:1], codes[:9], 1).distances[0, 0])
+"""
+
+
+def test_ctrl_c() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True
+    )
+    late, distance = done.stdout.split()
+    assert float(late) < SOON and distance == "0"
