@@ -44,7 +44,7 @@ time.sleep(float(sys.argv[4]))
 @pytest.mark.deep
 @pytest.mark.parametrize(
     ("way", "n_threads", "n_query", "n_tries"),
-    (("op", 2, 1000, 30), ("native", 2, 1000, 10), ("native", 1, 1, 10)),
+    (("op", 2, 1000, 8), ("native", 2, 1000, 4), ("native", 1, 1, 8)),
 )
 def test_clean_end(way: str, n_threads: int, n_query: int, n_tries: int) -> None:
     """A call of the op takes 100 ms or so, one of a single query less than 1 ms: the end comes at any moment."""
