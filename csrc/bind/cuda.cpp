@@ -63,6 +63,7 @@ void bind_cuda(py::module_& module) {
   m.def("driver_version", &cuda::driver_version);
 
   m.def("pack_codes", [](Address values, int dtype, int64_t n, int64_t n_bits, Address codes, int device, Address stream) {
+    need_memory(values, n, "values");
     on_device("pack_codes", device, [&] {
       return cuda::pack_codes(at<void>(values), static_cast<DType>(dtype), n, n_bits, at<uint8_t>(codes), at<void>(stream));
     });
@@ -71,6 +72,7 @@ void bind_cuda(py::module_& module) {
 
   m.def("unpack_codes", [](Address codes, int64_t n, int64_t n_bytes, int64_t n_bits, bool is_signed, Address values,
                            int device, Address stream) {
+    need_memory(codes, n, "codes");
     on_device("unpack_codes", device, [&] {
       return cuda::unpack_codes(at<uint8_t>(codes), n, n_bytes, n_bits, is_signed, at<uint8_t>(values), at<void>(stream));
     });
@@ -117,6 +119,7 @@ void bind_cuda(py::module_& module) {
 
   m.def("hamming_histogram", [](const Pairs& pairs, const Relevance& relevance, int32_t n_bits, Address items,
                                 Address relevant, int device, Address stream) {
+    need_query_labels(pairs, relevance);
     on_device("hamming_histogram", device, [&] {
       return cuda::hamming_histogram(pairs, relevance, n_bits, at<int64_t>(items), at<int64_t>(relevant), at<void>(stream));
     });
@@ -131,6 +134,7 @@ void bind_cuda(py::module_& module) {
 
   m.def("average_precision", [](const Pairs& pairs, const Relevance& relevance, int64_t k, int ties, int denominator,
                                 Address result, Address workspace, int device, Address stream) {
+    need_query_labels(pairs, relevance);
     on_device("average_precision", device, [&] {
       return cuda::average_precision(pairs, relevance, k, static_cast<Ties>(ties), static_cast<Denominator>(denominator),
                                      at<double>(result), at<void>(workspace), at<void>(stream));
@@ -156,6 +160,8 @@ void bind_cuda(py::module_& module) {
   m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
                                 int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes, int device,
                                 Address stream) {
+    need_memory(logits, n, "logits");
+    need_memory(codebook, 1, "codebook");
     on_device("codes_from_logits", device, [&] {
       return cuda::codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, at<uint8_t>(codebook),
                                      n_bytes, k, static_cast<Weighting>(weighting), at<const int64_t>(subclasses),
@@ -166,6 +172,7 @@ void bind_cuda(py::module_& module) {
 
   m.def("top_subclasses", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, int64_t k, Address top, int device,
                              Address stream) {
+    need_memory(logits, n, "logits");
     on_device("top_subclasses", device, [&] {
       return cuda::top_subclasses(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, k, at<int64_t>(top),
                                   at<void>(stream));
@@ -176,6 +183,9 @@ void bind_cuda(py::module_& module) {
   m.def("center_codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address class_offsets,
                                        int64_t n_classes, Address centers, int64_t n_bytes, Address codes, int device,
                                        Address stream) {
+    need_memory(logits, n, "logits");
+    need_memory(class_offsets, 1, "class_offsets");
+    need_memory(centers, 1, "centers");
     on_device("center_codes_from_logits", device, [&] {
       return cuda::center_codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses,
                                             at<int64_t>(class_offsets), n_classes, at<uint8_t>(centers), n_bytes,
@@ -186,6 +196,8 @@ void bind_cuda(py::module_& module) {
 
   m.def("multilabel_codes", [](Address logits, int dtype, int64_t n, int64_t n_bits, Address thresholds, Address codes,
                                int device, Address stream) {
+    need_memory(logits, n, "logits");
+    need_memory(thresholds, 1, "threshold");
     on_device("multilabel_codes", device, [&] {
       return cuda::multilabel_codes(at<void>(logits), static_cast<DType>(dtype), n, n_bits, at<double>(thresholds),
                                     at<uint8_t>(codes), at<void>(stream));

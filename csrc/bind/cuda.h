@@ -3,6 +3,9 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <string>
+
+#include "../core/types.h"
 
 namespace dshc {
 
@@ -12,6 +15,16 @@ template <class T>
 T* at(Address address) {
   return reinterpret_cast<T*>(address);
 }
+
+// A tensor whose storage was freed (`untyped_storage().resize_(0)`) keeps its shape and has the address 0, as an empty
+// tensor may. `n`: rows to be read there.
+inline void need_memory(Address address, int64_t n, const char* name) {
+  if (address != 0 || n <= 0) return;
+  throw pybind11::value_error(std::string(name) + " has no memory: its storage was freed; taken: tensors that hold values");
+}
+
+// Likewise of labels, whose number is that of the queries.
+void need_query_labels(const Pairs& pairs, const Relevance& relevance);
 
 void bind_cuda(pybind11::module_& module);
 

@@ -44,6 +44,8 @@ void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
 
 Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, int32_t n_bytes, int score,
             Address allowed, int64_t allowed_stride, Address members, Address offsets, int64_t n_parts) {
+  need_memory(queries, n_query, "queries");
+  need_memory(database, n_db, "database");
   return {at<const uint8_t>(queries), at<const uint8_t>(database),   n_query, n_db, n_bytes,
           static_cast<Score>(score),  at<const uint8_t>(allowed),    allowed_stride,
           {at<const int64_t>(members), at<const int64_t>(offsets), n_parts}};
@@ -52,6 +54,7 @@ Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, in
 // n_words 0: the labels are class ids, int64 if wide_ids (CUDA), else int32.
 Relevance relevance(Address query_labels, Address database_labels, int32_t n_words, bool wide_ids, Address members,
                     Address offsets, int64_t n_parts) {
+  need_memory(database_labels, 1, "database_labels");  // a database has one item at the least
   Relevance labels{};
   labels.equal_labels = {at<const int64_t>(members), at<const int64_t>(offsets), n_parts};
   if (n_words > 0) {
@@ -71,11 +74,23 @@ Relevance relevance(Address query_labels, Address database_labels, int32_t n_wor
 ClassSoftmax class_softmax(Address logits, int dtype, Address labels, Address class_offsets, int64_t n,
                            int64_t n_subclasses, int64_t n_classes, double weight, int64_t ignore_index,
                            int64_t first_column, int64_t n_columns) {
+  need_memory(logits, n, "logits");
+  need_memory(labels, n, "labels");
+  need_memory(class_offsets, 1, "class_offsets");
   return {at<const void>(logits), static_cast<DType>(dtype), at<const int64_t>(labels), at<const int64_t>(class_offsets),
           n, n_subclasses, n_classes, weight, ignore_index, first_column, n_columns};
 }
 
 }  // namespace
+
+namespace dshc {
+
+void need_query_labels(const Pairs& pairs, const Relevance& relevance) {
+  const bool none = !relevance.query_ids && !relevance.query_wide_ids && !relevance.query_words;
+  need_memory(none ? 0 : 1, pairs.n_query, "query_labels");
+}
+
+}  // namespace dshc
 
 PYBIND11_MODULE(_dshc_fast, m) {
   m.doc() = "Native ops of dshc_fast; use them through the package dshc_fast.";
@@ -100,6 +115,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
   });
 
   m.def("pack_codes", [](Address values, int dtype, int64_t n, int64_t n_bits, Address codes, bool check, int n_threads) {
+    need_memory(values, n, "values");
     Status status;
     run_op([&] {
       status = cpu::pack_codes(at<void>(values), static_cast<DType>(dtype), n, n_bits, at<uint8_t>(codes), check, n_threads);
@@ -110,6 +126,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
 
   m.def("unpack_codes", [](Address codes, int64_t n, int64_t n_bytes, int64_t n_bits, bool is_signed, Address values,
                            int n_threads) {
+    need_memory(codes, n, "codes");
     run_op([&] {
       cpu::unpack_codes(at<uint8_t>(codes), n, n_bytes, n_bits, is_signed, at<uint8_t>(values), n_threads);
     });
@@ -118,6 +135,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
 
   m.def("partition_rows", [](Address rows, int64_t n, int64_t row_bytes, int64_t max_parts, Address members,
                              Address offsets, int n_threads) {
+    need_memory(rows, n, "rows");
     int64_t n_parts = 0;
     run_op([&] {
       n_parts = cpu::partition_rows(at<uint8_t>(rows), n, row_bytes, max_parts, at<int64_t>(members), at<int64_t>(offsets),
@@ -128,12 +146,14 @@ PYBIND11_MODULE(_dshc_fast, m) {
      py::arg("n_threads"));
 
   m.def("narrow_ids", [](Address ids, int dtype, int64_t n, Address narrow, int n_threads) {
+    need_memory(ids, n, "labels");
     bool all_fit = false;
     run_op([&] { all_fit = cpu::narrow_ids(at<void>(ids), static_cast<DType>(dtype), n, at<int32_t>(narrow), n_threads); });
     return all_fit;
   }, py::arg("ids"), py::arg("dtype"), py::arg("n"), py::arg("narrow"), py::arg("n_threads"));
 
   m.def("multi_hot_words", [](Address labels, int dtype, int64_t n, int64_t n_labels, Address words, int n_threads) {
+    need_memory(labels, n, "labels");
     int64_t wrong_row = -1;
     run_op([&] {
       wrong_row = cpu::multi_hot_words(at<void>(labels), static_cast<DType>(dtype), n, n_labels, at<uint64_t>(words),
@@ -144,6 +164,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
 
   m.def("widen_rows", [](Address rows, int64_t n, int64_t n_bytes, int64_t row_stride, Address wider, int64_t n_wider,
                          int n_threads) {
+    need_memory(rows, n, "codes");
     run_op([&] {
       cpu::widen_rows(at<uint8_t>(rows), n, n_bytes, row_stride, at<uint8_t>(wider), n_wider, n_threads);
     });
@@ -151,6 +172,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
      py::arg("n_threads"));
 
   m.def("largest_byte", [](Address bytes, int64_t n, int64_t stride, int n_threads) {
+    need_memory(bytes, n, "codes");
     int largest = 0;
     run_op([&] { largest = cpu::largest_byte(at<uint8_t>(bytes), n, stride, n_threads); });
     return largest;
@@ -189,6 +211,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
 
   m.def("hamming_histogram", [](const Pairs& pairs, const Relevance& relevance, int32_t n_bits, Address items,
                                 Address relevant, int n_threads) {
+    need_query_labels(pairs, relevance);
     run_op([&] {
       cpu::hamming_histogram(pairs, relevance, n_bits, at<int64_t>(items), at<int64_t>(relevant), n_threads);
     });
@@ -197,6 +220,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
 
   m.def("average_precision", [](const Pairs& pairs, const Relevance& relevance, int64_t k, int ties, int denominator,
                                 Address result, int n_threads) {
+    need_query_labels(pairs, relevance);
     run_op([&] {
       cpu::average_precision(pairs, relevance, k, static_cast<Ties>(ties), static_cast<Denominator>(denominator),
                              at<double>(result), n_threads);
@@ -223,6 +247,8 @@ PYBIND11_MODULE(_dshc_fast, m) {
   m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
                                 int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes, bool check,
                                 int n_threads) {
+    need_memory(logits, n, "logits");
+    need_memory(codebook, 1, "codebook");
     Status status;
     run_op([&] {
       status = cpu::codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, at<uint8_t>(codebook),
@@ -235,6 +261,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
 
   m.def("top_subclasses", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, int64_t k, Address top, bool check,
                              int n_threads) {
+    need_memory(logits, n, "logits");
     Status status;
     run_op([&] {
       status = cpu::top_subclasses(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, k, at<int64_t>(top),
@@ -247,6 +274,9 @@ PYBIND11_MODULE(_dshc_fast, m) {
   m.def("center_codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address class_offsets,
                                        int64_t n_classes, Address centers, int64_t n_bytes, Address codes, bool check,
                                        int n_threads) {
+    need_memory(logits, n, "logits");
+    need_memory(class_offsets, 1, "class_offsets");
+    need_memory(centers, 1, "centers");
     Status status;
     run_op([&] {
       status = cpu::center_codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses,
@@ -259,6 +289,8 @@ PYBIND11_MODULE(_dshc_fast, m) {
 
   m.def("multilabel_codes", [](Address logits, int dtype, int64_t n, int64_t n_bits, Address thresholds, Address codes,
                                bool check, int n_threads) {
+    need_memory(logits, n, "logits");
+    need_memory(thresholds, 1, "threshold");
     Status status;
     run_op([&] {
       status = cpu::multilabel_codes(at<void>(logits), static_cast<DType>(dtype), n, n_bits, at<double>(thresholds),

@@ -271,3 +271,26 @@ def test_queries_in_a_transform_against_a_database() -> None:
     queries = torch.arange(12, dtype=torch.uint8).view(2, 2, 3)
     found = torch.vmap(lambda q: dshc_fast.hamming_topk(q, database, 3).indices)(queries)
     assert torch.equal(found, torch.stack([dshc_fast.hamming_topk(q, database, 3).indices for q in queries]))
+
+
+def freed(tensor: torch.Tensor) -> torch.Tensor:
+    """Its shape is left, its memory is not."""
+    copy = tensor.clone()
+    copy.untyped_storage().resize_(0)
+    return copy
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_tensors_whose_memory_was_freed(op: str) -> None:
+    """Each argument in turn: refused by name, where the process used to crash."""
+    call = tensors(good_calls()[op])
+    if isinstance(call.get("class_offsets"), list):
+        call["class_offsets"] = torch.tensor(call["class_offsets"])
+    for name, value in call.items():
+        # Steps of torch read these first, and torch guards its own.
+        if not isinstance(value, torch.Tensor) or name in ("features", "weight", "bias", "class_offsets"):
+            continue
+        if op == "reverse_bit_order" or op == "codes_from_features" and name != "codebook":
+            continue
+        with pytest.raises(ValueError, match="has no memory: its storage was freed"):
+            getattr(dshc_fast, op)(**call | {name: freed(value)})
