@@ -65,10 +65,11 @@ def loop_rows(nvdisasm: str, cubin: Path, source: str) -> list[tuple[tuple[objec
     rows = []
     for mangled, kernel in sass.disassemble(nvdisasm, cubin).items():
         loops: dict[tuple[int, ...], list[Waits]] = {}
-        for body in sass.main_bodies(kernel):
+        bodies = sass.main_bodies(kernel)
+        for body, of_body in zip(bodies, waits(kernel, bodies), strict=True):
             mix = sass.mix(kernel, body)
             counts = (mix.total(), *(mix[name] for name in (*sass.CLASSES, sass.OTHER)))
-            loops.setdefault(counts, []).append(waits(kernel, body))
+            loops.setdefault(counts, []).append(of_body)
         for place, (counts, of_each) in enumerate(list(loops.items())[:MOST_LOOPS], 1):
             name, times = f"`{kernel_name(mangled)}`", len(of_each)
             row = (source, name, f"{place}, {times} times" if times > 1 else place, *counts)

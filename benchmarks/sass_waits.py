@@ -71,13 +71,15 @@ class Waits(NamedTuple):
         return max(self.in_flight, default=0)
 
 
-def waits(kernel: Kernel, own: set[int]) -> Waits:
-    """Of the loads among the instructions `own`, which lie in no loop inside their loop (sass.loops)."""
-    after = successors(kernel)
-    loads = [i for i in sorted(own) if _is_load(kernel.instructions[i])]
-    body = min((body for body in whole_loops(kernel).values() if body.issuperset(own)), key=len)
-    found = [_first_use(kernel, after, body, load) for load in loads]
-    return Waits([distance for distance, _ in found], [in_flight for _, in_flight in found])
+def waits(kernel: Kernel, loops: Iterable[set[int]]) -> list[Waits]:
+    """Of each of the loops, given as the instructions that lie in no loop inside it (sass.loops)."""
+    after, whole = successors(kernel), whole_loops(kernel)
+    found = []
+    for own in loops:
+        body = min((body for body in whole.values() if body.issuperset(own)), key=len)
+        uses = [_first_use(kernel, after, body, i) for i in sorted(own) if _is_load(kernel.instructions[i])]
+        found.append(Waits([distance for distance, _ in uses], [in_flight for _, in_flight in uses]))
+    return found
 
 
 def _first_use(kernel: Kernel, after: list[list[int]], body: set[int], load: int) -> tuple[int | None, int]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,8 @@ from gpu.limits import find_nvcc
 
 SOURCE = Path(__file__).with_name("warp_select.cu")
 CODE_BYTES = (4, 8, 16, 32)
-MOST_K = 1024  # 2048 compiles too, but takes long and spills
+MOST_K = 2048
+USUAL = (32, 64, 128, 256, 512, 1024)  # the queues that are built where none is asked for
 SECONDS = 240  # for the compiler
 ALIGNED = 16  # bytes: the database is copied in vectors of so many
 POINTER, INT64, INT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
@@ -45,9 +46,11 @@ class WarpSelect:
             library.warp_select_topk.restype = ctypes.c_int
 
     @classmethod
-    def build(cls, capability: tuple[int, int], ks: Iterable[int] = (MOST_K,)) -> WarpSelect | str:
-        """With the queues that these k need, by default the longest, which takes any k but is slow for a small one; or
-        why it could not be built."""
+    def build(cls, capability: tuple[int, int], ks: Sequence[int] = USUAL) -> WarpSelect | str:
+        """With the queues that these k need, each up to 2048; or why it could not be built. A longer queue serves a
+        smaller k too, only slower."""
+        if not all(1 <= k <= MOST_K for k in ks):
+            raise ValueError(f"k must be between 1 and {MOST_K}, got {sorted(ks)}")
         if capability < (8, 0):
             return "it needs a device of capability 8.0 or higher"
         nvcc = find_nvcc()

@@ -13,6 +13,7 @@
 //
 // Limits: codes of 4, 8, 16 and 32 bytes, arrays at addresses that are multiples of 16, k up to 2048, a device of
 // capability 8.0 or higher. WARP_SELECT_ROWS, the rows of the queue, is 1, 2, 4, ... 64: from k / 32.
+#include "code_tiles.cuh"
 #include "warp_select.cuh"
 
 namespace dshc::peer {
@@ -23,7 +24,6 @@ using cuda::Stream;
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kTileVectors = 512;  // of 16 bytes
 constexpr int kCopies = kTileVectors / kThreads;
 constexpr int kMergeThreads = 128;
 constexpr int kMergeTogether = 4;       // lists that a merging warp reads at a time
@@ -53,57 +53,6 @@ struct Scan {
   int queries_a_block;  // 1, 2, 4 or 8; the other warps share the tiles of a query
   int k;
 };
-
-template <int kWords>
-struct Tile {
-  static constexpr int kItems = kTileVectors * 4 / kWords;
-  // Codes of 32 bytes lie in two planes, or every second bank would rest. The gap keeps the copy free of conflicts too.
-  static constexpr int kPlane = kTileVectors / 2 + 4;
-  static constexpr int kVectors = kWords == 8 ? 2 * kPlane : kTileVectors;
-  // Items of each lane between two votes: enough loads in flight, few enough registers.
-  static constexpr int kTogether = kWords <= 2 ? 4 : 8 / kWords;
-
-  static __device__ __forceinline__ int place(int vector) {
-    return kWords == 8 ? (vector & 1) * kPlane + vector / 2 : vector;
-  }
-
-  static __device__ __forceinline__ int32_t distance(const uint4* tile, int item, const uint32_t (&code)[kWords]) {
-    if constexpr (kWords == 1) {
-      return __popc(reinterpret_cast<const uint32_t*>(tile)[item] ^ code[0]);
-    } else if constexpr (kWords == 2) {
-      const uint2 two = reinterpret_cast<const uint2*>(tile)[item];
-      return __popc(two.x ^ code[0]) + __popc(two.y ^ code[1]);
-    } else {
-      int32_t sum = 0;
-#pragma unroll
-      for (int w = 0; w < kWords; w += 4) {
-        const uint4 four = tile[w / 4 * kPlane + item];
-        sum += __popc(four.x ^ code[w]) + __popc(four.y ^ code[w + 1]);
-        sum += __popc(four.z ^ code[w + 2]) + __popc(four.w ^ code[w + 3]);
-      }
-      return sum;
-    }
-  }
-};
-
-// Begins a copy of 16 bytes to shared memory; those behind `there` are zeros, and not read. It takes no registers while it
-// is on its way, and is complete after copies_arrive().
-__device__ __forceinline__ void begin_copy(uint4* to, const uint4* from, int there) {
-#ifdef DSHC_SIMT
-  std::memset(static_cast<void*>(to), 0, sizeof *to);
-  std::memcpy(static_cast<void*>(to), from, static_cast<size_t>(there));
-#else
-  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(there) : "memory");
-#endif
-}
-
-// Of this thread: a barrier must follow before others read them.
-__device__ __forceinline__ void copies_arrive() {
-#ifndef DSHC_SIMT
-  asm volatile("cp.async.wait_all;" ::: "memory");
-#endif
-}
 
 template <int kWords, int kRows>
 __global__ void __launch_bounds__(kThreads, resident(kRows)) scan_kernel(Scan scan, Lists lists) {
@@ -220,22 +169,19 @@ __global__ void __launch_bounds__(kMergeThreads) merge_kernel(Lists from, int64_
 }
 
 struct Plan {
-  int rows;  // of the warp queue: a power of two
   int queries_a_block;
   int64_t query_groups, segment_items, n_segments;
   int64_t n_lists, merged_lists;  // of a query: after the scan; after a first merge, where there are two (else 0)
 };
 
-Plan plan_of(int64_t n_query, int64_t n_db, int n_words, int k) {
+Plan plan_of(int64_t n_query, int64_t n_db, int n_words) {
   Plan plan{};
-  plan.rows = 1;
-  while (plan.rows * kWarp < k) plan.rows *= 2;
   plan.queries_a_block = 1;
   while (plan.queries_a_block < kWarps && plan.queries_a_block < n_query) plan.queries_a_block *= 2;
   plan.query_groups = divide_up(n_query, plan.queries_a_block);
   // As many segments as fill the device once.
   const int64_t tile = kTileVectors * 4 / n_words, tiles = divide_up(n_db, tile);
-  int64_t segments = cuda::multiprocessors() * resident(plan.rows) / plan.query_groups;
+  int64_t segments = cuda::multiprocessors() * resident(WARP_SELECT_ROWS) / plan.query_groups;
   segments = min(segments, divide_up(tiles, kLeastTiles));
   segments = max(segments, divide_up(n_db, kMostItems));
   plan.segment_items = divide_up(tiles, max(segments, int64_t{1})) * tile;
@@ -301,7 +247,7 @@ int run(const Scan& scan, const Plan& plan, int n_words, Workspace workspace, Li
 
 // The bytes of workspace that a call takes.
 extern "C" int64_t warp_select_workspace(int64_t n_query, int64_t n_db, int32_t n_bytes, int32_t k) {
-  const auto plan = dshc::peer::plan_of(n_query, n_db, n_bytes / 4, k);
+  const auto plan = dshc::peer::plan_of(n_query, n_db, n_bytes / 4);
   dshc::peer::Workspace workspace{nullptr};
   if (plan.n_lists > 1) workspace.lists(n_query, plan.n_lists, k);
   if (plan.merged_lists != 0) workspace.lists(n_query, plan.merged_lists, k);
@@ -309,15 +255,14 @@ extern "C" int64_t warp_select_workspace(int64_t n_query, int64_t n_db, int32_t 
 }
 
 // The k nearest of each query, ascending. Never synchronises; 0 or the launch's cudaError_t. Sizes are the caller's to
-// check: n_query >= 1, n_bytes 4, 8, 16 or 32, 1 <= k <= min(n_db, 2048).
+// check: n_query >= 1, n_bytes 4, 8, 16 or 32, 1 <= k <= min(n_db, 32 * WARP_SELECT_ROWS).
 extern "C" int warp_select_topk(const void* queries, const void* database, int64_t n_query, int64_t n_db,
                                 int32_t n_bytes, int32_t k, void* workspace, int32_t* distances, int64_t* indices,
                                 void* stream) {
   using namespace dshc::peer;
-  const Plan plan = plan_of(n_query, n_db, n_bytes / 4, k);
+  const Plan plan = plan_of(n_query, n_db, n_bytes / 4);
   const Scan scan{static_cast<const uint32_t*>(queries), static_cast<const uint32_t*>(database), n_query, n_db,
                   plan.segment_items, plan.query_groups, plan.queries_a_block, k};
-  auto* run_rows = run<WARP_SELECT_ROWS>;
-  return run_rows(scan, plan, n_bytes / 4, Workspace{static_cast<unsigned char*>(workspace)},
-                  Lists{distances, indices, 1}, stream);
+  return run<WARP_SELECT_ROWS>(scan, plan, n_bytes / 4, Workspace{static_cast<unsigned char*>(workspace)},
+                               Lists{distances, indices, 1}, stream);
 }

@@ -142,8 +142,8 @@ def instruction(text: str) -> sass.Instruction:
 def waits_of(*lines: str) -> sass_waits.Waits:
     """Of the only loop."""
     kernel = sass.parse(listing(*lines, "EXIT"))["kernel"]
-    (body,) = sass.loops(kernel)
-    return sass_waits.waits(kernel, body)
+    (found,) = sass_waits.waits(kernel, sass.loops(kernel))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -259,5 +259,4 @@ def test_loads_count_for_the_innermost_loop() -> None:
         ".L_x_1:", "LDS R4, [R3]", "IADD3 R5, R4, R2, RZ", "@P0 BRA `(.L_x_1)",
         "@P1 BRA `(.L_x_0)", "EXIT",
     ))["kernel"]  # fmt: skip
-    found = [sass_waits.waits(kernel, body) for body in sass.loops(kernel)]
-    assert sorted(found) == [([0], [1]), ([2], [2])]
+    assert sorted(sass_waits.waits(kernel, sass.loops(kernel))) == [([0], [1]), ([2], [2])]
