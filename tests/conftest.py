@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gpu)
         if getattr(item.obj, "is_hypothesis_test", False):
             item.add_marker(pytest.mark.property)
-        if item.path.name != "test_simt.py" and given.get("order", "random") not in QUICK_ORDERS:
+        if given.get("order", "random") not in QUICK_ORDERS:
             item.add_marker(pytest.mark.deep)
 
 

@@ -194,6 +194,7 @@ def test_limits_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.measure((9, 0), print) == "nvcc was not found"
 
 
+@pytest.mark.deep
 def test_limits_compile(tmp_path: Path) -> None:
     if (nvcc := limits.find_nvcc()) is None:
         pytest.skip("nvcc is not here")

@@ -193,6 +193,7 @@ def test_rehearsal(rehearsed: Path) -> None:
     assert all(f"\n## {section}\n" in text for section in SECTIONS) and "## Kernel by kernel" in text
 
 
+@pytest.mark.deep
 def test_the_driver_rehearses(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert on_gpu.main(["--out", str(tmp_path), "--rehearse", "--steps", "build,smoke,codes"]) == 0
     assert "2 steps, not passed: none" in capsys.readouterr().out  # nothing is installed in a rehearsal

@@ -8,7 +8,6 @@ import pytest
 import torch
 from callers import both, native
 from comparisons import assert_same_histogram
-from effort import deep
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import (
@@ -77,8 +76,9 @@ def test_large_database(style: str, backend) -> None:
         check(Problem(database[:3], database, ids[:3], ids, score, None, None), backend.device, score)
 
 
-@pytest.mark.parametrize("labels", ("ids", *deep("multi-hot")))
-@pytest.mark.parametrize("style", ("near", *deep("random", "ties")))
+@pytest.mark.deep
+@pytest.mark.parametrize("labels", ("ids", "multi-hot"))
+@pytest.mark.parametrize("style", ("near", "random", "ties"))
 def test_database_arranged_for_queries(style: str, labels: str, backend) -> None:
     """So many that the database is arranged for them; widths with every number of digits in a count."""
     rng = np.random.default_rng(7)

@@ -143,6 +143,7 @@ def test_what_a_large_gpu_has_in_hand_fits(style: str, capacity: int, kernel: st
     )
 
 
+@pytest.mark.deep
 def test_a_bound_is_not_newer_than_the_piece_it_is_held_against(kernel: str) -> None:
     """The best item of two tiles lies at the end of the first, an equal one at the beginning of the second. Were bounds
     read after a piece is drawn, the second's could be counted by then and shut out the first's.

@@ -94,6 +94,7 @@ def test_correct_twin_passes(op: str, order: str) -> None:
         assert answer(op, False, order, seed)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("op", PLANTED)
 def test_planted_fault_is_caught(op: str) -> None:
     case, caught = PLANTED[op], set()

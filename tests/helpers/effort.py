@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 # The share of random examples by the variable HYPOTHESIS_PROFILE. long: for a night.
-SHARES = {"quick": 0.3, "deep": 1.0, "long": 20.0}
+SHARES = {"quick": 0.2, "deep": 1.0, "long": 20.0}
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
 
 
