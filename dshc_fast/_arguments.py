@@ -153,7 +153,9 @@ class Pairs:
             database = _code_rows(database, prepared)
             padding = database.shape[1] - queries.shape[1]
             queries = widen_rows(queries, database.shape[1]) if padding else queries
-        self.queries, self.database, self.allowed = contiguous(queries), contiguous(database), allowed
+        self.queries = queries if queries.is_contiguous() else contiguous(queries)
+        self.database = database if database.is_contiguous() else contiguous(database)
+        self.allowed = allowed
         if allowed is not None:
             rows = contiguous(allowed).reshape(-1, allowed.shape[-1])
             self.allowed = rows if allowed.dtype == torch.uint8 else pack_bits(rows)

@@ -11,18 +11,18 @@ namespace dshc::cpu {
 namespace {
 
 template <class Real>
-Real log_sum_exp(const Real* values, int64_t n) {
-  const Real largest = max_value(values, n);
+Real log_sum_exp(const SimdKernels& kernels, const Real* values, int64_t n) {
+  const Real largest = max_value(kernels, values, n);
   if (std::isinf(largest)) return largest;  // the shift below would give inf - inf
-  return largest + std::log(sum_exp(values, n, largest));
+  return largest + std::log(sum_exp(kernels, values, n, largest));
 }
 
 template <class Real>
-int64_t best_class(const Real* logits, const int64_t* offsets, int64_t n_classes) {
+int64_t best_class(const SimdKernels& kernels, const Real* logits, const int64_t* offsets, int64_t n_classes) {
   int64_t best = 0;
   Real best_score = -std::numeric_limits<Real>::infinity();
   for (int64_t c = 0; c < n_classes; ++c) {
-    const Real score = log_sum_exp(logits + offsets[c], offsets[c + 1] - offsets[c]);
+    const Real score = log_sum_exp(kernels, logits + offsets[c], offsets[c + 1] - offsets[c]);
     if (score > best_score) {
       best = c;
       best_score = score;
@@ -37,11 +37,12 @@ Status center_codes_from_logits(const void* logits, DType dtype, int64_t n, int6
                                 const int64_t* class_offsets, int64_t n_classes, const uint8_t* centers,
                                 int64_t n_bytes, uint8_t* codes, bool check, int n_threads) {
   const Call call;
+  const SimdKernels& kernels = simd();
   FirstRow first_nan;
   const int64_t n_tasks = task_count(n, static_cast<double>(n_subclasses), n_threads);
   const auto one_row = [&](const auto* values, int64_t row) {
-    if (check && any_nan(values, n_subclasses)) first_nan.note(row);
-    const int64_t best = best_class(values, class_offsets, n_classes);
+    if (check && any_nan(kernels, values, n_subclasses)) first_nan.note(row);
+    const int64_t best = best_class(kernels, values, class_offsets, n_classes);
     std::memcpy(codes + row * n_bytes, centers + best * n_bytes, static_cast<size_t>(n_bytes));
   };
   parallel_for(n_tasks, n_threads, [&](int64_t task) {
@@ -50,7 +51,7 @@ Status center_codes_from_logits(const void* logits, DType dtype, int64_t n, int6
       if (dtype == DType::float64) {
         one_row(static_cast<const double*>(logits) + row * n_subclasses, row);
       } else {
-        one_row(float_row(logits, dtype, row, n_subclasses, buffer), row);
+        one_row(float_row(kernels, logits, dtype, row, n_subclasses, buffer), row);
       }
     }
   });

@@ -54,10 +54,10 @@ struct Sums {
 };
 
 template <class Real>
-Sums sums_of(const ClassSoftmax& task, const Real* logits, Run columns) {
-  const Real largest = max_value(logits, task.n_columns);
-  const bool impossible = largest == -std::numeric_limits<Real>::infinity() && !any_nan(logits, task.n_columns);
-  const Real sum = impossible ? 0 : sum_exp(logits, task.n_columns, largest);
+Sums sums_of(const SimdKernels& kernels, const ClassSoftmax& task, const Real* logits, Run columns) {
+  const Real largest = max_value(kernels, logits, task.n_columns);
+  const bool impossible = largest == -std::numeric_limits<Real>::infinity() && !any_nan(kernels, logits, task.n_columns);
+  const Real sum = impossible ? 0 : sum_exp(kernels, logits, task.n_columns, largest);
   double below = 0.0;
   for (int64_t j = columns.first; j < columns.last; ++j) {
     below += static_cast<double>(largest) - static_cast<double>(logits[j]);
@@ -66,8 +66,9 @@ Sums sums_of(const ClassSoftmax& task, const Real* logits, Run columns) {
 }
 
 template <class Real>
-void forward_row(const ClassSoftmax& task, const Real* logits, Run run, double* carry, Real* stats, Real* loss) {
-  Sums all = sums_of(task, logits, columns_of(task, run));
+void forward_row(const SimdKernels& kernels, const ClassSoftmax& task, const Real* logits, Run run, double* carry,
+                 Real* stats, Real* loss) {
+  Sums all = sums_of(kernels, task, logits, columns_of(task, run));
   if (task.first_column > 0) {
     const int64_t n_before = std::clamp<int64_t>(task.first_column - run.first, 0, run.last - run.first);
     const Sums before{carry[0], carry[1], carry[2], n_before};
@@ -123,19 +124,20 @@ void write_row(DType dtype, const float* values, int64_t n, char* out) {
 }
 
 // scale * exp(logit - shift) - (g * weight inside the run), in float or double.
-void gradient_row(const float* logits, int64_t n, float shift, float scale, float* out) {
-  simd().scaled_exp(logits, n, shift, scale, out);
+void gradient_row(const SimdKernels& kernels, const float* logits, int64_t n, float shift, float scale, float* out) {
+  kernels.scaled_exp(logits, n, shift, scale, out);
 }
-void gradient_row(const double* logits, int64_t n, double shift, double scale, double* out) {
+void gradient_row(const SimdKernels&, const double* logits, int64_t n, double shift, double scale, double* out) {
   for (int64_t j = 0; j < n; ++j) out[j] = scale * std::exp(logits[j] - shift);
 }
 
 template <class Real>
-void backward_row(const ClassSoftmax& task, const Real* logits, Run run, const Real* stats, double grad, Real* out) {
+void backward_row(const SimdKernels& kernels, const ClassSoftmax& task, const Real* logits, Run run, const Real* stats,
+                  double grad, Real* out) {
   const double weight = weight_of(task, run.last - run.first);
   const double target_sum = weight * static_cast<double>(run.last - run.first);
   const Real scale = static_cast<Real>(grad * target_sum / static_cast<double>(stats[1]));
-  gradient_row(logits, task.n_columns, stats[0], scale, out);
+  gradient_row(kernels, logits, task.n_columns, stats[0], scale, out);
   const Real pull = static_cast<Real>(grad * weight);
   const Run columns = columns_of(task, run);
   for (int64_t j = columns.first; j < columns.last; ++j) out[j] -= pull;
@@ -154,6 +156,7 @@ void over_rows(int64_t n, int64_t n_tasks, int n_threads, Work work) {
 
 Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, void* stats, bool check, int n_threads) {
   const Call call;
+  const SimdKernels& kernels = simd();
   for (int64_t row = 0; check && row < task.n; ++row) {
     const int64_t label = task.labels[row];
     if (label != task.ignore_index && (label < 0 || label >= task.n_classes)) {
@@ -166,7 +169,7 @@ Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, v
     const auto one_row = [&](int64_t row, const auto* logits, auto* row_stats, auto* row_loss) {
       Run run{};
       if (run_of(task, row, &run)) {
-        forward_row(task, logits, run, carry ? carry + 3 * row : nullptr, row_stats, row_loss);
+        forward_row(kernels, task, logits, run, carry ? carry + 3 * row : nullptr, row_stats, row_loss);
       } else if (last) {
         *row_loss = row_stats[0] = row_stats[1] = 0;
       }
@@ -176,8 +179,8 @@ Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, v
         one_row(row, static_cast<const double*>(task.logits) + row * task.n_columns, static_cast<double*>(stats) + 2 * row,
                 static_cast<double*>(loss) + row);
       } else {
-        one_row(row, float_row(task.logits, task.dtype, row, task.n_columns, buffer), static_cast<float*>(stats) + 2 * row,
-                static_cast<float*>(loss) + row);
+        one_row(row, float_row(kernels, task.logits, task.dtype, row, task.n_columns, buffer),
+                static_cast<float*>(stats) + 2 * row, static_cast<float*>(loss) + row);
       }
     }
   });
@@ -187,6 +190,7 @@ Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, v
 void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
                                  int n_threads) {
   const Call call;
+  const SimdKernels& kernels = simd();
   const int64_t width = task.n_columns, row_bytes = width * size_of(task.dtype);
   over_rows(task.n, tasks_for(task, n_threads), n_threads, [&](int64_t begin, int64_t end) {
     std::vector<float> buffer, gradient(task.dtype == DType::float64 ? 0 : static_cast<size_t>(width));
@@ -196,13 +200,13 @@ void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, co
       if (!run_of(task, row, &run)) {
         std::memset(out, 0, static_cast<size_t>(row_bytes));
       } else if (task.dtype == DType::float64) {
-        backward_row(task, static_cast<const double*>(task.logits) + row * width, run,
+        backward_row(kernels, task, static_cast<const double*>(task.logits) + row * width, run,
                      static_cast<const double*>(stats) + 2 * row, static_cast<const double*>(grad_loss)[row],
                      reinterpret_cast<double*>(out));
       } else {
-        const float* logits = float_row(task.logits, task.dtype, row, width, buffer);
+        const float* logits = float_row(kernels, task.logits, task.dtype, row, width, buffer);
         float* target = task.dtype == DType::float32 ? reinterpret_cast<float*>(out) : gradient.data();
-        backward_row(task, logits, run, static_cast<const float*>(stats) + 2 * row,
+        backward_row(kernels, task, logits, run, static_cast<const float*>(stats) + 2 * row,
                      static_cast<double>(static_cast<const float*>(grad_loss)[row]), target);
         if (task.dtype != DType::float32) write_row(task.dtype, target, width, out);
       }

@@ -21,6 +21,7 @@ constexpr int64_t kBlock = 4096;    // columns: half of a first-level cache
 
 template <class Real>
 struct Buffers {
+  const SimdKernels& kernels = simd();
   std::vector<float> row;
   std::vector<int64_t> best;
   std::vector<uint32_t> positions = std::vector<uint32_t>(static_cast<size_t>(kBlock));
@@ -58,16 +59,16 @@ bool best_subclasses(const Real* logits, int64_t n, int64_t k, Buffers<Real>& bu
   for (int64_t first = 0; first < n; first += kBlock) {
     const int64_t size = std::min(kBlock, n - first);
     if (first == 0) {
-      nan = bound_of_top(logits, size, k, &bound);
+      nan = bound_of_top(buffers.kernels, logits, size, k, &bound);
     } else {
       Real largest;
-      nan |= bound_of_top(logits + first, size, 1, &largest);
+      nan |= bound_of_top(buffers.kernels, logits + first, size, 1, &largest);
       if (k <= kInsertion && static_cast<int64_t>(best.size()) == k) {
         bound = std::max(bound, logits[best.back()]);
         if (largest <= logits[best.back()]) continue;  // equal ones come later
       }
     }
-    const int64_t found = select_at_least(logits + first, size, bound, buffers.positions.data());
+    const int64_t found = select_at_least(buffers.kernels, logits + first, size, bound, buffers.positions.data());
     for (int64_t i = 0; i < found; ++i) {
       const int64_t j = first + buffers.positions[static_cast<size_t>(i)];
       if (k <= kInsertion) {
@@ -169,7 +170,7 @@ void over_rows(const void* logits, DType dtype, int64_t n, int64_t width, double
       if (dtype == DType::float64) {
         work(row, static_cast<const double*>(logits) + row * width, wide_buffers);
       } else {
-        work(row, float_row(logits, dtype, row, width, buffers.row), buffers);
+        work(row, float_row(buffers.kernels, logits, dtype, row, width, buffers.row), buffers);
       }
     }
   });
