@@ -19,7 +19,6 @@ from . import _checks as checks
 from . import _shapes as shapes
 from ._arguments import (
     DTYPE_CODES,
-    ClassSoftmax,
     Pairs,
     Relevance,
     check_metric_values,
@@ -27,8 +26,8 @@ from ._arguments import (
     place,
     refuse_nan,
     wants_check,
-    write_codes,
 )
+from ._logit_arguments import ClassSoftmax, write_codes
 from ._native import native, version_text
 from ._ops import SCHEMAS, check_inplace_backward, check_loss_backward, library
 

@@ -18,6 +18,7 @@ from . import _checks as checks
 from . import _cuda_ops as on_cuda
 from . import _shapes as shapes
 from ._linear_loss_transforms import layer_gradient_vjp
+from ._logit_arguments import ClassSoftmax, top_subclasses, write_codes
 from ._loss_formulas import kept_rows, without_lost_rows
 from ._ops import library
 from ._torch_threads import torch_steps
@@ -110,7 +111,7 @@ def _class_softmax_linear_loss(
     labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
     carry = features.new_empty((layer.n, 3), dtype=torch.float64)
     for first, last in layer.chunks():
-        task = arguments.ClassSoftmax(
+        task = ClassSoftmax(
             layer.logits(first, last),
             labels,
             class_offsets,
@@ -165,7 +166,7 @@ def _class_softmax_linear_loss_backward(
     sum_features = features.new_zeros(grad_features.shape, dtype=shapes.wide_dtype(layer.dtype))
     for first, last in layer.chunks():
         gradient = layer.logits(first, last)
-        arguments.ClassSoftmax(
+        ClassSoftmax(
             gradient, labels, class_offsets, target, ignore_index, (first, layer.n_subclasses)
         ).to_gradient(grad_loss, stats)
         if wanted[0]:
@@ -209,14 +210,14 @@ def _codes_from_features(
     subclasses: list[Tensor] = []
     for first, last in layer.chunks():
         rows = layer.logits(first, last)
-        top = arguments.top_subclasses(rows, min(k, last - first), check)
+        top = top_subclasses(rows, min(k, last - first), check)
         best.append(rows.gather(1, top))
         subclasses.append(top + first)
         if sum(part.shape[1] for part in best) > max(layer.chunk, 2 * k):
             both, numbers = torch.cat(best, 1), torch.cat(subclasses, 1)
-            top = arguments.top_subclasses(both, k, check)
+            top = top_subclasses(both, k, check)
             best, subclasses = [both.gather(1, top)], [numbers.gather(1, top)]
-    arguments.write_codes(torch.cat(best, 1), codebook, k, weighting, torch.cat(subclasses, 1), codes, check)
+    write_codes(torch.cat(best, 1), codebook, k, weighting, torch.cat(subclasses, 1), codes, check)
     return codes
 
 

@@ -1,5 +1,5 @@
 """The ops `torch.ops.dshc_fast.*`: schemas, registration, and the calls into the native module. Addresses are
-touched here, in _cuda_ops.py and in _arguments.py only.
+touched here, in _cuda_ops.py, _arguments.py and _logit_arguments.py only.
 
 Every op has a line in SCHEMAS, a CPU implementation `_<op>` here, a CUDA implementation of the same name in
 _cuda_ops.py and a shape function of its name in _shapes.py. An implementation validates and allocates (its
@@ -20,14 +20,13 @@ from . import _checks as checks
 from . import _shapes as shapes
 from ._arguments import (
     DTYPE_CODES,
-    ClassSoftmax,
     Pairs,
     Relevance,
     as_int64,
     check_metric_values,
     contiguous,
-    write_codes,
 )
+from ._logit_arguments import ClassSoftmax, write_codes
 from ._loss_formulas import gradient_vjp
 from ._native import native
 

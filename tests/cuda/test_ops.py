@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from dshc_fast import _arguments, _cuda_ops, _device_values, _linear_ops, _native, _ops
+from dshc_fast import _arguments, _cuda_ops, _device_values, _linear_ops, _logit_arguments, _native, _ops
 
 
 def build(cuda: bool, runtime: int = 13000, driver: int = 13000) -> SimpleNamespace:
@@ -149,9 +149,11 @@ def cuda_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = SimpleNamespace(CUDA=True, cuda=OnTheCpu())
     monkeypatch.setattr(_cuda_ops, "native", fake)
     monkeypatch.setattr(_cuda_ops, "place", lambda tensor: (0, 0))
-    monkeypatch.setattr(_arguments, "place", lambda tensor: (0, 0))
-    monkeypatch.setattr(_arguments, "on_cuda", lambda tensor: True)
-    monkeypatch.setattr(_arguments, "native", SimpleNamespace(**{**vars(_native.native), "cuda": OnTheCpu()}))
+    on_the_cpu = SimpleNamespace(**{**vars(_native.native), "cuda": OnTheCpu()})
+    for module in (_arguments, _logit_arguments):
+        monkeypatch.setattr(module, "place", lambda tensor: (0, 0))
+        monkeypatch.setattr(module, "on_cuda", lambda tensor: True)
+        monkeypatch.setattr(module, "native", on_the_cpu)
 
 
 def answer(module: ModuleType, op: str) -> object:
