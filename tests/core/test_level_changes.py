@@ -9,6 +9,7 @@ import time
 import pytest
 import torch
 from backends import SIMD_LEVELS
+from effort import deep
 from ops_table import OPS, good_calls, same_answer, tensors
 
 import dshc_fast
@@ -22,7 +23,7 @@ def close(a: object, b: object) -> bool:
     return torch.allclose(a, b, rtol=1e-5)
 
 
-@pytest.mark.parametrize("count", (1, 3))
+@pytest.mark.parametrize("count", (3, *deep(1)))
 def test_answers_while_the_level_flips(count: int, threads) -> None:
     torch.set_num_threads(count)
     calls = {

@@ -241,6 +241,7 @@ def test_a_database_of_tensors_without_memory(how: str, labels: torch.Tensor, n:
         PREPARATIONS[how](CODES[:n], labels[:n])
 
 
+@pytest.mark.deep
 def test_a_database_under_compile() -> None:
     """Preparing is no part of a graph: it breaks there, and the answer is right."""
     torch._dynamo.reset()

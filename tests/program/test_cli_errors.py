@@ -213,6 +213,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.deep
 def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     data, out = write_embeddings(tmp_path / "data.npz"), tmp_path / "run"
     process = start(

@@ -249,6 +249,7 @@ def test_versions_hold_no_path_of_this_machine() -> None:
     assert not any("/" in value for value in found.values())
 
 
+@pytest.mark.deep
 def test_names_the_font_lacks_are_told_by_number(tmp_path: Path) -> None:
     assert legible("sea & sky", "2") == "sea & sky"
     assert legible("\u732b", "0") == "0: \\u732b"

@@ -105,6 +105,7 @@ def test_ten_bits_separate_ten_classes():
     assert book.objective == -55_690
 
 
+@pytest.mark.deep
 def test_a_large_book_is_measured_in_seconds():
     book = build("separated", 40_000, 64, sub_codes=3)
     assert (book.n_subclasses, book.n_distinct, book.collisions) == (120_000, 120_000, 0)
