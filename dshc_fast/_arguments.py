@@ -16,7 +16,7 @@ from ._native import native
 from ._torch_threads import torch_steps
 
 WITH_MEMORY = (
-    "taken: tensors that hold values (no fake ones, none inside torch.func transforms or while tracing)"
+    "expected: tensors that hold values (no fake ones, none inside torch.func transforms or while tracing)"
 )
 DTYPE_CODES = {  # csrc/core/types.h, enum DType
     torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3,
@@ -75,7 +75,7 @@ def first_true(rows: Tensor) -> int | None:
 
 def refuse_nan(values: Tensor, name: str) -> None:
     if values.is_floating_point() and (row := first_true(values.isnan().any(1))) is not None:
-        raise ValueError(f"{name}[{row}] contains NaN; taken: numbers and infinities")
+        raise ValueError(f"{name}[{row}] contains NaN; expected: numbers and infinities")
 
 
 def refuse_without_memory(tensor: Tensor, name: str) -> None:
@@ -280,7 +280,7 @@ def check_multi_hot(labels: Tensor, name: str, check: bool | None) -> None:
     if bool((wrong := (labels != 0) & (labels != 1)).any()):
         row, column = (int(i) for i in wrong.nonzero()[0])
         raise ValueError(
-            f"{name}[{row}, {column}] is {labels[row, column].item()}; taken in multi-hot rows: 0 and 1"
+            f"{name}[{row}, {column}] is {labels[row, column].item()}; expected in multi-hot rows: 0 and 1"
         )
 
 
@@ -312,7 +312,7 @@ def check_padding(codes: Tensor, n_bits: int, name: str) -> None:
         return
     if padding and bool((set_bits := codes[:, -1] >= 1 << (8 - padding)).any()):
         raise ValueError(
-            f"{name}[{int(set_bits.nonzero()[0])}] has padding bits set; taken: no bits from {n_bits} on"
+            f"{name}[{int(set_bits.nonzero()[0])}] has padding bits set; expected: no bits from {n_bits} on"
         )
 
 

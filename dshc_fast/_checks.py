@@ -27,23 +27,23 @@ def shape_text(tensor: Tensor) -> str:
 
 def check_dtype(tensor: Tensor, name: str, taken: Sequence[torch.dtype], words: str) -> None:
     if tensor.dtype not in taken:
-        raise TypeError(f"{name} has dtype {str(tensor.dtype).removeprefix('torch.')}; taken: {words}")
+        raise TypeError(f"{name} has dtype {str(tensor.dtype).removeprefix('torch.')}; expected: {words}")
 
 
 def check_dim(tensor: Tensor, name: str, dim: int, shape: str) -> None:
     if tensor.dim() != dim:
-        raise ValueError(f"{name} has shape {shape_text(tensor)}; taken: {shape}")
+        raise ValueError(f"{name} has shape {shape_text(tensor)}; expected: {shape}")
 
 
 def check_same_device(**tensors: Tensor | None) -> None:
     first_name, first = next(item for item in tensors.items() if item[1] is not None)
     device = first.device  # type: ignore[union-attr]  # not None
     if device.type not in DEVICES:
-        raise ValueError(f"{first_name} is on {device}; taken: cpu, cuda")
+        raise ValueError(f"{first_name} is on {device}; expected: cpu, cuda")
     for name, tensor in tensors.items():
         if tensor is not None and tensor.device != device:
             raise ValueError(
-                f"{name} is on {tensor.device}, {first_name} on {device}; taken: one device for all"
+                f"{name} is on {tensor.device}, {first_name} on {device}; expected: one device for all"
             )
 
 
@@ -51,9 +51,9 @@ def check_codes(codes: Tensor, name: str, *, at_least: int = 0) -> None:
     check_dtype(codes, name, (torch.uint8,), "uint8 (packed codes)")
     check_dim(codes, name, 2, "(n, bytes)")
     if not 1 <= codes.shape[1] <= MAX_BYTES:
-        raise ValueError(f"{name} has shape {shape_text(codes)}; taken: 1 to {MAX_BYTES} bytes a code")
+        raise ValueError(f"{name} has shape {shape_text(codes)}; expected: 1 to {MAX_BYTES} bytes a code")
     if at_least and codes.shape[0] < at_least:
-        raise ValueError(f"{name} has shape {shape_text(codes)}; taken: at least {at_least} row")
+        raise ValueError(f"{name} has shape {shape_text(codes)}; expected: at least {at_least} row")
 
 
 def check_pairs(
@@ -66,7 +66,7 @@ def check_pairs(
     if queries.shape[1] != database.shape[1]:
         raise ValueError(
             f"database has codes of {database.shape[1]} bytes, queries of {queries.shape[1]}; "
-            "taken: one length for both"
+            "expected: one length for both"
         )
     if allowed is None:
         return
@@ -80,7 +80,7 @@ def check_pairs(
     ):
         raise ValueError(
             f"allowed has shape {shape_text(allowed)} and dtype {str(allowed.dtype).removeprefix('torch.')}; "
-            f"taken: ({width},) or ({n_query}, {width}) of that dtype"
+            f"expected: ({width},) or ({n_query}, {width}) of that dtype"
         )
 
 
@@ -90,7 +90,7 @@ def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
         return
     if len(prepared) not in (3, 6):
         raise ValueError(
-            f"prepared has {len(prepared)} tensors; taken: none, 3 or 6, as HammingDatabase keeps them"
+            f"prepared has {len(prepared)} tensors; expected: none, 3 or 6, as HammingDatabase keeps them"
         )
     n, n_bytes = database.shape
     for first, what in zip(range(0, len(prepared), 3), ("code", "label"), strict=False):
@@ -105,12 +105,12 @@ def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
         ):
             raise ValueError(
                 f"prepared: {what} members have shape {shape_text(members)}, {what} offsets "
-                f"{shape_text(offsets)}; taken: ({n},) and (n_parts + 1,), or both empty"
+                f"{shape_text(offsets)}; expected: ({n},) and (n_parts + 1,), or both empty"
             )
     check_codes(prepared[0], "prepared: code rows")
     if prepared[0].shape[0] != n or prepared[0].shape[1] < n_bytes:
         raise ValueError(
-            f"prepared: code rows have shape {shape_text(prepared[0])}; taken: ({n}, {n_bytes} or more)"
+            f"prepared: code rows have shape {shape_text(prepared[0])}; expected: ({n}, {n_bytes} or more)"
         )
 
 
@@ -138,7 +138,7 @@ def check_prepared_labels(database_labels: Tensor, prepared: Sequence[Tensor] | 
 def check_label_rows(labels: Tensor, name: str, n: int, of: str) -> None:
     if labels.dim() not in (1, 2) or labels.shape[0] != n:
         raise ValueError(
-            f"{name} has shape {shape_text(labels)}; taken: ({n},) class ids or "
+            f"{name} has shape {shape_text(labels)}; expected: ({n},) class ids or "
             f"({n}, n_labels) multi-hot rows, one row for each of {of}"
         )
     if labels.dim() == 1:
@@ -146,7 +146,7 @@ def check_label_rows(labels: Tensor, name: str, n: int, of: str) -> None:
     else:
         check_dtype(labels, name, REALS, "bool, integers or floats (multi-hot rows)")
         if labels.shape[1] == 0:
-            raise ValueError(f"{name} has shape {shape_text(labels)}; taken: at least 1 label")
+            raise ValueError(f"{name} has shape {shape_text(labels)}; expected: at least 1 label")
 
 
 def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor) -> None:
@@ -156,7 +156,7 @@ def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, databa
     if query_labels.dim() != database_labels.dim() or query_labels.shape[1:] != database_labels.shape[1:]:
         raise ValueError(
             f"database_labels has shape {shape_text(database_labels)}, query_labels {shape_text(query_labels)}; "
-            "taken: class ids for both, or multi-hot rows of one width for both"
+            "expected: class ids for both, or multi-hot rows of one width for both"
         )
 
 
@@ -164,7 +164,7 @@ def check_logits(logits: Tensor) -> None:
     check_dtype(logits, "logits", FLOATS, "float32, float64, float16, bfloat16")
     check_dim(logits, "logits", 2, "(n, n_subclasses)")
     if logits.shape[1] < 1:
-        raise ValueError(f"logits has shape {shape_text(logits)}; taken: at least 1 column")
+        raise ValueError(f"logits has shape {shape_text(logits)}; expected: at least 1 column")
 
 
 def check_class_offsets(class_offsets: Tensor) -> None:
@@ -172,7 +172,7 @@ def check_class_offsets(class_offsets: Tensor) -> None:
     check_dim(class_offsets, "class_offsets", 1, "(n_classes + 1,)")
     if class_offsets.shape[0] < 2:
         raise ValueError(
-            f"class_offsets has shape {shape_text(class_offsets)}; taken: at least 2 entries (one class)"
+            f"class_offsets has shape {shape_text(class_offsets)}; expected: at least 2 entries (one class)"
         )
 
 
@@ -186,14 +186,14 @@ def check_offset_values(class_offsets: Tensor, n_subclasses: int) -> None:
     ):
         shown = str(offsets) if len(offsets) <= 12 else f"[{offsets[0]}, {offsets[1]}, ..., {offsets[-1]}]"
         raise ValueError(
-            f"class_offsets is {shown}; taken: strictly rising from 0 to the number of sub-classes ({n_subclasses})"
+            f"class_offsets is {shown}; expected: strictly rising from 0 to the number of sub-classes ({n_subclasses})"
         )
 
 
 def check_bits(n_bits: int, n_bytes: int) -> None:
     if not 8 * (n_bytes - 1) < n_bits <= 8 * n_bytes:
         raise ValueError(
-            f"n_bits is {n_bits}; taken for codes of {n_bytes} bytes: {8 * (n_bytes - 1) + 1} to {8 * n_bytes}"
+            f"n_bits is {n_bits}; expected for codes of {n_bytes} bytes: {8 * (n_bytes - 1) + 1} to {8 * n_bytes}"
         )
 
 
@@ -234,7 +234,7 @@ def check_choice(value: object, name: str, taken: Sequence[str]) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {type(value).__name__}")
     if value not in taken:
-        raise ValueError(f"{name} is {value!r}; taken: {', '.join(repr(word) for word in taken)}")
+        raise ValueError(f"{name} is {value!r}; expected: {', '.join(repr(word) for word in taken)}")
 
 
 def check_bool(value: object, name: str) -> None:

@@ -30,7 +30,7 @@ def is_transforming() -> bool:
 def refuse_batched_offsets(dim: int | None) -> None:
     if dim is not None:
         raise ValueError(
-            "class_offsets is batched by vmap; taken: the same ones for the whole batch (in_dims=None)"
+            "class_offsets is batched by vmap; expected: the same ones for the whole batch (in_dims=None)"
         )
 
 

@@ -316,7 +316,7 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
     logits = contiguous(logits)
     thresholds = threshold.to(torch.float64).expand(logits.shape[1]).contiguous()
     if check is not False and bool(thresholds.isnan().any()):
-        raise ValueError("threshold contains NaN; taken: numbers and infinities")
+        raise ValueError("threshold contains NaN; expected: numbers and infinities")
     native.multilabel_codes(
         logits.data_ptr(),
         DTYPE_CODES[logits.dtype],

@@ -61,7 +61,7 @@ def as_bytes(rows: Tensor) -> Tensor:
 
 
 def _refuse(what: str, found: str) -> None:
-    raise ValueError(f"prepared: {found}; taken: what HammingDatabase made of these {what}, unchanged")
+    raise ValueError(f"prepared: {found}; expected: what HammingDatabase made of these {what}, unchanged")
 
 
 def check_rows(source: Tensor, rows: Tensor, what: str) -> None:

@@ -29,7 +29,7 @@ def pack_codes(values: Tensor, check: bool | None = None) -> Tensor:
     checks.check_dim(values, "values", 2, "(n, n_bits)")
     if not 1 <= values.shape[1] <= 8 * checks.MAX_BYTES:
         raise ValueError(
-            f"values has shape {checks.shape_text(values)}; taken: 1 to {8 * checks.MAX_BYTES} bits (columns)"
+            f"values has shape {checks.shape_text(values)}; expected: 1 to {8 * checks.MAX_BYTES} bits (columns)"
         )
     return values.new_empty((values.shape[0], n_bytes(values.shape[1])), dtype=torch.uint8)
 
@@ -64,7 +64,7 @@ def hamming_topk(
     checks.check_pairs(queries, database, allowed, prepared)
     check_score(score)
     if not 1 <= k <= database.shape[0]:
-        raise ValueError(f"k is {k}; taken: 1 to {database.shape[0]} (items in the database)")
+        raise ValueError(f"k is {k}; expected: 1 to {database.shape[0]} (items in the database)")
     shape = (queries.shape[0], k)
     return queries.new_empty(shape, dtype=torch.int32), queries.new_empty(shape, dtype=torch.int64)
 
@@ -80,7 +80,7 @@ def check_hamming_radius(
     checks.check_pairs(queries, database, allowed, prepared)
     check_score(score)
     if radius < 0:
-        raise ValueError(f"radius is {radius}; taken: 0 or more")
+        raise ValueError(f"radius is {radius}; expected: 0 or more")
 
 
 def hamming_radius(
@@ -138,7 +138,7 @@ def hamming_histogram(
 
 def check_cut(k: int | None) -> None:
     if k is not None and k < 1:
-        raise ValueError(f"k is {k}; taken: 1 or more, or None for all")
+        raise ValueError(f"k is {k}; expected: 1 or more, or None for all")
 
 
 def average_precision(
@@ -188,7 +188,7 @@ def check_loss_labels(rows: Tensor, name: str, labels: Tensor, class_offsets: Te
     checks.check_dtype(labels, "labels", checks.INTEGERS, "integers (class ids)")
     if labels.dim() != 1 or labels.shape[0] != rows.shape[0]:
         raise ValueError(
-            f"labels has shape {checks.shape_text(labels)}; taken: ({rows.shape[0]},), one a row of {name}"
+            f"labels has shape {checks.shape_text(labels)}; expected: ({rows.shape[0]},), one a row of {name}"
         )
     checks.check_class_offsets(class_offsets)
 
@@ -205,7 +205,7 @@ def check_stats(grad_loss: Tensor, stats: Tensor, n: int, logits_dtype: torch.dt
     for tensor, name, shape in ((grad_loss, "grad_loss", (n,)), (stats, "stats", (n, 2))):
         if tuple(tensor.shape) != shape or tensor.dtype != dtype:
             raise ValueError(
-                f"{name} has shape {checks.shape_text(tensor)}, {tensor.dtype}; taken: {shape}, {dtype}"
+                f"{name} has shape {checks.shape_text(tensor)}, {tensor.dtype}; expected: {shape}, {dtype}"
             )
 
 
@@ -234,7 +234,7 @@ def class_softmax_loss_backward_(
     checks.check_same_device(logits=logits, grad_loss=grad_loss, stats=stats)
     if not logits.is_contiguous():
         raise ValueError(
-            "logits is not contiguous; taken: contiguous logits, which the gradient is written over"
+            "logits is not contiguous; expected: contiguous logits, which the gradient is written over"
         )
 
 
@@ -248,25 +248,26 @@ def check_layer(
         checks.check_dtype(tensor, name, checks.FLOATS, "float32, float64, float16, bfloat16")
         if dtype is None and tensor.dtype != features.dtype:
             raise TypeError(
-                f"{name} has dtype {str(tensor.dtype).removeprefix('torch.')}; taken: that of features, "
+                f"{name} has dtype {str(tensor.dtype).removeprefix('torch.')}; expected: that of features, "
                 f"{str(features.dtype).removeprefix('torch.')}, if not under autocast"
             )
     checks.check_dim(features, "features", 2, "(n, n_features)")
     checks.check_dim(weight, "weight", 2, "(n_subclasses, n_features)")
     if weight.shape[0] < 1 or weight.shape[1] != features.shape[1]:
         raise ValueError(
-            f"weight has shape {checks.shape_text(weight)}; taken: (n_subclasses, {features.shape[1]}), one row or more"
+            f"weight has shape {checks.shape_text(weight)}; expected: (n_subclasses, {features.shape[1]}), one row or "
+            "more"
         )
     if bias is not None and (bias.dim() != 1 or bias.shape[0] != weight.shape[0]):
         raise ValueError(
-            f"bias has shape {checks.shape_text(bias)}; taken: ({weight.shape[0]},), one a row of weight"
+            f"bias has shape {checks.shape_text(bias)}; expected: ({weight.shape[0]},), one a row of weight"
         )
     check_chunk(chunk)
 
 
 def check_chunk(chunk: int | None) -> None:
     if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk is {chunk}; taken: 1 or more sub-classes, or None")
+        raise ValueError(f"chunk is {chunk}; expected: 1 or more sub-classes, or None")
 
 
 def class_softmax_linear_loss(
@@ -336,10 +337,10 @@ def _codes(shape: Sequence[int], what: str, codebook: Tensor, k: int, weighting:
     checks.check_codes(codebook, "codebook", at_least=1)
     if codebook.shape[0] != n_subclasses:
         raise ValueError(
-            f"codebook has {codebook.shape[0]} codes; taken: one for each of the {n_subclasses} {what}"
+            f"codebook has {codebook.shape[0]} codes; expected: one for each of the {n_subclasses} {what}"
         )
     if not 1 <= k <= n_subclasses:
-        raise ValueError(f"k is {k}; taken: 1 to {n_subclasses} (sub-classes)")
+        raise ValueError(f"k is {k}; expected: 1 to {n_subclasses} (sub-classes)")
     checks.check_choice(weighting, "weighting", WEIGHTINGS)
     return codebook.new_empty((n, codebook.shape[1]))
 
@@ -353,7 +354,7 @@ def center_codes_from_logits(
     checks.check_codes(centers, "centers", at_least=1)
     if centers.shape[0] != class_offsets.shape[0] - 1:
         raise ValueError(
-            f"centers has {centers.shape[0]} rows; taken: one for each of the {class_offsets.shape[0] - 1} "
+            f"centers has {centers.shape[0]} rows; expected: one for each of the {class_offsets.shape[0] - 1} "
             "classes of class_offsets"
         )
     return centers.new_empty((logits.shape[0], centers.shape[1]))
@@ -364,11 +365,11 @@ def multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = Non
     checks.check_same_device(logits=logits, threshold=threshold)
     if logits.shape[1] > 8 * checks.MAX_BYTES:
         raise ValueError(
-            f"logits has shape {checks.shape_text(logits)}; taken: 1 to {8 * checks.MAX_BYTES} labels"
+            f"logits has shape {checks.shape_text(logits)}; expected: 1 to {8 * checks.MAX_BYTES} labels"
         )
     checks.check_dtype(threshold, "threshold", (*checks.FLOATS, *checks.INTEGERS), "a number, or one a class")
     if threshold.dim() > 1 or (threshold.dim() == 1 and threshold.shape[0] != logits.shape[1]):
         raise ValueError(
-            f"threshold has shape {checks.shape_text(threshold)}; taken: a number, or ({logits.shape[1]},)"
+            f"threshold has shape {checks.shape_text(threshold)}; expected: a number, or ({logits.shape[1]},)"
         )
     return logits.new_empty((logits.shape[0], n_bytes(logits.shape[1])), dtype=torch.uint8)

@@ -232,7 +232,7 @@ def multilabel_codes(logits: Kind, threshold: object = 0.0, *, check: bool | Non
                 threshold = on_device(threshold, torch.float64, tensor.device)
         except OverflowError:
             raise ValueError(
-                "threshold contains a number that float64 cannot hold; taken: numbers that it can, and infinities"
+                "threshold contains a number that float64 cannot hold; expected: numbers that it can, and infinities"
             ) from None
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(
@@ -254,7 +254,7 @@ def as_offsets(class_offsets: object, device: torch.device) -> Tensor:
             if not beyond:
                 raise
             raise ValueError(
-                f"class_offsets contains {_short(beyond[0])}; taken: strictly rising from 0 to the number of "
+                f"class_offsets contains {_short(beyond[0])}; expected: strictly rising from 0 to the number of "
                 "sub-classes"
             ) from None
     tensor = as_tensor(class_offsets, "class_offsets")

@@ -61,7 +61,7 @@ class HammingDatabase:
         given, given_labels = as_tensor(codes, "codes"), None
         checks.check_same_device(codes=given)
         if given.is_meta:
-            raise ValueError("codes is on meta; taken: cpu, cuda")
+            raise ValueError("codes is on meta; expected: cpu, cuda")
         if given.is_cuda and (why := unusable()):
             raise RuntimeError(why)
         checks.check_codes(given, "codes", at_least=1)
@@ -168,5 +168,5 @@ def as_labelled_database(
         found = (
             "are left out, and the HammingDatabase has none" if labels is None else "came, and it has its own"
         )
-        raise ValueError(f"database_labels {found}; taken: here or in the HammingDatabase")
+        raise ValueError(f"database_labels {found}; expected: here or in the HammingDatabase")
     return codes, as_tensor(database._labels if labels is None else labels, "database_labels"), prepared

@@ -101,10 +101,10 @@ def target_weight_of(target: object) -> float:
         weight = float(target)
     except OverflowError:
         raise ValueError(
-            'target is an integer beyond all floats; taken: "normalized" or a finite number > 0'
+            'target is an integer beyond all floats; expected: "normalized" or a finite number > 0'
         ) from None
     if not (math.isfinite(weight) and weight > 0):
-        raise ValueError(f'target is {weight}; taken: "normalized" or a finite number > 0')
+        raise ValueError(f'target is {weight}; expected: "normalized" or a finite number > 0')
     return weight
 
 
@@ -116,12 +116,12 @@ def _refuse_inplace(logits: Tensor) -> None:
         return
     if logits.is_leaf or (logits._base is not None and logits._base.is_leaf):
         raise ValueError(
-            "logits is a leaf of the graph or a view of one; taken with inplace=True: the result of a computation, "
+            "logits is a leaf of the graph or a view of one; expected with inplace=True: the result of a computation, "
             "because the gradient is written over it"
         )
     if not logits.is_contiguous():
         raise ValueError(
-            f"logits has strides {tuple(logits.stride())}; taken with inplace=True: contiguous logits, which the "
+            f"logits has strides {tuple(logits.stride())}; expected with inplace=True: contiguous logits, which the "
             "gradient can be written over"
         )
 

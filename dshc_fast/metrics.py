@@ -265,7 +265,7 @@ def _as_ranks(ranks: object) -> list[int] | None:
     if isinstance(ranks, (np.ndarray, Tensor)):
         tensor = as_tensor(ranks, "ranks")
         if tensor.is_meta:
-            raise ValueError("ranks is on meta; taken: cpu, cuda")
+            raise ValueError("ranks is on meta; expected: cpu, cuda")
         ranks = tensor.tolist()
     if not isinstance(ranks, Sequence) or isinstance(ranks, (str, bytes)):
         raise TypeError(f"ranks must be a sequence of integers or None, got {type(ranks).__name__}")

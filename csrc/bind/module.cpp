@@ -32,12 +32,12 @@ void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
   const std::string where = std::string(argument) + "[" + std::to_string(status.row) + "]";
   switch (status.fault) {
-    case Fault::nan_value: throw py::value_error(where + " contains NaN; taken: numbers and infinities");
+    case Fault::nan_value: throw py::value_error(where + " contains NaN; expected: numbers and infinities");
     case Fault::plus_infinity:
-      throw py::value_error(where + " contains +inf; with weighting=\"probability\" taken: numbers and -inf");
+      throw py::value_error(where + " contains +inf; with weighting=\"probability\" expected: numbers and -inf");
     case Fault::label_out_of_range:
       throw py::value_error(where + " is " + std::to_string(status.value) +
-                            "; taken: class ids from 0 to " + std::to_string(n_classes - 1) + ", and ignore_index");
+                            "; expected: class ids from 0 to " + std::to_string(n_classes - 1) + ", and ignore_index");
     case Fault::none: break;
   }
 }

@@ -53,7 +53,7 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.n
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: damaged, or no safetensors file ({error})") from None
     if metadata.get(_KIND) != kind:
-        raise ValueError(f"{path}: holds {metadata.get(_KIND)!r}, taken is {kind!r}")
+        raise ValueError(f"{path}: holds {metadata.get(_KIND)!r}, expected {kind!r}")
     expected = metadata.pop(_CHECKSUM, None)
     if expected != _checksum(arrays, metadata):
         raise ValueError(f"{path}: damaged, its content does not match its checksum")

@@ -28,18 +28,18 @@ class TensorFeatures:
         device: torch.device | str = "cpu",
     ) -> None:
         if features.dtype != np.float32:
-            raise TypeError(f"features have dtype {features.dtype}, taken is float32")
+            raise TypeError(f"features have dtype {features.dtype}, expected float32")
         if features.ndim != 2 or 0 in features.shape:
-            raise ValueError(f"features have shape {features.shape}, taken is (n, d), none of them 0")
+            raise ValueError(f"features have shape {features.shape}, expected (n, d), none of them 0")
         if (train_indices is None) == (mean is None) or (mean is None) != (std is None):
-            raise ValueError("taken are either train_indices or both mean and std")
+            raise ValueError("expected either train_indices or both mean and std")
         if train_indices is not None:
             known = features[train_indices]
             mean = torch.from_numpy(known.mean(axis=0, dtype=np.float64).astype(np.float32))
             std = torch.from_numpy(known.std(axis=0, dtype=np.float64).astype(np.float32))
             std[std == 0] = 1
         if mean.shape != (features.shape[1],):
-            raise ValueError(f"features have {features.shape[1]} dimensions, taken are {len(mean)}")
+            raise ValueError(f"features have {features.shape[1]} dimensions, expected {len(mean)}")
         self.device = torch.device(device)
         self.mean, self.std = mean.cpu(), std.cpu()
         self.features = torch.from_numpy(features).to(self.device)

@@ -128,30 +128,30 @@ class Config:
             object.__setattr__(self, setting.name, value)
             choices = setting.metadata["choices"]
             if choices and value is not None and value not in choices:
-                raise ValueError(f"{setting.name}: got {value!r}, taken is one of {', '.join(choices)}")
+                raise ValueError(f"{setting.name}: got {value!r}, expected one of {', '.join(choices)}")
         for name in ("seed", "threshold", "radius", "search_steps", "queue", "topk", "weight_decay"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name}: got {getattr(self, name)}, taken is at least 0")
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 0")
         for name in (
             "bits", "sub_codes", "per_class", "image_size", "width", "epochs", "batch_size", "threads",
             "checkpoint_every",
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name}: got {value}, taken is at least 1")
+                raise ValueError(f"{name}: got {value}, expected at least 1")
         for name, most in (("seed", 2**63 - 1), ("threads", MAX_THREADS)):
             value = getattr(self, name)
             if value is not None and value > most:
-                raise ValueError(f"{name}: got {value}, taken is at most {most}")
+                raise ValueError(f"{name}: got {value}, expected at most {most}")
         if self.lr is not None and not 0 < self.lr:
-            raise ValueError(f"lr: got {self.lr}, taken is more than 0")
+            raise ValueError(f"lr: got {self.lr}, expected more than 0")
         if not 0 < self.assigned_share <= 1:
             raise ValueError(
-                f"assigned_share: got {self.assigned_share}, taken is a share of more than 0 and at most 1"
+                f"assigned_share: got {self.assigned_share}, expected a share of more than 0 and at most 1"
             )
         if not 0 <= self.validation < 1:
             raise ValueError(
-                f"validation: got {self.validation}, taken is a share of at least 0 and less than 1"
+                f"validation: got {self.validation}, expected a share of at least 0 and less than 1"
             )
 
     @classmethod
@@ -256,9 +256,9 @@ def _as_type(name: str, value: Any, hint: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
-        raise TypeError(f"{name}: got {value!r}, taken is {kind.__name__}{' or nothing' if union else ''}")
+        raise TypeError(f"{name}: got {value!r}, expected {kind.__name__}{' or nothing' if union else ''}")
     if kind is float and not math.isfinite(value):
-        raise ValueError(f"{name}: got {value}, taken is a finite number")
+        raise ValueError(f"{name}: got {value}, expected a finite number")
     return value
 
 

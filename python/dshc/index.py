@@ -120,11 +120,11 @@ class CodeFile:
         arrays, metadata = load_arrays(path, CODE_KIND)
         if metadata.get("version") != CODE_VERSION:
             raise ValueError(
-                f"{path}: code file version {metadata.get('version')!r}, taken is {CODE_VERSION!r}"
+                f"{path}: code file version {metadata.get('version')!r}, expected {CODE_VERSION!r}"
             )
         if metadata.get("bit_order") != "little":
             raise ValueError(
-                f"{path}: bit_order is {metadata.get('bit_order')!r}, taken is 'little' "
+                f"{path}: bit_order is {metadata.get('bit_order')!r}, expected 'little' "
                 "(dshc_fast.reverse_bit_order converts)"
             )
         try:

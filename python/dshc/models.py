@@ -151,7 +151,7 @@ def _load_weights(net: nn.Module, path: Path) -> None:
     except Exception as error:  # a damaged archive fails in many ways, each of which means the same
         raise ValueError(f"weights: {path}: damaged, or no file of weights ({error})") from None
     if not isinstance(state, dict):
-        raise ValueError(f"weights: {path}: holds {type(state).__name__}, taken is a state dict")
+        raise ValueError(f"weights: {path}: holds {type(state).__name__}, expected a state dict")
     state = state.get("state_dict", state)
     classifiers = getattr(net, "default_cfg", {}).get("classifier", ())
     classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)

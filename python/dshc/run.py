@@ -162,7 +162,7 @@ def encode(
     network.eval()
     indices = torch.as_tensor(indices)
     if batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size}, taken is at least 1")
+        raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
     codes, predictions = [], []
     for part in indices.split(batch_size):  # an empty set is one empty part
         outputs = network(batches.batch(part))

@@ -33,7 +33,7 @@ def check_folder(folder: Path, config: Config, *, resume: bool = False, overwrit
     run (whose else are they?), and to continue a run that is not there or was made with other settings.
     """
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: {folder} is a file, taken is a folder")
+        raise ValueError(f"out: {folder} is a file, expected a folder")
     if resume:
         _check_same_settings(folder, config)
     elif not (folder / CONFIG).exists():

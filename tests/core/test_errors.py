@@ -341,5 +341,5 @@ def test_sparse_tensors_are_refused() -> None:
 
 
 def test_a_label_error_names_the_last_class() -> None:
-    with pytest.raises(ValueError, match=r"labels\[1\] is 7; taken: class ids from 0 to 2"):
+    with pytest.raises(ValueError, match=r"labels\[1\] is 7; expected: class ids from 0 to 2"):
         dshc_fast.class_softmax_loss(torch.zeros(2, 9), torch.tensor([0, 7]), [0, 3, 4, 9])

@@ -46,9 +46,9 @@ CODES, HOT = np.zeros((10, 3), np.uint8), np.zeros((10, 4), np.uint8)
 @pytest.mark.parametrize(
     ("codes", "labels", "error", "match"),
     [
-        (CODES.astype(np.int64), None, TypeError, r"codes has dtype int64; taken: uint8"),
+        (CODES.astype(np.int64), None, TypeError, r"codes has dtype int64; expected: uint8"),
         (CODES[0], None, ValueError, r"codes has shape \(3,\)"),
-        (CODES[:0], None, ValueError, r"codes has shape \(0, 3\); taken: at least 1"),
+        (CODES[:0], None, ValueError, r"codes has shape \(0, 3\); expected: at least 1"),
         (np.zeros((2, 0), np.uint8), None, ValueError, "codes has shape"),
         (np.zeros((2, 513), np.uint8), None, ValueError, "codes has shape"),
         (CODES.tolist(), None, TypeError, "codes must be a numpy array or a torch tensor, got list"),
@@ -57,14 +57,14 @@ CODES, HOT = np.zeros((10, 3), np.uint8), np.zeros((10, 4), np.uint8)
             torch.zeros((2, 3), dtype=torch.uint8, device="meta"),
             None,
             ValueError,
-            "codes is on meta; taken: cpu, cuda",
+            "codes is on meta; expected: cpu, cuda",
         ),
         (torch.zeros((2, 3), dtype=torch.uint8).to_sparse(), None, TypeError, "codes has layout"),
         (CODES, [0] * 10, TypeError, "labels must be"),
-        (CODES, np.zeros(9, np.int64), ValueError, r"labels has shape \(9,\); taken: \(10,\)"),
+        (CODES, np.zeros(9, np.int64), ValueError, r"labels has shape \(9,\); expected: \(10,\)"),
         (CODES, np.zeros((10, 0), bool), ValueError, "labels has shape"),
         (CODES, np.zeros(10), TypeError, "labels has dtype float64"),
-        (CODES, HOT + 2, ValueError, r"labels\[0, 0\] is 2; taken in multi-hot rows: 0 and 1"),
+        (CODES, HOT + 2, ValueError, r"labels\[0, 0\] is 2; expected in multi-hot rows: 0 and 1"),
         (CODES, np.full((10, 4), np.nan), ValueError, r"labels\[0, 0\] is nan"),
         (CODES, np.zeros((10, 2, 2), bool), ValueError, "labels has shape"),
     ],
@@ -82,10 +82,10 @@ def test_errors_name_what_was_given() -> None:
     for width in (11, 13, 16):
         with pytest.raises(ValueError, match=f"database has codes of 12 bytes, queries of {width}"):
             dshc_fast.hamming_topk(np.zeros((2, width), np.uint8), database, 3)
-    with pytest.raises(ValueError, match=r"k is 41; taken: 1 to 40"):
+    with pytest.raises(ValueError, match=r"k is 41; expected: 1 to 40"):
         dshc_fast.hamming_topk(codes, database, 41)
     for n_bits in (88, 97, 128):
-        with pytest.raises(ValueError, match=f"n_bits is {n_bits}; taken for codes of 12 bytes: 89 to 96"):
+        with pytest.raises(ValueError, match=f"n_bits is {n_bits}; expected for codes of 12 bytes: 89 to 96"):
             dshc_fast.hamming_histogram(codes, database, ids, n_bits=n_bits)
     with pytest.raises(ValueError, match=r"database_labels has shape \(40,\), query_labels \(2, 3\)"):
         dshc_fast.average_precision(codes[:2], database, np.zeros((2, 3), bool))

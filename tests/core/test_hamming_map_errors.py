@@ -20,11 +20,11 @@ IS_QUERY = torch.tensor([True, False, True, False])
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"k": 0}, ValueError, "k is 0; taken: 1 or more, or None for all"),
+        ({"k": 0}, ValueError, "k is 0; expected: 1 or more, or None for all"),
         ({"k": -3}, ValueError, "k is -3"),
         ({"k": 1.5}, TypeError, "k must be an integer, got float"),
         ({"k": True}, TypeError, "k must be an integer, got bool"),
-        ({"n_bits": 0}, ValueError, "n_bits is 0; taken: 1 to 4096, or None"),
+        ({"n_bits": 0}, ValueError, "n_bits is 0; expected: 1 to 4096, or None"),
         ({"n_bits": 4097}, ValueError, "n_bits is 4097"),
         ({"n_bits": "16"}, TypeError, "n_bits must be an integer, got str"),
         ({"ties": 1}, TypeError, "ties must be a string"),
@@ -41,21 +41,21 @@ def test_options_are_refused_at_once(options: dict, error: type[Exception], matc
     ("batch", "error", "match"),
     [
         ({"codes": CODES.tolist()}, TypeError, "codes must be a numpy array or a torch tensor, got list"),
-        ({"codes": CODES.long()}, TypeError, "codes has dtype int64; taken: uint8"),
+        ({"codes": CODES.long()}, TypeError, "codes has dtype int64; expected: uint8"),
         ({"codes": CODES[0]}, ValueError, r"codes has shape \(2,\)"),
         ({"codes": CODES.to_sparse()}, TypeError, "codes has layout"),
         ({"codes": CODES.to("meta"), "labels": IDS.to("meta")}, ValueError, "codes is on meta"),
         ({"codes": CODES.to("meta")}, ValueError, "labels is on cpu, codes on meta"),
         ({"labels": IDS.tolist()}, TypeError, "labels must be a numpy array or a torch tensor, got list"),
-        ({"labels": IDS.float()}, TypeError, "labels has dtype float32; taken: integers"),
-        ({"labels": IDS[:3]}, ValueError, r"labels has shape \(3,\); taken: \(4,\) class ids"),
+        ({"labels": IDS.float()}, TypeError, "labels has dtype float32; expected: integers"),
+        ({"labels": IDS[:3]}, ValueError, r"labels has shape \(3,\); expected: \(4,\) class ids"),
         ({"labels": HOT[:, :0]}, ValueError, r"labels has shape \(4, 0\)"),
         ({"labels": HOT * 2}, ValueError, r"labels\[0, 0\] is 2"),
         ({"is_query": "abc"}, TypeError, "is_query must be bools, got str"),
         ({"is_query": None}, TypeError, "is_query must be bools, got NoneType"),
-        ({"is_query": 1}, TypeError, "is_query has dtype int64; taken: bool"),
+        ({"is_query": 1}, TypeError, "is_query has dtype int64; expected: bool"),
         ({"is_query": [True, "a"]}, TypeError, "is_query must be bools, got list"),
-        ({"is_query": IS_QUERY[:3]}, ValueError, r"is_query has shape \(3,\); taken: \(4,\)"),
+        ({"is_query": IS_QUERY[:3]}, ValueError, r"is_query has shape \(3,\); expected: \(4,\)"),
         ({"is_query": IS_QUERY[None]}, ValueError, r"is_query has shape \(1, 4\)"),
         ({"is_query": IS_QUERY.to("meta")}, ValueError, "is_query is on meta"),
     ],
@@ -114,9 +114,9 @@ def test_merged_metrics_are_alike() -> None:
 def test_padding_bits() -> None:
     metric = dshc_fast.HammingMAP(n_bits=9)
     metric.update(CODES, IDS, IS_QUERY)
-    with pytest.raises(ValueError, match=r"^codes\[0\] has padding bits set; taken: no bits from 9 on"):
+    with pytest.raises(ValueError, match=r"^codes\[0\] has padding bits set; expected: no bits from 9 on"):
         metric.update(CODES | 2, IDS, IS_QUERY)
-    with pytest.raises(ValueError, match="^n_bits is 9; taken for codes of 1 bytes"):
+    with pytest.raises(ValueError, match="^n_bits is 9; expected for codes of 1 bytes"):
         dshc_fast.HammingMAP(n_bits=9).update(CODES[:, :1], IDS, IS_QUERY)
 
 

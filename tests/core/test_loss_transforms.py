@@ -283,7 +283,7 @@ def test_inplace_has_no_effect() -> None:
 
 def test_errors_speak_of_a_member() -> None:
     batch, labels = torch.zeros(2, 4, 9), torch.zeros(2, 3, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"labels has shape \(3,\); taken: \(4,\), one a row of logits"):
+    with pytest.raises(ValueError, match=r"labels has shape \(3,\); expected: \(4,\), one a row of logits"):
         vmap(lambda x, y: dshc_fast.class_softmax_loss(x, y, OFFSETS))(batch, labels)
     with pytest.raises(ValueError, match=r"logits has shape \(9,\)"):
         vmap(lambda x, y: dshc_fast.class_softmax_loss(x, y, OFFSETS))(batch[0], labels[0, :1].expand(4))

@@ -176,7 +176,7 @@ def test_the_linear_loss_speaks_of_features() -> None:
     call = good_calls()["class_softmax_linear_loss"]
     for chunk in (4, None):
         with pytest.raises(
-            ValueError, match=r"labels has shape \(2,\); taken: \(3,\), one a row of features"
+            ValueError, match=r"labels has shape \(2,\); expected: \(3,\), one a row of features"
         ):
             dshc_fast.class_softmax_linear_loss(**call | {"labels": call["labels"][:2], "chunk": chunk})
 
@@ -201,7 +201,7 @@ class Wrapper(torch.Tensor):
 
 
 CODES, LABELS, HOT = torch.zeros(16, 3, dtype=torch.uint8), torch.arange(16) % 3, torch.ones(16, 5)
-WITHOUT_MEMORY = "without memory of its own; taken: tensors that hold values"
+WITHOUT_MEMORY = "without memory of its own; expected: tensors that hold values"
 
 
 def prepare_fake(codes: torch.Tensor, labels: torch.Tensor) -> None:

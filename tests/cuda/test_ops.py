@@ -184,7 +184,7 @@ def test_the_kernel_of_topk(cuda_on_the_cpu: None, monkeypatch: pytest.MonkeyPat
         torch.testing.assert_close(call(), expected)
     assert _cuda_ops.native.cuda.kernels == [0, 1, 2, 3, 0]
     monkeypatch.setenv("DSHC_CUDA_TOPK", "fast")
-    with pytest.raises(ValueError, match="DSHC_CUDA_TOPK is 'fast'; taken: automatic, rows, popc, mma"):
+    with pytest.raises(ValueError, match="DSHC_CUDA_TOPK is 'fast'; expected: automatic, rows, popc, mma"):
         call()
 
 
@@ -229,7 +229,9 @@ def test_devices_that_differ_are_named() -> None:
         torch.zeros((2, 8), dtype=torch.uint8, device="meta"),
     )
     names = ("queries", "database", "score", "prepared")
-    with pytest.raises(ValueError, match="^database is on meta, queries on cpu; taken: one device for all$"):
+    with pytest.raises(
+        ValueError, match="^database is on meta, queries on cpu; expected: one device for all$"
+    ):
         _cuda_ops._refuse_devices(names, (on_cpu, elsewhere, "hamming"), {})
     with pytest.raises(ValueError, match="^prepared is on meta, queries on cpu"):
         _cuda_ops._refuse_devices(names, (on_cpu, on_cpu), {"prepared": [elsewhere]})

@@ -216,7 +216,7 @@ def test_default_padding(size, padding):
         ({"mean": torch.zeros(2)}, ValueError, "mean is .* 3 finite numbers"),
         ({"mean": torch.tensor([0, 0, float("nan")])}, ValueError, "mean is"),
         ({"std": torch.tensor([1.0, 0, 1])}, ValueError, "std is .*positive"),
-        ({"padding": 6}, ValueError, "padding is 6, taken are 0 to 5 for 6x9"),
+        ({"padding": 6}, ValueError, "padding is 6, expected 0 to 5 for 6x9"),
         ({"padding": -1}, ValueError, "padding is -1"),
         ({"padding": 1.5}, TypeError, "padding is 1.5"),
         ({"padding_mode": "wrap"}, ValueError, "padding_mode is 'wrap'"),
@@ -237,7 +237,7 @@ def test_wrong_batches_are_named():
             ([[0]], ValueError, r"indices have shape \(1, 1\)"),
             ([0.5], TypeError, "indices have dtype torch.float32"),
             ([True, False], TypeError, "indices have dtype torch.bool"),
-            ([0, 12], ValueError, "indices go from 0 to 12, taken are 0 to 11"),
+            ([0, 12], ValueError, "indices go from 0 to 12, expected 0 to 11"),
             ([-1, 3], ValueError, "indices go from -1 to 3"),
         ]:
             with pytest.raises(error, match=message):

@@ -274,7 +274,7 @@ def test_an_error_nobody_meant_is_a_defect(monkeypatch: pytest.MonkeyPatch, erro
 def test_a_type_error_of_ours_is_wrong_input(tmp_path: Path) -> None:
     settings = tmp_path / "settings.toml"
     settings.write_text("bits = 30.5\n")
-    assert "bits: got 30.5, taken is int" in dshc_fails("train", "digits", "--config", settings)
+    assert "bits: got 30.5, expected int" in dshc_fails("train", "digits", "--config", settings)
 
 
 @pytest.mark.parametrize("k", [2**63, 10**30])

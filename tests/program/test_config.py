@@ -50,17 +50,17 @@ def test_flags_override_the_file_and_none_does_not(tmp_path):
     [
         ("bit = 30", ValueError, r"unknown setting 'bit'; did you mean 'bits'"),
         ("zzz = 30", ValueError, r"unknown setting 'zzz'; known are dataset"),
-        ("bits = 30.0", TypeError, r"bits: got 30.0, taken is int or nothing"),
+        ("bits = 30.0", TypeError, r"bits: got 30.0, expected int or nothing"),
         ("bits = true", TypeError, r"bits: got True"),
         ('epochs = "3"', TypeError, r"epochs: got '3'"),
-        ("dataset = 3", TypeError, r"dataset: got 3, taken is str"),
-        ("bits = 0", ValueError, r"bits: got 0, taken is at least 1"),
+        ("dataset = 3", TypeError, r"dataset: got 3, expected str"),
+        ("bits = 0", ValueError, r"bits: got 0, expected at least 1"),
         ("validation = 1.0", ValueError, r"validation: got 1.0"),
-        ("lr = nan", ValueError, r"lr: got nan, taken is a finite number"),
-        ("lr = 0", ValueError, r"lr: got 0.0, taken is more than 0"),
+        ("lr = nan", ValueError, r"lr: got nan, expected a finite number"),
+        ("lr = 0", ValueError, r"lr: got 0.0, expected more than 0"),
         ("topk = -1", ValueError, r"topk: got -1"),
-        ('schedule = "step"', ValueError, r"schedule: got 'step', taken is one of cosine, onecycle"),
-        ('precision = "fp16"', ValueError, r"precision: got 'fp16', taken is one of fp32, bf16"),
+        ('schedule = "step"', ValueError, r"schedule: got 'step', expected one of cosine, onecycle"),
+        ('precision = "fp16"', ValueError, r"precision: got 'fp16', expected one of fp32, bf16"),
         ("[model]\nbits = 3", ValueError, r"unknown setting 'model'"),
         ("bits = ", ValueError, r"no TOML file"),
     ],
@@ -122,5 +122,5 @@ def test_long_codes_are_taken_only_where_asked_for():
 
 @pytest.mark.parametrize("settings", [{"threads": 1025}, {"seed": 2**63}])
 def test_numbers_beyond_all_use_are_refused(settings):
-    with pytest.raises(ValueError, match=r"(threads|seed): got \d+, taken is at most \d+"):
+    with pytest.raises(ValueError, match=r"(threads|seed): got \d+, expected at most \d+"):
         Config(**settings)

@@ -32,15 +32,15 @@ def test_dataset_tells_what_it_holds():
     ("changes", "error", "message"),
     [
         ({"kind": "text"}, ValueError, "kind is 'text'"),
-        ({"inputs": np.zeros((4, 2))}, TypeError, "dtype float64, taken is float32"),
+        ({"inputs": np.zeros((4, 2))}, TypeError, "dtype float64, expected float32"),
         ({"inputs": np.zeros((0, 2), np.float32)}, ValueError, r"shape \(0, 2\)"),
         ({"kind": "images", "inputs": np.zeros((4, 2, 2, 2), np.uint8)}, ValueError, "2 channels"),
         ({"inputs": np.float32([[0, 0], [0, np.nan], [0, 0], [0, 0]])}, ValueError, "first in row 1"),
         ({"labels": np.array([0, 1, 1])}, ValueError, "3 labels for 4 items"),
         ({"labels": np.array([0, 1, 2, 0])}, ValueError, "from 0 to 2 for 2 class names"),
         ({"labels": np.array([0, -1, 1, 0])}, ValueError, "from -1 to 1"),
-        ({"labels": np.zeros(4, np.int32)}, TypeError, "dtype int32, taken is int64"),
-        ({"labels": np.full((4, 2), 2, np.uint8)}, ValueError, "hold 2, taken are 0 and 1"),
+        ({"labels": np.zeros(4, np.int32)}, TypeError, "dtype int32, expected int64"),
+        ({"labels": np.full((4, 2), 2, np.uint8)}, ValueError, "hold 2, expected 0 and 1"),
         ({"labels": np.zeros((4, 3), np.uint8)}, ValueError, r"shape \(4, 3\)"),
         ({"labels": None}, ValueError, "class_names without labels"),
         ({"test_mask": np.zeros(4, np.uint8)}, TypeError, "test_mask has dtype uint8"),
@@ -60,7 +60,7 @@ def test_available_sets():
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("nowhere", {}, "source is 'nowhere'.*taken are digits, mnist"),
+        ("nowhere", {}, "source is 'nowhere'.*expected: digits, mnist"),
         ("nowhere.npy", {}, "nowhere.npy: no such file"),
         ("nowhere.safetensors", {}, "nowhere.safetensors: no such file"),
         ("digits", {"image_size": 8}, "image_size is 8; .* not for 'digits'"),

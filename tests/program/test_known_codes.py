@@ -68,7 +68,7 @@ def test_extended_quadratic_residue_codes(p):
     generator = linear.extended_qr(p)
     assert generator.shape == ((p + 1) // 2, p + 1)
     assert least_weight(generator) == linear.QR_DISTANCES[p]
-    with pytest.raises(ValueError, match="p: got 11, taken is one of 17, 23"):
+    with pytest.raises(ValueError, match="p: got 11, expected one of 17, 23"):
         linear.extended_qr(11)
 
 

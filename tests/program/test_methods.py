@@ -21,7 +21,7 @@ def test_the_table_of_methods():
     for name in methods.available():
         method = methods.get(name)
         assert method.name == name and issubclass(method, methods.Method)
-    with pytest.raises(ValueError, match="method: got 'dpsh', taken is one of dshc, dshc-multilabel"):
+    with pytest.raises(ValueError, match="method: got 'dpsh', expected one of dshc, dshc-multilabel"):
         methods.get("dpsh")
 
 
@@ -77,7 +77,7 @@ def test_the_predicted_class_is_the_one_with_the_largest_sum():
     ("settings", "n_classes", "message"),
     [
         ({"bits": 9}, 10, "n_bits: cpbc needs at least one bit a class"),
-        ({"bits": 30, "topk": 311}, 10, "topk: got 311, taken is 0 to 310"),
+        ({"bits": 30, "topk": 311}, 10, "topk: got 311, expected 0 to 310"),
         (
             {"bits": 10, "construction": "kbc", "target": "paper"},
             10,
@@ -88,7 +88,7 @@ def test_the_predicted_class_is_the_one_with_the_largest_sum():
 def test_dshc_refuses(settings, n_classes, message):
     with pytest.raises(ValueError, match=message):
         DSHC.build(Config(**settings), n_classes)
-    with pytest.raises(ValueError, match="codebook: got 5 classes of 15 bits, taken is 10 of 30"):
+    with pytest.raises(ValueError, match="codebook: got 5 classes of 15 bits, expected 10 of 30"):
         DSHC.build(Config(bits=30), 10, codebook=build("cpbc", 5, 15))
 
 

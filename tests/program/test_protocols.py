@@ -114,7 +114,7 @@ def test_default_follows_the_set():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"protocol": "mine"}, ValueError, "protocol is 'mine', taken are default, official"),
+        ({"protocol": "mine"}, ValueError, "protocol is 'mine', expected default, official"),
         ({"protocol": "official"}, ValueError, "some: has no official test part"),
         (
             {"protocol": "digits"},

@@ -241,7 +241,7 @@ def test_the_command_prints_and_draws(tmp_path: Path):
         )
     )
     assert (document["n_subclasses"], document["most_sub_codes"], document["center_distance"]) == (40, 4, 5)
-    assert "taken is one of cpbc, kbc, separated" in dshc_fails("codebook", "--construction", "best")
+    assert "expected one of cpbc, kbc, separated" in dshc_fails("codebook", "--construction", "best")
 
 
 def test_a_large_book_is_drawn_by_its_centers(tmp_path: Path):

@@ -70,7 +70,7 @@ def test_save_and_load(tmp_path):
         (lambda c: c.update(query=["1"]), "query holds something else"),
         (lambda c: c.update(query=[-1]), "query holds something else"),
         (lambda c: c.update(query=[2**70]), "query holds something else"),
-        (lambda c: c.update(query="1 2 3"), "query is a str, taken is a list"),
+        (lambda c: c.update(query="1 2 3"), "query is a str, expected a list"),
         (lambda c: c.update(seed=True), "seed is a bool"),
         (lambda c: c.update(extra=1), "fields extra are missing or unknown"),
         (lambda c: c.pop("train"), "fields train are missing or unknown"),

@@ -72,7 +72,7 @@ def test_the_plan_at_the_edges():
     assert torch.allclose(balanced_plan(moved, many, SIZES), balanced_plan(scores, many, SIZES), atol=1e-9)
     with pytest.raises(ValueError, match=r"labels: got shape \(3,\) for scores of shape \(2, 5\)"):
         balanced_plan(torch.zeros(2, 5), torch.zeros(3, dtype=torch.int64), SIZES)
-    with pytest.raises(ValueError, match="iterations: got 0, taken is at least 1"):
+    with pytest.raises(ValueError, match="iterations: got 0, expected at least 1"):
         balanced_plan(extreme, labels, SIZES, iterations=0)
 
 
@@ -153,7 +153,7 @@ def test_kmeans_leaves_no_cluster_empty():
     assert torch.bincount(same, minlength=3).min() > 0
     assert kmeans(features, 20, generator=generator()).sort().values.tolist() == list(range(20))
     for n_clusters in (0, 21):
-        with pytest.raises(ValueError, match=f"n_clusters: got {n_clusters}, taken is 1 to 20"):
+        with pytest.raises(ValueError, match=f"n_clusters: got {n_clusters}, expected 1 to 20"):
             kmeans(features, n_clusters)
 
 
@@ -219,19 +219,19 @@ def test_a_thinned_codebook_keeps_codes_that_lie_far_apart():
     assert one.thinned(3).codes.ravel().tolist() == [0, 7, 56]
     sums = dshc_fast.hamming_distance(codes, codes).sum(axis=1)
     assert one.thinned(1).codes.ravel().tolist() == [codes[sums.argmax(), 0]]
-    with pytest.raises(ValueError, match="per_class: got 0, taken is at least 1"):
+    with pytest.raises(ValueError, match="per_class: got 0, expected at least 1"):
         book.thinned(0)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"subclass": "random"}, "subclass: got 'random', taken is one of uniform, learned"),
-        ({"assignment": "nearest"}, "assignment: got 'nearest', taken is one of kmeans, sinkhorn"),
-        ({"assigned_share": 0.0}, "assigned_share: got 0.0, taken is a share of more than 0 and at most 1"),
-        ({"assigned_share": 1.5}, "assigned_share: got 1.5, taken is a share of more than 0 and at most 1"),
-        ({"queue": -1}, "queue: got -1, taken is at least 0"),
-        ({"per_class": 0}, "per_class: got 0, taken is at least 1"),
+        ({"subclass": "random"}, "subclass: got 'random', expected one of uniform, learned"),
+        ({"assignment": "nearest"}, "assignment: got 'nearest', expected one of kmeans, sinkhorn"),
+        ({"assigned_share": 0.0}, "assigned_share: got 0.0, expected a share of more than 0 and at most 1"),
+        ({"assigned_share": 1.5}, "assigned_share: got 1.5, expected a share of more than 0 and at most 1"),
+        ({"queue": -1}, "queue: got -1, expected at least 0"),
+        ({"per_class": 0}, "per_class: got 0, expected at least 1"),
         ({"subclass": "learned", "queue": 8}, "queue: got 8, taken with assignment = 'kmeans' is 0"),
         ({"subclass": "learned", "per_class": 1}, "per_class: every class has one sub-class"),
         ({"subclass": "learned", "target": "paper"}, "target: got 'paper', taken with subclass = 'learned'"),
@@ -246,9 +246,9 @@ def test_what_does_not_fit_is_named(settings, message):
 def test_methods_without_sub_classes_refuse_to_learn_them():
     with pytest.raises(ValueError, match="subclass: got 'learned', dshc-multilabel has no sub-classes"):
         DSHCMultiLabel.build(Config(method="dshc-multilabel", subclass="learned"), 10)
-    with pytest.raises(ValueError, match="queue: got -2, taken is at least 0"):
+    with pytest.raises(ValueError, match="queue: got -2, expected at least 0"):
         SinkhornAssigner(OFFSETS, queue=-2)
-    with pytest.raises(ValueError, match="assigned_share: got 2, taken is more than 0 and at most 1"):
+    with pytest.raises(ValueError, match="assigned_share: got 2, expected more than 0 and at most 1"):
         DSHC(build("cpbc", 4, 12), assigned_share=2)
     with pytest.raises(ValueError, match="target: got 0.5, taken with an assigner is 'normalized'"):
         DSHC(build("cpbc", 4, 12), assigner=KMeansAssigner(OFFSETS), target=0.5)

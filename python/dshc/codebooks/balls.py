@@ -30,7 +30,7 @@ def patterns(n_bits: int, radius: int, count: int | None = None, flipped: int | 
     total = total if count is None else min(count, total)
     if total > MAX_SUBCLASSES:
         raise ValueError(
-            f"radius: {radius} of {n_bits} bits makes {total:,} sub-codes a class, taken is at most "
+            f"radius: {radius} of {n_bits} bits makes {total:,} sub-codes a class, expected at most "
             f"{MAX_SUBCLASSES:,}; take a smaller one, or say how many with sub_codes"
         )
     table = np.zeros((total, n_bits), dtype=bool)
@@ -48,13 +48,13 @@ def class_sizes(sub_codes: int | Sequence[int] | None, n_classes: int) -> list[i
     sizes = [sub_codes] * n_classes if sub_codes is None or isinstance(sub_codes, int) else list(sub_codes)
     if len(sizes) != n_classes:
         raise ValueError(
-            f"sub_codes: got {len(sizes)} numbers for {n_classes} classes, taken is one number or one a class"
+            f"sub_codes: got {len(sizes)} numbers for {n_classes} classes, expected one number or one a class"
         )
     for size in sizes:
         if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer))):
-            raise TypeError(f"sub_codes: got {size!r}, taken is a whole number")
+            raise TypeError(f"sub_codes: got {size!r}, expected a whole number")
         if size is not None and size < 1:
-            raise ValueError(f"sub_codes: got {size}, taken is at least 1")
+            raise ValueError(f"sub_codes: got {size}, expected at least 1")
     return sizes
 
 
@@ -76,7 +76,7 @@ def balls(
     if offsets[-1] > MAX_SUBCLASSES:
         raise ValueError(
             f"radius: {radius} of {n_bits} bits makes {offsets[-1]:,} sub-codes in {len(centers):,} classes, "
-            f"taken is at most {MAX_SUBCLASSES:,}; take a smaller one, or say how many with sub_codes"
+            f"expected at most {MAX_SUBCLASSES:,}; take a smaller one, or say how many with sub_codes"
         )
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
     return np.repeat(centers, counts, axis=0) ^ table[within], offsets

@@ -47,26 +47,26 @@ class Codebook:
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_bits <= MAX_BITS:
-            raise ValueError(f"n_bits: got {self.n_bits}, taken is 1 to {MAX_BITS}")
+            raise ValueError(f"n_bits: got {self.n_bits}, expected 1 to {MAX_BITS}")
         width = -(-self.n_bits // 8)
         for name in ("codes", "centers"):
             array = getattr(self, name)
             if array.dtype != np.uint8:
-                raise TypeError(f"{name}: got dtype {array.dtype}, taken is uint8")
+                raise TypeError(f"{name}: got dtype {array.dtype}, expected uint8")
             if array.ndim != 2 or array.shape[1] != width or not len(array):
                 raise ValueError(
-                    f"{name}: got shape {array.shape}, taken is (>= 1, {width}) at {self.n_bits} bits"
+                    f"{name}: got shape {array.shape}, expected (>= 1, {width}) at {self.n_bits} bits"
                 )
             if self.n_bits % 8 and (array[:, -1] >> (self.n_bits % 8)).any():
-                raise ValueError(f"{name}: padding bits beyond bit {self.n_bits} are set, taken is 0")
+                raise ValueError(f"{name}: padding bits beyond bit {self.n_bits} are set, expected 0")
         offsets = self.class_offsets
         if offsets.dtype != np.int64:
-            raise TypeError(f"class_offsets: got dtype {offsets.dtype}, taken is int64")
+            raise TypeError(f"class_offsets: got dtype {offsets.dtype}, expected int64")
         if offsets.shape != (len(self.centers) + 1,):
-            raise ValueError(f"class_offsets: got shape {offsets.shape}, taken is ({len(self.centers) + 1},)")
+            raise ValueError(f"class_offsets: got shape {offsets.shape}, expected ({len(self.centers) + 1},)")
         if offsets[0] != 0 or offsets[-1] != len(self.codes) or (np.diff(offsets) < 1).any():
             raise ValueError(
-                f"class_offsets: got {offsets}, taken is strictly rising from 0 to {len(self.codes)}"
+                f"class_offsets: got {offsets}, expected strictly rising from 0 to {len(self.codes)}"
             )
 
     @property
@@ -149,7 +149,7 @@ class Codebook:
         book's order; ``centers`` stay what they are. Raises ``ValueError`` where ``per_class`` is below 1.
         """
         if per_class < 1:
-            raise ValueError(f"per_class: got {per_class}, taken is at least 1")
+            raise ValueError(f"per_class: got {per_class}, expected at least 1")
         kept = []
         for start, stop in zip(self.class_offsets[:-1], self.class_offsets[1:], strict=True):
             own = self.codes[start:stop]

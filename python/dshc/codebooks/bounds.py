@@ -120,7 +120,7 @@ def _krawtchouk(n: int, x: int) -> list[int]:
 def size_bound(n: int, d: int, *, program: bool = True) -> tuple[int, str]:
     """The smallest bound here on A(n, d), and its name; ``program`` False leaves the linear program out."""
     if d <= 0:
-        raise ValueError(f"d: got {d}, taken is at least 1")
+        raise ValueError(f"d: got {d}, expected at least 1")
     if d > n:
         return 1, "length"
     if d == 1:

@@ -60,16 +60,16 @@ def build(
     (110, 0, 5, 3)
     """
     if construction not in constructions():
-        raise ValueError(f"construction: got {construction!r}, taken is one of {', '.join(constructions())}")
+        raise ValueError(f"construction: got {construction!r}, expected one of {', '.join(constructions())}")
     n_classes, n_bits = _whole("n_classes", n_classes, 1), _whole("n_bits", n_bits, 1)
     if n_bits > MAX_BITS:
-        raise ValueError(f"n_bits: got {n_bits}, taken is 1 to {MAX_BITS}")
+        raise ValueError(f"n_bits: got {n_bits}, expected 1 to {MAX_BITS}")
     if n_classes > MAX_SUBCLASSES:
-        raise ValueError(f"n_classes: got {n_classes:,}, taken is at most {MAX_SUBCLASSES:,}")
+        raise ValueError(f"n_classes: got {n_classes:,}, expected at most {MAX_SUBCLASSES:,}")
     seed, threshold = _whole("seed", seed, 0), _whole("threshold", threshold, 0)
     radius, search_steps = _whole("radius", radius, 0), _whole("search_steps", search_steps, 0)
     if radius > n_bits:
-        raise ValueError(f"radius: got {radius}, taken is 0 to {n_bits} (n_bits)")
+        raise ValueError(f"radius: got {radius}, expected 0 to {n_bits} (n_bits)")
     if construction == "cpbc":
         return cpbc(n_classes, n_bits, radius=radius, sub_codes=sub_codes)
     if construction == "kbc":
@@ -120,7 +120,7 @@ def _whole(name: str, value: int, least: int) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: got {value!r}, taken is a whole number") from None
+        raise TypeError(f"{name}: got {value!r}, expected a whole number") from None
     if number < least:
-        raise ValueError(f"{name}: got {number}, taken is at least {least}")
+        raise ValueError(f"{name}: got {number}, expected at least {least}")
     return number

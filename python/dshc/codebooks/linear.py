@@ -141,7 +141,7 @@ def extended_qr(p: int) -> np.ndarray:
     Raises ``ValueError`` where p has no known distance here.
     """
     if p not in QR_DISTANCES:
-        raise ValueError(f"p: got {p}, taken is one of {', '.join(map(str, QR_DISTANCES))}")
+        raise ValueError(f"p: got {p}, expected one of {', '.join(map(str, QR_DISTANCES))}")
     residues = np.zeros(p, dtype=bool)
     residues[np.arange(1, p) ** 2 % p] = True
     shifts = np.array([np.roll(residues, i) for i in range(p)] + [np.ones(p, dtype=bool)])

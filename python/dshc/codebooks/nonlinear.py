@@ -114,7 +114,7 @@ def kerdock(m: int) -> np.ndarray:
     The first 2^(m + 1) words are 2^m apart.
     """
     if m not in (3, 5, 7):
-        raise ValueError(f"m: got {m}, taken is 3, 5 or 7")
+        raise ValueError(f"m: got {m}, expected 3, 5 or 7")
     lift = _lifted(primitive(m))
     powers = np.zeros((2**m, m), dtype=np.int64)  # row 0 stands for 0, the others for the powers of a root
     powers[1, 0] = 1

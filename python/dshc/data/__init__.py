@@ -83,7 +83,7 @@ def load(
             )
     if labels is not None and Path(source).suffix not in ARRAY_SUFFIXES:
         raise ValueError(
-            f"labels is {os.fspath(labels)!r}; taken with {', '.join(ARRAY_SUFFIXES)}, not with {source!r}"
+            f"labels is {os.fspath(labels)!r}; expected with {', '.join(ARRAY_SUFFIXES)}, not with {source!r}"
         )
     if source in _NAMED:
         folder = Path(root if root is not None else os.environ.get("DSHC_DATA_ROOT") or "data")
@@ -104,16 +104,16 @@ def load(
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         if require_labels:
             raise ValueError(
-                f"{path}: one image without a label; taken is a folder with one sub-folder of images a class"
+                f"{path}: one image without a label; expected: a folder with one sub-folder of images a class"
             )
         return load_flat_images(path, **images)
     if path.is_file():
         raise ValueError(
-            f"{path}: a file of suffix {path.suffix!r}, which is not read; taken are arrays "
+            f"{path}: a file of suffix {path.suffix!r}, which is not read; expected: arrays "
             f"({', '.join(ARRAY_SUFFIXES)}) and, to be encoded, images ({', '.join(IMAGE_SUFFIXES)})"
         )
     raise ValueError(
-        f"source is {source!r}, which is no file or folder here; taken are {', '.join(_NAMED)}, "
+        f"source is {source!r}, which is no file or folder here; expected: {', '.join(_NAMED)}, "
         f"a folder of class folders, or a file {', '.join(ARRAY_SUFFIXES)}"
     )
 

@@ -47,33 +47,33 @@ class TensorImages:
     ) -> None:
         tensor = torch.as_tensor(images)
         if tensor.dtype != torch.uint8:
-            raise TypeError(f"images have dtype {tensor.dtype}, taken is uint8")
+            raise TypeError(f"images have dtype {tensor.dtype}, expected uint8")
         if tensor.ndim != 4 or 0 in tensor.shape:
             raise ValueError(
-                f"images have shape {tuple(tensor.shape)}, taken is (n, h, w, c), none of them 0"
+                f"images have shape {tuple(tensor.shape)}, expected (n, h, w, c), none of them 0"
             )
         if (train_indices is None) == (mean is None) or (mean is None) != (std is None):
-            raise ValueError("taken are either train_indices or both mean and std")
+            raise ValueError("expected either train_indices or both mean and std")
         height, width, n_channels = tensor.shape[1:]
         if mean is None:
             mean, std = channel_statistics(tensor, train_indices)
         self.mean, self.std = (torch.as_tensor(v).to("cpu", torch.float32).clone() for v in (mean, std))
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values.shape != (n_channels,) or not values.isfinite().all():
-                raise ValueError(f"{name} is {values.tolist()}, taken are {n_channels} finite numbers")
+                raise ValueError(f"{name} is {values.tolist()}, expected {n_channels} finite numbers")
         if (self.std <= 0).any():
-            raise ValueError(f"std is {self.std.tolist()}, taken are positive numbers")
+            raise ValueError(f"std is {self.std.tolist()}, expected positive numbers")
         if padding is None:
             side = min(height, width)
             padding = 1 if side <= 16 else 2 if side <= 32 else side // 16
             padding = min(padding, side - 1)
         if padding_mode not in ("reflect", "zero"):
-            raise ValueError(f"padding_mode is {padding_mode!r}, taken are 'reflect' and 'zero'")
+            raise ValueError(f"padding_mode is {padding_mode!r}, expected 'reflect' and 'zero'")
         if isinstance(padding, bool) or not isinstance(padding, int):
-            raise TypeError(f"padding is {padding!r}, taken is a number of pixels")
+            raise TypeError(f"padding is {padding!r}, expected a number of pixels")
         if not 0 <= padding < min(height, width):
             raise ValueError(
-                f"padding is {padding}, taken are 0 to {min(height, width) - 1} for {height}x{width} pixels"
+                f"padding is {padding}, expected 0 to {min(height, width) - 1} for {height}x{width} pixels"
             )
         self.device = torch.device(device)
         self.images = tensor.to(self.device)
@@ -140,7 +140,7 @@ def channel_statistics(images: Tensor | np.ndarray, indices: np.ndarray | Tensor
     picked = _item_numbers(indices, len(pixels)).to(pixels.device)
     if not len(picked):
         raise ValueError(
-            f"indices have shape {tuple(picked.shape)}, taken are the numbers of at least one item"
+            f"indices have shape {tuple(picked.shape)}, expected the numbers of at least one item"
         )
     n_channels = pixels.shape[3]
     totals = torch.zeros(2, n_channels, dtype=torch.int64, device=pixels.device)
@@ -160,14 +160,14 @@ def _item_numbers(indices: np.ndarray | Tensor, n_items: int) -> Tensor:
     """``indices`` as int64 ``(b,)``; values are checked on the CPU only, without a synchronisation."""
     picked = torch.as_tensor(indices)
     if picked.dtype.is_floating_point and picked.numel() or picked.dtype == torch.bool:
-        raise TypeError(f"indices have dtype {picked.dtype}, taken are integers")
+        raise TypeError(f"indices have dtype {picked.dtype}, expected integers")
     if picked.ndim != 1:
-        raise ValueError(f"indices have shape {tuple(picked.shape)}, taken is (b,)")
+        raise ValueError(f"indices have shape {tuple(picked.shape)}, expected (b,)")
     picked = picked.long()
     if picked.device.type == "cpu" and len(picked):
         low, high = (int(value) for value in picked.aminmax())
         if low < 0 or high >= n_items:
-            raise ValueError(f"indices go from {low} to {high}, taken are 0 to {n_items - 1}")
+            raise ValueError(f"indices go from {low} to {high}, expected 0 to {n_items - 1}")
     return picked
 
 

@@ -46,28 +46,28 @@ class Dataset:
         n = self.n_items
         if self.test_mask is not None:
             if self.test_mask.dtype != np.bool_:
-                raise TypeError(f"{self.name}: test_mask has dtype {self.test_mask.dtype}, taken is bool")
+                raise TypeError(f"{self.name}: test_mask has dtype {self.test_mask.dtype}, expected bool")
             if self.test_mask.shape != (n,):
-                raise ValueError(f"{self.name}: test_mask has shape {self.test_mask.shape}, taken is ({n},)")
+                raise ValueError(f"{self.name}: test_mask has shape {self.test_mask.shape}, expected ({n},)")
         if self.ids is not None and len(self.ids) != n:
             raise ValueError(f"{self.name}: {len(self.ids)} ids for {n} items")
 
     def _check_inputs(self) -> None:
         kinds = {"images": (np.uint8, 4, "(n, h, w, c)"), "features": (np.float32, 2, "(n, d)")}
         if self.kind not in kinds:
-            raise ValueError(f"{self.name}: kind is {self.kind!r}, taken are 'images' and 'features'")
+            raise ValueError(f"{self.name}: kind is {self.kind!r}, expected 'images' and 'features'")
         dtype, ndim, shape = kinds[self.kind]
         if self.inputs.dtype != dtype:
             raise TypeError(
-                f"{self.name}: {self.kind} have dtype {self.inputs.dtype}, taken is {np.dtype(dtype)}"
+                f"{self.name}: {self.kind} have dtype {self.inputs.dtype}, expected {np.dtype(dtype)}"
             )
         if self.inputs.ndim != ndim or 0 in self.inputs.shape:
             raise ValueError(
-                f"{self.name}: {self.kind} have shape {self.inputs.shape}, taken is {shape}, none of them 0"
+                f"{self.name}: {self.kind} have shape {self.inputs.shape}, expected {shape}, none of them 0"
             )
         if self.kind == "images" and self.inputs.shape[3] not in (1, 3):
             raise ValueError(
-                f"{self.name}: images have {self.inputs.shape[3]} channels, taken are 1 (grey) and 3 (RGB)"
+                f"{self.name}: images have {self.inputs.shape[3]} channels, expected 1 (grey) and 3 (RGB)"
             )
         if self.kind == "features":
             finite = np.isfinite(self.inputs).all(axis=1)
@@ -85,7 +85,7 @@ class Dataset:
         n, n_classes = self.n_items, len(self.class_names)
         if self.labels.ndim == 1:
             if self.labels.dtype != np.int64:
-                raise TypeError(f"{self.name}: class ids have dtype {self.labels.dtype}, taken is int64")
+                raise TypeError(f"{self.name}: class ids have dtype {self.labels.dtype}, expected int64")
             if self.labels.shape != (n,):
                 raise ValueError(f"{self.name}: {len(self.labels)} labels for {n} items")
             if self.labels.min() < 0 or self.labels.max() >= n_classes:
@@ -95,13 +95,13 @@ class Dataset:
                 )
             return
         if self.labels.dtype != np.uint8:
-            raise TypeError(f"{self.name}: multi-hot labels have dtype {self.labels.dtype}, taken is uint8")
+            raise TypeError(f"{self.name}: multi-hot labels have dtype {self.labels.dtype}, expected uint8")
         if self.labels.shape != (n, n_classes):
             raise ValueError(
-                f"{self.name}: labels have shape {self.labels.shape}, taken is ({n},) or ({n}, {n_classes})"
+                f"{self.name}: labels have shape {self.labels.shape}, expected ({n},) or ({n}, {n_classes})"
             )
         if self.labels.max(initial=0) > 1:
-            raise ValueError(f"{self.name}: multi-hot labels hold {self.labels.max()}, taken are 0 and 1")
+            raise ValueError(f"{self.name}: multi-hot labels hold {self.labels.max()}, expected 0 and 1")
 
     @property
     def n_items(self) -> int:

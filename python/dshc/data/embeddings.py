@@ -57,7 +57,7 @@ def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
         n_train = _count(n_train, f"{path}: n_train")
         if not 0 < n_train < len(inputs):
             raise ValueError(
-                f"{path}: n_train is {n_train}, taken are 1 to {len(inputs) - 1} for {len(inputs)} items"
+                f"{path}: n_train is {n_train}, expected 1 to {len(inputs) - 1} for {len(inputs)} items"
             )
         test_mask = np.arange(len(inputs)) >= n_train
     ids = _strings(content.get("ids"), f"{path}: ids")
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # zip, zlib, header and JSON errors, by the dozen
         if "allow_pickle" in str(error):
             raise ValueError(
-                f"{path}: holds Python objects (a pickle), which are never read; taken are plain arrays"
+                f"{path}: holds Python objects (a pickle), which are never read; expected: plain arrays"
             ) from None
         raise ValueError(f"{path}: damaged or of another format ({error})") from None
 
@@ -118,7 +118,7 @@ def _read_labels_file(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: labels cannot be read ({error})") from None
     lines = [line.strip() for line in text.splitlines()]
     if "" in lines:
-        raise ValueError(f"{path}: line {lines.index('') + 1} is empty, taken is one class name a line")
+        raise ValueError(f"{path}: line {lines.index('') + 1} is empty, expected one class name a line")
     try:
         # Numbers sort as numbers: 10 comes after 9.
         return np.array([int(line) for line in lines], np.int64)
@@ -130,13 +130,13 @@ def _take(content: dict[str, np.ndarray], keys: tuple[str, ...], path: Path) -> 
     """The one array that is there under any of the names."""
     found = [key for key in keys if key in content]
     if len(found) > 1:
-        raise ValueError(f"{path}: has both {' and '.join(found)}, taken is one of them")
+        raise ValueError(f"{path}: has both {' and '.join(found)}, expected one of them")
     return (found[0], content[found[0]]) if found else (keys[0], None)
 
 
 def _count(value: np.ndarray, name: str) -> int:
     if value.size != 1 or value.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {value.dtype} and shape {value.shape}, taken is one integer")
+        raise TypeError(f"{name} has dtype {value.dtype} and shape {value.shape}, expected one integer")
     return int(value.reshape(()))
 
 
@@ -167,9 +167,9 @@ def _as_inputs(values: np.ndarray, name: str) -> tuple[str, np.ndarray]:
             )
         return "images", np.ascontiguousarray(images)
     if values.ndim != 2:
-        raise ValueError(f"{name} has shape {values.shape}, taken are features (n, d) or images (n, h, w, c)")
+        raise ValueError(f"{name} has shape {values.shape}, expected features (n, d) or images (n, h, w, c)")
     if values.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {values.dtype}, taken are real numbers")
+        raise TypeError(f"{name} has dtype {values.dtype}, expected real numbers")
     with np.errstate(over="ignore"):  # what overflows float32 becomes infinity and is refused by name
         return "features", np.ascontiguousarray(values, np.float32)
 
@@ -188,7 +188,7 @@ def _as_labels(
         return np.ascontiguousarray(raw, np.uint8), names
     if raw.ndim != 1 or raw.dtype.kind not in "iuU":
         raise TypeError(
-            f"{origin} has dtype {raw.dtype} and shape {raw.shape}, taken are integers or text (n,), "
+            f"{origin} has dtype {raw.dtype} and shape {raw.shape}, expected integers or text (n,), "
             "or multi-hot (n, n_labels)"
         )
     if raw.dtype.kind != "U" and names is not None:
@@ -206,6 +206,6 @@ def _strings(values: np.ndarray | None, name: str) -> tuple[str, ...] | None:
         return None
     if values.ndim != 1 or values.dtype.kind not in "Uiu":
         raise TypeError(
-            f"{name} have dtype {values.dtype} and shape {values.shape}, taken is one-dimensional text"
+            f"{name} have dtype {values.dtype} and shape {values.shape}, expected one-dimensional text"
         )
     return tuple(str(value) for value in values)

@@ -137,7 +137,7 @@ def _decode(
     height, width = _size(image_size)
     if n_channels not in (None, 1, 3):
         raise ValueError(
-            f"n_channels is {n_channels!r}, taken are 1 (grey), 3 (RGB) and None (as the files are)"
+            f"n_channels is {n_channels!r}, expected 1 (grey), 3 (RGB) and None (as the files are)"
         )
     # Grey files as RGB have three equal channels, so that one array serves until all modes are known.
     images = np.empty((len(paths), height, width, n_channels or 3), np.uint8)
@@ -191,7 +191,7 @@ def _size(image_size: int | tuple[int, int] | None) -> tuple[int, int]:
     given = DEFAULT_SIZE if image_size is None else image_size
     sides = tuple(given) if isinstance(given, (tuple, list)) else (given, given)
     if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 4096 for side in sides):
-        raise ValueError(f"image_size is {image_size!r}, taken is a side from 1 to 4096 or (height, width)")
+        raise ValueError(f"image_size is {image_size!r}, expected a side from 1 to 4096 or (height, width)")
     return sides
 
 
@@ -203,12 +203,12 @@ def _find_parts(folder: Path) -> list[Path]:
             return [folder / "train", folder / test]
     if "train" in names and names <= _PART_NAMES:
         raise ValueError(
-            f"{folder}: the parts {', '.join(sorted(names))}; taken are train and test, or train and val "
+            f"{folder}: the parts {', '.join(sorted(names))}; expected: train and test, or train and val "
             "(the second holds the queries; validation images are cut from train)"
         )
     if not names:
         raise ValueError(
-            f"{folder}: has no class folders; taken is a folder with one sub-folder of images a class"
+            f"{folder}: has no class folders; expected: a folder with one sub-folder of images a class"
         )
     return [folder]
 

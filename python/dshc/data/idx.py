@@ -56,7 +56,7 @@ def load_idx(name: str, root: Path) -> Dataset:
                 f"{labels_path}: {len(labels)} labels for the {len(images)} images of {images_path.name}"
             )
         if labels.max(initial=0) > 9:
-            raise ValueError(f"{labels_path}: holds the label {labels.max()}, taken are 0 to 9")
+            raise ValueError(f"{labels_path}: holds the label {labels.max()}, expected 0 to 9")
         parts.append((images, labels))
     (train, train_labels), (test, test_labels) = parts
     if train.shape[1:] != test.shape[1:]:
@@ -87,7 +87,7 @@ def read_idx(path: Path, n_dimensions: int) -> np.ndarray:
             if header[:4] != bytes((0, 0, 8, n_dimensions)):
                 raise ValueError(
                     f"{path}: no idx file of {n_dimensions}-dimensional unsigned bytes "
-                    f"(starts with 0x{header[:4].hex()}, taken is 0x000008{n_dimensions:02x})"
+                    f"(starts with 0x{header[:4].hex()}, expected 0x000008{n_dimensions:02x})"
                 )
             shape = struct.unpack(f">{n_dimensions}I", header[4:])
             size = math.prod(shape)

@@ -68,16 +68,16 @@ def make_split(
         drawn = "digits" if dataset.name == "digits" else "random"
         protocol = drawn if dataset.test_mask is None else "official"
     if protocol not in _PROTOCOLS:
-        raise ValueError(f"protocol is {protocol!r}, taken are default, {', '.join(_PROTOCOLS)}")
+        raise ValueError(f"protocol is {protocol!r}, expected default, {', '.join(_PROTOCOLS)}")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"seed is {seed!r}, taken is an integer")
+        raise TypeError(f"seed is {seed!r}, expected an integer")
     if not 0 <= seed < 2**63:
-        raise ValueError(f"seed is {seed}, taken are 0 to 2^63 - 1")
+        raise ValueError(f"seed is {seed}, expected 0 to 2^63 - 1")
     if isinstance(validation, bool) or not isinstance(validation, (int, float)):
-        raise TypeError(f"validation is {validation!r}, taken is a share of the training images")
+        raise TypeError(f"validation is {validation!r}, expected a share of the training images")
     if not 0 <= validation < 1:
         raise ValueError(
-            f"validation is {validation!r}, taken is a share of the training images, 0 <= share < 1"
+            f"validation is {validation!r}, expected a share of the training images, 0 <= share < 1"
         )
     if dataset.labels is None:
         raise ValueError(f"{dataset.name}: has no labels, so no split can be made of it")

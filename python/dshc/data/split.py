@@ -54,7 +54,7 @@ class Split:
         for name in _PARTS:
             part = getattr(self, name)
             if part.dtype != np.int64 or part.ndim != 1:
-                raise ValueError(f"{name} has dtype {part.dtype} and shape {part.shape}, taken is int64 (n,)")
+                raise ValueError(f"{name} has dtype {part.dtype} and shape {part.shape}, expected int64 (n,)")
             if len(part) and (part[0] < 0 or part[-1] >= self.n_items or (np.diff(part) <= 0).any()):
                 raise ValueError(f"{name} does not hold rising item numbers below {self.n_items}")
         for name in ("query", "database", "train"):
@@ -139,7 +139,7 @@ class Split:
     def _from_json(cls, content: object) -> Split:
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
             found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-            raise ValueError(f"the schema is {found!r}, taken is {_SCHEMA!r}")
+            raise ValueError(f"the schema is {found!r}, expected {_SCHEMA!r}")
         kinds = {field.name: str for field in fields(cls)}
         kinds |= dict.fromkeys(_PARTS, list) | dict.fromkeys(("seed", "n_items", "dropped"), int)
         if unequal := set(content) ^ {"schema", *kinds}:
@@ -147,7 +147,7 @@ class Split:
         values = {name: content[name] for name in kinds}
         for name, kind in kinds.items():
             if type(values[name]) is not kind:
-                raise ValueError(f"{name} is a {type(values[name]).__name__}, taken is a {kind.__name__}")
+                raise ValueError(f"{name} is a {type(values[name]).__name__}, expected a {kind.__name__}")
         for name in _PARTS:
             if not all(type(item) is int and 0 <= item < 2**63 for item in values[name]):
                 raise ValueError(f"{name} holds something else than item numbers")

@@ -26,5 +26,5 @@ def get(name: str) -> type[Method]:
     'dshc'
     """
     if name not in _METHODS:
-        raise ValueError(f"method: got {name!r}, taken is one of {', '.join(_METHODS)}")
+        raise ValueError(f"method: got {name!r}, expected one of {', '.join(_METHODS)}")
     return _METHODS[name]

@@ -58,12 +58,12 @@ class DSHC(Method):
     ) -> None:
         super().__init__()
         if not 0 < assigned_share <= 1:
-            raise ValueError(f"assigned_share: got {assigned_share}, taken is more than 0 and at most 1")
+            raise ValueError(f"assigned_share: got {assigned_share}, expected more than 0 and at most 1")
         if assigner is not None and target != "normalized":
             raise ValueError(f"target: got {target}, taken with an assigner is 'normalized'")
         if not 0 <= topk <= codebook.n_subclasses:
             raise ValueError(
-                f"topk: got {topk}, taken is 0 to {codebook.n_subclasses} (the number of sub-classes)"
+                f"topk: got {topk}, expected 0 to {codebook.n_subclasses} (the number of sub-classes)"
             )
         self._codebook = codebook
         self.n_bits = codebook.n_bits
@@ -100,7 +100,7 @@ class DSHC(Method):
         if (codebook.n_classes, codebook.n_bits) != (n_classes, n_bits):
             raise ValueError(
                 f"codebook: got {codebook.n_classes} classes of {codebook.n_bits} bits, "
-                f"taken is {n_classes} of {n_bits}"
+                f"expected {n_classes} of {n_bits}"
             )
         target: Literal["normalized"] | float = "normalized"
         if config.target == "paper":

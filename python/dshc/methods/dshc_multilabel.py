@@ -33,7 +33,7 @@ class DSHCMultiLabel(Method):
     def __init__(self, n_labels: int, *, threshold: float = 0.0) -> None:
         super().__init__()
         if n_labels < 1:
-            raise ValueError(f"n_labels: got {n_labels}, taken is at least 1")
+            raise ValueError(f"n_labels: got {n_labels}, expected at least 1")
         self.n_bits = self.n_outputs = n_labels
         self.threshold = threshold
 
