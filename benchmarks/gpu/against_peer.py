@@ -10,12 +10,9 @@ from torch import Tensor
 import dshc_fast
 from gpu.bench import Bench, Job, Setting, job, setting
 from gpu.peer import WarpSelect
+from gpu.topk import BATCH_QUERIES, MILLION, ONE, batch_setting
 
 PEER = "WarpSelect (faiss's method)"
-# Sections and sizes as in topk.py: rows of one setting are compared.
-ONE, BATCH = "One query to a few", "A batch"
-BATCH_QUERIES = 1024
-MILLION = 1_000_000
 KS = (10, 100, 1000)
 
 
@@ -58,8 +55,7 @@ def compare(bench: Bench, of: Setting, n_query: int, n_db: int, k: int, n_bits: 
 
 
 def against_peer(bench: Bench, n_db: int, k: int = 100, n_bits: int = 64) -> None:
-    of = setting(BATCH, n_db=n_db, k=k, bits=n_bits, codes="random", n_query=BATCH_QUERIES)
-    compare(bench, of, BATCH_QUERIES, n_db, k, n_bits)
+    compare(bench, batch_setting(n_db, k, n_bits, "random"), BATCH_QUERIES, n_db, k, n_bits)
 
 
 def one_against_peer(bench: Bench, n_db: int, k: int = 100) -> None:

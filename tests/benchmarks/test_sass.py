@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
-
-import sass  # noqa: E402
-import sass_waits  # noqa: E402
+import sass
+import sass_waits
 
 
 def listing(*lines: str) -> str:
