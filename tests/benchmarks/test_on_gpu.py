@@ -137,6 +137,8 @@ def test_paths_stay_out_of_the_records(tmp_path: Path) -> None:
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     code = (
+        # A job in the background may inherit that the signal is ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import on_gpu, sys, pathlib; run = on_gpu.Run(pathlib.Path(sys.argv[1]), 1, rehearse=False);"
         "wait = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)';"
         "run.steps([on_gpu.Step('waits', 50.0, ('{python}', '-c', wait))])"

@@ -220,6 +220,7 @@ def test_a_handler_that_does_not_raise_changes_nothing(threads) -> None:
 
 SCRIPT = """
 import os, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may inherit that it is ignored
 import numpy as np
 import dshc_fast
 
