@@ -1,7 +1,67 @@
 """Train deep hashing models, turn items into binary codes, search them and measure retrieval.
 
-The program around `dshc_fast`: :mod:`dshc.data` reads labelled sets and splits them by named protocols,
-:mod:`dshc.codebooks` lays out codes, :mod:`dshc.methods` holds the hashing methods, :mod:`dshc.training`
-trains them, :mod:`dshc.evaluation`, :mod:`dshc.index` and :mod:`dshc.report` measure, search and draw. ``dshc
---help`` is the same from the command line.
+The program around `dshc_fast`. The public face, loaded when first asked for:
+
+* ``train(source or settings, ...)`` trains and returns a :class:`dshc.runs.Run`; ``RunSettings`` is all it can be told;
+* ``Hasher`` (``load``, ``save``, ``encode``, ``predict``) is what was trained; ``from_classifier`` makes one of a
+  classifier, without training;
+* ``evaluate(...)`` under ``Conventions`` gives an ``Evaluation``; ``evaluate_outputs`` measures real-valued outputs;
+* ``load_data`` reads a set; ``methods`` and ``codebooks`` are packages.
+
+``dshc --help`` is the same from the command line.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import codebooks, methods
+    from .data import load as load_data
+    from .evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
+    from .hasher import Hasher, from_classifier
+    from .runs import Run, RunSettings, load_run, train
+
+__all__ = [
+    "Conventions",
+    "Evaluation",
+    "Hasher",
+    "Run",
+    "RunSettings",
+    "codebooks",
+    "evaluate",
+    "evaluate_outputs",
+    "from_classifier",
+    "load_data",
+    "load_run",
+    "methods",
+    "train",
+]
+
+_PLACES = {
+    "Conventions": "evaluation",
+    "Evaluation": "evaluation",
+    "Hasher": "hasher",
+    "Run": "runs",
+    "RunSettings": "runs",
+    "evaluate": "evaluation",
+    "evaluate_outputs": "evaluation",
+    "from_classifier": "hasher",
+    "load_data": "data:load",
+    "load_run": "runs",
+    "train": "runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("codebooks", "methods"):
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _PLACES:
+        raise AttributeError(f"module 'dshc' has no attribute {name!r}")
+    module, _, attribute = _PLACES[name].partition(":")
+    return getattr(importlib.import_module(f".{module}", __name__), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ def main() -> None:
     # makes a training several times slower than it need be; asleep they cost an idle machine next to nothing.
     # Read once, when torch is loaded, so it is set before anything here imports torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from .cli import app
+    from .cli.app import app
 
     app(prog_name="dshc")
 

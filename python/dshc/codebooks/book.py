@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arrays import load_arrays, save_arrays
+from ..storage.array_files import load_arrays, save_arrays
 from . import geometry
 from .bounds import distance_bound
 

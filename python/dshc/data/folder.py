@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from .dataset import Dataset
 
-__all__ = ["IMAGE_SUFFIXES", "load_flat_images", "load_folder", "read_images"]
+__all__ = ["IMAGE_SUFFIXES", "fit_image", "image_files", "load_flat_images", "load_folder", "read_images"]
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 DEFAULT_SIZE = 64
@@ -53,7 +53,7 @@ def load_folder(
     in_test: list[bool] = []
     for number, part in enumerate(parts):
         for label, name in enumerate(c.name for c in classes):
-            found = _image_files(part / name)
+            found = image_files(part / name)
             if not found:
                 raise ValueError(
                     f"{part / name}: a class folder without images ({', '.join(IMAGE_SUFFIXES)})"
@@ -95,7 +95,7 @@ def load_flat_images(
 
     Arguments and errors as in :func:`load_folder`; ``ids`` are the file names (the paths below the folder).
     """
-    paths = [path] if path.is_file() else _image_files(path)
+    paths = [path] if path.is_file() else image_files(path)
     if not paths:
         raise ValueError(f"{path}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
     base = path.parent if path.is_file() else path
@@ -178,12 +178,17 @@ def _read_one(path: Path, height: int, width: int, n_channels: int) -> tuple[np.
         # A JPEG can be decoded at a fraction of its size; twice the target leaves the resize something to
         # average.
         image.draft(None, (2 * max(height, width),) * 2)
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I;16"):
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        grey = upright.mode in ("1", "L", "LA")
-        pixels = upright.convert("L" if n_channels == 1 else "RGB")
-        fitted = ImageOps.fit(pixels, (width, height), Image.Resampling.BILINEAR)
+        return fit_image(image, height, width, n_channels)
+
+
+def fit_image(image: Image.Image, height: int, width: int, n_channels: int) -> tuple[np.ndarray, bool]:
+    """An opened image as :func:`read_images` brings it to size, and whether it is grey."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    grey = upright.mode in ("1", "L", "LA")
+    pixels = upright.convert("L" if n_channels == 1 else "RGB")
+    fitted = ImageOps.fit(pixels, (width, height), Image.Resampling.BILINEAR)
     return np.asarray(fitted).reshape(height, width, n_channels), grey
 
 
@@ -219,7 +224,7 @@ def _sub_folders(folder: Path) -> list[Path]:
     )
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """Image files at any depth, hidden ones aside, in the order of their path below ``folder``."""
     found = (p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     visible = (p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))

@@ -53,7 +53,8 @@ def make_split(
       database.
     * ``random``: a fifth of any set as queries, by class (multi-label: of all items); the rest is training
       and database.
-    * ``default``: ``official`` where the set has a test part, else ``digits`` for the digits, else
+    * ``all``: for items without labels: all are training and database, none is a query, none validates.
+    * ``default``: ``all`` without labels, ``official`` where the set has a test part, else ``digits`` for the digits, else
       ``random``.
 
     ``validation`` (0 <= share < 1) of the training images are set aside for choosing settings and epochs, by
@@ -67,7 +68,8 @@ def make_split(
     if protocol == "default":
         drawn = "digits" if dataset.name == "digits" else "random"
         protocol = drawn if dataset.test_mask is None else "official"
-    if protocol not in _PROTOCOLS:
+        protocol = "all" if dataset.labels is None else protocol
+    if protocol not in _PROTOCOLS and protocol != "all":
         raise ValueError(f"protocol is {protocol!r}, expected default, {', '.join(_PROTOCOLS)}")
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
         raise TypeError(f"seed is {seed!r}, expected an integer")
@@ -79,9 +81,11 @@ def make_split(
         raise ValueError(
             f"validation is {validation!r}, expected a share of the training images, 0 <= share < 1"
         )
-    if dataset.labels is None:
-        raise ValueError(f"{dataset.name}: has no labels, so no split can be made of it")
     seed = int(seed)
+    if dataset.labels is None:
+        return _unlabelled(dataset, protocol, seed)
+    if protocol == "all":
+        raise ValueError(f"{dataset.name}: protocol all is for items without labels, these have some")
     roles = _PROTOCOLS[protocol](dataset, _words(dataset.n_items, seed, _DRAW))
     if not len(roles.pool) or not len(roles.database):
         raise ValueError(f"{dataset.name}: protocol {protocol} leaves nothing to train on or to find")
@@ -103,6 +107,15 @@ def make_split(
         train=np.setdiff1d(roles.pool, chosen, assume_unique=True),
         validation=chosen,
         dropped=len(roles.query) - len(query),
+    )
+
+
+def _unlabelled(dataset: Dataset, protocol: str, seed: int) -> Split:
+    if protocol != "all":
+        raise ValueError(f"{dataset.name}: has no labels, which protocol {protocol} needs; protocol all does without")
+    nothing, everything = np.zeros(0, np.int64), np.arange(dataset.n_items)
+    return Split.of(
+        dataset, protocol, seed, query=nothing, database=everything, train=everything, validation=nothing
     )
 
 

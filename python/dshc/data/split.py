@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import write_whole
+from ..storage.whole_files import write_whole
 from .dataset import Dataset
 
 __all__ = ["Split"]
 
 _SCHEMA = "dshc.split/1"
+NO_LABELS = "no labels"
 _PARTS = ("query", "database", "train", "validation")
 
 
@@ -35,6 +36,7 @@ class Split:
     * ``checksum``: the first 16 hexadecimal digits of the SHA-256 over all of the above. Two runs that print
       the same one used the same items, in the same order and with the same labels, in the same roles (the
       pixels are not in it).
+    * ``run``: the id of the run whose file this is; None outside of runs. Not in the checksum.
 
     Raises ``ValueError`` where the parts break these rules or the checksum is not theirs.
     """
@@ -49,6 +51,7 @@ class Split:
     dropped: int
     labels_digest: str
     checksum: str
+    run: str | None = None
 
     def __post_init__(self) -> None:
         for name in _PARTS:
@@ -57,7 +60,7 @@ class Split:
                 raise ValueError(f"{name} has dtype {part.dtype} and shape {part.shape}, expected int64 (n,)")
             if len(part) and (part[0] < 0 or part[-1] >= self.n_items or (np.diff(part) <= 0).any()):
                 raise ValueError(f"{name} does not hold rising item numbers below {self.n_items}")
-        for name in ("query", "database", "train"):
+        for name in ("query", "database", "train") if self.labels_digest != NO_LABELS else ("database", "train"):
             if not len(getattr(self, name)):
                 raise ValueError(f"{name} is empty")
         for name in ("database", "train", "validation"):
@@ -65,7 +68,7 @@ class Split:
                 raise ValueError(f"{shared} queries are in {name} too")
         if shared := len(np.intersect1d(self.train, self.validation, assume_unique=True)):
             raise ValueError(f"{shared} items are in both train and validation")
-        found = _checksum(*(getattr(self, field.name) for field in fields(self) if field.name != "checksum"))
+        found = _checksum(*(getattr(self, field.name) for field in fields(self) if field.name not in ("checksum", "run")))
         if self.checksum != found:
             raise ValueError(f"the checksum is {found}, the one given is {self.checksum}")
 
@@ -113,6 +116,8 @@ class Split:
         """Write the split as JSON (schema ``dshc.split/1``), whole or not at all; returns the path."""
         content = {"schema": _SCHEMA} | {field.name: getattr(self, field.name) for field in fields(self)}
         content |= {name: getattr(self, name).tolist() for name in _PARTS}
+        if self.run is None:
+            del content["run"]
         return write_whole(path, json.dumps(content, separators=(",", ":")) + "\n")
 
     @classmethod
@@ -140,7 +145,7 @@ class Split:
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
             found = content.get("schema") if isinstance(content, dict) else type(content).__name__
             raise ValueError(f"the schema is {found!r}, expected {_SCHEMA!r}")
-        kinds = {field.name: str for field in fields(cls)}
+        kinds = {field.name: str for field in fields(cls) if field.name != "run" or "run" in content}
         kinds |= dict.fromkeys(_PARTS, list) | dict.fromkeys(("seed", "n_items", "dropped"), int)
         if unequal := set(content) ^ {"schema", *kinds}:
             raise ValueError(f"the fields {', '.join(sorted(unequal))} are missing or unknown")
@@ -176,7 +181,7 @@ def _checksum(
 def labels_digest(dataset: Dataset) -> str:
     """SHA-256, hexadecimal, over shape and values of the labels, the same on every platform."""
     if dataset.labels is None:
-        raise ValueError(f"{dataset.name}: has no labels, so no split can be made of it")
+        return NO_LABELS
     kind = "<i8" if dataset.labels.ndim == 1 else "u1"
     digest = hashlib.sha256(f"{kind} {dataset.labels.shape}\n".encode())
     digest.update(np.ascontiguousarray(dataset.labels, kind).tobytes())

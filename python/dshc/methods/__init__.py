@@ -1,30 +1,65 @@
-"""The hashing methods, each a loss over a network's outputs and a rule that turns outputs into codes.
+"""The hashing methods: each a loss over a network's outputs and a rule that turns outputs into codes.
 
-A new method is one file here: a subclass of :class:`Method`, entered in the table below.
+A new method is one file here, entered in the table below; another package registers its own by the entry point
+``dshc.methods`` (name: the method's, value: its class).
+
+>>> available()[:2]
+('dshc', 'dshc-multilabel')
+>>> get("dshc").name
+'dshc'
 """
 
 from __future__ import annotations
 
-from .base import Method
+import functools
+from importlib.metadata import entry_points
+
+from ..errors import one_of
+from .base import Method, MethodSettings, Pass, PerClass, Spec, Stage, Step, Training
+from .dpsh import DPSH
 from .dshc import DSHC
 from .dshc_multilabel import DSHCMultiLabel
+from .hashnet import HashNet
+from .itq import ITQ
 
-__all__ = ["DSHC", "DSHCMultiLabel", "Method", "available", "get"]
+__all__ = [
+    "DPSH",
+    "DSHC",
+    "ITQ",
+    "DSHCMultiLabel",
+    "HashNet",
+    "Method",
+    "MethodSettings",
+    "Pass",
+    "PerClass",
+    "Spec",
+    "Stage",
+    "Step",
+    "Training",
+    "available",
+    "get",
+]
 
-_METHODS: dict[str, type[Method]] = {method.name: method for method in (DSHC, DSHCMultiLabel)}
+_OURS: tuple[type[Method], ...] = (DSHC, DSHCMultiLabel, ITQ, DPSH, HashNet)
+
+
+@functools.cache
+def _table() -> dict[str, type[Method]]:
+    table = {method.name: method for method in _OURS}
+    for point in entry_points(group="dshc.methods"):
+        if point.name in table:
+            raise ValueError(f"method {point.name!r} is there already; {point.value} must take another name")
+        table[point.name] = point.load()
+    return table
 
 
 def available() -> tuple[str, ...]:
     """The names that :func:`get` takes."""
-    return tuple(_METHODS)
+    return tuple(_table())
 
 
 def get(name: str) -> type[Method]:
-    """The method of that name; raises ``ValueError`` naming the known ones.
-
-    >>> get("dshc").name
-    'dshc'
-    """
-    if name not in _METHODS:
-        raise ValueError(f"method: got {name!r}, expected one of {', '.join(_METHODS)}")
-    return _METHODS[name]
+    """The class of a method; raises :class:`dshc.errors.InputError` naming the known ones."""
+    if name not in _table():
+        raise one_of("method", name, _table())
+    return _table()[name]

@@ -1,76 +1,257 @@
-"""What every hashing method offers to the training loop and to encoding."""
+"""The seam between a hashing method and everything around it: what a method states, is asked for and is told.
+
+A method is a file of this folder: its settings, its loss and its coding rule, entered in the table of
+``methods/__init__.py`` (other packages: by the entry point ``dshc.methods``). It is a module that holds the head,
+the layers behind the features, and whatever else it has found that a code depends on: a rotation, centers,
+thresholds. All of that is in its ``state_dict``, and with it in a saved :class:`dshc.Hasher`. What is needed only to
+go on training, such as a bank of all items' outputs, is in :meth:`Method.training_state` and goes into checkpoints
+alone.
+
+docs/adding-a-method.md walks through the smallest one.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..codebooks import Codebook
-from ..config import Config
+from ..settings import Settings, setting
 
-__all__ = ["Method"]
+__all__ = [
+    "LabelKind",
+    "Method",
+    "MethodSettings",
+    "Pass",
+    "PerClass",
+    "Spec",
+    "Stage",
+    "Step",
+    "Training",
+]
+
+MAX_BITS = 4096
+LabelKind = Literal["ids", "multi-hot", "none"]
+
+
+class MethodSettings(Settings):
+    """The settings that every method has; a method's own are a subclass, with its name as ``name``."""
+
+    name: str
+    bits: int | None = setting(None, "code length in bits", ge=1, le=MAX_BITS)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a method is built for; saved with it, so that it is built again without the data.
+
+    ``n_classes`` classes or labels (0: items without labels), ``label_kind`` of the items, ``n_features`` of the
+    backbone, ``class_names``, and ``seed`` for whatever a method draws when it is built.
+    """
+
+    n_classes: int
+    label_kind: LabelKind
+    n_features: int
+    class_names: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of a training: its name and its length, in epochs or in iterations (steps)."""
+
+    name: str
+    epochs: int | None = None
+    iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError(f"stage {self.name!r} must have a length in epochs or in iterations, and not both")
+        length = self.epochs if self.epochs is not None else self.iterations
+        if length is None or length < 1:
+            raise ValueError(f"stage {self.name!r} must last at least 1, got {length}")
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Batches made of ``n_items`` items of each of some classes, for losses over pairs or triplets."""
+
+    n_items: int
+
+
+class Step:
+    """One step of a training, as :meth:`Method.loss` sees it.
+
+    * ``labels``: of the batch, class ids int64 ``(b,)`` or multi-hot uint8 ``(b, n_classes)``; None without labels.
+    * ``items``: int64 ``(b,)``, the rows' numbers among the training items, 0 to n_items - 1.
+    * ``stage``: its name; ``epoch`` and ``iteration`` count from 0 over all stages; ``progress`` in [0, 1) is the
+      share of all iterations that is done.
+    * ``generator``: on the CPU, of this step alone: whatever a loss draws comes from it.
+    * ``gather(tensor)``: the rows of all processes, ``(b * processes, ...)``, in their order, without gradients;
+      ``own`` says which of them are this process's.
+    * ``averaged_outputs()``: the batch's outputs by the averaged weights, where they are kept (``ema``), else None.
+    """
+
+    # A plain class: containers and dataclasses are copied on the way through a wrapped module.
+    def __init__(
+        self,
+        *,
+        labels: Tensor | None,
+        items: Tensor,
+        stage: str = "train",
+        epoch: int = 0,
+        iteration: int = 0,
+        progress: float = 0.0,
+        generator: torch.Generator | None = None,
+        gather: Callable[[Tensor], Tensor] = lambda rows: rows.detach(),
+        own: slice = slice(None),
+        averaged_outputs: Callable[[], Tensor | None] = lambda: None,
+    ) -> None:
+        self.labels, self.items = labels, items
+        self.stage, self.epoch, self.iteration, self.progress = stage, epoch, iteration, progress
+        self.generator = generator or torch.Generator().manual_seed(0)
+        self.gather, self.own = gather, own
+        self.averaged_outputs = averaged_outputs
+
+
+@dataclass(frozen=True)
+class Training:
+    """What only a training knows: its items and their labels (on ``device``), and a generator on the CPU."""
+
+    n_items: int
+    labels: Tensor | None
+    generator: torch.Generator
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A look at all training items with the weights as they are, in evaluation mode and in item order.
+
+    ``features()`` float32 ``(n_items, n_features)`` and ``outputs()`` float32 ``(n_items, n_outputs)`` are computed
+    when first asked for, gathered over processes, and equal however many there are. ``labels`` are of all items;
+    ``epoch`` and ``stage`` say where the training stands; ``generator`` is on the CPU.
+    """
+
+    features: Callable[[], Tensor]
+    outputs: Callable[[], Tensor]
+    labels: Tensor | None
+    generator: torch.Generator
+    epoch: int = 0
+    stage: str = "train"
 
 
 class Method(nn.Module, ABC):
-    """A loss over a network's outputs, and the rule that turns outputs into codes and predictions.
+    """A head, a loss over its outputs, and the rule that turns outputs into codes (and, where it can, predictions).
 
-    The network (backbone and :meth:`head`) lives outside; what the method needs beside it, such as the codes
-    of sub-classes, lies in buffers and moves with :meth:`to`. ``outputs`` is everywhere float ``(b,
-    n_outputs)``; ``labels`` are class ids int64 ``(b,)``, or multi-hot ``(b, n_labels)`` where ``multilabel``
-    is true.
-
-    Attributes: ``name``, ``multilabel``; ``score``, by which its codes are ranked (``"hamming"`` or
-    ``"overlap"``); ``quality``, the name of what :meth:`tally` counts; ``n_bits``, ``n_outputs``.
+    ``outputs`` is everywhere float ``(b, n_outputs)``. Class attributes: ``name``; ``title`` and ``source`` (paper and
+    equation) for ``dshc methods``; ``Settings``; ``label_kinds`` it takes; ``score``, by which its codes are ranked
+    (``"hamming"`` or ``"overlap"``); ``quality``, the name of what :meth:`tally` counts (None: it predicts nothing);
+    ``recipe``, its own defaults for settings of other tables, by ``"table.name"``. An instance has ``settings``,
+    ``spec``, ``n_bits``, ``n_outputs`` and ``head``.
     """
 
     name: ClassVar[str]
-    multilabel: ClassVar[bool]
-    score: ClassVar[str]
-    quality: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str]
+    Settings: ClassVar[type[MethodSettings]]
+    label_kinds: ClassVar[tuple[LabelKind, ...]]
+    score: ClassVar[str] = "hamming"
+    quality: ClassVar[str | None] = None
+    recipe: ClassVar[Mapping[str, Any]] = {}
+
     n_bits: int
     n_outputs: int
+    head: nn.Module
+
+    def __init__(self, settings: MethodSettings, spec: Spec) -> None:
+        super().__init__()
+        if spec.label_kind not in self.label_kinds:
+            raise ValueError(
+                f"method {self.name} must be given {' or '.join(map(describe_labels, self.label_kinds))}, got "
+                f"{describe_labels(spec.label_kind)}"
+            )
+        self.settings, self.spec = settings, spec
 
     @classmethod
-    @abstractmethod
-    def build(cls, config: Config, n_classes: int, *, codebook: Codebook | None = None) -> Self:
-        """The method as ``config`` asks for it; ``codebook`` is taken instead of building one."""
+    def build(
+        cls, settings: MethodSettings, spec: Spec, *, saved: Mapping[str, Tensor] | None = None
+    ) -> Method:
+        """The method, its head included; ``saved`` is a state dict that will be loaded into it.
 
-    def head(self, n_features: int) -> nn.Module:
-        """A new layer from features ``(b, n_features)`` to outputs."""
-        return nn.Linear(n_features, self.n_outputs)
-
-    def start_epoch(self, features: Callable[[], Tensor], labels: Tensor, generator: torch.Generator) -> None:
-        """Called before the first step of every epoch.
-
-        ``features()`` gives the backbone's features of all training items, unaugmented, float32 ``(n,
-        n_features)``; ``labels`` are theirs. Random is only what is drawn from ``generator`` (CPU). What is
-        found here has to be in the method's ``state_dict``, which checkpoints hold.
+        A method whose shapes or tables depend on more than settings and spec takes them from ``saved`` where it is
+        given, so that nothing is searched for again. The default passes both to the constructor.
         """
+        return cls(settings, spec)
+
+    @classmethod
+    def default_bits(cls, settings: MethodSettings, n_classes: int) -> int:
+        """The code length where none is given."""
+        return 32
+
+    def stages(self, epochs: int) -> tuple[Stage, ...]:
+        """The stages of a training of ``epochs`` epochs, in order; none for a method that is only fitted."""
+        return (Stage("train", epochs=epochs),)
+
+    @property
+    def sampling(self) -> PerClass | None:
+        """How batches are made; None: all items once an epoch, in random order."""
+        return None
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters of its own beside the head's that want options of their own, as optimizers take them.
+
+        Parameters named here are left out of the usual groups. ``lr_factor`` multiplies the learning rate.
+        """
+        return []
+
+    def begin(self, training: Training) -> None:
+        """Called once, before the first step or before a checkpoint is loaded, with what only training knows."""
+
+    def begin_epoch(self, everything: Pass) -> None:
+        """Called before the first step of every epoch. Random is only what comes from the generator."""
 
     @abstractmethod
-    def loss(self, outputs: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
-        """The loss of a batch, 0-d, differentiable in ``outputs``.
+    def loss(self, outputs: Tensor, step: Step) -> Tensor:
+        """The loss of a batch, 0-d, differentiable in ``outputs``."""
 
-        ``items`` int64 ``(b,)`` are the rows' numbers among the training items, in the order of
-        :meth:`start_epoch`; methods that tell no item from another do without.
+    def finish(self, everything: Pass) -> None:
+        """Find what is found once training ends, such as a rotation: called for every set of weights before it is
+        validated and saved. What it changes must not disturb a training that goes on.
         """
 
     @abstractmethod
     def encode(self, outputs: Tensor) -> Tensor:
         """Packed codes, uint8 ``(b, ceil(n_bits / 8))``."""
 
-    @abstractmethod
-    def predict(self, outputs: Tensor) -> Tensor:
-        """Class ids int64 ``(b,)``, or multi-hot bool ``(b, n_labels)``."""
+    def predict(self, outputs: Tensor) -> Tensor | None:
+        """Class ids int64 ``(b,)``, or multi-hot bool ``(b, n_classes)``; None where the method predicts nothing."""
+        return None
 
-    @abstractmethod
     def tally(self, predictions: Tensor, labels: Tensor) -> Tensor:
         """Numerator and denominator of ``quality``, int64 ``(2,)``; they add up over batches."""
+        raise NotImplementedError(f"{self.name} predicts nothing")
 
-    def codebook(self) -> Codebook | None:
-        """The codes of its sub-classes; None where the method has none."""
-        return None
+    def training_state(self) -> dict[str, Tensor]:
+        """What is needed to go on training and not to encode; kept in checkpoints."""
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`training_state` gave, after :meth:`begin`."""
+        if state:
+            raise ValueError(f"{self.name} keeps no training state, got {', '.join(state)}")
+
+
+def describe_labels(kind: str) -> str:
+    """A kind of labels in words."""
+    return {"ids": "one class an item", "multi-hot": "several labels an item", "none": "no labels"}[kind]
+
+
+def count_right(predictions: Tensor, labels: Tensor) -> Tensor:
+    """Right items and all items: the tally of accuracy."""
+    right = (predictions == labels).sum()
+    return torch.stack([right, torch.full_like(right, len(labels))])

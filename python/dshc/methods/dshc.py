@@ -1,147 +1,157 @@
 """DSHC for single-label data: a classifier over sub-classes, each of which owns a code.
 
-Luo et al., *Deep Supervised Hashing by Classification*, section 3. The loss (equation 2) puts equal targets
-on all sub-classes of the true class, so the network is free to spread a class over them; the code of an item
-is looked up from the sub-classes it is most likely in.
+Luo et al., *Deep Supervised Hashing by Classification*, section 3. The loss (equation 2) puts equal targets on all
+sub-classes of the true class, so the network is free to spread a class over them; the code of an item is looked up
+from the sub-classes it is most likely in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import dshc_fast
 
 from .. import codebooks
-from ..codebooks import Codebook
-from ..config import Config
-from ..subclasses import Assigner, KMeansAssigner, SinkhornAssigner
-from .base import Method
+from ..codebooks import DEFAULT_STEPS, Codebook
+from ..settings import setting
+from .base import Method, MethodSettings, Pass, Spec, Step, Training, count_right
+from .subclasses import Assigner, KMeansAssigner, SinkhornAssigner
 
 __all__ = ["DSHC"]
 
 
-class DSHC(Method):
-    """DSHC over ``codebook``.
+class DSHCSettings(MethodSettings):
+    """Settings of DSHC."""
 
-    * ``topk``: an item's code is the sign of the mean code of its ``topk`` likeliest sub-classes, a tied bit
-      taking the first one's. 1 reproduces the paper's figures. 0: the center of the likeliest class, which is
-      better where classes are closer than sub-classes (fewer than 3 bits a class). From 3 on a CPBC vote
-      returns the center too wherever the sub-classes agree on the class.
-    * ``weighting``: ``"mean"`` or ``"probability"``, the weights of that mean.
-    * ``target``: weight of each sub-class of the true class in the loss. ``"normalized"``: 1/m_c, so that
-      weights sum to one; or a number, the paper's 1/H for H bits a class, which multiplies the loss by about
-      the number of classes.
-    * ``assigner``: gives every training item a sub-class of its own class; that one then gets the share
-      ``assigned_share`` of the target and the rest is equal as before, so that the class-level part of the
-      loss stays what it is. None: the paper's loss.
+    name: Literal["dshc"] = "dshc"
+    bits: int | None = setting(
+        None, "code length (default: 3 bits a class; separated: as few as separate)", ge=1, le=codebooks.MAX_BITS
+    )
+    construction: Literal["cpbc", "kbc", "separated"] = setting("cpbc", "how codes are laid out")
+    threshold: int = setting(3, "kbc: least distance of a sub-code to the centers of other classes", ge=0)
+    radius: int = setting(1, "sub-codes of a class are those within this distance of its center", ge=0)
+    sub_codes: int | None = setting(None, "most sub-codes a class, the nearest to its center (default: all)", ge=1)
+    search_steps: int = setting(DEFAULT_STEPS, "separated: steps of each search for a better code", ge=0, le=10**9)
+    per_class: int | None = setting(None, "sub-codes used a class, those far apart (default: all)", ge=1)
+    subclass: Literal["uniform", "learned"] = setting(
+        "uniform", "what a sub-class means: nothing (the paper's loss) or learned"
+    )
+    assignment: Literal["kmeans", "sinkhorn"] = setting(
+        "kmeans", "learned: how items are assigned to sub-classes of their class"
+    )
+    assigned_share: float = setting(0.5, "learned: share of the target on the assigned sub-class", gt=0, le=1)
+    queue: int = setting(0, "learned by sinkhorn: recent items a class balanced with the batch", ge=0, le=10**6)
+    topk: int = setting(1, "sub-classes whose codes are averaged; 0: the center of the likeliest class", ge=0)
+    weighting: Literal["mean", "probability"] = setting("mean", "weights of that average")
+    target: Literal["normalized", "paper"] = setting(
+        "normalized", "weight of a sub-class in the loss: 1/m_c or the paper's 1/H"
+    )
+    head: Literal["linear", "identity"] = setting(
+        "linear", "layer behind the features; identity: they are the logits already"
+    )
+    label_smoothing: float = setting(0.0, "share of the target that is spread over all sub-classes", ge=0, lt=1)
+
+
+class DSHC(Method):
+    """DSHC over the sub-classes of a codebook.
+
+    * ``topk``: an item's code is the sign of the mean code of its ``topk`` likeliest sub-classes, a tied bit taking
+      the first one's. 1 reproduces the paper's figures. 0: the center of the likeliest class, which is better where
+      classes are closer than sub-classes (fewer than 3 bits a class). From 3 on a CPBC vote returns the center too
+      wherever the sub-classes agree on the class.
+    * ``target``: weight of each sub-class of the true class in the loss. ``"normalized"``: 1/m_c, so that weights sum
+      to one; ``"paper"``: 1/H for H bits a class, which multiplies the loss by about the number of classes.
+    * ``subclass="learned"``: every training item is given a sub-class of its own class (``assignment``); that one
+      then gets the share ``assigned_share`` of the target and the rest is equal as before, so that the class-level
+      part of the loss stays what it is.
     """
 
     name: ClassVar[str] = "dshc"
-    multilabel: ClassVar[bool] = False
-    score: ClassVar[str] = "hamming"
-    quality: ClassVar[str] = "accuracy"
+    title: ClassVar[str] = "Deep Supervised Hashing by Classification"
+    source: ClassVar[str] = "Luo et al., Deep Supervised Hashing by Classification, sections 3.2 and 3.3, equation 2"
+    Settings = DSHCSettings
+    label_kinds = ("ids",)
+    quality: ClassVar[str | None] = "accuracy"
 
-    def __init__(
-        self,
-        codebook: Codebook,
-        *,
-        topk: int = 1,
-        weighting: Literal["mean", "probability"] = "mean",
-        target: Literal["normalized"] | float = "normalized",
-        assigner: Assigner | None = None,
-        assigned_share: float = 0.5,
-    ) -> None:
-        super().__init__()
-        if not 0 < assigned_share <= 1:
-            raise ValueError(f"assigned_share: got {assigned_share}, expected more than 0 and at most 1")
-        if assigner is not None and target != "normalized":
-            raise ValueError(f"target: got {target}, taken with an assigner is 'normalized'")
-        if not 0 <= topk <= codebook.n_subclasses:
-            raise ValueError(
-                f"topk: got {topk}, expected 0 to {codebook.n_subclasses} (the number of sub-classes)"
-            )
+    def __init__(self, settings: DSHCSettings, spec: Spec, codebook: Codebook) -> None:
+        super().__init__(settings, spec)
+        _check(settings, codebook)
         self._codebook = codebook
-        self.n_bits = codebook.n_bits
-        self.n_outputs = codebook.n_subclasses
-        self.topk, self.weighting, self.target = topk, weighting, target
-        self.assigner, self.assigned_share = assigner, assigned_share
-        # Rebuilt from the codebook's own file, so they stay out of the weights.
-        self.register_buffer("codes", torch.from_numpy(codebook.codes.copy()), persistent=False)
-        self.register_buffer("centers", torch.from_numpy(codebook.centers.copy()), persistent=False)
-        self.register_buffer("offsets", torch.from_numpy(codebook.class_offsets.copy()), persistent=False)
+        self.n_bits, self.n_outputs = codebook.n_bits, codebook.n_subclasses
+        self.target: Literal["normalized"] | float = (
+            1 / (self.n_bits // spec.n_classes) if settings.target == "paper" else "normalized"
+        )
+        if settings.head == "identity" and spec.n_features != self.n_outputs:
+            raise ValueError(
+                f"head must be 'linear' where {spec.n_features} features are not {self.n_outputs} sub-classes"
+            )
+        linear = settings.head == "linear"
+        self.head = nn.Linear(spec.n_features, self.n_outputs) if linear else nn.Identity()
+        self.register_buffer("codes", torch.from_numpy(codebook.codes.copy()))
+        self.register_buffer("centers", torch.from_numpy(codebook.centers.copy()))
+        self.register_buffer("offsets", torch.from_numpy(codebook.class_offsets.copy()))
         ids = np.arange(codebook.n_classes, dtype="<i4").view(np.uint8).reshape(-1, 4)
         self.register_buffer("class_ids", torch.from_numpy(ids.copy()), persistent=False)
-        single = torch.arange(codebook.n_subclasses + 1)
-        self.register_buffer("single", single, persistent=False)
+        self.register_buffer("single", torch.arange(codebook.n_subclasses + 1), persistent=False)
+        whole = torch.tensor([0, codebook.n_subclasses])
+        self.register_buffer("whole", whole, persistent=False)
+        self._assigners: list[Assigner] = []  # in a list, for it is training state and no part of the model
 
     @classmethod
-    def build(cls, config: Config, n_classes: int, *, codebook: Codebook | None = None) -> Self:
-        n_bits = config.bits
-        if n_bits is None:
-            n_bits = codebooks.default_bits(n_classes, config.construction, config.radius)
-        if codebook is None:
-            codebook = codebooks.build(
-                config.construction,
-                n_classes,
-                n_bits,
-                seed=config.seed,
-                threshold=config.threshold,
-                radius=config.radius,
-                sub_codes=config.sub_codes,
-                search_steps=config.search_steps,
-            )
-            if config.per_class is not None:
-                codebook = codebook.thinned(config.per_class)
-        if (codebook.n_classes, codebook.n_bits) != (n_classes, n_bits):
-            raise ValueError(
-                f"codebook: got {codebook.n_classes} classes of {codebook.n_bits} bits, "
-                f"expected {n_classes} of {n_bits}"
-            )
-        target: Literal["normalized"] | float = "normalized"
-        if config.target == "paper":
-            if config.per_class is not None:
-                raise ValueError("target: got 'paper', whose 1/H is for all codes of a class, not per_class")
-            if codebook.construction != "cpbc":
-                raise ValueError(
-                    f"target: got 'paper', but 1/H is cpbc's; {codebook.construction} takes 'normalized'"
-                )
-            target = 1 / (n_bits // n_classes)
-        return cls(
-            codebook,
-            topk=config.topk,
-            weighting=config.weighting,
-            target=target,
-            assigner=_assigner(config, codebook),
-            assigned_share=config.assigned_share,
-        )
+    def build(cls, settings: Any, spec: Spec, *, saved: Mapping[str, Tensor] | None = None) -> Self:
+        if saved is None:
+            return cls(settings, spec, make_codebook(settings, spec))
+        n_bits = settings.bits or cls.default_bits(settings, spec.n_classes)
+        try:
+            arrays = [saved[name].cpu().numpy() for name in ("codes", "offsets", "centers")]
+        except KeyError as error:
+            raise ValueError(f"the weights must hold the codes of sub-classes, {error} is missing") from None
+        return cls(settings, spec, Codebook(settings.construction, n_bits, *arrays))
 
-    def start_epoch(self, features: Callable[[], Tensor], labels: Tensor, generator: torch.Generator) -> None:
-        if self.assigner is not None:
-            self.assigner.start_epoch(features, labels, generator)
+    @classmethod
+    def default_bits(cls, settings: Any, n_classes: int) -> int:
+        return codebooks.default_bits(n_classes, settings.construction, settings.radius)
 
-    def loss(self, outputs: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
-        """Equation 2; with an assigner, which needs ``items``, the assigned sub-class's share of the target
-        moved onto it.
-        """
-        uniform = dshc_fast.class_softmax_loss(outputs, labels, self.offsets, target=self.target)
-        if self.assigner is None:
-            return uniform
-        if items is None:
-            raise TypeError("items: got None, an assigner takes the rows' numbers among the training items")
-        # A class of its own for every sub-class makes the same kernel plain cross-entropy.
-        assigned = self.assigner(outputs, labels, items)
-        tilted = dshc_fast.class_softmax_loss(outputs, assigned, self.single)
-        return (1 - self.assigned_share) * uniform + self.assigned_share * tilted
+    def begin(self, training: Training) -> None:
+        settings, offsets = self.settings, torch.from_numpy(self._codebook.class_offsets.copy())
+        self._assigners = []
+        if settings.subclass == "learned":
+            sinkhorn = settings.assignment == "sinkhorn"
+            assigner = (
+                SinkhornAssigner(offsets, queue=settings.queue) if sinkhorn else KMeansAssigner(offsets)
+            )
+            self._assigners = [assigner.to(training.device)]
+
+    def begin_epoch(self, everything: Pass) -> None:
+        for assigner in self._assigners:
+            assigner.start_epoch(everything.features, everything.labels, everything.generator)
+
+    def loss(self, outputs: Tensor, step: Step) -> Tensor:
+        """Equation 2; with learned sub-classes, the assigned one's share of the target moved onto it."""
+        loss = dshc_fast.class_softmax_loss(outputs, step.labels, self.offsets, target=self.target)
+        for assigner in self._assigners:
+            # A class of its own for every sub-class makes the same kernel plain cross-entropy.
+            rows = (step.gather(part) for part in (outputs, step.labels, step.items))
+            assigned = assigner(*rows)[step.own]
+            tilted = dshc_fast.class_softmax_loss(outputs, assigned, self.single)
+            loss = (1 - self.settings.assigned_share) * loss + self.settings.assigned_share * tilted
+        if share := self.settings.label_smoothing:
+            # One class that owns everything: the mean over all sub-classes.
+            anything = dshc_fast.class_softmax_loss(outputs, torch.zeros_like(step.labels), self.whole)
+            loss = (1 - share) * loss + share * anything
+        return loss
 
     def encode(self, outputs: Tensor) -> Tensor:
-        if self.topk == 0:
+        if self.settings.topk == 0:
             return dshc_fast.center_codes_from_logits(outputs, self.offsets, self.centers)
-        return dshc_fast.codes_from_logits(outputs, self.codes, self.topk, weighting=self.weighting)
+        return dshc_fast.codes_from_logits(
+            outputs, self.codes, self.settings.topk, weighting=self.settings.weighting
+        )
 
     def predict(self, outputs: Tensor) -> Tensor:
         """The likeliest class, its probability being the sum over its sub-classes."""
@@ -150,26 +160,57 @@ class DSHC(Method):
         return ids.view(torch.int32).reshape(-1).long()
 
     def tally(self, predictions: Tensor, labels: Tensor) -> Tensor:
-        """Right items and all items."""
-        right = (predictions == labels).sum()
-        return torch.stack([right, torch.full_like(right, len(labels))])
+        return count_right(predictions, labels)
+
+    def training_state(self) -> dict[str, Tensor]:
+        return {name: value for a in self._assigners for name, value in a.state().items()}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        if not self._assigners:
+            return super().load_training_state(state)
+        self._assigners[0].load_state(state)
 
     def codebook(self) -> Codebook:
+        """The codes of its sub-classes."""
         return self._codebook
 
 
-def _assigner(config: Config, codebook: Codebook) -> Assigner | None:
-    if config.subclass == "uniform":
-        return None
-    if config.target != "normalized":
-        raise ValueError(f"target: got {config.target!r}, taken with subclass = 'learned' is 'normalized'")
+def make_codebook(settings: DSHCSettings, spec: Spec) -> Codebook:
+    """The codebook that settings ask for."""
+    n_bits = settings.bits or DSHC.default_bits(settings, spec.n_classes)
+    book = codebooks.build(
+        settings.construction,
+        spec.n_classes,
+        n_bits,
+        seed=spec.seed,
+        threshold=settings.threshold,
+        radius=settings.radius,
+        sub_codes=settings.sub_codes,
+        search_steps=settings.search_steps,
+    )
+    return book if settings.per_class is None else book.thinned(settings.per_class)
+
+
+def _check(settings: DSHCSettings, codebook: Codebook) -> None:
+    """Refuse settings that do not go together; what a single one may be is in its field."""
+    if settings.bits not in (None, codebook.n_bits):
+        raise ValueError(f"bits must be {codebook.n_bits} for this codebook, got {settings.bits}")
+    if settings.topk > codebook.n_subclasses:
+        raise ValueError(
+            f"topk must be at most {codebook.n_subclasses} (the number of sub-classes), got {settings.topk}"
+        )
+    if settings.target == "paper":
+        if settings.per_class is not None:
+            raise ValueError("target must be 'normalized' with per_class: the paper's 1/H is for all codes of a class")
+        if codebook.construction != "cpbc":
+            raise ValueError(f"target must be 'normalized' with {codebook.construction}: 1/H is cpbc's")
+    if settings.subclass == "uniform":
+        return
+    if settings.target != "normalized":
+        raise ValueError(f"target must be 'normalized' with subclass = 'learned', got {settings.target!r}")
     if codebook.n_subclasses == codebook.n_classes:
         raise ValueError(
-            "per_class: every class has one sub-class, so that subclass = 'learned' has no choice"
+            "per_class must leave a class two sub-classes with subclass = 'learned': with one there is no choice"
         )
-    offsets = torch.from_numpy(codebook.class_offsets.copy())
-    if config.assignment == "sinkhorn":
-        return SinkhornAssigner(offsets, queue=config.queue)
-    if config.queue:
-        raise ValueError(f"queue: got {config.queue}, taken with assignment = 'kmeans' is 0")
-    return KMeansAssigner(offsets)
+    if settings.queue and settings.assignment == "kmeans":
+        raise ValueError(f"queue must be 0 with assignment = 'kmeans', got {settings.queue}")

@@ -1,64 +1,71 @@
 """DSHC for multi-label data: the predicted labels are the code.
 
-Luo et al., *Deep Supervised Hashing by Classification*, equation 3: binary cross-entropy, one output and one
-bit a label. Codes are compared by the number of labels predicted for both items (``score="overlap"``), not by
-Hamming distance: relevance is a shared label, and two items that both lack a label share nothing by it.
+Luo et al., *Deep Supervised Hashing by Classification*, equation 3: binary cross-entropy, one output and one bit a
+label. Codes are compared by the number of labels predicted for both items (``score="overlap"``), not by Hamming
+distance: relevance is a shared label, and two items that both lack a label share nothing by it.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import dshc_fast
 
-from ..codebooks import MAX_BITS, Codebook
-from ..config import Config
-from .base import Method
+from ..settings import setting
+from .base import MAX_BITS, Method, MethodSettings, Spec, Step
 
 __all__ = ["DSHCMultiLabel"]
 
 
+class DSHCMultiLabelSettings(MethodSettings):
+    """Settings of DSHC for multi-label data."""
+
+    name: Literal["dshc-multilabel"] = "dshc-multilabel"
+    bits: int | None = setting(None, "code length: one bit a label", ge=1, le=MAX_BITS)
+    label_threshold: float = setting(0.0, "logit above which a label is predicted")
+    label_smoothing: float = setting(0.0, "targets are moved from 0 and 1 towards 1/2 by this share", ge=0, lt=1)
+
+
 class DSHCMultiLabel(Method):
-    """DSHC over ``n_labels`` labels; a label is predicted where its logit is more than ``threshold``."""
+    """A bit a label; a label is predicted where its logit is more than ``label_threshold``."""
 
     name: ClassVar[str] = "dshc-multilabel"
-    multilabel: ClassVar[bool] = True
+    title: ClassVar[str] = "Deep Supervised Hashing by Classification, several labels an item"
+    source: ClassVar[str] = "Luo et al., Deep Supervised Hashing by Classification, section 3.4, equation 3"
+    Settings = DSHCMultiLabelSettings
+    label_kinds = ("multi-hot",)
     score: ClassVar[str] = "overlap"
-    quality: ClassVar[str] = "micro_f1"
+    quality: ClassVar[str | None] = "micro_f1"
 
-    def __init__(self, n_labels: int, *, threshold: float = 0.0) -> None:
-        super().__init__()
-        if n_labels < 1:
-            raise ValueError(f"n_labels: got {n_labels}, expected at least 1")
+    def __init__(self, settings: DSHCMultiLabelSettings, spec: Spec) -> None:
+        super().__init__(settings, spec)
+        n_labels = spec.n_classes
+        if settings.bits not in (None, n_labels):
+            raise ValueError(f"bits must be {n_labels} for {self.name} (one bit a label), got {settings.bits}")
+        if n_labels > MAX_BITS:
+            raise ValueError(f"{self.name} must have at most {MAX_BITS} labels (one bit a label), got {n_labels}")
         self.n_bits = self.n_outputs = n_labels
-        self.threshold = threshold
+        self.head = nn.Linear(spec.n_features, n_labels)
 
     @classmethod
-    def build(cls, config: Config, n_classes: int, *, codebook: Codebook | None = None) -> Self:
-        if config.bits not in (None, n_classes):
-            raise ValueError(f"bits: got {config.bits}, {cls.name} takes one bit a label, here {n_classes}")
-        if n_classes > MAX_BITS:
-            raise ValueError(
-                f"bits: {cls.name} takes one bit a label and at most {MAX_BITS}, got {n_classes} labels"
-            )
-        if config.subclass != "uniform":
-            raise ValueError(f"subclass: got {config.subclass!r}, {cls.name} has no sub-classes")
-        if codebook is not None:
-            raise ValueError(f"codebook: {cls.name} takes none, its labels are its bits")
-        return cls(n_classes, threshold=config.label_threshold)
+    def default_bits(cls, settings: Any, n_classes: int) -> int:
+        return n_classes
 
-    def loss(self, outputs: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
-        return binary_cross_entropy_with_logits(outputs, labels.to(outputs.dtype))
+    def loss(self, outputs: Tensor, step: Step) -> Tensor:
+        targets = step.labels.to(outputs.dtype)
+        if share := self.settings.label_smoothing:
+            targets = targets * (1 - share) + share / 2
+        return binary_cross_entropy_with_logits(outputs, targets)
 
     def encode(self, outputs: Tensor) -> Tensor:
-        return dshc_fast.multilabel_codes(outputs, self.threshold)
+        return dshc_fast.multilabel_codes(outputs, self.settings.label_threshold)
 
     def predict(self, outputs: Tensor) -> Tensor:
-        return outputs > self.threshold
+        return outputs > self.settings.label_threshold
 
     def tally(self, predictions: Tensor, labels: Tensor) -> Tensor:
         """The parts of micro F1: twice the labels both predicted and true, and labels predicted plus true."""

@@ -1,0 +1,42 @@
+"""Backbones: networks from inputs to features, by name. Each states the width of its features, ``n_features``.
+
+``small_net`` trains images of up to 64 pixels in minutes on a CPU, ``mlp`` takes given features, ``identity`` hands
+them on as they are, and any model of timm is had by name where the extra ``vision`` is installed.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from .identity import identity
+from .mlp import mlp
+from .settings import EncoderSettings
+from .sizes import features_of
+from .small_net import small_net
+from .timm_networks import timm_backbone
+
+__all__ = ["EncoderSettings", "build_backbone", "identity", "mlp", "small_net", "timm_backbone"]
+
+
+def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn.Module:
+    """The backbone that resolved settings name, for items ``(h, w, c)`` or ``(d,)``; has ``n_features``.
+
+    Raises ``ValueError`` where it takes no such items, ``ImportError`` naming the extra where timm is missing.
+    """
+    name = settings.backbone or ""
+    if settings.weights is not None and not name.startswith("timm:"):
+        raise ValueError(
+            f"weights must go with a backbone timm:NAME; {name!r} starts from random weights, got {settings.weights!r}"
+        )
+    if name == "identity" and len(item_shape) == 1:
+        return identity(item_shape[0])
+    if name == "mlp" and len(item_shape) == 1:
+        return mlp(item_shape[0], width=settings.width or 512)
+    if name == "small_net" and len(item_shape) == 3:
+        net = small_net(item_shape[2], width=settings.width or 64, image_size=max(item_shape[:2]))
+        features_of(net, name, item_shape)
+        return net.train()
+    if name.startswith("timm:") and len(item_shape) == 3:
+        return timm_backbone(name.removeprefix("timm:"), item_shape, weights=settings.weights)
+    known = "mlp or identity" if len(item_shape) == 1 else "small_net or timm:NAME"
+    raise ValueError(f"backbone must be {known} for items of shape {item_shape}, got {name!r}")

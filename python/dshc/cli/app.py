@@ -1,0 +1,305 @@
+"""The command line: names, flags and help of every command. What they do is in the modules beside this one.
+
+Commands import their work when they run, so that ``dshc --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .failures import Debug, OneLineErrors
+from .options import RUN, AsJson, ScoreOption, Threads, WriteReport, flag
+from .settings_command import SettingsCommand, given_settings
+
+__all__ = ["app"]
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="Turn images and embeddings into short binary codes, search them exactly, measure retrieval.",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="First steps: [bold]dshc demo[/bold], then [bold]dshc train FOLDER[/bold], a folder with one "
+    "sub-folder of images a class.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
+) -> None:
+    Debug.on = debug
+    if version:
+        typer.echo(f"dshc {_version()}")
+        raise typer.Exit()
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+DEMO_FOLDER = Path("runs/demo")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder; an earlier demo in it is replaced.")] = DEMO_FOLDER,
+    bits: Annotated[int, typer.Option(min=1, help="Code length.")] = 30,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    epochs: Annotated[int | None, flag("Passes over the training images.", min=1)] = None,
+    threads: Threads = None,
+    report: WriteReport = True,
+) -> None:
+    """Train on the handwritten digits of scikit-learn, encode, rank, measure and draw. Needs no download."""
+    from .train import run_demo
+
+    run_demo(out=out, bits=bits, seed=seed, epochs=epochs, threads=threads, report=report)
+
+
+@app.command(
+    cls=SettingsCommand,
+    help="Train a hashing model, measure it on its queries and write a report.\n\n"
+    "Settings that are not given are chosen for data and method and recorded in config.toml of the run folder, "
+    "which is a valid --config file. Weights are selected on a validation split cut from the training items, "
+    "never on the queries. Ctrl-C leaves a checkpoint; [bold]dshc train --resume --out RUN[/bold] goes on "
+    "exactly from there. [bold]dshc methods[/bold] lists the methods and what each can be set to.",
+)
+def train(
+    context: typer.Context,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            show_default=False,
+            help="digits, mnist, fashion-mnist, cifar10, cifar100, cifar100-coarse, a folder with one "
+            "sub-folder of images a class, or a .npy, .npz or .safetensors file of embeddings.",
+        ),
+    ] = None,
+    out: Annotated[str | None, flag("Run folder; by default runs/SOURCE.", RUN)] = None,
+    config: Annotated[Path | None, flag("TOML file of settings; flags win over it.", RUN)] = None,
+    assignments: Annotated[
+        list[str] | None,
+        flag("Any setting by its table, such as optim.lr=0.05; repeatable.", RUN, "--set", metavar="TABLE.NAME=VALUE"),
+    ] = None,
+    resume: Annotated[bool, flag("Continue the interrupted run in --out.", RUN, "--resume")] = False,
+    overwrite: Annotated[
+        bool, flag("Replace a run that is already in the folder.", RUN, "--overwrite")
+    ] = False,
+    report: Annotated[bool, flag("Write report.html at the end.", RUN, "--report/--no-report")] = True,
+) -> None:
+    from .settings_flags import as_values
+    from .train import run_train
+
+    values = {**as_values(given_settings(context), assignments or []), "out": out}
+    run_train(source, values, config_file=config, resume=resume, overwrite=overwrite, report=report)
+
+
+@app.command()
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="METHOD", help="One of them, with its settings.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the hashing methods, or one with its settings, their defaults and its source."""
+    from .methods import show_methods
+
+    show_methods(name, as_json=as_json)
+
+
+@app.command()
+def encode(
+    run: Annotated[Path, typer.Argument(help="Run folder of a trained model.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            show_default=False,
+            help="An image, a folder of images (class folders become labels), a named set, or a .npy, .npz "
+            "or .safetensors file of embeddings.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Code file to write.")] = Path("codes.safetensors"),
+    root: Annotated[str | None, flag("Folder of the official files of a named set.")] = None,
+    labels: Annotated[str | None, flag("File of labels for a .npy of embeddings.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing code file.")] = False,
+    threads: Threads = None,
+) -> None:
+    """Turn images or embeddings into a file of packed codes."""
+    from .encode import run_encode
+
+    _set_threads(threads)
+    run_encode(run, source, out=out, root=root, labels=labels, overwrite=overwrite)
+
+
+@app.command()
+def evaluate(
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|QUERIES", help="Run folder, or code file of queries.", show_default=False
+        ),
+    ],
+    database: Annotated[
+        Path | None, typer.Argument(help="Code file of the database, with QUERIES.", show_default=False)
+    ] = None,
+    k: Annotated[
+        list[int] | None,
+        flag("Cut-off of mAP, repeatable; by default the whole database.", None, "--k"),
+    ] = None,
+    ties: Annotated[
+        str, typer.Option(metavar="expected|index|best|worst", help="Order of items at equal distance.")
+    ] = "expected",
+    denominator: Annotated[
+        str,
+        typer.Option(
+            metavar="retrieved|min|relevant",
+            help="AP@k is divided by: hits among the k, min(k, relevant), relevant.",
+        ),
+    ] = "retrieved",
+    score: ScoreOption = None,
+    empty: Annotated[
+        str, typer.Option(metavar="zero|skip|error", help="Queries with nothing relevant in the database.")
+    ] = "zero",
+    out: Annotated[
+        Path | None,
+        flag("Folder for evaluation.json and report; by default RUN."),
+    ] = None,
+    per_query: Annotated[
+        bool, typer.Option("--per-query", help="Put the AP of each query into the JSON.")
+    ] = False,
+    as_json: AsJson = False,
+    report: WriteReport = True,
+    threads: Threads = None,
+) -> None:
+    """Measure retrieval: mAP with its conventions, curves, code statistics, class accuracy.
+
+    Give a run folder, or two labelled code files (queries, database).
+    """
+    from ..evaluation import Conventions, check_cut
+    from .evaluate import run_evaluate
+
+    _set_threads(threads)
+    cuts = [check_cut("--k", cut) for cut in k or ()]  # before hours of encoding
+    conventions = Conventions(
+        k=cuts[0] if cuts else None,
+        ks=tuple(cuts[1:]),
+        ties=ties,
+        denominator=denominator,
+        score=score,
+        empty=empty,
+    )
+    run_evaluate(
+        target,
+        database,
+        conventions,
+        per_query=per_query,
+        as_json=as_json,
+        out=out,
+        report=report,
+    )
+
+
+@app.command()
+def search(
+    target: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|CODES", help="Run folder (its database) or code file.", show_default=False
+        ),
+    ],
+    query: Annotated[
+        str | None,
+        typer.Argument(help="Image, folder of images, embeddings, or code file.", show_default=False),
+    ] = None,
+    k: Annotated[int | None, flag("How many nearest items; by default 10.", None, "--k")] = None,
+    item: Annotated[
+        int | None,
+        flag("Take this query of the run (or this code of the file) instead of QUERY."),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        flag("Run that encodes QUERY when searching a code file."),
+    ] = None,
+    score: ScoreOption = None,
+    show: Annotated[int, typer.Option(min=1, help="Queries to print; --json prints all.")] = 5,
+    as_json: AsJson = False,
+    threads: Threads = None,
+) -> None:
+    """Find the nearest items, exactly, sorted by (distance, index)."""
+    from .search import run_search
+
+    _set_threads(threads)
+    run_search(
+        target,
+        query,
+        item=item,
+        k=k,
+        score=score,
+        run_folder=run,
+        as_json=as_json,
+        show=show,
+    )
+
+
+@app.command()
+def codebook(
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 10,
+    bits: Annotated[int, typer.Option(help="Code length.")] = 30,
+    construction: Annotated[
+        str, typer.Option(help="cpbc, kbc (2^bits points: at most 20 bits) or separated.")
+    ] = "cpbc",
+    seed: Annotated[int, typer.Option(help="Seed of kbc, and of the search of separated.")] = 0,
+    threshold: Annotated[int, typer.Option(help="kbc: least distance to centers of other classes.")] = 3,
+    radius: Annotated[int, typer.Option(help="Sub-codes lie within this distance of the center.")] = 1,
+    sub_codes: Annotated[int | None, flag("Most sub-codes a class, the nearest; by default all.")] = None,
+    search_steps: Annotated[int | None, flag("separated: steps of each search; by default 2000.")] = None,
+    out: Annotated[
+        Path | None, flag("Save it as .safetensors, its distances drawn in a .png beside.")
+    ] = None,
+    codes: Annotated[bool, typer.Option("--codes", help="Print the center of every class.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build a codebook and show how well it keeps the classes apart."""
+    from .codebook import run_codebook
+
+    settings = {"seed": seed, "threshold": threshold, "radius": radius, "sub_codes": sub_codes}
+    if search_steps is not None:
+        settings["search_steps"] = search_steps
+    run_codebook(construction, classes, bits, settings, out=out, codes=codes, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Show versions, threads and build of the core, and check its results against worked examples."""
+    from .doctor import run_doctor
+
+    if not run_doctor(as_json=as_json):
+        raise typer.Exit(1)
+
+
+def _version() -> str:
+    """The installed version; that of the checkout where nothing is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("dshc-fast")
+    except PackageNotFoundError:
+        import dshc_fast
+
+        return dshc_fast.__version__
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,92 @@
+"""``dshc codebook``: build a codebook, show how well it separates the classes, save and draw it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dshc_fast
+
+from ..codebooks import Codebook, build
+from ..storage import write_whole
+from .console import remark, say, table, working
+
+__all__ = ["properties", "run_codebook"]
+
+
+def run_codebook(
+    construction: str,
+    n_classes: int,
+    n_bits: int,
+    settings: Mapping[str, Any],
+    *,
+    out: Path | None,
+    codes: bool,
+    as_json: bool,
+) -> None:
+    """Build, describe and (with ``out``) save and draw a codebook."""
+    if out is not None and out.suffix != ".safetensors":
+        raise ValueError(f"--out must name a .safetensors file, got {out}")
+    with working(f"{construction}: {n_classes} classes, {n_bits} bits"):
+        book = build(construction, n_classes, n_bits, **settings)
+        rows = properties(book)
+    if as_json:
+        say(json.dumps({key: value for key, _, value in rows}))
+    else:
+        say(f"{construction}: {n_classes} classes, {n_bits} bits", style="bold")
+        shown = [(text, _shown(value)) for _, text, value in rows]
+        table("", ("property", "value"), shown, numeric="lr")
+    if codes:
+        _show_codes(book)
+    if out is not None:
+        book.save(out)
+        say(f"codebook: {out}")
+        _draw(book, out.with_suffix(".png"))
+
+
+def properties(book: Codebook) -> list[tuple[str, str, object]]:
+    """What is told of a codebook: (key in JSON, text, value)."""
+    sizes = book.class_offsets[1:] - book.class_offsets[:-1]
+    bound, bound_by = book.distance_bound
+    return [
+        ("n_subclasses", "sub-classes", book.n_subclasses),
+        ("least_sub_codes", "fewest sub-classes of a class", int(sizes.min())),
+        ("most_sub_codes", "most sub-classes of a class", int(sizes.max())),
+        ("n_distinct", "different codes", book.n_distinct),
+        ("collisions", "codes owned by more than one class", book.collisions),
+        ("min_within", "least distance within a class", book.min_within),
+        ("mean_within", "mean distance within a class", book.mean_within),
+        ("min_between", "least distance between classes", book.min_between),
+        ("mean_between", "mean distance between classes", book.mean_between),
+        ("center_distance", "least distance between centers", book.center_distance),
+        ("distance_bound", "upper bound on it, any codes", bound),
+        ("distance_bound_by", "bound", bound_by),
+        ("objective", "objective, D_intra - D_inter", book.objective),
+        ("origin", "centers", book.origin),
+    ]
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _show_codes(book: Codebook) -> None:
+    """The center of every class, bit 0 first."""
+    bits = dshc_fast.unpack_codes(book.centers, book.n_bits)
+    sizes = book.class_offsets[1:] - book.class_offsets[:-1]
+    rows = [(c, sizes[c], "".join(map(str, row.tolist()))) for c, row in enumerate(bits)]
+    table("", ("class", "sub-classes", "center, bit 0 first"), rows, numeric="rrl")
+
+
+def _draw(book: Codebook, path: Path) -> None:
+    try:
+        from ..report.codebook_plot import distance_matrix
+    except ImportError:
+        remark("dshc: no picture of the distances, matplotlib is not installed")
+        return
+    write_whole(path, distance_matrix(book))
+    say(f"distances: {path}")

@@ -1,0 +1,32 @@
+"""``dshc encode``: images or embeddings to a file of packed codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..runs.encoding import encode_input, is_code_file, read_input
+from .console import say
+from .open_run import open_run
+
+__all__ = ["run_encode"]
+
+
+def run_encode(
+    run_folder: Path, source: str, *, out: Path, root: str | None, labels: str | None, overwrite: bool
+) -> None:
+    """Encode every item of ``source`` by a run and write ``out``; an existing file is kept unless asked."""
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out must name a .safetensors file, got {out}")
+    if out.exists():
+        if not overwrite:
+            raise InputError(f"{out}: exists; --overwrite replaces it")
+        if not is_code_file(out):  # weights of a run end in .safetensors, too
+            raise InputError(f"--out must name a new file or a code file, {out} is neither, and is left as it is")
+        if out.parent.name == "codes" and out.parent.parent.resolve() == run_folder.resolve():
+            raise InputError(f"--out must not be one of the run's own files, got {out}")
+    run = open_run(run_folder)
+    file, _ = encode_input(run, read_input(source, run, root=root, labels=labels))
+    file.save(out)
+    known = [name for name, part in (("labels", file.labels), ("ids", file.ids)) if part is not None]
+    say(f"{out}: {len(file)} codes of {file.n_bits} bits, {' and '.join(known) or 'no labels or ids'}")

@@ -1,0 +1,85 @@
+"""``dshc evaluate``: measure a run or two code files, print the table, write the JSON and the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import InputError
+from ..evaluation import Conventions, Evaluation
+from ..report import report_files, report_run
+from ..runs import Run, evaluate_files, evaluate_run
+from ..runs.encoding import is_code_file
+from ..runs.evaluate import Measured
+from .console import say, table, working
+from .open_run import open_run
+
+__all__ = ["measure_run", "run_evaluate", "show"]
+
+
+def run_evaluate(
+    target: Path,
+    database: Path | None,
+    conventions: Conventions,
+    *,
+    per_query: bool,
+    as_json: bool,
+    out: Path | None,
+    report: bool,
+) -> None:
+    """Evaluate a run folder (``database`` None), or a file of query codes against one of database codes."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out must name a folder, {out} is a file")
+    folder = out
+    if database is None:
+        if target.is_file():
+            what = "a code file of queries needs a second one, the database" if is_code_file(target) else (
+                "is no run folder and no code file"
+            )
+            raise InputError(f"{target}: {what}")
+        measured = measure_run(open_run(target), conventions, out=out, report=report, per_query=per_query)
+        folder = out or target
+    else:
+        for name, path in (("QUERIES", target), ("DATABASE", database)):
+            if path.is_dir():
+                raise InputError(f"{name} must be a code file where two are given, {path} is a folder")
+        with working("evaluating"):
+            measured = evaluate_files(target, database, conventions, out=out, per_query=per_query)
+        if out is not None and report:
+            with working("drawing the report"):
+                report_files(measured, out)
+    if as_json:
+        say(json.dumps(measured.evaluation.to_dict(per_query=per_query), allow_nan=False))
+        return
+    show(measured.evaluation)
+    if folder is not None:
+        say(f"numbers: {folder / 'evaluation.json'}")
+        if report:
+            say(f"report:  {folder / 'report.html'}")
+
+
+def measure_run(
+    run: Run,
+    conventions: Conventions = Conventions(),  # noqa: B008 - frozen
+    *,
+    out: Path | None = None,
+    report: bool = True,
+    per_query: bool = False,
+) -> Measured:
+    """Evaluate a run and, where asked, draw its report, under a spinner."""
+    with working("evaluating"):
+        measured = evaluate_run(run, conventions, out=out, per_query=per_query)
+    if report:
+        with working("drawing the report"):
+            report_run(run, measured, out)
+    return measured
+
+
+def show(evaluation: Evaluation) -> None:
+    """Print the headline, the class accuracy and the table of everything else."""
+    say(evaluation.line(), style="bold")
+    for line in evaluation.accuracy_lines():
+        say(line)
+    say()
+    rows = [row for row in evaluation.rows()[1:] if not row[0].startswith("class accuracy")]
+    table("", ("measure", "value", "convention"), rows, numeric="lrl")

@@ -1,0 +1,36 @@
+"""A command whose flags are the settings of a run, generated from the settings' own descriptions.
+
+The settings live beside what they set, and bring torch along. So that ``dshc --help`` does not wait for it, the flags
+are made when the command itself is parsed or asked for its help.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+__all__ = ["SettingsCommand", "given_settings"]
+
+_KEY = "dshc.settings"
+
+
+class SettingsCommand(TyperCommand):
+    """Adds a flag for every setting to those that the command's function names; see :func:`given_settings`."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        from .settings_flags import options
+
+        own = super().get_params(ctx)
+        # typer appends --help; it stays last.
+        return [*own[:-1], *options(), *own[-1:]]
+
+    def invoke(self, ctx: Any) -> Any:
+        named = {parameter.name for parameter in super().get_params(ctx)}
+        ctx.meta[_KEY] = {name: ctx.params.pop(name) for name in [*ctx.params] if name not in named}
+        return super().invoke(ctx)
+
+
+def given_settings(context: Any) -> dict[str, Any]:
+    """What the generated flags were given, by their names; None where one was not."""
+    return context.meta[_KEY]

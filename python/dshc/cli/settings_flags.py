@@ -1,0 +1,120 @@
+"""Flags made of settings: a name, a type, a help and a heading each; and what was given, as settings by table."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from pydantic.fields import FieldInfo
+
+from .. import methods
+from ..errors import InputError
+from ..runs.settings import TABLES, RunSettings
+from ..settings import choices, plain_type
+from .options import RUN, flag
+
+__all__ = ["as_values", "options"]
+
+_PANELS = {
+    "data": "Data",
+    "encoder": "Network",
+    "method": "Method",
+    "optim": "Optimisation",
+    "runtime": RUN,
+}
+_NOT_FLAGS = {"data.source", "method.name"}  # the argument, and --method
+
+
+@functools.cache
+def options() -> tuple[Any, ...]:
+    """The options as click has them, made by typer from a function that nobody calls."""
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in _annotations().items()
+    ]
+
+    def nothing(**_: Any) -> None: ...
+
+    nothing.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    nothing.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app = typer.Typer(add_completion=False)
+    app.command()(nothing)
+    command = typer.main.get_command(app)
+    return tuple(command.params)
+
+
+def as_values(given: Mapping[str, object], assignments: Sequence[str]) -> dict[str, object]:
+    """What the flags and ``--set table.name=value`` gave, by table and name; the latter win.
+
+    A value of ``--set`` is TOML; what is none is text.
+    """
+    tables = _tables()
+    values = {tables[name]: value for name, value in given.items() if value is not None}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--set must be TABLE.NAME=VALUE, such as optim.lr=0.05, got {text!r}")
+        try:
+            parsed = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            parsed = value.strip()
+        values[name.strip()] = parsed
+    return values
+
+
+def _annotations() -> dict[str, Any]:
+    annotations: dict[str, Any] = {}
+    for table, name, field, text in _fields():
+        if table == "method" and "method" not in annotations:
+            known = ", ".join(methods.available())
+            annotations["method"] = Annotated[str | None, flag(f"Hashing method: {known}.", _PANELS["method"])]
+        kind = plain_type(field)
+        switch = f"--{_dashed(name)}/--no-{_dashed(name)}" if kind is bool else f"--{_dashed(name)}"
+        metavar = None if kind is bool else "|".join(choices(field)) or None
+        option = flag(f"{text[0].upper()}{text[1:]}.", _PANELS[table], switch, metavar=metavar)
+        annotations[name] = Annotated[kind | None, option]
+    return annotations
+
+
+def _fields() -> list[tuple[str, str, FieldInfo, str]]:
+    """Table, name, field and help of every setting that has a flag; one of several methods comes once."""
+    found: dict[str, tuple[str, str, FieldInfo, str]] = {}
+    for table in TABLES:
+        if table == "method":
+            continue
+        model = RunSettings.model_fields[table].annotation
+        for name, field in model.model_fields.items():
+            if f"{table}.{name}" not in _NOT_FLAGS:
+                found[name] = (table, name, field, field.description or "")
+    owners: dict[str, list[str]] = {}
+    for method in methods.available():
+        for name, field in methods.get(method).Settings.model_fields.items():
+            if f"method.{name}" in _NOT_FLAGS:
+                continue
+            if name in found and found[name][0] != "method":
+                raise AssertionError(f"method {method}: setting {name} is also one of [{found[name][0]}]")
+            owners.setdefault(name, []).append(method)
+            found.setdefault(name, ("method", name, field, field.description or ""))
+    everyone = len(methods.available())
+    for name, of in owners.items():
+        table, _, field, text = found[name]
+        if name == "bits":
+            text = "code length in bits; by default as the method has it (dshc: 3 bits a class)"
+        elif len(of) < everyone:
+            text = f"{', '.join(of)}: {text}"
+        found[name] = (table, name, field, text)
+    order = {table: number for number, table in enumerate(TABLES)}
+    return sorted(found.values(), key=lambda entry: order[entry[0]])
+
+
+def _tables() -> dict[str, str]:
+    """``table.name`` of every flag's parameter."""
+    return {name: f"{table}.{name}" for table, name, _, _ in _fields()} | {"method": "method"}
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,235 @@
+"""One evaluation: its numbers, the conventions they were computed under, their text and their JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dshc_fast import RetrievalCurves
+
+from ..storage.whole_files import write_whole
+from .conventions import Conventions, name_of
+from .statistics import CodeStatistics
+
+__all__ = ["SCHEMA", "Evaluation"]
+
+SCHEMA = "dshc.evaluation/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Conventions, numbers and curves, made by :func:`dshc.evaluation.evaluate`; docs/evaluation.md lists all.
+
+    Two are equal if their documents are: all of :meth:`to_dict`, the AP of each query included.
+
+    Attributes:
+        conventions: what was asked for, with the score that the codes were ranked by.
+        n_empty: queries with nothing relevant in the database.
+        mean_ap: mAP under the conventions.
+        by_ties: mAP under the same conventions but each tie rule computed (always expected, best, worst).
+        at_k: mAP at each further cut-off asked for.
+        per_query: AP of each query, float64 ``(n_query,)``, NaN where nothing in the database is relevant; None
+            where it was read from a file that leaves them out.
+        curves: precision and recall at every radius and at some ranks (``dshc_fast.retrieval_curves``).
+        pairs, relevant_pairs: int64 ``(n_bits + 1,)``, query-item pairs at each distance (or overlap), over
+            all queries.
+        accuracy: ``{"queries": {"top_1": ...}, ...}``, or empty where no classifier is known.
+        software: versions of what computed the numbers.
+    """
+
+    n_bits: int
+    n_query: int
+    n_database: int
+    n_empty: int
+    multilabel: bool
+    conventions: Conventions
+    mean_ap: float
+    standard_error: float
+    by_ties: dict[str, float]
+    at_k: dict[int, float]
+    per_query: np.ndarray | None
+    curves: RetrievalCurves
+    pairs: np.ndarray
+    relevant_pairs: np.ndarray
+    mean_tie_group: float
+    query_codes: CodeStatistics
+    database_codes: CodeStatistics
+    accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Evaluation):
+            return NotImplemented
+        return self.to_dict(per_query=True) == other.to_dict(per_query=True)
+
+    __hash__ = None  # type: ignore[assignment]  # what it holds can be changed
+
+    @property
+    def k(self) -> int | None:
+        """Cut-off of the headline mAP; None is the whole database."""
+        return self.conventions.k
+
+    @property
+    def score(self) -> str:
+        """What codes were ranked by: ``hamming`` or ``overlap``."""
+        return str(self.conventions.score)
+
+    @property
+    def bounds_hold(self) -> bool:
+        """Whether ``best`` and ``worst`` bound every order of ties; with "retrieved", a cut can break that."""
+        return self.conventions.denominator != "retrieved" or self.k is None or self.k >= self.n_database
+
+    def conventions_text(self, *, sizes: bool = True) -> str:
+        """``ties=expected, denominator=retrieved, 360 queries, 1437 database`` and what is not default."""
+        asked = self.conventions
+        parts = [f"ties={asked.ties}", f"denominator={asked.denominator}"]
+        if self.score != "hamming":
+            parts.append(f"score={self.score}")
+        if asked.empty != "zero" or self.n_empty:
+            parts.append(f"empty={asked.empty}")
+        if sizes:
+            parts += [f"{self.n_query} queries", f"{self.n_database} database"]
+        if self.n_empty:
+            parts.append(f"{self.n_empty} queries with nothing relevant")
+        return ", ".join(parts)
+
+    def line(self) -> str:
+        """The headline: name and value of mAP, and in parentheses all of :meth:`conventions_text`."""
+        return f"{name_of(self.k)} {_number(self.mean_ap)} ({self.conventions_text()})"
+
+    def accuracy_lines(self) -> list[str]:
+        """``class accuracy (queries) 0.9806 (top-1, 360 items)`` for every accuracy known."""
+        return [f"{name} {value} ({note})" for name, value, note in self._accuracy_rows()]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """The table of the report: (name, value, convention) of each number."""
+        rows = [(name_of(self.k), _number(self.mean_ap), self.conventions_text())]
+        shared = self.conventions_text(sizes=False)
+        worst, best = self.by_ties["worst"], self.by_ties["best"]
+        bounds = "relevant items last / first inside each tie"
+        if not self.bounds_hold:
+            bounds += "; no bounds for a cut with denominator=retrieved"
+        rows.append((f"{name_of(self.k)}, worst / best ties", f"{_number(worst)} / {_number(best)}", bounds))
+        rows += [(name_of(k), _number(value), shared) for k, value in self.at_k.items()]
+        rows += self._accuracy_rows()
+        rows += self._radius_rows()
+        for rank, precision, recall in zip(
+            self.curves.ranks, self.curves.precision_at_rank, self.curves.recall_at_rank, strict=True
+        ):
+            note = f"tie-expected, macro mean over queries, empty={self.conventions.empty}"
+            rows.append(
+                (f"precision / recall @{int(rank)}", f"{_number(precision)} / {_number(recall)}", note)
+            )
+        codes = self.database_codes
+        correlation = f"pairs of bits that change, {codes.correlation_rows} database codes"
+        rows += [
+            ("distinct codes", f"{codes.n_distinct} of {codes.n_codes}", f"database, {self.n_bits} bits"),
+            ("mean tie", f"{self.mean_tie_group:.1f} items", self._tie_note()),
+            ("constant bits", f"{codes.constant_bits} of {self.n_bits}", "same value in every database code"),
+            ("mean bit entropy", _number(codes.bit_entropy), "1 is balanced; database"),
+            ("mean |bit correlation|", _number(codes.bit_correlation), correlation),
+        ]
+        return rows
+
+    def to_dict(self, *, per_query: bool = False) -> dict[str, object]:
+        """The document of docs/evaluation.md; NaN becomes None. ``per_query`` adds the AP of each query, if known."""
+        document: dict[str, object] = {
+            "schema": SCHEMA,
+            "software": self.software,
+            "conventions": {
+                "k": self.k,
+                "ties": str(self.conventions.ties),
+                "denominator": str(self.conventions.denominator),
+                "score": self.score,
+                "empty": str(self.conventions.empty),
+            },
+            "counts": {
+                "n_bits": self.n_bits,
+                "n_query": self.n_query,
+                "n_database": self.n_database,
+                "n_empty_queries": self.n_empty,
+                "multilabel": self.multilabel,
+            },
+            "mean_average_precision": {
+                "value": self.mean_ap,
+                "standard_error": self.standard_error,
+                "by_ties": self.by_ties,
+                "ties_bounds_hold": self.bounds_hold,
+                "at_k": [{"k": k, "value": value} for k, value in self.at_k.items()],
+            },
+            "curves": {name: values.tolist() for name, values in self.curves._asdict().items()},
+            "distances": {"pairs": self.pairs.tolist(), "relevant_pairs": self.relevant_pairs.tolist()},
+            "mean_tie_group": self.mean_tie_group,
+            "codes": {"queries": self.query_codes.to_dict(), "database": self.database_codes.to_dict()},
+            "class_accuracy": self.accuracy,
+        }
+        if per_query and self.per_query is not None:
+            document["average_precision"] = self.per_query.tolist()
+        return _without_nan(document)
+
+    def to_json(self, *, per_query: bool = False) -> str:
+        """The same as text: one JSON object, two spaces of indent, a final newline."""
+        return json.dumps(self.to_dict(per_query=per_query), indent=2, allow_nan=False) + "\n"
+
+    def save(self, path: str | os.PathLike[str], *, per_query: bool = False) -> Path:
+        """Write the JSON atomically; returns the path."""
+        return write_whole(path, self.to_json(per_query=per_query))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Evaluation:
+        """Read what :meth:`save` wrote; equal to what was saved, but for ``per_query`` where that was left out.
+
+        Fields that this version does not know are passed over, as the schema allows.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not an evaluation of this schema, or a damaged one; the message names the file and what is
+                wrong.
+        """
+        from .document import read  # which builds an Evaluation, and needs pydantic
+
+        path = Path(path)
+        return read(path.read_bytes(), str(path))
+
+    def _accuracy_rows(self) -> list[tuple[str, str, str]]:
+        sizes = {"queries": self.n_query, "database": self.n_database}
+        rows = []
+        for part, measures in self.accuracy.items():
+            note = f", {sizes[part]} items" if part in sizes else ""
+            for measure, value in measures.items():
+                rows.append((f"class accuracy ({part})", _number(value), measure.replace("_", "-") + note))
+        return rows
+
+    def _radius_rows(self) -> list[tuple[str, str, str]]:
+        curves, rows = self.curves, []
+        asked, relation = ((0, 2), "<=") if self.score == "hamming" else ((1, 2), ">=")
+        measure = "distance" if self.score == "hamming" else "overlap"
+        for radius in asked:
+            at = np.flatnonzero(curves.radius == radius)
+            if len(at):
+                i = int(at[0])
+                value = f"{_number(curves.precision[i])} / {_number(curves.recall[i])}"
+                note = f"macro mean over queries, empty ball counts 0 ({curves.empty_balls[i]:.1%} of balls)"
+                rows.append((f"precision / recall at {measure} {relation} {radius}", value, note))
+        return rows
+
+    def _tie_note(self) -> str:
+        share = self.mean_tie_group / self.n_database
+        return f"size of the tie a database item is in, mean over queries ({share:.1%} of the database)"
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

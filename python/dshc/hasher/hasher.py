@@ -1,0 +1,318 @@
+"""From an input to its code: preprocessing, backbone, method (head and coding rule), as one module."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import dshc_fast
+
+from .. import methods
+from ..backbones import EncoderSettings, build_backbone
+from ..data.batches import Batches, make_batches
+from ..errors import InputError
+from ..methods import Method, MethodSettings, Spec
+from . import card, files
+from .items import item_batches
+from .preprocessing import Preprocessing
+
+__all__ = ["ENCODING_BATCH", "Hasher"]
+
+ENCODING_BATCH = 1024
+"""Items a batch when encoding. Last bits of outputs depend on it, so that it is one number everywhere."""
+
+FORMAT = 1
+Precision = Literal["fp32", "bf16"]
+
+
+class Hasher(nn.Module):
+    """A trained (or fitted) model: inputs in, packed codes out.
+
+    One state dict holds all that a code depends on: normalisation, backbone, head and what the method has found.
+    Made by :meth:`load`, :meth:`build` or :func:`dshc.train`.
+
+    Attributes: ``method``, ``backbone``, ``preprocessing``; ``kind`` (``"images"`` or ``"features"``) and
+    ``item_shape`` of the inputs; ``class_names``; ``n_bits``; ``score``, by which its codes are ranked;
+    ``precision``; ``about``, where it comes from (epoch, run, versions).
+
+    >>> hasher = Hasher.load("runs/digits")                          # doctest: +SKIP
+    >>> codes = hasher.encode(["a.png", "b.png"])                    # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        encoder: EncoderSettings,
+        backbone: nn.Module,
+        method: Method,
+        preprocessing: Preprocessing,
+        *,
+        item_shape: tuple[int, ...],
+        precision: Precision = "fp32",
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder_settings = encoder
+        self.preprocessing = preprocessing
+        self.backbone = backbone
+        self.method = method
+        self.item_shape = tuple(item_shape)
+        self.precision = precision
+        self.about = dict(about or {})
+
+    @classmethod
+    def build(
+        cls,
+        encoder: EncoderSettings,
+        settings: MethodSettings,
+        *,
+        kind: str,
+        item_shape: tuple[int, ...],
+        label_kind: methods.LabelKind,
+        class_names: tuple[str, ...],
+        mean: Tensor,
+        std: Tensor,
+        seed: int = 0,
+        precision: Precision = "fp32",
+        saved: dict[str, Tensor] | None = None,
+        network: nn.Module | None = None,
+    ) -> Self:
+        """A new hasher with random weights, drawn from torch's generator: the backbone's, then the head's.
+
+        ``saved`` is the state dict that will be loaded, from which a method may take its tables; ``network`` is a
+        backbone given as an object. Raises ``ValueError`` naming the setting that does not fit.
+        """
+        backbone = network if network is not None else build_backbone(encoder, item_shape)
+        spec = Spec(len(class_names), label_kind, backbone.n_features, tuple(class_names), seed)
+        own = None if saved is None else _part(saved, "method")
+        method = methods.get(settings.name).build(settings, spec, saved=own)
+        hasher = cls(
+            encoder, backbone, method, Preprocessing(kind, mean, std), item_shape=item_shape, precision=precision
+        )
+        hasher.to(memory_format=torch.channels_last)
+        return hasher
+
+    @property
+    def kind(self) -> str:
+        return self.preprocessing.kind
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.method.spec.class_names
+
+    @property
+    def n_bits(self) -> int:
+        return self.method.n_bits
+
+    @property
+    def score(self) -> str:
+        return self.method.score
+
+    @property
+    def device(self) -> torch.device:
+        return self.preprocessing.mean.device
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.item_shape))
+        return f"Hasher({self.method.name}, {self.n_bits} bits, {self.kind} {shape})"
+
+    # From inputs to outputs
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """The backbone's features of normalised inputs, float32 ``(b, n_features)``."""
+        return self._in_precision(self.backbone, inputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The method's real-valued outputs of normalised inputs, float32 ``(b, n_outputs)``."""
+        return self._in_precision(lambda x: self.method.head(self.backbone(x)), inputs)
+
+    def _in_precision(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        if self.precision == "fp32":
+            return network(inputs).float()
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            outputs = network(inputs)
+        return outputs.float()
+
+    def batches(self, inputs: np.ndarray) -> Batches:
+        """Arrays of items on the hasher's device, cut into normalised batches there."""
+        known = {"mean": self.preprocessing.mean.cpu(), "std": self.preprocessing.std.cpu()}
+        return make_batches(inputs, **known, device=self.device)
+
+    @torch.no_grad()
+    def outputs(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> Tensor:
+        """Real-valued outputs of items (as :meth:`encode` takes them), float32 ``(n, n_outputs)``."""
+        parts = list(self._outputs(items, batch_size))
+        return torch.cat(parts) if parts else torch.zeros(0, self.method.n_outputs, device=self.device)
+
+    @torch.no_grad()
+    def encode(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> np.ndarray:
+        """Packed codes, uint8 ``(n, ceil(n_bits / 8))``, of one item or many, in the order given.
+
+        ``items``: for images a path of a file or a folder, a PIL picture, a sequence of these, or uint8 arrays and
+        tensors ``(n, h, w, c)``; for features float ``(n, d)``; or an iterable of such batches (a ``DataLoader``).
+        Files are decoded and codes packed batch by batch. Raises :class:`dshc.errors.InputError` for items of
+        another kind or shape, ``ValueError`` naming the first file that cannot be read.
+        """
+        parts = [self.method.encode(part).cpu().numpy() for part in self._outputs(items, batch_size)]
+        return np.concatenate(parts) if parts else np.zeros((0, -(-self.n_bits // 8)), np.uint8)
+
+    @torch.no_grad()
+    def predict(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> np.ndarray | None:
+        """Class ids int64 ``(n,)``, or multi-hot bool ``(n, n_classes)``; None where the method predicts nothing."""
+        parts = [self.method.predict(part) for part in self._outputs(items, batch_size)]
+        if not parts or parts[0] is None:
+            return None
+        return torch.cat(parts).cpu().numpy()
+
+    @torch.no_grad()
+    def encode_and_predict(
+        self, items: Any, *, batch_size: int = ENCODING_BATCH
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """:meth:`encode` and :meth:`predict` of the same items in one pass."""
+        codes, predictions = [], []
+        for part in self._outputs(items, batch_size):
+            codes.append(self.method.encode(part).cpu().numpy())
+            predictions.append(self.method.predict(part))
+        if not codes:
+            return self.encode(np.zeros((0, *self.item_shape), np.uint8 if self.kind == "images" else np.float32)), None
+        known = None if predictions[0] is None else torch.cat(predictions).cpu().numpy()
+        return np.concatenate(codes), known
+
+    def _outputs(self, items: Any, batch_size: int) -> Iterator[Tensor]:
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        training = self.training
+        self.eval()
+        try:
+            for array in item_batches(
+                items, kind=self.kind, item_shape=self.item_shape, batch_size=batch_size
+            ):
+                yield self(self._normalised(array))
+        finally:
+            self.train(training)
+
+    def _normalised(self, array: np.ndarray) -> Tensor:
+        if self.kind == "features":
+            return self.preprocessing(torch.from_numpy(array).to(self.device))
+        return self.batches(array).batch(torch.arange(len(array)))
+
+    # Saving and loading
+
+    def description(self) -> dict[str, Any]:
+        """All that the hasher is built from again, beside its weights: plain content, as config.json holds it."""
+        spec = self.method.spec
+        return {
+            "format": FORMAT,
+            "encoder": {**self.encoder_settings.values(), "weights": None, "start_from": None},
+            "method": self.method.settings.values(),
+            "kind": self.kind,
+            "item_shape": list(self.item_shape),
+            "label_kind": spec.label_kind,
+            "class_names": list(spec.class_names),
+            "seed": spec.seed,
+            "precision": self.precision,
+            "n_bits": self.n_bits,
+            "score": self.score,
+            "about": self.about,
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``model.safetensors``, a model card ``README.md`` and ``config.json`` into a folder; returns it."""
+        return files.save_folder(Path(folder), self.state_dict(), self.description(), card.model_card(self))
+
+    def save_file(self, path: str | os.PathLike[str]) -> Path:
+        """Write weights and description as one safetensors file, which :meth:`load` takes too."""
+        return files.write_hasher(path, self.state_dict(), self.description())
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        weights: Literal["best", "last"] | None = None,
+        device: str = "auto",
+        network: nn.Module | None = None,
+    ) -> Self:
+        """A hasher from a folder that :meth:`save` wrote, a run, a single file, or a name on the Hugging Face hub.
+
+        ``weights`` chooses in a run: ``"best"`` (selected on the validation split; the default where there is a
+        selection) or ``"last"``. ``device``: ``"auto"`` (CUDA where torch and the core have it), ``"cpu"``,
+        ``"cuda"``. ``network`` is the backbone of a hasher that was made from a network given as an object.
+
+        Raises ``FileNotFoundError`` or ``ValueError`` naming the file that is missing, damaged or of another version.
+        """
+        path = files.find_weights(source, weights)
+        state, description = files.read_hasher(path)
+        beside = files.read_description(path)
+        if beside is not None and beside != description:
+            raise InputError(
+                f"{path.parent / files.CONFIG}: does not say what {files.WEIGHTS} holds; one of them was changed"
+            )
+        try:
+            hasher = cls._from(state, description, network)
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            text = f"{path}: not the weights of the hasher it describes ({error})"
+            raise InputError(text) from None
+        return hasher.to(resolve_device(device)).eval()
+
+    @classmethod
+    def _from(cls, state: dict[str, Tensor], about: dict[str, Any], network: nn.Module | None) -> Self:
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
+        encoder = EncoderSettings(**about["encoder"])
+        if encoder.backbone is None and network is None:
+            raise ValueError("its network was given as an object; hand it to load(..., network=...)")
+        hasher = cls.build(
+            encoder,
+            methods.get(about["method"]["name"]).Settings(**about["method"]),
+            kind=about["kind"],
+            item_shape=tuple(about["item_shape"]),
+            label_kind=about["label_kind"],
+            class_names=tuple(about["class_names"]),
+            mean=state["preprocessing.mean"],
+            std=state["preprocessing.std"],
+            seed=about["seed"],
+            precision=about["precision"],
+            saved=state,
+            network=network,
+        )
+        hasher.load_state_dict(state)
+        hasher.about = about["about"]
+        return hasher
+
+    # Other programs
+
+    def graph(self) -> nn.Module:
+        """Raw items to real-valued outputs as one module in evaluation mode, for ``torch.export`` and the like."""
+        from .export import Graph
+
+        return Graph(self)
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write :meth:`graph` for other programs: ``.onnx`` (extra ``onnx``) or ``.pt2`` (``torch.export``).
+
+        Input ``items``: uint8 ``(b, h, w, c)`` or float32 ``(b, d)``, any b; output ``outputs`` float32
+        ``(b, n_outputs)``. Codes are the method's rule on them (docs/hasher.md).
+        """
+        from .export import export
+
+        return export(self, Path(path))
+
+
+def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The entries of a state dict below ``name``."""
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+
+
+def resolve_device(device: str) -> torch.device:
+    """``"auto"``, ``"cpu"`` or ``"cuda"`` as a device; raises ``ValueError`` where CUDA is asked for and missing."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() and dshc_fast.build_info()["cuda"] else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"device must be 'cpu' or 'auto' where torch finds no CUDA device, got {device!r}")
+    return torch.device(device)

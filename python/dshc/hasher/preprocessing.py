@@ -1,0 +1,28 @@
+"""From raw items to what the backbone takes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Preprocessing"]
+
+
+class Preprocessing(nn.Module):
+    """Raw items to normalised float32 inputs; mean and deviation are part of the model.
+
+    ``kind`` ``"images"``: uint8 ``(b, h, w, c)`` to ``(b, c, h, w)``, (pixel / 255 - mean) / std by channel.
+    ``"features"``: float ``(b, d)`` to (x - mean) / std.
+    """
+
+    def __init__(self, kind: str, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.kind = kind
+        self.register_buffer("mean", mean.detach().clone().float())
+        self.register_buffer("std", std.detach().clone().float())
+
+    def forward(self, items: Tensor) -> Tensor:
+        if self.kind == "features":
+            return (items.float() - self.mean) / self.std
+        pixels = items.permute(0, 3, 1, 2).float() / 255
+        return (pixels - self.mean[:, None, None]) / self.std[:, None, None]

@@ -1,0 +1,5 @@
+"""Exact search in codes."""
+
+from .code_index import CodeIndex
+
+__all__ = ["CodeIndex"]

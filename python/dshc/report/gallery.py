@@ -1,0 +1,210 @@
+"""Queries beside their nearest items: which to show, what to show of them, and the picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from PIL import Image
+
+import dshc_fast
+
+from ..evaluation import Evaluation
+from ..storage import describe_label
+from .plots import Theme, new_figure, png
+
+__all__ = [
+    "Gallery",
+    "Item",
+    "Row",
+    "draw_gallery",
+    "hardest_queries",
+    "make_gallery",
+    "spread_queries",
+    "thumbnail",
+]
+
+_THUMBNAIL = 96
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a gallery; ``distance`` and ``right`` are None for a query, ``image`` for features.
+
+    ``number`` is the label by class number, for a font that lacks letters of its name.
+    """
+
+    name: str
+    label: str
+    number: str
+    image: np.ndarray | None = None
+    distance: int | None = None
+    right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A query, its AP (NaN: nothing relevant) and its nearest items in order."""
+
+    query: Item
+    results: tuple[Item, ...]
+    average_precision: float
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A titled block of rows; ``name`` becomes the file name of its picture."""
+
+    name: str
+    title: str
+    caption: str
+    rows: tuple[Row, ...]
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the items are pictures (else they are told by name and label)."""
+        return bool(self.rows) and self.rows[0].query.image is not None
+
+
+def spread_queries(labels: np.ndarray, count: int = 10, *, seed: int = 0) -> np.ndarray:
+    """Positions of ``count`` queries (or all, if fewer), over as many classes as there are, whatever their
+    results.
+
+    Class ids: the queries are shuffled by the seed, then taken class by class in turn. Multi-hot: simply
+    shuffled.
+    """
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(labels))
+    if labels.ndim == 2:
+        return np.sort(order[:count])
+    turn = np.empty(len(labels), np.int64)
+    for class_id in np.unique(labels):
+        mine = order[labels[order] == class_id]
+        turn[mine] = np.arange(len(mine))
+    picked = order[np.argsort(turn[order], kind="stable")][:count]
+    return picked[np.argsort(labels[picked], kind="stable")]
+
+
+def hardest_queries(average_precision: np.ndarray, count: int = 5) -> np.ndarray:
+    """Positions of the ``count`` queries of lowest AP, hardest first; those without an AP are left out."""
+    order = np.argsort(average_precision, kind="stable")  # NaN sorts last
+    return order[~np.isnan(average_precision[order])][:count]
+
+
+def make_gallery(
+    name: str,
+    title: str,
+    caption: str,
+    positions: np.ndarray,
+    *,
+    query_codes: np.ndarray,
+    database_codes: np.ndarray,
+    query_items: np.ndarray,
+    database_items: np.ndarray,
+    labels: np.ndarray,
+    inputs: np.ndarray | None,
+    evaluation: Evaluation,
+    class_names: Sequence[str] = (),
+    ids: Sequence[str] | None = None,
+    k: int = 10,
+) -> Gallery:
+    """Rank the queries at ``positions`` and collect what is shown of them and of their ``k`` nearest items.
+
+    ``query_items`` and ``database_items`` are the rows of ``labels``, ``inputs`` and ``ids`` behind the
+    codes; ``inputs`` are images uint8 ``(n, h, w, c)``, or None where there is nothing to look at.
+    """
+    k = min(k, len(database_codes))
+    nearest = dshc_fast.hamming_topk(query_codes[positions], database_codes, k, score=evaluation.score)
+
+    def item(row: int, distance: int | None = None, right: bool | None = None) -> Item:
+        return Item(
+            name=ids[row] if ids is not None else f"#{row}",
+            label=describe_label(labels[row], class_names),
+            number=describe_label(labels[row]),
+            image=None if inputs is None else inputs[row],
+            distance=distance,
+            right=right,
+        )
+
+    rows = []
+    for position, distances, indices in zip(positions, nearest.distances, nearest.indices, strict=True):
+        query = int(query_items[position])
+        found = [int(database_items[i]) for i in indices]
+        results = tuple(
+            item(row, int(distance), _relevant(labels[query], labels[row]))
+            for row, distance in zip(found, distances, strict=True)
+        )
+        rows.append(Row(item(query), results, float(evaluation.per_query[position])))
+    return Gallery(name, title, caption, tuple(rows))
+
+
+def thumbnail(image: np.ndarray) -> bytes:
+    """An image ``(h, w, 1 or 3)`` as PNG bytes; a longer side of more than 96 pixels is brought to 96."""
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    if max(picture.size) > _THUMBNAIL:
+        picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def draw_gallery(gallery: Gallery, theme: Theme) -> bytes:
+    """The gallery as one PNG, a query a row; right results are green with a tick, wrong ones red, crossed."""
+    columns = 1 + max(len(row.results) for row in gallery.rows)
+    figure = new_figure((1.02 * columns + 0.5, 1.3 * len(gallery.rows) + 0.4), theme)
+    figure.set_layout_engine("none")
+    left, gap = 0.28, 0.35
+    for r, row in enumerate(gallery.rows):
+        for c, item in enumerate((row.query, *row.results)):
+            x = left + 1.02 * c + (gap if c else 0.0)
+            y = figure.get_figheight() - 0.32 - 1.3 * r - 0.92
+            _place(figure, theme, item, (x, y), is_query=c == 0)
+    head = {"color": theme.muted, "fontsize": 9, "va": "center"}
+    width, height = figure.get_size_inches()
+    figure.text(left / width, 1 - 0.16 / height, "query", **head)
+    text = "nearest items, with their distance" if gallery.rows[0].results else ""
+    figure.text((left + 1.02 + gap) / width, 1 - 0.16 / height, text, **head)
+    return png(figure, dpi=110)
+
+
+def _place(figure: Figure, theme: Theme, item: Item, corner: tuple[float, float], *, is_query: bool) -> None:
+    width, height = figure.get_size_inches()
+    side = 0.86
+    axes = figure.add_axes((corner[0] / width, corner[1] / height, side / width, side / height))
+    image = item.image[..., 0] if item.image.shape[-1] == 1 else item.image
+    axes.imshow(
+        image, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(image.shape[:2]) < 64 else None
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    colour = theme.ink if is_query else (theme.right if item.right else theme.wrong)
+    for spine in axes.spines.values():
+        spine.set_color(colour)
+        spine.set_linewidth(1.2 if is_query else 2.6)
+    mark = (
+        _short(legible(item.label, item.number))
+        if is_query
+        else f"{'✓' if item.right else '✗'} {item.distance}"
+    )
+    axes.set_xlabel(mark, fontsize=9, color=colour, labelpad=3, parse_math=False)
+
+
+def legible(label: str, number: str) -> str:
+    """``label`` where the font of the figures has all its letters, else its number and the letters' codes."""
+    font = get_font(findfont(FontProperties()))
+    lacking = {letter for letter in label if not font.get_char_index(ord(letter))}
+    if not lacking:
+        return label
+    escaped = (ascii(letter)[1:-1] if letter in lacking else letter for letter in label)
+    return f"{number}: {''.join(escaped)}"
+
+
+def _short(text: str, limit: int = 14) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _relevant(query: np.ndarray, item: np.ndarray) -> bool:
+    return bool((query & item).any()) if np.ndim(query) else bool(query == item)

@@ -1,0 +1,85 @@
+"""Files that are written whole or not at all.
+
+Every file of the program goes through :func:`write_whole`: the bytes land in a temporary file of the same
+folder, are flushed to the disk and take the final name in one step, so that a reader, a full disk or a kill
+never meets half a file.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+__all__ = ["remove_left_overs", "safetensors_bytes", "write_whole"]
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes | str) -> Path:
+    """Write ``data`` (text is encoded as UTF-8) to ``path`` atomically, making missing folders; returns the
+    path.
+
+    Raises ``OSError`` naming ``path`` where it cannot be written; what stood there before is then untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_and_rename(path, data)
+    except OSError as error:  # which may name the temporary file: nobody asked for that one
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    return path
+
+
+def remove_left_overs(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that killed writes of ``path`` left, and no other file."""
+    path = Path(path)
+    for left_over in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        left_over.unlink()
+
+
+def _write_and_rename(path: Path, data: bytes | str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file private to its owner; a result file follows the user's umask like any other.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the folder too: a file whose name is lost with the power is as good as not written."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def safetensors_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file whose header is in a fixed order: equal content gives equal bytes.
+
+    ``safetensors`` writes the metadata in hash order, which differs from run to run; sorting it keeps the
+    length.
+    """
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    raw = safetensors.numpy.save(contiguous, metadata=dict(metadata))
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + raw[8 + size :]

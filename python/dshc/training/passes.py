@@ -1,0 +1,66 @@
+"""Passes over items with the weights as they are: shared by processes, equal however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.batches import Batches
+from ..hasher import Hasher
+from ..hasher.hasher import ENCODING_BATCH
+from ..methods import Pass
+from .processes import Processes
+
+__all__ = ["make_pass", "outputs_of"]
+
+
+def outputs_of(hasher: Hasher, batches: Batches, items: np.ndarray | Tensor, processes: Processes) -> Tensor:
+    """Outputs of some items of a set, in evaluation mode, unaugmented: float32 ``(n, n_outputs)``, on every process."""
+    return _run(hasher, hasher.forward, hasher.method.n_outputs, batches, items, processes)
+
+
+def make_pass(
+    hasher: Hasher,
+    batches: Batches,
+    items: np.ndarray,
+    labels: Tensor | None,
+    generator: torch.Generator,
+    processes: Processes,
+    *,
+    epoch: int = 0,
+    stage: str = "train",
+) -> Pass:
+    """A pass over training items (see :class:`dshc.methods.Pass`); ``labels`` are theirs."""
+    width = hasher.method.spec.n_features
+    return Pass(
+        features=lambda: _run(hasher, hasher.features, width, batches, items, processes),
+        outputs=lambda: outputs_of(hasher, batches, items, processes),
+        labels=labels,
+        generator=generator,
+        epoch=epoch,
+        stage=stage,
+    )
+
+
+@torch.no_grad()
+def _run(
+    hasher: Hasher,
+    network: Callable[[Tensor], Tensor],
+    width: int,
+    batches: Batches,
+    items: np.ndarray | Tensor,
+    processes: Processes,
+) -> Tensor:
+    training = hasher.training
+    hasher.eval()
+    indices = torch.as_tensor(items)
+    rows = [
+        network(batches.batch(indices[start : start + ENCODING_BATCH]))
+        for start in processes.own_batches(len(indices), ENCODING_BATCH)
+    ]
+    hasher.train(training)
+    own = torch.cat(rows) if rows else torch.zeros(0, width, device=processes.device)
+    return processes.gather_batches(own, len(indices), ENCODING_BATCH)

@@ -1,0 +1,188 @@
+"""A training before its first step: everything that can be wrong about it is found here, and nothing is written."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import methods
+from ..backbones import EncoderSettings
+from ..data import Dataset, Split
+from ..data.batches import Batches, make_batches
+from ..data.samplers import epoch_order
+from ..data.settings import DataSettings
+from ..hasher import Hasher
+from ..methods import MethodSettings
+from ..methods.base import Method, Stage, describe_labels
+from .processes import Processes
+from .seeding import generator
+from .settings import OptimSettings, RuntimeSettings
+
+__all__ = ["Plan", "label_kind", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that can start.
+
+    ``labels`` of all items on the device, or None; ``batch_size`` items a step over all processes, ``n_steps`` an
+    epoch; ``stages`` with the iteration (step over all epochs) each ends at.
+    """
+
+    hasher: Hasher
+    batches: Batches
+    split: Split
+    labels: Tensor | None
+    optim: OptimSettings
+    runtime: RuntimeSettings
+    processes: Processes
+    batch_size: int
+    n_steps: int
+    stages: tuple[tuple[Stage, int], ...]
+
+    @property
+    def n_total(self) -> int:
+        """All steps of the training; 0 for a method that is only fitted."""
+        return self.stages[-1][1] if self.stages else 0
+
+    @property
+    def n_epochs(self) -> int:
+        return -(-self.n_total // self.n_steps)
+
+    @property
+    def train_labels(self) -> Tensor | None:
+        """Labels of the training items, in their order."""
+        if self.labels is None:
+            return None
+        return self.labels[torch.from_numpy(self.split.train).to(self.labels.device)]
+
+    def stage_at(self, iteration: int) -> str:
+        """The name of the stage an iteration belongs to."""
+        return next((stage.name for stage, end in self.stages if iteration < end), "end")
+
+
+def label_kind(dataset: Dataset) -> methods.LabelKind:
+    """The kind of a set's labels."""
+    if dataset.labels is None:
+        return "none"
+    return "multi-hot" if dataset.multilabel else "ids"
+
+
+def make_plan(
+    dataset: Dataset,
+    split: Split,
+    *,
+    data: DataSettings,
+    encoder: EncoderSettings,
+    method: MethodSettings,
+    optim: OptimSettings,
+    runtime: RuntimeSettings,
+    processes: Processes,
+    saved: dict[str, Tensor] | None = None,
+) -> Plan:
+    """Plan a training of resolved settings on a split; draws the weights from the seed.
+
+    ``saved``: the state dict of a checkpoint that will be loaded. Raises ``ValueError`` naming the setting that does
+    not fit the data; warns where all items are of one class.
+    """
+    _check_labels(dataset, method)
+    device = processes.device
+    batches = make_batches(
+        dataset.inputs,
+        train_indices=split.train,
+        device=device,
+        augment=bool(data.crop),
+        flip=bool(data.flip),
+        standardize=data.standardize is not False,
+    )
+    torch.manual_seed(runtime.seed)
+    hasher = Hasher.build(
+        encoder,
+        method,
+        kind=dataset.kind,
+        item_shape=dataset.item_shape,
+        label_kind=label_kind(dataset),
+        class_names=dataset.class_names,
+        mean=batches.mean,
+        std=batches.std,
+        seed=runtime.seed,
+        precision=runtime.precision,
+        saved=saved,
+    ).to(device)
+    hasher.train()
+    stages = hasher.method.stages(optim.epochs or 1)
+    n_steps, batch_size = _batches(len(split.train), optim, processes, hasher.method)
+    ends = np.cumsum([stage.iterations or (stage.epochs or 0) * n_steps for stage in stages]).tolist()
+    labels = None if dataset.labels is None else torch.from_numpy(dataset.labels).to(device)
+    plan = Plan(
+        hasher,
+        batches,
+        split,
+        labels,
+        optim,
+        runtime,
+        processes,
+        batch_size,
+        n_steps,
+        tuple(zip(stages, ends, strict=True)),
+    )
+    if stages:
+        _check_sampling(plan)
+    return plan
+
+
+def _batches(n_items: int, optim: OptimSettings, processes: Processes, method: Method) -> tuple[int, int]:
+    """Steps an epoch and items a step: batches of equal size, at most the one asked for.
+
+    The few items left over differ from epoch to epoch. Every process gets as many items a step, and where a method
+    wants several items of each class in a batch, whole groups of them.
+    """
+    asked, group = optim.batch_size or 1, processes.size
+    n_steps = -(-n_items // asked)
+    if method.sampling is not None:
+        group *= method.sampling.n_items
+    batch_size = n_items // n_steps // group * group
+    least = max(2 * processes.size, group)
+    if method.stages(1) and batch_size < least:
+        share = f" for {processes.size} processes" if processes.size > 1 else ""
+        raise ValueError(
+            f"batch_size: got {asked}, which cuts {n_items} training items into batches of fewer than {least}{share}; "
+            "batch normalisation takes at least 2 items a step, and pairs their groups"
+        )
+    if group > processes.size:  # whole groups leave more over
+        n_steps = n_items // max(batch_size, 1)
+    return n_steps, max(batch_size, 1)
+
+
+def _check_sampling(plan: Plan) -> None:
+    """One order, thrown away: what the sampler refuses is refused before anything is written."""
+    sampling, labels = plan.hasher.method.sampling, plan.train_labels
+    epoch_order(
+        len(plan.split.train),
+        generator(plan.runtime.seed, 0),
+        labels=None if labels is None else labels.cpu(),
+        sampler=plan.optim.sampler,
+        per_class=None if sampling is None else sampling.n_items,
+        batch_size=plan.batch_size,
+    )
+
+
+def _check_labels(dataset: Dataset, settings: MethodSettings) -> None:
+    kind = label_kind(dataset)
+    method: Any = methods.get(settings.name)
+    if kind not in method.label_kinds:
+        fitting = [name for name in methods.available() if kind in methods.get(name).label_kinds]
+        raise ValueError(
+            f"method must be one of {', '.join(fitting)} for items with {describe_labels(kind)}, got {settings.name!r}"
+        )
+    if kind == "ids" and len(np.unique(dataset.labels)) == 1:
+        warnings.warn(
+            f"{dataset.name}: all {dataset.n_items} items are of one class; each is relevant to each, so that mAP "
+            "is 1 whatever the codes",
+            stacklevel=3,
+        )

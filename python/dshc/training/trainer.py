@@ -1,0 +1,360 @@
+"""The training loop: stages, epochs, steps. Read :meth:`Trainer.fit` from top to bottom.
+
+A training killed at any step and resumed ends, in fp32 on the CPU, with the bytes it would have ended with: a
+checkpoint holds the whole state, and what is random about a step follows from (seed, epoch, step) alone. Limits: the
+same number of processes; another machine, torch version or number of threads continues, but to other last bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from ..data.samplers import epoch_order
+from ..hasher import Hasher
+from ..methods import Step, Training
+from .averaging import WeightAverage, swapped_in
+from .callbacks import Callback
+from .checkpoint import Checkpoint, Position, restore
+from .optimizers import build_optimizers, set_learning_rate
+from .passes import make_pass
+from .plan import Plan
+from .schedules import learning_rate
+from .seeding import generator
+from .stop_signals import stop_signals
+from .validation import Validation
+
+__all__ = ["Interrupted", "Trainer"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal (Ctrl-C, SIGTERM, SIGHUP) during a training, after its checkpoint was written.
+
+    ``signal_name`` says which; the message says where it stopped, and how to continue.
+    """
+
+    signal_name: str = "SIGINT"
+
+
+class _WithLoss(nn.Module):
+    """Network and loss as one module: what learns in either is synchronised between processes alike."""
+
+    def __init__(self, hasher: Hasher) -> None:
+        super().__init__()
+        self.hasher = hasher
+
+    def forward(self, inputs: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        outputs = self.hasher(inputs)
+        return self.hasher.method.loss(outputs, step), outputs.detach()
+
+
+class Trainer:
+    """A planned training. ``fit`` runs it, from its start or from a checkpoint, and tells ``callbacks``.
+
+    Attributes: ``plan``; ``hasher``, whose weights are those of the last step; ``optimizers``; ``average``, the
+    averaged weights, or None.
+    """
+
+    def __init__(self, plan: Plan, callbacks: Sequence[Callback] = ()) -> None:
+        self.plan = plan
+        self.hasher = plan.hasher
+        self.processes = plan.processes
+        self.callbacks = list(callbacks) if plan.processes.first else []
+        self.optimizers = build_optimizers(plan.hasher, plan.optim) if plan.stages else []
+        averaged = plan.optim.ema > 0 and bool(plan.stages)
+        self.average = WeightAverage(plan.hasher, plan.optim.ema) if averaged else None
+        self.validation = Validation(plan.split, plan.labels, plan.runtime.seed)
+        self._labels = plan.train_labels
+        self._wrapped: nn.Module | None = None
+
+    def fit(self, checkpoint: Checkpoint | None = None) -> Position:
+        """Train to the end; returns the final position.
+
+        Raises ``ValueError`` where a loss is no longer finite, :class:`Interrupted` after a signal.
+        """
+        plan, position = self.plan, self._begin(checkpoint)
+        self._tell("start", position)
+        try:
+            with stop_signals() as stop:
+                if position.step == 0 and position.epoch:
+                    self._save_again(position)
+                if not plan.stages:
+                    return self._fitted(position)
+                for epoch in range(position.epoch, plan.n_epochs):
+                    self._run_epoch(position, stop)
+                    position = self._end_epoch(position, last=epoch + 1 == plan.n_epochs)
+                    if self.processes.any(stop.asked) and epoch + 1 < plan.n_epochs:
+                        raise self._interrupted(f"after epoch {epoch + 1} of {plan.n_epochs}", stop)
+        finally:
+            self._tell("end", position)
+        return position
+
+    # Start
+
+    def _begin(self, checkpoint: Checkpoint | None) -> Position:
+        plan = self.plan
+        self.hasher.method.begin(
+            Training(
+                n_items=len(plan.split.train),
+                labels=self._labels,
+                generator=generator(plan.runtime.seed, 0, 0, 0),
+                device=self.processes.device,
+            )
+        )
+        position = Position(threads=torch.get_num_threads(), processes=self.processes.size)
+        if checkpoint is not None:
+            restore(checkpoint, self.hasher, self.optimizers)
+            if self.average is not None:
+                self.average.load_state(checkpoint.tensors["average"])
+            position = checkpoint.position
+            if plan.runtime.threads is None and position.threads is not None:
+                torch.set_num_threads(position.threads)
+            if position.counted and position.processes == self.processes.size:
+                position.loss, position.items, *position.tally = position.counted[self.processes.rank]
+            position.threads, position.processes = torch.get_num_threads(), self.processes.size
+        if plan.stages:
+            self._wrapped = self.processes.setup(_WithLoss(self.hasher))
+        return position
+
+    # An epoch
+
+    def _run_epoch(self, position: Position, stop: Any) -> None:
+        plan, optim = self.plan, self.plan.optim
+        seed, epoch, device = plan.runtime.seed, position.epoch, self.processes.device
+        method, n_items = self.hasher.method, len(plan.split.train)
+        per_class = method.sampling
+        shuffled = epoch_order(
+            n_items,
+            generator(seed, epoch),
+            labels=None if self._labels is None else self._labels.cpu(),
+            sampler=optim.sampler,
+            per_class=None if per_class is None else per_class.n_items,
+            batch_size=plan.batch_size,
+        )
+        order = torch.from_numpy(plan.split.train)[shuffled]
+        self._wrapped.train()
+        started = time.perf_counter() - position.seconds
+        loss_sum = torch.tensor(position.loss, dtype=torch.float64, device=device)
+        tally = torch.tensor(position.tally, device=device)
+        own = plan.batch_size // self.processes.size
+        last = min(plan.n_steps, plan.n_total - epoch * plan.n_steps)
+        if position.step == 0:
+            method.begin_epoch(self._pass(epoch, plan.n_steps))
+        for step in range(position.step, last):
+            # Whatever draws from torch's own generator, such as dropout, draws from this step's seed.
+            random = generator(seed, epoch, step, *([self.processes.rank] if self.processes.rank else []))
+            torch.manual_seed(random.initial_seed())
+            start = step * plan.batch_size + self.processes.rank * own
+            picked, items = order[start : start + own], shuffled[start : start + own].to(device)
+            iteration = epoch * plan.n_steps + step
+            set_learning_rate(self.optimizers, learning_rate(optim, iteration / plan.n_total, plan.n_epochs))
+            inputs = plan.batches.batch(picked, train=True, generator=random)
+            labels = None if plan.labels is None else plan.labels[picked.to(device)]
+            about = self._step(inputs, labels, items, iteration, random)
+
+            updated = self._backward(inputs, about, step, last)
+            loss, outputs = self._last
+            with torch.no_grad():
+                loss_sum += loss.double() * own
+                if method.quality is not None and labels is not None:
+                    tally += method.tally(method.predict(outputs), labels)
+            position.step = step + 1
+            position.items += own
+            self._tell("step", iteration + 1)
+            if not updated:
+                continue
+            every = plan.runtime.checkpoint_every
+            asked = self.processes.any(stop.asked)
+            if asked or (every and (iteration + 1) % every == 0):
+                position.loss, position.tally = loss_sum.item(), tally.tolist()
+                position.seconds = time.perf_counter() - started
+                self._tell("checkpoint", self._with_others(position))
+                self.processes.wait()
+                if asked:
+                    raise self._interrupted(f"in epoch {epoch + 1}, step {step + 1} of {plan.n_steps}", stop)
+        position.loss, position.tally = loss_sum.item(), tally.tolist()
+        position.seconds = time.perf_counter() - started
+
+    def _backward(self, inputs: Tensor, about: Step, step: int, last: int) -> bool:
+        """Forward, backward and, where enough batches were added up, a step of the optimizers."""
+        plan, optim = self.plan, self.plan.optim
+        fabric = self.processes.fabric
+        group = step // optim.accumulate
+        added = min(optim.accumulate, last - group * optim.accumulate)
+        due = (step + 1) % optim.accumulate == 0 or step + 1 == last
+        with fabric.no_backward_sync(self._wrapped, enabled=not due and self.processes.size > 1):
+            loss, outputs = self._wrapped(inputs, about)
+            if fabric.device.type == "cpu":  # a GPU would be waited for; there the mean is checked
+                _check_finite(loss.item(), plan, about.epoch)
+            fabric.backward(loss if added == 1 else loss / added)
+        self._last = loss.detach(), outputs
+        if not due:
+            return False
+        if optim.clip_norm is not None:
+            clip_grad_norm_(self.hasher.parameters(), optim.clip_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.hasher)
+        return True
+
+    def _step(
+        self, inputs: Tensor, labels: Tensor | None, items: Tensor, iteration: int, random: torch.Generator
+    ) -> Step:
+        plan = self.plan
+
+        @torch.no_grad()
+        def averaged() -> Tensor | None:
+            return None if self.average is None else self.average.outputs(self.hasher, inputs)
+
+        return Step(
+            labels=labels,
+            items=items,
+            stage=plan.stage_at(iteration),
+            epoch=iteration // plan.n_steps,
+            iteration=iteration,
+            progress=iteration / plan.n_total,
+            generator=random,
+            gather=self.processes.gather,
+            own=slice(self.processes.rank * len(items), (self.processes.rank + 1) * len(items)),
+            averaged_outputs=averaged,
+        )
+
+    def _pass(self, epoch: int, number: int) -> Any:
+        """A look at all training items at the start (``number`` n_steps) or the end (n_steps + 1) of an epoch."""
+        plan = self.plan
+        return make_pass(
+            self.hasher,
+            plan.batches,
+            plan.split.train,
+            self._labels,
+            generator(plan.runtime.seed, epoch, number),
+            self.processes,
+            epoch=epoch,
+            stage=plan.stage_at(epoch * plan.n_steps),
+        )
+
+    # Its end
+
+    def _end_epoch(self, position: Position, *, last: bool) -> Position:
+        plan, epoch = self.plan, position.epoch
+        method, optim = self.hasher.method, plan.optim
+        started = time.perf_counter() - position.seconds
+        self.processes.share_buffers(self.hasher)
+        counted = torch.tensor([position.loss, position.items, *position.tally], dtype=torch.float64)
+        loss, items, numerator, denominator = self.processes.sum(counted.to(self.processes.device)).tolist()
+        _check_finite(loss / items, plan, epoch)
+        self._check_outputs(epoch)
+        done = min((epoch + 1) * plan.n_steps, plan.n_total) - 1
+        row: dict[str, Any] = {"epoch": epoch + 1, "loss": loss / items}
+        row["lr"] = learning_rate(optim, done / plan.n_total, plan.n_epochs)
+        if method.quality is not None and self._labels is not None:
+            row[f"train_{method.quality}"] = numerator / max(denominator, 1)
+        state = self._measured(epoch, row)
+        row["seconds"] = round(time.perf_counter() - started, 3)
+        row = self.processes.agreed(row)
+        position = _after(position, row)
+        # The checkpoint goes first: should the rest be lost, resuming writes it again from there.
+        self._tell("checkpoint", position)
+        self._tell("epoch", position, row)
+        self._tell_weights(position, state, last=last)
+        return position
+
+    @contextlib.contextmanager
+    def saved_weights(self, epoch: int) -> Iterator[Hasher]:
+        """Inside, the hasher holds what is saved for an epoch: the averaged weights where they are kept, finished."""
+        with swapped_in(self.hasher, self.average) if self.average is not None else contextlib.nullcontext():
+            self.hasher.method.finish(self._pass(epoch, self.plan.n_steps + 1))
+            yield self.hasher
+
+    def _measured(self, epoch: int, row: dict[str, Any]) -> dict[str, Tensor]:
+        """Adds the validation of the weights that are saved to a row; returns these weights."""
+        with self.saved_weights(epoch):
+            row |= self.validation.measure(self.hasher, self.plan.batches, self.processes)
+            return self._state()
+
+    def _state(self) -> dict[str, Tensor]:
+        state = self.hasher.state_dict()
+        return state if self.average is None else {name: tensor.clone() for name, tensor in state.items()}
+
+    def _save_again(self, position: Position) -> None:
+        """The weights of the epoch that a checkpoint ends: perhaps the training was killed before they were saved."""
+        with self.saved_weights(position.epoch - 1):
+            state = self._state()
+        self._tell_weights(position, state, last=position.epoch == self.plan.n_epochs)
+
+    def _fitted(self, position: Position) -> Position:
+        """A method without stages: its one pass over the items."""
+        if position.history:
+            return position
+        started = time.perf_counter()
+        row: dict[str, Any] = {"epoch": 0}
+        state = self._measured(0, row)
+        row["seconds"] = round(time.perf_counter() - started, 3)
+        row = self.processes.agreed(row)
+        position = _after(position, row)
+        self._tell("checkpoint", position)
+        self._tell("epoch", position, row)
+        self._tell_weights(position, state, last=True)
+        return position
+
+    def _check_outputs(self, epoch: int) -> None:
+        """The last step may have gone too far, which no loss of a step has seen."""
+        plan = self.plan
+        seen = torch.from_numpy(plan.split.train[: plan.batch_size])
+        with torch.no_grad():
+            outputs = self.hasher.eval()(plan.batches.batch(seen))
+        _check_finite(outputs.double().sum().item(), plan, epoch, "sum of the outputs")
+
+    # Telling
+
+    def _tell(self, hook: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(self, *arguments)
+
+    def _tell_weights(self, position: Position, state: dict[str, Tensor], *, last: bool) -> None:
+        selected = position.selected_epoch is not None and position.selected_epoch == position.epoch
+        for callback in self.callbacks:
+            callback.weights(self, position, state, selected=selected, last=last)
+        self.processes.wait()
+
+    def _with_others(self, position: Position) -> Position:
+        """The position with what every process has counted in the epoch under way."""
+        own = [position.loss, position.items, *position.tally]
+        return dataclasses.replace(position, counted=self.processes.all(own))
+
+    def _interrupted(self, where: str, stop: Any) -> Interrupted:
+        stopped = Interrupted(f"interrupted {where}")
+        stopped.signal_name = stop.signal_name or "SIGTERM"  # on a process that others stopped: as torchrun does
+        return stopped
+
+
+def _after(position: Position, row: dict[str, Any]) -> Position:
+    """The position behind an epoch that was measured as ``row``."""
+    epoch = row["epoch"]
+    selected = Validation.selects(row, position.best_map)
+    measured = [value for value in (position.best_map, row.get("validation_map")) if value is not None]
+    return Position(
+        epoch=epoch,
+        selected_epoch=epoch if selected else position.selected_epoch,
+        best_map=max(measured, default=None),
+        threads=position.threads,
+        processes=position.processes,
+        history=[*position.history, row],
+    )
+
+
+def _check_finite(number: float, plan: Plan, epoch: int, what: str = "loss") -> None:
+    if not math.isfinite(number):
+        raise ValueError(
+            f"lr must be lower than {plan.optim.lr}: the {what} is {number} in epoch {epoch + 1}"
+        )
