@@ -26,6 +26,27 @@ C_SUFFIXES = {".h", ".hpp", ".cpp", ".cc", ".c", ".cu", ".cuh", ".inc"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^>"]+[>"])', re.MULTILINE)
 CLASSES = ("ClassSoftmaxLinearLoss", "ClassSoftmaxLoss", "HammingDatabase", "HammingMAP")
 OTHERS = ("set_simd_level", "get_simd_level", "build_info", "__version__")
+# Files and packages of the program, from the ground up: each knows itself and those before it.
+LAYERS = (
+    "errors",
+    "settings",
+    "progress",
+    "storage",
+    "codebooks",
+    "data",
+    "backbones",
+    "methods",
+    "hasher",
+    "evaluation",
+    "training",
+    "runs",
+    "method_checks",
+    "experiment",
+    "report",
+    "index",
+    "cli",
+)
+MAX_LINES = 400
 
 
 def includes(path: Path) -> list[str]:
@@ -134,6 +155,56 @@ def test_program_uses_public_names_only() -> None:
                 assert node.attr in public, f"{where} uses dshc_fast.{node.attr}"
         assert "_dshc_fast" not in path.read_text(encoding="utf-8"), where
         assert "torch.ops.dshc_fast" not in path.read_text(encoding="utf-8"), where
+
+
+def layer_of(path: Path) -> str:
+    """The layer that a file of the program belongs to; "" for the program's own two files."""
+    name = path.relative_to(PROGRAM).parts[0].removesuffix(".py")
+    return "" if name in ("__init__", "__main__") else name
+
+
+def program_imports(path: Path) -> list[tuple[int, str]]:
+    """Line and module of every import of the program's own, wherever it stands, without the leading "dshc"."""
+    package = path.relative_to(PROGRAM).parts[:-1]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules = [tuple(alias.name.split(".")) for alias in node.names]
+            found += [(node.lineno, module[1:]) for module in modules if module[0] == "dshc"]
+        elif isinstance(node, ast.ImportFrom):
+            module = tuple(node.module.split(".")) if node.module else ()
+            if node.level:
+                base = package[: len(package) + 1 - node.level]
+                found += [(node.lineno, (*base, *module, alias.name)) for alias in node.names]
+            elif module[0] == "dshc":
+                found += [(node.lineno, (*module[1:], alias.name)) for alias in node.names]
+    return [(line, ".".join(module)) for line, module in found]
+
+
+def test_every_file_of_the_program_is_in_a_layer() -> None:
+    found = {layer_of(path) for path in PROGRAM.rglob("*.py")} - {""}
+    assert found == set(LAYERS)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_knows_those_below_it_only(layer: str) -> None:
+    """Imports for type checking count too: they tie two layers together as any others do."""
+    allowed = set(LAYERS[: LAYERS.index(layer) + 1])
+    files = [path for path in PROGRAM.rglob("*.py") if layer_of(path) == layer]
+    assert files
+    bad = [
+        f"{path.relative_to(PROGRAM)}:{line} imports dshc.{module}"
+        for path in files
+        for line, module in program_imports(path)
+        if module.split(".")[0] not in allowed
+    ]
+    assert not bad, "\n".join(bad)
+
+
+def test_files_of_the_program_are_short() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PROGRAM.rglob("*.py")}
+    long = {str(path.relative_to(PROGRAM)): n for path, n in lengths.items() if n > MAX_LINES}
+    assert not long, f"more than {MAX_LINES} lines: {long}"
 
 
 @pytest.mark.parametrize("op", OPS)

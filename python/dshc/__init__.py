@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import codebooks, methods
+    from .method_checks import check_method
     from .data import load as load_data
     from .evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
     from .hasher import Hasher, from_classifier
@@ -29,6 +30,7 @@ __all__ = [
     "Hasher",
     "Run",
     "RunSettings",
+    "check_method",
     "codebooks",
     "evaluate",
     "evaluate_outputs",
@@ -44,6 +46,7 @@ _PLACES = {
     "Evaluation": "evaluation",
     "Hasher": "hasher",
     "Run": "runs",
+    "check_method": "method_checks",
     "RunSettings": "runs",
     "evaluate": "evaluation",
     "evaluate_outputs": "evaluation",

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from typer.testing import CliRunner
 
-from dshc.cli import app
+from dshc.cli.app import app
 
 N_CLASSES, PER_CLASS, N_FEATURES = 3, 40, 12
 

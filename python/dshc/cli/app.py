@@ -74,6 +74,7 @@ def train(
     source: Annotated[
         str | None,
         typer.Argument(
+            metavar="SOURCE",
             show_default=False,
             help="digits, mnist, fashion-mnist, cifar10, cifar100, cifar100-coarse, a folder with one "
             "sub-folder of images a class, or a .npy, .npz or .safetensors file of embeddings.",
@@ -83,7 +84,12 @@ def train(
     config: Annotated[Path | None, flag("TOML file of settings; flags win over it.", RUN)] = None,
     assignments: Annotated[
         list[str] | None,
-        flag("Any setting by its table, such as optim.lr=0.05; repeatable.", RUN, "--set", metavar="TABLE.NAME=VALUE"),
+        flag(
+            "Any setting by its table, such as optim.lr=0.05; repeatable.",
+            RUN,
+            "--set",
+            metavar="TABLE.NAME=VALUE",
+        ),
     ] = None,
     resume: Annotated[bool, flag("Continue the interrupted run in --out.", RUN, "--resume")] = False,
     overwrite: Annotated[
@@ -94,14 +100,15 @@ def train(
     from .settings_flags import as_values
     from .train import run_train
 
-    values = {**as_values(given_settings(context), assignments or []), "out": out}
+    values = {"out": out, **as_values(given_settings(context), assignments or [])}
     run_train(source, values, config_file=config, resume=resume, overwrite=overwrite, report=report)
 
 
 @app.command()
 def methods(
     name: Annotated[
-        str | None, typer.Argument(metavar="METHOD", help="One of them, with its settings.", show_default=False)
+        str | None,
+        typer.Argument(metavar="METHOD", help="One of them, with its settings.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -113,7 +120,9 @@ def methods(
 
 @app.command()
 def encode(
-    run: Annotated[Path, typer.Argument(help="Run folder of a trained model.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder of a trained model.", show_default=False)
+    ],
     source: Annotated[
         str,
         typer.Argument(
@@ -145,11 +154,14 @@ def evaluate(
         ),
     ],
     database: Annotated[
-        Path | None, typer.Argument(help="Code file of the database, with QUERIES.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="DATABASE", help="Code file of the database, with QUERIES.", show_default=False
+        ),
     ] = None,
     k: Annotated[
         list[int] | None,
-        flag("Cut-off of mAP, repeatable; by default the whole database.", None, "--k"),
+        flag("Cut-off of mAP, repeatable; by default the whole database.", None, "--k", metavar="<int>"),
     ] = None,
     ties: Annotated[
         str, typer.Option(metavar="expected|index|best|worst", help="Order of items at equal distance.")
@@ -214,7 +226,11 @@ def search(
     ],
     query: Annotated[
         str | None,
-        typer.Argument(help="Image, folder of images, embeddings, or code file.", show_default=False),
+        typer.Argument(
+            metavar="QUERY",
+            help="Image, folder of images, embeddings, or code file.",
+            show_default=False,
+        ),
     ] = None,
     k: Annotated[int | None, flag("How many nearest items; by default 10.", None, "--k")] = None,
     item: Annotated[

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..runs.encoding import encode_input, is_code_file, read_input
+from ..runs.run_folder import is_run_file
 from .console import say
 from .open_run import open_run
 
@@ -18,13 +19,15 @@ def run_encode(
     """Encode every item of ``source`` by a run and write ``out``; an existing file is kept unless asked."""
     if out.suffix != ".safetensors":
         raise InputError(f"--out must name a .safetensors file, got {out}")
+    if is_run_file(out):
+        raise InputError(f"--out must not be one of a run's own files, got {out}")
     if out.exists():
         if not overwrite:
             raise InputError(f"{out}: exists; --overwrite replaces it")
-        if not is_code_file(out):  # weights of a run end in .safetensors, too
-            raise InputError(f"--out must name a new file or a code file, {out} is neither, and is left as it is")
-        if out.parent.name == "codes" and out.parent.parent.resolve() == run_folder.resolve():
-            raise InputError(f"--out must not be one of the run's own files, got {out}")
+        if not is_code_file(out):  # embeddings and weights end in .safetensors, too
+            raise InputError(
+                f"--out must name a new file or a code file, {out} is neither, and is left as it is"
+            )
     run = open_run(run_folder)
     file, _ = encode_input(run, read_input(source, run, root=root, labels=labels))
     file.save(out)

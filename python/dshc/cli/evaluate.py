@@ -33,9 +33,9 @@ def run_evaluate(
     folder = out
     if database is None:
         if target.is_file():
-            what = "a code file of queries needs a second one, the database" if is_code_file(target) else (
-                "is no run folder and no code file"
-            )
+            what = "a code file of queries needs a second one, the database"
+            if not is_code_file(target):
+                what = "must be a run folder or a code file, it is neither"
             raise InputError(f"{target}: {what}")
         measured = measure_run(open_run(target), conventions, out=out, report=report, per_query=per_query)
         folder = out or target

@@ -31,11 +31,16 @@ def show_methods(name: str | None, *, as_json: bool) -> None:
     say(f"takes:  {', '.join(map(describe_labels, method.label_kinds))}; ranked by {method.score}")
     say()
     settings = _about(method)["settings"]
-    rows = [(s["name"], s["type"], s["default"], s["description"]) for s in settings]
+    # None is chosen by data and method; the description says how.
+    rows = [(s["name"], s["type"], _shown(s["default"]), s["description"]) for s in settings]
     table("", ("setting", "type", "default", "meaning"), rows)
     if method.recipe:
         say()
         table("", ("its default for", "value"), [(key, value) for key, value in method.recipe.items()])
+
+
+def _shown(default: object) -> str:
+    return "" if default is None else str(default)
 
 
 def _about(method: type[Method]) -> dict[str, object]:

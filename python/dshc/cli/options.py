@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-
-__all__ = ["MAX_THREADS", "RUN", "AsJson", "ScoreOption", "Threads", "WriteReport", "flag"]
+__all__ = ["MAX_THREADS", "PANELS", "RUN", "AsJson", "ScoreOption", "Threads", "WriteReport", "flag"]
 
 MAX_THREADS = 1024
 """As in :mod:`dshc.training.settings`, which would bring torch along."""
 RUN = "Run"
 """The heading in the help of what concerns the run as a whole."""
+PANELS = {"data": "Data", "encoder": "Network", "method": "Method", "optim": "Optimisation", "runtime": RUN}
+"""The heading of each table of settings, in the order of the help."""
 
 
 def flag(help: str, panel: str | None = None, *names: str, **options: Any) -> Any:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError
+from ..evaluation import Conventions
 from ..index import CodeIndex
 from ..runs import Run
-from .console import remark, say, table, working
 from ..runs.encoding import encode_input, is_code_file, read_input, stored_part
 from ..storage import CodeFile
+from .console import remark, say, table, working
 from .open_run import open_run
 
 __all__ = ["run_search"]
@@ -34,7 +36,8 @@ def run_search(
     ``item``).
     """
     if (query is None) == (item is None):
-        raise ValueError("give either a QUERY (image, folder, array or code file) or --item NUMBER")
+        raise InputError("give either a QUERY (image, folder, array or code file) or --item NUMBER")
+    Conventions(score=score)  # refuses a wrong one before anything is encoded
     if target.is_dir():
         run = open_run(target)
         index = CodeIndex(stored_part(run, "database"))
@@ -44,7 +47,7 @@ def run_search(
     if k is None:
         k = min(DEFAULT_K, len(index))
     if not 1 <= k <= len(index):
-        raise ValueError(f"--k must lie in 1..{len(index)} (the number of codes in the database), got {k}")
+        raise InputError(f"--k must lie in 1..{len(index)} (the number of codes in the database), got {k}")
     queries = _queries(target, query, item, run)
     with working("searching"):
         found = index.search(queries, k, score=score)
@@ -71,12 +74,12 @@ def _queries(target: Path, query: str | None, item: int | None, run: Run | None)
     if item is not None:
         file = stored_part(run, "query") if target.is_dir() else CodeFile.load(target)
         if not 0 <= item < len(file):
-            raise ValueError(f"--item must lie in 0..{len(file) - 1}, got {item}")
+            raise InputError(f"--item must lie in 0..{len(file) - 1}, got {item}")
         return _one(file, item)
     if is_code_file(Path(query)):
         return CodeFile.load(query)
     if run is None:
-        raise ValueError(f"{query}: is no code file; name the run that encodes it with --run RUN")
+        raise InputError(f"{query}: is no code file; name the run that encodes it with --run RUN")
     return encode_input(run, read_input(query, run))[0]
 
 

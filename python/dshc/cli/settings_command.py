@@ -10,6 +10,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from .options import PANELS
+
 __all__ = ["SettingsCommand", "given_settings"]
 
 _KEY = "dshc.settings"
@@ -21,9 +23,10 @@ class SettingsCommand(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         from .settings_flags import options
 
+        # In the order of the headings, which is that of the tables; arguments and --help have none.
+        order = [None, *PANELS.values()]
         own = super().get_params(ctx)
-        # typer appends --help; it stays last.
-        return [*own[:-1], *options(), *own[-1:]]
+        return sorted([*own, *options()], key=lambda p: order.index(getattr(p, "rich_help_panel", None)))
 
     def invoke(self, ctx: Any) -> Any:
         named = {parameter.name for parameter in super().get_params(ctx)}

@@ -15,17 +15,10 @@ from .. import methods
 from ..errors import InputError
 from ..runs.settings import TABLES, RunSettings
 from ..settings import choices, plain_type
-from .options import RUN, flag
+from .options import PANELS, flag
 
 __all__ = ["as_values", "options"]
 
-_PANELS = {
-    "data": "Data",
-    "encoder": "Network",
-    "method": "Method",
-    "optim": "Optimisation",
-    "runtime": RUN,
-}
 _NOT_FLAGS = {"data.source", "method.name"}  # the argument, and --method
 
 
@@ -50,9 +43,11 @@ def options() -> tuple[Any, ...]:
 def as_values(given: Mapping[str, object], assignments: Sequence[str]) -> dict[str, object]:
     """What the flags and ``--set table.name=value`` gave, by table and name; the latter win.
 
-    A value of ``--set`` is TOML; what is none is text.
+    A value of ``--set`` is TOML; what is none is text. Of several for one setting the last wins.
     """
     tables = _tables()
+    # As the flags call them, so that one setting is not there under two names.
+    own_names = {**tables, "source": "data.source", "name": "method", "method.name": "method"}
     values = {tables[name]: value for name, value in given.items() if value is not None}
     for text in assignments:
         name, equals, value = text.partition("=")
@@ -62,7 +57,8 @@ def as_values(given: Mapping[str, object], assignments: Sequence[str]) -> dict[s
             parsed = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
             parsed = value.strip()
-        values[name.strip()] = parsed
+        name = name.strip()
+        values[own_names.get(name, name)] = parsed
     return values
 
 
@@ -71,11 +67,11 @@ def _annotations() -> dict[str, Any]:
     for table, name, field, text in _fields():
         if table == "method" and "method" not in annotations:
             known = ", ".join(methods.available())
-            annotations["method"] = Annotated[str | None, flag(f"Hashing method: {known}.", _PANELS["method"])]
+            annotations["method"] = Annotated[str | None, flag(f"Hashing method: {known}.", PANELS["method"])]
         kind = plain_type(field)
         switch = f"--{_dashed(name)}/--no-{_dashed(name)}" if kind is bool else f"--{_dashed(name)}"
         metavar = None if kind is bool else "|".join(choices(field)) or None
-        option = flag(f"{text[0].upper()}{text[1:]}.", _PANELS[table], switch, metavar=metavar)
+        option = flag(_sentence(text), PANELS[table], switch, metavar=metavar)
         annotations[name] = Annotated[kind | None, option]
     return annotations
 
@@ -114,6 +110,12 @@ def _fields() -> list[tuple[str, str, FieldInfo, str]]:
 def _tables() -> dict[str, str]:
     """``table.name`` of every flag's parameter."""
     return {name: f"{table}.{name}" for table, name, _, _ in _fields()} | {"method": "method"}
+
+
+def _sentence(text: str) -> str:
+    """With a full stop, and a capital unless it starts with a name: ``small_net, mlp`` or ``dshc: ...``."""
+    first = text.split()[0]
+    return f"{first[0].upper() if first.isalpha() else first[0]}{text[1:]}."
 
 
 def _dashed(name: str) -> str:

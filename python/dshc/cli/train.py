@@ -29,7 +29,8 @@ def run_train(
     report: bool,
 ) -> None:
     """Train by a data source, a TOML file or both (flags win over the file), or continue an interrupted run."""
-    values = {"data.source": source, **values}
+    values = {"data.source": source, **values}  # --set data.source wins
+    source = values["data.source"]
     if resume and overwrite:
         raise InputError("--resume continues a run and --overwrite replaces it; give one of them")
     if resume and config_file is None:

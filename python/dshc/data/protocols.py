@@ -54,8 +54,8 @@ def make_split(
     * ``random``: a fifth of any set as queries, by class (multi-label: of all items); the rest is training
       and database.
     * ``all``: for items without labels: all are training and database, none is a query, none validates.
-    * ``default``: ``all`` without labels, ``official`` where the set has a test part, else ``digits`` for the digits, else
-      ``random``.
+    * ``default``: ``all`` without labels, ``official`` where the set has a test part, else ``digits`` for the
+      digits, else ``random``.
 
     ``validation`` (0 <= share < 1) of the training images are set aside for choosing settings and epochs, by
     class; they stay in the database where the training images are the database, and never meet the queries.
@@ -112,7 +112,9 @@ def make_split(
 
 def _unlabelled(dataset: Dataset, protocol: str, seed: int) -> Split:
     if protocol != "all":
-        raise ValueError(f"{dataset.name}: has no labels, which protocol {protocol} needs; protocol all does without")
+        raise ValueError(
+            f"{dataset.name}: has no labels, which protocol {protocol} needs; protocol all does without"
+        )
     nothing, everything = np.zeros(0, np.int64), np.arange(dataset.n_items)
     return Split.of(
         dataset, protocol, seed, query=nothing, database=everything, train=everything, validation=nothing

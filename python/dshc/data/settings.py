@@ -10,7 +10,9 @@ __all__ = ["DataSettings"]
 class DataSettings(Settings):
     """Which items, in which roles. None is chosen by the data when a run starts."""
 
-    source: str = setting("digits", "a named set, a folder of class folders, or a file of embeddings", result=False)
+    source: str = setting(
+        "digits", "a named set, a folder of class folders, or a file of embeddings", result=False
+    )
     root: str | None = setting(None, "folder of the official files of a named set", result=False)
     labels: str | None = setting(None, "file of labels for embeddings that hold none", result=False)
     image_size: int | None = setting(None, "side to which images of a folder are brought", ge=1, le=4096)
@@ -20,4 +22,6 @@ class DataSettings(Settings):
     validation: float = setting(0.1, "share of the training items kept for selecting the model", ge=0, lt=1)
     crop: bool | None = setting(None, "random crops of training images")
     flip: bool | None = setting(None, "random mirroring of training images")
-    standardize: bool | None = setting(None, "features: bring each to mean 0 and deviation 1 over the training items")
+    standardize: bool | None = setting(
+        None, "features: bring each to mean 0 and deviation 1 over the training items"
+    )

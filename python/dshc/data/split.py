@@ -60,7 +60,9 @@ class Split:
                 raise ValueError(f"{name} has dtype {part.dtype} and shape {part.shape}, expected int64 (n,)")
             if len(part) and (part[0] < 0 or part[-1] >= self.n_items or (np.diff(part) <= 0).any()):
                 raise ValueError(f"{name} does not hold rising item numbers below {self.n_items}")
-        for name in ("query", "database", "train") if self.labels_digest != NO_LABELS else ("database", "train"):
+        for name in (
+            ("query", "database", "train") if self.labels_digest != NO_LABELS else ("database", "train")
+        ):
             if not len(getattr(self, name)):
                 raise ValueError(f"{name} is empty")
         for name in ("database", "train", "validation"):
@@ -68,7 +70,9 @@ class Split:
                 raise ValueError(f"{shared} queries are in {name} too")
         if shared := len(np.intersect1d(self.train, self.validation, assume_unique=True)):
             raise ValueError(f"{shared} items are in both train and validation")
-        found = _checksum(*(getattr(self, field.name) for field in fields(self) if field.name not in ("checksum", "run")))
+        found = _checksum(
+            *(getattr(self, field.name) for field in fields(self) if field.name not in ("checksum", "run"))
+        )
         if self.checksum != found:
             raise ValueError(f"the checksum is {found}, the one given is {self.checksum}")
 

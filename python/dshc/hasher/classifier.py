@@ -31,8 +31,9 @@ def from_classifier(
     """A hasher without training: class scores in, or whatever ``classifier`` takes, and codes out.
 
     Args:
-        classifier: a network from inputs to logits ``(b, n_classes)``, or logits ``(n, n_classes)`` themselves, of
-            which only the width counts: the hasher then takes logits.
+        classifier: a network from inputs to logits ``(b, n_classes)``, which becomes part of the hasher (no copy is
+            made); or logits ``(n, n_classes)`` themselves, of which only the width counts: the hasher then takes
+            logits.
         bits: code length; None: as few as keep the centers 5 apart.
         item_shape: of the network's inputs without the batch, e.g. ``(3, 224, 224)``; needed for a network, which
             gets them as they are, float32, in evaluation mode.
@@ -50,7 +51,7 @@ def from_classifier(
         if item_shape is None:
             raise InputError("item_shape must be given with a network, such as (3, 224, 224)")
         n_classes = _width(classifier, tuple(item_shape))
-        network, encoder = _Logits(classifier, n_classes), EncoderSettings()
+        network, encoder = classifier, EncoderSettings()
     else:
         if getattr(classifier, "ndim", 0) != 2:
             raise InputError(f"logits must have shape (n, n_classes), got {np.shape(classifier)}")
@@ -71,29 +72,19 @@ def from_classifier(
         std=torch.ones(()),
         seed=seed,
         network=network,
+        n_features=n_classes,
     )
     hasher.about["made_from"] = "a classifier, without training"
     return hasher.eval()
 
 
-class _Logits(nn.Module):
-    """A classifier as a backbone: its logits are the features."""
-
-    def __init__(self, classifier: nn.Module, n_classes: int) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.n_features = n_classes
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.classifier(inputs)
-
-
 @torch.no_grad()
 def _width(classifier: nn.Module, item_shape: tuple[int, ...]) -> int:
-    training = classifier.training
     device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
-    logits = classifier.eval()(torch.zeros(1, *item_shape, device=device))
-    classifier.train(training)
+    try:
+        logits = classifier.eval()(torch.zeros(1, *item_shape, device=device))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise InputError(f"classifier must take items of shape {item_shape}, got an error: {error}") from None
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"classifier must give logits (b, n_classes), got {found}")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, one_of
 from ..storage import load_arrays, save_arrays, write_whole
 
 __all__ = ["CONFIG", "WEIGHTS", "find_weights", "read_description", "read_hasher", "write_hasher"]
@@ -24,9 +24,12 @@ KIND = "dshc.hasher/1"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 _OLD_KIND = "dshc.weights/1"
+_CHOICES = ("best", "last")
 
 
-def write_hasher(path: str | os.PathLike[str], state: Mapping[str, Tensor], description: dict[str, Any]) -> Path:
+def write_hasher(
+    path: str | os.PathLike[str], state: Mapping[str, Tensor], description: dict[str, Any]
+) -> Path:
     """Write weights and description as one file; equal content gives equal bytes."""
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}
     return save_arrays(path, KIND, arrays, {"hasher": json.dumps(description, sort_keys=True)})
@@ -59,6 +62,10 @@ def find_weights(source: str | os.PathLike[str], weights: str | None = None) -> 
     some. Raises ``FileNotFoundError`` or :class:`InputError` naming what is missing.
     """
     path = Path(source)
+    if weights not in (None, *_CHOICES):
+        raise one_of("weights", weights, _CHOICES)
+    if weights is not None and not path.is_dir():
+        raise InputError(f"weights must go with the folder of a run, got {weights!r} and {source}")
     if path.is_file():
         return path
     if not path.is_dir():
@@ -70,10 +77,12 @@ def find_weights(source: str | os.PathLike[str], weights: str | None = None) -> 
         return path / f"{weights}.safetensors"
     if (path / CONFIG).is_file():
         return path / WEIGHTS
-    for name in ("best", "last"):
+    for name in _CHOICES:
         if (path / f"{name}.safetensors").is_file():
             return path / f"{name}.safetensors"
-    raise FileNotFoundError(f"{path}: holds no hasher ({CONFIG} and {WEIGHTS}) and no finished run (best.safetensors)")
+    raise FileNotFoundError(
+        f"{path}: holds no hasher ({CONFIG} and {WEIGHTS}) and no finished run (best.safetensors)"
+    )
 
 
 def read_description(path: Path) -> dict[str, Any] | None:
@@ -87,9 +96,7 @@ def read_description(path: Path) -> dict[str, Any] | None:
         raise InputError(f"{config}: damaged, no JSON ({error})") from None
 
 
-def save_folder(
-    folder: Path, state: Mapping[str, Tensor], description: dict[str, Any], card: str
-) -> Path:
+def save_folder(folder: Path, state: Mapping[str, Tensor], description: dict[str, Any], card: str) -> Path:
     """Weights, model card and, last, config.json."""
     write_hasher(folder / WEIGHTS, state, description)
     write_whole(folder / "README.md", card)
@@ -107,4 +114,6 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=[WEIGHTS, CONFIG])) / WEIGHTS
     except Exception as error:  # the hub's errors have many types: no network, no such name, no right to it
-        raise FileNotFoundError(f"{name}: no such file or folder here, nor to be had from the hub ({error})") from None
+        raise FileNotFoundError(
+            f"{name}: no such file or folder here, nor to be had from the hub ({error})"
+        ) from None

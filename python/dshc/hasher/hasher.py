@@ -81,18 +81,26 @@ class Hasher(nn.Module):
         precision: Precision = "fp32",
         saved: dict[str, Tensor] | None = None,
         network: nn.Module | None = None,
+        n_features: int | None = None,
     ) -> Self:
         """A new hasher with random weights, drawn from torch's generator: the backbone's, then the head's.
 
         ``saved`` is the state dict that will be loaded, from which a method may take its tables; ``network`` is a
-        backbone given as an object. Raises ``ValueError`` naming the setting that does not fit.
+        backbone given as an object, ``n_features`` its width (by default its ``n_features``). Raises ``ValueError``
+        naming the setting that does not fit.
         """
         backbone = network if network is not None else build_backbone(encoder, item_shape)
-        spec = Spec(len(class_names), label_kind, backbone.n_features, tuple(class_names), seed)
+        width = backbone.n_features if n_features is None else n_features
+        spec = Spec(len(class_names), label_kind, width, tuple(class_names), seed)
         own = None if saved is None else _part(saved, "method")
         method = methods.get(settings.name).build(settings, spec, saved=own)
         hasher = cls(
-            encoder, backbone, method, Preprocessing(kind, mean, std), item_shape=item_shape, precision=precision
+            encoder,
+            backbone,
+            method,
+            Preprocessing(kind, mean, std),
+            item_shape=item_shape,
+            precision=precision,
         )
         hasher.to(memory_format=torch.channels_last)
         return hasher
@@ -146,8 +154,7 @@ class Hasher(nn.Module):
     @torch.no_grad()
     def outputs(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> Tensor:
         """Real-valued outputs of items (as :meth:`encode` takes them), float32 ``(n, n_outputs)``."""
-        parts = list(self._outputs(items, batch_size))
-        return torch.cat(parts) if parts else torch.zeros(0, self.method.n_outputs, device=self.device)
+        return torch.cat(list(self._outputs(items, batch_size)))
 
     @torch.no_grad()
     def encode(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> np.ndarray:
@@ -158,16 +165,12 @@ class Hasher(nn.Module):
         Files are decoded and codes packed batch by batch. Raises :class:`dshc.errors.InputError` for items of
         another kind or shape, ``ValueError`` naming the first file that cannot be read.
         """
-        parts = [self.method.encode(part).cpu().numpy() for part in self._outputs(items, batch_size)]
-        return np.concatenate(parts) if parts else np.zeros((0, -(-self.n_bits // 8)), np.uint8)
+        return np.concatenate([self._codes(part) for part in self._outputs(items, batch_size)])
 
     @torch.no_grad()
     def predict(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> np.ndarray | None:
         """Class ids int64 ``(n,)``, or multi-hot bool ``(n, n_classes)``; None where the method predicts nothing."""
-        parts = [self.method.predict(part) for part in self._outputs(items, batch_size)]
-        if not parts or parts[0] is None:
-            return None
-        return torch.cat(parts).cpu().numpy()
+        return _joined([self.method.predict(part) for part in self._outputs(items, batch_size)])
 
     @torch.no_grad()
     def encode_and_predict(
@@ -176,25 +179,31 @@ class Hasher(nn.Module):
         """:meth:`encode` and :meth:`predict` of the same items in one pass."""
         codes, predictions = [], []
         for part in self._outputs(items, batch_size):
-            codes.append(self.method.encode(part).cpu().numpy())
+            codes.append(self._codes(part))
             predictions.append(self.method.predict(part))
-        if not codes:
-            return self.encode(np.zeros((0, *self.item_shape), np.uint8 if self.kind == "images" else np.float32)), None
-        known = None if predictions[0] is None else torch.cat(predictions).cpu().numpy()
-        return np.concatenate(codes), known
+        return np.concatenate(codes), _joined(predictions)
+
+    def _codes(self, outputs: Tensor) -> np.ndarray:
+        return self.method.encode(outputs).cpu().numpy()
 
     def _outputs(self, items: Any, batch_size: int) -> Iterator[Tensor]:
+        """Outputs batch by batch; of no items, one batch of none."""
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
+        n = 0
         try:
             for array in item_batches(
                 items, kind=self.kind, item_shape=self.item_shape, batch_size=batch_size
             ):
+                n += len(array)
                 yield self(self._normalised(array))
+            if not n:
+                yield torch.zeros(0, self.method.n_outputs, device=self.device)
         finally:
-            self.train(training)
+            for module, training in modes:
+                module.training = training
 
     def _normalised(self, array: np.ndarray) -> Tensor:
         if self.kind == "features":
@@ -212,6 +221,7 @@ class Hasher(nn.Module):
             "method": self.method.settings.values(),
             "kind": self.kind,
             "item_shape": list(self.item_shape),
+            "n_features": spec.n_features,
             "label_kind": spec.label_kind,
             "class_names": list(spec.class_names),
             "seed": spec.seed,
@@ -242,7 +252,8 @@ class Hasher(nn.Module):
 
         ``weights`` chooses in a run: ``"best"`` (selected on the validation split; the default where there is a
         selection) or ``"last"``. ``device``: ``"auto"`` (CUDA where torch and the core have it), ``"cpu"``,
-        ``"cuda"``. ``network`` is the backbone of a hasher that was made from a network given as an object.
+        ``"cuda"``. ``network`` is the network of a hasher that was made from one given as an object
+        (:func:`dshc.from_classifier`): one of the same layers, into which the saved weights are loaded.
 
         Raises ``FileNotFoundError`` or ``ValueError`` naming the file that is missing, damaged or of another version.
         """
@@ -254,6 +265,14 @@ class Hasher(nn.Module):
                 f"{path.parent / files.CONFIG}: does not say what {files.WEIGHTS} holds; one of them was changed"
             )
         try:
+            given = description["encoder"]["backbone"] is None
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: damaged, its description lacks the encoder ({error})") from None
+        if given != (network is not None):
+            held = "without the network it was made from" if given else "with a backbone of its own"
+            wanted = "be given" if given else "not be given"
+            raise InputError(f"{path}: network must {wanted}, this hasher was saved {held}")
+        try:
             hasher = cls._from(state, description, network)
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             text = f"{path}: not the weights of the hasher it describes ({error})"
@@ -263,12 +282,9 @@ class Hasher(nn.Module):
     @classmethod
     def _from(cls, state: dict[str, Tensor], about: dict[str, Any], network: nn.Module | None) -> Self:
         if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']}, this version reads {FORMAT}")
-        encoder = EncoderSettings(**about["encoder"])
-        if encoder.backbone is None and network is None:
-            raise ValueError("its network was given as an object; hand it to load(..., network=...)")
+            raise ValueError(f"format must be {FORMAT} for this version, got {about['format']}")
         hasher = cls.build(
-            encoder,
+            EncoderSettings(**about["encoder"]),
             methods.get(about["method"]["name"]).Settings(**about["method"]),
             kind=about["kind"],
             item_shape=tuple(about["item_shape"]),
@@ -280,6 +296,7 @@ class Hasher(nn.Module):
             precision=about["precision"],
             saved=state,
             network=network,
+            n_features=about["n_features"],
         )
         hasher.load_state_dict(state)
         hasher.about = about["about"]
@@ -304,15 +321,24 @@ class Hasher(nn.Module):
         return export(self, Path(path))
 
 
+def _joined(predictions: list[Tensor | None]) -> np.ndarray | None:
+    """Predictions of batches as one array; None where there are none."""
+    known = [part for part in predictions if part is not None]
+    return torch.cat(known).cpu().numpy() if known else None
+
+
 def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """The entries of a state dict below ``name``."""
     return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
 
 
 def resolve_device(device: str) -> torch.device:
-    """``"auto"``, ``"cpu"`` or ``"cuda"`` as a device; raises ``ValueError`` where CUDA is asked for and missing."""
+    """``"auto"``, ``"cpu"`` or ``"cuda"`` as a device; raises :class:`InputError` for others, and for missing CUDA."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() and dshc_fast.build_info()["cuda"] else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"device must be 'cpu' or 'auto' where torch finds no CUDA device, got {device!r}")
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise InputError(f"device must be auto, cpu or cuda, got {device!r}") from None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from ..data.folder import fit_image, image_files
 from ..errors import InputError
 
 __all__ = ["item_batches"]
+
+_NUMBERS = (np.ndarray, Tensor, list, tuple, int, float)
 
 
 def item_batches(
@@ -26,40 +29,65 @@ def item_batches(
     Takes one item or many: an array or tensor ``(n, *item_shape)`` or ``item_shape``; for images also a path of a
     file or folder, a picture (PIL), or a sequence of paths and pictures, which are brought to the hasher's size; or
     an iterable of such batches (a ``DataLoader``, whose pairs (items, labels) count by their first). Files are
-    decoded batch by batch. Raises :class:`InputError` for items of another shape or dtype.
+    decoded batch by batch. Raises :class:`InputError` for items of another shape or dtype, when they are reached.
     """
     if isinstance(items, (np.ndarray, Tensor)):
         array = _as_array(items, kind, item_shape)
         for start in range(0, len(array), batch_size):
             yield array[start : start + batch_size]
-        return
-    if isinstance(items, (str, os.PathLike, Image.Image)):
-        items = _paths(Path(items)) if not isinstance(items, Image.Image) else [items]
-    if isinstance(items, Sequence):
-        if items and isinstance(items[0], (np.ndarray, Tensor, list, tuple, float)):
-            yield from item_batches(
-                np.asarray(items), kind=kind, item_shape=item_shape, batch_size=batch_size
-            )
-            return
+    elif isinstance(items, (str, os.PathLike)):
         _check_images(kind)
-        for start in range(0, len(items), batch_size):
-            yield _pictures(items[start : start + batch_size], item_shape)
-        return
-    if isinstance(items, Iterable):
-        for batch in items:
-            part = batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 2 else batch
-            yield from item_batches(part, kind=kind, item_shape=item_shape, batch_size=batch_size)
-        return
-    raise InputError(
-        f"items must be a path, a picture, an array, a tensor or a sequence of these, got {type(items).__name__}"
-    )
+        yield from _in_batches(_paths(Path(items)), item_shape, batch_size)
+    elif isinstance(items, Image.Image):
+        _check_images(kind)
+        yield _pictures([items], item_shape)
+    elif isinstance(items, Iterable) and not isinstance(items, (bytes, Mapping)):
+        arrays = isinstance(items, Sequence) and len(items) and isinstance(items[0], _NUMBERS)
+        if arrays and np.ndim(items[0]) <= len(item_shape):
+            yield from item_batches(_stacked(items), kind=kind, item_shape=item_shape, batch_size=batch_size)
+        elif isinstance(items, Sequence) and not arrays:
+            if len(items):
+                _check_images(kind)
+            yield from _in_batches(items, item_shape, batch_size)
+        else:
+            for batch in items:
+                part = batch[0] if _is_pair(batch, item_shape) else batch
+                yield from item_batches(part, kind=kind, item_shape=item_shape, batch_size=batch_size)
+    else:
+        raise InputError(
+            "items must be a path, a picture, an array, a tensor or a sequence of these, got "
+            f"{type(items).__name__}"
+        )
+
+
+def _is_pair(batch: Any, item_shape: tuple[int, ...]) -> bool:
+    """Whether this is a batch of items with its labels, and not a batch of two items."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        return False
+    if isinstance(batch[0], (np.ndarray, Tensor)):
+        return batch[0].ndim > len(item_shape)
+    return isinstance(batch[0], (tuple, list)) and isinstance(batch[1], (np.ndarray, Tensor, tuple, list))
+
+
+def _stacked(items: Sequence[Any]) -> np.ndarray:
+    """Items one by one as one array."""
+    try:
+        return np.stack([_numbers(item) for item in items])
+    except ValueError:
+        raise InputError("items of a sequence must all have one shape, got several") from None
+
+
+def _numbers(items: Any) -> np.ndarray:
+    if not isinstance(items, Tensor):
+        return np.asarray(items)
+    items = items.detach().cpu()
+    return (items.float() if items.dtype == torch.bfloat16 else items).numpy()  # numpy has no bfloat16
 
 
 def _as_array(items: np.ndarray | Tensor, kind: str, item_shape: tuple[int, ...]) -> np.ndarray:
-    array = items.detach().cpu().numpy() if isinstance(items, Tensor) else items
-    if array.shape == item_shape:
-        array = array[None]
-    if array.shape[1:] != item_shape:
+    items = _numbers(items)
+    array = items[None] if items.shape == item_shape else items
+    if array.shape[1:] != item_shape or not array.ndim:
         raise InputError(f"items must have shape (n, {', '.join(map(str, item_shape))}), got {array.shape}")
     if kind == "images":
         if array.dtype != np.uint8:
@@ -67,7 +95,8 @@ def _as_array(items: np.ndarray | Tensor, kind: str, item_shape: tuple[int, ...]
         return array
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"features must be floating point, got {array.dtype}")
-    array = np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore"):  # what is too large for float32 is refused as infinite
+        array = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(array).all():
         raise InputError("features must be finite, got NaN or infinity")
     return array
@@ -85,6 +114,11 @@ def _paths(path: Path) -> Sequence[Path]:
 def _check_images(kind: str) -> None:
     if kind != "images":
         raise InputError("this hasher takes features: items must be an array (n, d), got paths or pictures")
+
+
+def _in_batches(items: Sequence[Any], item_shape: tuple[int, ...], batch_size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(items), batch_size):
+        yield _pictures(items[start : start + batch_size], item_shape)
 
 
 def _pictures(items: Sequence[Any], item_shape: tuple[int, ...]) -> np.ndarray:

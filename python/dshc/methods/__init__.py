@@ -15,7 +15,7 @@ import functools
 from importlib.metadata import entry_points
 
 from ..errors import one_of
-from .base import Method, MethodSettings, Pass, PerClass, Spec, Stage, Step, Training
+from .base import LabelKind, Method, MethodSettings, Pass, PerClass, Spec, Stage, Step, Training
 from .dpsh import DPSH
 from .dshc import DSHC
 from .dshc_multilabel import DSHCMultiLabel
@@ -28,6 +28,7 @@ __all__ = [
     "ITQ",
     "DSHCMultiLabel",
     "HashNet",
+    "LabelKind",
     "Method",
     "MethodSettings",
     "Pass",

@@ -70,7 +70,9 @@ class Stage:
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.iterations is None):
-            raise ValueError(f"stage {self.name!r} must have a length in epochs or in iterations, and not both")
+            raise ValueError(
+                f"stage {self.name!r} must have a length in epochs or in iterations, and not both"
+            )
         length = self.epochs if self.epochs is not None else self.iterations
         if length is None or length < 1:
             raise ValueError(f"stage {self.name!r} must last at least 1, got {length}")

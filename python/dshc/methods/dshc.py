@@ -30,13 +30,20 @@ class DSHCSettings(MethodSettings):
 
     name: Literal["dshc"] = "dshc"
     bits: int | None = setting(
-        None, "code length (default: 3 bits a class; separated: as few as separate)", ge=1, le=codebooks.MAX_BITS
+        None,
+        "code length (default: 3 bits a class; separated: as few as separate)",
+        ge=1,
+        le=codebooks.MAX_BITS,
     )
     construction: Literal["cpbc", "kbc", "separated"] = setting("cpbc", "how codes are laid out")
     threshold: int = setting(3, "kbc: least distance of a sub-code to the centers of other classes", ge=0)
     radius: int = setting(1, "sub-codes of a class are those within this distance of its center", ge=0)
-    sub_codes: int | None = setting(None, "most sub-codes a class, the nearest to its center (default: all)", ge=1)
-    search_steps: int = setting(DEFAULT_STEPS, "separated: steps of each search for a better code", ge=0, le=10**9)
+    sub_codes: int | None = setting(
+        None, "most sub-codes a class, the nearest to its center (default: all)", ge=1
+    )
+    search_steps: int = setting(
+        DEFAULT_STEPS, "separated: steps of each search for a better code", ge=0, le=10**9
+    )
     per_class: int | None = setting(None, "sub-codes used a class, those far apart (default: all)", ge=1)
     subclass: Literal["uniform", "learned"] = setting(
         "uniform", "what a sub-class means: nothing (the paper's loss) or learned"
@@ -45,7 +52,9 @@ class DSHCSettings(MethodSettings):
         "kmeans", "learned: how items are assigned to sub-classes of their class"
     )
     assigned_share: float = setting(0.5, "learned: share of the target on the assigned sub-class", gt=0, le=1)
-    queue: int = setting(0, "learned by sinkhorn: recent items a class balanced with the batch", ge=0, le=10**6)
+    queue: int = setting(
+        0, "learned by sinkhorn: recent items a class balanced with the batch", ge=0, le=10**6
+    )
     topk: int = setting(1, "sub-classes whose codes are averaged; 0: the center of the likeliest class", ge=0)
     weighting: Literal["mean", "probability"] = setting("mean", "weights of that average")
     target: Literal["normalized", "paper"] = setting(
@@ -54,7 +63,9 @@ class DSHCSettings(MethodSettings):
     head: Literal["linear", "identity"] = setting(
         "linear", "layer behind the features; identity: they are the logits already"
     )
-    label_smoothing: float = setting(0.0, "share of the target that is spread over all sub-classes", ge=0, lt=1)
+    label_smoothing: float = setting(
+        0.0, "share of the target that is spread over all sub-classes", ge=0, lt=1
+    )
 
 
 class DSHC(Method):
@@ -73,13 +84,17 @@ class DSHC(Method):
 
     name: ClassVar[str] = "dshc"
     title: ClassVar[str] = "Deep Supervised Hashing by Classification"
-    source: ClassVar[str] = "Luo et al., Deep Supervised Hashing by Classification, sections 3.2 and 3.3, equation 2"
+    source: ClassVar[str] = (
+        "Luo et al., Deep Supervised Hashing by Classification, sections 3.2 and 3.3, equation 2"
+    )
     Settings = DSHCSettings
     label_kinds = ("ids",)
     quality: ClassVar[str | None] = "accuracy"
 
     def __init__(self, settings: DSHCSettings, spec: Spec, codebook: Codebook) -> None:
         super().__init__(settings, spec)
+        if codebook.n_classes != spec.n_classes:
+            raise ValueError(f"codebook must have {spec.n_classes} classes, got {codebook.n_classes}")
         _check(settings, codebook)
         self._codebook = codebook
         self.n_bits, self.n_outputs = codebook.n_bits, codebook.n_subclasses
@@ -201,7 +216,9 @@ def _check(settings: DSHCSettings, codebook: Codebook) -> None:
         )
     if settings.target == "paper":
         if settings.per_class is not None:
-            raise ValueError("target must be 'normalized' with per_class: the paper's 1/H is for all codes of a class")
+            raise ValueError(
+                "target must be 'normalized' with per_class: the paper's 1/H is for all codes of a class"
+            )
         if codebook.construction != "cpbc":
             raise ValueError(f"target must be 'normalized' with {codebook.construction}: 1/H is cpbc's")
     if settings.subclass == "uniform":

@@ -27,7 +27,9 @@ class DSHCMultiLabelSettings(MethodSettings):
     name: Literal["dshc-multilabel"] = "dshc-multilabel"
     bits: int | None = setting(None, "code length: one bit a label", ge=1, le=MAX_BITS)
     label_threshold: float = setting(0.0, "logit above which a label is predicted")
-    label_smoothing: float = setting(0.0, "targets are moved from 0 and 1 towards 1/2 by this share", ge=0, lt=1)
+    label_smoothing: float = setting(
+        0.0, "targets are moved from 0 and 1 towards 1/2 by this share", ge=0, lt=1
+    )
 
 
 class DSHCMultiLabel(Method):
@@ -45,9 +47,13 @@ class DSHCMultiLabel(Method):
         super().__init__(settings, spec)
         n_labels = spec.n_classes
         if settings.bits not in (None, n_labels):
-            raise ValueError(f"bits must be {n_labels} for {self.name} (one bit a label), got {settings.bits}")
+            raise ValueError(
+                f"bits must be {n_labels} for {self.name} (one bit a label), got {settings.bits}"
+            )
         if n_labels > MAX_BITS:
-            raise ValueError(f"{self.name} must have at most {MAX_BITS} labels (one bit a label), got {n_labels}")
+            raise ValueError(
+                f"{self.name} must have at most {MAX_BITS} labels (one bit a label), got {n_labels}"
+            )
         self.n_bits = self.n_outputs = n_labels
         self.head = nn.Linear(spec.n_features, n_labels)
 

@@ -96,7 +96,7 @@ class SinkhornAssigner(Assigner):
     def __init__(self, class_offsets: Tensor, *, queue: int = 0) -> None:
         super().__init__(class_offsets)
         if queue < 0:
-            raise ValueError(f"queue: got {queue}, expected at least 0")
+            raise ValueError(f"queue must be at least 0, got {queue}")
         self.register_buffer("recent", torch.zeros(len(self.sizes), queue, int(self.sizes.max())))
         self.register_buffer("seen", torch.zeros(len(self.sizes), dtype=torch.int64))
 
@@ -157,11 +157,11 @@ def balanced_plan(scores: Tensor, labels: Tensor, sizes: Tensor, *, iterations: 
     """
     if scores.ndim != 2 or labels.shape != scores.shape[:1]:
         raise ValueError(
-            f"labels: got shape {tuple(labels.shape)} for scores of shape {tuple(scores.shape)}, expected "
-            "(n,) and (n, width)"
+            "labels and scores must have shapes (n,) and (n, width), got "
+            f"{tuple(labels.shape)} and {tuple(scores.shape)}"
         )
     if iterations < 1:
-        raise ValueError(f"iterations: got {iterations}, expected at least 1")
+        raise ValueError(f"iterations must be at least 1, got {iterations}")
     own = torch.arange(scores.shape[1], device=scores.device) < sizes[:, None]  # (C, width)
     mine = own[labels]
     scores = scores.double().masked_fill(~mine, -torch.inf)
@@ -200,7 +200,7 @@ def kmeans(
     ``ValueError`` where ``n_clusters`` is not 1 to n.
     """
     if not 1 <= n_clusters <= len(features):
-        raise ValueError(f"n_clusters: got {n_clusters}, expected 1 to {len(features)} (the items)")
+        raise ValueError(f"n_clusters must lie in 1..{len(features)} (the items), got {n_clusters}")
     if start is None:
         centroids = _spread(features, n_clusters, generator)
     else:

@@ -48,11 +48,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Row:
-    """A query, its AP (NaN: nothing relevant) and its nearest items in order."""
+    """A query, its nearest items in order, and its AP (NaN: nothing relevant; None: not known)."""
 
     query: Item
     results: tuple[Item, ...]
-    average_precision: float
+    average_precision: float | None
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,13 @@ def spread_queries(labels: np.ndarray, count: int = 10, *, seed: int = 0) -> np.
     return picked[np.argsort(labels[picked], kind="stable")]
 
 
-def hardest_queries(average_precision: np.ndarray, count: int = 5) -> np.ndarray:
-    """Positions of the ``count`` queries of lowest AP, hardest first; those without an AP are left out."""
+def hardest_queries(average_precision: np.ndarray | None, count: int = 5) -> np.ndarray:
+    """Positions of the ``count`` queries of lowest AP, hardest first; those without an AP are left out.
+
+    None, as where an evaluation was read from a file without them: no query is known to be hard.
+    """
+    if average_precision is None:
+        return np.zeros(0, np.int64)
     order = np.argsort(average_precision, kind="stable")  # NaN sorts last
     return order[~np.isnan(average_precision[order])][:count]
 
@@ -129,6 +134,7 @@ def make_gallery(
             right=right,
         )
 
+    known = evaluation.per_query
     rows = []
     for position, distances, indices in zip(positions, nearest.distances, nearest.indices, strict=True):
         query = int(query_items[position])
@@ -137,7 +143,7 @@ def make_gallery(
             item(row, int(distance), _relevant(labels[query], labels[row]))
             for row, distance in zip(found, distances, strict=True)
         )
-        rows.append(Row(item(query), results, float(evaluation.per_query[position])))
+        rows.append(Row(item(query), results, None if known is None else float(known[position])))
     return Gallery(name, title, caption, tuple(rows))
 
 

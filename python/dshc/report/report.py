@@ -204,6 +204,8 @@ def _verdict(item: Item) -> str:
 
 
 def _ap(row: Row) -> str:
+    if row.average_precision is None:
+        return ""
     return "nothing relevant" if np.isnan(row.average_precision) else f"AP {row.average_precision:.3f}"
 
 

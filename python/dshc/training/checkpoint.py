@@ -102,7 +102,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         arrays, metadata = load_arrays(path, _KIND)
     except ValueError as error:
         if repr(_OLD_KIND) in str(error):
-            raise ValueError(f"{path}: written by an earlier version, which cannot be resumed; train again") from None
+            raise ValueError(
+                f"{path}: written by an earlier version, which cannot be resumed; train again"
+            ) from None
         raise
     tensors: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
     try:

@@ -6,13 +6,14 @@ shared in whole batches, so that what a network makes of an item does not depend
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ..hasher.hasher import resolve_device
@@ -29,17 +30,20 @@ class Processes:
     def __init__(self, device: str = "auto") -> None:
         size = int(os.environ.get("WORLD_SIZE", "1"))
         local = int(os.environ.get("LOCAL_WORLD_SIZE", str(size)))
-        kind = resolve_device(device).type
-        self.fabric = Fabric(
-            accelerator=kind,
-            devices=local,
-            num_nodes=max(1, size // local),
-            strategy="ddp" if size > 1 else "auto",
+        self.device: torch.device = resolve_device(device)
+        self.size, self.rank = 1, 0
+        self._fabric: Any = None
+        if size == 1:
+            return
+        # Seconds to import, and nothing that one process needs.
+        from lightning_fabric import Fabric
+
+        self._fabric = Fabric(
+            accelerator=self.device.type, devices=local, num_nodes=max(1, size // local), strategy="ddp"
         )
-        self.fabric.launch()
-        self.size: int = self.fabric.world_size
-        self.rank: int = self.fabric.global_rank
-        self.device: torch.device = self.fabric.device
+        self._fabric.launch()
+        self.size, self.rank = self._fabric.world_size, self._fabric.global_rank
+        self.device = self._fabric.device
 
     @staticmethod
     def is_first() -> bool:
@@ -53,7 +57,20 @@ class Processes:
 
     def setup(self, module: nn.Module) -> nn.Module:
         """The module on this process's device, its gradients averaged over processes."""
-        return self.fabric.setup_module(module)
+        return module.to(self.device) if self._fabric is None else self._fabric.setup_module(module)
+
+    def adding_up(self, module: nn.Module, *, more: bool) -> AbstractContextManager[Any]:
+        """Around a forward and a backward: with ``more`` to come, gradients stay with their process for now."""
+        if self._fabric is None:
+            return contextlib.nullcontext()
+        return self._fabric.no_backward_sync(module, enabled=more)
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of a loss, averaged over processes."""
+        if self._fabric is None:
+            loss.backward()
+        else:
+            self._fabric.backward(loss)
 
     def gather(self, rows: Tensor) -> Tensor:
         """The rows of all processes, equally many of each, in their order; without gradients."""
@@ -72,7 +89,9 @@ class Processes:
         if self.size == 1:
             return own
         places = [
-            torch.cat([torch.arange(s, min(s + batch_size, n_items)) for s in starts] or [torch.zeros(0).long()])
+            torch.cat(
+                [torch.arange(s, min(s + batch_size, n_items)) for s in starts] or [torch.zeros(0).long()]
+            )
             for starts in (range(r * batch_size, n_items, self.size * batch_size) for r in range(self.size))
         ]
         longest = max(map(len, places))
@@ -124,4 +143,4 @@ class Processes:
     def wait(self) -> None:
         """Until all are here."""
         if self.size > 1:
-            self.fabric.barrier()
+            self._fabric.barrier()

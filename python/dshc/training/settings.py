@@ -29,8 +29,12 @@ class OptimSettings(Settings):
     lr_every: int | None = setting(None, "step: epochs between two falls (default: a third of all)", ge=1)
     lr_end: float = setting(1e-4, "exponential: share of lr that is left at the end", gt=0, le=1)
     clip_norm: float | None = setting(None, "largest norm of all gradients together (default: none)", gt=0)
-    accumulate: int = setting(1, "batches whose gradients are added before a step of the optimizer", ge=1, le=100_000)
-    ema: float = setting(0.0, "weight averaging: share of the average kept at every step; 0: none", ge=0, lt=1)
+    accumulate: int = setting(
+        1, "batches whose gradients are added before a step of the optimizer", ge=1, le=100_000
+    )
+    ema: float = setting(
+        0.0, "weight averaging: share of the average kept at every step; 0: none", ge=0, lt=1
+    )
     sampler: Literal["uniform", "balanced"] = setting(
         "uniform", "every item once an epoch, or every class equally often"
     )
@@ -42,7 +46,9 @@ class RuntimeSettings(Settings):
     seed: int = setting(0, "seed of split, codebook, weights, order and augmentation", ge=0, le=2**63 - 1)
     precision: Literal["fp32", "bf16"] = setting("fp32", "arithmetic")
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to run", result=False)
-    threads: int | None = setting(None, "CPU threads (default: as torch has it)", result=False, ge=1, le=MAX_THREADS)
+    threads: int | None = setting(
+        None, "CPU threads (default: as torch has it)", result=False, ge=1, le=MAX_THREADS
+    )
     checkpoint_every: int | None = setting(
         None, "steps between checkpoints (default: once an epoch)", result=False, ge=1
     )

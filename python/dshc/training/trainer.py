@@ -84,7 +84,7 @@ class Trainer:
         self._tell("start", position)
         try:
             with stop_signals() as stop:
-                if position.step == 0 and position.epoch:
+                if position.step == 0 and position.history:
                     self._save_again(position)
                 if not plan.stages:
                     return self._fitted(position)
@@ -186,15 +186,14 @@ class Trainer:
     def _backward(self, inputs: Tensor, about: Step, step: int, last: int) -> bool:
         """Forward, backward and, where enough batches were added up, a step of the optimizers."""
         plan, optim = self.plan, self.plan.optim
-        fabric = self.processes.fabric
         group = step // optim.accumulate
         added = min(optim.accumulate, last - group * optim.accumulate)
         due = (step + 1) % optim.accumulate == 0 or step + 1 == last
-        with fabric.no_backward_sync(self._wrapped, enabled=not due and self.processes.size > 1):
+        with self.processes.adding_up(self._wrapped, more=not due):
             loss, outputs = self._wrapped(inputs, about)
-            if fabric.device.type == "cpu":  # a GPU would be waited for; there the mean is checked
+            if self.processes.device.type == "cpu":  # a GPU would be waited for; there the mean is checked
                 _check_finite(loss.item(), plan, about.epoch)
-            fabric.backward(loss if added == 1 else loss / added)
+            self.processes.backward(loss if added == 1 else loss / added)
         self._last = loss.detach(), outputs
         if not due:
             return False
@@ -288,7 +287,7 @@ class Trainer:
 
     def _save_again(self, position: Position) -> None:
         """The weights of the epoch that a checkpoint ends: perhaps the training was killed before they were saved."""
-        with self.saved_weights(position.epoch - 1):
+        with self.saved_weights(max(position.epoch - 1, 0)):
             state = self._state()
         self._tell_weights(position, state, last=position.epoch == self.plan.n_epochs)
 
@@ -334,7 +333,9 @@ class Trainer:
 
     def _interrupted(self, where: str, stop: Any) -> Interrupted:
         stopped = Interrupted(f"interrupted {where}")
-        stopped.signal_name = stop.signal_name or "SIGTERM"  # on a process that others stopped: as torchrun does
+        stopped.signal_name = (
+            stop.signal_name or "SIGTERM"
+        )  # on a process that others stopped: as torchrun does
         return stopped
 
 

@@ -1,16 +1,13 @@
-"""Backbones and batches: shapes, what is refused, standardised features."""
+"""Backbones: shapes, weights, and what is refused."""
 
 import importlib.util
+import re
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from dshc.batches import TensorFeatures, make_batches
-from dshc.config import Config
-from dshc.data.augment import TensorImages
-from dshc.models import Network, build_backbone, mlp, small_net, timm_backbone
+from dshc.backbones import EncoderSettings, build_backbone, identity, mlp, small_net, timm_backbone
 
 needs_timm = pytest.mark.skipif(
     importlib.util.find_spec("timm") is None, reason="timm is not installed (extra 'vision')"
@@ -29,24 +26,39 @@ def test_mlp_takes_features():
     assert net.n_features == 5 and net(torch.zeros(2, 7)).shape == (2, 5)
 
 
+def test_identity_hands_features_on():
+    net = build_backbone(EncoderSettings(backbone="identity"), (7,))
+    inputs = torch.randn(2, 7)
+    assert net.n_features == identity(7).n_features == 7 and torch.equal(net(inputs), inputs)
+
+
 @pytest.mark.parametrize(
     ("backbone", "shape"),
-    [("mlp", (8, 8, 1)), ("small_net", (12,)), ("resnet18", (8, 8, 3)), ("timm:x", (5,))],
+    [
+        ("mlp", (8, 8, 1)),
+        ("identity", (8, 8, 1)),
+        ("small_net", (12,)),
+        ("resnet18", (8, 8, 3)),
+        ("timm:x", (5,)),
+        (None, (5,)),
+    ],
 )
 def test_a_backbone_that_does_not_fit_is_refused(backbone, shape):
-    with pytest.raises(ValueError, match=f"backbone: got '{backbone}', taken for items of shape"):
-        build_backbone(Config(backbone=backbone), shape)
+    known = "mlp or identity" if len(shape) == 1 else "small_net or timm:NAME"
+    message = re.escape(f"backbone must be {known} for items of shape {shape}, got '{backbone or ''}'")
+    with pytest.raises(ValueError, match=message):
+        build_backbone(EncoderSettings(backbone=backbone), shape)
 
 
 def test_the_remedy_is_named_where_timm_is_absent(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(ImportError, match=r"pip install 'dshc-fast\[vision\]'"):
-        build_backbone(Config(backbone="timm:resnet18"), (32, 32, 3))
+        build_backbone(EncoderSettings(backbone="timm:resnet18"), (32, 32, 3))
 
 
 @needs_timm
 def test_timm_models_and_their_weights(tmp_path):
-    net = build_backbone(Config(backbone="timm:resnet10t"), (32, 48, 1))
+    net = build_backbone(EncoderSettings(backbone="timm:resnet10t"), (32, 48, 1))
     assert net(torch.zeros(2, 1, 32, 48)).shape == (2, net.n_features)
     assert net.training
 
@@ -60,7 +72,7 @@ def test_timm_models_and_their_weights(tmp_path):
         loaded = timm_backbone("resnet10t", (32, 32, 3), weights=tmp_path / name)
         inputs = torch.randn(2, 3, 32, 32)
         expected = whole.eval().forward_head(whole.forward_features(inputs), pre_logits=True)
-        assert torch.equal(Network(loaded.eval(), torch.nn.Identity())(inputs), expected)
+        assert torch.equal(loaded.eval()(inputs), expected)
     with pytest.raises(ValueError, match=r"w\.pth: not the weights of this model"):
         timm_backbone("resnet18", (32, 32, 3), weights=tmp_path / "w.pth")
     (tmp_path / "w.pth").write_bytes(b"damaged")
@@ -78,46 +90,14 @@ def test_unknown_timm_models_and_sizes_are_refused():
         timm_backbone("vit_tiny_patch16_224", (32, 32, 3))
 
 
-def test_features_are_standardised_by_the_training_items():
-    rng = np.random.default_rng(0)
-    features = rng.normal(3, 2, (50, 4)).astype(np.float32)
-    features[:, 2] = 7  # constant
-    batches = TensorFeatures(features, train_indices=np.arange(40))
-    train = batches.batch(torch.arange(40))
-    assert (
-        train.mean(0).abs().max() < 1e-5 and (train.std(0, unbiased=False)[[0, 1, 3]] - 1).abs().max() < 1e-5
-    )
-    assert not batches.batch(np.array([45]))[0, 2]
-    again = TensorFeatures(features, mean=batches.mean, std=batches.std)
-    assert torch.equal(again.batch([3, 1]), batches.batch([3, 1])) and len(again) == 50
-
-
-def test_features_refused():
-    features = np.zeros((5, 3), np.float32)
-    with pytest.raises(TypeError, match="float64"):
-        TensorFeatures(features.astype(float), train_indices=np.arange(2))
-    with pytest.raises(ValueError, match="either train_indices or both"):
-        TensorFeatures(features)
-    with pytest.raises(ValueError, match="3 dimensions, expected 2"):
-        TensorFeatures(features, mean=torch.zeros(2), std=torch.ones(2))
-
-
-def test_the_shape_of_the_inputs_says_which_batches():
-    images = np.zeros((4, 8, 8, 1), np.uint8)
-    assert isinstance(make_batches(images, train_indices=np.arange(4)), TensorImages)
-    assert make_batches(images, train_indices=np.arange(4)).padding == 0
-    assert make_batches(images, train_indices=np.arange(4), augment=True).padding > 0
-    assert isinstance(make_batches(np.zeros((4, 8), np.float32), train_indices=np.arange(4)), TensorFeatures)
-
-
-@pytest.mark.parametrize(("backbone", "shape"), [("mlp", (5,)), ("small_net", (8, 8, 1))])
+@pytest.mark.parametrize(("backbone", "shape"), [("mlp", (5,)), ("identity", (5,)), ("small_net", (8, 8, 1))])
 def test_weights_are_not_taken_and_ignored(backbone, shape):
-    with pytest.raises(ValueError, match=r"weights: got 'w\.pth', taken with a backbone timm:NAME only"):
-        build_backbone(Config(backbone=backbone, weights="w.pth"), shape)
+    with pytest.raises(ValueError, match=r"weights must go with a backbone timm:NAME; .* got 'w\.pth'"):
+        build_backbone(EncoderSettings(backbone=backbone, weights="w.pth"), shape)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 3, 1), (2, 8, 1), (32, 3, 3)])
 def test_small_net_refuses_what_is_too_small(shape):
     with pytest.raises(ValueError, match=f"image_size: small_net does not take {shape[0]}x{shape[1]} images"):
-        build_backbone(Config(backbone="small_net", width=4), shape)
-    assert build_backbone(Config(backbone="small_net", width=4), (4, 4, 1)).training
+        build_backbone(EncoderSettings(backbone="small_net", width=4), shape)
+    assert build_backbone(EncoderSettings(backbone="small_net", width=4), (4, 4, 1)).training

@@ -260,7 +260,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("dshc.files.os.replace", full)
+    monkeypatch.setattr("dshc.storage.whole_files.os.replace", full)
     with pytest.raises(OSError, match="no space"):
         build("cpbc", 4, 16).save(path)
     assert path.read_bytes() == before

@@ -1,9 +1,8 @@
-"""Code files: what is written is read back, what is damaged is refused by name; search in them."""
+"""Code files: what is written is read back, what is damaged is refused by name."""
 
 from __future__ import annotations
 
 import dataclasses
-import doctest
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,9 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dshc.index
-from dshc.files import write_whole
-from dshc.index import CodeFile, CodeIndex, check_same_code, describe_label
+from dshc.storage import CodeFile, check_same_code, describe_label, save_arrays
 
+MANUAL = Path(__file__).resolve().parents[3] / "docs" / "evaluation.md"
 CODES = np.array([[0b00000011, 0b1], [0b00000111, 0b0], [0b11110000, 0b1], [0b00000011, 0b1]], np.uint8)
 
 
@@ -84,7 +82,7 @@ def test_the_header_is_what_the_documentation_says(tmp_path: Path) -> None:
     assert metadata["kind"] == "dshc.codes" and metadata["version"] == "1"
     assert metadata["n_bits"] == "9" and metadata["bit_order"] == "little"
     assert metadata["model"] == "dshc 9 bits sha256:0123456789abcdef"
-    documented = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    documented = MANUAL.read_text(encoding="utf-8")
     for name in (*metadata, "codes", "labels", "ids", "ids_offsets"):
         assert f"`{name}`" in documented, f"docs/evaluation.md does not mention {name}"
 
@@ -161,8 +159,6 @@ def test_a_changed_header_never_gives_other_codes(tmp_path: Path) -> None:
 def test_other_versions_and_bit_orders_are_refused(
     tmp_path: Path, metadata: dict[str, str], words: str
 ) -> None:
-    from dshc.arrays import save_arrays
-
     header = {"version": "1", "bit_order": "little", "n_bits": "9", **metadata}
     path = save_arrays(tmp_path / "codes.safetensors", "dshc.codes", {"codes": CODES}, header)
     with pytest.raises(ValueError, match=words):
@@ -174,70 +170,6 @@ def test_another_safetensors_file_is_no_code_file(tmp_path: Path) -> None:
     safetensors.numpy.save_file({"codes": CODES}, path)
     with pytest.raises(ValueError, match="weights.safetensors"):
         CodeFile.load(path)
-
-
-def test_the_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
-    example = text.split("In Python:")[1].split("```python")[1].split("```")[0]
-    names: dict[str, object] = {}
-    exec(compile(example, "docs/evaluation.md", "exec"), names)
-    assert names["found"].indices[:, 0].tolist() == [0, 1, 2, 3, 4]
-    found = doctest.testmod(dshc.index)
-    assert found.failed == 0 < found.attempted
-
-
-def test_search_is_sorted_by_distance_then_index() -> None:
-    index = CodeIndex(a_file())
-    found = index.search(CODES[:1], 4)
-    assert found.indices.tolist() == [[0, 3, 1, 2]]
-    assert found.distances.tolist() == [[0, 0, 2, 6]]
-    for k in (1, 2, 3):
-        assert index.search(CODES[:1], k).indices.tolist() == [[0, 3, 1, 2][:k]]
-
-
-def test_search_takes_the_score_of_the_file() -> None:
-    index = CodeIndex(a_file(score="overlap"))
-    found = index.search(CODES[:1], 4)
-    assert found.distances.tolist() == [[3, 3, 2, 1]]
-    assert found.indices.tolist() == [[0, 3, 1, 2]]
-    assert index.search(CODES[:1], 1, score="hamming").distances.tolist() == [[0]]
-
-
-def test_search_by_code_file_and_within_a_radius() -> None:
-    index = CodeIndex(a_file())
-    near = index.within(a_file(), 2)
-    assert near.offsets.tolist() == [0, 3, 6, 7, 10]
-    assert near.indices.tolist()[:3] == [0, 3, 1]
-    assert len(index) == 4
-
-
-def test_search_with_items_left_out() -> None:
-    found = CodeIndex(a_file()).search(CODES[:1], 2, allowed=np.array([False, True, True, True]))
-    assert found.indices.tolist() == [[3, 1]]
-
-
-@pytest.mark.parametrize("k", [0, 5, -1])
-def test_k_out_of_range_is_refused(k: int) -> None:
-    with pytest.raises(ValueError, match="k"):
-        CodeIndex(a_file()).search(CODES, k)
-
-
-def test_wrong_queries_are_refused() -> None:
-    index = CodeIndex(a_file())
-    with pytest.raises(TypeError, match="queries must be a numpy array of uint8"):
-        index.search(CODES.astype(np.int64), 1)
-    with pytest.raises(ValueError, match=r"queries must have shape \(n, 2\) for codes of 9 bits"):
-        index.search(CODES[:, :1], 1)
-    with pytest.raises(ValueError, match="10 bits.*9"):
-        index.search(a_file(n_bits=10), 1)
-
-
-def test_an_empty_database_is_refused(tmp_path: Path) -> None:
-    empty = CodeFile(CODES[:0], 9)
-    path = empty.save(tmp_path / "empty.safetensors")
-    with pytest.raises(ValueError, match="empty.safetensors is empty"):
-        CodeIndex.load(path)
 
 
 def test_codes_of_different_models_are_pointed_out() -> None:
@@ -254,15 +186,3 @@ def test_names_and_labels_as_text() -> None:
     assert bare.name_of(2) == "2" and bare.label_of(2) == ""
     assert describe_label(np.array([1, 0, 1, 1], np.uint8), ("a", "b", "c")) == "a, c, 3"
     assert describe_label(7, ("a",)) == "7" and describe_label(-1, ("a",)) == "-1"
-
-
-def test_a_file_that_cannot_be_written_is_named_by_its_own_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(source: str, target: Path) -> None:
-        raise OSError(28, "No space left on device", source)
-
-    monkeypatch.setattr("dshc.files.os.replace", full)
-    with pytest.raises(OSError) as caught:
-        write_whole(tmp_path / "codes.bin", b"x")
-    assert caught.value.filename == str(tmp_path / "codes.bin") and not list(tmp_path.iterdir())

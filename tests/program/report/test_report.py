@@ -14,10 +14,13 @@ import pytest
 from PIL import Image
 
 import dshc_fast
-from dshc.evaluation import Evaluation, evaluate
-from dshc.gallery import Gallery, hardest_queries, legible, make_gallery, spread_queries, thumbnail
-from dshc.plots import DARK, LIGHT, draw, evaluation_plots, training_plot
-from dshc.report import Report, versions, write_report
+from dshc.evaluation import Conventions, Evaluation, evaluate
+from dshc.report.gallery import Gallery, hardest_queries, legible, make_gallery, spread_queries, thumbnail
+from dshc.report.plots import DARK, LIGHT, draw, evaluation_plots, training_plot
+from dshc.report.report import Report, versions, write_report
+from dshc.report.retrieval_report import report_files
+from dshc.runs.evaluate import Measured
+from dshc.storage import CodeFile
 
 N_QUERY, N_DB, N_BITS = 12, 60, 9
 CLASS_NAMES = ("<cat>", 'd"og', "sea & sky")
@@ -64,7 +67,7 @@ def operands(seed: int = 0) -> tuple[np.ndarray, ...]:
 
 
 def evaluation_of(**options: object) -> Evaluation:
-    return evaluate(*operands(), n_bits=N_BITS, accuracy=0.9, **options)
+    return evaluate(*operands(), n_bits=N_BITS, accuracy=0.9, conventions=Conventions(**options))
 
 
 def gallery_of(evaluation: Evaluation, inputs: np.ndarray | None, *, k: int = 10) -> Gallery:
@@ -186,7 +189,7 @@ def test_features_are_told_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ["overlap", "cut", "no gallery", "nothing relevant", "one query"])
 def test_odd_evaluations_are_drawn(tmp_path: Path, case: str) -> None:
     queries, database, query_labels, database_labels = operands()
-    options: dict[str, object] = {"n_bits": N_BITS}
+    options: dict[str, object] = {}
     if case == "overlap":
         options["score"] = "overlap"
     if case == "cut":
@@ -200,7 +203,8 @@ def test_odd_evaluations_are_drawn(tmp_path: Path, case: str) -> None:
             database[:1],
             database_labels[:1],
         )
-    evaluation = evaluate(queries, database, query_labels, database_labels, **options)
+    codes = (queries, database, query_labels, database_labels)
+    evaluation = evaluate(*codes, n_bits=N_BITS, conventions=Conventions(**options))
     Page(write_report(tmp_path, Report(case, evaluation, {})).read_text(encoding="utf-8"))
 
 
@@ -241,6 +245,37 @@ def test_hardest_queries_are_in_order_and_leave_out_the_undefined() -> None:
     ap = np.array([0.5, np.nan, 0.1, 1.0, 0.1])
     assert hardest_queries(ap, 3).tolist() == [2, 4, 0]
     assert hardest_queries(np.array([np.nan]), 3).tolist() == []
+
+
+@pytest.mark.parametrize("inputs", [None, images()], ids=["features", "images"])
+def test_a_gallery_without_the_ap_of_queries(tmp_path: Path, inputs: np.ndarray | None) -> None:
+    """An evaluation read from a file leaves them out: the queries are shown without."""
+    evaluation = Evaluation.load(evaluation_of().save(tmp_path / "evaluation.json"))
+    assert evaluation.per_query is None
+    gallery = gallery_of(evaluation, inputs)
+    assert gallery.rows and all(row.average_precision is None for row in gallery.rows)
+    assert len(hardest_queries(evaluation.per_query)) == 0
+    page = write_report(tmp_path, Report("read", evaluation, {}, galleries=[gallery]))
+    text = " ".join(Page(page.read_text(encoding="utf-8")).words)
+    assert "Ten queries" in text and "AP 0" not in text and "nothing relevant" not in text
+
+
+@pytest.mark.parametrize("per_query", [False, True])
+def test_the_report_of_files_skips_the_hardest_where_they_are_not_known(
+    tmp_path: Path, per_query: bool
+) -> None:
+    queries, database, query_labels, database_labels = operands()
+    evaluation = Evaluation.load(
+        evaluation_of().save(tmp_path / "evaluation.json", per_query=per_query)
+    )
+    measured = Measured(
+        evaluation,
+        CodeFile(queries, N_BITS, labels=query_labels),
+        CodeFile(database, N_BITS, labels=database_labels),
+    )
+    text = report_files(measured, tmp_path).read_text(encoding="utf-8")
+    assert "queries and their nearest items" in text
+    assert ("The hardest queries" in text) == per_query
 
 
 def test_versions_hold_no_path_of_this_machine() -> None:

@@ -245,7 +245,7 @@ def test_the_command_prints_and_draws(tmp_path: Path):
 
 
 def test_a_large_book_is_drawn_by_its_centers(tmp_path: Path):
-    from dshc.plot_codebook import distance_matrix
+    from dshc.report.codebook_plot import distance_matrix
 
     assert distance_matrix(build("separated", 2000, 32, radius=0)).startswith(b"\x89PNG")
     assert distance_matrix(build("separated", 40, 32)).startswith(b"\x89PNG")
@@ -254,7 +254,7 @@ def test_a_large_book_is_drawn_by_its_centers(tmp_path: Path):
 def test_without_matplotlib_there_is_only_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "dshc.plot_codebook", None)
+    monkeypatch.setitem(sys.modules, "dshc.report.codebook_plot", None)
     output = dshc_ok("codebook", "--bits", 30, "--out", tmp_path / "book.safetensors")
     assert "matplotlib is not installed" in output and "sub-classes" in output
     assert [path.name for path in tmp_path.iterdir()] == ["book.safetensors"]

@@ -140,15 +140,28 @@ def test_refused_by_name(arguments, error, message):
 
 
 def test_sets_that_cannot_be_split():
-    unlabelled = Dataset("bare", "features", np.zeros((3, 1), np.float32), None, ())
-    with pytest.raises(ValueError, match="bare: has no labels"):
-        make_split(unlabelled)
     with pytest.raises(ValueError, match="no class has two items"):
         make_split(labelled(np.arange(4)))
     with pytest.raises(ValueError, match="leaves no query with a label"):
         make_split(labelled(np.zeros((9, 2), np.uint8)))
     with pytest.raises(ValueError, match="some: protocol official leaves nothing to train on"):
         make_split(labelled(np.arange(4), test_mask=np.ones(4, bool)))
+
+
+def test_items_without_labels_are_all_trained_on_and_found(tmp_path):
+    bare = Dataset("bare", "features", np.zeros((3, 1), np.float32), None, ())
+    split = make_split(bare)
+    assert split.protocol == "all" and split.checksum == make_split(bare, "all", validation=0).checksum
+    assert split.train.tolist() == split.database.tolist() == [0, 1, 2]
+    assert len(split.query) == len(split.validation) == 0
+    split.save(tmp_path / "split.json")
+    assert Split.load(tmp_path / "split.json", bare).checksum == split.checksum
+    with pytest.raises(ValueError, match="split.json"):
+        Split.load(tmp_path / "split.json", labelled(np.array([0, 1, 0])))
+    with pytest.raises(ValueError, match="bare: has no labels, which protocol random needs"):
+        make_split(bare, "random")
+    with pytest.raises(ValueError, match="some: protocol all is for items without labels"):
+        make_split(labelled(np.arange(20) % 2), "all")
 
 
 def test_queries_without_a_label_are_dropped_and_counted():

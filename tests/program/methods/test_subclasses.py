@@ -8,12 +8,11 @@ import torch
 from sklearn.cluster import KMeans
 from torch.nn.functional import log_softmax
 
+import dshc
 import dshc_fast
 from dshc.codebooks import build
-from dshc.config import Config
-from dshc.methods import DSHC, DSHCMultiLabel
-from dshc.subclasses import KMeansAssigner, SinkhornAssigner, balanced_plan, kmeans
-from dshc.training import train
+from dshc.methods import DSHC, Pass, Spec, Step, Training
+from dshc.methods.subclasses import KMeansAssigner, SinkhornAssigner, balanced_plan, kmeans
 
 SIZES = torch.tensor([3, 5, 1, 4])
 OFFSETS = torch.tensor([0, 3, 8, 9, 13])
@@ -70,9 +69,12 @@ def test_the_plan_at_the_edges():
     scores, many = torch.randn(30, 5, generator=generator()), torch.arange(30) % 4
     moved = scores.double() + 1000 * torch.arange(30)[:, None]
     assert torch.allclose(balanced_plan(moved, many, SIZES), balanced_plan(scores, many, SIZES), atol=1e-9)
-    with pytest.raises(ValueError, match=r"labels: got shape \(3,\) for scores of shape \(2, 5\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"labels and scores must have shapes \(n,\) and \(n, width\), got \(3,\) and \(2, 5\)",
+    ):
         balanced_plan(torch.zeros(2, 5), torch.zeros(3, dtype=torch.int64), SIZES)
-    with pytest.raises(ValueError, match="iterations: got 0, expected at least 1"):
+    with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
         balanced_plan(extreme, labels, SIZES, iterations=0)
 
 
@@ -112,7 +114,7 @@ def test_the_queue_holds_the_last_rows_of_every_class():
             past[c].append(row)
     # A second one goes on from the state of the first.
     other = SinkhornAssigner(OFFSETS, queue=n_slots)
-    other.load_state_dict(assigner.state_dict())
+    other.load_state(assigner.state())
     outputs, labels = torch.randn(9, 13, generator=generator(50)), torch.arange(9) % 4
     assert torch.equal(other(outputs, labels, labels), assigner(outputs, labels, labels))
 
@@ -153,7 +155,7 @@ def test_kmeans_leaves_no_cluster_empty():
     assert torch.bincount(same, minlength=3).min() > 0
     assert kmeans(features, 20, generator=generator()).sort().values.tolist() == list(range(20))
     for n_clusters in (0, 21):
-        with pytest.raises(ValueError, match=f"n_clusters: got {n_clusters}, expected 1 to 20"):
+        with pytest.raises(ValueError, match=f"n_clusters must lie in 1..20 .the items., got {n_clusters}"):
             kmeans(features, n_clusters)
 
 
@@ -161,10 +163,10 @@ def test_the_kmeans_assigner_stays_inside_the_class():
     labels = torch.tensor([0] * 9 + [1] * 3 + [3] * 20)  # fewer items than sub-classes in 1, none in 2
     features = torch.randn(32, 6, generator=generator())
     assigner = KMeansAssigner(OFFSETS)
-    with pytest.raises(ValueError, match="items: no epoch was started"):
+    with pytest.raises(ValueError, match="items have no clusters yet; call start_epoch first"):
         assigner(torch.zeros(1, 13), labels[:1], torch.tensor([0]))
     empty = KMeansAssigner(OFFSETS)
-    empty.load_state_dict(assigner.state_dict())
+    empty.load_state(assigner.state())
     empty.start_epoch(lambda: features, labels, generator())
     assigner.start_epoch(lambda: features, labels, generator())
     items = torch.randperm(32, generator=generator(1))
@@ -173,7 +175,7 @@ def test_the_kmeans_assigner_stays_inside_the_class():
     assert (OFFSETS[labels[items]] <= assigned).all() and (assigned < OFFSETS[labels[items] + 1]).all()
     assert len(assigned[labels[items] == 1].unique()) == 3 and len(assigned[labels[items] == 3].unique()) == 4
     other = KMeansAssigner(OFFSETS)
-    other.load_state_dict(assigner.state_dict())
+    other.load_state(assigner.state())
     changed = features + 0.1 * torch.randn(32, 6, generator=generator(2))
     for each in (other, assigner):
         each.start_epoch(lambda: changed, labels, generator(3))
@@ -181,26 +183,55 @@ def test_the_kmeans_assigner_stays_inside_the_class():
     assert torch.equal(other(outputs, labels, items), assigner(outputs, labels, items))
 
 
+def a_pass(features, labels):
+    return Pass(lambda: features, lambda: features, labels, generator())
+
+
+def learning(book, n_items, labels, **values):
+    """DSHC with learned sub-classes over a codebook, told of its training."""
+    settings = DSHC.Settings(subclass="learned", **values)
+    method = DSHC(settings, Spec(book.n_classes, "ids", 6), book)
+    method.begin(Training(n_items, labels, generator(), torch.device("cpu")))
+    return method
+
+
 @pytest.mark.parametrize("share", [0.25, 1.0])
 def test_the_loss_moves_a_share_of_the_target(share):
     book = build("cpbc", 4, 12).thinned(3)
     labels, items = torch.tensor([0, 3, 3, 2, 1]), torch.tensor([4, 0, 2, 3, 1])
-    method = DSHC(book, assigner=KMeansAssigner(torch.from_numpy(book.class_offsets)), assigned_share=share)
+    of_items = labels[items.argsort()]
+    method = learning(book, 5, of_items, assigned_share=share)
+    assigner = KMeansAssigner(torch.from_numpy(book.class_offsets.copy()))
     features = torch.randn(5, 6, generator=generator())
-    method.start_epoch(lambda: features, labels[items.argsort()], generator())
+    method.begin_epoch(a_pass(features, of_items))
+    assigner.start_epoch(lambda: features, of_items, generator())
     outputs = torch.randn(5, 12, generator=generator(1), dtype=torch.float64, requires_grad=True)
-    assigned = method.assigner(outputs, labels, items)
+    assigned = assigner(outputs, labels, items)
     target = torch.zeros(5, 12, dtype=torch.float64)
     for row, c in enumerate(labels.tolist()):
         target[row, 3 * c : 3 * c + 3] = (1 - share) / 3
         target[row, assigned[row]] += share
     expected = -(target * log_softmax(outputs, 1)).sum(1).mean()
-    loss = method.loss(outputs, labels, items)
+    loss = method.loss(outputs, Step(labels=labels, items=items))
     assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
     found, wanted = (torch.autograd.grad(value, outputs)[0] for value in (loss, expected))
     assert torch.allclose(found, wanted, atol=1e-12)
-    with pytest.raises(TypeError, match="items: got None"):
-        method.loss(outputs, labels)
+
+
+@pytest.mark.parametrize("values", [{"assignment": "kmeans"}, {"assignment": "sinkhorn", "queue": 5}])
+def test_the_training_state_goes_on_and_is_no_part_of_the_weights(values):
+    book = build("cpbc", 4, 12).thinned(3)
+    labels, items = torch.arange(24) % 4, torch.arange(24)
+    features = torch.randn(24, 6, generator=generator())
+    outputs = torch.randn(2, 24, 12, generator=generator(1))
+    first, second = (learning(book, 24, labels, **values) for _ in range(2))
+    first.begin_epoch(a_pass(features, labels))
+    first.loss(outputs[0], Step(labels=labels, items=items))
+    state = {name: tensor.clone() for name, tensor in first.training_state().items()}
+    assert state and not set(state) & set(first.state_dict())
+    second.load_training_state(state)
+    step = Step(labels=labels, items=items)
+    assert torch.equal(second.loss(outputs[1], step), first.loss(outputs[1], step))
 
 
 def test_a_thinned_codebook_keeps_codes_that_lie_far_apart():
@@ -226,32 +257,29 @@ def test_a_thinned_codebook_keeps_codes_that_lie_far_apart():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"subclass": "random"}, "subclass: got 'random', expected one of uniform, learned"),
-        ({"assignment": "nearest"}, "assignment: got 'nearest', expected one of kmeans, sinkhorn"),
-        ({"assigned_share": 0.0}, "assigned_share: got 0.0, expected a share of more than 0 and at most 1"),
-        ({"assigned_share": 1.5}, "assigned_share: got 1.5, expected a share of more than 0 and at most 1"),
-        ({"queue": -1}, "queue: got -1, expected at least 0"),
-        ({"per_class": 0}, "per_class: got 0, expected at least 1"),
-        ({"subclass": "learned", "queue": 8}, "queue: got 8, taken with assignment = 'kmeans' is 0"),
-        ({"subclass": "learned", "per_class": 1}, "per_class: every class has one sub-class"),
-        ({"subclass": "learned", "target": "paper"}, "target: got 'paper', taken with subclass = 'learned'"),
-        ({"per_class": 4, "target": "paper"}, "target: got 'paper', whose 1/H is for all codes of a class"),
+        ({"subclass": "random"}, "subclass must be one of uniform, learned, got 'random'"),
+        ({"assignment": "nearest"}, "assignment must be one of kmeans, sinkhorn, got 'nearest'"),
+        ({"assigned_share": 0.0}, "assigned_share must be more than 0 and at most 1, got 0.0"),
+        ({"assigned_share": 1.5}, "assigned_share must be more than 0 and at most 1, got 1.5"),
+        ({"queue": -1}, "queue must be at least 0 and at most 1000000, got -1"),
+        ({"per_class": 0}, "per_class must be at least 1, got 0"),
+        ({"subclass": "learned", "queue": 8}, "queue must be 0 with assignment = 'kmeans', got 8"),
+        ({"subclass": "learned", "per_class": 1}, "per_class must leave a class two sub-classes"),
+        (
+            {"subclass": "learned", "target": "paper"},
+            "target must be 'normalized' with subclass = 'learned', got 'paper'",
+        ),
+        ({"per_class": 4, "target": "paper"}, "target must be 'normalized' with per_class"),
     ],
 )
 def test_what_does_not_fit_is_named(settings, message):
     with pytest.raises(ValueError, match=message):
-        DSHC.build(Config(**settings), 10)
+        DSHC.build(DSHC.Settings(**settings), Spec(10, "ids", 6))
 
 
-def test_methods_without_sub_classes_refuse_to_learn_them():
-    with pytest.raises(ValueError, match="subclass: got 'learned', dshc-multilabel has no sub-classes"):
-        DSHCMultiLabel.build(Config(method="dshc-multilabel", subclass="learned"), 10)
-    with pytest.raises(ValueError, match="queue: got -2, expected at least 0"):
+def test_a_queue_is_not_negative():
+    with pytest.raises(ValueError, match="queue must be at least 0, got -2"):
         SinkhornAssigner(OFFSETS, queue=-2)
-    with pytest.raises(ValueError, match="assigned_share: got 2, expected more than 0 and at most 1"):
-        DSHC(build("cpbc", 4, 12), assigned_share=2)
-    with pytest.raises(ValueError, match="target: got 0.5, taken with an assigner is 'normalized'"):
-        DSHC(build("cpbc", 4, 12), assigner=KMeansAssigner(OFFSETS), target=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -266,24 +294,15 @@ def merged(tmp_path_factory):
 
 
 @pytest.mark.deep
-@pytest.mark.deep
 @pytest.mark.parametrize("assignment", ["kmeans", "sinkhorn"])
 def test_learned_sub_classes_follow_the_groups_of_a_class(merged, tmp_path, assignment):
-    settings = {
-        "dataset": str(merged),
-        "epochs": 20,
-        "bits": 9,
-        "width": 64,
-        "batch_size": 32,
-        "per_class": 2,
-    }
     found = {}
     for subclass in ("uniform", "learned"):
-        run = train(
-            Config(**settings, subclass=subclass, assignment=assignment, out=str(tmp_path / subclass))
-        )
-        book = run.method.codebook()
-        assert book.n_subclasses == 6 and run.config.subclass == subclass
+        values = {"bits": 9, "per_class": 2, "subclass": subclass, "assignment": assignment}
+        values |= {"width": 64, "epochs": 20, "batch_size": 32, "out": tmp_path / subclass}
+        run = dshc.train(str(merged), **values)
+        assert run.hasher.method.codebook().n_subclasses == 6
+        assert run.settings.method.subclass == subclass
         groups = np.array([int(name) for name in run.dataset.ids])
         (codes, predicted), (database, _) = run.encode(run.split.query), run.encode(run.split.database)
         labels = run.dataset.labels

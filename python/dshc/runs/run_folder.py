@@ -1,0 +1,203 @@
+"""The folder of a run: its files, when a folder may take a run, how one is replaced or continued.
+
+    config.toml                    every setting, with what was chosen for those left open; the run's id
+    split.json                     which items are queries, database, training and validation
+    metrics.jsonl                  a line an epoch
+    best.safetensors               the hasher of the epoch selected by validation mAP
+    last.safetensors               the hasher of the last epoch, written when the training is done
+    checkpoint/state.safetensors   where to continue from
+
+A folder holds a run as soon as it holds its config.toml, which is written first and removed last; killed in between,
+what is left is still known for a run. Every file bears the run's id and the fingerprint of its settings, so that files
+of two runs cannot be mixed, nor settings changed behind the weights' back.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..data import Split
+from ..errors import InputError
+from ..storage import remove_left_overs, write_whole
+from .settings import RunSettings, read_toml
+
+__all__ = ["CHECKPOINT", "RunFolder", "is_run_file"]
+
+CONFIG = "config.toml"
+CHECKPOINT = Path("checkpoint") / "state.safetensors"
+# What training, encoding and evaluation write; nothing else in the folder is ever removed.
+RUN_FILES = (
+    "last.safetensors",
+    "best.safetensors",
+    "metrics.jsonl",
+    "split.json",
+    "evaluation.json",
+    "report.html",
+)
+RUN_FOLDERS = (str(CHECKPOINT.parent), "codes", "report")
+_OLD_FILES = ("model.safetensors", "codebook.safetensors")  # of the version before: removed with its run
+_FORMAT = 2
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder with a run in it: its path, the run's id and its settings."""
+
+    path: Path
+    run: str
+    settings: RunSettings
+
+    @classmethod
+    def read(cls, folder: Path) -> RunFolder:
+        """The run in a folder.
+
+        Raises ``FileNotFoundError`` where it holds none, :class:`InputError` where config.toml is damaged, of an
+        earlier version, or leaves something open that a run has decided.
+        """
+        path = folder / CONFIG
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder}: holds no run ({CONFIG} is missing)")
+        content = read_toml(path)
+        about = content.pop("run", None)
+        settings = RunSettings.from_tables(content, path)
+        if not isinstance(about, dict) or not isinstance(about.get("id"), str):
+            raise InputError(f"{path}: damaged, or not of a run (its id is missing)")
+        if about.get("format") != _FORMAT:
+            raise InputError(
+                f"{path}: a run of format {about.get('format')}, this version reads {_FORMAT}; train again"
+            )
+        open_ones = [
+            name for name in ("method.bits", "optim.epochs", "encoder.backbone") if settings[name] is None
+        ]
+        if open_ones:
+            raise InputError(f"{path}: damaged, or not of a run ({', '.join(open_ones)} is missing)")
+        settings = settings.with_values(out=folder)
+        if about.get("settings") != settings.fingerprint():
+            raise InputError(
+                f"{path}: its settings were changed after the run was made; put them back, or train with --config"
+            )
+        return cls(folder, about["id"], settings)
+
+    @classmethod
+    def check(
+        cls, settings: RunSettings, *, resume: bool = False, overwrite: bool = False
+    ) -> RunFolder | None:
+        """The run that is to be continued, or None; refuses a folder that a run must not take, and changes nothing.
+
+        Refused are a run that is to be neither continued nor replaced, files of a run's names where there is no run
+        (whose else are they?), and to continue a run that is not there or was made with other settings.
+        """
+        folder = Path(settings.out or "")
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"out must be a folder, {folder} is a file")
+        if resume:
+            return cls.read(folder)._checked_for(settings)
+        if not (folder / CONFIG).exists():
+            for name in (*RUN_FILES, *RUN_FOLDERS):
+                if (folder / name).exists():
+                    raise InputError(
+                        f"out: {folder} is no run, but holds {name}, which a run would replace; take another folder"
+                    )
+        elif not overwrite:
+            raise InputError(
+                f"out: {folder} holds a run; continue it with --resume, replace it with --overwrite, "
+                "or take another folder"
+            )
+        elif "dataset" not in read_toml(folder / CONFIG):  # a run of an earlier version is replaced, too
+            _refuse_strangers(folder / CONFIG)
+        return None
+
+    @classmethod
+    def create(cls, settings: RunSettings) -> RunFolder:
+        """A new run in a checked folder; an earlier one in it is removed right before."""
+        folder = cls(Path(settings.out or ""), uuid.uuid4().hex[:16], settings)
+        folder.clear_left_overs()
+        if (folder.path / CONFIG).exists():
+            folder._remove_run()
+        head = {"run": {"format": _FORMAT, "id": folder.run, "settings": settings.fingerprint()}}
+        write_whole(folder.path / CONFIG, settings.to_toml(head))
+        return folder
+
+    def keep_split(self, split: Split) -> None:
+        """Write the split, or check that it is the one the run has."""
+        path = self.path / "split.json"
+        if not path.is_file():
+            if (self.path / CHECKPOINT).is_file():
+                raise FileNotFoundError(
+                    f"{path}: no such file, though the run has a checkpoint; put the file back"
+                )
+            replace(split, run=self.run).save(path)
+            return
+        stored = Split.load(path)
+        if stored != split:
+            raise InputError(f"{path}: another split than the data and settings give now")
+        self.check_owner(path, stored.run)
+
+    def check_owner(self, path: Path, run: str | None, settings: str | None = None) -> None:
+        """Refuse a file that bears another run's id, or was made with other settings; names it."""
+        if run != self.run:
+            raise InputError(
+                f"{path}: belongs to another run ({run or 'without an id'}) than {CONFIG} beside it ({self.run})"
+            )
+        if settings is not None and settings != self.settings.fingerprint():
+            raise InputError(f"{path}: made with other settings than {CONFIG} beside it says")
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Write the history so far as metrics.jsonl."""
+        write_whole(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, one an epoch."""
+        path = self.path / "metrics.jsonl"
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise InputError(f"{path}: damaged ({error})") from None
+        for number, row in enumerate(rows, start=1):
+            if not isinstance(row, dict):
+                raise InputError(f"{path}: damaged (line {number} is no JSON object)")
+        return rows
+
+    def clear_left_overs(self) -> None:
+        """Remove the temporary files that killed writes have left."""
+        for name in (CONFIG, *RUN_FILES, CHECKPOINT):
+            remove_left_overs(self.path / name)
+
+    def _checked_for(self, settings: RunSettings) -> RunFolder:
+        """This run, to be continued with the given settings: those that decide no result may differ."""
+        asked = dict(settings.items())
+        free = {f"runtime.{name}" for name in ("device", "threads", "checkpoint_every")} | {"data.root"}
+        for name, value in self.settings.items():
+            if name not in free and asked[name] != value:
+                raise InputError(
+                    f"{name.split('.')[1]}: got {asked[name]!r}, the run in {self.path} has {value!r}"
+                )
+        return replace(self, settings=settings)
+
+    def _remove_run(self) -> None:
+        for name in (*RUN_FILES, *_OLD_FILES):
+            (self.path / name).unlink(missing_ok=True)
+        for name in RUN_FOLDERS:
+            if (self.path / name).is_dir():
+                shutil.rmtree(self.path / name)
+        (self.path / CONFIG).unlink()
+
+
+def is_run_file(path: Path) -> bool:
+    """Whether ``path`` is, or would be, a file that a run keeps in its folder."""
+    path = path.resolve()
+    named = path.name in (CONFIG, *RUN_FILES) and (path.parent / CONFIG).is_file()
+    within = path.parent.name in RUN_FOLDERS and (path.parent.parent / CONFIG).is_file()
+    return named or within
+
+
+def _refuse_strangers(path: Path) -> None:
+    content = read_toml(path)
+    if not isinstance(content.pop("run", None), dict):
+        raise InputError(f"{path}: not of a run, so that it is not replaced; take another folder")
+    RunSettings.from_tables(content, path)

@@ -1,0 +1,217 @@
+"""The settings of a run: the tables of all layers, read from TOML, overridden by name, written into the run folder.
+
+A setting left at None is chosen from data and method when the run starts (:meth:`RunSettings.resolved`), and the
+file in the run folder holds what was chosen.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import SerializeAsAny, field_validator
+
+from .. import methods
+from ..backbones import EncoderSettings
+from ..data import Dataset, available
+from ..data.settings import DataSettings
+from ..errors import InputError, did_you_mean
+from ..methods import MethodSettings
+from ..methods.dshc import DSHCSettings
+from ..settings import Settings, identity, setting
+from ..storage import fingerprint
+from ..training.settings import OptimSettings, RuntimeSettings
+from .recipes import BY_DATA_SET, BY_KIND
+from .toml import to_toml
+
+__all__ = ["TABLES", "RunSettings", "default_folder"]
+
+TABLES = ("data", "encoder", "method", "optim", "runtime")
+_PATHS = {"data": ("root", "labels", "source"), "encoder": ("weights", "start_from")}
+
+
+class RunSettings(Settings):
+    """Every setting of a run, by table: ``settings.optim.lr``.
+
+    Raises :class:`dshc.errors.InputError` naming the setting, what must hold and what came.
+
+    >>> RunSettings.of(source="digits", bits=20, lr=0.05).optim.lr
+    0.05
+    """
+
+    out: str | None = setting(None, "run folder (default: runs/ and the name of the data)", result=False)
+    data: DataSettings = DataSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    method: SerializeAsAny[MethodSettings] = DSHCSettings()
+    optim: OptimSettings = OptimSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return methods.get(value.get("name", "dshc")).Settings(**value)
+        return value
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Settings by their own names (``bits=30``) or with their table (``**{"optim.lr": 0.1}``).
+
+        ``method="itq"`` names the method. Names that two tables share must be given with their table.
+        """
+        return cls().with_values(**values)
+
+    def with_values(self, **values: Any) -> Self:
+        """These settings with some of them changed, by name as in :meth:`of`; None leaves one as it is.
+
+        Another method starts from its own defaults and keeps the code length.
+        """
+        tables: dict[str, dict[str, Any]] = {name: dict(getattr(self, name).values()) for name in TABLES}
+        out, given = self.out, {name: value for name, value in values.items() if value is not None}
+        if (name := given.pop("method", given.pop("method.name", None))) is not None:
+            if name != self.method.name:
+                tables["method"] = {"bits": self.method.bits}
+            tables["method"]["name"] = name
+        known = _fields(methods.get(tables["method"]["name"]).Settings)
+        for name, value in given.items():
+            if name == "out":
+                out = os.fspath(value)
+                continue
+            table, field = find(name, known)
+            tables[table][field] = value
+        return type(self)(out=out, **tables)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a TOML file of tables; unknown names are refused, with the nearest right one.
+
+        The config.toml of a run is one: what it says of the run it is of, [run], is passed over.
+        """
+        content = read_toml(path)
+        content.pop("run", None)
+        return cls.from_tables(content, path)
+
+    @classmethod
+    def from_tables(cls, content: Mapping[str, Any], path: str | os.PathLike[str]) -> Self:
+        """Settings from a TOML file's content; errors name ``path``."""
+        if "dataset" in content:
+            raise InputError(
+                f"{path}: written by an earlier version, whose settings were no tables; train again, or sort them "
+                f"into [{'] ['.join(TABLES)}] (dshc train --help says where each belongs)"
+            )
+        for name, value in content.items():
+            if name not in (*TABLES, "out"):
+                hint = did_you_mean(name, TABLES) or f"; known are {', '.join(TABLES)}"
+                raise InputError(f"{path}: unknown table {name!r}{hint}")
+            if name in TABLES and not isinstance(value, Mapping):
+                raise InputError(f"{path}: {name} must be a table, got {value!r}")
+        try:
+            return cls(**content)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def resolved(self, dataset: Dataset) -> Self:
+        """These settings with every None that data and method decide filled in; resolving twice changes nothing."""
+        recipe = {
+            **BY_KIND[dataset.kind],
+            **BY_DATA_SET.get(self.data.source, {}),
+            **self._method_recipe(dataset),
+        }
+        method = methods.get(self.method.name)
+        chosen: dict[str, Any] = {"data.flip": False, "data.crop": True, "data.standardize": True, **recipe}
+        if self.method.bits is None:
+            chosen["method.bits"] = method.default_bits(self.method, dataset.n_classes)
+        chosen = {name: value for name, value in chosen.items() if self[name] is None}
+        for table, fields in _PATHS.items():  # the run folder may be read from elsewhere
+            for field in fields:
+                path = self[f"{table}.{field}"]
+                named = field == "source" and (path in available() or not os.path.exists(path))
+                if path is not None and not named:
+                    chosen[f"{table}.{field}"] = os.path.abspath(path)
+        return self.with_values(out=self.out or default_folder(self.data.source), **chosen)
+
+    def _method_recipe(self, dataset: Dataset) -> dict[str, Any]:
+        """The method's own defaults; a backbone of the wrong kind for the data is none."""
+        recipe = dict(methods.get(self.method.name).recipe)
+        if recipe.get("encoder.backbone") in ("mlp", "identity") and dataset.kind != "features":
+            del recipe["encoder.backbone"]
+        return recipe
+
+    def __getitem__(self, name: str) -> Any:
+        """A setting by table and name: ``settings["optim.lr"]``."""
+        table, field = name.split(".")
+        return getattr(getattr(self, table), field)
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Every setting by ``table.name``, in order."""
+        for table in TABLES:
+            for name, value in getattr(self, table).values().items():
+                yield f"{table}.{name}", value
+
+    def fingerprint(self) -> str:
+        """Of every setting that decides what comes out: equal for equal results on the same data."""
+        return fingerprint({table: identity(getattr(self, table)) for table in TABLES})
+
+    def to_toml(self, head: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+        """As TOML, each setting under its description; settings at None are comments. ``head``: tables before it."""
+        return to_toml(self, TABLES, head or {})
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a TOML file; errors name it."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: no TOML file ({error})") from None
+
+
+def default_folder(source: str) -> str:
+    """Where a run on a data set goes by default."""
+    return f"runs/{Path(source).resolve().stem}"
+
+
+def find(name: str, known: Mapping[str, list[str]]) -> tuple[str, str]:
+    """Table and field of a setting named alone or with its table; ``known``: tables by field.
+
+    Raises :class:`InputError` with the nearest right name; a setting of another method is told as such.
+    """
+    table, dot, field = name.rpartition(".")
+    if dot:
+        tables = known.get(field, [])
+        if table in tables:
+            return table, field
+        if table not in TABLES:
+            raise InputError(f"unknown table {table!r} in {name!r}{did_you_mean(table, TABLES)}")
+    else:
+        tables, field = known.get(name, []), name
+        if len(tables) == 1:
+            return tables[0], name
+        if tables:
+            raise InputError(
+                f"{name} must be given with its table: {' or '.join(f'{t}.{name}' for t in tables)}"
+            )
+    if table in ("", "method"):
+        owners = [
+            method for method in methods.available() if field in methods.get(method).Settings.model_fields
+        ]
+        if owners:
+            raise InputError(f"{name} is a setting of method {', '.join(owners)}, and not of the one chosen")
+    raise InputError(
+        f"unknown setting {name!r}{did_you_mean(field, known) or '; dshc train --help lists them'}"
+    )
+
+
+def _fields(method: type[MethodSettings]) -> dict[str, list[str]]:
+    """The tables in which a field of that name is."""
+    models = {table: RunSettings.model_fields[table].annotation for table in TABLES} | {"method": method}
+    known: dict[str, list[str]] = {}
+    for table, model in models.items():
+        for name in model.model_fields:
+            known.setdefault(name, []).append(table)
+    return known

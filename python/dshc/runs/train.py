@@ -1,0 +1,190 @@
+"""Training, from settings to a run folder; read it from top to bottom.
+
+import dshc
+
+run = dshc.train("digits", bits=30, out="runs/digits")
+codes = run.hasher.encode(images)
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import dshc_fast
+
+from ..data import make_split
+from ..errors import InputError
+from ..hasher.files import write_hasher
+from ..storage import folder_lock
+from ..training import Interrupted, Processes, Trainer, make_plan
+from ..training.callbacks import Callback, EpochLines, Events, ProgressBar
+from ..training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
+from ..training.cpu_threads import cpu_threads
+from .run import Run, load_dataset, load_run
+from .run_folder import CHECKPOINT, RunFolder
+from .settings import RunSettings
+from .start_from import start_from
+
+__all__ = ["train"]
+
+Event = Callable[[str, dict[str, Any]], None]
+
+
+def train(
+    settings: RunSettings | str,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_event: Event | None = None,
+    **values: Any,
+) -> Run:
+    """Train as settings say (or a data source and settings by name) and return the finished run.
+
+    ``resume`` continues the run in ``out``, from its start where it has no checkpoint yet; settings that differ from
+    the run's own are refused. Without it a folder that holds a run is refused, unless the run is to be replaced
+    (``overwrite``): then its files are removed right before the first new one is written. ``on_event(name, values)``
+    is called with ``"start"``, ``"resume"``, ``"epoch"`` (a row of metrics.jsonl), ``"checkpoint"`` and ``"end"``.
+
+    In several processes (``torchrun``) all call this alike; the first writes.
+
+    Raises ``ValueError``, ``TypeError`` or ``FileNotFoundError`` naming the setting or file, before anything is
+    written where that can be known before; :class:`dshc.training.Interrupted` after Ctrl-C, SIGTERM or SIGHUP.
+    """
+    if isinstance(settings, str):
+        settings = RunSettings.of(source=settings)
+    settings = settings.with_values(**values)
+    with torch.random.fork_rng(), cpu_threads(settings.runtime.threads):
+        return _train(settings, resume, overwrite, on_event or (lambda name, values: None))
+
+
+def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) -> Run:
+    # The data, the method, the network: what can be wrong is found before a file is written.
+    processes = Processes(settings.runtime.device)
+    dataset = load_dataset(settings)
+    settings = settings.resolved(dataset)
+    existing = RunFolder.check(settings, resume=resume, overwrite=overwrite)
+    split = make_split(
+        dataset, settings.data.protocol, seed=settings.runtime.seed, validation=settings.data.validation
+    )
+    checkpoint = _checkpoint_of(existing)
+    plan = make_plan(
+        dataset,
+        split,
+        data=settings.data,
+        encoder=settings.encoder,
+        method=settings.method,
+        optim=settings.optim,
+        runtime=settings.runtime,
+        processes=processes,
+        saved=None if checkpoint is None else checkpoint.tensors["hasher"],
+    )
+    if settings.encoder.start_from is not None and checkpoint is None:
+        start_from(plan.hasher, settings.encoder.start_from)
+
+    trainer = Trainer(plan)  # its optimizers, too, may refuse the settings
+    folder = Path(settings.out or "")
+    if not processes.first:
+        processes.wait()  # until the folder is there
+        _fit(trainer, checkpoint, folder)
+        processes.wait()  # until its last file is
+        return load_run(folder, dataset=dataset)
+    with folder_lock(folder):
+        if RunFolder.check(settings, resume=resume, overwrite=overwrite) != existing:
+            # Looked at again, now that nobody else can write.
+            raise InputError(f"{folder}: must not change while it is read, another run was put there; try again")
+        run = _open(existing, settings, split, checkpoint)
+        processes.wait()
+        trainer.callbacks = [_RunFiles(run), ProgressBar(), EpochLines(), Events(tell)]
+        _fit(trainer, checkpoint, folder)
+        processes.wait()
+        tell("end", {"folder": str(folder)})
+    return load_run(folder, dataset=dataset)
+
+
+def _checkpoint_of(run: RunFolder | None) -> Checkpoint | None:
+    """The checkpoint of a run to be continued.
+
+    Raises ``FileNotFoundError`` where a finished run lacks it: to train it again in silence is nobody's wish.
+    """
+    if run is None:
+        return None
+    path = run.path / CHECKPOINT
+    if path.is_file():
+        checkpoint = read_checkpoint(path)
+        run.check_owner(path, checkpoint.run, checkpoint.settings)
+        return checkpoint
+    for name in ("last.safetensors", "best.safetensors"):
+        if (run.path / name).is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file, though the run has {name}; put the checkpoint back, or train again with "
+                "--overwrite"
+            )
+    return None
+
+
+def _open(
+    existing: RunFolder | None, settings: RunSettings, split: Any, checkpoint: Checkpoint | None
+) -> RunFolder:
+    """Bring the folder to where the training starts: what a run begins with, or what it held at its checkpoint."""
+    run = RunFolder.create(settings) if existing is None else existing
+    run.clear_left_overs()
+    run.keep_split(split)
+    run.write_metrics([] if checkpoint is None else checkpoint.position.history)
+    return run
+
+
+def _fit(trainer: Trainer, checkpoint: Checkpoint | None, folder: Path) -> Position:
+    try:
+        return trainer.fit(checkpoint)
+    except Interrupted as stop:
+        again = f"dshc train --resume --out {shlex.quote(str(folder))}"
+        told = Interrupted(f"{stop}; nothing is lost, continue with: {again}")
+        told.signal_name = stop.signal_name
+        raise told from None
+    except ValueError as error:
+        if checkpoint is not None and "not a checkpoint" in str(error):
+            raise ValueError(f"{folder / CHECKPOINT}: {error}") from None
+        raise
+
+
+class _RunFiles(Callback):
+    """Writes the files of a run as the training goes."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.settings = run.settings.fingerprint()
+
+    def checkpoint(self, trainer: Trainer, position: Position) -> None:
+        write_checkpoint(
+            self.run.path / CHECKPOINT,
+            trainer.hasher,
+            trainer.optimizers,
+            {} if trainer.average is None else trainer.average.state(),
+            position,
+            run=self.run.run,
+            settings=self.settings,
+        )
+
+    def epoch(self, trainer: Trainer, position: Position, row: dict[str, Any]) -> None:
+        self.run.write_metrics(position.history)
+
+    def weights(
+        self, trainer: Trainer, position: Position, state: dict[str, Tensor], *, selected: bool, last: bool
+    ) -> None:
+        description = trainer.hasher.description()
+        description["about"] = {
+            "epoch": position.epoch,
+            "run": self.run.run,
+            "settings": self.settings,
+            "split": trainer.plan.split.checksum,
+            "version": dshc_fast.__version__,
+        }
+        for name, due in (("best", selected), ("last", last)):
+            if due:
+                write_hasher(self.run.path / f"{name}.safetensors", state, description)

@@ -1,0 +1,160 @@
+"""DSHC: its loss against the definition, codes, predictions, the codes among its weights, and what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import log_softmax
+
+from dshc.codebooks import build
+from dshc.errors import InputError
+from dshc.methods import DSHC, Spec, Step
+
+
+def spec_of(n_classes=10, n_features=6):
+    return Spec(n_classes, "ids", n_features)
+
+
+def a_method(n_classes=10, **values):
+    return DSHC.build(DSHC.Settings(**values), spec_of(n_classes))
+
+
+def with_book(book, **values):
+    return DSHC(DSHC.Settings(**values), spec_of(book.n_classes), book)
+
+
+def step_of(labels):
+    return Step(labels=torch.as_tensor(labels), items=torch.arange(len(labels)))
+
+
+def test_it_is_built_as_its_settings_say():
+    method = DSHC.build(DSHC.Settings(bits=32), spec_of(n_features=17))
+    assert (method.n_bits, method.n_outputs, method.score, method.quality) == (32, 310, "hamming", "accuracy")
+    assert method.codebook().construction == "cpbc"
+    assert method.head(torch.zeros(2, 17)).shape == (2, 310)
+    assert method.encode(torch.randn(3, 310)).shape == (3, 4)
+    assert a_method().n_bits == 30
+    assert a_method(construction="kbc", bits=10).n_outputs < 110
+    assert (
+        DSHC.build(DSHC.Settings(bits=30, head="identity"), spec_of(n_features=310)).head(torch.ones(1)) == 1
+    )
+
+
+@pytest.mark.parametrize("n_bits", [30, 60, 65])
+def test_the_papers_loss_is_the_normalized_one_times_m_over_h(n_bits):
+    logits, step = torch.randn(5, 10 * (n_bits // 10 * 10 + 1)), step_of([0, 3, 9, 9, 1])
+    normalized = a_method(bits=n_bits).loss(logits, step)
+    paper = a_method(bits=n_bits, target="paper").loss(logits, step)
+    per_class = n_bits // 10
+    assert paper.item() == pytest.approx(normalized.item() * (10 * per_class + 1) / per_class, rel=1e-5)
+
+
+def test_the_loss_of_equal_logits_is_the_log_of_their_number():
+    assert a_method(bits=30).loss(torch.zeros(2, 310), step_of([1, 2])).item() == pytest.approx(math.log(310))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.75])
+def test_label_smoothing_spreads_a_share_of_the_target(share):
+    book = build("kbc", 5, 8, seed=2)
+    labels, sizes = [0, 4, 4, 2], np.diff(book.class_offsets)
+    outputs = torch.randn(
+        4, book.n_subclasses, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    target = torch.full_like(outputs, share / book.n_subclasses)
+    for row, c in enumerate(labels):
+        target[row, book.class_offsets[c] : book.class_offsets[c + 1]] += (1 - share) / sizes[c]
+    expected = -(target * log_softmax(outputs, 1)).sum(1).mean()
+    found = with_book(book, label_smoothing=share).loss(outputs, step_of(labels))
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_codes_follow_the_likeliest_sub_class_or_the_center():
+    book = build("cpbc", 4, 12)
+    logits = torch.zeros(1, book.n_subclasses)
+    logits[0, 13 * 2 + 5] = 3.0  # class 2, bit 4 flipped
+    code, center = torch.from_numpy(book.codes[31:32]), torch.from_numpy(book.centers[2:3])
+    assert torch.equal(with_book(book, topk=1).encode(logits), code)
+    assert torch.equal(with_book(book, topk=0).encode(logits), center)
+    logits[0, 26:39] += 1
+    assert torch.equal(with_book(book, topk=3).encode(logits), center)
+    assert with_book(book).predict(logits).tolist() == [2]
+
+
+def test_the_predicted_class_is_the_one_with_the_largest_sum():
+    book = build("kbc", 5, 8, seed=2)
+    method = with_book(book, construction="kbc", bits=8)
+    logits = 2 * torch.randn(200, book.n_subclasses, generator=torch.Generator().manual_seed(0)).double()
+    parts = logits.split(np.diff(book.class_offsets).tolist(), dim=1)
+    expected = torch.stack([part.logsumexp(1) for part in parts], 1).argmax(1)
+    predictions = method.predict(logits)
+    assert predictions.dtype == torch.int64 and torch.equal(predictions, expected)
+    assert method.tally(predictions, expected).tolist() == [200, 200]
+    assert method.predict(logits[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bits": 9}, "n_bits: cpbc needs at least one bit a class"),
+        ({"bits": 30, "topk": 311}, r"topk must be at most 310 \(the number of sub-classes\), got 311"),
+        ({"bits": 10, "construction": "kbc", "target": "paper"}, "target must be 'normalized' with kbc"),
+        ({"bits": 30, "head": "identity"}, "head must be 'linear' where 6 features are not 310 sub-classes"),
+    ],
+)
+def test_what_does_not_fit_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        a_method(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"topk": -1}, "topk must be at least 0, got -1"),
+        ({"construction": "best"}, "construction must be one of cpbc, kbc, separated, got 'best'"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and less than 1, got 1.0"),
+        ({"bits": 4097}, "bits must be at least 1 and at most 4096, got 4097"),
+        ({"name": "itq"}, "name must be"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        DSHC.Settings(**settings)
+
+
+def test_a_codebook_of_other_classes_or_bits_is_refused():
+    with pytest.raises(ValueError, match="codebook must have 10 classes, got 5"):
+        DSHC(DSHC.Settings(bits=15), spec_of(10), build("cpbc", 5, 15))
+    with pytest.raises(ValueError, match="bits must be 15 for this codebook, got 30"):
+        DSHC(DSHC.Settings(bits=30), spec_of(5), build("cpbc", 5, 15))
+
+
+@pytest.mark.parametrize("kind", ["multi-hot", "none"])
+def test_other_kinds_of_labels_are_refused(kind):
+    with pytest.raises(ValueError, match="method dshc must be given one class an item, got"):
+        DSHC.build(DSHC.Settings(), Spec(10, kind, 6))
+
+
+def test_weights_hold_the_codes_and_nothing_is_searched_for_again(monkeypatch):
+    method = a_method(bits=10, construction="kbc")
+    state = method.state_dict()
+    assert set(state) == {"codes", "centers", "offsets", "head.weight", "head.bias"}
+
+    def searched(*arguments, **values):
+        raise AssertionError("a codebook was searched for")
+
+    monkeypatch.setattr("dshc.codebooks.build", searched)
+    again = DSHC.build(method.settings, method.spec, saved=state)
+    again.load_state_dict(state)
+    outputs = torch.randn(50, method.n_outputs)
+    assert torch.equal(again.encode(outputs), method.encode(outputs))
+    assert torch.equal(again.predict(outputs), method.predict(outputs))
+    with pytest.raises(ValueError, match="must hold the codes of sub-classes, 'offsets' is missing"):
+        DSHC.build(method.settings, method.spec, saved={"codes": state["codes"]})
+
+
+def test_uniform_sub_classes_keep_no_training_state():
+    method = a_method()
+    assert method.training_state() == {}
+    with pytest.raises(ValueError, match="dshc keeps no training state, got assigned"):
+        method.load_training_state({"assigned": torch.zeros(1)})
