@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import save_file
 from timing import RESULTS
 
-from dshc.index import CodeFile
+from dshc.storage import CodeFile
 
 
 def main() -> None:

@@ -35,9 +35,9 @@ from timing import RESULTS, machine
 
 import dshc_fast
 from dshc.data import load
-from dshc.run import Run, load_run
+from dshc.runs import Run, load_run
 
-SMALL = ["--flip", "--augment", "--threads", "1", "--validation", "0.05", "--device", "cpu"]
+SMALL = ["--flip", "--crop", "--threads", "1", "--validation", "0.05", "--device", "cpu"]
 SETS = {
     "fashion-pairs": {
         "about": "Fashion-MNIST, classes merged in pairs: 5 coarse classes of 2 fine ones",
@@ -98,7 +98,7 @@ def main() -> None:
             name, flags = list(VARIANTS.items())[number]
             flags = [flag.format(m=setting["per_class"]) for flag in (*setting["flags"], *flags)]
             folder = options.work / f"{options.set}-{number}-{seed}"
-            if options.finished and not (folder / "model.safetensors").is_file():
+            if options.finished and not (folder / "last.safetensors").is_file():
                 continue
             train(data, folder, seed, flags)
             rows.append({"variant": name, "seed": seed, **measure(load_run(folder), seed)})
@@ -127,7 +127,7 @@ def write_set(path: Path, name: str, root: str) -> None:
 
 def train(data: Path, folder: Path, seed: int, flags: list[str]) -> None:
     """Bring the run in ``folder`` to its end, from where it was."""
-    if (folder / "model.safetensors").is_file():
+    if (folder / "last.safetensors").is_file():
         return
     command = [sys.executable, "-m", "dshc", "train"]
     if (folder / "config.toml").is_file():
@@ -148,11 +148,11 @@ def measure(run: Run, seed: int) -> dict[str, float | int]:
 
     def fine_map(codes: np.ndarray, database: np.ndarray) -> float:
         precisions = dshc_fast.average_precision(
-            codes, database, fine[split.query], fine[split.database], allowed=within, n_bits=run.method.n_bits
+            codes, database, fine[split.query], fine[split.database], allowed=within, n_bits=run.hasher.n_bits
         )
         return float(np.mean(precisions))
 
-    book = run.method.codebook()
+    book = run.hasher.method.codebook()
     offsets = book.class_offsets
     # Place of a fine class among those of its super-class.
     classes, first = np.unique(fine, return_index=True)
@@ -171,7 +171,7 @@ def measure(run: Run, seed: int) -> dict[str, float | int]:
         return book.codes[offsets[predicted] + start + parts * (rng.random(len(items)) * owned).astype(int)]
 
     coarse_precisions = dshc_fast.average_precision(
-        codes, database, labels, database_labels, n_bits=run.method.n_bits
+        codes, database, labels, database_labels, n_bits=run.hasher.n_bits
     )
     counts = [
         np.unique(database[database_labels == c], axis=0, return_counts=True)[1] for c in range(len(n_fine))

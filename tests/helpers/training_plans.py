@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dshc.data import make_split
+from dshc.hasher import Hasher
 from dshc.runs import RunSettings
 from dshc.runs.run import load_dataset
 from dshc.training import Callback, Plan, Processes, Trainer, make_plan
@@ -24,8 +25,8 @@ def write_features(path: Any, counts: tuple[int, ...] = (64, 64), n_queries: int
     return path
 
 
-def planned(source: Any, **values: Any) -> Plan:
-    """The plan of a training on one CPU thread; settings by name."""
+def planned(source: Any, *, earlier: Hasher | None = None, **values: Any) -> Plan:
+    """The plan of a training on one CPU thread; settings by name, and a hasher to start from."""
     settings = RunSettings.of(source=str(source), device="cpu", threads=1, **values)
     dataset = load_dataset(settings)
     settings = settings.resolved(dataset)
@@ -34,7 +35,7 @@ def planned(source: Any, **values: Any) -> Plan:
     )
     tables = {name: getattr(settings, name) for name in ("data", "encoder", "method", "optim", "runtime")}
     with torch.random.fork_rng():
-        return make_plan(dataset, split, **tables, processes=Processes("cpu"))
+        return make_plan(dataset, split, **tables, processes=Processes("cpu"), earlier=earlier)
 
 
 class Recorder(Callback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +39,8 @@ def export(hasher: Hasher, path: Path) -> Path:
     shapes = ({0: torch.export.Dim("batch", min=1)},)
     graph = Graph(hasher)
     if path.suffix == ".pt2":
-        program = torch.export.export(graph, example, dynamic_shapes=shapes)
         buffer = io.BytesIO()
-        torch.export.save(program, buffer)
+        torch.export.save(torch.export.export(graph, example, dynamic_shapes=shapes), buffer)
         return write_whole(path, buffer.getvalue())
     if path.suffix != ".onnx":
         raise InputError(f"path must end in .onnx or .pt2, got {path}")
@@ -50,7 +49,7 @@ def export(hasher: Hasher, path: Path) -> Path:
         import onnxscript  # noqa: F401
     except ImportError:
         raise ImportError("export to ONNX needs the extra: pip install 'dshc-fast[onnx]'") from None
-    program = torch.onnx.export(
+    program: Any = torch.onnx.export(
         graph,
         example,
         dynamo=True,

@@ -80,20 +80,22 @@ class Hasher(nn.Module):
         seed: int = 0,
         precision: Precision = "fp32",
         saved: dict[str, Tensor] | None = None,
+        earlier: Method | None = None,
         network: nn.Module | None = None,
         n_features: int | None = None,
     ) -> Self:
         """A new hasher with random weights, drawn from torch's generator: the backbone's, then the head's.
 
-        ``saved`` is the state dict that will be loaded, from which a method may take its tables; ``network`` is a
+        ``saved`` is the state dict that will be loaded, from which a method may take its tables; ``earlier`` is the
+        method of a hasher that a training starts from; ``network`` is a
         backbone given as an object, ``n_features`` its width (by default its ``n_features``). Raises ``ValueError``
         naming the setting that does not fit.
         """
         backbone = network if network is not None else build_backbone(encoder, item_shape)
-        width = backbone.n_features if n_features is None else n_features
+        width: Any = backbone.n_features if n_features is None else n_features
         spec = Spec(len(class_names), label_kind, width, tuple(class_names), seed)
         own = None if saved is None else _part(saved, "method")
-        method = methods.get(settings.name).build(settings, spec, saved=own)
+        method = methods.get(settings.name).build(settings, spec, saved=own, earlier=earlier)
         hasher = cls(
             encoder,
             backbone,
@@ -148,8 +150,8 @@ class Hasher(nn.Module):
 
     def batches(self, inputs: np.ndarray) -> Batches:
         """Arrays of items on the hasher's device, cut into normalised batches there."""
-        known = {"mean": self.preprocessing.mean.cpu(), "std": self.preprocessing.std.cpu()}
-        return make_batches(inputs, **known, device=self.device)
+        mean, std = self.preprocessing.mean.cpu(), self.preprocessing.std.cpu()
+        return make_batches(inputs, mean=mean, std=std, device=self.device)
 
     @torch.no_grad()
     def outputs(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> Tensor:

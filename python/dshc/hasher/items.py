@@ -42,22 +42,32 @@ def item_batches(
         _check_images(kind)
         yield _pictures([items], item_shape)
     elif isinstance(items, Iterable) and not isinstance(items, (bytes, Mapping)):
-        arrays = isinstance(items, Sequence) and len(items) and isinstance(items[0], _NUMBERS)
-        if arrays and np.ndim(items[0]) <= len(item_shape):
-            yield from item_batches(_stacked(items), kind=kind, item_shape=item_shape, batch_size=batch_size)
-        elif isinstance(items, Sequence) and not arrays:
-            if len(items):
-                _check_images(kind)
-            yield from _in_batches(items, item_shape, batch_size)
-        else:
-            for batch in items:
-                part = batch[0] if _is_pair(batch, item_shape) else batch
-                yield from item_batches(part, kind=kind, item_shape=item_shape, batch_size=batch_size)
+        if isinstance(items, Sequence) and not _holds_batches(items, item_shape):
+            yield from _one_by_one(items, kind, item_shape, batch_size)
+            return
+        for batch in items:
+            part = batch[0] if _is_pair(batch, item_shape) else batch
+            yield from item_batches(part, kind=kind, item_shape=item_shape, batch_size=batch_size)
     else:
         raise InputError(
             "items must be a path, a picture, an array, a tensor or a sequence of these, got "
             f"{type(items).__name__}"
         )
+
+
+def _holds_batches(items: Sequence[Any], item_shape: tuple[int, ...]) -> bool:
+    """Whether these are arrays of several items each."""
+    return len(items) > 0 and isinstance(items[0], _NUMBERS) and np.ndim(items[0]) > len(item_shape)
+
+
+def _one_by_one(
+    items: Sequence[Any], kind: str, item_shape: tuple[int, ...], batch_size: int
+) -> Iterator[np.ndarray]:
+    if len(items) and isinstance(items[0], _NUMBERS):
+        yield from item_batches(_stacked(items), kind=kind, item_shape=item_shape, batch_size=batch_size)
+    elif len(items):
+        _check_images(kind)
+        yield from _in_batches(items, item_shape, batch_size)
 
 
 def _is_pair(batch: Any, item_shape: tuple[int, ...]) -> bool:

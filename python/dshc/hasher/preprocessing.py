@@ -14,6 +14,9 @@ class Preprocessing(nn.Module):
     ``"features"``: float ``(b, d)`` to (x - mean) / std.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, kind: str, mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.kind = kind

@@ -181,9 +181,17 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def build(
-        cls, settings: MethodSettings, spec: Spec, *, saved: Mapping[str, Tensor] | None = None
+        cls,
+        settings: MethodSettings,
+        spec: Spec,
+        *,
+        saved: Mapping[str, Tensor] | None = None,
+        earlier: Method | None = None,
     ) -> Method:
         """The method, its head included; ``saved`` is a state dict that will be loaded into it.
+
+        ``earlier`` is the method of a hasher from which a training starts, perhaps with fewer classes: one that owns
+        codes of classes keeps those of the known ones.
 
         A method whose shapes or tables depend on more than settings and spec takes them from ``saved`` where it is
         given, so that nothing is searched for again. The default passes both to the constructor.

@@ -118,15 +118,22 @@ class DSHC(Method):
         self._assigners: list[Assigner] = []  # in a list, for it is training state and no part of the model
 
     @classmethod
-    def build(cls, settings: Any, spec: Spec, *, saved: Mapping[str, Tensor] | None = None) -> Self:
+    def build(
+        cls,
+        settings: Any,
+        spec: Spec,
+        *,
+        saved: Mapping[str, Tensor] | None = None,
+        earlier: Method | None = None,
+    ) -> Self:
         if saved is None:
-            return cls(settings, spec, make_codebook(settings, spec))
+            return cls(settings, spec, _extended(earlier, settings, spec) or make_codebook(settings, spec))
         n_bits = settings.bits or cls.default_bits(settings, spec.n_classes)
         try:
             arrays = [saved[name].cpu().numpy() for name in ("codes", "offsets", "centers")]
         except KeyError as error:
             raise ValueError(f"the weights must hold the codes of sub-classes, {error} is missing") from None
-        return cls(settings, spec, Codebook(settings.construction, n_bits, *arrays))
+        return cls(settings, spec, Codebook(settings.construction, n_bits, *arrays, radius=settings.radius))
 
     @classmethod
     def default_bits(cls, settings: Any, n_classes: int) -> int:
@@ -204,6 +211,17 @@ def make_codebook(settings: DSHCSettings, spec: Spec) -> Codebook:
         search_steps=settings.search_steps,
     )
     return book if settings.per_class is None else book.thinned(settings.per_class)
+
+
+def _extended(earlier: Method | None, settings: DSHCSettings, spec: Spec) -> Codebook | None:
+    """The codebook of an earlier DSHC with classes added; None where it has another length or knows other classes."""
+    if not isinstance(earlier, DSHC) or settings.bits not in (None, earlier.n_bits):
+        return None
+    names = earlier.spec.class_names
+    if not set(names) <= set(spec.class_names):
+        return None
+    places = [names.index(name) if name in names else None for name in spec.class_names]
+    return codebooks.extended(earlier.codebook(), places, seed=spec.seed)
 
 
 def _check(settings: DSHCSettings, codebook: Codebook) -> None:

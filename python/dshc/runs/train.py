@@ -20,6 +20,7 @@ import dshc_fast
 
 from ..data import make_split
 from ..errors import InputError
+from ..hasher import Hasher
 from ..hasher.files import write_hasher
 from ..storage import folder_lock
 from ..training import Interrupted, Processes, Trainer, make_plan
@@ -29,7 +30,6 @@ from ..training.cpu_threads import cpu_threads
 from .run import Run, load_dataset, load_run
 from .run_folder import CHECKPOINT, RunFolder
 from .settings import RunSettings
-from .start_from import start_from
 
 __all__ = ["train"]
 
@@ -67,6 +67,9 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
     # The data, the method, the network: what can be wrong is found before a file is written.
     processes = Processes(settings.runtime.device)
     dataset = load_dataset(settings)
+    earlier = _earlier(settings, resume)
+    if earlier is not None and settings.method.bits is None and settings.method.name == earlier.method.name:
+        settings = settings.with_values(bits=earlier.n_bits)
     settings = settings.resolved(dataset)
     existing = RunFolder.check(settings, resume=resume, overwrite=overwrite)
     split = make_split(
@@ -83,9 +86,8 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
         runtime=settings.runtime,
         processes=processes,
         saved=None if checkpoint is None else checkpoint.tensors["hasher"],
+        earlier=earlier,
     )
-    if settings.encoder.start_from is not None and checkpoint is None:
-        start_from(plan.hasher, settings.encoder.start_from)
 
     trainer = Trainer(plan)  # its optimizers, too, may refuse the settings
     folder = Path(settings.out or "")
@@ -105,6 +107,14 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
         processes.wait()
         tell("end", {"folder": str(folder)})
     return load_run(folder, dataset=dataset)
+
+
+def _earlier(settings: RunSettings, resume: bool) -> Hasher | None:
+    """The hasher that a training starts from; once it has a checkpoint, that holds all of it."""
+    source = settings.encoder.start_from
+    if source is None or (resume and (Path(settings.out or "") / CHECKPOINT).is_file()):
+        return None
+    return Hasher.load(source, device="cpu")
 
 
 def _checkpoint_of(run: RunFolder | None) -> Checkpoint | None:

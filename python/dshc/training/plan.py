@@ -22,6 +22,7 @@ from ..methods.base import Method, Stage, describe_labels
 from .processes import Processes
 from .seeding import generator
 from .settings import OptimSettings, RuntimeSettings
+from .start_from import check_fits, start_from
 
 __all__ = ["Plan", "label_kind", "make_plan"]
 
@@ -84,17 +85,26 @@ def make_plan(
     runtime: RuntimeSettings,
     processes: Processes,
     saved: dict[str, Tensor] | None = None,
+    earlier: Hasher | None = None,
 ) -> Plan:
     """Plan a training of resolved settings on a split; draws the weights from the seed.
 
-    ``saved``: the state dict of a checkpoint that will be loaded. Raises ``ValueError`` naming the setting that does
+    ``saved``: the state dict of a checkpoint that will be loaded; ``earlier``: a hasher whose normalisation and
+    weights the training starts from. Raises ``ValueError`` naming the setting that does
     not fit the data; warns where all items are of one class.
     """
     _check_labels(dataset, method)
     device = processes.device
+    if earlier is not None:
+        check_fits(earlier, dataset.kind, dataset.item_shape)
+    if saved is not None or earlier is not None:
+        known = saved if saved is not None else earlier.cpu().state_dict()
+        statistics = {name: known[f"preprocessing.{name}"] for name in ("mean", "std")}
+    else:
+        statistics = {"train_indices": split.train}
     batches = make_batches(
         dataset.inputs,
-        train_indices=split.train,
+        **statistics,
         device=device,
         augment=bool(data.crop),
         flip=bool(data.flip),
@@ -113,8 +123,11 @@ def make_plan(
         seed=runtime.seed,
         precision=runtime.precision,
         saved=saved,
-    ).to(device)
-    hasher.train()
+        earlier=None if earlier is None else earlier.method,
+    )
+    if earlier is not None and saved is None:
+        start_from(hasher, earlier)
+    hasher.to(device).train()
     stages = hasher.method.stages(optim.epochs or 1)
     n_steps, batch_size = _batches(len(split.train), optim, processes, hasher.method)
     ends = np.cumsum([stage.iterations or (stage.epochs or 0) * n_steps for stage in stages]).tolist()

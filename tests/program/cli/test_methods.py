@@ -53,12 +53,12 @@ def test_an_unknown_method_is_told_with_the_nearest() -> None:
 @pytest.mark.parametrize("name", ["itq", "dpsh", "hashnet"])
 def test_a_method_from_training_to_search(name: str, tmp_path: Path) -> None:
     data, run = write_embeddings(tmp_path / "data.npz"), tmp_path / "run"
-    flags = [] if name == "itq" else ["--epochs", 3, "--batch-size", 32, "--width", 16]
+    flags = [] if name == "itq" else ["--epochs", 20, "--batch-size", 32, "--width", 16]
     output = dshc_ok("train", data, "--method", name, "--bits", 8, *flags, "--out", run)
     headline = next(line for line in output.splitlines() if line.startswith("mAP@all"))
     assert float(headline.split()[1]) > 0.6, headline
     assert "class accuracy" not in output, "it predicts no classes"
-    assert ("fitted in" if name == "itq" else "trained 3 epochs in") in output
+    assert ("fitted in" if name == "itq" else "trained 20 epochs in") in output
     document = json.loads((run / "evaluation.json").read_text())
     assert document["counts"]["n_bits"] == 8 and document["class_accuracy"] == {}
     assert f"{name}, 8 bits" in (run / "report.html").read_text(encoding="utf-8")
@@ -70,9 +70,10 @@ def test_a_method_from_training_to_search(name: str, tmp_path: Path) -> None:
     assert f"{N_CLASSES * PER_CLASS} codes of 8 bits, labels and ids" in output
     assert CodeFile.load(codes).model.startswith(f"{name} 8 bits sha256:")
     answers = dshc_ok("search", run, new, "--k", 3, "--json").splitlines()
-    assert answers == dshc_ok(
-        "search", run / "codes" / "database.safetensors", codes, "--k", 3, "--json"
-    ).splitlines()
+    assert (
+        answers
+        == dshc_ok("search", run / "codes" / "database.safetensors", codes, "--k", 3, "--json").splitlines()
+    )
     assert len(answers) == N_CLASSES * PER_CLASS
     right = [result["relevant"] for line in answers for result in json.loads(line)["results"]]
     assert np.mean(right) > 0.8

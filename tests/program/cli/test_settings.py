@@ -80,7 +80,9 @@ def test_set_takes_toml_and_text(settings_of: Any, assignment: str, name: str, v
 
 
 def test_set_wins_over_flags_and_the_last_of_two_wins(settings_of: Any) -> None:
-    settings = settings_of("digits", "--set", "optim.lr=0.1", "--lr", 0.7, "--set", "optim.epochs=4", "--epochs", 9)
+    settings = settings_of(
+        "digits", "--set", "optim.lr=0.1", "--lr", 0.7, "--set", "optim.epochs=4", "--epochs", 9
+    )
     assert (settings["optim.lr"], settings["optim.epochs"]) == (0.1, 4)
     for both in (("optim.lr=0.1", "lr=0.2"), ("lr=0.1", "optim.lr=0.2")):
         flags = [part for text in both for part in ("--set", text)]

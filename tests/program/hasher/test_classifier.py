@@ -1,5 +1,8 @@
 """Codes for a classifier that is ready: those of its likeliest class, which lie as far apart as they say."""
 
+import doctest
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -118,3 +121,8 @@ class _Pair(nn.Module):
 def test_what_is_no_classifier_is_refused(classifier, values, message):
     with pytest.raises(ValueError, match=message):
         from_classifier(classifier, **values)
+
+
+def test_the_example_runs():
+    found = doctest.testmod(sys.modules[from_classifier.__module__])
+    assert found.failed == 0 < found.attempted

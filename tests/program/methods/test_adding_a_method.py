@@ -33,7 +33,15 @@ def test_it_is_trained_by_name(blocks, tmp_path):
     features[np.arange(90), np.arange(90) % 3] += 6
     np.savez(tmp_path / "items.npz", features=features, labels=np.arange(90) % 3)
     dshc_ok(
-        "train", tmp_path / "items.npz", "--method", "hyperplanes", "--bits", 24, "--out", tmp_path / "run", "--no-report"
+        "train",
+        tmp_path / "items.npz",
+        "--method",
+        "hyperplanes",
+        "--bits",
+        24,
+        "--out",
+        tmp_path / "run",
+        "--no-report",
     )
     assert "hyperplanes" in dshc_ok("methods")
     assert (tmp_path / "run" / "last.safetensors").is_file()

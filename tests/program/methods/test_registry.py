@@ -1,5 +1,6 @@
 """The table of methods: what is in it, what it refuses, and how other packages enter it."""
 
+import doctest
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -50,3 +51,8 @@ def test_an_entry_point_cannot_take_a_name_that_is_there(entries):
         ValueError, match="method 'itq' is there already; elsewhere.methods:ITQ must take another"
     ):
         methods.available()
+
+
+def test_the_example_runs():
+    found = doctest.testmod(methods)
+    assert found.failed == 0 < found.attempted

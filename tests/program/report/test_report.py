@@ -265,9 +265,7 @@ def test_the_report_of_files_skips_the_hardest_where_they_are_not_known(
     tmp_path: Path, per_query: bool
 ) -> None:
     queries, database, query_labels, database_labels = operands()
-    evaluation = Evaluation.load(
-        evaluation_of().save(tmp_path / "evaluation.json", per_query=per_query)
-    )
+    evaluation = Evaluation.load(evaluation_of().save(tmp_path / "evaluation.json", per_query=per_query))
     measured = Measured(
         evaluation,
         CodeFile(queries, N_BITS, labels=query_labels),

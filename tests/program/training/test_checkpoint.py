@@ -83,16 +83,12 @@ def test_what_is_written_comes_back(tmp_path, source, values):
             assert same_shape and all(v.stride() == weight.stride() for v in same_shape)
 
 
-@pytest.mark.parametrize(
-    "values", [{"width": 9}, {"bits": 10}, {"optimizer": "sgd", "lr": 0.1}, {"method": "dpsh"}]
-)
+@pytest.mark.parametrize("values", [{"width": 9}, {"bits": 10}, {"method": "dpsh"}])
 def test_a_checkpoint_of_another_network_is_refused(tmp_path, source, values):
     trainer, position = trained(source, optimizer="adamw")
     checkpoint = read_checkpoint(write(tmp_path / "state.safetensors", trainer, position))
     plan = planned(source, **{**SMALL, "optimizer": "adamw", **values})
     other = Trainer(plan)
-    if values.get("optimizer") == "sgd":
-        pytest.skip("states of optimizers are told apart by the settings' fingerprint, not here")
     with pytest.raises(ValueError, match="not a checkpoint of this network"):
         restore(checkpoint, other.hasher, other.optimizers)
 

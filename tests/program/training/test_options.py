@@ -26,9 +26,11 @@ def same(first, second):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_learns(source, name):
     lr = {"sgd": 0.05, "rmsprop": 0.002}.get(name, 0.01)
-    _, seen = fitted(planned(source, **SMALL, optimizer=name, lr=lr))
-    assert seen.rows[1]["loss"] < seen.rows[0]["loss"]
-    assert seen.rows[1]["train_accuracy"] > 0.7
+    trainer, seen = fitted(planned(source, **{**SMALL, "epochs": 8, "width": 32}, optimizer=name, lr=lr))
+    # No loss is below the entropy of equal targets on the sub-classes of a class.
+    least = np.log(trainer.hasher.method.n_outputs / 2)
+    assert least <= seen.rows[-1]["loss"] < least + (seen.rows[0]["loss"] - least) / 2
+    assert seen.rows[-1]["train_accuracy"] > 0.9
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -49,14 +51,14 @@ def test_every_schedule_sets_the_rates_of_the_steps(source, name):
 @pytest.mark.parametrize(("schedule", "peak"), [("cosine", 0.05), ("onecycle", 0.3)])
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing(source, schedule, peak):
     plan = planned(
-        source, **{**SMALL, "epochs": 25, "batch_size": 8}, optimizer="sgd", lr=0.4, schedule=schedule
+        source, **{**SMALL, "epochs": 10, "batch_size": 8}, optimizer="sgd", lr=0.4, schedule=schedule
     )
     _, seen = fitted(plan)
     rates = np.array(seen.rates)[:, 0]
     top = rates.argmax()
     assert top == pytest.approx(peak * plan.n_total, abs=1) and rates[top] == pytest.approx(0.4, rel=1e-2)
     assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
-    assert rates[-1] < 1e-4
+    assert rates[-1] < 1e-3
 
 
 def test_without_a_backbone_rate_all_train_at_one(source):
@@ -125,7 +127,7 @@ def test_gradients_are_clipped_to_a_norm(source):
     free, plain = gradient_norms(planned(source, **options))
     clipped, _ = gradient_norms(planned(source, **options, clip_norm=0.1))
     assert free.max() > 0.2 and clipped.max() <= 0.1 * (1 + 1e-5)
-    assert clipped[0] == pytest.approx(min(0.1, free[0]))
+    assert clipped[0] == pytest.approx(0.1, rel=1e-5)
     _, far = gradient_norms(planned(source, **options, clip_norm=1e6))
     assert same(far.steps[-1], plain.steps[-1])
 

@@ -16,7 +16,7 @@ def source(tmp_path_factory):
     return write_features(tmp_path_factory.mktemp("plan") / "features.npz", counts=(51, 50))
 
 
-@pytest.mark.parametrize("asked", [2, 3, 7, 10, 50, 51, 100, 101, 102, 1000])
+@pytest.mark.parametrize("asked", [3, 7, 10, 50, 51, 100, 101, 102, 1000])
 def test_batches_are_of_one_size_and_at_most_the_one_asked_for(source, asked):
     plan = planned(source, **SMALL, batch_size=asked)
     assert plan.batch_size <= asked and plan.n_steps == -(-101 // asked)

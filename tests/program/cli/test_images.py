@@ -1,0 +1,53 @@
+"""Folders of images and single ones on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cli_runs import dshc, dshc_ok, write_images
+from PIL import Image
+
+from dshc.storage import CodeFile
+
+
+def test_images_of_a_folder_round_trip(image_run: Path, tmp_path: Path) -> None:
+    images = image_run.parent / "images"
+    out = tmp_path / "codes.safetensors"
+    dshc_ok("encode", image_run, images, "--out", out)
+    file = CodeFile.load(out)
+    assert file.class_names == ("blue", "green", "red") and len(file) == 45
+    assert file.ids[0].endswith("00.png")
+    dshc_ok("evaluate", out, out, "--no-report")
+
+
+def test_one_image_and_a_flat_folder_are_queries(image_run: Path, tmp_path: Path) -> None:
+    # Of another size and with an alpha channel: brought to what the run was trained on.
+    large = Image.open(image_run.parent / "images" / "red" / "00.png").resize((40, 30)).convert("RGBA")
+    (tmp_path / "flat").mkdir()
+    for i in range(3):
+        large.save(tmp_path / "flat" / f"photo {i}.png")
+    lines = dshc_ok("search", image_run, tmp_path / "flat" / "photo 0.png", "--k", 5).splitlines()
+    assert len(lines) == 6 and lines[1].split("\t")[0] == "photo 0.png"
+    assert all(line.split("\t")[6] == "" for line in lines[1:]), "an unlabelled query has no relevant items"
+    out = tmp_path / "flat.safetensors"
+    assert "3 codes of 9 bits, ids" in dshc_ok("encode", image_run, tmp_path / "flat", "--out", out)
+    assert CodeFile.load(out).labels is None
+
+
+def test_the_report_of_images_shows_them(image_run: Path, tmp_path: Path) -> None:
+    dshc_ok("evaluate", image_run, "--out", tmp_path)
+    assert "class='gallery'" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "report" / "gallery.png").stat().st_size > 5000
+
+
+def test_unreadable_images_are_left_out_as_in_the_training(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images")
+    (images / "red" / "broken.png").write_bytes(b"no image")
+    flags = ("--image-size", 12, "--bits", 9, "--epochs", 1, "--width", 4, "--no-report")
+    output = dshc_ok("train", images, *flags, "--out", tmp_path / "run", "--skip-unreadable")
+    assert output.count("1 unreadable images left out") == 1
+    out = tmp_path / "codes.safetensors"
+    output = dshc_ok("encode", tmp_path / "run", images, "--out", out)
+    assert "1 unreadable images left out" in output and len(CodeFile.load(out)) == 45
+    code, output = dshc("search", tmp_path / "run", images / "red" / "broken.png", "--k", 1)
+    assert code == 2 and "broken.png" in output

@@ -1,0 +1,49 @@
+"""The command as a process of its own: signals, exit codes, a closed pipe."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_runs import write_embeddings
+from training_runs import environment
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "dshc", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_a_run_that_resumes(tmp_path: Path, name: str) -> None:
+    data, out = write_embeddings(tmp_path / "data.npz"), tmp_path / "run"
+    process = start(
+        "train", data, "--epochs", 100_000, "--width", 8, "--bits", 9, "--out", out, "--no-report"
+    )
+    deadline = time.monotonic() + 60
+    while not (out / "metrics.jsonl").is_file() or not (out / "metrics.jsonl").read_text().count("\n"):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the training did not start"
+        time.sleep(0.05)
+    process.send_signal(signal.Signals[name])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.Signals[name].value, errors
+    assert "--resume" in errors and "Traceback" not in errors
+    assert (out / "checkpoint" / "state.safetensors").is_file()
+    lines = [line for line in errors.splitlines() if line.startswith("dshc: ")]
+    assert len(lines) == 1 and name in lines[0] and f"--resume --out {out}" in lines[0]
+
+
+def test_a_closed_pipe_is_no_traceback() -> None:
+    process = start("codebook", "--classes", 400, "--bits", 1200, "--codes")
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.wait(timeout=60)
+    assert "Traceback" not in errors and "Error" not in errors
