@@ -68,8 +68,7 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
     processes = Processes(settings.runtime.device)
     dataset = load_dataset(settings)
     earlier = _earlier(settings, resume)
-    if earlier is not None and settings.method.bits is None and settings.method.name == earlier.method.name:
-        settings = settings.with_values(bits=earlier.n_bits)
+    settings = _with_length(settings, earlier)
     settings = settings.resolved(dataset)
     existing = RunFolder.check(settings, resume=resume, overwrite=overwrite)
     split = make_split(
@@ -99,7 +98,9 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
     with folder_lock(folder):
         if RunFolder.check(settings, resume=resume, overwrite=overwrite) != existing:
             # Looked at again, now that nobody else can write.
-            raise InputError(f"{folder}: must not change while it is read, another run was put there; try again")
+            raise InputError(
+                f"{folder}: must not change while it is read, another run was put there; try again"
+            )
         run = _open(existing, settings, split, checkpoint)
         processes.wait()
         trainer.callbacks = [_RunFiles(run), ProgressBar(), EpochLines(), Events(tell)]
@@ -115,6 +116,18 @@ def _earlier(settings: RunSettings, resume: bool) -> Hasher | None:
     if source is None or (resume and (Path(settings.out or "") / CHECKPOINT).is_file()):
         return None
     return Hasher.load(source, device="cpu")
+
+
+def _with_length(settings: RunSettings, earlier: Hasher | None) -> RunSettings:
+    """A length left open is that of the hasher the training starts from, or started from: of the same method."""
+    if settings.encoder.start_from is None or settings.method.bits is not None:
+        return settings
+    if earlier is not None:
+        name, bits = earlier.method.name, earlier.n_bits
+    else:  # a run with a checkpoint is continued: what it starts from may be gone
+        stored = RunFolder.read(Path(settings.out or "")).settings.method
+        name, bits = stored.name, stored.bits
+    return settings.with_values(bits=bits) if name == settings.method.name else settings
 
 
 def _checkpoint_of(run: RunFolder | None) -> Checkpoint | None:

@@ -148,6 +148,8 @@ class Trainer:
         last = min(plan.n_steps, plan.n_total - epoch * plan.n_steps)
         if position.step == 0:
             method.begin_epoch(self._pass(epoch, plan.n_steps))
+        every = plan.runtime.checkpoint_every  # the first update at or behind each multiple
+        n_kept = (epoch * plan.n_steps + position.step) // (every or 1)
         for step in range(position.step, last):
             # Whatever draws from torch's own generator, such as dropout, draws from this step's seed.
             random = generator(seed, epoch, step, *([self.processes.rank] if self.processes.rank else []))
@@ -171,9 +173,9 @@ class Trainer:
             self._tell("step", iteration + 1)
             if not updated:
                 continue
-            every = plan.runtime.checkpoint_every
             asked = self.processes.any(stop.asked)
-            if asked or (every and (iteration + 1) % every == 0):
+            if asked or (every and (iteration + 1) // every > n_kept):
+                n_kept = (iteration + 1) // (every or 1)
                 position.loss, position.tally = loss_sum.item(), tally.tolist()
                 position.seconds = time.perf_counter() - started
                 self._tell("checkpoint", self._with_others(position))

@@ -22,19 +22,28 @@ def codes_of(run: Path, part: str) -> Path:
     [
         (("nonsense",), "No such command 'nonsense'"),
         (("encode",), "Missing argument"),
-        (("evaluate", "x", "--ties", "random"), "'random' is not one of"),
+        (
+            ("evaluate", "x", "--ties", "random"),
+            "ties must be one of expected, index, best, worst, got 'random'",
+        ),
         (("search", "x", "y", "--k", "many"), "'--k'"),
         (("train",), "name a data SOURCE"),
         (("train", "--resume"), "--resume needs the run folder"),
         (("train", "--resume", "--overwrite", "--out", "x"), "give one of them"),
-        (("train", "digits", "--bits", "0"), "bits: got 0"),
-        (("train", "digits", "--weights", "w.pth"), "taken with a backbone timm:NAME only"),
+        (("train", "digits", "--bits", "0"), "bits must be at least 1 and at most 4096, got 0"),
+        (("train", "digits", "--weights", "w.pth"), "weights must go with a backbone timm:NAME"),
         (("train", "digits", "--batch-size", "1"), "batch_size: got 1"),
-        (("train", "digits", "--seed", "9" * 30), "seed: got 9"),
+        (
+            ("train", "digits", "--seed", "9" * 30),
+            "seed must be at least 0 and at most 9223372036854775807, got 999",
+        ),
         (("train", "digits", "--bits", "5"), "at least one bit a class, got 5 bits for 10 classes"),
-        (("train", "digits", "--construction", "magic"), "construction: got 'magic'"),
-        (("train", "digits", "--method", "magic"), "magic"),
-        (("train", "digits", "--lr", "-1"), "lr: got -1.0"),
+        (
+            ("train", "digits", "--construction", "magic"),
+            "construction must be one of cpbc, kbc, separated, got 'magic'",
+        ),
+        (("train", "digits", "--method", "magic"), "method must be one of dshc, "),
+        (("train", "digits", "--lr", "-1"), "lr must be more than 0, got -1.0"),
         (("train", "nowhere/at/all"), "nowhere/at/all"),
         (("train", "--config", "nowhere.toml"), "nowhere.toml"),
         (("codebook", "--bits", "5"), "at least one bit a class"),
@@ -225,4 +234,6 @@ def test_absurd_cuts(run: Path, k: int, tmp_path: Path) -> None:
 
 def test_thread_counts_have_an_end(run: Path, tmp_path: Path) -> None:
     assert "--threads" in dshc_fails("evaluate", run, "--threads", 1025, "--out", tmp_path / "out")
-    assert "threads: got 1025" in dshc_fails("train", "digits", "--threads", 1025, "--out", tmp_path / "out")
+    assert "threads must be at least 1 and at most 1024, got 1025" in dshc_fails(
+        "train", "digits", "--threads", 1025, "--out", tmp_path / "out"
+    )

@@ -86,7 +86,7 @@ def test_every_setting_has_exactly_one_flag() -> None:
 
 def test_the_help_of_a_flag_is_the_description_of_its_setting() -> None:
     found = options_by_name()
-    for table, name, field in fields():
+    for table, name, _ in fields():
         help_text = found[name][0].help
         if name == "bits":  # every method has it, and says of its length something else
             assert help_text.startswith("Code length in bits")
@@ -151,11 +151,11 @@ def test_arguments_are_called_as_the_manual_calls_them() -> None:
         "train": "[SOURCE]",
         "methods": "[METHOD]",
         "encode": "RUN INPUT",
-        "evaluate": "RUN|QUERIES} [DATABASE]",
-        "search": "RUN|CODES} [QUERY]",
+        "evaluate": "RUN|QUERIES [DATABASE]",
+        "search": "RUN|CODES [QUERY]",
     }.items():
         line = next(line for line in dshc_ok(command, "--help").splitlines() if "Usage" in line)
-        assert usage in line, line
+        assert usage in line.replace("{", "").replace("}", ""), line
 
 
 def test_version() -> None:
@@ -178,7 +178,7 @@ def modules_after(*arguments: str) -> set[str]:
 def test_help_does_not_wait_for_torch(arguments: tuple[str, ...]) -> None:
     loaded = modules_after(*arguments)
     assert "dshc.cli.app" in loaded and "typer" in loaded
-    assert not {"torch", "numpy", "sklearn", "matplotlib", "dshc_fast", "pydantic"} & loaded
+    assert not {"torch", "numpy", "sklearn", "matplotlib", "dshc_fast"} & loaded
 
 
 def test_the_help_of_train_needs_the_settings() -> None:
