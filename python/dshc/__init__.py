@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import codebooks, methods
-    from .method_checks import check_method
     from .data import load as load_data
     from .evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
     from .hasher import Hasher, from_classifier
+    from .method_checks import check_method
     from .runs import Run, RunSettings, load_run, train
 
 __all__ = [

@@ -75,20 +75,26 @@ def _check_settings(method: type[Method]) -> None:
 
 def _check_alone(method: type[Method], kind: LabelKind, values: dict[str, Any]) -> None:
     settings = method.Settings(**{"bits": _bits(method, kind), **_own(method, values)})
-    spec = Spec(0 if kind == "none" else N_CLASSES, kind, N_FEATURES, ("a", "b", "c") if kind != "none" else ())
+    spec = Spec(
+        0 if kind == "none" else N_CLASSES, kind, N_FEATURES, ("a", "b", "c") if kind != "none" else ()
+    )
     torch.manual_seed(0)
     built = method.build(settings, spec)
     again = method.build(settings, spec, saved=built.state_dict())
     again.load_state_dict(built.state_dict())
     features = torch.randn(N_ITEMS, N_FEATURES)
     outputs = built.head(features)
-    assert outputs.shape == (N_ITEMS, built.n_outputs), f"head must give (b, n_outputs), got {tuple(outputs.shape)}"
+    assert outputs.shape == (N_ITEMS, built.n_outputs), (
+        f"head must give (b, n_outputs), got {tuple(outputs.shape)}"
+    )
     codes = built.encode(outputs.detach())
     width = -(-built.n_bits // 8)
     assert codes.dtype == torch.uint8 and codes.shape == (N_ITEMS, width), f"codes must be uint8 (b, {width})"
     if built.n_bits % 8:
         assert not (codes[:, -1] >> (built.n_bits % 8)).any(), "padding bits of codes must be 0"
-    assert torch.equal(codes, again.encode(again.head(features).detach())), "a state dict must hold all that codes need"
+    assert torch.equal(codes, again.encode(again.head(features).detach())), (
+        "a state dict must hold all that codes need"
+    )
     if not built.stages(1):
         return
     _, labels = _items(kind)
@@ -117,7 +123,14 @@ def _check_runs(name: str, kind: LabelKind, folder: Path, values: dict[str, Any]
     own = _own(methods.get(name), values)
     settings = RunSettings.of(source=str(data), method=name, bits=_bits(methods.get(name), kind), threads=1)
     settings = settings.with_values(
-        **{"epochs": 3, "batch_size": 16, "width": 16, "checkpoint_every": 1, "device": "cpu", "validation": 0.2},
+        **{
+            "epochs": 3,
+            "batch_size": 16,
+            "width": 16,
+            "checkpoint_every": 1,
+            "device": "cpu",
+            "validation": 0.2,
+        },
         **own,
     )
     with _check(f"{kind}: trained, best and last both usable", done):
@@ -128,7 +141,9 @@ def _check_runs(name: str, kind: LabelKind, folder: Path, values: dict[str, Any]
         for path in kept:
             assert len(Hasher.load(path, device="cpu").encode(features)) == N_ITEMS
     with _check(f"{kind}: stopped anywhere and resumed to the same bytes", done):
-        n_checkpoints = _count(lambda tell: train(settings.with_values(out=folder / "counted"), on_event=tell))
+        n_checkpoints = _count(
+            lambda tell: train(settings.with_values(out=folder / "counted"), on_event=tell)
+        )
         for stop_at in sorted({1, max(n_checkpoints // 2, 1), n_checkpoints}):
             stopped = settings.with_values(out=folder / f"stopped-{stop_at}")
             _train_until(stopped, stop_at)
@@ -141,15 +156,21 @@ def _check_runs(name: str, kind: LabelKind, folder: Path, values: dict[str, Any]
         run.hasher.save(folder / "saved")
         np.save(folder / "items.npy", features)
         data.unlink()
-        assert np.array_equal(_encode_elsewhere(folder / "saved", folder / "items.npy"), expected), "codes differ"
-        assert np.array_equal(load_run(run.folder, device="cpu").hasher.encode(features), expected), "codes differ"
+        assert np.array_equal(_encode_elsewhere(folder / "saved", folder / "items.npy"), expected), (
+            "codes differ"
+        )
+        assert np.array_equal(load_run(run.folder, device="cpu").hasher.encode(features), expected), (
+            "codes differ"
+        )
 
 
 def _items(kind: LabelKind) -> tuple[np.ndarray, np.ndarray | None]:
     """Small, well separated items: features float32, and labels of the kind."""
     rng = np.random.default_rng(0)
     ids = np.arange(N_ITEMS) % N_CLASSES
-    features = (rng.normal(size=(N_ITEMS, N_FEATURES)) + 3 * np.eye(N_CLASSES, N_FEATURES)[ids]).astype(np.float32)
+    features = (rng.normal(size=(N_ITEMS, N_FEATURES)) + 3 * np.eye(N_CLASSES, N_FEATURES)[ids]).astype(
+        np.float32
+    )
     if kind == "none":
         return features, None
     if kind == "ids":

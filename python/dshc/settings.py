@@ -102,7 +102,7 @@ def _describe(model: type[Settings], error: ErrorDetails) -> str:
             and isinstance(plain_type(field), type)
             and issubclass(plain_type(field), Settings)
         )
-        return f"{name}: {inner}" if nested else str(inner)
+        return f"{name}: {inner}" if nested and not str(inner).startswith(f"{name} ") else str(inner)
     if problem == "extra_forbidden":
         known = list(model.model_fields)
         return f"unknown setting {name!r}{did_you_mean(name, known) or '; known are ' + ', '.join(known)}"

@@ -14,9 +14,10 @@ package makes the tables and measures them.
   against its upper bounds. 10 classes in 10 bits are 5 apart, so that their single flips separate.
 
 Where to look: :mod:`.book` the table and its measures (:mod:`.geometry`), :mod:`.factory` the constructions by
-name (:mod:`.cpbc`, :mod:`.kbc`, :mod:`.separated`), :mod:`.balls` the sub-codes around centers, :mod:`.extend` classes added later. Of ``separated``:
-:mod:`.linear` and :mod:`.nonlinear` the codes, :mod:`.blocks` what they are good for, :mod:`.planner` how they are
-put together, :mod:`.search` where they do not suffice, :mod:`.bounds` how far one can get.
+name (:mod:`.cpbc`, :mod:`.kbc`, :mod:`.separated`), :mod:`.balls` the sub-codes around centers, :mod:`.extend`
+classes added later. Of ``separated``: :mod:`.linear` and :mod:`.nonlinear` the codes, :mod:`.blocks` what they are
+good for, :mod:`.planner` how they are put together, :mod:`.search` where they do not suffice, :mod:`.bounds` how far
+one can get.
 """
 
 from .book import MAX_BITS, Codebook

@@ -34,7 +34,9 @@ def extended(book: Codebook, places: Sequence[int | None], *, seed: int = 0) -> 
     """
     kept = [place for place in places if place is not None]
     if len(set(kept)) != len(kept) or any(not 0 <= place < book.n_classes for place in kept):
-        raise ValueError(f"places must name classes 0 to {book.n_classes - 1} of the book once each, got {list(places)}")
+        raise ValueError(
+            f"places must name classes 0 to {book.n_classes - 1} of the book once each, got {list(places)}"
+        )
     centers = _new_centers(book, len(places) - len(kept), np.random.default_rng(seed))
     codes, sizes, rows, new = [], [], [], iter(centers)
     for place in places:
@@ -79,4 +81,3 @@ def _new_centers(book: Codebook, n_new: int, rng: np.random.Generator) -> np.nda
         own = dshc_fast.hamming_distance(candidates, candidates[best][None])[:, 0]
         nearest = np.minimum(nearest, own)
     return np.stack(chosen) if chosen else np.zeros((0, book.centers.shape[1]), np.uint8)
-

@@ -45,5 +45,7 @@ def test_places_that_are_none(places):
 
 
 def test_words_come_to_an_end():
-    with pytest.raises(ValueError, match="2 bits must leave a word for each of 3 new classes, got none after 2"):
+    with pytest.raises(
+        ValueError, match="2 bits must leave a word for each of 3 new classes, got none after 2"
+    ):
         extended(build("separated", 2, 2, radius=0), [0, 1, None, None, None])

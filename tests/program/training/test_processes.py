@@ -91,9 +91,7 @@ def launched(tmp_path):
 
 
 def test_passes_are_those_of_one_process(launched):
-    one, two = (
-        json.loads(launched(n, PASSES).split("ANSWERS ")[1].splitlines()[0]) for n in (1, 2)
-    )
+    one, two = (json.loads(launched(n, PASSES).split("ANSWERS ")[1].splitlines()[0]) for n in (1, 2))
     assert one["outputs"] == two["outputs"] and one["features"] == two["features"]
     for all_of_it, first, second in zip(one["own"][0], *two["own"], strict=True):
         assert sorted(first + second) == all_of_it and not set(first) & set(second)
@@ -115,7 +113,14 @@ METHODS = [
 
 @pytest.mark.parametrize("method, values", METHODS)
 def test_stopped_together_and_resumed_to_the_same_bytes(launched, method, values, features, tmp_path):
-    settings = {"source": str(features), "method": method, "bits": 12, "epochs": 3, "batch_size": 32, "width": 16}
+    settings = {
+        "source": str(features),
+        "method": method,
+        "bits": 12,
+        "epochs": 3,
+        "batch_size": 32,
+        "width": 16,
+    }
     settings |= {"threads": 1, "device": "cpu", **values}
     launched(2, TRAIN, json.dumps({**settings, "out": str(tmp_path / "whole")}), 0)
     output = launched(2, TRAIN, json.dumps({**settings, "out": str(tmp_path / "stopped")}), 1)
@@ -123,11 +128,16 @@ def test_stopped_together_and_resumed_to_the_same_bytes(launched, method, values
         assert output.count("STOPPED") == 2, output
     launched(2, TRAIN, json.dumps({**settings, "out": str(tmp_path / "stopped"), "resume": True}), 0)
     for name in ("best", "last"):
-        whole, resumed = (read_hasher(tmp_path / run / f"{name}.safetensors")[0] for run in ("whole", "stopped"))
+        whole, resumed = (
+            read_hasher(tmp_path / run / f"{name}.safetensors")[0] for run in ("whole", "stopped")
+        )
         assert whole.keys() == resumed.keys()
         assert all(torch.equal(tensor, resumed[key]) for key, tensor in whole.items())
     rows = [
-        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]
+        [
+            {k: v for k, v in json.loads(line).items() if k != "seconds"}
+            for line in path.read_text().splitlines()
+        ]
         for path in (tmp_path / run / "metrics.jsonl" for run in ("whole", "stopped"))
     ]
     assert rows[0] == rows[1]
