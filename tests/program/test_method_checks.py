@@ -8,7 +8,7 @@ from dshc import check_method, methods
 from dshc.methods import DPSH, ITQ
 
 
-@pytest.mark.parametrize("name", ["itq", *deep("dshc", "dshc-multilabel", "dpsh", "hashnet")])
+@pytest.mark.parametrize("name", deep("dshc", "dshc-multilabel", "itq", "dpsh", "hashnet"))
 def test_our_methods_pass(name):
     done = check_method(name)
     kinds = methods.get(name).label_kinds

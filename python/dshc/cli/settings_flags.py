@@ -92,7 +92,7 @@ def _fields() -> list[tuple[str, str, FieldInfo, str]]:
             if f"method.{name}" in _NOT_FLAGS:
                 continue
             if name in found and found[name][0] != "method":
-                raise AssertionError(f"method {method}: setting {name} is also one of [{found[name][0]}]")
+                continue  # another table has the flag; --set method.NAME=VALUE reaches this one
             owners.setdefault(name, []).append(method)
             found.setdefault(name, ("method", name, field, field.description or ""))
     everyone = len(methods.available())

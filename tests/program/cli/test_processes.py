@@ -38,7 +38,7 @@ def test_a_signal_leaves_a_run_that_resumes(tmp_path: Path, name: str) -> None:
     assert "--resume" in errors and "Traceback" not in errors
     assert (out / "checkpoint" / "state.safetensors").is_file()
     lines = [line for line in errors.splitlines() if line.startswith("dshc: ")]
-    assert len(lines) == 1 and name in lines[0] and f"--resume --out {out}" in lines[0]
+    assert len(lines) == 1 and f"--resume --out {out}" in lines[0]
 
 
 def test_a_closed_pipe_is_no_traceback() -> None:

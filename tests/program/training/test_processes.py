@@ -90,6 +90,7 @@ def launched(tmp_path):
     return launch
 
 
+@pytest.mark.deep
 def test_passes_are_those_of_one_process(launched):
     one, two = (json.loads(launched(n, PASSES).split("ANSWERS ")[1].splitlines()[0]) for n in (1, 2))
     assert one["outputs"] == two["outputs"] and one["features"] == two["features"]
@@ -99,8 +100,8 @@ def test_passes_are_those_of_one_process(launched):
 
 
 METHODS = [
-    ("dpsh", {}),
     *deep(
+        ("dpsh", {}),
         ("dshc", {}),
         ("dshc", {"subclass": "learned", "assignment": "sinkhorn", "queue": 4}),
         ("dshc", {"subclass": "learned", "assignment": "kmeans"}),
