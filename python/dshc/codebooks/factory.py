@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .balls import MAX_SUBCLASSES
 from .book import MAX_BITS, Codebook
@@ -70,18 +70,23 @@ def build(
     radius, search_steps = _whole("radius", radius, 0), _whole("search_steps", search_steps, 0)
     if radius > n_bits:
         raise ValueError(f"radius: got {radius}, expected 0 to {n_bits} (n_bits)")
-    if construction == "cpbc":
-        return cpbc(n_classes, n_bits, radius=radius, sub_codes=sub_codes)
-    if construction == "kbc":
-        return kbc(n_classes, n_bits, seed=seed, threshold=threshold, radius=radius, sub_codes=sub_codes)
-    return separated(
-        n_classes, n_bits, seed=seed, radius=radius, sub_codes=sub_codes, search_steps=search_steps
-    )
+    options = {"seed": seed, "threshold": threshold, "radius": radius, "sub_codes": sub_codes}
+    options["search_steps"] = search_steps
+    make, taken = _CONSTRUCTIONS[construction]
+    return make(n_classes, n_bits, **{name: options[name] for name in taken})
+
+
+# Each construction with the options that it takes.
+_CONSTRUCTIONS: dict[str, tuple[Callable[..., Codebook], tuple[str, ...]]] = {
+    "cpbc": (cpbc, ("radius", "sub_codes")),
+    "kbc": (kbc, ("seed", "threshold", "radius", "sub_codes")),
+    "separated": (separated, ("seed", "radius", "sub_codes", "search_steps")),
+}
 
 
 def constructions() -> tuple[str, ...]:
     """The names :func:`build` takes."""
-    return ("cpbc", "kbc", "separated")
+    return tuple(_CONSTRUCTIONS)
 
 
 def default_bits(n_classes: int, construction: str = "cpbc", radius: int = 1) -> int:

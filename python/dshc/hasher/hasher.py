@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import dshc_fast
-
 from .. import methods
 from ..backbones import EncoderSettings, build_backbone
 from ..data.batches import Batches, make_batches
 from ..errors import InputError
 from ..methods import Method, MethodSettings, Spec
 from . import card, files
+from .device import resolve_device
 from .items import item_batches
 from .preprocessing import Preprocessing
 
@@ -274,34 +273,45 @@ class Hasher(nn.Module):
             held = "without the network it was made from" if given else "with a backbone of its own"
             wanted = "be given" if given else "not be given"
             raise InputError(f"{path}: network must {wanted}, this hasher was saved {held}")
+        if description.get("format") != FORMAT:
+            raise InputError(f"{path}: format {description.get('format')}, this version reads {FORMAT}")
         try:
-            hasher = cls._from(state, description, network)
+            settings = methods.get(description["method"]["name"]).Settings(**description["method"])
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        try:
+            with torch.random.fork_rng(devices=[]):  # weights are drawn, then overwritten
+                hasher = cls._from(state, description, settings, network)
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             text = f"{path}: not the weights of the hasher it describes ({error})"
             raise InputError(text) from None
         return hasher.to(resolve_device(device)).eval()
 
     @classmethod
-    def _from(cls, state: dict[str, Tensor], about: dict[str, Any], network: nn.Module | None) -> Self:
-        if about["format"] != FORMAT:
-            raise ValueError(f"format must be {FORMAT} for this version, got {about['format']}")
+    def _from(
+        cls,
+        state: dict[str, Tensor],
+        description: dict[str, Any],
+        settings: MethodSettings,
+        network: nn.Module | None,
+    ) -> Self:
         hasher = cls.build(
-            EncoderSettings(**about["encoder"]),
-            methods.get(about["method"]["name"]).Settings(**about["method"]),
-            kind=about["kind"],
-            item_shape=tuple(about["item_shape"]),
-            label_kind=about["label_kind"],
-            class_names=tuple(about["class_names"]),
+            EncoderSettings(**description["encoder"]),
+            settings,
+            kind=description["kind"],
+            item_shape=tuple(description["item_shape"]),
+            label_kind=description["label_kind"],
+            class_names=tuple(description["class_names"]),
             mean=state["preprocessing.mean"],
             std=state["preprocessing.std"],
-            seed=about["seed"],
-            precision=about["precision"],
+            seed=description["seed"],
+            precision=description["precision"],
             saved=state,
             network=network,
-            n_features=about["n_features"],
+            n_features=description["n_features"],
         )
         hasher.load_state_dict(state)
-        hasher.about = about["about"]
+        hasher.about = description["about"]
         return hasher
 
     # Other programs
@@ -332,15 +342,3 @@ def _joined(predictions: list[Tensor | None]) -> np.ndarray | None:
 def _part(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """The entries of a state dict below ``name``."""
     return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-
-
-def resolve_device(device: str) -> torch.device:
-    """``"auto"``, ``"cpu"`` or ``"cuda"`` as a device; raises :class:`InputError` for others, and for missing CUDA."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() and dshc_fast.build_info()["cuda"] else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"device must be 'cpu' or 'auto' where torch finds no CUDA device, got {device!r}")
-    try:
-        return torch.device(device)
-    except RuntimeError:
-        raise InputError(f"device must be auto, cpu or cuda, got {device!r}") from None

@@ -92,7 +92,8 @@ class Step:
     * ``items``: int64 ``(b,)``, the rows' numbers among the training items, 0 to n_items - 1.
     * ``stage``: its name; ``epoch`` and ``iteration`` count from 0 over all stages; ``progress`` in [0, 1) is the
       share of all iterations that is done.
-    * ``generator``: on the CPU, of this step alone: whatever a loss draws comes from it.
+    * ``generator``: on the CPU, of this step and this process alone: whatever a loss draws comes from it, but for
+      what all processes must keep alike.
     * ``gather(tensor)``: the rows of all processes, ``(b * processes, ...)``, in their order, without gradients;
       ``own`` says which of them are this process's.
     * ``averaged_outputs()``: the batch's outputs by the averaged weights, where they are kept (``ema``), else None.
@@ -194,7 +195,7 @@ class Method(nn.Module, ABC):
         codes of classes keeps those of the known ones.
 
         A method whose shapes or tables depend on more than settings and spec takes them from ``saved`` where it is
-        given, so that nothing is searched for again. The default passes both to the constructor.
+        given, so that nothing is searched for again. The default takes settings and spec alone.
         """
         return cls(settings, spec)
 
@@ -213,7 +214,7 @@ class Method(nn.Module, ABC):
         return None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Parameters of its own beside the head's that want options of their own, as optimizers take them.
+        """Parameters, the head's or others, that want options of their own, as optimizers take them.
 
         Parameters named here are left out of the usual groups. ``lr_factor`` multiplies the learning rate.
         """
@@ -223,7 +224,10 @@ class Method(nn.Module, ABC):
         """Called once, before the first step or before a checkpoint is loaded, with what only training knows."""
 
     def begin_epoch(self, everything: Pass) -> None:
-        """Called before the first step of every epoch. Random is only what comes from the generator."""
+        """Called before the first step of every epoch, not where a resumed training goes on within one.
+
+        Random is only what comes from the generator.
+        """
 
     @abstractmethod
     def loss(self, outputs: Tensor, step: Step) -> Tensor:

@@ -35,7 +35,9 @@ class DSHCSettings(MethodSettings):
         ge=1,
         le=codebooks.MAX_BITS,
     )
-    construction: Literal["cpbc", "kbc", "separated"] = setting("cpbc", "how codes are laid out")
+    construction: Literal[codebooks.constructions()] = setting(  # type: ignore[valid-type]
+        "cpbc", "how codes are laid out"
+    )
     threshold: int = setting(3, "kbc: least distance of a sub-code to the centers of other classes", ge=0)
     radius: int = setting(1, "sub-codes of a class are those within this distance of its center", ge=0)
     sub_codes: int | None = setting(

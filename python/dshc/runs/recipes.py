@@ -1,13 +1,14 @@
-"""What None means: settings by kind of input, by data set and by method. Data, no code.
+"""What None means: settings by kind of input and by data set. Data, no code.
 
-The later of these wins: the kind of input, the data set, the method.
+The later of these wins: the kind of input, the data set, the method (whose recipe is in its class). An optimizer
+that is asked for brings its own learning rate.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BY_DATA_SET", "BY_KIND"]
+__all__ = ["BY_DATA_SET", "BY_KIND", "BY_OPTIMIZER"]
 
 BY_KIND: dict[str, dict[str, Any]] = {
     "features": {
@@ -37,3 +38,4 @@ BY_DATA_SET: dict[str, dict[str, Any]] = {
     "cifar100": {"data.flip": True},
     "cifar100-coarse": {"data.flip": True},
 }
+BY_OPTIMIZER: dict[str, float] = {"sgd": 0.1, "adamw": 2e-3, "rmsprop": 1e-3, "muon": 2e-3}

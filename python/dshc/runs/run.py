@@ -104,7 +104,9 @@ def load_run(
     _, description = read_hasher(path)
     about = description.get("about", {})
     found.check_owner(path, about.get("run"), about.get("settings"))
-    hasher = Hasher.load(path, device=device or settings.runtime.device)
+    if device is None:  # what was trained on a GPU is of use without
+        device = "auto" if settings.runtime.device == "cuda" else settings.runtime.device
+    hasher = Hasher.load(path, device=device)
     return Run(found, hasher, weights, file_digest(path), dataset)
 
 

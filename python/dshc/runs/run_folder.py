@@ -23,6 +23,7 @@ from typing import Any
 
 from ..data import Split
 from ..errors import InputError
+from ..settings import identity
 from ..storage import remove_left_overs, write_whole
 from .settings import RunSettings, read_toml
 
@@ -171,7 +172,10 @@ class RunFolder:
     def _checked_for(self, settings: RunSettings) -> RunFolder:
         """This run, to be continued with the given settings: those that decide no result may differ."""
         asked = dict(settings.items())
-        free = {f"runtime.{name}" for name in ("device", "threads", "checkpoint_every")} | {"data.root"}
+        # What decides no result, but for the data: equal labels in another place are not the same pixels.
+        free = {"data.root"} | {
+            f"runtime.{name}" for name in settings.runtime.values().keys() - identity(settings.runtime).keys()
+        }
         for name, value in self.settings.items():
             if name not in free and asked[name] != value:
                 raise InputError(

@@ -24,7 +24,7 @@ from ..methods.dshc import DSHCSettings
 from ..settings import Settings, identity, setting
 from ..storage import fingerprint
 from ..training.settings import OptimSettings, RuntimeSettings
-from .recipes import BY_DATA_SET, BY_KIND
+from .recipes import BY_DATA_SET, BY_KIND, BY_OPTIMIZER
 from .toml import to_toml
 
 __all__ = ["TABLES", "RunSettings", "default_folder"]
@@ -124,12 +124,16 @@ class RunSettings(Settings):
         chosen: dict[str, Any] = {"data.flip": False, "data.crop": True, "data.standardize": True, **recipe}
         if self.method.bits is None:
             chosen["method.bits"] = method.default_bits(self.method, dataset.n_classes)
+        asked = self.optim.optimizer
+        if asked is not None and asked != chosen.get("optim.optimizer"):
+            chosen["optim.lr"] = BY_OPTIMIZER[asked]  # a recipe's rate is for the recipe's optimizer
         chosen = {name: value for name, value in chosen.items() if self[name] is None}
         for table, fields in _PATHS.items():  # the run folder may be read from elsewhere
             for field in fields:
                 path = self[f"{table}.{field}"]
-                named = field == "source" and (path in available() or not os.path.exists(path))
-                if path is not None and not named:
+                # Named sets, and names on a hub, are no paths.
+                named = field == "source" and path in available()
+                if path is not None and not named and os.path.exists(path):
                     chosen[f"{table}.{field}"] = os.path.abspath(path)
         return self.with_values(out=self.out or default_folder(self.data.source), **chosen)
 

@@ -8,6 +8,8 @@ codes = run.hasher.encode(images)
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +20,18 @@ from torch import Tensor
 
 import dshc_fast
 
-from ..data import make_split
-from ..errors import InputError
+from ..data import Split, make_split
 from ..hasher import Hasher
+from ..hasher.device import resolve_device
 from ..hasher.files import write_hasher
 from ..storage import folder_lock
 from ..training import Interrupted, Processes, Trainer, make_plan
 from ..training.callbacks import Callback, EpochLines, Events, ProgressBar
-from ..training.checkpoint import Checkpoint, Position, read_checkpoint, write_checkpoint
+from ..training.checkpoint import Checkpoint, MisfitError, Position, read_checkpoint, write_checkpoint
 from ..training.cpu_threads import cpu_threads
 from .run import Run, load_dataset, load_run
 from .run_folder import CHECKPOINT, RunFolder
-from .settings import RunSettings
+from .settings import RunSettings, default_folder
 
 __all__ = ["train"]
 
@@ -37,7 +39,7 @@ Event = Callable[[str, dict[str, Any]], None]
 
 
 def train(
-    settings: RunSettings | str,
+    settings: RunSettings | str | os.PathLike[str],
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -56,58 +58,62 @@ def train(
     Raises ``ValueError``, ``TypeError`` or ``FileNotFoundError`` naming the setting or file, before anything is
     written where that can be known before; :class:`dshc.training.Interrupted` after Ctrl-C, SIGTERM or SIGHUP.
     """
-    if isinstance(settings, str):
-        settings = RunSettings.of(source=settings)
+    if not isinstance(settings, RunSettings):
+        settings = RunSettings.of(source=os.fspath(settings))
     settings = settings.with_values(**values)
-    with torch.random.fork_rng(), cpu_threads(settings.runtime.threads):
+    settings = settings.with_values(out=settings.out or default_folder(settings.data.source))
+    on_cuda = resolve_device(settings.runtime.device).type == "cuda"
+    seeded = [torch.cuda.current_device()] if on_cuda else []
+    with torch.random.fork_rng(devices=seeded), cpu_threads(settings.runtime.threads):
         return _train(settings, resume, overwrite, on_event or (lambda name, values: None))
 
 
 def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) -> Run:
-    # The data, the method, the network: what can be wrong is found before a file is written.
     processes = Processes(settings.runtime.device)
-    dataset = load_dataset(settings)
-    earlier = _earlier(settings, resume)
-    settings = _with_length(settings, earlier)
-    settings = settings.resolved(dataset)
-    existing = RunFolder.check(settings, resume=resume, overwrite=overwrite)
-    split = make_split(
-        dataset, settings.data.protocol, seed=settings.runtime.seed, validation=settings.data.validation
-    )
-    checkpoint = _checkpoint_of(existing)
-    plan = make_plan(
-        dataset,
-        split,
-        data=settings.data,
-        encoder=settings.encoder,
-        method=settings.method,
-        optim=settings.optim,
-        runtime=settings.runtime,
-        processes=processes,
-        saved=None if checkpoint is None else checkpoint.tensors["hasher"],
-        earlier=earlier,
-    )
-
-    trainer = Trainer(plan)  # its optimizers, too, may refuse the settings
     folder = Path(settings.out or "")
-    if not processes.first:
-        processes.wait()  # until the folder is there
-        _fit(trainer, checkpoint, folder)
-        processes.wait()  # until its last file is
-        return load_run(folder, dataset=dataset)
-    with folder_lock(folder):
-        if RunFolder.check(settings, resume=resume, overwrite=overwrite) != existing:
-            # Looked at again, now that nobody else can write.
-            raise InputError(
-                f"{folder}: must not change while it is read, another run was put there; try again"
-            )
-        run = _open(existing, settings, split, checkpoint)
+    with contextlib.ExitStack() as held:
+        # The folder, the data, the method, the network: what can be wrong is found before a file is written.
+        if resume:
+            RunFolder.read(folder)
+            if processes.first:  # held from before its checkpoint is read
+                held.enter_context(folder_lock(folder))
+        else:
+            RunFolder.check(settings, overwrite=overwrite)
+        dataset = load_dataset(settings)
+        earlier = _earlier(settings, resume)
+        settings = _with_length(settings, earlier).resolved(dataset)
+        existing = RunFolder.check(settings, resume=resume, overwrite=overwrite)
+        split = make_split(
+            dataset, settings.data.protocol, seed=settings.runtime.seed, validation=settings.data.validation
+        )
+        checkpoint = _checkpoint_of(existing)
+        plan = make_plan(
+            dataset,
+            split,
+            data=settings.data,
+            encoder=settings.encoder,
+            method=settings.method,
+            optim=settings.optim,
+            runtime=settings.runtime,
+            processes=processes,
+            saved=None if checkpoint is None else checkpoint.tensors["hasher"],
+            earlier=earlier,
+        )
+        trainer = Trainer(plan)
+
+        processes.wait()  # all have looked at the folder; from here on the first changes it
+        if processes.first:
+            if existing is None:
+                held.enter_context(folder_lock(folder))
+                RunFolder.check(settings, overwrite=overwrite)  # again, now that nobody else can write
+            run = _open(existing, settings, split, checkpoint)
+            trainer.callbacks = [_RunFiles(run), ProgressBar(), EpochLines(), Events(tell)]
         processes.wait()
-        trainer.callbacks = [_RunFiles(run), ProgressBar(), EpochLines(), Events(tell)]
         _fit(trainer, checkpoint, folder)
-        processes.wait()
-        tell("end", {"folder": str(folder)})
-    return load_run(folder, dataset=dataset)
+        processes.wait()  # until its last file is there
+        if processes.first:
+            tell("end", {"folder": str(folder)})
+    return load_run(folder, dataset=dataset, device=settings.runtime.device)
 
 
 def _earlier(settings: RunSettings, resume: bool) -> Hasher | None:
@@ -152,7 +158,7 @@ def _checkpoint_of(run: RunFolder | None) -> Checkpoint | None:
 
 
 def _open(
-    existing: RunFolder | None, settings: RunSettings, split: Any, checkpoint: Checkpoint | None
+    existing: RunFolder | None, settings: RunSettings, split: Split, checkpoint: Checkpoint | None
 ) -> RunFolder:
     """Bring the folder to where the training starts: what a run begins with, or what it held at its checkpoint."""
     run = RunFolder.create(settings) if existing is None else existing
@@ -167,13 +173,9 @@ def _fit(trainer: Trainer, checkpoint: Checkpoint | None, folder: Path) -> Posit
         return trainer.fit(checkpoint)
     except Interrupted as stop:
         again = f"dshc train --resume --out {shlex.quote(str(folder))}"
-        told = Interrupted(f"{stop}; nothing is lost, continue with: {again}")
-        told.signal_name = stop.signal_name
-        raise told from None
-    except ValueError as error:
-        if checkpoint is not None and "not a checkpoint" in str(error):
-            raise ValueError(f"{folder / CHECKPOINT}: {error}") from None
-        raise
+        raise Interrupted(f"{stop}; nothing is lost, continue with: {again}", stop.signal_name) from None
+    except MisfitError as error:
+        raise ValueError(f"{folder / CHECKPOINT}: {error}") from None
 
 
 class _RunFiles(Callback):

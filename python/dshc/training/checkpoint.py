@@ -22,11 +22,15 @@ from torch.optim import Optimizer
 from ..hasher import Hasher
 from ..storage import load_arrays, save_arrays
 
-__all__ = ["Checkpoint", "Position", "read_checkpoint", "restore", "write_checkpoint"]
+__all__ = ["Checkpoint", "MisfitError", "Position", "read_checkpoint", "restore", "write_checkpoint"]
 
 _KIND = "dshc.checkpoint/2"
 _OLD_KIND = "dshc.checkpoint/1"
 _PARTS = ("hasher", "method", "average", "optimizer")
+
+
+class MisfitError(ValueError):
+    """A checkpoint that is whole but does not fit the training that is to go on from it."""
 
 
 @dataclass
@@ -120,7 +124,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def restore(checkpoint: Checkpoint, hasher: Hasher, optimizers: list[Optimizer]) -> None:
     """Bring hasher, method and optimizers to a checkpoint (the averaged weights are the caller's).
 
-    Raises ``ValueError`` where it is of another network.
+    Raises :class:`MisfitError` where it is of another network.
     """
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     try:
@@ -132,7 +136,7 @@ def restore(checkpoint: Checkpoint, hasher: Hasher, optimizers: list[Optimizer])
         for optimizer, state in zip(optimizers, states, strict=True):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     except (IndexError, KeyError, RuntimeError, ValueError) as error:
-        raise ValueError(f"not a checkpoint of this network ({error})") from None
+        raise MisfitError(f"not a checkpoint of this network ({error})") from None
     # Strides decide which vector code runs, and with it the last bits: momenta lie as their weights do.
     for optimizer in optimizers:
         for group in optimizer.param_groups:

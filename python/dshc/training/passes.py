@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -36,8 +37,8 @@ def make_pass(
     """A pass over training items (see :class:`dshc.methods.Pass`); ``labels`` are theirs."""
     width = hasher.method.spec.n_features
     return Pass(
-        features=lambda: _run(hasher, hasher.features, width, batches, items, processes),
-        outputs=lambda: outputs_of(hasher, batches, items, processes),
+        features=functools.cache(lambda: _run(hasher, hasher.features, width, batches, items, processes)),
+        outputs=functools.cache(lambda: outputs_of(hasher, batches, items, processes)),
         labels=labels,
         generator=generator,
         epoch=epoch,

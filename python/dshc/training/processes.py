@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..hasher.hasher import resolve_device
+from ..hasher.device import resolve_device
 
 __all__ = ["Processes"]
 

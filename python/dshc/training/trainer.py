@@ -20,16 +20,16 @@ from torch.nn.utils import clip_grad_norm_
 
 from ..data.samplers import epoch_order
 from ..hasher import Hasher
-from ..methods import Step, Training
+from ..methods import Pass, Step, Training
 from .averaging import WeightAverage, swapped_in
 from .callbacks import Callback
-from .checkpoint import Checkpoint, Position, restore
+from .checkpoint import Checkpoint, MisfitError, Position, restore
 from .optimizers import build_optimizers, set_learning_rate
 from .passes import make_pass
 from .plan import Plan
 from .schedules import learning_rate
 from .seeding import generator
-from .stop_signals import stop_signals
+from .stop_signals import Stop, stop_signals
 from .validation import Validation
 
 __all__ = ["Interrupted", "Trainer"]
@@ -41,7 +41,9 @@ class Interrupted(KeyboardInterrupt):
     ``signal_name`` says which; the message says where it stopped, and how to continue.
     """
 
-    signal_name: str = "SIGINT"
+    def __init__(self, message: str, signal_name: str = "SIGINT") -> None:
+        super().__init__(message)
+        self.signal_name = signal_name
 
 
 class _WithLoss(nn.Module):
@@ -74,15 +76,25 @@ class Trainer:
         self.validation = Validation(plan.split, plan.labels, plan.runtime.seed)
         self._labels = plan.train_labels
         self._wrapped: nn.Module | None = None
+        # Here, for it may refuse the items: before anybody has written anything.
+        self.hasher.method.begin(
+            Training(
+                n_items=len(plan.split.train),
+                labels=self._labels,
+                generator=generator(plan.runtime.seed, 0, 0, 0),
+                device=self.processes.device,
+            )
+        )
 
     def fit(self, checkpoint: Checkpoint | None = None) -> Position:
         """Train to the end; returns the final position.
 
-        Raises ``ValueError`` where a loss is no longer finite, :class:`Interrupted` after a signal.
+        Raises ``ValueError`` where a loss is no longer finite, :class:`~dshc.training.checkpoint.MisfitError` for a
+        checkpoint of something else, :class:`Interrupted` after a signal.
         """
         plan, position = self.plan, self._begin(checkpoint)
-        self._tell("start", position)
         try:
+            self._tell("start", position)
             with stop_signals() as stop:
                 if position.step == 0 and position.history:
                     self._save_again(position)
@@ -101,23 +113,23 @@ class Trainer:
 
     def _begin(self, checkpoint: Checkpoint | None) -> Position:
         plan = self.plan
-        self.hasher.method.begin(
-            Training(
-                n_items=len(plan.split.train),
-                labels=self._labels,
-                generator=generator(plan.runtime.seed, 0, 0, 0),
-                device=self.processes.device,
-            )
-        )
         position = Position(threads=torch.get_num_threads(), processes=self.processes.size)
         if checkpoint is not None:
             restore(checkpoint, self.hasher, self.optimizers)
             if self.average is not None:
-                self.average.load_state(checkpoint.tensors["average"])
+                try:
+                    self.average.load_state(checkpoint.tensors["average"])
+                except ValueError as error:
+                    raise MisfitError(str(error)) from None
             position = checkpoint.position
+            if position.step and position.processes != self.processes.size:
+                raise MisfitError(
+                    f"it stands within an epoch of {position.processes} processes, which must be resumed with as "
+                    f"many, got {self.processes.size}"
+                )
             if plan.runtime.threads is None and position.threads is not None:
                 torch.set_num_threads(position.threads)
-            if position.counted and position.processes == self.processes.size:
+            if position.counted:
                 position.loss, position.items, *position.tally = position.counted[self.processes.rank]
             position.threads, position.processes = torch.get_num_threads(), self.processes.size
         if plan.stages:
@@ -126,7 +138,7 @@ class Trainer:
 
     # An epoch
 
-    def _run_epoch(self, position: Position, stop: Any) -> None:
+    def _run_epoch(self, position: Position, stop: Stop) -> None:
         plan, optim = self.plan, self.plan.optim
         seed, epoch, device = plan.runtime.seed, position.epoch, self.processes.device
         method, n_items = self.hasher.method, len(plan.split.train)
@@ -144,32 +156,37 @@ class Trainer:
         started = time.perf_counter() - position.seconds
         loss_sum = torch.tensor(position.loss, dtype=torch.float64, device=device)
         tally = torch.tensor(position.tally, device=device)
-        own = plan.batch_size // self.processes.size
-        last = min(plan.n_steps, plan.n_total - epoch * plan.n_steps)
+        own_size = plan.batch_size // self.processes.size
+        n_steps = min(plan.n_steps, plan.n_total - epoch * plan.n_steps)  # the last stage may end within
         if position.step == 0:
-            method.begin_epoch(self._pass(epoch, plan.n_steps))
+            method.begin_epoch(self._pass(epoch, end=False))
         every = plan.runtime.checkpoint_every  # the first update at or behind each multiple
         n_kept = (epoch * plan.n_steps + position.step) // (every or 1)
-        for step in range(position.step, last):
+        for step in range(position.step, n_steps):
             # Whatever draws from torch's own generator, such as dropout, draws from this step's seed.
             random = generator(seed, epoch, step, *([self.processes.rank] if self.processes.rank else []))
             torch.manual_seed(random.initial_seed())
-            start = step * plan.batch_size + self.processes.rank * own
-            picked, items = order[start : start + own], shuffled[start : start + own].to(device)
+            start = step * plan.batch_size + self.processes.rank * own_size
+            rows = slice(start, start + own_size)
+            picked, items = order[rows], shuffled[rows].to(device)
             iteration = epoch * plan.n_steps + step
             set_learning_rate(self.optimizers, learning_rate(optim, iteration / plan.n_total, plan.n_epochs))
             inputs = plan.batches.batch(picked, train=True, generator=random)
             labels = None if plan.labels is None else plan.labels[picked.to(device)]
-            about = self._step(inputs, labels, items, iteration, random)
+            about = self._describe_step(inputs, labels, items, iteration, random)
 
-            updated = self._backward(inputs, about, step, last)
-            loss, outputs = self._last
+            # Gradients of some batches are added up; the last of them, and of the epoch, moves the weights.
+            n_added = min(optim.accumulate, n_steps - step // optim.accumulate * optim.accumulate)
+            updated = (step + 1) % optim.accumulate == 0 or step + 1 == n_steps
+            loss, outputs = self._backward(inputs, about, n_added, more=not updated)
+            if updated:
+                self._update()
             with torch.no_grad():
-                loss_sum += loss.double() * own
+                loss_sum += loss.double() * own_size
                 if method.quality is not None and labels is not None:
                     tally += method.tally(method.predict(outputs), labels)
             position.step = step + 1
-            position.items += own
+            position.items += own_size
             self._tell("step", iteration + 1)
             if not updated:
                 continue
@@ -185,30 +202,26 @@ class Trainer:
         position.loss, position.tally = loss_sum.item(), tally.tolist()
         position.seconds = time.perf_counter() - started
 
-    def _backward(self, inputs: Tensor, about: Step, step: int, last: int) -> bool:
-        """Forward, backward and, where enough batches were added up, a step of the optimizers."""
-        plan, optim = self.plan, self.plan.optim
-        group = step // optim.accumulate
-        added = min(optim.accumulate, last - group * optim.accumulate)
-        due = (step + 1) % optim.accumulate == 0 or step + 1 == last
-        with self.processes.adding_up(self._wrapped, more=not due):
+    def _backward(self, inputs: Tensor, about: Step, n_added: int, *, more: bool) -> tuple[Tensor, Tensor]:
+        """Adds the gradients of a batch, one of ``n_added``; returns its loss and outputs."""
+        with self.processes.adding_up(self._wrapped, more=more):
             loss, outputs = self._wrapped(inputs, about)
             if self.processes.device.type == "cpu":  # a GPU would be waited for; there the mean is checked
-                _check_finite(loss.item(), plan, about.epoch)
-            self.processes.backward(loss if added == 1 else loss / added)
-        self._last = loss.detach(), outputs
-        if not due:
-            return False
-        if optim.clip_norm is not None:
-            clip_grad_norm_(self.hasher.parameters(), optim.clip_norm)
+                _check_finite(loss.item(), self.plan, about.epoch)
+            self.processes.backward(loss if n_added == 1 else loss / n_added)
+        return loss.detach(), outputs
+
+    def _update(self) -> None:
+        """Moves the weights by the gradients that were added up, and the averaged ones after them."""
+        if self.plan.optim.clip_norm is not None:
+            clip_grad_norm_(self.hasher.parameters(), self.plan.optim.clip_norm)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         if self.average is not None:
             self.average.update(self.hasher)
-        return True
 
-    def _step(
+    def _describe_step(
         self, inputs: Tensor, labels: Tensor | None, items: Tensor, iteration: int, random: torch.Generator
     ) -> Step:
         plan = self.plan
@@ -230,18 +243,20 @@ class Trainer:
             averaged_outputs=averaged,
         )
 
-    def _pass(self, epoch: int, number: int) -> Any:
-        """A look at all training items at the start (``number`` n_steps) or the end (n_steps + 1) of an epoch."""
+    def _pass(self, epoch: int, *, end: bool) -> Pass:
+        """A look at all training items at the start of an epoch, or at its end."""
         plan = self.plan
+        first = epoch * plan.n_steps
+        iteration = min(first + plan.n_steps, plan.n_total) - 1 if end else first
         return make_pass(
             self.hasher,
             plan.batches,
             plan.split.train,
             self._labels,
-            generator(plan.runtime.seed, epoch, number),
+            generator(plan.runtime.seed, epoch, plan.n_steps + end),
             self.processes,
             epoch=epoch,
-            stage=plan.stage_at(epoch * plan.n_steps),
+            stage=plan.stage_at(iteration),
         )
 
     # Its end
@@ -271,15 +286,15 @@ class Trainer:
         return position
 
     @contextlib.contextmanager
-    def saved_weights(self, epoch: int) -> Iterator[Hasher]:
+    def _saved_weights(self, epoch: int) -> Iterator[None]:
         """Inside, the hasher holds what is saved for an epoch: the averaged weights where they are kept, finished."""
-        with swapped_in(self.hasher, self.average) if self.average is not None else contextlib.nullcontext():
-            self.hasher.method.finish(self._pass(epoch, self.plan.n_steps + 1))
-            yield self.hasher
+        with swapped_in(self.hasher, self.average):
+            self.hasher.method.finish(self._pass(epoch, end=True))
+            yield
 
     def _measured(self, epoch: int, row: dict[str, Any]) -> dict[str, Tensor]:
         """Adds the validation of the weights that are saved to a row; returns these weights."""
-        with self.saved_weights(epoch):
+        with self._saved_weights(epoch):
             row |= self.validation.measure(self.hasher, self.plan.batches, self.processes)
             return self._state()
 
@@ -289,7 +304,7 @@ class Trainer:
 
     def _save_again(self, position: Position) -> None:
         """The weights of the epoch that a checkpoint ends: perhaps the training was killed before they were saved."""
-        with self.saved_weights(max(position.epoch - 1, 0)):
+        with self._saved_weights(max(position.epoch - 1, 0)):
             state = self._state()
         self._tell_weights(position, state, last=position.epoch == self.plan.n_epochs)
 
@@ -333,12 +348,9 @@ class Trainer:
         own = [position.loss, position.items, *position.tally]
         return dataclasses.replace(position, counted=self.processes.all(own))
 
-    def _interrupted(self, where: str, stop: Any) -> Interrupted:
-        stopped = Interrupted(f"interrupted {where}")
-        stopped.signal_name = (
-            stop.signal_name or "SIGTERM"
-        )  # on a process that others stopped: as torchrun does
-        return stopped
+    def _interrupted(self, where: str, stop: Stop) -> Interrupted:
+        # A process without a signal of its own is stopped by another's.
+        return Interrupted(f"interrupted {where}", stop.signal_name or "SIGTERM")
 
 
 def _after(position: Position, row: dict[str, Any]) -> Position:
