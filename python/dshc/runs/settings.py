@@ -132,8 +132,8 @@ class RunSettings(Settings):
             for field in fields:
                 path = self[f"{table}.{field}"]
                 # Named sets, and names on a hub, are no paths.
-                named = field == "source" and path in available()
-                if path is not None and not named and os.path.exists(path):
+                named = field in ("source", "start_from") and not os.path.exists(path or "")
+                if path is not None and not named and path not in available():
                     chosen[f"{table}.{field}"] = os.path.abspath(path)
         return self.with_values(out=self.out or default_folder(self.data.source), **chosen)
 

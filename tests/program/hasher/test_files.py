@@ -120,7 +120,9 @@ def test_what_is_not_there_is_named(run, saved, tmp_path):
         Hasher.load(run.folder, weights="lats")
     with pytest.raises(InputError, match=r"weights must go with the folder of a run, got 'last' and .*best"):
         Hasher.load(run.folder / "best.safetensors", weights="last")
-    with pytest.raises(InputError, match="device must be auto, cpu or cuda, got 'cpv'"):
+    with pytest.raises(
+        InputError, match="device must be one of auto, cpu, cuda, got 'cpv'; did you mean 'cpu'"
+    ):
         Hasher.load(saved, device="cpv")
     (saved / "config.json").unlink()  # written last: a folder without it is no hasher yet
     with pytest.raises(FileNotFoundError, match="holds no hasher"):
@@ -164,7 +166,7 @@ def test_files_of_other_kinds_and_versions_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "format must be 1 for this version, got 2"),
+        ({"format": 2}, "format 2, this version reads 1"),
         ({"method": {"name": "dsch"}}, "method must be one of .* got 'dsch'; did you mean 'dshc'"),
         ({"method": {"name": "dshc", "topk": -1}}, "topk must be at least 0, got -1"),
         ({"class_names": ["ant"]}, "not the weights of the hasher it describes"),

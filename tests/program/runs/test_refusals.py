@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from training_runs import SMALL, contents, train
 
+import dshc
+
 
 @pytest.mark.parametrize(
     ("settings", "message"),
@@ -72,3 +74,19 @@ def test_refused_in_a_run_it_is_left_as_it_is(copy):
     with pytest.raises(ValueError, match="topk must be at most 310"):
         train(copy, topk=311, overwrite=True)
     assert contents(copy) == before
+
+
+def test_a_method_that_refuses_the_items_leaves_nothing(tmp_path):
+    np.savez(tmp_path / "few.npz", features=np.eye(8, 16, dtype=np.float32), labels=np.arange(8) % 2)
+    with pytest.raises(ValueError, match="items"):
+        dshc.train(tmp_path / "few.npz", method="itq", bits=12, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_taken_is_told_before_the_data_are_read(copy, monkeypatch):
+    def read(*_, **__):
+        raise AssertionError("the data were read")
+
+    monkeypatch.setattr("dshc.data.load", read)
+    with pytest.raises(ValueError, match="holds a run"):
+        dshc.train("digits", out=copy)

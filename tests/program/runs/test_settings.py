@@ -221,12 +221,14 @@ def test_multilabel_data_take_a_bit_a_label():
 
 def test_paths_are_kept_absolute(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
+    (tmp_path / "before").mkdir()
     monkeypatch.chdir(tmp_path)
     settings = of(source="photos", root="official", weights="w.pth", start_from="before").resolved(images())
     assert settings.data.source == str(tmp_path / "photos")
     assert settings.data.root == str(tmp_path / "official")
     encoder = settings.encoder
     assert (encoder.weights, encoder.start_from) == (str(tmp_path / "w.pth"), str(tmp_path / "before"))
+    assert of(start_from="somebody/hasher").resolved(images()).encoder.start_from == "somebody/hasher"
     (tmp_path / "digits").mkdir()
     assert of(source="digits").resolved(images()).data.source == "digits"
 
