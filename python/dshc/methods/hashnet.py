@@ -31,8 +31,8 @@ class HashNetSettings(MethodSettings):
     name: Literal["hashnet"] = "hashnet"
     bits: int | None = setting(None, "code length (default: 32)", ge=1, le=MAX_BITS)
     alpha: float | None = setting(None, "factor of inner products (default: 10 / bits)", gt=0)
-    gamma: float = setting(0.005, "beta is (1 + gamma t)^power at step t", ge=0)
-    power: float = setting(0.5, "beta is (1 + gamma t)^power at step t", ge=0, le=10)
+    gamma: float = setting(0.005, "growth of beta, which is (1 + gamma t)^power at step t", ge=0)
+    power: float = setting(0.5, "exponent of that growth", ge=0, le=10)
     beta_every: int = setting(200, "steps from one beta to the next", ge=1, le=10**9)
 
 
