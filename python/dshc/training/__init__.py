@@ -4,7 +4,8 @@ from .callbacks import Callback
 from .plan import Plan, make_plan
 from .processes import Processes
 from .settings import OptimSettings, RuntimeSettings
-from .trainer import Interrupted, Trainer
+from .stop_signals import Interrupted
+from .trainer import Trainer
 
 __all__ = [
     "Callback",

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from ..hasher import Hasher
 from ..storage import load_arrays, save_arrays
+from .validation import Validation
 
 __all__ = ["Checkpoint", "MisfitError", "Position", "read_checkpoint", "restore", "write_checkpoint"]
 
@@ -56,6 +57,19 @@ class Position:
     processes: int = 1
     counted: list[list[float]] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    def after(self, row: dict[str, Any]) -> Position:
+        """The position behind an epoch that was measured as ``row``: nothing of the next one is counted yet."""
+        selected = Validation.selects(row, self.best_map)
+        measured = [value for value in (self.best_map, row.get("validation_map")) if value is not None]
+        return Position(
+            epoch=row["epoch"],
+            selected_epoch=row["epoch"] if selected else self.selected_epoch,
+            best_map=max(measured, default=None),
+            threads=self.threads,
+            processes=self.processes,
+            history=[*self.history, row],
+        )
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,20 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Stop", "stop_signals"]
+__all__ = ["Interrupted", "Stop", "stop_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal (Ctrl-C, SIGTERM, SIGHUP) during a training, after its checkpoint was written.
+
+    ``signal_name`` says which; the message says where it stopped, and how to continue.
+    """
+
+    def __init__(self, message: str, signal_name: str = "SIGINT") -> None:
+        super().__init__(message)
+        self.signal_name = signal_name
 
 
 class Stop:

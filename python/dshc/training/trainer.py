@@ -29,21 +29,10 @@ from .passes import make_pass
 from .plan import Plan
 from .schedules import learning_rate
 from .seeding import generator
-from .stop_signals import Stop, stop_signals
+from .stop_signals import Interrupted, Stop, stop_signals
 from .validation import Validation
 
-__all__ = ["Interrupted", "Trainer"]
-
-
-class Interrupted(KeyboardInterrupt):
-    """A signal (Ctrl-C, SIGTERM, SIGHUP) during a training, after its checkpoint was written.
-
-    ``signal_name`` says which; the message says where it stopped, and how to continue.
-    """
-
-    def __init__(self, message: str, signal_name: str = "SIGINT") -> None:
-        super().__init__(message)
-        self.signal_name = signal_name
+__all__ = ["Trainer"]
 
 
 class _WithLoss(nn.Module):
@@ -278,7 +267,7 @@ class Trainer:
         state = self._measured(epoch, row)
         row["seconds"] = round(time.perf_counter() - started, 3)
         row = self.processes.agreed(row)
-        position = _after(position, row)
+        position = position.after(row)
         # The checkpoint goes first: should the rest be lost, resuming writes it again from there.
         self._tell("checkpoint", position)
         self._tell("epoch", position, row)
@@ -317,7 +306,7 @@ class Trainer:
         state = self._measured(0, row)
         row["seconds"] = round(time.perf_counter() - started, 3)
         row = self.processes.agreed(row)
-        position = _after(position, row)
+        position = position.after(row)
         self._tell("checkpoint", position)
         self._tell("epoch", position, row)
         self._tell_weights(position, state, last=True)
@@ -351,21 +340,6 @@ class Trainer:
     def _interrupted(self, where: str, stop: Stop) -> Interrupted:
         # A process without a signal of its own is stopped by another's.
         return Interrupted(f"interrupted {where}", stop.signal_name or "SIGTERM")
-
-
-def _after(position: Position, row: dict[str, Any]) -> Position:
-    """The position behind an epoch that was measured as ``row``."""
-    epoch = row["epoch"]
-    selected = Validation.selects(row, position.best_map)
-    measured = [value for value in (position.best_map, row.get("validation_map")) if value is not None]
-    return Position(
-        epoch=epoch,
-        selected_epoch=epoch if selected else position.selected_epoch,
-        best_map=max(measured, default=None),
-        threads=position.threads,
-        processes=position.processes,
-        history=[*position.history, row],
-    )
 
 
 def _check_finite(number: float, plan: Plan, epoch: int, what: str = "loss") -> None:

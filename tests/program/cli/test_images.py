@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from cli_runs import dshc, dshc_ok, write_images
 from PIL import Image
 
@@ -34,6 +35,7 @@ def test_one_image_and_a_flat_folder_are_queries(image_run: Path, tmp_path: Path
     assert CodeFile.load(out).labels is None
 
 
+@pytest.mark.deep
 def test_the_report_of_images_shows_them(image_run: Path, tmp_path: Path) -> None:
     dshc_ok("evaluate", image_run, "--out", tmp_path)
     assert "class='gallery'" in (tmp_path / "report.html").read_text()

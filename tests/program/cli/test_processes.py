@@ -41,6 +41,7 @@ def test_a_signal_leaves_a_run_that_resumes(tmp_path: Path, name: str) -> None:
     assert len(lines) == 1 and f"--resume --out {out}" in lines[0]
 
 
+@pytest.mark.deep
 def test_a_closed_pipe_is_no_traceback() -> None:
     process = start("codebook", "--classes", 400, "--bits", 1200, "--codes")
     process.stdout.close()

@@ -74,6 +74,7 @@ def test_a_saved_hasher_is_the_same_hasher(name, kind, tmp_path):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
 
 
+@pytest.mark.deep
 def test_another_process_needs_nothing_of_the_run(run, tmp_path):
     items = items_of("features", 50)
     codes, again = in_a_new_process(run.folder, items, tmp_path)

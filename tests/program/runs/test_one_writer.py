@@ -25,6 +25,7 @@ def training(folder, step):
         process.communicate()
 
 
+@pytest.mark.deep
 def test_a_folder_that_is_being_trained_in_is_left_alone_and_killed_it_is_resumed(finished, tmp_path):
     folder = tmp_path / "run"
     with training(folder, step=8) as process:

@@ -35,7 +35,7 @@ def start(arguments):
 @pytest.mark.parametrize(
     ("number", "code"),
     [
-        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.deep),
         pytest.param(signal.SIGHUP, 129, marks=pytest.mark.deep),
         pytest.param(signal.SIGINT, 130, marks=pytest.mark.deep),
     ],
