@@ -113,7 +113,11 @@ class HashNet(Method):
     source: ClassVar[str] = "Cao, Long, Wang and Yu, HashNet, ICCV 2017, section 3"
     Settings = HashNetSettings
     label_kinds = ("ids", "multi-hot")
-    recipe: ClassVar[Mapping[str, Any]] = {"optim.optimizer": "sgd", "optim.lr": 0.1}
+    recipe: ClassVar[Mapping[str, Any]] = {
+        "optim.optimizer": "sgd",
+        "optim.lr": 0.1,
+        "optim.clip_norm": 0.5,  # without it, networks from scratch end in one code for everything
+    }
 
     def __init__(self, settings: HashNetSettings, spec: Spec) -> None:
         super().__init__(settings, spec)
