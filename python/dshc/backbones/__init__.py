@@ -10,8 +10,8 @@ from torch import nn
 
 from .identity import identity
 from .mlp import mlp
+from .probe import features_of
 from .settings import EncoderSettings
-from .sizes import features_of
 from .small_net import small_net
 from .timm_networks import timm_backbone
 
@@ -28,8 +28,8 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
         raise ValueError(
             f"weights must go with a backbone timm:NAME; {name!r} starts from random weights, got {settings.weights!r}"
         )
-    if name == "identity" and len(item_shape) == 1:
-        return identity(item_shape[0])
+    if name == "identity":
+        return identity(item_shape)
     if name == "mlp" and len(item_shape) == 1:
         return mlp(item_shape[0], width=settings.width or 512)
     if name == "small_net" and len(item_shape) == 3:
@@ -38,5 +38,5 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
         return net.train()
     if name.startswith("timm:") and len(item_shape) == 3:
         return timm_backbone(name.removeprefix("timm:"), item_shape, weights=settings.weights)
-    known = "mlp or identity" if len(item_shape) == 1 else "small_net or timm:NAME"
+    known = "mlp or identity" if len(item_shape) == 1 else "small_net, identity or timm:NAME"
     raise ValueError(f"backbone must be {known} for items of shape {item_shape}, got {name!r}")

@@ -10,7 +10,9 @@ __all__ = ["EncoderSettings"]
 class EncoderSettings(Settings):
     """Which backbone, how large, and from which weights it starts. None is chosen by the data when a run starts."""
 
-    backbone: str | None = setting(None, "small_net, mlp, identity (features as they are) or timm:NAME")
+    backbone: str | None = setting(
+        None, "small_net, mlp, identity (features or pixels as they are) or timm:NAME"
+    )
     width: int | None = setting(
         None, "channels of small_net's first stage, units of mlp's layers", ge=1, le=16_384
     )

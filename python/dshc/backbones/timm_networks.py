@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from .sizes import features_of
+from .probe import features_of
 
 __all__ = ["timm_backbone"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .augment import TensorImages
+from .image_batches import TensorImages
 
 __all__ = ["Batches", "TensorFeatures", "make_batches"]
 
@@ -15,7 +15,7 @@ class TensorFeatures:
     """Feature vectors on a device; batches are standardised by mean and deviation of the training items.
 
     ``features`` float32 ``(n, d)``; give ``train_indices``, or ``mean`` and ``std`` ``(d,)`` computed before.
-    A constant feature has deviation 1. The counterpart of :class:`dshc.data.augment.TensorImages`.
+    A constant feature has deviation 1. The counterpart of :class:`dshc.data.image_batches.TensorImages`.
     """
 
     def __init__(

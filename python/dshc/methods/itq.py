@@ -7,6 +7,7 @@ are measured against.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -48,6 +49,8 @@ class ITQ(Method):
     source: ClassVar[str] = "Gong and Lazebnik, Iterative Quantization, CVPR 2011 and TPAMI 2013, equation 2"
     Settings = ITQSettings
     label_kinds = ("none", "ids", "multi-hot")
+    # Nothing is trained: a network with random weights would only blur the features, and the paper centers them alone.
+    recipe: ClassVar[Mapping[str, Any]] = {"encoder.backbone": "identity", "data.standardize": False}
 
     def __init__(self, settings: ITQSettings, spec: Spec) -> None:
         super().__init__(settings, spec)

@@ -140,7 +140,7 @@ class RunSettings(Settings):
     def _method_recipe(self, dataset: Dataset) -> dict[str, Any]:
         """The method's own defaults; a backbone of the wrong kind for the data is none."""
         recipe = dict(methods.get(self.method.name).recipe)
-        if recipe.get("encoder.backbone") in ("mlp", "identity") and dataset.kind != "features":
+        if recipe.get("encoder.backbone") == "mlp" and dataset.kind != "features":
             del recipe["encoder.backbone"]
         return recipe
 

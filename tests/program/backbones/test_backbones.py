@@ -29,14 +29,15 @@ def test_mlp_takes_features():
 def test_identity_hands_features_on():
     net = build_backbone(EncoderSettings(backbone="identity"), (7,))
     inputs = torch.randn(2, 7)
-    assert net.n_features == identity(7).n_features == 7 and torch.equal(net(inputs), inputs)
+    assert net.n_features == identity((7,)).n_features == 7 and torch.equal(net(inputs), inputs)
+    images = build_backbone(EncoderSettings(backbone="identity"), (4, 5, 3))
+    assert images.n_features == 60 and images(torch.zeros(2, 3, 4, 5)).shape == (2, 60)
 
 
 @pytest.mark.parametrize(
     ("backbone", "shape"),
     [
         ("mlp", (8, 8, 1)),
-        ("identity", (8, 8, 1)),
         ("small_net", (12,)),
         ("resnet18", (8, 8, 3)),
         ("timm:x", (5,)),
@@ -44,7 +45,7 @@ def test_identity_hands_features_on():
     ],
 )
 def test_a_backbone_that_does_not_fit_is_refused(backbone, shape):
-    known = "mlp or identity" if len(shape) == 1 else "small_net or timm:NAME"
+    known = "mlp or identity" if len(shape) == 1 else "small_net, identity or timm:NAME"
     message = re.escape(f"backbone must be {known} for items of shape {shape}, got '{backbone or ''}'")
     with pytest.raises(ValueError, match=message):
         build_backbone(EncoderSettings(backbone=backbone), shape)

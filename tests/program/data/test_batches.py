@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dshc.data.augment import TensorImages
 from dshc.data.batches import TensorFeatures, make_batches
+from dshc.data.image_batches import TensorImages
 
 
 def test_features_are_standardised_by_the_training_items():

@@ -235,7 +235,10 @@ def test_codes_and_what_it_states():
     assert DPSH.label_kinds == ("ids", "multi-hot") and DPSH.quality is None
     assert DPSH.Settings().eta == DPSHLoss().eta == 10
     assert method.predict(torch.zeros(1, 32)) is None
-    for n_features, deviation in ((4096, 0.01), (1024, 0.02)):  # the paper's, and its scale for fewer features
+    for n_features, deviation in (
+        (4096, 0.01),
+        (1024, 0.02),
+    ):  # the paper's, and its scale for fewer features
         head = DPSH(DPSH.Settings(bits=64), Spec(3, "ids", n_features)).head
         assert head.weight.std().item() == pytest.approx(deviation, rel=0.05) and not head.bias.any()
 

@@ -17,7 +17,10 @@ import dshc
             "method must be one of dshc, .* for items with one class an item, got 'dshc-multilabel'",
         ),
         ({"method": "nothing"}, "method must be one of dshc, .*, got 'nothing'"),
-        ({"backbone": "mlp"}, "backbone must be small_net or timm:NAME for items of shape .*, got 'mlp'"),
+        (
+            {"backbone": "mlp"},
+            "backbone must be small_net, identity or timm:NAME for items of shape .*, got 'mlp'",
+        ),
         ({"protocol": "cifar10-full"}, "cifar10-full"),
         ({"source": "no-such-set"}, "no-such-set"),
         ({"optimizer": "muon"}, "'muon' must have a 2-d weight of a linear layer in the backbone"),

@@ -8,7 +8,7 @@ from training_runs import SMALL, final, final_bytes, rows, train
 
 import dshc
 import dshc_fast
-from dshc.data.augment import TensorImages
+from dshc.data.image_batches import TensorImages
 
 
 def test_two_runs_are_equal_to_the_bit(finished, tmp_path):

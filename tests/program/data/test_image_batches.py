@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from real_sets import real
 
 from dshc.data import load
-from dshc.data.augment import TensorImages, channel_statistics
+from dshc.data.image_batches import TensorImages, channel_statistics
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 
