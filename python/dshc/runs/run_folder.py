@@ -50,7 +50,7 @@ class RunFolder:
     """A folder with a run in it: its path, the run's id and its settings."""
 
     path: Path
-    run: str
+    run_id: str
     settings: RunSettings
 
     @classmethod
@@ -120,7 +120,7 @@ class RunFolder:
         folder.clear_left_overs()
         if (folder.path / CONFIG).exists():
             folder._remove_run()
-        head = {"run": {"format": _FORMAT, "id": folder.run, "settings": settings.fingerprint()}}
+        head = {"run": {"format": _FORMAT, "id": folder.run_id, "settings": settings.fingerprint()}}
         write_whole(folder.path / CONFIG, settings.to_toml(head))
         return folder
 
@@ -132,7 +132,7 @@ class RunFolder:
                 raise FileNotFoundError(
                     f"{path}: no such file, though the run has a checkpoint; put the file back"
                 )
-            replace(split, run=self.run).save(path)
+            replace(split, run=self.run_id).save(path)
             return
         stored = Split.load(path)
         if stored != split:
@@ -141,9 +141,9 @@ class RunFolder:
 
     def check_owner(self, path: Path, run: str | None, settings: str | None = None) -> None:
         """Refuse a file that bears another run's id, or was made with other settings; names it."""
-        if run != self.run:
+        if run != self.run_id:
             raise InputError(
-                f"{path}: belongs to another run ({run or 'without an id'}) than {CONFIG} beside it ({self.run})"
+                f"{path}: belongs to another run ({run or 'without an id'}) than {CONFIG} beside it ({self.run_id})"
             )
         if settings is not None and settings != self.settings.fingerprint():
             raise InputError(f"{path}: made with other settings than {CONFIG} beside it says")

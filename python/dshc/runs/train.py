@@ -192,7 +192,7 @@ class _RunFiles(Callback):
             trainer.optimizers,
             {} if trainer.average is None else trainer.average.state(),
             position,
-            run=self.run.run,
+            run=self.run.run_id,
             settings=self.settings,
         )
 
@@ -205,7 +205,7 @@ class _RunFiles(Callback):
         description = trainer.hasher.description()
         description["about"] = {
             "epoch": position.epoch,
-            "run": self.run.run,
+            "run": self.run.run_id,
             "settings": self.settings,
             "split": trainer.plan.split.checksum,
             "version": dshc_fast.__version__,

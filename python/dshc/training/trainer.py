@@ -151,6 +151,9 @@ class Trainer:
             method.begin_epoch(self._pass(epoch, end=False))
         every = plan.runtime.checkpoint_every  # the first update at or behind each multiple
         n_kept = (epoch * plan.n_steps + position.step) // (every or 1)
+        # To ask all processes makes a GPU wait for its step.
+        ask_every = 16 if self.processes.size > 1 and device.type == "cuda" else 1
+        n_updates = 0
         for step in range(position.step, n_steps):
             # Whatever draws from torch's own generator, such as dropout, draws from this step's seed.
             random = generator(seed, epoch, step, *([self.processes.rank] if self.processes.rank else []))
@@ -179,7 +182,8 @@ class Trainer:
             self._tell("step", iteration + 1)
             if not updated:
                 continue
-            asked = self.processes.any(stop.asked)
+            n_updates += 1
+            asked = n_updates % ask_every == 0 and self.processes.any(stop.asked)
             if asked or (every and (iteration + 1) // every > n_kept):
                 n_kept = (iteration + 1) // (every or 1)
                 position.loss, position.tally = loss_sum.item(), tally.tolist()

@@ -142,5 +142,5 @@ def test_a_checkpoint_of_the_earlier_version_is_refused_by_name(copy, old):
 
 def test_a_folder_of_the_earlier_version_is_replaced_whole(old):
     run = train(old, overwrite=True)
-    assert run.epoch in (1, 2) and RunFolder.read(old).run
+    assert run.epoch in (1, 2) and RunFolder.read(old).run_id
     assert not (old / "model.safetensors").exists() and not (old / "codebook.safetensors").exists()

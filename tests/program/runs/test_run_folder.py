@@ -116,12 +116,12 @@ def test_a_replaced_run_leaves_nothing_behind(copy, features):
     (copy / "codes").mkdir()
     for name in ("codes/query.safetensors", "evaluation.json", "report.html"):
         (copy / name).write_text("of the run before")
-    before = RunFolder.read(copy).run
+    before = RunFolder.read(copy).run_id
     train(copy, small(features), validation=0.0, overwrite=True)
     assert {path.name for path in copy.iterdir()} == {
         *("config.toml", "split.json", "metrics.jsonl", "last.safetensors", "checkpoint", ".lock")
     }
-    assert RunFolder.read(copy).run != before
+    assert RunFolder.read(copy).run_id != before
 
 
 def test_only_temporary_files_of_a_run_are_cleared_away(tmp_path, features):
