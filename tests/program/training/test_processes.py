@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from effort import deep
 
 from dshc.hasher.files import read_hasher
 from dshc.training import Processes
@@ -50,22 +49,21 @@ if processes.first:
 
 TRAIN = """
 import json, os, signal, sys
+from pathlib import Path
 import dshc
 
-values, stop_at = json.loads(sys.argv[1]), int(sys.argv[2])
-seen = []
+def tell_to_stop(name, values):
+    if name == "epoch" and values["epoch"] == 1:
+        os.kill(os.getpid(), signal.SIGTERM)  # the first process alone is told
 
-def tell(name, values):
-    seen.append(name)
-    if stop_at and name == "epoch" and values["epoch"] == 1:
-        os.kill(os.getpid(), signal.SIGTERM)  # the first process alone is told to stop
-
-source = values.pop("source")
-try:
-    run = dshc.train(source, resume=bool(values.pop("resume", False)), on_event=tell, **values)
-except KeyboardInterrupt as stop:
-    print("STOPPED", os.environ.get("RANK"), stop, flush=True)
-    sys.exit(0)
+for number, values in enumerate(json.loads(sys.argv[1])):
+    folder = Path(sys.argv[2]) / str(number)
+    dshc.train(**values, out=folder / "whole")
+    try:
+        dshc.train(**values, out=folder / "stopped", on_event=tell_to_stop)
+    except KeyboardInterrupt:
+        print("STOPPED", number, flush=True)
+    dshc.train(**values, out=folder / "stopped", resume=True)
 """
 
 
@@ -99,49 +97,37 @@ def test_passes_are_those_of_one_process(launched):
     assert two["gathered"] == [0, 0, 1, 1] and two["any"] == [True, False] and two["agreed"] == 0
 
 
-METHODS = [
-    *deep(
-        ("dpsh", {}),
-        ("dshc", {}),
-        ("dshc", {"subclass": "learned", "assignment": "sinkhorn", "queue": 4}),
-        ("dshc", {"subclass": "learned", "assignment": "kmeans"}),
-        ("hashnet", {}),
-        ("dshc", {"ema": 0.9, "accumulate": 2, "clip_norm": 1.0}),
-        ("itq", {}),
-    ),
+CASES = [
+    {"method": "dshc"},
+    {"method": "dshc", "subclass": "learned", "assignment": "sinkhorn", "queue": 4},
+    {"method": "dshc", "subclass": "learned", "assignment": "kmeans"},
+    {"method": "dshc", "ema": 0.9, "accumulate": 2, "clip_norm": 1.0},
+    {"method": "dpsh"},
+    {"method": "hashnet"},
+    {"method": "itq"},
 ]
 
 
-@pytest.mark.parametrize("method, values", METHODS)
-def test_stopped_together_and_resumed_to_the_same_bytes(launched, method, values, features, tmp_path):
-    settings = {
-        "source": str(features),
-        "method": method,
-        "bits": 12,
-        "epochs": 3,
-        "batch_size": 32,
-        "width": 16,
-    }
-    settings |= {"threads": 1, "device": "cpu", **values}
-    launched(2, TRAIN, json.dumps({**settings, "out": str(tmp_path / "whole")}), 0)
-    output = launched(2, TRAIN, json.dumps({**settings, "out": str(tmp_path / "stopped")}), 1)
-    if method != "itq":  # which has nothing to stop
-        assert output.count("STOPPED") == 2, output
-    launched(2, TRAIN, json.dumps({**settings, "out": str(tmp_path / "stopped"), "resume": True}), 0)
-    for name in ("best", "last"):
-        whole, resumed = (
-            read_hasher(tmp_path / run / f"{name}.safetensors")[0] for run in ("whole", "stopped")
-        )
-        assert whole.keys() == resumed.keys()
-        assert all(torch.equal(tensor, resumed[key]) for key, tensor in whole.items())
-    rows = [
-        [
-            {k: v for k, v in json.loads(line).items() if k != "seconds"}
-            for line in path.read_text().splitlines()
+@pytest.mark.deep
+def test_stopped_together_and_resumed_to_the_same_bytes(launched, features, tmp_path):
+    common = {"settings": str(features), "bits": 12, "epochs": 3, "batch_size": 32, "width": 16, "threads": 1}
+    output = launched(2, TRAIN, json.dumps([{**common, "device": "cpu", **case} for case in CASES]), tmp_path)
+    for number, case in enumerate(CASES):
+        if case["method"] != "itq":  # which has nothing to stop
+            assert output.count(f"STOPPED {number}") == 2, (case, output)
+        folders = tmp_path / str(number) / "whole", tmp_path / str(number) / "stopped"
+        for name in ("best", "last"):
+            whole, resumed = (read_hasher(folder / f"{name}.safetensors")[0] for folder in folders)
+            assert whole.keys() == resumed.keys()
+            assert all(torch.equal(tensor, resumed[key]) for key, tensor in whole.items()), (case, name)
+        rows = [
+            [
+                {name: value for name, value in json.loads(line).items() if name != "seconds"}
+                for line in (folder / "metrics.jsonl").read_text().splitlines()
+            ]
+            for folder in folders
         ]
-        for path in (tmp_path / run / "metrics.jsonl" for run in ("whole", "stopped"))
-    ]
-    assert rows[0] == rows[1]
+        assert rows[0] == rows[1], case
 
 
 def test_one_process_is_all_there_is():
