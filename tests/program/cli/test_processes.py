@@ -12,16 +12,23 @@ import pytest
 from cli_runs import write_embeddings
 from training_runs import environment
 
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "dshc", *map(str, arguments)]
+    """The command, its signals as in a terminal, also where the tests run in the background and ignore them."""
+    fresh = "import runpy, signal, sys\n"
+    fresh += "".join(f"signal.signal(signal.{name}, signal.default_int_handler)\n" for name in SIGNALS[:1])
+    fresh += "".join(f"signal.signal(signal.{name}, signal.SIG_DFL)\n" for name in SIGNALS[1:])
+    fresh += "runpy.run_module('dshc', run_name='__main__', alter_sys=True)"
+    command = [sys.executable, "-c", fresh, *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", SIGNALS)
 def test_a_signal_leaves_a_run_that_resumes(tmp_path: Path, name: str) -> None:
     data, out = write_embeddings(tmp_path / "data.npz"), tmp_path / "run"
     process = start(
@@ -33,7 +40,10 @@ def test_a_signal_leaves_a_run_that_resumes(tmp_path: Path, name: str) -> None:
         assert time.monotonic() < deadline, "the training did not start"
         time.sleep(0.05)
     process.send_signal(signal.Signals[name])
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 128 + signal.Signals[name].value, errors
     assert "--resume" in errors and "Traceback" not in errors
     assert (out / "checkpoint" / "state.safetensors").is_file()
