@@ -30,7 +30,7 @@ def test_batches_are_of_one_size_and_at_most_the_one_asked_for(source, asked):
 
 
 def test_a_method_that_is_only_fitted_has_no_steps(source):
-    plan = planned(source, **SMALL, method="itq")
+    plan = planned(source, **{**SMALL, "bits": 6}, method="itq")
     assert plan.stages == () and (plan.n_total, plan.n_epochs) == (0, 0)
 
 
