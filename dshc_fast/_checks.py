@@ -1,5 +1,5 @@
 """Checks of arguments. A wrong type or dtype is a TypeError, a wrong shape, size, range or value a
-ValueError; each message names the argument, what came and what is taken. Checks of shapes and dtypes run in
+ValueError; each message names the argument, what came and what was expected. Checks of shapes and dtypes run in
 eager mode and on fake tensors alike."""
 
 from __future__ import annotations

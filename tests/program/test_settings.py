@@ -1,4 +1,4 @@
-"""The base of all settings: what is taken, what the messages say, and what identifies a result."""
+"""The base of all settings: what they accept, what the messages say, and what identifies a result."""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ def kbc(
 ) -> Codebook:
     """See :func:`dshc.codebooks.build`."""
     if n_bits > MAX_KBC_BITS:
-        raise ValueError(f"n_bits: got {n_bits}, kbc (all 2^n_bits codes) takes 1 to {MAX_KBC_BITS}")
+        raise ValueError(
+            f"n_bits must be 1 to {MAX_KBC_BITS} for kbc (it goes through all 2^n_bits codes), got {n_bits}"
+        )
     if n_classes > 2**n_bits:
         raise ValueError(f"n_classes: got {n_classes}, but {n_bits} bits make only {2**n_bits} codes")
     sizes = class_sizes(sub_codes, n_classes)

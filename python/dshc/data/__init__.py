@@ -79,7 +79,7 @@ def load(
     for name, value in (("image_size", image_size), ("n_channels", n_channels)):
         if value is not None and (source in _NAMED or Path(source).suffix in ARRAY_SUFFIXES):
             raise ValueError(
-                f"{name} is {value!r}; it is taken for folders of images only, not for {source!r}"
+                f"{name} must go with a folder of images, which {source!r} is not, got {value!r}"
             )
     if labels is not None and Path(source).suffix not in ARRAY_SUFFIXES:
         raise ValueError(

@@ -110,7 +110,7 @@ def _read_labels_file(path: Path) -> np.ndarray:
         return _read(path)["x"]
     if path.suffix not in (".txt", ".csv"):
         raise ValueError(
-            f"{path}: labels are taken from .npy, or from .txt or .csv with one class name a line"
+            f"{path}: a file of labels must be .npy, or .txt or .csv with one class name a line, got {path.suffix!r}"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -158,12 +158,12 @@ def _as_inputs(values: np.ndarray, name: str) -> tuple[str, np.ndarray]:
     if values.ndim == 3 or values.ndim == 4:
         if values.dtype != np.uint8:
             raise TypeError(
-                f"{name} has dtype {values.dtype} and {values.ndim} dimensions; images are taken as uint8"
+                f"{name} must be uint8 where it has {values.ndim} dimensions (images), got {values.dtype}"
             )
         images = values if values.ndim == 4 else values[..., None]
         if images.shape[3] not in (1, 3):
             raise ValueError(
-                f"{name} has shape {values.shape}; taken for images are (n, h, w, c), c 1 or 3, or (n, h, w)"
+                f"{name} must have shape (n, h, w, c), c 1 or 3, or (n, h, w) to be images, got {values.shape}"
             )
         return "images", np.ascontiguousarray(images)
     if values.ndim != 2:

@@ -102,7 +102,7 @@ class TensorImages:
         picked = _item_numbers(indices, len(self)).to(self.device)
         augmented = train and (self.padding > 0 or self.flip)
         if augmented and generator is None:
-            raise TypeError("generator is None, taken with train=True is a torch.Generator")
+            raise TypeError("generator must be a torch.Generator with train=True, got None")
         pixels = self._augmented(picked, generator) if augmented else self.images[picked]
         batch = torch.addcmul(self._shift, pixels, self._scale).permute(0, 3, 1, 2)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format

@@ -229,9 +229,9 @@ class Method(nn.Module, ABC):
         Random is only what comes from the generator.
         """
 
-    @abstractmethod
     def loss(self, outputs: Tensor, step: Step) -> Tensor:
-        """The loss of a batch, 0-d, differentiable in ``outputs``."""
+        """The loss of a batch, 0-d, differentiable in ``outputs``; a method without stages needs none."""
+        raise ValueError(f"method {self.name} must be fitted by finish, it has no loss to train by")
 
     def finish(self, everything: Pass) -> None:
         """Find what is found once training ends, such as a rotation: called for every set of weights before it is
@@ -248,7 +248,7 @@ class Method(nn.Module, ABC):
 
     def tally(self, predictions: Tensor, labels: Tensor) -> Tensor:
         """Numerator and denominator of ``quality``, int64 ``(2,)``; they add up over batches."""
-        raise NotImplementedError(f"{self.name} predicts nothing")
+        raise ValueError(f"predictions must come from a method that predicts, {self.name} predicts nothing")
 
     def training_state(self) -> dict[str, Tensor]:
         """What is needed to go on training and not to encode; kept in checkpoints."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import dshc_fast
 
 from ..settings import setting
-from .base import MAX_BITS, Method, MethodSettings, Pass, Spec, Stage, Step, Training
+from .base import MAX_BITS, Method, MethodSettings, Pass, Spec, Stage, Training
 
 __all__ = ["ITQ", "next_rotation", "principal_directions", "random_rotation", "signs"]
 
@@ -69,9 +69,6 @@ class ITQ(Method):
 
     def begin(self, training: Training) -> None:
         self._check_number(training.n_items)
-
-    def loss(self, outputs: Tensor, step: Step) -> Tensor:
-        raise NotImplementedError("itq has nothing to train: call finish, which fits it to the features")
 
     def finish(self, everything: Pass) -> None:
         """Fit the head. Raises ``ValueError`` where items are too few or features are not finite."""

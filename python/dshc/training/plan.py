@@ -164,8 +164,8 @@ def _batches(n_items: int, optim: OptimSettings, processes: Processes, method: M
     if method.stages(1) and batch_size < least:
         share = f" for {processes.size} processes" if processes.size > 1 else ""
         raise ValueError(
-            f"batch_size: got {asked}, which cuts {n_items} training items into batches of fewer than {least}{share}; "
-            "batch normalisation takes at least 2 items a step, and pairs their groups"
+            f"batch_size must leave at least {least} items a step{share} (batch normalisation needs 2 a process, pairs "
+            f"their groups), got {asked}, which cuts {n_items} training items into smaller ones"
         )
     if group > processes.size:  # whole groups leave more over
         n_steps = n_items // max(batch_size, 1)

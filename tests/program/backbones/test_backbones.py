@@ -87,7 +87,9 @@ def test_timm_models_and_their_weights(tmp_path):
 def test_unknown_timm_models_and_sizes_are_refused():
     with pytest.raises(ValueError, match="timm does not know 'resnet1800'"):
         timm_backbone("resnet1800", (32, 32, 3))
-    with pytest.raises(ValueError, match="image_size: timm:vit_tiny_patch16_224 does not take 32x32"):
+    with pytest.raises(
+        ValueError, match="image_size must be one that timm:vit_tiny_patch16_224 accepts, got 32x32"
+    ):
         timm_backbone("vit_tiny_patch16_224", (32, 32, 3))
 
 
@@ -99,6 +101,8 @@ def test_weights_are_not_taken_and_ignored(backbone, shape):
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 3, 1), (2, 8, 1), (32, 3, 3)])
 def test_small_net_refuses_what_is_too_small(shape):
-    with pytest.raises(ValueError, match=f"image_size: small_net does not take {shape[0]}x{shape[1]} images"):
+    with pytest.raises(
+        ValueError, match=f"image_size must be one that small_net accepts, got {shape[0]}x{shape[1]}"
+    ):
         build_backbone(EncoderSettings(backbone="small_net", width=4), shape)
     assert build_backbone(EncoderSettings(backbone="small_net", width=4), (4, 4, 1)).training

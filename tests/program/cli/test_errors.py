@@ -32,7 +32,7 @@ def codes_of(run: Path, part: str) -> Path:
         (("train", "--resume", "--overwrite", "--out", "x"), "give one of them"),
         (("train", "digits", "--bits", "0"), "bits must be at least 1 and at most 4096, got 0"),
         (("train", "digits", "--weights", "w.pth"), "weights must go with a backbone timm:NAME"),
-        (("train", "digits", "--batch-size", "1"), "batch_size: got 1"),
+        (("train", "digits", "--batch-size", "1"), "got 1, which cuts 1293 training items into smaller ones"),
         (
             ("train", "digits", "--seed", "9" * 30),
             "seed must be at least 0 and at most 9223372036854775807, got 999",

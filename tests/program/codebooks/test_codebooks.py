@@ -189,7 +189,7 @@ def test_kbc_gives_up_after_1000_draws(monkeypatch):
     ("arguments", "keywords", "message"),
     [
         (("cpbc", 10, 9), {}, r"n_bits: cpbc needs at least one bit a class, got 9 bits for 10 classes"),
-        (("kbc", 10, 21), {}, r"n_bits: got 21, kbc .* takes 1 to 20"),
+        (("kbc", 10, 21), {}, r"n_bits must be 1 to 20 for kbc .*, got 21"),
         (("kbc", 5, 2), {}, r"n_classes: got 5, but 2 bits make only 4 codes"),
         (("hadamard", 10, 30), {}, r"construction: got 'hadamard', expected one of cpbc, kbc, separated"),
         (("cpbc", 0, 30), {}, r"n_classes: got 0"),

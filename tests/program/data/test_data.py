@@ -63,8 +63,12 @@ def test_available_sets():
         ("nowhere", {}, "source is 'nowhere'.*expected: digits, mnist"),
         ("nowhere.npy", {}, "nowhere.npy: no such file"),
         ("nowhere.safetensors", {}, "nowhere.safetensors: no such file"),
-        ("digits", {"image_size": 8}, "image_size is 8; .* not for 'digits'"),
-        ("x.npz", {"n_channels": 3}, "n_channels is 3"),
+        (
+            "digits",
+            {"image_size": 8},
+            "image_size must go with a folder of images, which 'digits' is not, got 8",
+        ),
+        ("x.npz", {"n_channels": 3}, "n_channels must go with a folder of images, .*, got 3"),
         ("digits", {"labels": "l.txt"}, "labels is 'l.txt'"),
     ],
 )

@@ -83,7 +83,7 @@ def test_bare_npy_with_a_file_of_labels(tmp_path):
         (tmp_path / "l.txt").write_text(text)
         with pytest.raises(ValueError, match=message):
             load(tmp_path / "x.npy", labels=tmp_path / "l.txt")
-    with pytest.raises(ValueError, match="l.json: labels are taken from"):
+    with pytest.raises(ValueError, match="l.json: a file of labels must be .npy, .*, got .\.json."):
         load(tmp_path / "x.npy", labels=tmp_path / "l.json")
     with pytest.raises(ValueError, match="none.txt: labels cannot be read"):
         load(tmp_path / "x.npy", labels=tmp_path / "none.txt")
@@ -110,9 +110,9 @@ def test_arrays_of_images(tmp_path):
         5,
         1,
     )
-    with pytest.raises(TypeError, match="float32 and 4 dimensions; images are taken as uint8"):
+    with pytest.raises(TypeError, match="must be uint8 where it has 4 dimensions .images., got float32"):
         load(write_arrays(tmp_path / "c.npz", images=images.astype(np.float32), labels=LABELS))
-    with pytest.raises(ValueError, match=r"shape \(6, 3, 4, 5\)"):
+    with pytest.raises(ValueError, match=r"must have shape .* to be images, got \(6, 3, 4, 5\)"):
         load(write_arrays(tmp_path / "d.npz", images=images.transpose(0, 3, 1, 2), labels=LABELS))
 
 

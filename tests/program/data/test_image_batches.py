@@ -230,7 +230,7 @@ def test_wrong_settings_are_named(changes, error, message):
 
 def test_wrong_batches_are_named():
     data = plain(pictures())
-    with pytest.raises(TypeError, match="generator is None"):
+    with pytest.raises(TypeError, match="generator must be a torch.Generator with train=True, got None"):
         data.batch([0], train=True)
     for train in (False, True):
         for bad, error, message in [

@@ -194,5 +194,5 @@ def test_refusals():
         features[3, 2] = value
         with pytest.raises(ValueError, match="features must be finite, got NaN or infinity"):
             fitted(features, 4)
-    with pytest.raises(NotImplementedError, match="itq has nothing to train: call finish"):
+    with pytest.raises(ValueError, match="method itq must be fitted by finish, it has no loss to train by"):
         method.loss(torch.zeros(2, 4), Step(labels=None, items=torch.arange(2)))

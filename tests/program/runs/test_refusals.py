@@ -59,7 +59,9 @@ def test_batches_of_one_are_refused(tmp_path, n_items, batch_size):
     path = tmp_path / "few.npz"
     values = np.random.default_rng(0).normal(size=(n_items, 3)).astype(np.float32)
     np.savez(path, features=values, labels=np.arange(n_items) % 2, n_train=n_items - 2)
-    with pytest.raises(ValueError, match=f"batch_size: got {batch_size}, which cuts {n_items - 2} training"):
+    with pytest.raises(
+        ValueError, match=f"batch_size must .* got {batch_size}, which cuts {n_items - 2} training"
+    ):
         train(tmp_path / "run", {"source": str(path), "batch_size": batch_size, "bits": 9, "validation": 0.0})
     assert not (tmp_path / "run").exists()
 
@@ -67,7 +69,7 @@ def test_batches_of_one_are_refused(tmp_path, n_items, batch_size):
 def test_images_too_small_are_refused_before_anything_is_written(tmp_path):
     path = tmp_path / "tiny.npz"
     np.savez(path, x=np.zeros((40, 3, 3, 1), np.uint8), labels=np.arange(40) % 2)
-    with pytest.raises(ValueError, match="image_size: small_net does not take 3x3 images"):
+    with pytest.raises(ValueError, match="image_size must be one that small_net accepts, got 3x3"):
         train(tmp_path / "run", {"source": str(path)})
     assert not (tmp_path / "run").exists()
 
