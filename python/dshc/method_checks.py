@@ -74,7 +74,7 @@ def _check_settings(method: type[Method]) -> None:
 
 
 def _check_alone(method: type[Method], kind: LabelKind, values: dict[str, Any]) -> None:
-    settings = method.Settings(**{"bits": _bits(method, kind), **_own(method, values)})
+    settings = method.Settings(**{"bits": _bits(method), **values})
     spec = Spec(
         0 if kind == "none" else N_CLASSES, kind, N_FEATURES, ("a", "b", "c") if kind != "none" else ()
     )
@@ -120,8 +120,7 @@ def _check_runs(name: str, kind: LabelKind, folder: Path, values: dict[str, Any]
     features, labels = _items(kind)
     data = folder / "data.npz"
     np.savez(data, features=features, **({} if labels is None else {"labels": labels}))
-    own = _own(methods.get(name), values)
-    settings = RunSettings.of(source=str(data), method=name, bits=_bits(methods.get(name), kind), threads=1)
+    settings = RunSettings.of(source=str(data), method=name, bits=_bits(methods.get(name)), threads=1)
     settings = settings.with_values(
         **{
             "epochs": 3,
@@ -131,7 +130,7 @@ def _check_runs(name: str, kind: LabelKind, folder: Path, values: dict[str, Any]
             "device": "cpu",
             "validation": 0.2,
         },
-        **own,
+        **{f"method.{name}": value for name, value in values.items()},
     )
     with _check(f"{kind}: trained, best and last both usable", done):
         run = train(settings.with_values(out=folder / "whole"))
@@ -180,14 +179,10 @@ def _items(kind: LabelKind) -> tuple[np.ndarray, np.ndarray | None]:
     return features, hot
 
 
-def _bits(method: type[Method], kind: LabelKind) -> int:
+def _bits(method: type[Method]) -> int:
     """A short length that is no multiple of 8, where the method leaves the choice."""
     fixed = method.default_bits(method.Settings(), N_CLASSES)
     return fixed if fixed <= N_FEATURES else 10
-
-
-def _own(method: type[Method], values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in method.Settings.model_fields}
 
 
 class _Stop(Exception):

@@ -97,11 +97,7 @@ def _describe(model: type[Settings], error: ErrorDetails) -> str:
     name = ".".join(str(part) for i, part in enumerate(place) if i == 0 or isinstance(part, int))
     field = model.model_fields.get(str(place[0])) if place else None
     if problem == "value_error" and inner is not None:  # raised by a check of ours, which names the setting
-        nested = (
-            field is not None
-            and isinstance(plain_type(field), type)
-            and issubclass(plain_type(field), Settings)
-        )
+        nested = field is not None and issubclass(plain_type(field), Settings)
         return f"{name}: {inner}" if nested and not str(inner).startswith(f"{name} ") else str(inner)
     if problem == "extra_forbidden":
         known = list(model.model_fields)

@@ -47,7 +47,7 @@ def a_hasher(name: str = "dshc", kind: str = "features", *, precision: str = "fp
     if not hasher.method.stages(1):
         generator = torch.Generator().manual_seed(4)
         with torch.no_grad():
-            inputs = hasher.batches(items_of(kind, 60, seed=5)).batch(torch.arange(60))
+            inputs = hasher.preprocessing(torch.from_numpy(items_of(kind, 60, seed=5)))
             features = hasher.features(inputs)
         hasher.method.begin(Training(60, None, generator, torch.device("cpu")))
         hasher.method.finish(Pass(lambda: features, lambda: features, None, generator))

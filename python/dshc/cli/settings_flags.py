@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from .. import methods
 from ..errors import InputError
+from ..methods import MethodSettings
 from ..runs.settings import TABLES, RunSettings
 from ..settings import choices, plain_type
 from .options import PANELS, flag
@@ -98,8 +99,8 @@ def _fields() -> list[tuple[str, str, FieldInfo, str]]:
     everyone = len(methods.available())
     for name, of in owners.items():
         table, _, field, text = found[name]
-        if name == "bits":
-            text = "code length in bits; by default as the method has it (dshc: 3 bits a class)"
+        if name in MethodSettings.model_fields:
+            text = MethodSettings.model_fields[name].description or ""
         elif len(of) < everyone:
             text = f"{', '.join(of)}: {text}"
         found[name] = (table, name, field, text)

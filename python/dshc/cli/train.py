@@ -101,6 +101,4 @@ def _stored(values: Mapping[str, Any]) -> RunSettings:
     if out is None and source is None:
         raise InputError("--resume needs the run folder: dshc train --resume --out RUN")
     folder = Path(str(out) if out is not None else default_folder(str(source)))
-    if not (folder / "config.toml").is_file():
-        raise InputError(f"{folder}: holds no run to resume (config.toml is missing)")
     return RunFolder.read(folder).settings

@@ -66,7 +66,7 @@ def make_batches(
     mean: Tensor | None = None,
     std: Tensor | None = None,
     device: torch.device | str = "cpu",
-    augment: bool = False,
+    crop: bool = False,
     flip: bool = False,
     standardize: bool = True,
 ) -> Batches:
@@ -80,4 +80,4 @@ def make_batches(
             d = inputs.shape[1]
             known |= {"train_indices": None, "mean": torch.zeros(d), "std": torch.ones(d)}
         return TensorFeatures(inputs, **known)
-    return TensorImages(inputs, **known, padding=None if augment else 0, flip=flip, channels_last=True)
+    return TensorImages(inputs, **known, padding=None if crop else 0, flip=flip, channels_last=True)

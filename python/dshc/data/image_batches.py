@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["TensorImages", "channel_statistics"]
+__all__ = ["TensorImages", "channel_statistics", "normalised"]
 
 
 class TensorImages:
@@ -81,8 +81,7 @@ class TensorImages:
         self.padding_mode = padding_mode
         self.flip = flip
         self.channels_last = channels_last
-        self._scale = (1 / (255 * self.std.double())).float().to(self.device)
-        self._shift = (-self.mean.double() / self.std.double()).float().to(self.device)
+        self._mean, self._std = self.mean.to(self.device), self.std.to(self.device)
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -104,7 +103,7 @@ class TensorImages:
         if augmented and generator is None:
             raise TypeError("generator must be a torch.Generator with train=True, got None")
         pixels = self._augmented(picked, generator) if augmented else self.images[picked]
-        batch = torch.addcmul(self._shift, pixels, self._scale).permute(0, 3, 1, 2)
+        batch = normalised(pixels, self._mean, self._std)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return batch.contiguous(memory_format=layout)
 
@@ -128,6 +127,13 @@ class TensorImages:
         rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
         pixels = self.images[picked[:, None, None], rows[:, :, None], columns[:, None, :]]
         return pixels * (inside_rows[:, :, None] & inside_columns[:, None, :])[..., None]
+
+
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 ``(b, h, w, c)`` as float32 ``(b, c, h, w)``: (pixel / 255 - mean) / std, by one product and one sum."""
+    scale = (1 / (255 * std.double())).float()
+    shift = (-mean.double() / std.double()).float()
+    return torch.addcmul(shift, pixels, scale).permute(0, 3, 1, 2)
 
 
 def channel_statistics(images: Tensor | np.ndarray, indices: np.ndarray | Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The conventions of an evaluation: which of the many numbers called mAP is meant. Nothing heavy in here."""
+"""The conventions of an evaluation: which of the many numbers called mAP is meant."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Changeable(Protocol):
         """These settings with some changed, by names such as ``runtime.seed``; checked again."""
 
 
-Run = TypeVar("Run", bound=Changeable)
+S = TypeVar("S", bound=Changeable)
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ class SeedTable:
 
 
 def over_seeds(
-    settings: Run,
+    settings: S,
     seeds: Iterable[int],
     *,
-    train: Callable[[Run], Evaluation],
+    train: Callable[[S], Evaluation],
     folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SeedTable:
@@ -170,7 +170,7 @@ def over_seeds(
     return SeedTable(tuple(rows), n_bits=measured[1], conventions=measured[0])
 
 
-def grid(settings: Run, changes: Mapping[str, Sequence[Any]]) -> Iterator[Run]:
+def grid(settings: S, changes: Mapping[str, Sequence[Any]]) -> Iterator[S]:
     """The settings at every point of a grid: each name takes each of its values, the last name fastest.
 
     All points are built, and so checked, before the first is given. No changes: the settings alone.

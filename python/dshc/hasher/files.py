@@ -40,14 +40,7 @@ def read_hasher(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[s
 
     Raises ``FileNotFoundError`` where there is no such file, ``ValueError`` naming it where it is something else.
     """
-    try:
-        arrays, metadata = load_arrays(path, KIND)
-    except ValueError as error:
-        if repr(_OLD_KIND) in str(error):
-            raise InputError(
-                f"{path}: written by an earlier version (before the Hasher), which this one does not read; train again"
-            ) from None
-        raise
+    arrays, metadata = load_arrays(path, KIND, earlier=_OLD_KIND)
     try:
         description = json.loads(metadata["hasher"])
     except (KeyError, ValueError) as error:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from .. import methods
 from ..backbones import EncoderSettings, build_backbone
-from ..data.batches import Batches, make_batches
 from ..errors import InputError
 from ..methods import Method, MethodSettings, Spec
 from . import card, files
@@ -147,11 +146,6 @@ class Hasher(nn.Module):
             outputs = network(inputs)
         return outputs.float()
 
-    def batches(self, inputs: np.ndarray) -> Batches:
-        """Arrays of items on the hasher's device, cut into normalised batches there."""
-        mean, std = self.preprocessing.mean.cpu(), self.preprocessing.std.cpu()
-        return make_batches(inputs, mean=mean, std=std, device=self.device)
-
     @torch.no_grad()
     def outputs(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> Tensor:
         """Real-valued outputs of items (as :meth:`encode` takes them), float32 ``(n, n_outputs)``."""
@@ -199,17 +193,12 @@ class Hasher(nn.Module):
                 items, kind=self.kind, item_shape=self.item_shape, batch_size=batch_size
             ):
                 n += len(array)
-                yield self(self._normalised(array))
+                yield self(self.preprocessing(torch.from_numpy(array).to(self.device)))
             if not n:
                 yield torch.zeros(0, self.method.n_outputs, device=self.device)
         finally:
             for module, training in modes:
                 module.training = training
-
-    def _normalised(self, array: np.ndarray) -> Tensor:
-        if self.kind == "features":
-            return self.preprocessing(torch.from_numpy(array).to(self.device))
-        return self.batches(array).batch(torch.arange(len(array)))
 
     # Saving and loading
 

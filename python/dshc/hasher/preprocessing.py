@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..data.image_batches import normalised
+
 __all__ = ["Preprocessing"]
 
 
@@ -26,7 +28,4 @@ class Preprocessing(nn.Module):
     def forward(self, items: Tensor) -> Tensor:
         if self.kind == "features":
             return (items.float() - self.mean) / self.std
-        # As the training has it (dshc.data.image_batches): one product and one sum a pixel.
-        scale = (1 / (255 * self.std.double())).float()
-        shift = (-self.mean.double() / self.std.double()).float()
-        return (shift + items.float() * scale).permute(0, 3, 1, 2)
+        return normalised(items.float(), self.mean, self.std)

@@ -42,7 +42,7 @@ class MethodSettings(Settings):
     """The settings that every method has; a method's own are a subclass, with its name as ``name``."""
 
     name: str
-    bits: int | None = setting(None, "code length in bits", ge=1, le=MAX_BITS)
+    bits: int | None = setting(None, "code length in bits (default: as the method has it)", ge=1, le=MAX_BITS)
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,16 @@ class Method(nn.Module, ABC):
     def default_bits(cls, settings: MethodSettings, n_classes: int) -> int:
         """The code length where none is given."""
         return 32
+
+    def known_outputs(self, earlier: Method) -> tuple[list[int], list[int]]:
+        """Outputs of this method and of an earlier one, of the same name and length, that stand for the same.
+
+        A training that starts from the earlier one takes over their rows of the head. The default: all of them where
+        the classes are the same.
+        """
+        same = self.spec.class_names == earlier.spec.class_names and self.n_outputs == earlier.n_outputs
+        every = list(range(self.n_outputs)) if same else []
+        return every, every
 
     def stages(self, epochs: int) -> tuple[Stage, ...]:
         """The stages of a training of ``epochs`` epochs, in order; none for a method that is only fitted."""

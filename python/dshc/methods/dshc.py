@@ -141,6 +141,23 @@ class DSHC(Method):
     def default_bits(cls, settings: Any, n_classes: int) -> int:
         return codebooks.default_bits(n_classes, settings.construction, settings.radius)
 
+    def known_outputs(self, earlier: Method) -> tuple[list[int], list[int]]:
+        """Sub-classes with the same code, of classes that both know by name."""
+        if not isinstance(earlier, DSHC):
+            return [], []
+        rows: list[int] = []
+        old_rows: list[int] = []
+        book, old_book, names = self._codebook, earlier.codebook(), self.spec.class_names
+        for old_class, name in enumerate(earlier.spec.class_names):
+            if name not in names:
+                continue
+            own = {bytes(book.codes[i]): i for i in _rows_of(book, names.index(name))}
+            for j in _rows_of(old_book, old_class):
+                if (i := own.get(bytes(old_book.codes[j]))) is not None:
+                    rows.append(i)
+                    old_rows.append(j)
+        return rows, old_rows
+
     def begin(self, training: Training) -> None:
         settings, offsets = self.settings, torch.from_numpy(self._codebook.class_offsets.copy())
         self._assigners = []
@@ -197,6 +214,11 @@ class DSHC(Method):
     def codebook(self) -> Codebook:
         """The codes of its sub-classes."""
         return self._codebook
+
+
+def _rows_of(book: Codebook, c: int) -> range:
+    """The sub-classes of a class."""
+    return range(int(book.class_offsets[c]), int(book.class_offsets[c + 1]))
 
 
 def make_codebook(settings: DSHCSettings, spec: Spec) -> Codebook:

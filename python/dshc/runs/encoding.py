@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +45,8 @@ def encode_part(run: Run, part: str, *, keep: bool = True) -> tuple[CodeFile, np
         )
     dataset = run.dataset
     codes, predictions = _in_slices(f"encoding {len(items)} {part} items", run, dataset.inputs, items)
-    file = CodeFile(
-        codes=codes,
-        n_bits=run.hasher.n_bits,
-        labels=None if dataset.labels is None else dataset.labels[items],
-        ids=tuple(dataset.ids[i] for i in items) if dataset.ids is not None else tuple(map(str, items)),
-        class_names=dataset.class_names,
-        model=model_name(run),
-        score=run.hasher.score,
-    )
+    ids = tuple(dataset.ids[i] for i in items) if dataset.ids is not None else tuple(map(str, items))
+    file = _code_file(run, dataset, items, codes, ids)
     if keep:
         file.save(_part_path(run, part))
     return file, predictions
@@ -95,15 +89,7 @@ def encode_input(run: Run, dataset: Dataset) -> tuple[CodeFile, np.ndarray | Non
     """Encode every item of a set that the run was not trained on."""
     items = np.arange(dataset.n_items)
     codes, predictions = _in_slices(f"encoding {len(items)} items", run, dataset.inputs, items)
-    file = CodeFile(
-        codes=codes,
-        n_bits=run.hasher.n_bits,
-        labels=dataset.labels,
-        ids=dataset.ids,
-        class_names=dataset.class_names,
-        model=model_name(run),
-        score=run.hasher.score,
-    )
+    file = _code_file(run, dataset, items, codes, dataset.ids)
     return file, predictions
 
 
@@ -111,15 +97,28 @@ def _in_slices(
     text: str, run: Run, inputs: np.ndarray, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Codes and predictions of ``items``, some at a time under a progress bar."""
-    codes, predictions = [], []
     with progress(text) as update:
-        for start in range(0, len(items), _SLICE):
-            code, prediction = run.hasher.encode_and_predict(inputs[items[start : start + _SLICE]])
-            codes.append(code)
-            predictions.append(prediction)
-            update(min(start + _SLICE, len(items)), len(items))
-    known = [prediction for prediction in predictions if prediction is not None]
-    return np.concatenate(codes), np.concatenate(known) if known else None
+
+        def slices() -> Iterator[np.ndarray]:
+            for start in range(0, len(items), _SLICE):
+                yield inputs[items[start : start + _SLICE]]
+                update(min(start + _SLICE, len(items)), len(items))
+
+        return run.hasher.encode_and_predict(slices())
+
+
+def _code_file(
+    run: Run, dataset: Dataset, items: np.ndarray, codes: np.ndarray, ids: tuple[str, ...] | None
+) -> CodeFile:
+    return CodeFile(
+        codes=codes,
+        n_bits=run.hasher.n_bits,
+        labels=None if dataset.labels is None else dataset.labels[items],
+        ids=ids,
+        class_names=dataset.class_names,
+        model=model_name(run),
+        score=run.hasher.score,
+    )
 
 
 def _part_path(run: Run, part: str) -> Path:

@@ -1,15 +1,16 @@
 """What None means: settings by kind of input and by data set. Data, no code.
 
-The later of these wins: the kind of input, the data set, the method (whose recipe is in its class). An optimizer
-that is asked for brings its own learning rate.
+The later of these wins: what holds for all, the kind of input, the data set, the method (whose recipe is in its
+class). An optimizer that is asked for brings its own learning rate.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BY_DATA_SET", "BY_KIND", "BY_OPTIMIZER"]
+__all__ = ["BY_DATA_SET", "BY_KIND", "BY_OPTIMIZER", "FOR_ALL"]
 
+FOR_ALL: dict[str, Any] = {"data.flip": False, "data.crop": True, "data.standardize": True}
 BY_KIND: dict[str, dict[str, Any]] = {
     "features": {
         "encoder.backbone": "mlp",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,6 @@ from .. import data, methods
 from ..data import Dataset, Split
 from ..errors import InputError
 from ..hasher import Hasher
-from ..hasher.files import read_hasher
 from .run_folder import RunFolder
 from .settings import RunSettings
 
@@ -93,20 +93,15 @@ def load_run(
     found = RunFolder.read(Path(folder))
     settings = found.settings
     if weights is None:
-        weights = (
-            "best" if settings.data.validation > 0 and (found.path / "best.safetensors").is_file() else None
-        )
-    if weights is None:
-        weights = "last" if settings.data.validation == 0 or _unselected(found) else "best"
+        best = (found.path / "best.safetensors").is_file() or not _unselected(found)
+        weights = "best" if settings.data.validation > 0 and best else "last"
     path = found.path / f"{weights}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(_why_missing(path, found))
-    _, description = read_hasher(path)
-    about = description.get("about", {})
-    found.check_owner(path, about.get("run"), about.get("settings"))
     if device is None:  # what was trained on a GPU is of use without
         device = "auto" if settings.runtime.device == "cuda" else settings.runtime.device
     hasher = Hasher.load(path, device=device)
+    found.check_owner(path, hasher.about.get("run"), hasher.about.get("settings"))
     return Run(found, hasher, weights, file_digest(path), dataset)
 
 
@@ -126,8 +121,6 @@ def load_dataset(settings: RunSettings) -> Dataset:
 
 def file_digest(path: Path) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of a file."""
-    import hashlib
-
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 

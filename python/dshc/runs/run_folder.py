@@ -58,7 +58,7 @@ class RunFolder:
         """The run in a folder.
 
         Raises ``FileNotFoundError`` where it holds none, :class:`InputError` where config.toml is damaged, of an
-        earlier version, or leaves something open that a run has decided.
+        earlier version, or not what it was when the run was made.
         """
         path = folder / CONFIG
         if not path.is_file():
@@ -72,11 +72,6 @@ class RunFolder:
             raise InputError(
                 f"{path}: a run of format {about.get('format')}, this version reads {_FORMAT}; train again"
             )
-        open_ones = [
-            name for name in ("method.bits", "optim.epochs", "encoder.backbone") if settings[name] is None
-        ]
-        if open_ones:
-            raise InputError(f"{path}: damaged, or not of a run ({', '.join(open_ones)} is missing)")
         settings = settings.with_values(out=folder)
         if about.get("settings") != settings.fingerprint():
             raise InputError(
@@ -85,19 +80,14 @@ class RunFolder:
         return cls(folder, about["id"], settings)
 
     @classmethod
-    def check(
-        cls, settings: RunSettings, *, resume: bool = False, overwrite: bool = False
-    ) -> RunFolder | None:
-        """The run that is to be continued, or None; refuses a folder that a run must not take, and changes nothing.
+    def check_free(cls, folder: Path, *, overwrite: bool = False) -> None:
+        """Refuse a folder that a new run must not take; changes nothing.
 
-        Refused are a run that is to be neither continued nor replaced, files of a run's names where there is no run
-        (whose else are they?), and to continue a run that is not there or was made with other settings.
+        Refused are a run that is not to be replaced, and files of a run's names where there is no run (whose else are
+        they?).
         """
-        folder = Path(settings.out or "")
         if folder.exists() and not folder.is_dir():
             raise InputError(f"out must be a folder, {folder} is a file")
-        if resume:
-            return cls.read(folder)._checked_for(settings)
         if not (folder / CONFIG).exists():
             for name in (*RUN_FILES, *RUN_FOLDERS):
                 if (folder / name).exists():
@@ -111,13 +101,11 @@ class RunFolder:
             )
         elif "dataset" not in read_toml(folder / CONFIG):  # a run of an earlier version is replaced, too
             _refuse_strangers(folder / CONFIG)
-        return None
 
     @classmethod
     def create(cls, settings: RunSettings) -> RunFolder:
         """A new run in a checked folder; an earlier one in it is removed right before."""
-        folder = cls(Path(settings.out or ""), uuid.uuid4().hex[:16], settings)
-        folder.clear_left_overs()
+        folder = cls(settings.folder, uuid.uuid4().hex[:16], settings)
         if (folder.path / CONFIG).exists():
             folder._remove_run()
         head = {"run": {"format": _FORMAT, "id": folder.run_id, "settings": settings.fingerprint()}}
@@ -169,7 +157,7 @@ class RunFolder:
         for name in (CONFIG, *RUN_FILES, CHECKPOINT):
             remove_left_overs(self.path / name)
 
-    def _checked_for(self, settings: RunSettings) -> RunFolder:
+    def continued_by(self, settings: RunSettings) -> RunFolder:
         """This run, to be continued with the given settings: those that decide no result may differ."""
         asked = dict(settings.items())
         # What decides no result, but for the data: equal labels in another place are not the same pixels.

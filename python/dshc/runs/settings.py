@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import SerializeAsAny, field_validator
+from pydantic import field_validator
 
 from .. import methods
 from ..backbones import EncoderSettings
@@ -24,7 +24,7 @@ from ..methods.dshc import DSHCSettings
 from ..settings import Settings, identity, setting
 from ..storage import fingerprint
 from ..training.settings import OptimSettings, RuntimeSettings
-from .recipes import BY_DATA_SET, BY_KIND, BY_OPTIMIZER
+from .recipes import BY_DATA_SET, BY_KIND, BY_OPTIMIZER, FOR_ALL
 from .toml import to_toml
 
 __all__ = ["TABLES", "RunSettings", "default_folder"]
@@ -45,7 +45,7 @@ class RunSettings(Settings):
     out: str | None = setting(None, "run folder (default: runs/ and the name of the data)", result=False)
     data: DataSettings = DataSettings()
     encoder: EncoderSettings = EncoderSettings()
-    method: SerializeAsAny[MethodSettings] = DSHCSettings()
+    method: MethodSettings = DSHCSettings()
     optim: OptimSettings = OptimSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
@@ -115,13 +115,14 @@ class RunSettings(Settings):
 
     def resolved(self, dataset: Dataset) -> Self:
         """These settings with every None that data and method decide filled in; resolving twice changes nothing."""
+        method = methods.get(self.method.name)
         recipe = {
+            **FOR_ALL,
             **BY_KIND[dataset.kind],
             **BY_DATA_SET.get(self.data.source, {}),
-            **self._method_recipe(dataset),
+            **method.recipe,
         }
-        method = methods.get(self.method.name)
-        chosen: dict[str, Any] = {"data.flip": False, "data.crop": True, "data.standardize": True, **recipe}
+        chosen: dict[str, Any] = dict(recipe)
         if self.method.bits is None:
             chosen["method.bits"] = method.default_bits(self.method, dataset.n_classes)
         asked = self.optim.optimizer
@@ -135,14 +136,12 @@ class RunSettings(Settings):
                 named = field in ("source", "start_from") and not os.path.exists(path or "")
                 if path is not None and not named and path not in available():
                     chosen[f"{table}.{field}"] = os.path.abspath(path)
-        return self.with_values(out=self.out or default_folder(self.data.source), **chosen)
+        return self.with_values(out=self.folder, **chosen)
 
-    def _method_recipe(self, dataset: Dataset) -> dict[str, Any]:
-        """The method's own defaults; a backbone of the wrong kind for the data is none."""
-        recipe = dict(methods.get(self.method.name).recipe)
-        if recipe.get("encoder.backbone") == "mlp" and dataset.kind != "features":
-            del recipe["encoder.backbone"]
-        return recipe
+    @property
+    def folder(self) -> Path:
+        """The run folder: ``out``, or by the name of the data."""
+        return Path(self.out or default_folder(self.data.source))
 
     def __getitem__(self, name: str) -> Any:
         """A setting by table and name: ``settings["optim.lr"]``."""

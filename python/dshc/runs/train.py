@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,14 @@ from ..hasher.device import resolve_device
 from ..hasher.files import write_hasher
 from ..storage import folder_lock
 from ..training import Interrupted, Processes, Trainer, make_plan
-from ..training.callbacks import Callback, EpochLines, Events, ProgressBar
+from ..training.callbacks import Callback, EpochLines, Event, Events, ProgressBar
 from ..training.checkpoint import Checkpoint, MisfitError, Position, read_checkpoint, write_checkpoint
 from ..training.cpu_threads import cpu_threads
 from .run import Run, load_dataset, load_run
 from .run_folder import CHECKPOINT, RunFolder
-from .settings import RunSettings, default_folder
+from .settings import RunSettings
 
 __all__ = ["train"]
-
-Event = Callable[[str, dict[str, Any]], None]
 
 
 def train(
@@ -61,7 +58,6 @@ def train(
     if not isinstance(settings, RunSettings):
         settings = RunSettings.of(source=os.fspath(settings))
     settings = settings.with_values(**values)
-    settings = settings.with_values(out=settings.out or default_folder(settings.data.source))
     on_cuda = resolve_device(settings.runtime.device).type == "cuda"
     seeded = [torch.cuda.current_device()] if on_cuda else []
     with torch.random.fork_rng(devices=seeded), cpu_threads(settings.runtime.threads):
@@ -70,19 +66,22 @@ def train(
 
 def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) -> Run:
     processes = Processes(settings.runtime.device)
-    folder = Path(settings.out or "")
+    folder = settings.folder
+    existing: RunFolder | None = None
     with contextlib.ExitStack() as held:
         # The folder, the data, the method, the network: what can be wrong is found before a file is written.
         if resume:
-            RunFolder.read(folder)
-            if processes.first:  # held from before its checkpoint is read
+            RunFolder.read(folder)  # a folder without a run is not made one by its lock
+            if processes.first:
                 held.enter_context(folder_lock(folder))
+            existing = RunFolder.read(folder)
         else:
-            RunFolder.check(settings, overwrite=overwrite)
+            RunFolder.check_free(folder, overwrite=overwrite)
         dataset = load_dataset(settings)
         earlier = _earlier(settings, resume)
-        settings = _with_length(settings, earlier).resolved(dataset)
-        existing = RunFolder.check(settings, resume=resume, overwrite=overwrite)
+        settings = _with_length(settings, earlier, existing).resolved(dataset)
+        if existing is not None:
+            existing = existing.continued_by(settings)
         split = make_split(
             dataset, settings.data.protocol, seed=settings.runtime.seed, validation=settings.data.validation
         )
@@ -105,7 +104,7 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
         if processes.first:
             if existing is None:
                 held.enter_context(folder_lock(folder))
-                RunFolder.check(settings, overwrite=overwrite)  # again, now that nobody else can write
+                RunFolder.check_free(folder, overwrite=overwrite)  # again, now that nobody else can write
             run = _open(existing, settings, split, checkpoint)
             trainer.callbacks = [_RunFiles(run), ProgressBar(), EpochLines(), Events(tell)]
         processes.wait()
@@ -119,20 +118,21 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
 def _earlier(settings: RunSettings, resume: bool) -> Hasher | None:
     """The hasher that a training starts from; once it has a checkpoint, that holds all of it."""
     source = settings.encoder.start_from
-    if source is None or (resume and (Path(settings.out or "") / CHECKPOINT).is_file()):
+    if source is None or (resume and (settings.folder / CHECKPOINT).is_file()):
         return None
     return Hasher.load(source, device="cpu")
 
 
-def _with_length(settings: RunSettings, earlier: Hasher | None) -> RunSettings:
+def _with_length(settings: RunSettings, earlier: Hasher | None, existing: RunFolder | None) -> RunSettings:
     """A length left open is that of the hasher the training starts from, or started from: of the same method."""
     if settings.encoder.start_from is None or settings.method.bits is not None:
         return settings
     if earlier is not None:
         name, bits = earlier.method.name, earlier.n_bits
-    else:  # a run with a checkpoint is continued: what it starts from may be gone
-        stored = RunFolder.read(Path(settings.out or "")).settings.method
-        name, bits = stored.name, stored.bits
+    elif existing is not None:  # a run with a checkpoint is continued: what it starts from may be gone
+        name, bits = existing.settings.method.name, existing.settings.method.bits
+    else:
+        return settings
     return settings.with_values(bits=bits) if name == settings.method.name else settings
 
 

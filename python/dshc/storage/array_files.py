@@ -17,6 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ..errors import InputError
 from .whole_files import safetensors_bytes, write_whole
 
 __all__ = ["load_arrays", "save_arrays"]
@@ -37,8 +38,10 @@ def save_arrays(
     return write_whole(path, safetensors_bytes(arrays, described))
 
 
-def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays and the metadata of a file that :func:`save_arrays` wrote.
+def load_arrays(
+    path: str | os.PathLike[str], kind: str, *, earlier: str | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and the metadata of a file that :func:`save_arrays` wrote; ``earlier`` is the kind it once had.
 
     Raises ``FileNotFoundError`` where there is none, and ``ValueError`` naming the file where it is of
     another kind or damaged.
@@ -52,6 +55,10 @@ def load_arrays(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.n
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: damaged, or no safetensors file ({error})") from None
+    if earlier is not None and metadata.get(_KIND) == earlier:
+        raise InputError(
+            f"{path}: written by an earlier version ({earlier}), which this one does not read; train again"
+        )
     if metadata.get(_KIND) != kind:
         raise ValueError(f"{path}: holds {metadata.get(_KIND)!r}, expected {kind!r}")
     expected = metadata.pop(_CHECKSUM, None)

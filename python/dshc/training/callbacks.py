@@ -15,7 +15,7 @@ from .checkpoint import Position
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-__all__ = ["Callback", "EpochLines", "Events", "ProgressBar"]
+__all__ = ["Callback", "EpochLines", "Event", "Events", "ProgressBar"]
 
 Event = Callable[[str, dict[str, Any]], None]
 

@@ -116,14 +116,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Raises ``FileNotFoundError`` where there is none and ``ValueError`` where it is damaged or of an earlier version,
     both naming the file.
     """
-    try:
-        arrays, metadata = load_arrays(path, _KIND)
-    except ValueError as error:
-        if repr(_OLD_KIND) in str(error):
-            raise ValueError(
-                f"{path}: written by an earlier version, which cannot be resumed; train again"
-            ) from None
-        raise
+    arrays, metadata = load_arrays(path, _KIND, earlier=_OLD_KIND)
     tensors: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
     try:
         for key, array in arrays.items():

@@ -62,6 +62,18 @@ class Plan:
             return None
         return self.labels[torch.from_numpy(self.split.train).to(self.labels.device)]
 
+    def order(self, epoch: int) -> Tensor:
+        """Numbers of the training items in the order of an epoch, by its own generator."""
+        sampling, labels = self.hasher.method.sampling, self.train_labels
+        return epoch_order(
+            len(self.split.train),
+            generator(self.runtime.seed, epoch),
+            labels=None if labels is None else labels.cpu(),
+            sampler=self.optim.sampler,
+            per_class=None if sampling is None else sampling.n_items,
+            batch_size=self.batch_size,
+        )
+
     def stage_at(self, iteration: int) -> str:
         """The name of the stage an iteration belongs to."""
         return next((stage.name for stage, end in self.stages if iteration < end), "end")
@@ -106,7 +118,7 @@ def make_plan(
         dataset.inputs,
         **statistics,
         device=device,
-        augment=bool(data.crop),
+        crop=bool(data.crop),
         flip=bool(data.flip),
         standardize=data.standardize is not False,
     )
@@ -145,7 +157,7 @@ def make_plan(
         tuple(zip(stages, ends, strict=True)),
     )
     if stages:
-        _check_sampling(plan)
+        plan.order(0)  # thrown away: what the sampler refuses is refused before anything is written
     return plan
 
 
@@ -170,19 +182,6 @@ def _batches(n_items: int, optim: OptimSettings, processes: Processes, method: M
     if group > processes.size:  # whole groups leave more over
         n_steps = n_items // max(batch_size, 1)
     return n_steps, max(batch_size, 1)
-
-
-def _check_sampling(plan: Plan) -> None:
-    """One order, thrown away: what the sampler refuses is refused before anything is written."""
-    sampling, labels = plan.hasher.method.sampling, plan.train_labels
-    epoch_order(
-        len(plan.split.train),
-        generator(plan.runtime.seed, 0),
-        labels=None if labels is None else labels.cpu(),
-        sampler=plan.optim.sampler,
-        per_class=None if sampling is None else sampling.n_items,
-        batch_size=plan.batch_size,
-    )
 
 
 def _check_labels(dataset: Dataset, settings: MethodSettings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import InputError
 from ..hasher import Hasher
@@ -25,8 +25,7 @@ def start_from(hasher: Hasher, earlier: Hasher) -> None:
     """Copy what ``hasher``, which was built with the earlier one's normalisation, has in common with it.
 
     The backbone is taken over and must fit. Where both have the same method and length, rows of the head that stand
-    for the same are taken over too: with sub-classes those of classes known by name whose code is the same, else all
-    where the classes are the same. What is new starts as it was drawn.
+    for the same (:meth:`dshc.methods.Method.known_outputs`) are taken over too. What is new starts as it was drawn.
 
     Raises :class:`dshc.errors.InputError` naming what does not fit.
     """
@@ -39,30 +38,7 @@ def start_from(hasher: Hasher, earlier: Hasher) -> None:
         return
     if not isinstance(new, nn.Linear) or not isinstance(old, nn.Linear):
         return
-    rows, old_rows = _known_rows(hasher, earlier)
+    rows, old_rows = hasher.method.known_outputs(earlier.method)
     new.weight[rows] = old.weight[old_rows].to(new.weight.device)
     if new.bias is not None:
         new.bias[rows] = old.bias[old_rows].to(new.bias.device)
-
-
-def _known_rows(hasher: Hasher, earlier: Hasher) -> tuple[list[int], list[int]]:
-    """Rows of both heads that stand for the same."""
-    names, old_names = hasher.class_names, earlier.class_names
-    if not isinstance(getattr(hasher.method, "offsets", None), Tensor):
-        same = names == old_names and hasher.method.n_outputs == earlier.method.n_outputs
-        every = list(range(earlier.method.n_outputs)) if same else []
-        return every, every
-    codes, old_codes = hasher.method.codes, earlier.method.codes
-    offsets, old_offsets = hasher.method.offsets.tolist(), earlier.method.offsets.tolist()
-    rows: list[int] = []
-    old_rows: list[int] = []
-    for number, name in enumerate(old_names):
-        if name not in names:
-            continue
-        c = names.index(name)
-        own = {bytes(codes[i].tolist()): i for i in range(offsets[c], offsets[c + 1])}
-        for j in range(old_offsets[number], old_offsets[number + 1]):
-            if (i := own.get(bytes(old_codes[j].tolist()))) is not None:
-                rows.append(i)
-                old_rows.append(j)
-    return rows, old_rows

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from ..data.samplers import epoch_order
 from ..hasher import Hasher
 from ..methods import Pass, Step, Training
 from .averaging import WeightAverage, swapped_in
@@ -130,16 +129,7 @@ class Trainer:
     def _run_epoch(self, position: Position, stop: Stop) -> None:
         plan, optim = self.plan, self.plan.optim
         seed, epoch, device = plan.runtime.seed, position.epoch, self.processes.device
-        method, n_items = self.hasher.method, len(plan.split.train)
-        per_class = method.sampling
-        shuffled = epoch_order(
-            n_items,
-            generator(seed, epoch),
-            labels=None if self._labels is None else self._labels.cpu(),
-            sampler=optim.sampler,
-            per_class=None if per_class is None else per_class.n_items,
-            batch_size=plan.batch_size,
-        )
+        method, shuffled = self.hasher.method, plan.order(epoch)
         order = torch.from_numpy(plan.split.train)[shuffled]
         self._wrapped.train()
         started = time.perf_counter() - position.seconds
@@ -268,7 +258,11 @@ class Trainer:
         row["lr"] = learning_rate(optim, done / plan.n_total, plan.n_epochs)
         if method.quality is not None and self._labels is not None:
             row[f"train_{method.quality}"] = numerator / max(denominator, 1)
-        state = self._measured(epoch, row)
+        return self._ended(position, row, started, last=last)
+
+    def _ended(self, position: Position, row: dict[str, Any], started: float, *, last: bool) -> Position:
+        """Measures what an epoch has left, tells of it, and returns the position behind it."""
+        state = self._measured(position.epoch, row)
         row["seconds"] = round(time.perf_counter() - started, 3)
         row = self.processes.agreed(row)
         position = position.after(row)
@@ -305,16 +299,7 @@ class Trainer:
         """A method without stages: its one pass over the items."""
         if position.history:
             return position
-        started = time.perf_counter()
-        row: dict[str, Any] = {"epoch": 0}
-        state = self._measured(0, row)
-        row["seconds"] = round(time.perf_counter() - started, 3)
-        row = self.processes.agreed(row)
-        position = position.after(row)
-        self._tell("checkpoint", position)
-        self._tell("epoch", position, row)
-        self._tell_weights(position, state, last=True)
-        return position
+        return self._ended(position, {"epoch": 0}, time.perf_counter(), last=True)
 
     def _check_outputs(self, epoch: int) -> None:
         """The last step may have gone too far, which no loss of a step has seen."""

@@ -36,7 +36,7 @@ def test_the_shape_of_the_inputs_says_which_batches():
     images = np.zeros((4, 8, 8, 1), np.uint8)
     assert isinstance(make_batches(images, train_indices=np.arange(4)), TensorImages)
     assert make_batches(images, train_indices=np.arange(4)).padding == 0
-    assert make_batches(images, train_indices=np.arange(4), augment=True).padding > 0
+    assert make_batches(images, train_indices=np.arange(4), crop=True).padding > 0
     assert isinstance(make_batches(np.zeros((4, 8), np.float32), train_indices=np.arange(4)), TensorFeatures)
 
 

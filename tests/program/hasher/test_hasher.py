@@ -218,7 +218,7 @@ def test_encoding_is_in_evaluation_mode_and_restores_what_was():
 def test_bf16_is_encoded_in_bf16(kind):
     items = items_of(kind, 300)
     full, half = a_hasher("hashnet", kind), a_hasher("hashnet", kind, precision="bf16")
-    inputs = half.batches(items).batch(torch.arange(300))
+    inputs = half.preprocessing(torch.from_numpy(items))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         expected = half.method.head(half.backbone(inputs)).float()
     outputs = half.outputs(items)
