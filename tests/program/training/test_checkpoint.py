@@ -110,7 +110,8 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path, source):
         read_checkpoint(path)
     safetensors.numpy.save_file({}, path, metadata={"kind": "dshc.checkpoint/1"})
     with pytest.raises(
-        ValueError, match=r"state\.safetensors: written by an earlier version .dshc.checkpoint.1., .* train again"
+        ValueError,
+        match=r"state\.safetensors: written by an earlier version .dshc.checkpoint.1., .* train again",
     ):
         read_checkpoint(path)
     safetensors.numpy.save_file({}, path, metadata={"kind": "dshc.hasher/1"})

@@ -62,7 +62,7 @@ for number, values in enumerate(json.loads(sys.argv[1])):
     try:
         dshc.train(**values, out=folder / "stopped", on_event=tell_to_stop)
     except KeyboardInterrupt:
-        print("STOPPED", number, flush=True)
+        os.write(1, f"STOPPED {number}\\n".encode())  # in one piece: both processes write
     dshc.train(**values, out=folder / "stopped", resume=True)
 """
 
