@@ -1,6 +1,6 @@
-"""Labelled sets, and which of their items are queries, database, training and validation.
+"""Sets, labelled or not, and which of their items are queries, database, training and validation.
 
-``load`` reads a named set, a folder of class folders or a file of embeddings; ``make_split`` cuts it by a
+``load`` reads a named set, a folder of images, a list of images or a file of arrays; ``make_split`` cuts it by a
 named protocol.
 
 >>> from dshc.data import load, make_split
@@ -17,28 +17,44 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..errors import InputError, did_you_mean
 from .cifar import load_cifar
 from .dataset import Dataset
 from .digits import load_digits
 from .embeddings import SUFFIXES as ARRAY_SUFFIXES
 from .embeddings import load_arrays
-from .folder import IMAGE_SUFFIXES, load_flat_images, load_folder, read_images
+from .folder import load_flat_images, load_folder, read_images
+from .gather import ImageOptions
 from .idx import load_idx
-from .protocols import Split, make_split, protocols
+from .image_files import ImageFiles
+from .image_fit import IMAGE_SUFFIXES, ImageFit, image_suffixes, printable
+from .lists import LIST_SUFFIXES, load_list
+from .parquet import PARQUET_SUFFIXES, holds_photos, load_parquet
+from .protocols import Split, describe_protocols, make_split, protocols
+from .published import PUBLISHED, load_published
+from .reading import Reading
+from .scan import holds_images
 
 __all__ = [
     "ARRAY_SUFFIXES",
     "IMAGE_SUFFIXES",
     "Dataset",
+    "ImageFiles",
+    "ImageFit",
+    "Reading",
     "Split",
     "available",
+    "describe_protocols",
+    "image_suffixes",
+    "is_photos",
     "load",
     "make_split",
     "protocols",
     "read_images",
 ]
 
-_NAMED = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "cifar100-coarse")
+_ARRAY_SETS = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "cifar100-coarse")
+_NAMED = (*_ARRAY_SETS, *PUBLISHED)
 
 
 def available() -> tuple[str, ...]:
@@ -51,71 +67,147 @@ def load(
     *,
     root: str | os.PathLike[str] | None = None,
     image_size: int | tuple[int, int] | None = None,
+    interpolation: str = "bilinear",
     labels: str | os.PathLike[str] | None = None,
     n_channels: int | None = None,
     skip_unreadable: bool = False,
     require_labels: bool = True,
+    max_memory_mib: float = 1024,
 ) -> Dataset:
-    """Read a whole set into memory.
+    """Read a set.
 
-    ``source``: a name of ``available()`` (a folder of that name is meant by ``./name``), a folder with one
-    sub-folder of images a class, or a file ``.npy``, ``.npz`` or ``.safetensors`` (see ``load_arrays`` for
-    what it may hold).
+    ``source`` is one of
 
-    * ``root``: where the official files of a named set lie; else the variable ``DSHC_DATA_ROOT``, else
-      ``./data``.
-    * ``image_size``: side or ``(height, width)`` to which images of a folder are brought; 64 where not given.
-    * ``labels``: a file of labels for an array file: ``.npy``, or ``.txt`` with one class name a line.
-    * ``n_channels``: 1 or 3 to have images of a folder as grey or RGB; otherwise grey where every file is
-      grey.
-    * ``skip_unreadable``: leave out images that cannot be read, with a warning, where otherwise the first one
-      raises.
-    * ``require_labels``: with False, also a single image, a folder of images without class folders and arrays
-      without labels are taken; the set's ``labels`` are then None.
+    * a name of ``available()`` (a folder of that name is meant by ``./name``),
+    * a folder with one sub-folder of images per class,
+    * a list of images, ``.txt``, ``.csv`` or ``.tsv`` (``dshc.data.lists`` has the grammar),
+    * a Parquet file of images, paths of images or embeddings (``dshc.data.parquet``),
+    * a file of arrays, ``.npy``, ``.npz`` or ``.safetensors`` (``dshc.data.embeddings``).
+
+    The arguments:
+
+    * ``root``: where the official files, or the images, of a named set lie; else the variable ``DSHC_DATA_ROOT``,
+      else ``./data``. For a list or Parquet file: the folder that its paths are relative to, else its own.
+    * ``image_size``: side or ``(height, width)`` to which images in files are brought; 64 where not given.
+    * ``interpolation``: how images in files are resized, ``"bilinear"`` or ``"bicubic"``.
+    * ``labels``: a file of labels for an array file (``.npy``, or ``.txt`` with one class name per line), or the
+      file or folder of label lists of a named set of photos.
+    * ``n_channels``: 1 or 3 to have images in files as grey or RGB; otherwise grey where every file is grey.
+    * ``skip_unreadable``: leave out images that cannot be read (of a list: that are missing, too), with a
+      warning; otherwise the first one raises.
+    * ``require_labels``: with False, items may come without labels (a single image, a folder of images without
+      class folders, lists, arrays); the set's ``labels`` are then None.
+    * ``max_memory_mib``: images in files that take more than this once decoded are decoded when they are asked
+      for (``Dataset.inputs`` is an :class:`ImageFiles` then).
 
     Raises ``ValueError`` or ``TypeError`` naming the file or argument; nothing is downloaded.
     """
     source = os.fspath(source)
-    for name, value in (("image_size", image_size), ("n_channels", n_channels)):
-        if value is not None and (source in _NAMED or Path(source).suffix in ARRAY_SUFFIXES):
-            raise ValueError(
-                f"{name} must go with a folder of images, which {source!r} is not, got {value!r}"
-            )
-    if labels is not None and Path(source).suffix not in ARRAY_SUFFIXES:
-        raise ValueError(
-            f"labels is {os.fspath(labels)!r}; expected with {', '.join(ARRAY_SUFFIXES)}, not with {source!r}"
+    if not source:
+        raise InputError("source must be a named set, a folder or a file, got ''")
+    path = Path(source)
+    suffix = path.suffix.lower()
+    options = ImageOptions(image_size, interpolation, n_channels, skip_unreadable, max_memory_mib)
+    if source in _ARRAY_SETS or (path.suffix in ARRAY_SUFFIXES and not path.is_dir()):
+        _check_no_images(source, options)
+    if labels is not None and source not in PUBLISHED and path.suffix not in ARRAY_SUFFIXES:
+        raise InputError(
+            f"labels must go with {', '.join(ARRAY_SUFFIXES)} or one of {', '.join(PUBLISHED)}, "
+            f"got {os.fspath(labels)!r} with {printable(source)!r}"
         )
+    labels = None if labels is None else Path(labels)
+    if source in PUBLISHED:
+        return load_published(source, _images_root(source, root), labels, options)
     if source in _NAMED:
         folder = Path(root if root is not None else os.environ.get("DSHC_DATA_ROOT") or "data")
         return _load_named(source, folder)
-    path = Path(source)
     if path.suffix in ARRAY_SUFFIXES and not path.is_dir():
-        data = load_arrays(path, labels=None if labels is None else Path(labels))
-        if require_labels and data.labels is None:
-            raise ValueError(
-                f"{path}: has no labels; give them inside (.npz, .safetensors) or by labels=FILE"
-            )
-        return data
-    images = {"image_size": image_size, "n_channels": n_channels, "skip_unreadable": skip_unreadable}
+        return _with_labels(load_arrays(path, labels=labels), path, require_labels)
     if path.is_dir():
-        if not require_labels and not any(p.is_dir() and not p.name.startswith(".") for p in path.iterdir()):
-            return load_flat_images(path, **images)
-        return load_folder(path, **images)
-    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        if require_labels:
-            raise ValueError(
-                f"{path}: one image without a label; expected: a folder with one sub-folder of images a class"
-            )
-        return load_flat_images(path, **images)
-    if path.is_file():
-        raise ValueError(
-            f"{path}: a file of suffix {path.suffix!r}, which is not read; expected: arrays "
-            f"({', '.join(ARRAY_SUFFIXES)}) and, to be encoded, images ({', '.join(IMAGE_SUFFIXES)})"
+        if not require_labels and not _has_sub_folders(path):
+            return load_flat_images(path, options)
+        return load_folder(path, options)
+    if not path.is_file():
+        known = (
+            f"{', '.join(_NAMED)}, a folder of class folders, a list ({', '.join(LIST_SUFFIXES)}, "
+            f"{', '.join(PARQUET_SUFFIXES)}), or a file {', '.join(ARRAY_SUFFIXES)}"
         )
-    raise ValueError(
-        f"source is {source!r}, which is no file or folder here; expected: {', '.join(_NAMED)}, "
-        f"a folder of class folders, or a file {', '.join(ARRAY_SUFFIXES)}"
+        raise InputError(
+            f"source is {printable(source)!r}, which is no file or folder here; expected: {known}"
+            f"{did_you_mean(source, _NAMED)}"
+        )
+    base = None if root is None else Path(root)
+    if suffix in LIST_SUFFIXES:
+        return _with_labels(load_list(path, base, options), path, require_labels)
+    if suffix in PARQUET_SUFFIXES:
+        return _with_labels(load_parquet(path, base, options), path, require_labels)
+    if suffix in IMAGE_SUFFIXES:
+        if require_labels:
+            raise InputError(
+                f"{printable(path)}: one image without a label; "
+                "expected: a folder with one sub-folder of images per class"
+            )
+        return load_flat_images(path, options)
+    raise InputError(
+        f"{printable(path)}: a file of suffix {path.suffix!r}, which is not read; expected: arrays "
+        f"({', '.join(ARRAY_SUFFIXES)}), lists ({', '.join((*LIST_SUFFIXES, *PARQUET_SUFFIXES))}) and, to be "
+        f"encoded, images ({', '.join(IMAGE_SUFFIXES)})"
     )
+
+
+def is_photos(source: str | os.PathLike[str]) -> bool:
+    """Whether ``source`` means image files: a folder of images, an image file, a list or Parquet file of images.
+
+    Named sets of lists of photos are some, other named sets and files of arrays none. Looks at names, and at a
+    Parquet file's columns; raises nothing.
+    """
+    source = os.fspath(source)
+    if not source or source in _ARRAY_SETS:
+        return False
+    if source in PUBLISHED:
+        return True
+    path = Path(source)
+    try:
+        if path.is_dir():
+            return holds_images(path)
+        suffix = path.suffix.lower()
+        if not path.is_file():
+            return False
+        return suffix in IMAGE_SUFFIXES or suffix in LIST_SUFFIXES or holds_photos(path)
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _check_no_images(source: str, options: ImageOptions) -> None:
+    for name in ("image_size", "n_channels"):
+        if (value := getattr(options, name)) is not None:
+            raise InputError(
+                f"{name} must go with images in files, which {printable(source)!r} does not hold, got {value!r}"
+            )
+
+
+def _with_labels(data: Dataset, path: Path, required: bool) -> Dataset:
+    if required and data.labels is None:
+        how = (
+            "give them inside (.npz, .safetensors) or by labels=FILE"
+            if path.suffix in ARRAY_SUFFIXES
+            else "give one or several per image, or train a method that needs none"
+        )
+        raise InputError(f"{printable(path)}: has no labels; {how}")
+    return data
+
+
+def _has_sub_folders(path: Path) -> bool:
+    with os.scandir(path) as entries:
+        return any(not entry.name.startswith(".") and entry.is_dir() for entry in entries)
+
+
+def _images_root(name: str, root: str | os.PathLike[str] | None) -> Path | None:
+    """The folder of a published set's images: as given, or of the set's name below ``DSHC_DATA_ROOT``."""
+    if root is not None:
+        return Path(root)
+    below = Path(os.environ.get("DSHC_DATA_ROOT") or "data") / name
+    return below if below.is_dir() else None
 
 
 def _load_named(name: str, root: Path) -> Dataset:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from .fetched_images import FetchedImages
 from .image_batches import TensorImages
+from .image_files import ImageFiles
 
 __all__ = ["Batches", "TensorFeatures", "make_batches"]
 
@@ -55,12 +59,28 @@ class TensorFeatures:
         picked = torch.as_tensor(indices).to(self.device, torch.int64)
         return (self.features[picked] - self._mean) / self._std
 
+    def fetch(
+        self, picks: Sequence[np.ndarray | Tensor], numbers: tuple[int, ...] | None = None
+    ) -> Iterator[np.ndarray | Tensor]:
+        """The picks themselves: there is nothing to fetch."""
+        return iter(picks)
 
-Batches = TensorImages | TensorFeatures
+    def inputs(
+        self,
+        fetched: np.ndarray | Tensor,
+        *,
+        train: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """:meth:`batch` of what :meth:`fetch` gave."""
+        return self.batch(fetched)
+
+
+Batches = TensorImages | FetchedImages | TensorFeatures
 
 
 def make_batches(
-    inputs: np.ndarray,
+    inputs: np.ndarray | ImageFiles,
     *,
     train_indices: np.ndarray | None = None,
     mean: Tensor | None = None,
@@ -69,10 +89,13 @@ def make_batches(
     crop: bool = False,
     flip: bool = False,
     standardize: bool = True,
+    augment: str = "none",
+    workers: int | None = None,
 ) -> Batches:
-    """Batches of uint8 images ``(n, h, w, c)`` or float32 features ``(n, d)``; the shape says which.
+    """Batches of uint8 images ``(n, h, w, c)``, in memory or in files, or float32 features ``(n, d)``.
 
     ``standardize=False`` leaves features as they are (mean 0 and deviation 1 then stand for nothing done).
+    ``augment`` and ``workers`` as for :class:`FetchedImages`, which serves images in files and augmented ones.
     """
     known = {"train_indices": train_indices, "mean": mean, "std": std, "device": device}
     if inputs.ndim == 2:
@@ -80,4 +103,7 @@ def make_batches(
             d = inputs.shape[1]
             known |= {"train_indices": None, "mean": torch.zeros(d), "std": torch.ones(d)}
         return TensorFeatures(inputs, **known)
-    return TensorImages(inputs, **known, padding=None if crop else 0, flip=flip, channels_last=True)
+    known |= {"padding": None if crop else 0, "flip": flip, "channels_last": True}
+    if isinstance(inputs, ImageFiles) or augment != "none":
+        return FetchedImages(inputs, augment=augment, workers=workers, **known)
+    return TensorImages(inputs, **known)

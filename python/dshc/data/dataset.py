@@ -1,10 +1,16 @@
-"""One labelled set in memory, whatever it was read from."""
+"""One labelled set, whatever it was read from."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from .image_files import ImageFiles
+from .reading import Reading
 
 __all__ = ["Dataset"]
 
@@ -17,8 +23,8 @@ class Dataset:
 
     * ``name``: a name for messages and run folders.
     * ``kind``: ``"images"`` or ``"features"``.
-    * ``inputs``: images uint8 ``(n, h, w, c)`` with c 1 (grey) or 3 (RGB); features float32 ``(n, d)``, all
-      finite.
+    * ``inputs``: images uint8 ``(n, h, w, c)`` with c 1 (grey) or 3 (RGB), as an array or, where they are too
+      many for memory, as :class:`ImageFiles`; features float32 ``(n, d)``, all finite.
     * ``labels``: class ids int64 ``(n,)`` in 0..C-1, or multi-hot uint8 ``(n, C)`` of 0 and 1, or None
       (unlabelled).
     * ``class_names``: C names; empty without labels.
@@ -26,6 +32,9 @@ class Dataset:
       none.
     * ``ids``: n file names or given ids; None where items have no name.
     * ``skipped``: files that were left out because they could not be read (``skip_unreadable``).
+    * ``reading``: what was read of a folder or list and what was left out; None for other sources.
+    * ``published``: rows of the published split, int64, by ``"query"``, ``"train"`` and ``"database"`` (which may
+      be missing); None where the set has none. The protocol ``published`` uses them.
 
     Raises ``TypeError`` for a wrong dtype and ``ValueError`` for a wrong shape or value, naming set and
     field.
@@ -33,12 +42,14 @@ class Dataset:
 
     name: str
     kind: str
-    inputs: np.ndarray
+    inputs: np.ndarray | ImageFiles
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     test_mask: np.ndarray | None = None
     ids: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
+    reading: Reading | None = None
+    published: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         self._check_inputs()
@@ -51,6 +62,7 @@ class Dataset:
                 raise ValueError(f"{self.name}: test_mask has shape {self.test_mask.shape}, expected ({n},)")
         if self.ids is not None and len(self.ids) != n:
             raise ValueError(f"{self.name}: {len(self.ids)} ids for {n} items")
+        self._check_published()
 
     def _check_inputs(self) -> None:
         kinds = {"images": (np.uint8, 4, "(n, h, w, c)"), "features": (np.float32, 2, "(n, d)")}
@@ -102,6 +114,37 @@ class Dataset:
             )
         if self.labels.max(initial=0) > 1:
             raise ValueError(f"{self.name}: multi-hot labels hold {self.labels.max()}, expected 0 and 1")
+
+    def _check_published(self) -> None:
+        if self.published is None:
+            return
+        if not {"query", "train"} <= set(self.published) <= {"query", "train", "database"}:
+            raise ValueError(
+                f"{self.name}: a published split must have query, train and perhaps database, "
+                f"got {', '.join(self.published) or 'nothing'}"
+            )
+        for part, rows in self.published.items():
+            if rows.dtype != np.int64 or rows.ndim != 1:
+                raise TypeError(
+                    f"{self.name}: published {part} must be int64 (k,), got {rows.dtype} {rows.shape}"
+                )
+            if len(rows) and (rows.min() < 0 or rows.max() >= self.n_items):
+                raise ValueError(f"{self.name}: published {part} must be rows below {self.n_items}")
+            if len(np.unique(rows)) != len(rows):
+                raise ValueError(f"{self.name}: published {part} must hold each row once")
+
+    def digest(self) -> str:
+        """SHA-256, hexadecimal, of the inputs (of files: their bytes and fit); labels are not in it. Kept."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        if isinstance(self.inputs, ImageFiles):
+            return self.inputs.digest()
+        digest = hashlib.sha256(f"dshc.inputs/1 {self.inputs.dtype.str} {self.inputs.shape}\n".encode())
+        for start in range(0, self.n_items, 4096):  # some rows at a time: an array need not be contiguous
+            digest.update(np.ascontiguousarray(self.inputs[start : start + 4096]))
+        return digest.hexdigest()
 
     @property
     def n_items(self) -> int:

@@ -25,7 +25,7 @@ def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
       on are the official test part). Bits packed by ``np.packbits`` along the rows are understood where
       ``n_features`` or ``n_labels`` gives their number. * ``.safetensors``: the same names as tensors;
       ``ids``, ``class_names`` and ``n_train`` in the metadata, as JSON.
-    * ``labels``: a file of labels, in place of those inside: ``.npy``, or text with one class name a line.
+    * ``labels``: a file of labels, in place of those inside: ``.npy``, or text with one class name per line.
 
     Inputs ``(n, d)`` of any real dtype are features and become float32; uint8 ``(n, h, w, c)`` with c 1 or 3,
     or ``(n, h, w)``, are images. Labels: integers or text ``(n,)``, sorted and numbered from 0 unless names
@@ -110,7 +110,7 @@ def _read_labels_file(path: Path) -> np.ndarray:
         return _read(path)["x"]
     if path.suffix not in (".txt", ".csv"):
         raise ValueError(
-            f"{path}: a file of labels must be .npy, or .txt or .csv with one class name a line, got {path.suffix!r}"
+            f"{path}: a file of labels must be .npy, or .txt or .csv with one class name per line, got {path.suffix!r}"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -118,7 +118,7 @@ def _read_labels_file(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: labels cannot be read ({error})") from None
     lines = [line.strip() for line in text.splitlines()]
     if "" in lines:
-        raise ValueError(f"{path}: line {lines.index('') + 1} is empty, expected one class name a line")
+        raise ValueError(f"{path}: line {lines.index('') + 1} is empty, expected one class name per line")
     try:
         # Numbers sort as numbers: 10 comes after 9.
         return np.array([int(line) for line in lines], np.int64)

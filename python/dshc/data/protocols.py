@@ -1,6 +1,6 @@
 """Named protocols: which items of a set are queries, database and training images.
 
-The order in which items are drawn comes from the raw words of PCG64, one a item, sorted. numpy guarantees
+The order in which items are drawn comes from the raw words of PCG64, one per item, sorted. numpy guarantees
 this stream for ever and on every platform; it does not guarantee ``Generator.permutation``. Shares are
 rounded in exact arithmetic.
 """
@@ -13,10 +13,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from ..errors import InputError, one_of
 from .dataset import Dataset
 from .split import Split
 
-__all__ = ["Split", "make_split", "protocols"]
+__all__ = ["Protocol", "Split", "describe_protocols", "make_split", "protocols"]
 
 _QUERY_SHARE = Fraction(1, 5)
 # Purposes with a stream of their own, so that a change of one share never moves another part.
@@ -32,9 +33,24 @@ class _Roles:
     pool: np.ndarray
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """A row of the table of protocols: its name, what it does in a sentence, who uses it, how it is made."""
+
+    name: str
+    text: str
+    source: str
+    roles: Callable[[Dataset, np.ndarray], _Roles]
+
+
 def protocols() -> tuple[str, ...]:
-    """The names that ``make_split`` takes, ``"default"`` aside."""
+    """The names of protocols that ``make_split`` knows, ``"default"`` aside."""
     return tuple(_PROTOCOLS)
+
+
+def describe_protocols() -> tuple[tuple[str, str, str], ...]:
+    """A row for each protocol: its name, what it does, who uses it."""
+    return tuple((row.name, row.text, row.source) for row in _PROTOCOLS.values())
 
 
 def make_split(
@@ -42,20 +58,9 @@ def make_split(
 ) -> Split:
     """Cut a set into queries, database, training and validation by a named protocol.
 
-    * ``official``: queries = the set's official test part; database = training images = the rest. The seed
-      moves only the validation images.
-    * ``cifar10-full``: 1,000 queries a class, drawn from all 60,000; the other 50,000 are training images and
-      database (setting 2 of the deep-hashing papers, DSHC among them).
-    * ``cifar10-5k-59k``: 100 queries and 500 training images a class; database = the 59,000 that are no query
-      (setting 1).
-    * ``cifar10-5k-54k``: the same queries and training images; database = the 54,000 that are neither.
-    * ``digits``: 360 of the 1,797 digits as queries, by class; the other 1,437 are training images and
-      database.
-    * ``random``: a fifth of any set as queries, by class (multi-label: of all items); the rest is training
-      and database.
-    * ``all``: for items without labels: all are training and database, none is a query, none validates.
-    * ``default``: ``all`` without labels, ``official`` where the set has a test part, else ``digits`` for the
-      digits, else ``random``.
+    ``protocols()`` names them and ``describe_protocols()`` says what each does. ``default`` is ``all`` without
+    labels, ``published`` where the set brings its published split, ``official`` where it has a test part, else
+    ``digits`` for the digits, else ``random``.
 
     ``validation`` (0 <= share < 1) of the training images are set aside for choosing settings and epochs, by
     class; they stay in the database where the training images are the database, and never meet the queries.
@@ -66,11 +71,9 @@ def make_split(
     where the protocol does not fit the set, naming both.
     """
     if protocol == "default":
-        drawn = "digits" if dataset.name == "digits" else "random"
-        protocol = drawn if dataset.test_mask is None else "official"
-        protocol = "all" if dataset.labels is None else protocol
-    if protocol not in _PROTOCOLS and protocol != "all":
-        raise ValueError(f"protocol is {protocol!r}, expected default, {', '.join(_PROTOCOLS)}")
+        protocol = _default(dataset)
+    if protocol not in _PROTOCOLS:
+        raise one_of("protocol", protocol, ("default", *_PROTOCOLS))
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
         raise TypeError(f"seed is {seed!r}, expected an integer")
     if not 0 <= seed < 2**63:
@@ -84,9 +87,7 @@ def make_split(
     seed = int(seed)
     if dataset.labels is None:
         return _unlabelled(dataset, protocol, seed)
-    if protocol == "all":
-        raise ValueError(f"{dataset.name}: protocol all is for items without labels, these have some")
-    roles = _PROTOCOLS[protocol](dataset, _words(dataset.n_items, seed, _DRAW))
+    roles = _PROTOCOLS[protocol].roles(dataset, _words(dataset.n_items, seed, _DRAW))
     if not len(roles.pool) or not len(roles.database):
         raise ValueError(f"{dataset.name}: protocol {protocol} leaves nothing to train on or to find")
     labelled = _labelled(dataset)
@@ -110,6 +111,16 @@ def make_split(
     )
 
 
+def _default(dataset: Dataset) -> str:
+    if dataset.labels is None:
+        return "all"
+    if dataset.published is not None:
+        return "published"
+    if dataset.test_mask is not None:
+        return "official"
+    return "digits" if dataset.name == "digits" else "random"
+
+
 def _unlabelled(dataset: Dataset, protocol: str, seed: int) -> Split:
     if protocol != "all":
         raise ValueError(
@@ -119,6 +130,17 @@ def _unlabelled(dataset: Dataset, protocol: str, seed: int) -> Split:
     return Split.of(
         dataset, protocol, seed, query=nothing, database=everything, train=everything, validation=nothing
     )
+
+
+def _all(dataset: Dataset, _words: np.ndarray) -> _Roles:
+    raise InputError(f"{dataset.name}: protocol all is for items without labels, these have some")
+
+
+def _published(dataset: Dataset, _words: np.ndarray) -> _Roles:
+    if dataset.published is None:
+        raise InputError(f"{dataset.name}: has no published split; protocol random draws one")
+    parts = dataset.published
+    return _Roles(parts["query"], parts.get("database", parts["train"]), parts["train"])
 
 
 def _official(dataset: Dataset, _words: np.ndarray) -> _Roles:
@@ -165,13 +187,62 @@ def _cifar10_5k_54k(dataset: Dataset, words: np.ndarray) -> _Roles:
     )
 
 
-_PROTOCOLS: dict[str, Callable[[Dataset, np.ndarray], _Roles]] = {
-    "official": _official,
-    "cifar10-full": _cifar10_full,
-    "cifar10-5k-59k": _cifar10_5k_59k,
-    "cifar10-5k-54k": _cifar10_5k_54k,
-    "digits": _digits,
-    "random": _random,
+_PAPERS = "HashNet (arXiv 1702.00758) and those that compare with it"
+_PROTOCOLS: dict[str, Protocol] = {
+    row.name: row
+    for row in (
+        Protocol(
+            "published",
+            "queries, training images and database by the lists that were published with the set; without a list "
+            "of the database it is the training images",
+            _PAPERS,
+            _published,
+        ),
+        Protocol(
+            "official",
+            "queries = the set's official test part; database = training images = the rest; the seed moves only "
+            "the validation images",
+            "the set's makers; SSDH, DCWH",
+            _official,
+        ),
+        Protocol(
+            "cifar10-full",
+            "1,000 queries per class, drawn from all 60,000; the other 50,000 are training images and database",
+            "DSHC; setting 2 of SDSH and DeepHash-pytorch",
+            _cifar10_full,
+        ),
+        Protocol(
+            "cifar10-5k-59k",
+            "100 queries and 500 training images per class; database = the 59,000 that are no query",
+            "setting 1 of DPSH (arXiv 1511.03855), DTSH (arXiv 1612.03900) and DSDH (arXiv 1705.10999)",
+            _cifar10_5k_59k,
+        ),
+        Protocol(
+            "cifar10-5k-54k",
+            "100 queries and 500 training images per class; database = the 54,000 that are neither",
+            "thulab/DeepHash; the reduced protocol of SDSH",
+            _cifar10_5k_54k,
+        ),
+        Protocol(
+            "digits",
+            "360 of the 1,797 digits as queries, by class; the other 1,437 are training images and database",
+            "this project",
+            _digits,
+        ),
+        Protocol(
+            "random",
+            "a fifth of any set as queries, by class (multi-label: of all items); the rest is training images and "
+            "database",
+            "this project",
+            _random,
+        ),
+        Protocol(
+            "all",
+            "items without labels: all are training items and database, none is a query, none validates",
+            "this project",
+            _all,
+        ),
+    )
 }
 
 

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data import IMAGE_SUFFIXES, read_images
-from ..data.folder import fit_image, image_files
+from ..data import IMAGE_SUFFIXES, ImageFiles, ImageFit
+from ..data.image_fit import printable
+from ..data.scan import image_files
 from ..errors import InputError
 
 __all__ = ["item_batches"]
@@ -22,32 +23,51 @@ _NUMBERS = (np.ndarray, Tensor, list, tuple, int, float)
 
 
 def item_batches(
-    items: Any, *, kind: str, item_shape: tuple[int, ...], batch_size: int
+    items: Any,
+    *,
+    kind: str,
+    item_shape: tuple[int, ...],
+    batch_size: int,
+    fit: ImageFit | None = None,
 ) -> Iterator[np.ndarray]:
     """Items in batches: uint8 ``(b, h, w, c)`` or float32 ``(b, d)``, in the order given.
 
-    Takes one item or many: an array or tensor ``(n, *item_shape)`` or ``item_shape``; for images also a path of a
-    file or folder, a picture (PIL), or a sequence of paths and pictures, which are brought to the hasher's size; or
-    an iterable of such batches (a ``DataLoader``, whose pairs (items, labels) count by their first). Files are
-    decoded batch by batch. Raises :class:`InputError` for items of another shape or dtype, when they are reached.
+    ``items``: one or many; an array or tensor ``(n, *item_shape)`` or ``item_shape``. For images also a path of a
+    file or folder, a picture (PIL), :class:`ImageFiles`, or a sequence of paths and pictures, which are brought to
+    the hasher's size. Or an iterable of such batches (a ``DataLoader``, whose pairs (items, labels) count by their
+    first). Files are decoded batch by batch, by threads. ``fit``: how files and pictures are brought to size; None:
+    to ``item_shape``, bilinear. Raises :class:`InputError` for items of another shape or dtype, when they are
+    reached.
     """
-    if isinstance(items, (np.ndarray, Tensor)):
+    if kind == "images":
+        fit = fit or ImageFit(*item_shape)
+        if fit.shape != item_shape:
+            raise InputError(f"fit must be to the shape of an item, {item_shape}, got {fit.shape}")
+    if isinstance(items, ImageFiles):
+        _check_images(kind)
+        if items.shape[1:] != item_shape:
+            raise InputError(
+                f"items must have shape (n, {', '.join(map(str, item_shape))}), got {items.shape}"
+            )
+        for start in range(0, len(items), batch_size):
+            yield items[start : start + batch_size]
+    elif isinstance(items, (np.ndarray, Tensor)):
         array = _as_array(items, kind, item_shape)
         for start in range(0, len(array), batch_size):
             yield array[start : start + batch_size]
     elif isinstance(items, (str, os.PathLike)):
         _check_images(kind)
-        yield from _in_batches(_paths(Path(items)), item_shape, batch_size)
+        yield from _in_batches(_paths(Path(items)), fit, batch_size)
     elif isinstance(items, Image.Image):
         _check_images(kind)
-        yield _pictures([items], item_shape)
+        yield _pictures([items], fit)
     elif isinstance(items, Iterable) and not isinstance(items, (bytes, Mapping)):
         if isinstance(items, Sequence) and not _holds_batches(items, item_shape):
-            yield from _one_by_one(items, kind, item_shape, batch_size)
+            yield from _one_by_one(items, kind, item_shape, batch_size, fit)
             return
         for batch in items:
             part = batch[0] if _is_pair(batch, item_shape) else batch
-            yield from item_batches(part, kind=kind, item_shape=item_shape, batch_size=batch_size)
+            yield from item_batches(part, kind=kind, item_shape=item_shape, batch_size=batch_size, fit=fit)
     else:
         raise InputError(
             "items must be a path, a picture, an array, a tensor or a sequence of these, got "
@@ -61,13 +81,13 @@ def _holds_batches(items: Sequence[Any], item_shape: tuple[int, ...]) -> bool:
 
 
 def _one_by_one(
-    items: Sequence[Any], kind: str, item_shape: tuple[int, ...], batch_size: int
+    items: Sequence[Any], kind: str, item_shape: tuple[int, ...], batch_size: int, fit: ImageFit | None
 ) -> Iterator[np.ndarray]:
     if len(items) and isinstance(items[0], _NUMBERS):
         yield from item_batches(_stacked(items), kind=kind, item_shape=item_shape, batch_size=batch_size)
     elif len(items):
         _check_images(kind)
-        yield from _in_batches(items, item_shape, batch_size)
+        yield from _in_batches(items, fit, batch_size)
 
 
 def _is_pair(batch: Any, item_shape: tuple[int, ...]) -> bool:
@@ -116,7 +136,7 @@ def _paths(path: Path) -> Sequence[Path]:
     if path.is_dir():
         found = image_files(path)
         if not found:
-            raise InputError(f"{path}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
+            raise InputError(f"{printable(path)}: holds no images ({', '.join(IMAGE_SUFFIXES)})")
         return found
     return [path]
 
@@ -126,21 +146,26 @@ def _check_images(kind: str) -> None:
         raise InputError("this hasher takes features: items must be an array (n, d), got paths or pictures")
 
 
-def _in_batches(items: Sequence[Any], item_shape: tuple[int, ...], batch_size: int) -> Iterator[np.ndarray]:
+def _in_batches(items: Sequence[Any], fit: ImageFit, batch_size: int) -> Iterator[np.ndarray]:
     for start in range(0, len(items), batch_size):
-        yield _pictures(items[start : start + batch_size], item_shape)
+        yield _pictures(items[start : start + batch_size], fit)
 
 
-def _pictures(items: Sequence[Any], item_shape: tuple[int, ...]) -> np.ndarray:
-    height, width, n_channels = item_shape
+def _pictures(items: Sequence[Any], fit: ImageFit) -> np.ndarray:
+    """Files and pictures as uint8 ``(n, h, w, c)``."""
     if all(isinstance(item, (str, os.PathLike)) for item in items):
-        return read_images(items, image_size=(height, width), n_channels=n_channels)
-    images = np.empty((len(items), *item_shape), np.uint8)
+        return ImageFiles(items, fit)[:]
+    images = np.empty((len(items), *fit.shape), np.uint8)
+    in_files = []
     for row, item in enumerate(items):
-        if isinstance(item, Image.Image):
-            images[row] = fit_image(item, height, width, n_channels)[0]
-        elif isinstance(item, (str, os.PathLike)):
-            images[row] = read_images([item], image_size=(height, width), n_channels=n_channels)[0]
+        if isinstance(item, (str, os.PathLike)):
+            in_files.append(row)
+        elif isinstance(item, Image.Image):
+            try:
+                images[row] = fit.apply(item)
+            except (ValueError, OSError) as error:
+                raise InputError(f"item {row} must be a picture that can be read: {error}") from None
         else:
             raise InputError(f"items must be paths or pictures, got {type(item).__name__}")
+    images[in_files] = ImageFiles([items[row] for row in in_files], fit)[:]
     return images

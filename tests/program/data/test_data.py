@@ -46,6 +46,10 @@ def test_dataset_tells_what_it_holds():
         ({"test_mask": np.zeros(4, np.uint8)}, TypeError, "test_mask has dtype uint8"),
         ({"test_mask": np.zeros(3, bool)}, ValueError, r"test_mask has shape \(3,\)"),
         ({"ids": ("a",)}, ValueError, "1 ids for 4 items"),
+        ({"published": {"query": np.arange(2)}}, ValueError, "must have query, train .*got query"),
+        ({"published": {"query": np.arange(2), "train": np.arange(2.0)}}, TypeError, "published train"),
+        ({"published": {"query": np.array([4]), "train": np.arange(2)}}, ValueError, "rows below 4"),
+        ({"published": {"query": np.array([1, 1]), "train": np.arange(2)}}, ValueError, "each row once"),
     ],
 )
 def test_dataset_refuses_by_name(changes, error, message):
@@ -54,22 +58,30 @@ def test_dataset_refuses_by_name(changes, error, message):
 
 
 def test_available_sets():
-    assert available() == ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "cifar100-coarse")
+    arrays = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "cifar100-coarse")
+    photos = ("coco", "imagenet100", "mirflickr25k", "voc2012", "nuswide21", "nuswide81")
+    assert available() == arrays + photos
 
 
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
         ("nowhere", {}, "source is 'nowhere'.*expected: digits, mnist"),
+        ("", {}, "source must be a named set, a folder or a file, got ''"),
         ("nowhere.npy", {}, "nowhere.npy: no such file"),
         ("nowhere.safetensors", {}, "nowhere.safetensors: no such file"),
         (
             "digits",
             {"image_size": 8},
-            "image_size must go with a folder of images, which 'digits' is not, got 8",
+            "image_size must go with images in files, which 'digits' does not hold, got 8",
         ),
-        ("x.npz", {"n_channels": 3}, "n_channels must go with a folder of images, .*, got 3"),
-        ("digits", {"labels": "l.txt"}, "labels is 'l.txt'"),
+        ("x.npz", {"n_channels": 3}, "n_channels must go with images in files, .*, got 3"),
+        ("digits", {"labels": "l.txt"}, "labels must go with .npy.* coco.*, got 'l.txt' with 'digits'"),
+        ("didgits", {}, "source is 'didgits'.*; did you mean 'digits'?"),
+        ("digits", {"n_channels": 2}, "n_channels must be 1 .*, got 2"),
+        ("digits", {"interpolation": "cubic"}, "interpolation must be one of bilinear, bicubic, got 'cubic'"),
+        ("digits", {"max_memory_mib": -1}, "max_memory_mib must be a number of MiB from 0 on, got -1"),
+        ("digits", {"max_memory_mib": "1"}, "max_memory_mib must be .*, got '1'"),
     ],
 )
 def test_load_refuses_by_name(source, options, message, tmp_path, monkeypatch):
@@ -78,7 +90,7 @@ def test_load_refuses_by_name(source, options, message, tmp_path, monkeypatch):
         load(source, **options)
 
 
-@pytest.mark.parametrize("name", [n for n in available() if n != "digits"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "cifar100", "cifar100-coarse"])
 def test_a_set_that_is_not_there_names_the_files_and_the_remedy(name, tmp_path, monkeypatch):
     monkeypatch.setenv("DSHC_DATA_ROOT", str(tmp_path))
     with pytest.raises(ValueError, match=f"{tmp_path}.*official files.*root="):
@@ -96,3 +108,12 @@ def test_the_packages_example():
     import doctest
 
     assert doctest.testmod(dshc.data).failed == 0
+
+
+def test_the_digest_is_of_the_inputs_alone():
+    data = small()
+    assert data.digest() == small(labels=None, class_names=()).digest() == data.digest()
+    assert data.digest() != small(inputs=np.ones((4, 2), np.float32)).digest()
+    assert data.digest() != small(inputs=np.zeros((2, 4), np.float32), labels=None, class_names=()).digest()
+    strided = np.zeros((4, 4), np.float32)[:, ::2]
+    assert small(inputs=strided).digest() == data.digest()

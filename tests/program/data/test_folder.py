@@ -115,9 +115,9 @@ def test_folders_that_do_not_fit(tmp_path):
         load(tmp_path)
     picture(tmp_path / "empty" / "a.png", 0)
     for size in (0, 5000, 2.5, (4, 4, 4), True):
-        with pytest.raises(ValueError, match="image_size is"):
+        with pytest.raises(ValueError, match="image_size must be"):
             load(tmp_path, image_size=size)
-    with pytest.raises(ValueError, match="n_channels is 2"):
+    with pytest.raises(ValueError, match="n_channels must be .*, got 2"):
         load(tmp_path, n_channels=2)
 
 

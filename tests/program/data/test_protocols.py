@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from real_sets import real
 
-from dshc.data import Dataset, Split, load, make_split, protocols
+from dshc.data import Dataset, Split, describe_protocols, load, make_split, protocols
 from dshc.data.protocols import _allocate
 
 PARTS = ("query", "database", "train", "validation")
@@ -40,7 +40,19 @@ def arrays(split: Split) -> list[list[int]]:
 
 
 def test_names():
-    assert protocols() == ("official", "cifar10-full", "cifar10-5k-59k", "cifar10-5k-54k", "digits", "random")
+    named = (
+        "published",
+        "official",
+        "cifar10-full",
+        "cifar10-5k-59k",
+        "cifar10-5k-54k",
+        "digits",
+        "random",
+        "all",
+    )
+    assert protocols() == named
+    rows = describe_protocols()
+    assert tuple(row[0] for row in rows) == named and all(text and source for _, text, source in rows)
 
 
 # Frozen: a change of these numbers breaks every published split.
@@ -114,7 +126,11 @@ def test_default_follows_the_set():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"protocol": "mine"}, ValueError, "protocol is 'mine', expected default, official"),
+        (
+            {"protocol": "mine"},
+            ValueError,
+            "protocol must be one of default, published, official, .*, got 'mine'",
+        ),
         ({"protocol": "official"}, ValueError, "some: has no official test part"),
         (
             {"protocol": "digits"},
