@@ -24,8 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="First steps: [bold]dshc demo[/bold], then [bold]dshc train FOLDER[/bold], a folder with one "
-    "sub-folder of images a class.",
+    epilog="First steps: [bold]dshc demo[/bold], then [bold]dshc train photos/[/bold], a folder with one "
+    "sub-folder of images per class.",
 )
 
 
@@ -76,8 +76,9 @@ def train(
         typer.Argument(
             metavar="SOURCE",
             show_default=False,
-            help="digits, mnist, fashion-mnist, cifar10, cifar100, cifar100-coarse, a folder with one "
-            "sub-folder of images a class, or a .npy, .npz or .safetensors file of embeddings.",
+            help="A folder of photos, one sub-folder per class (or without classes, for --method itq); a list of "
+            "images (.csv, .tsv, .txt) or a .parquet file; embeddings (.npy, .npz, .safetensors); or a named set, "
+            "such as digits, cifar10 or coco.",
         ),
     ] = None,
     out: Annotated[str | None, flag("Run folder; by default runs/SOURCE.", RUN)] = None,
@@ -128,8 +129,8 @@ def encode(
         typer.Argument(
             metavar="INPUT",
             show_default=False,
-            help="An image, a folder of images (class folders become labels), a named set, or a .npy, .npz "
-            "or .safetensors file of embeddings.",
+            help="An image, a folder of images (class folders become labels), a list of images (.csv, .tsv, .txt), "
+            "a .parquet file, a named set, or embeddings (.npy, .npz, .safetensors).",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Code file to write.")] = Path("codes.safetensors"),
@@ -161,7 +162,9 @@ def evaluate(
     ] = None,
     k: Annotated[
         list[int] | None,
-        flag("Cut-off of mAP, repeatable; by default the whole database.", None, "--k", metavar="<int>"),
+        flag(
+            "Cut-off of mAP, repeatable; by default the whole database.", None, "--k", "-k", metavar="<int>"
+        ),
     ] = None,
     ties: Annotated[
         str, typer.Option(metavar="expected|index|best|worst", help="Order of items at equal distance.")
@@ -225,41 +228,67 @@ def search(
         ),
     ],
     query: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
             metavar="QUERY",
-            help="Image, folder of images, embeddings, or code file.",
+            help="Images, folders of images, embeddings, code files; one or several, mixed.",
             show_default=False,
         ),
     ] = None,
-    k: Annotated[int | None, flag("How many nearest items; by default 10.", None, "--k")] = None,
+    k: Annotated[int | None, flag("How many nearest items; by default 10.", None, "--k", "-k")] = None,
     item: Annotated[
-        int | None,
-        flag("Take this query of the run (or this code of the file) instead of QUERY."),
+        list[int] | None,
+        flag(
+            "Number of a query of the run, or of a code of the file, from 0; instead of QUERY; repeatable.",
+            metavar="<int>",
+        ),
     ] = None,
     run: Annotated[
         Path | None,
         flag("Run that encodes QUERY when searching a code file."),
     ] = None,
     score: ScoreOption = None,
-    show: Annotated[int, typer.Option(min=1, help="Queries to print; --json prints all.")] = 5,
+    show: Annotated[
+        int | None,
+        flag("Queries to print; by default 5, or as many as are named one by one; --json prints all.", min=1),
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        flag("Write a page with pictures of queries and results.", metavar="FILE.html|FOLDER"),
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Show that page in the browser; alone, from a temporary file.")
+    ] = False,
     as_json: AsJson = False,
     threads: Threads = None,
 ) -> None:
-    """Find the nearest items, exactly, sorted by (distance, index)."""
+    """Find the nearest items, exactly, sorted by (distance, index).
+
+    Below the table: the class that the model predicts for each query, and how many items are tied with the last.
+    """
     from .search import run_search
 
     _set_threads(threads)
     run_search(
         target,
-        query,
-        item=item,
+        query or [],
+        items=item or [],
         k=k,
         score=score,
         run_folder=run,
         as_json=as_json,
         show=show,
+        gallery=gallery,
+        open_page=open_page,
     )
+
+
+@app.command()
+def protocols(as_json: AsJson = False) -> None:
+    """List the protocols: how a set is cut into queries, database and training items."""
+    from .protocols import show_protocols
+
+    show_protocols(as_json=as_json)
 
 
 @app.command()
@@ -272,7 +301,7 @@ def codebook(
     seed: Annotated[int, typer.Option(help="Seed of kbc, and of the search of separated.")] = 0,
     threshold: Annotated[int, typer.Option(help="kbc: least distance to centers of other classes.")] = 3,
     radius: Annotated[int, typer.Option(help="Sub-codes lie within this distance of the center.")] = 1,
-    sub_codes: Annotated[int | None, flag("Most sub-codes a class, the nearest; by default all.")] = None,
+    sub_codes: Annotated[int | None, flag("Most sub-codes per class, the nearest; by default all.")] = None,
     search_steps: Annotated[int | None, flag("separated: steps of each search; by default 2000.")] = None,
     out: Annotated[
         Path | None, flag("Save it as .safetensors, its distances drawn in a .png beside.")

@@ -1,6 +1,7 @@
 """What the commands print: rich on a terminal, plain lines and tab-separated tables into a pipe.
 
-Results go to stdout, remarks and progress to stderr; progress and spinners exist on a terminal only.
+Results go to stdout, remarks and progress to stderr; progress and spinners exist on a terminal only. Whatever is
+printed may hold names from outside: none is taken for markup, and none steers the terminal or breaks a line.
 """
 
 from __future__ import annotations
@@ -8,28 +9,45 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["remark", "say", "table", "working"]
+from ..progress import visible
+
+__all__ = ["prepare_streams", "remark", "say", "shown", "table", "working"]
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr escape the letters that their encoding lacks, where they would fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a stream that a caller put there may be no file
+            stream.reconfigure(errors="backslashreplace")
+
+
+def shown(text: object, stream: TextIO | None = None) -> str:
+    """``text`` as it can be printed to a stream (by default stdout): on one line, in the stream's letters."""
+    return visible(text, getattr(stream or sys.stdout, "encoding", None))
 
 
 def say(text: str = "", *, style: str = "") -> None:
     """Print one line of results to stdout, never wrapped; ``style`` colours it on a terminal."""
-    if sys.stdout.isatty():
-        Console().print(escape(text), style=style, highlight=False, soft_wrap=True)
-    else:
-        print(text)
+    _print_line(sys.stdout, text, style)
 
 
-def remark(text: str) -> None:
+def remark(text: str, *, style: str = "dim") -> None:
     """Print one line to stderr that is not a result."""
-    if sys.stderr.isatty():
-        Console(stderr=True).print(escape(text), style="dim", highlight=False, soft_wrap=True)
+    _print_line(sys.stderr, text, style)
+
+
+def _print_line(stream: TextIO, text: str, style: str) -> None:
+    line = shown(text, stream)
+    if stream.isatty():  # as Text: in a str rich would look for markup and emoji
+        Console(file=stream).print(Text(line), style=style, soft_wrap=True)
     else:
-        print(text, file=sys.stderr)
+        print(line, file=stream)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, numeric: str = "") -> None:
@@ -37,17 +55,24 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
 
     ``numeric`` has one character a column, ``r`` to align it to the right.
     """
+    cells = [[shown(cell) for cell in row] for row in (columns, *rows)]
     if not sys.stdout.isatty():
-        for row in (columns, *rows):
-            print("\t".join(" ".join(str(cell).split()) for cell in row))
+        for row in cells:
+            print("\t".join(row))
         return
     grid = Table(
-        title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
+        title=Text(shown(title), style="bold") if title else None,
+        title_justify="left",
+        header_style="dim",
+        box=None,
+        pad_edge=False,
     )
-    for i, column in enumerate(columns):
-        grid.add_column(column, justify="right" if numeric[i : i + 1] == "r" else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(cell if isinstance(cell, str) else escape(str(cell)) for cell in row))
+    for i, column in enumerate(cells[0]):
+        grid.add_column(
+            Text(column), justify="right" if numeric[i : i + 1] == "r" else "left", overflow="fold"
+        )
+    for row in cells[1:]:
+        grid.add_row(*map(Text, row))
     Console().print(grid, highlight=False)
     print()
 
@@ -58,5 +83,7 @@ def working(text: str) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    with Console(stderr=True).status(text):
+    console = Console(stderr=True)
+    spinner = "line" if console.options.ascii_only else "dots"
+    with console.status(Text(shown(text, sys.stderr)), spinner=spinner):
         yield

@@ -79,7 +79,7 @@ def _outcome(check: Callable[[], bool]) -> str:
     try:
         return "" if check() else "wrong result"
     except Exception as error:  # a broken part must not hide the state of the others
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _data() -> tuple[np.ndarray, np.ndarray]:

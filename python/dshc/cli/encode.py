@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..runs.encoding import encode_input, is_code_file, read_input
 from ..runs.run_folder import is_run_file
-from .console import say
+from .console import remark, say
 from .open_run import open_run
 
 __all__ = ["run_encode"]
@@ -29,7 +29,11 @@ def run_encode(
                 f"--out must name a new file or a code file, {out} is neither, and is left as it is"
             )
     run = open_run(run_folder)
-    file, _ = encode_input(run, read_input(source, run, root=root, labels=labels))
+    dataset = read_input(source, run, root=root, labels=labels)
+    if dataset.reading is not None:
+        remark(f"dshc: {dataset.reading.line()}")
+    file, _ = encode_input(run, dataset)
     file.save(out)
     known = [name for name, part in (("labels", file.labels), ("ids", file.ids)) if part is not None]
-    say(f"{out}: {len(file)} codes of {file.n_bits} bits, {' and '.join(known) or 'no labels or ids'}")
+    codes = "1 code" if len(file) == 1 else f"{len(file)} codes"
+    say(f"{out}: {codes} of {file.n_bits} bits, {' and '.join(known) or 'no labels or ids'}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dis
+import os
+import re
 import sys
 import traceback
 import warnings
@@ -10,7 +12,12 @@ from typing import Any
 
 from typer.core import TyperGroup
 
+from .console import prepare_streams, shown
+
 __all__ = ["Debug", "OneLineErrors"]
+
+# Where a message of a library goes on in a new line; another line break is part of a name, and shown.
+_NEXT_LINE = re.compile(r"""(?<=[.:;,!?)\]}'"])[ \t]*\n\s*""")
 
 
 class Debug:
@@ -25,6 +32,7 @@ class OneLineErrors(TyperGroup):
     def main(self, *args: Any, **options: Any) -> Any:
         if not options.pop("standalone_mode", True):
             return super().main(*args, standalone_mode=False, **options)
+        prepare_streams()
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
@@ -41,22 +49,22 @@ class OneLineErrors(TyperGroup):
 
 def _fail(error: Exception) -> int:
     if Debug.on:
-        traceback.print_exc()
+        for line in traceback.format_exc().rstrip().split("\n"):
+            _tell(line)
     if hasattr(error, "format_message"):  # a usage error of typer
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context is not None else ""
-        print(f"dshc: {_line(error.format_message())}{hint}", file=sys.stderr)
+        _tell(f"dshc: {_line(error.format_message())}{hint}")
         return getattr(error, "exit_code", 2)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        print(f"dshc: {error.filename}: {error.strerror}", file=sys.stderr)
+        _tell(f"dshc: {_file_name(error.filename)}: {error.strerror}")
         return 2
     if type(error).__name__ == "Abort":  # what some versions of typer make of Ctrl-C
         return 130
     if isinstance(error, (ValueError, OSError, ImportError)) or _raised_by_us(error):
-        print(f"dshc: {_line(str(error)) or type(error).__name__}", file=sys.stderr)
+        _tell(f"dshc: {_line(str(error)) or type(error).__name__}")
         return 2
-    text = f"dshc: defect, {type(error).__name__}: {_line(str(error))} (dshc --debug ... shows the traceback)"
-    print(text, file=sys.stderr)
+    _tell(f"dshc: defect, {type(error).__name__}: {_line(str(error))} (dshc --debug ... shows the traceback)")
     return 1
 
 
@@ -75,11 +83,19 @@ def _raised_by_us(error: Exception) -> bool:
     return package in ("dshc", "dshc_fast") and dis.opname[instruction] == "RAISE_VARARGS"
 
 
+def _tell(line: str) -> None:
+    print(shown(line, sys.stderr), file=sys.stderr)
+
+
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return _NEXT_LINE.sub(" ", text.strip())
+
+
+def _file_name(name: object) -> str:
+    return os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else str(name)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Warnings of our own as one line; what libraries warn about among themselves stays out of sight."""
     if category is UserWarning:
-        print(f"dshc: warning: {_line(str(message))}", file=sys.stderr)
+        _tell(f"dshc: warning: {_line(str(message))}")

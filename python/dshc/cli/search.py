@@ -3,149 +3,146 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import webbrowser
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from ..errors import InputError
 from ..evaluation import Conventions
 from ..index import CodeIndex
+from ..index.answers import Answer, answer
+from ..index.queries import Queries, pick_queries, read_queries
 from ..runs import Run
-from ..runs.encoding import encode_input, is_code_file, read_input, stored_part
-from ..storage import CodeFile
+from ..runs.encoding import stored_part
+from ..runs.run_folder import is_run_file
 from .console import remark, say, table, working
 from .open_run import open_run
 
 __all__ = ["run_search"]
 
 DEFAULT_K = 10
+DEFAULT_SHOWN = 5
+PAGE = "gallery.html"
 
 
 def run_search(
     target: Path,
-    query: str | None,
+    sources: Sequence[str],
     *,
-    item: int | None,
+    items: Sequence[int],
     k: int | None,
     score: str | None,
     run_folder: Path | None,
     as_json: bool,
-    show: int,
+    show: int | None,
+    gallery: Path | None,
+    open_page: bool,
 ) -> None:
-    """Search a run's database or a code file for the items nearest to ``query`` (or to the run's query
-    ``item``).
+    """Search a run's database or a code file for the items nearest to what ``sources`` name, or to the run's queries
+    ``items``; print them and, with ``gallery`` or ``open_page``, write a page that shows them.
     """
-    if (query is None) == (item is None):
-        raise InputError("give either a QUERY (image, folder, array or code file) or --item NUMBER")
+    if bool(sources) == bool(items):
+        came = "got both" if sources else "got neither"
+        raise InputError(f"give either a QUERY (image, folder, array or code file) or --item NUMBER, {came}")
     Conventions(score=score)  # refuses a wrong one before anything is encoded
+    page = None if gallery is None else _page_path(gallery)
     if target.is_dir():
-        run = open_run(target)
+        if run_folder is not None:
+            raise InputError(f"--run must go with a code file to search, {target} is a run folder")
+        run = owner = open_run(target)
         index = CodeIndex(stored_part(run, "database"))
     else:
         index = CodeIndex.load(target)
         run = open_run(run_folder) if run_folder is not None else None
+        owner = run if _is_database_of(target, run) else None
     if k is None:
         k = min(DEFAULT_K, len(index))
     if not 1 <= k <= len(index):
         raise InputError(f"--k must lie in 1..{len(index)} (the number of codes in the database), got {k}")
-    queries = _queries(target, query, item, run)
-    with working("searching"):
-        found = index.search(queries, k, score=score)
-    score = score or index.file.score
+    if items:
+        queries = [pick_queries(run if target.is_dir() else index.file, items)]
+    else:
+        queries = read_queries(sources, run)
+    for part in queries:
+        for text in part.remarks:
+            remark(f"dshc: {text}")
+    if show is None:
+        show = max(DEFAULT_SHOWN, len(items), len(sources))
+    answers = answer(index, queries, k, score=score, limit=None if as_json else show)
+    total = sum(map(len, queries))
     if as_json:
-        for position in range(len(queries)):
-            say(
-                json.dumps(
-                    _answer(
-                        queries,
-                        index.file,
-                        position,
-                        found.distances[position],
-                        found.indices[position],
-                        score,
-                    )
-                )
-            )
-        return
-    _print(queries, index.file, found.distances, found.indices, score, show)
+        shown = _print_json(answers, show)
+    else:
+        with working("searching"):
+            shown = list(answers)
+        _print(shown, score or index.file.score, total)
+    if page is not None or open_page:
+        _write_page(page, index, queries, shown, owner, more=total - len(shown), open_page=open_page)
 
 
-def _queries(target: Path, query: str | None, item: int | None, run: Run | None) -> CodeFile:
-    if item is not None:
-        file = stored_part(run, "query") if target.is_dir() else CodeFile.load(target)
-        if not 0 <= item < len(file):
-            raise InputError(f"--item must lie in 0..{len(file) - 1}, got {item}")
-        return _one(file, item)
-    if is_code_file(Path(query)):
-        return CodeFile.load(query)
-    if run is None:
-        raise InputError(f"{query}: is no code file; name the run that encodes it with --run RUN")
-    return encode_input(run, read_input(query, run))[0]
+def _is_database_of(target: Path, run: Run | None) -> bool:
+    """Whether a code file is the one that a run keeps of its database, whose images the run knows."""
+    own = None if run is None else run.folder / "codes" / "database.safetensors"
+    return own is not None and own.is_file() and target.samefile(own)
 
 
-def _one(file: CodeFile, item: int) -> CodeFile:
-    """The same file with one code only."""
-    return CodeFile(
-        codes=file.codes[item : item + 1],
-        n_bits=file.n_bits,
-        labels=None if file.labels is None else file.labels[item : item + 1],
-        ids=(file.name_of(item),),
-        class_names=file.class_names,
-        model=file.model,
-        score=file.score,
-    )
+def _print_json(answers: Iterable[Answer], keep: int) -> list[Answer]:
+    """Print a line for every answer; returns the first ``keep``."""
+    kept = []
+    for found in answers:
+        say(json.dumps(found.to_dict()))
+        if len(kept) < keep:
+            kept.append(found)
+    return kept
 
 
-def _print(
-    queries: CodeFile, database: CodeFile, distances: np.ndarray, indices: np.ndarray, score: str, show: int
-) -> None:
-    columns = ("query", "rank", score, "index", "id", "label", "relevant")
-    rows = []
-    for position in range(min(len(queries), show)):
-        for rank, (distance, i) in enumerate(
-            zip(distances[position], indices[position], strict=True), start=1
-        ):
-            row = (queries.name_of(position), rank, distance, i, database.name_of(i), database.label_of(i))
-            rows.append(
-                (*row, {True: "yes", False: "no", None: ""}[_relevant(queries, position, database, i)])
-            )
-    table("", columns, rows, numeric="lrrr")
-    if len(queries) > show:
-        remark(f"{len(queries) - show} more queries not shown; --show N shows more, --json gives all")
-
-
-def _answer(
-    queries: CodeFile,
-    database: CodeFile,
-    position: int,
-    distances: np.ndarray,
-    indices: np.ndarray,
-    score: str,
-) -> dict[str, object]:
-    """One line of ``--json``: a query and its results."""
-    results = [
-        {
-            "rank": rank,
-            score: int(distance),
-            "index": int(i),
-            "id": database.name_of(i),
-            "label": database.label_of(i),
-            "relevant": _relevant(queries, position, database, i),
-        }
-        for rank, (distance, i) in enumerate(zip(distances, indices, strict=True), start=1)
+def _print(answers: Sequence[Answer], score: str, total: int) -> None:
+    relevant = {True: "yes", False: "no", None: ""}
+    rows = [
+        (found.query, r.rank, r.distance, r.index, r.id, r.label, relevant[r.relevant])
+        for found in answers
+        for r in found.results
     ]
-    label = queries.label_of(position)
-    return {"query": queries.name_of(position), "label": label, "n_bits": database.n_bits, "results": results}
+    table("", ("query", "rank", score, "index", "id", "label", "relevant"), rows, numeric="lrrr")
+    for found in answers:
+        remark(found.line(), style="")
+    if total > len(answers):
+        remark(f"{total - len(answers)} more queries not shown; --show N shows more, --json gives all")
 
 
-def _relevant(queries: CodeFile, position: int, database: CodeFile, item: int) -> bool | None:
-    """Whether a result shares a label with its query; None where either has none or they mean different
-    classes.
-    """
-    if queries.labels is None or database.labels is None or queries.class_names != database.class_names:
-        return None
-    if queries.labels.shape[1:] != database.labels.shape[1:]:
-        return None
-    if queries.labels.ndim == 2:
-        return bool((queries.labels[position] & database.labels[item]).any())
-    return bool(queries.labels[position] == database.labels[item])
+def _page_path(gallery: Path) -> Path:
+    """The file that ``--gallery`` means: it, or ``gallery.html`` in a folder."""
+    path = gallery / PAGE if gallery.is_dir() else gallery
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        raise InputError(f"--gallery must name an .html file or an existing folder, got {gallery}")
+    if is_run_file(path):
+        raise InputError(f"--gallery must not be one of a run's own files, got {path}")
+    return path
+
+
+def _write_page(
+    path: Path | None,
+    index: CodeIndex,
+    queries: Sequence[Queries],
+    answers: Sequence[Answer],
+    owner: Run | None,
+    *,
+    more: int,
+    open_page: bool,
+) -> None:
+    from ..index.search_page import write_search_page
+
+    if path is None:  # --open alone
+        path = Path(tempfile.mkdtemp(prefix="dshc-")) / PAGE
+    write_search_page(path, index, queries, answers, owner, more=more)
+    remark(f"gallery: {path}", style="")
+    if open_page and not _open_in_browser(path):
+        remark(f"dshc: no browser could be started here; open {path} in one")
+
+
+def _open_in_browser(path: Path) -> bool:
+    try:
+        return webbrowser.open(path.resolve().as_uri())
+    except (webbrowser.Error, OSError):
+        return False

@@ -65,7 +65,7 @@ def run_demo(
 
 def _train_and_measure(settings: RunSettings, *, resume: bool, overwrite: bool, report: bool) -> Run:
     try:
-        run = train(settings, resume=resume, overwrite=overwrite)
+        run = train(settings, resume=resume, overwrite=overwrite, on_event=_tell)
     except Interrupted as stop:
         remark(f"dshc: {stop}")
         raise SystemExit(128 + signal.Signals[stop.signal_name].value) from None
@@ -93,6 +93,12 @@ def _train_and_measure(settings: RunSettings, *, resume: bool, overwrite: bool, 
     if report:
         say(f"report:  {run.folder / 'report.html'}")
     return run
+
+
+def _tell(event: str, values: dict[str, Any]) -> None:
+    """Says before a training what was read for it, and what was left out."""
+    if event == "read" and values["text"]:
+        remark(values["text"])
 
 
 def _stored(values: Mapping[str, Any]) -> RunSettings:

@@ -14,6 +14,9 @@ from ..storage.code_files import CodeFile, check_same_code, kind_of
 
 __all__ = ["CodeIndex"]
 
+_HISTOGRAM_CELLS = 1 << 22
+"""Most counts that :meth:`CodeIndex.count_at` holds at a time: 32 MiB of each histogram."""
+
 
 class CodeIndex:
     """Exact search over the codes of one file, on all threads torch may use.
@@ -81,6 +84,56 @@ class CodeIndex:
         codes = self._codes_of(queries)
         score = score or self.file.score
         return dshc_fast.hamming_radius(codes, self.database, radius, score=score, allowed=allowed)
+
+    def count_at(
+        self,
+        queries: np.ndarray | CodeFile,
+        distances: np.ndarray,
+        *,
+        score: str | None = None,
+        allowed: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """How many codes lie at exactly ``distances[q]`` from query ``q``: how long the tie is that a cut goes through.
+
+        Args:
+            queries, score, allowed: as in :meth:`search`.
+            distances: integers ``(n_query,)``, such as the last column of :meth:`search`; overlap counts where
+                the score is ``"overlap"``.
+
+        Returns:
+            int64 ``(n_query,)``; 0 at a distance that no code can have.
+
+        Raises:
+            ValueError, TypeError: distances of another shape or dtype, codes of another length or dtype.
+
+        >>> import numpy as np
+        >>> index = CodeIndex(CodeFile(np.array([[0b0001], [0b0010], [0b1111]], np.uint8), n_bits=4))
+        >>> index.count_at(np.array([[0b0000]], np.uint8), np.array([1]))
+        array([2])
+        """
+        codes = self._codes_of(queries)
+        if not isinstance(distances, np.ndarray) or distances.dtype.kind not in "iu":
+            raise TypeError(f"distances must be a numpy array of integers, got {kind_of(distances)}")
+        if distances.shape != (len(codes),):
+            raise ValueError(f"distances must have shape ({len(codes)},), got {distances.shape}")
+        counts = np.zeros(len(codes), np.int64)
+        one_class = np.zeros(len(self), np.int64)  # a histogram counts relevant items beside all
+        width = 8 * codes.shape[1] + 1
+        step = max(1, _HISTOGRAM_CELLS // width)
+        for start in range(0, len(codes), step):
+            part, wanted = codes[start : start + step], distances[start : start + step]
+            per_query = allowed[start : start + step] if np.ndim(allowed) == 2 else allowed
+            items = dshc_fast.hamming_histogram(
+                part,
+                self.database,
+                one_class[:1].repeat(len(part)),
+                one_class,
+                score=score or self.file.score,
+                allowed=per_query,
+            ).items
+            inside = np.flatnonzero((wanted >= 0) & (wanted < width))
+            counts[start + inside] = items[inside, wanted[inside].astype(np.int64)]
+        return counts
 
     def _codes_of(self, queries: np.ndarray | CodeFile) -> np.ndarray:
         if isinstance(queries, CodeFile):

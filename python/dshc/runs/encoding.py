@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..data import IMAGE_SUFFIXES, Dataset, available, load
+from ..data import IMAGE_SUFFIXES, Dataset, is_photos, load
+from ..data.ahead import ahead
+from ..data.image_files import ImageFiles
+from ..data.image_fit import printable
 from ..errors import InputError
-from ..hasher.hasher import ENCODING_BATCH
+from ..hasher import Hasher
+from ..hasher.frozen import frozen_features
+from ..hasher.hasher import encoding_batch
 from ..progress import progress
 from ..storage import CodeFile
-from .run import Run
+from .run import Run, load_dataset
 
-__all__ = ["encode_input", "encode_part", "is_code_file", "model_name", "read_input", "stored_part"]
-
-_SLICE = 4 * ENCODING_BATCH  # whole batches of Hasher.encode, so that slicing changes no batch
+__all__ = [
+    "encode_files",
+    "encode_input",
+    "encode_part",
+    "inputs_of",
+    "is_code_file",
+    "model_name",
+    "read_input",
+    "stored_part",
+]
 
 
 def is_code_file(path: Path) -> bool:
@@ -44,7 +56,10 @@ def encode_part(run: Run, part: str, *, keep: bool = True) -> tuple[CodeFile, np
             f"{run.folder}: must have {part} items, its split (protocol {run.split.protocol}) has none"
         )
     dataset = run.dataset
-    codes, predictions = _in_slices(f"encoding {len(items)} {part} items", run, dataset.inputs, items)
+    hasher, inputs = run.hasher, dataset.inputs
+    if (behind := hasher.behind_backbone()) is not None:  # from the features that it was trained on
+        hasher, inputs = behind, frozen_features(hasher, dataset)
+    codes, predictions = _in_slices(f"encoding {len(items)} {part} items", hasher, inputs, items)
     ids = tuple(dataset.ids[i] for i in items) if dataset.ids is not None else tuple(map(str, items))
     file = _code_file(run, dataset, items, codes, ids)
     if keep:
@@ -62,49 +77,111 @@ def stored_part(run: Run, part: str) -> CodeFile:
     return encode_part(run, part)[0]
 
 
+def inputs_of(run: Run, part: str, rows: np.ndarray) -> np.ndarray:
+    """What was encoded as these rows of the codes of a part: images uint8 ``(k, h, w, c)``, features ``(k, d)``.
+
+    Raises ``ValueError`` or ``OSError`` where the run's data set is not there any more, or is another now.
+    """
+    if "dataset" not in vars(run):  # few of perhaps many images: only these are decoded
+        run.dataset = load_dataset(run.settings.with_values(**{"data.max_memory_mib": 0}))
+    return run.dataset.inputs[getattr(run.split, part)[rows]]
+
+
 def read_input(source: str, run: Run, *, root: str | None = None, labels: str | None = None) -> Dataset:
     """Read what ``run`` is to encode; images are brought to the size and channels it was trained on.
 
-    Unreadable images of a folder are left out where the run was trained so; a single one never is.
+    Unreadable images of a folder or list are left out where the run was trained so; a single one never is. An array
+    of the shape of one item (an embedding ``(d,)``) is that item.
     """
     shape = run.hasher.item_shape
-    path = Path(source)
-    from_files = source not in available() and (path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES)
-    images = {}
-    if from_files and run.hasher.kind == "images":
-        images = {
-            "image_size": (shape[0], shape[1]),
-            "n_channels": shape[2],
-            "skip_unreadable": run.settings.data.skip_unreadable and path.is_dir(),
-        }
-    dataset = load(source, root=root, labels=labels, require_labels=False, **images)
+    dataset = _one_item(source, run) if labels is None else None
+    if dataset is None:
+        images = {}
+        if run.hasher.kind == "images" and is_photos(source):
+            fit = run.hasher.image_fit
+            images = {
+                "image_size": (fit.height, fit.width),
+                "n_channels": fit.n_channels,
+                "interpolation": fit.interpolation,
+                "skip_unreadable": run.settings.data.skip_unreadable and not _is_image(source),
+            }
+        dataset = load(source, root=root, labels=labels, require_labels=False, **images)
     if dataset.item_shape != shape:
         raise InputError(
-            f"{source}: holds items of shape {dataset.item_shape}, the run was trained on {shape}"
+            f"{source}: items must have the shape that the run was trained on, {shape}, got {dataset.item_shape}"
         )
     return dataset
+
+
+def _is_image(source: str) -> bool:
+    """Whether a source of photos is a single image file, rather than a folder or list of them."""
+    path = Path(source)
+    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _one_item(source: str, run: Run) -> Dataset | None:
+    """The one item that a .npy file holds; None where it holds several, or is none."""
+    path = Path(source)
+    if path.suffix != ".npy" or not path.is_file():
+        return None
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # whoever reads it next says what is wrong
+        return None
+    kind, shape = run.hasher.kind, run.hasher.item_shape
+    dtypes = "fiub" if kind == "features" else "u"
+    if array.dtype.kind not in dtypes or not (array.shape == shape or array.ndim == len(shape) == 1):
+        return None
+    with np.errstate(over="ignore"):  # what overflows float32 becomes infinity and is refused by name
+        values = np.array(array[None], np.float32 if kind == "features" else array.dtype)
+    try:
+        return Dataset(path.stem, kind, values, None, (), ids=(printable(path.name),))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def encode_input(run: Run, dataset: Dataset) -> tuple[CodeFile, np.ndarray | None]:
     """Encode every item of a set that the run was not trained on."""
     items = np.arange(dataset.n_items)
-    codes, predictions = _in_slices(f"encoding {len(items)} items", run, dataset.inputs, items)
+    codes, predictions = _in_slices(
+        f"encoding {len(items)} item{'s' * (len(items) != 1)}", run.hasher, dataset.inputs, items
+    )
     file = _code_file(run, dataset, items, codes, dataset.ids)
     return file, predictions
 
 
+def encode_files(run: Run, paths: Sequence[str]) -> tuple[CodeFile, np.ndarray | None, ImageFiles]:
+    """Encode image files one by one named, in their order; returns codes, predictions and the images.
+
+    Raises ``ValueError`` naming the first that cannot be read.
+    """
+    step = encoding_batch(run.hasher.item_shape)  # whole batches, so that slicing changes none
+    with progress(f"encoding {len(paths)} image{'s' * (len(paths) != 1)}") as update:
+
+        def slices() -> Iterator[Sequence[Path]]:
+            for start in range(0, len(paths), step):
+                yield [Path(path) for path in paths[start : start + step]]
+                update(min(start + step, len(paths)), len(paths))
+
+        codes, predictions = run.hasher.encode_and_predict(slices())
+    ids = tuple(printable(Path(path).name) for path in paths)
+    file = CodeFile(codes, run.hasher.n_bits, ids=ids, model=model_name(run), score=run.hasher.score)
+    return file, predictions, ImageFiles(paths, run.hasher.image_fit)
+
+
 def _in_slices(
-    text: str, run: Run, inputs: np.ndarray, items: np.ndarray
+    text: str, hasher: Hasher, inputs: np.ndarray | ImageFiles, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Codes and predictions of ``items``, some at a time under a progress bar."""
+    step = encoding_batch(hasher.item_shape)  # whole batches, so that slicing changes none
     with progress(text) as update:
 
         def slices() -> Iterator[np.ndarray]:
-            for start in range(0, len(items), _SLICE):
-                yield inputs[items[start : start + _SLICE]]
-                update(min(start + _SLICE, len(items)), len(items))
+            for start in range(0, len(items), step):
+                yield inputs[items[start : start + step]]
+                update(min(start + step, len(items)), len(items))
 
-        return run.hasher.encode_and_predict(slices())
+        return hasher.encode_and_predict(ahead(slices()) if isinstance(inputs, ImageFiles) else slices())
 
 
 def _code_file(

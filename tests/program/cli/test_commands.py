@@ -93,8 +93,11 @@ def test_encode_evaluate_and_search_agree(run: Path, tmp_path: Path) -> None:
         assert answer["query"] == f"item-{position}"
         assert [result["index"] for result in answer["results"]] == found.indices[position].tolist()
         assert [result["hamming"] for result in answer["results"]] == found.distances[position].tolist()
-    by_run = dshc_ok("search", run, queries, "--k", 4, "--json").splitlines()
-    assert by_run == lines
+    by_run = [json.loads(line) for line in dshc_ok("search", run, queries, "--k", 4, "--json").splitlines()]
+    assert all(answer["predicted"] for answer in by_run), "the run predicts, its codes do not"
+    for answer in by_run:
+        answer |= {"predicted": None, "right": None}
+    assert by_run == [json.loads(line) for line in lines]
 
 
 def test_encoding_twice_gives_equal_bytes(run: Path, tmp_path: Path) -> None:
@@ -122,7 +125,8 @@ def test_evaluate_two_code_files_writes_only_where_asked(run: Path, tmp_path: Pa
 
 
 def test_search_by_item_prints_a_table(run: Path) -> None:
-    lines = dshc_ok("search", run, "--item", 2, "--k", 3).splitlines()
+    *lines, note = dshc_ok("search", run, "--item", 2, "--k", 3).splitlines()
+    assert note.endswith(" shown") and "\t" not in note
     assert lines[0].split("\t") == ["query", "rank", "hamming", "index", "id", "label", "relevant"]
     assert [line.split("\t")[1] for line in lines[1:]] == ["1", "2", "3"]
     assert all(line.split("\t")[6] in ("yes", "no") for line in lines[1:])
@@ -174,6 +178,7 @@ def test_evaluating_elsewhere_leaves_the_run_alone(run: Path, tmp_path: Path) ->
 def test_few_codes_need_no_k(run: Path, tmp_path: Path) -> None:
     database = CodeFile.load(run / "codes" / "database.safetensors")
     few = CodeFile(database.codes[:4], 9).save(tmp_path / "few.safetensors")
-    assert len(dshc_ok("search", few, "--item", 0).splitlines()) == 5
+    lines = dshc_ok("search", few, "--item", 0).splitlines()
+    assert sum("\t" in line for line in lines) == 5 and len(lines) == 6
     code, output = dshc("search", few, "--item", 0, "--k", 10)
     assert code == 2 and "--k must lie in 1..4" in output

@@ -37,17 +37,20 @@ def codes_of(run: Path, part: str) -> Path:
             ("train", "digits", "--seed", "9" * 30),
             "seed must be at least 0 and at most 9223372036854775807, got 999",
         ),
-        (("train", "digits", "--bits", "5"), "at least one bit a class, got 5 bits for 10 classes"),
+        (
+            ("train", "digits", "--bits", "5", "--construction", "cpbc"),
+            "at least one per class for cpbc, got 5 bits for 10 classes",
+        ),
         (
             ("train", "digits", "--construction", "magic"),
-            "construction must be one of cpbc, kbc, separated, got 'magic'",
+            "construction must be one of cpbc, kbc, separated or nothing, got 'magic'",
         ),
         (("train", "digits", "--method", "magic"), "method must be one of dshc, "),
         (("train", "digits", "--lr", "-1"), "lr must be more than 0, got -1.0"),
         (("train", "nowhere/at/all"), "nowhere/at/all"),
         (("train", "--config", "nowhere.toml"), "nowhere.toml"),
-        (("codebook", "--bits", "5"), "at least one bit a class"),
-        (("codebook", "--construction", "kbc", "--bits", "30"), "1 to 20"),
+        (("codebook", "--bits", "5"), "at least one per class for cpbc"),
+        (("codebook", "--construction", "kbc", "--bits", "30"), "between 1 and 20 for kbc"),
         (("codebook", "--out", "book.pkl"), ".safetensors"),
         (("evaluate", "nowhere"), "nowhere: no such run folder"),
         (("search", "nowhere", "--item", "0"), "nowhere"),
@@ -198,7 +201,7 @@ def test_overwriting_removes_nothing_where_the_new_run_cannot_be(run: Path, tmp_
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    for arguments in (("nosuch",), ("digits", "--bits", 5), ("digits", "--batch-size", 1)):
+    for arguments in (("nosuch",), ("digits", "--bits", 0), ("digits", "--batch-size", 1)):
         dshc_fails("train", *arguments, "--out", copy, "--overwrite")
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 

@@ -17,7 +17,7 @@ from dshc.cli.settings_flags import options
 from dshc.runs.settings import TABLES, RunSettings
 from dshc.settings import choices, plain_type
 
-COMMANDS = ("demo", "train", "methods", "encode", "evaluate", "search", "codebook", "doctor")
+COMMANDS = ("demo", "train", "methods", "encode", "evaluate", "search", "protocols", "codebook", "doctor")
 MANUAL = Path(__file__).resolve().parents[3] / "docs" / "cli.md"
 # The argument, and the flag --method.
 NO_FLAGS = {("data", "source"), ("method", "name")}
@@ -152,7 +152,7 @@ def test_arguments_are_called_as_the_manual_calls_them() -> None:
         "methods": "[METHOD]",
         "encode": "RUN INPUT",
         "evaluate": "RUN|QUERIES [DATABASE]",
-        "search": "RUN|CODES [QUERY]",
+        "search": "RUN|CODES [QUERY]...",
     }.items():
         line = next(line for line in dshc_ok(command, "--help").splitlines() if "Usage" in line)
         assert usage in line.replace("{", "").replace("}", ""), line

@@ -27,7 +27,8 @@ def test_one_image_and_a_flat_folder_are_queries(image_run: Path, tmp_path: Path
     (tmp_path / "flat").mkdir()
     for i in range(3):
         large.save(tmp_path / "flat" / f"photo {i}.png")
-    lines = dshc_ok("search", image_run, tmp_path / "flat" / "photo 0.png", "--k", 5).splitlines()
+    *lines, note = dshc_ok("search", image_run, tmp_path / "flat" / "photo 0.png", "--k", 5).splitlines()
+    assert note.startswith("photo 0.png: predicted red; ")
     assert len(lines) == 6 and lines[1].split("\t")[0] == "photo 0.png"
     assert all(line.split("\t")[6] == "" for line in lines[1:]), "an unlabelled query has no relevant items"
     out = tmp_path / "flat.safetensors"

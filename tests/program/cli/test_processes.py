@@ -58,3 +58,21 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     errors = process.stderr.read()
     process.wait(timeout=60)
     assert "Traceback" not in errors and "Error" not in errors
+
+
+def test_ascii_streams_and_names_that_are_not_utf8() -> None:
+    """What the locale cannot say is escaped, whether Python's streams are ASCII by the locale or by order."""
+    for changes in (
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ):
+        command = [sys.executable, "-m", "dshc", b"caf\xc3\xa9 \xff \x1b[31m"]
+        done = subprocess.run(command, capture_output=True, env={**environment(), **changes}, check=False)
+        assert done.returncode == 2 and done.stdout == b""
+        line = done.stderr.decode("ascii")
+        assert line.startswith("dshc: No such command") and "Traceback" not in line
+        assert line.count("\n") == 1 and r"\udcff \x1b[31m" in line
+        done = subprocess.run(
+            [*command[:3], "--help"], capture_output=True, env={**environment(), **changes}, check=True
+        )
+        assert "search" in done.stdout.decode("ascii")

@@ -61,3 +61,15 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
     assert (out / "report.html").is_file() and (out / "report" / "gallery.png").is_file()
     answer = json.loads(dshc_ok("search", out, "--item", 0, "--k", 10, "--json"))
     assert len(answer["results"]) == 10
+
+
+def test_protocols_are_listed() -> None:
+    from dshc.data import protocols
+
+    lines = dshc_ok("protocols").splitlines()
+    assert lines[0] == "protocol\twhat it is\tsource"
+    assert [line.split("\t")[0] for line in lines[1:]] == list(protocols())
+    assert all(len(line.split("\t")) == 3 for line in lines)
+    document = json.loads(dshc_ok("protocols", "--json"))
+    assert [entry["name"] for entry in document] == list(protocols())
+    assert all(entry["text"] for entry in document)

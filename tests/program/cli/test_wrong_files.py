@@ -135,9 +135,9 @@ def test_evaluate_codes_of_different_lengths(run: Path, tmp_path: Path) -> None:
         tmp_path / "wide.safetensors"
     )
     line = dshc_fails("evaluate", queries, other)
-    assert f"{queries} holds codes of 9 bits, {other} of 32" in line
+    assert f"{queries} and {other} must hold codes of one length, got 9 bits and 32 bits" in line
     line = dshc_fails("evaluate", other, queries)
-    assert f"{other} holds codes of 32 bits, {queries} of 9" in line
+    assert f"{other} and {queries} must hold codes of one length, got 32 bits and 9 bits" in line
 
 
 def test_evaluate_a_run_where_codes_are_wanted(run: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import dshc.index.code_index
 from dshc.index import CodeIndex
@@ -87,3 +89,64 @@ def test_an_empty_database_is_refused(tmp_path: Path) -> None:
     path = empty.save(tmp_path / "empty.safetensors")
     with pytest.raises(ValueError, match="empty.safetensors is empty"):
         CodeIndex.load(path)
+
+
+@st.composite
+def sets_of_codes(draw: st.DrawFn) -> tuple[int, np.ndarray, np.ndarray]:
+    """A code length, few enough different codes that ties are long, and queries; both packed."""
+    n_bits = draw(st.sampled_from([1, 3, 8, 9, 17, 64, 70]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    pool = rng.integers(0, 2, (draw(st.integers(1, 6)), n_bits), np.uint8)
+    database = pool[rng.integers(0, len(pool), draw(st.integers(1, 60)))]
+    queries = np.concatenate([pool, rng.integers(0, 2, (draw(st.integers(0, 4)), n_bits), np.uint8)])
+    return n_bits, *(np.packbits(bits, axis=1, bitorder="little") for bits in (queries, database))
+
+
+def counted(queries: np.ndarray, database: np.ndarray, distances: np.ndarray, score: str) -> list[int]:
+    """The items at each distance, one by one."""
+    pairs = queries[:, None] ^ database[None] if score == "hamming" else queries[:, None] & database[None]
+    matrix = np.unpackbits(pairs, axis=2).sum(axis=2, dtype=np.int64)
+    return [int((row == distance).sum()) for row, distance in zip(matrix, distances, strict=True)]
+
+
+@given(sets_of_codes(), st.sampled_from(["hamming", "overlap"]), st.data())
+def test_counts_at_a_distance(
+    case: tuple[int, np.ndarray, np.ndarray], score: str, data: st.DataObject
+) -> None:
+    n_bits, queries, database = case
+    index = CodeIndex(CodeFile(database, n_bits, score=score))
+    k = data.draw(st.integers(1, len(database)))
+    distances = index.search(queries, k).distances[:, -1]
+    found = index.count_at(queries, distances)
+    assert found.dtype == np.int64
+    assert found.tolist() == counted(queries, database, distances, score)
+    assert (found >= (index.search(queries, k).distances == distances[:, None]).sum(axis=1)).all()
+    drawn = np.array(
+        data.draw(st.lists(st.integers(-2, n_bits + 9), min_size=len(queries), max_size=len(queries)))
+    )
+    assert index.count_at(queries, drawn).tolist() == counted(queries, database, drawn, score)
+
+
+def test_counts_over_many_queries_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    database, queries = rng.integers(0, 4, (50, 1), np.uint8), rng.integers(0, 4, (23, 1), np.uint8)
+    index, distances = CodeIndex(CodeFile(database, 2)), rng.integers(0, 3, 23)
+    allowed = rng.random((23, 50)) < 0.5
+    whole, some = index.count_at(queries, distances), index.count_at(queries, distances, allowed=allowed)
+    monkeypatch.setattr(dshc.index.code_index, "_HISTOGRAM_CELLS", 50)
+    assert index.count_at(queries, distances).tolist() == whole.tolist()
+    assert index.count_at(queries, distances, allowed=allowed).tolist() == some.tolist()
+    for q in range(23):
+        assert some[q] == index.count_at(queries[q : q + 1], distances[q : q + 1], allowed=allowed[q])[0]
+    assert index.count_at(queries[:0], distances[:0]).shape == (0,)
+
+
+def test_counts_refuse_what_does_not_fit() -> None:
+    index = CodeIndex(a_file())
+    with pytest.raises(ValueError, match=r"distances must have shape \(1,\), got \(2,\)"):
+        index.count_at(CODES[:1], np.array([0, 1]))
+    for wrong in ([0], np.array([0.0])):
+        with pytest.raises(TypeError, match="distances must be a numpy array of integers"):
+            index.count_at(CODES[:1], wrong)
+    with pytest.raises(ValueError, match="queries must have shape"):
+        index.count_at(CODES[:1, :1], np.array([0]))
