@@ -35,7 +35,7 @@ N_ITEMS, N_CLASSES, N_FEATURES = 72, 3, 12
 
 
 def check_method(name: str, **settings: Any) -> list[str]:
-    """Check a method on small sets of every kind of labels it takes; returns what was checked, one line each.
+    """Check a method on a small set for every kind of labels that it accepts; returns what was checked, line by line.
 
     ``settings`` are set in every training (``check_method("dpsh", eta=1.0)``). Takes seconds. Raises
     ``AssertionError`` saying which check failed and how.
@@ -181,7 +181,7 @@ def _items(kind: LabelKind) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _bits(method: type[Method]) -> int:
     """A short length that is no multiple of 8, where the method leaves the choice."""
-    fixed = method.default_bits(method.Settings(), N_CLASSES)
+    fixed = method.defaults(method.Settings(), N_CLASSES)["bits"]
     return fixed if fixed <= N_FEATURES else 10
 
 

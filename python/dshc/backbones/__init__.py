@@ -1,7 +1,8 @@
 """Backbones: networks from inputs to features, by name. Each states the width of its features, ``n_features``.
 
 ``small_net`` trains images of up to 64 pixels in minutes on a CPU, ``mlp`` takes given features, ``identity`` hands
-them on as they are, and any model of timm is had by name where the extra ``vision`` is installed.
+them on as they are, and any model of timm is had by name where the extra ``vision`` is installed: from random weights,
+from a file, or with the ImageNet weights of a package or of timm's hub (``pretrained``).
 """
 
 from __future__ import annotations
@@ -10,12 +11,24 @@ from torch import nn
 
 from .identity import identity
 from .mlp import mlp
+from .pretrained import ImageInput, has_vision, image_input
 from .probe import features_of
 from .settings import EncoderSettings
 from .small_net import small_net
-from .timm_networks import timm_backbone
+from .timm_networks import TimmBackbone, timm_backbone
 
-__all__ = ["EncoderSettings", "build_backbone", "identity", "mlp", "small_net", "timm_backbone"]
+__all__ = [
+    "EncoderSettings",
+    "ImageInput",
+    "TimmBackbone",
+    "build_backbone",
+    "has_vision",
+    "identity",
+    "image_input",
+    "mlp",
+    "small_net",
+    "timm_backbone",
+]
 
 
 def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn.Module:
@@ -24,9 +37,23 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
     Raises ``ValueError`` where it takes no such items, ``ImportError`` naming the extra where timm is missing.
     """
     name = settings.backbone or ""
-    if settings.weights is not None and not name.startswith("timm:"):
+    if name.startswith("timm:") and len(item_shape) == 3:
+        return timm_backbone(
+            name.removeprefix("timm:"),
+            item_shape,
+            weights=settings.weights,
+            pretrained=bool(settings.pretrained),
+            finetune=settings.finetune or "all",
+            width=settings.width,
+        )
+    if settings.weights is not None:
         raise ValueError(
             f"weights must go with a backbone timm:NAME; {name!r} starts from random weights, got {settings.weights!r}"
+        )
+    if settings.pretrained or settings.finetune in ("none", "last"):
+        asked = "pretrained" if settings.pretrained else f"finetune {settings.finetune!r}"
+        raise ValueError(
+            f"{asked} must go with a backbone timm:NAME; {name!r} starts from random weights and is trained as a whole"
         )
     if name == "identity":
         return identity(item_shape)
@@ -36,7 +63,5 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
         net = small_net(item_shape[2], width=settings.width or 64, image_size=max(item_shape[:2]))
         features_of(net, name, item_shape)
         return net.train()
-    if name.startswith("timm:") and len(item_shape) == 3:
-        return timm_backbone(name.removeprefix("timm:"), item_shape, weights=settings.weights)
     known = "mlp or identity" if len(item_shape) == 1 else "small_net, identity or timm:NAME"
     raise ValueError(f"backbone must be {known} for items of shape {item_shape}, got {name!r}")

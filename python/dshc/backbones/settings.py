@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ..settings import Settings, setting
 
 __all__ = ["EncoderSettings"]
 
 
 class EncoderSettings(Settings):
-    """Which backbone, how large, and from which weights it starts. None is chosen by the data when a run starts."""
+    """Which backbone, how large, from which weights it starts and what of it is trained.
+
+    None is chosen by the data when a run starts.
+    """
 
     backbone: str | None = setting(
         None, "small_net, mlp, identity (features or pixels as they are) or timm:NAME"
     )
     width: int | None = setting(
-        None, "channels of small_net's first stage, units of mlp's layers", ge=1, le=16_384
+        None,
+        "channels of small_net's first stage, units of mlp's layers, or of a layer behind timm:NAME",
+        ge=1,
+        le=16_384,
+    )
+    pretrained: bool | None = setting(
+        None, "timm:NAME: start from its ImageNet weights (default: for photos, where timm is installed)"
     )
     weights: str | None = setting(None, "timm:NAME: file of weights to start from (.safetensors, .pth)")
+    finetune: Literal["none", "last", "all"] | None = setting(
+        None, "what of the backbone is trained: nothing (its features are kept), its last blocks or all"
+    )
     start_from: str | None = setting(
         None, "a saved hasher or run whose backbone, and codes of known classes, the training starts from"
     )

@@ -1,29 +1,85 @@
-"""Any model of timm by name, where the extra ``vision`` is installed."""
+"""Any model of timm by name, where the extra ``vision`` is installed: from random weights, a file or ImageNet."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal, Self
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from .neck import neck
+from .pretrained import load_pretrained
 from .probe import features_of
 
-__all__ = ["timm_backbone"]
+__all__ = ["TimmBackbone", "timm_backbone"]
+
+Finetune = Literal["none", "last", "all"]
+
+
+class TimmBackbone(nn.Module):
+    """A timm network without its classifier; ``n_features`` is the width of what it gives.
+
+    ``finetune`` says what of it is trained: ``"all"``; ``"last"``, the last quarter of its stages (or transformer
+    blocks), rounded up, as timm groups them; ``"none"``. What is not trained is frozen: its weights get no gradients
+    and its normalisation keeps its statistics, also in training mode.
+
+    ``neck``, behind the network, is always trained. Its input (:meth:`frozen_features`, ``n_frozen`` wide) is what can
+    be kept where the network is frozen as a whole.
+    """
+
+    def __init__(
+        self, net: nn.Module, n_frozen: int, finetune: Finetune = "all", width: int | None = None
+    ) -> None:
+        super().__init__()
+        self.net, self.n_frozen, self.finetune = net, n_frozen, finetune
+        self.neck = nn.Identity() if width is None else neck(n_frozen, width)
+        self.n_features = n_frozen if width is None else width
+        trained = _trained_names(net, finetune)
+        for name, weight in net.named_parameters():
+            weight.requires_grad_(name in trained)
+        # A module is frozen where it has weights and none of them, nor of its parts, is trained.
+        self._frozen = [
+            module
+            for module in net.modules()
+            if (own := list(module.parameters())) and not any(weight.requires_grad for weight in own)
+        ]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def frozen_features(self, images: Tensor) -> Tensor:
+        """What the network gives before the neck, ``(b, n_frozen)``."""
+        return self.net(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.neck(self.net(images))
 
 
 def timm_backbone(
-    name: str, item_shape: tuple[int, int, int], *, weights: str | os.PathLike[str] | None = None
-) -> nn.Module:
-    """A timm model without its classifier, for images ``(h, w, c)``; ``n_features`` is what it gives for
-    them.
+    name: str,
+    item_shape: tuple[int, int, int],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    pretrained: bool = False,
+    finetune: Finetune = "all",
+    width: int | None = None,
+) -> TimmBackbone:
+    """A timm model without its classifier, for images ``(h, w, c)``; ``n_features`` is what it gives for them.
 
-    ``weights`` is a file of the model's own weights, ``.safetensors`` or a ``torch.save``d state dict (read
-    with ``weights_only=True``); its classifier is left out. Raises ``ImportError`` naming the extra where
-    timm is absent, ``ValueError`` for an unknown name, weights of another model or images of a size the model
+    ``width`` puts a neck of that many units behind it.
+
+    ``weights`` is a file of the model's own weights, ``.safetensors`` or a ``torch.save``d state dict (read with
+    ``weights_only=True``); its classifier is left out. ``pretrained``: ImageNet weights
+    (:func:`dshc.backbones.pretrained.load_pretrained`). Raises ``ImportError`` naming the extra where timm is absent,
+    ``ValueError`` for an unknown name, weights of another model or that cannot be had, or images of a size the model
     does not take.
     """
     try:
@@ -32,14 +88,31 @@ def timm_backbone(
         raise ImportError(
             f"backbone: 'timm:{name}' needs timm; install the extra: pip install 'dshc-fast[vision]'"
         ) from None
-    try:
+    if not timm.is_model(name):
+        raise ValueError(
+            f"backbone: timm does not know {name!r} ({len(timm.list_models())} models are known)"
+        )
+    if pretrained:
+        net = load_pretrained(name, item_shape[2])
+    else:
         net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=item_shape[2])
-    except RuntimeError as error:
-        raise ValueError(f"backbone: timm does not know {name!r} ({error})") from None
     if weights is not None:
         _load_weights(net, Path(weights))
-    net.n_features = features_of(net, f"timm:{name}", item_shape).shape[1]
-    return net.train()
+    n_features = features_of(net, f"timm:{name}", item_shape).shape[1]
+    return TimmBackbone(net, n_features, finetune, width).train()
+
+
+def _trained_names(net: nn.Module, finetune: Finetune) -> set[str]:
+    """Names of the parameters that are trained."""
+    if finetune == "none":
+        return set()
+    if finetune == "all":
+        return {name for name, _ in net.named_parameters()}
+    from timm.models import group_parameters
+
+    groups = list(group_parameters(net, net.group_matcher(coarse=True)).values())
+    last = groups[-max(1, -(-len(groups) // 4)) :]
+    return {name for group in last for name in group}
 
 
 def _load_weights(net: nn.Module, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from .. import methods
 from ..backbones import EncoderSettings, build_backbone
+from ..data import ImageFiles, ImageFit
+from ..data.ahead import ahead
 from ..errors import InputError
 from ..methods import Method, MethodSettings, Spec
 from . import card, files
@@ -20,13 +23,24 @@ from .device import resolve_device
 from .items import item_batches
 from .preprocessing import Preprocessing
 
-__all__ = ["ENCODING_BATCH", "Hasher"]
-
-ENCODING_BATCH = 1024
-"""Items a batch when encoding. Last bits of outputs depend on it, so that it is one number everywhere."""
+__all__ = ["Hasher", "encoding_batch"]
 
 FORMAT = 1
 Precision = Literal["fp32", "bf16"]
+Interpolation = Literal["bilinear", "bicubic"]
+
+
+def encoding_batch(item_shape: tuple[int, ...]) -> int:
+    """Items per batch when encoding: 1024, fewer for images of more than 64 x 64 x 3, which would fill the memory.
+
+    The last bits of outputs depend on it, so that it is one number everywhere.
+    """
+    size = math.prod(item_shape) if len(item_shape) == 3 else 1
+    return max(1, min(1024, 1 << max(0, (1024 * 64 * 64 * 3 // size).bit_length() - 1)))
+
+
+# Where a training starts from is no part of what it leaves.
+_STARTS = {"weights": None, "start_from": None, "pretrained": None}
 
 
 class Hasher(nn.Module):
@@ -36,8 +50,9 @@ class Hasher(nn.Module):
     Made by :meth:`load`, :meth:`build` or :func:`dshc.train`.
 
     Attributes: ``method``, ``backbone``, ``preprocessing``; ``kind`` (``"images"`` or ``"features"``) and
-    ``item_shape`` of the inputs; ``class_names``; ``n_bits``; ``score``, by which its codes are ranked;
-    ``precision``; ``about``, where it comes from (epoch, run, versions).
+    ``item_shape`` of the inputs; ``interpolation``, by which image files are brought to it; ``class_names``;
+    ``n_bits``; ``score``, by which its codes are ranked; ``precision``; ``about``, where it comes from (epoch, run,
+    versions).
 
     >>> hasher = Hasher.load("runs/digits")                          # doctest: +SKIP
     >>> codes = hasher.encode(["a.png", "b.png"])                    # doctest: +SKIP
@@ -52,6 +67,7 @@ class Hasher(nn.Module):
         *,
         item_shape: tuple[int, ...],
         precision: Precision = "fp32",
+        interpolation: Interpolation = "bilinear",
         about: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -61,6 +77,7 @@ class Hasher(nn.Module):
         self.method = method
         self.item_shape = tuple(item_shape)
         self.precision = precision
+        self.interpolation = interpolation
         self.about = dict(about or {})
 
     @classmethod
@@ -77,6 +94,7 @@ class Hasher(nn.Module):
         std: Tensor,
         seed: int = 0,
         precision: Precision = "fp32",
+        interpolation: Interpolation = "bilinear",
         saved: dict[str, Tensor] | None = None,
         earlier: Method | None = None,
         network: nn.Module | None = None,
@@ -101,6 +119,7 @@ class Hasher(nn.Module):
             Preprocessing(kind, mean, std),
             item_shape=item_shape,
             precision=precision,
+            interpolation=interpolation,
         )
         hasher.to(memory_format=torch.channels_last)
         return hasher
@@ -122,6 +141,11 @@ class Hasher(nn.Module):
         return self.method.score
 
     @property
+    def image_fit(self) -> ImageFit | None:
+        """How an image file becomes an item; None for features."""
+        return ImageFit(*self.item_shape, self.interpolation) if self.kind == "images" else None
+
+    @property
     def device(self) -> torch.device:
         return self.preprocessing.mean.device
 
@@ -129,11 +153,32 @@ class Hasher(nn.Module):
         shape = " x ".join(map(str, self.item_shape))
         return f"Hasher({self.method.name}, {self.n_bits} bits, {self.kind} {shape})"
 
+    def behind_backbone(self) -> Hasher | None:
+        """The part behind a frozen backbone, which takes its features; None where the backbone is trained.
+
+        It shares its modules with this hasher: what is trained in one is trained in both.
+        """
+        if getattr(self.backbone, "finetune", "all") != "none":
+            return None
+        width = self.backbone.n_frozen
+        return Hasher(
+            EncoderSettings(backbone="identity"),
+            self.backbone.neck,
+            self.method,
+            Preprocessing("features", torch.zeros(width), torch.ones(width)),
+            item_shape=(width,),
+            precision=self.precision,
+        ).to(self.device)
+
     # From inputs to outputs
 
     def features(self, inputs: Tensor) -> Tensor:
         """The backbone's features of normalised inputs, float32 ``(b, n_features)``."""
         return self._in_precision(self.backbone, inputs)
+
+    def frozen_features(self, inputs: Tensor) -> Tensor:
+        """What a frozen backbone gives before its neck, float32 ``(b, n_frozen)``."""
+        return self._in_precision(self.backbone.frozen_features, inputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The method's real-valued outputs of normalised inputs, float32 ``(b, n_outputs)``."""
@@ -147,12 +192,12 @@ class Hasher(nn.Module):
         return outputs.float()
 
     @torch.no_grad()
-    def outputs(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> Tensor:
+    def outputs(self, items: Any, *, batch_size: int | None = None) -> Tensor:
         """Real-valued outputs of items (as :meth:`encode` takes them), float32 ``(n, n_outputs)``."""
         return torch.cat(list(self._outputs(items, batch_size)))
 
     @torch.no_grad()
-    def encode(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> np.ndarray:
+    def encode(self, items: Any, *, batch_size: int | None = None) -> np.ndarray:
         """Packed codes, uint8 ``(n, ceil(n_bits / 8))``, of one item or many, in the order given.
 
         ``items``: for images a path of a file or a folder, a PIL picture, a sequence of these, or uint8 arrays and
@@ -163,13 +208,13 @@ class Hasher(nn.Module):
         return np.concatenate([self._codes(part) for part in self._outputs(items, batch_size)])
 
     @torch.no_grad()
-    def predict(self, items: Any, *, batch_size: int = ENCODING_BATCH) -> np.ndarray | None:
+    def predict(self, items: Any, *, batch_size: int | None = None) -> np.ndarray | None:
         """Class ids int64 ``(n,)``, or multi-hot bool ``(n, n_classes)``; None where the method predicts nothing."""
         return _joined([self.method.predict(part) for part in self._outputs(items, batch_size)])
 
     @torch.no_grad()
     def encode_and_predict(
-        self, items: Any, *, batch_size: int = ENCODING_BATCH
+        self, items: Any, *, batch_size: int | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """:meth:`encode` and :meth:`predict` of the same items in one pass."""
         codes, predictions = [], []
@@ -181,17 +226,19 @@ class Hasher(nn.Module):
     def _codes(self, outputs: Tensor) -> np.ndarray:
         return self.method.encode(outputs).cpu().numpy()
 
-    def _outputs(self, items: Any, batch_size: int) -> Iterator[Tensor]:
+    def _outputs(self, items: Any, batch_size: int | None) -> Iterator[Tensor]:
         """Outputs batch by batch; of no items, one batch of none."""
+        batch_size = encoding_batch(self.item_shape) if batch_size is None else batch_size
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         n = 0
         try:
-            for array in item_batches(
-                items, kind=self.kind, item_shape=self.item_shape, batch_size=batch_size
-            ):
+            batches = item_batches(
+                items, kind=self.kind, item_shape=self.item_shape, batch_size=batch_size, fit=self.image_fit
+            )
+            for array in ahead(batches) if _in_files(items) else batches:
                 n += len(array)
                 yield self(self.preprocessing(torch.from_numpy(array).to(self.device)))
             if not n:
@@ -207,7 +254,7 @@ class Hasher(nn.Module):
         spec = self.method.spec
         return {
             "format": FORMAT,
-            "encoder": {**self.encoder_settings.values(), "weights": None, "start_from": None},
+            "encoder": {**self.encoder_settings.values(), **_STARTS},
             "method": self.method.settings.values(),
             "kind": self.kind,
             "item_shape": list(self.item_shape),
@@ -216,6 +263,7 @@ class Hasher(nn.Module):
             "class_names": list(spec.class_names),
             "seed": spec.seed,
             "precision": self.precision,
+            "interpolation": self.interpolation,
             "n_bits": self.n_bits,
             "score": self.score,
             "about": self.about,
@@ -295,6 +343,7 @@ class Hasher(nn.Module):
             std=state["preprocessing.std"],
             seed=description["seed"],
             precision=description["precision"],
+            interpolation=description["interpolation"],
             saved=state,
             network=network,
             n_features=description["n_features"],
@@ -320,6 +369,12 @@ class Hasher(nn.Module):
         from .export import export
 
         return export(self, Path(path))
+
+
+def _in_files(items: Any) -> bool:
+    """Whether items are decoded on the way, so that the next ones are worth having ready."""
+    first = items[0] if isinstance(items, (list, tuple)) and items else items
+    return isinstance(first, (str, os.PathLike, ImageFiles))
 
 
 def _joined(predictions: list[Tensor | None]) -> np.ndarray | None:

@@ -200,9 +200,18 @@ class Method(nn.Module, ABC):
         return cls(settings, spec)
 
     @classmethod
-    def default_bits(cls, settings: MethodSettings, n_classes: int) -> int:
-        """The code length where none is given."""
-        return 32
+    def defaults(cls, settings: Any, n_classes: int) -> dict[str, Any]:
+        """Values for those of its settings that the number of classes decides, by name: at least ``bits``.
+
+        They hold where the setting is None.
+        """
+        return {"bits": 32}
+
+    @classmethod
+    def complete(cls, settings: Any, n_classes: int) -> Any:
+        """Settings with :meth:`defaults` in the place of every None that they decide."""
+        chosen = cls.defaults(settings, n_classes)
+        return settings.replaced(**{n: v for n, v in chosen.items() if getattr(settings, n) is None})
 
     def known_outputs(self, earlier: Method) -> tuple[list[int], list[int]]:
         """Outputs of this method and of an earlier one, of the same name and length, that stand for the same.

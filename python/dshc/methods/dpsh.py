@@ -120,7 +120,7 @@ class DPSH(Method):
 
     def __init__(self, settings: DPSHSettings, spec: Spec) -> None:
         super().__init__(settings, spec)
-        self.n_bits = self.n_outputs = settings.bits or self.default_bits(settings, spec.n_classes)
+        self.n_bits = self.n_outputs = self.complete(settings, spec.n_classes).bits
         self.head = nn.Linear(spec.n_features, self.n_bits)
         # The paper's 0.01 stands behind 4,096 features; outputs of narrower ones start as large.
         nn.init.normal_(self.head.weight, std=0.01 * (4096 / spec.n_features) ** 0.5)

@@ -31,12 +31,12 @@ class DSHCSettings(MethodSettings):
     name: Literal["dshc"] = "dshc"
     bits: int | None = setting(
         None,
-        "code length (default: 3 bits a class; separated: as few as separate)",
+        "code length in bits (default: 3 bits per class; separated: as few as separate)",
         ge=1,
         le=codebooks.MAX_BITS,
     )
-    construction: Literal[codebooks.constructions()] = setting(  # type: ignore[valid-type]
-        "cpbc", "how codes are laid out"
+    construction: Literal[codebooks.constructions()] | None = setting(  # type: ignore[valid-type]
+        None, "how codes are laid out (default: cpbc from 3 bits per class on, else separated)"
     )
     threshold: int = setting(3, "kbc: least distance of a sub-code to the centers of other classes", ge=0)
     radius: int = setting(1, "sub-codes of a class are those within this distance of its center", ge=0)
@@ -65,8 +65,8 @@ class DSHCSettings(MethodSettings):
     head: Literal["linear", "identity"] = setting(
         "linear", "layer behind the features; identity: they are the logits already"
     )
-    label_smoothing: float = setting(
-        0.0, "share of the target that is spread over all sub-classes", ge=0, lt=1
+    label_smoothing: float | None = setting(
+        None, "share of the target that is spread over all sub-classes (default: 0)", ge=0, lt=1
     )
 
 
@@ -94,6 +94,7 @@ class DSHC(Method):
     quality: ClassVar[str | None] = "accuracy"
 
     def __init__(self, settings: DSHCSettings, spec: Spec, codebook: Codebook) -> None:
+        settings = settings.replaced(construction=codebook.construction)
         super().__init__(settings, spec)
         if codebook.n_classes != spec.n_classes:
             raise ValueError(f"codebook must have {spec.n_classes} classes, got {codebook.n_classes}")
@@ -128,18 +129,27 @@ class DSHC(Method):
         saved: Mapping[str, Tensor] | None = None,
         earlier: Method | None = None,
     ) -> Self:
+        settings = cls.complete(settings, spec.n_classes)
         if saved is None:
             return cls(settings, spec, _extended(earlier, settings, spec) or make_codebook(settings, spec))
-        n_bits = settings.bits or cls.default_bits(settings, spec.n_classes)
         try:
             arrays = [saved[name].cpu().numpy() for name in ("codes", "offsets", "centers")]
         except KeyError as error:
             raise ValueError(f"the weights must hold the codes of sub-classes, {error} is missing") from None
-        return cls(settings, spec, Codebook(settings.construction, n_bits, *arrays, radius=settings.radius))
+        return cls(
+            settings, spec, Codebook(settings.construction, settings.bits, *arrays, radius=settings.radius)
+        )
 
     @classmethod
-    def default_bits(cls, settings: Any, n_classes: int) -> int:
-        return codebooks.default_bits(n_classes, settings.construction, settings.radius)
+    def defaults(cls, settings: Any, n_classes: int) -> dict[str, Any]:
+        """cpbc where a class has its 3 bits, by which it separates classes; else ``separated``, which needs fewer."""
+        construction, bits = settings.construction, settings.bits
+        if construction is None:
+            short = codebooks.is_short(n_classes, bits) and settings.target == "normalized"
+            construction = "separated" if short else "cpbc"
+        if bits is None:
+            bits = codebooks.default_bits(n_classes, construction, settings.radius)
+        return {"construction": construction, "bits": bits}
 
     def known_outputs(self, earlier: Method) -> tuple[list[int], list[int]]:
         """Sub-classes with the same code, of classes that both know by name."""
@@ -223,11 +233,11 @@ def _rows_of(book: Codebook, c: int) -> range:
 
 def make_codebook(settings: DSHCSettings, spec: Spec) -> Codebook:
     """The codebook that settings ask for."""
-    n_bits = settings.bits or DSHC.default_bits(settings, spec.n_classes)
+    settings = DSHC.complete(settings, spec.n_classes)
     book = codebooks.build(
         settings.construction,
         spec.n_classes,
-        n_bits,
+        settings.bits,
         seed=spec.seed,
         threshold=settings.threshold,
         radius=settings.radius,

@@ -58,8 +58,8 @@ class DSHCMultiLabel(Method):
         self.head = nn.Linear(spec.n_features, n_labels)
 
     @classmethod
-    def default_bits(cls, settings: Any, n_classes: int) -> int:
-        return n_classes
+    def defaults(cls, settings: Any, n_classes: int) -> dict[str, Any]:
+        return {"bits": n_classes}
 
     def loss(self, outputs: Tensor, step: Step) -> Tensor:
         targets = step.labels.to(outputs.dtype)

@@ -121,7 +121,7 @@ class HashNet(Method):
 
     def __init__(self, settings: HashNetSettings, spec: Spec) -> None:
         super().__init__(settings, spec)
-        self.n_bits = self.n_outputs = settings.bits or self.default_bits(settings, spec.n_classes)
+        self.n_bits = self.n_outputs = self.complete(settings, spec.n_classes).bits
         self.head = nn.Linear(spec.n_features, self.n_bits)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)

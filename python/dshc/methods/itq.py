@@ -54,7 +54,7 @@ class ITQ(Method):
 
     def __init__(self, settings: ITQSettings, spec: Spec) -> None:
         super().__init__(settings, spec)
-        self.n_bits = self.n_outputs = settings.bits or self.default_bits(settings, spec.n_classes)
+        self.n_bits = self.n_outputs = self.complete(settings, spec.n_classes).bits
         if self.n_bits > spec.n_features:
             raise ValueError(
                 f"bits must be at most {spec.n_features} (the number of features), got {self.n_bits}"

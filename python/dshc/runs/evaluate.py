@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..evaluation import Conventions, Evaluation, class_accuracy, evaluate
 from ..storage import CodeFile
+from .advice import about_codes
 from .encoding import encode_part
 from .run import Run
 from .settings import RunSettings
@@ -39,6 +41,8 @@ def evaluate_run(
     """
     queries, query_classes = encode_part(run, "query", keep=out is None)
     database, database_classes = encode_part(run, "database", keep=out is None)
+    if text := about_codes(database.codes, database.labels, run.settings):
+        warnings.warn(text, stacklevel=2)
     accuracy: dict[str, dict[str, float]] = {}
     if query_classes is not None and database_classes is not None:
         accuracy = {

@@ -1,14 +1,14 @@
 """What None means: settings by kind of input and by data set. Data, no code.
 
-The later of these wins: what holds for all, the kind of input, the data set, the method (whose recipe is in its
-class). An optimizer that is asked for brings its own learning rate.
+The later of these wins: what holds for all, the kind of input, the trained weights that photos start from, the data
+set, the method (whose recipe is in its class). An optimizer that is asked for brings its own learning rate.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BY_DATA_SET", "BY_KIND", "BY_OPTIMIZER", "FOR_ALL"]
+__all__ = ["BY_DATA_SET", "BY_FINETUNE", "BY_KIND", "BY_OPTIMIZER", "FOR_ALL", "LEAST_STEPS"]
 
 FOR_ALL: dict[str, Any] = {"data.flip": False, "data.crop": True, "data.standardize": True}
 BY_KIND: dict[str, dict[str, Any]] = {
@@ -29,6 +29,36 @@ BY_KIND: dict[str, dict[str, Any]] = {
         "optim.lr": 0.1,
     },
 }
+# Photos with a backbone that starts from trained weights, by what of it is trained.
+BY_FINETUNE: dict[str, dict[str, Any]] = {
+    "none": {
+        "encoder.width": 512,
+        "method.label_smoothing": 0.2,
+        "optim.batch_size": 128,
+        "optim.optimizer": "adamw",
+        "optim.lr": 1e-3,
+        "optim.epochs": 30,
+    },
+    "last": {
+        "data.flip": True,
+        "optim.batch_size": 64,
+        "optim.optimizer": "adamw",
+        "optim.lr": 1e-3,
+        "optim.backbone_lr": 3e-4,
+        "optim.epochs": 12,
+    },
+    "all": {
+        "data.flip": True,
+        "optim.batch_size": 64,
+        "optim.optimizer": "adamw",
+        "optim.lr": 1e-3,
+        "optim.backbone_lr": 3e-4,
+        "optim.epochs": 12,
+    },
+}
+# Steps that a training takes at least, by what is trained: an epoch of a small set has few. Named sets have epochs of
+# their own.
+LEAST_STEPS: dict[str, int] = {"none": 400, "last": 200, "all": 200, "features": 600, "images": 1000}
 BY_DATA_SET: dict[str, dict[str, Any]] = {
     "digits": {"encoder.width": 32, "optim.epochs": 30, "optim.batch_size": 64},
     "mnist": {"encoder.width": 32, "optim.epochs": 8},

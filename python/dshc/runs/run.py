@@ -112,9 +112,11 @@ def load_dataset(settings: RunSettings) -> Dataset:
         source.source,
         root=source.root,
         image_size=source.image_size,
+        interpolation=source.interpolation or "bilinear",
         labels=source.labels,
         n_channels=source.n_channels,
         skip_unreadable=source.skip_unreadable,
+        max_memory_mib=source.max_memory_mib,
         require_labels="none" not in takes,
     )
 

@@ -24,7 +24,7 @@ from ..methods.dshc import DSHCSettings
 from ..settings import Settings, identity, setting
 from ..storage import fingerprint
 from ..training.settings import OptimSettings, RuntimeSettings
-from .recipes import BY_DATA_SET, BY_KIND, BY_OPTIMIZER, FOR_ALL
+from .recipes import BY_DATA_SET, BY_FINETUNE, BY_KIND, BY_OPTIMIZER, FOR_ALL, LEAST_STEPS
 from .toml import to_toml
 
 __all__ = ["TABLES", "RunSettings", "default_folder"]
@@ -116,19 +116,29 @@ class RunSettings(Settings):
     def resolved(self, dataset: Dataset) -> Self:
         """These settings with every None that data and method decide filled in; resolving twice changes nothing."""
         method = methods.get(self.method.name)
+        started = self.encoder.pretrained or self.encoder.weights or self.encoder.start_from
+        finetune = (self.encoder.finetune or "all") if started and dataset.kind == "images" else None
         recipe = {
             **FOR_ALL,
             **BY_KIND[dataset.kind],
+            **BY_FINETUNE.get(finetune or "", {}),
             **BY_DATA_SET.get(self.data.source, {}),
             **method.recipe,
         }
+        if (self.encoder.backbone or recipe["encoder.backbone"]).startswith(
+            "timm:"
+        ):  # whose width is a neck's
+            recipe["encoder.width"] = BY_FINETUNE.get(finetune or "", {}).get("encoder.width")
         chosen: dict[str, Any] = dict(recipe)
-        if self.method.bits is None:
-            chosen["method.bits"] = method.default_bits(self.method, dataset.n_classes)
+        chosen |= {f"method.{n}": v for n, v in method.defaults(self.method, dataset.n_classes).items()}
+        if self.data.source not in available() and "optim.epochs" not in method.recipe:
+            batch = self.optim.batch_size or chosen["optim.batch_size"]
+            least = LEAST_STEPS[finetune or dataset.kind]
+            chosen["optim.epochs"] = max(chosen["optim.epochs"], _epochs_for(least, dataset, batch))
         asked = self.optim.optimizer
         if asked is not None and asked != chosen.get("optim.optimizer"):
             chosen["optim.lr"] = BY_OPTIMIZER[asked]  # a recipe's rate is for the recipe's optimizer
-        chosen = {name: value for name, value in chosen.items() if self[name] is None}
+        chosen = {name: value for name, value in chosen.items() if self._is_open(name)}
         for table, fields in _PATHS.items():  # the run folder may be read from elsewhere
             for field in fields:
                 path = self[f"{table}.{field}"]
@@ -137,6 +147,11 @@ class RunSettings(Settings):
                 if path is not None and not named and path not in available():
                     chosen[f"{table}.{field}"] = os.path.abspath(path)
         return self.with_values(out=self.folder, **chosen)
+
+    def _is_open(self, name: str) -> bool:
+        """Whether a setting is there, and at None: recipes name some that not every method has."""
+        table, field = name.split(".")
+        return getattr(getattr(self, table), field, ...) is None
 
     @property
     def folder(self) -> Path:
@@ -161,6 +176,12 @@ class RunSettings(Settings):
     def to_toml(self, head: Mapping[str, Mapping[str, Any]] | None = None) -> str:
         """As TOML, each setting under its description; settings at None are comments. ``head``: tables before it."""
         return to_toml(self, TABLES, head or {})
+
+
+def _epochs_for(n_steps: int, dataset: Dataset, batch_size: int) -> int:
+    """Epochs that come to so many steps, where about seven tenths of the items are trained on."""
+    per_epoch = max(1, round(0.7 * dataset.n_items / batch_size))
+    return -(-n_steps // per_epoch)
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from ..training import Interrupted, Processes, Trainer, make_plan
 from ..training.callbacks import Callback, EpochLines, Event, Events, ProgressBar
 from ..training.checkpoint import Checkpoint, MisfitError, Position, read_checkpoint, write_checkpoint
 from ..training.cpu_threads import cpu_threads
+from .advice import about_training
+from .photos import for_photos
 from .run import Run, load_dataset, load_run
 from .run_folder import CHECKPOINT, RunFolder
 from .settings import RunSettings
@@ -48,7 +51,8 @@ def train(
     ``resume`` continues the run in ``out``, from its start where it has no checkpoint yet; settings that differ from
     the run's own are refused. Without it a folder that holds a run is refused, unless the run is to be replaced
     (``overwrite``): then its files are removed right before the first new one is written. ``on_event(name, values)``
-    is called with ``"start"``, ``"resume"``, ``"epoch"`` (a row of metrics.jsonl), ``"checkpoint"`` and ``"end"``.
+    is called with ``"read"`` (``items``, and ``text``: what was read, what was left out), ``"start"``, ``"resume"``,
+    ``"epoch"`` (a row of metrics.jsonl), ``"checkpoint"`` and ``"end"``.
 
     In several processes (``torchrun``) all call this alike; the first writes.
 
@@ -77,9 +81,13 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
             existing = RunFolder.read(folder)
         else:
             RunFolder.check_free(folder, overwrite=overwrite)
-        dataset = load_dataset(settings)
         earlier = _earlier(settings, resume)
-        settings = _with_length(settings, earlier, existing).resolved(dataset)
+        settings = for_photos(settings, earlier)
+        dataset = load_dataset(settings)
+        if processes.first:
+            reading = dataset.reading
+            tell("read", {"items": dataset.n_items, "text": "" if reading is None else reading.line()})
+        settings = _with_method(settings, earlier, existing).resolved(dataset)
         if existing is not None:
             existing = existing.continued_by(settings)
         split = make_split(
@@ -112,7 +120,10 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
         processes.wait()  # until its last file is there
         if processes.first:
             tell("end", {"folder": str(folder)})
-    return load_run(folder, dataset=dataset, device=settings.runtime.device)
+    finished = load_run(folder, dataset=dataset, device=settings.runtime.device)
+    if processes.first and (text := about_training(finished.metrics, dataset, split, settings)):
+        warnings.warn(text, stacklevel=3)
+    return finished
 
 
 def _earlier(settings: RunSettings, resume: bool) -> Hasher | None:
@@ -123,17 +134,20 @@ def _earlier(settings: RunSettings, resume: bool) -> Hasher | None:
     return Hasher.load(source, device="cpu")
 
 
-def _with_length(settings: RunSettings, earlier: Hasher | None, existing: RunFolder | None) -> RunSettings:
-    """A length left open is that of the hasher the training starts from, or started from: of the same method."""
-    if settings.encoder.start_from is None or settings.method.bits is not None:
+def _with_method(settings: RunSettings, earlier: Hasher | None, existing: RunFolder | None) -> RunSettings:
+    """The method's settings left open are those of the hasher that the training starts from, or started from."""
+    if settings.encoder.start_from is None:
         return settings
     if earlier is not None:
-        name, bits = earlier.method.name, earlier.n_bits
+        known = earlier.method.settings.replaced(bits=earlier.n_bits)
     elif existing is not None:  # a run with a checkpoint is continued: what it starts from may be gone
-        name, bits = existing.settings.method.name, existing.settings.method.bits
+        known = existing.settings.method
     else:
         return settings
-    return settings.with_values(bits=bits) if name == settings.method.name else settings
+    if known.name != settings.method.name:
+        return settings
+    own = settings.method.values()
+    return settings.with_values(**{f"method.{n}": v for n, v in known.values().items() if own[n] is None})
 
 
 def _checkpoint_of(run: RunFolder | None) -> Checkpoint | None:
@@ -188,7 +202,7 @@ class _RunFiles(Callback):
     def checkpoint(self, trainer: Trainer, position: Position) -> None:
         write_checkpoint(
             self.run.path / CHECKPOINT,
-            trainer.hasher,
+            trainer.plan.whole,
             trainer.optimizers,
             {} if trainer.average is None else trainer.average.state(),
             position,
@@ -202,7 +216,7 @@ class _RunFiles(Callback):
     def weights(
         self, trainer: Trainer, position: Position, state: dict[str, Tensor], *, selected: bool, last: bool
     ) -> None:
-        description = trainer.hasher.description()
+        description = trainer.plan.whole.description()
         description["about"] = {
             "epoch": position.epoch,
             "run": self.run.run_id,

@@ -4,15 +4,19 @@ from .array_files import load_arrays, save_arrays
 from .code_files import CodeFile, check_same_code, describe_label
 from .fingerprints import fingerprint
 from .folder_lock import folder_lock
+from .row_cache import RowCache, cache_folder, open_rows
 from .whole_files import remove_left_overs, write_whole
 
 __all__ = [
     "CodeFile",
+    "RowCache",
+    "cache_folder",
     "check_same_code",
     "describe_label",
     "fingerprint",
     "folder_lock",
     "load_arrays",
+    "open_rows",
     "remove_left_overs",
     "save_arrays",
     "write_whole",

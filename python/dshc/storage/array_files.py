@@ -60,7 +60,7 @@ def load_arrays(
             f"{path}: written by an earlier version ({earlier}), which this one does not read; train again"
         )
     if metadata.get(_KIND) != kind:
-        raise ValueError(f"{path}: holds {metadata.get(_KIND)!r}, expected {kind!r}")
+        raise ValueError(f"{path}: must hold {kind!r}, got {metadata.get(_KIND)!r}")
     expected = metadata.pop(_CHECKSUM, None)
     if expected != _checksum(arrays, metadata):
         raise ValueError(f"{path}: damaged, its content does not match its checksum")

@@ -61,12 +61,14 @@ class CodeFile:
         if isinstance(self.n_bits, bool) or not isinstance(self.n_bits, (int, np.integer)):
             raise TypeError(f"n_bits must be an int, got {kind_of(self.n_bits)}")
         if not 1 <= self.n_bits <= MAX_BITS:
-            raise ValueError(f"n_bits must lie in 1..{MAX_BITS}, got {self.n_bits}")
+            raise ValueError(f"n_bits must be between 1 and {MAX_BITS}, got {self.n_bits}")
         width = (self.n_bits + 7) // 8
         if codes.ndim != 2 or codes.shape[1] != width:
             raise ValueError(f"codes of {self.n_bits} bits must have shape (n, {width}), got {codes.shape}")
         if self.n_bits % 8 and codes.size and int(codes[:, -1].max()) >> (self.n_bits % 8):
-            raise ValueError(f"codes have padding bits set after bit {self.n_bits - 1}")
+            raise ValueError(
+                f"codes must have padding bits of 0 (from bit {self.n_bits} on), got some that are set"
+            )
         if self.labels is not None:
             _check_labels(self.labels, len(codes))
         if self.ids is not None and len(self.ids) != len(codes):
@@ -116,12 +118,12 @@ class CodeFile:
         arrays, metadata = load_arrays(path, CODE_KIND)
         if metadata.get("version") != CODE_VERSION:
             raise ValueError(
-                f"{path}: code file version {metadata.get('version')!r}, expected {CODE_VERSION!r}"
+                f"{path}: version of the code file must be {CODE_VERSION!r}, got {metadata.get('version')!r}"
             )
         if metadata.get("bit_order") != "little":
             raise ValueError(
-                f"{path}: bit_order is {metadata.get('bit_order')!r}, expected 'little' "
-                "(dshc_fast.reverse_bit_order converts)"
+                f"{path}: bit_order must be 'little', got {metadata.get('bit_order')!r}; "
+                "dshc_fast.reverse_bit_order converts"
             )
         try:
             return cls(
@@ -144,8 +146,8 @@ def check_same_code(queries: CodeFile, database: CodeFile) -> None:
     """Refuse code files of different lengths; warn where two different models made them."""
     if queries.n_bits != database.n_bits:
         raise ValueError(
-            f"{queries.path or 'queries'} holds codes of {queries.n_bits} bits, "
-            f"{database.path or 'the database'} of {database.n_bits}"
+            f"{queries.path or 'queries'} and {database.path or 'the database'} must hold codes of one length, "
+            f"got {queries.n_bits} bits and {database.n_bits} bits"
         )
     if queries.model and database.model and queries.model != database.model:
         warnings.warn(
@@ -182,9 +184,9 @@ def _read_ids(tensors: Mapping[str, np.ndarray]) -> tuple[str, ...] | None:
         return None
     text, offsets = tensors["ids"].tobytes(), tensors["ids_offsets"]
     if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(text):
-        raise ValueError("ids_offsets does not fit ids")
+        raise ValueError("ids_offsets must end with the size of ids, got another")
     if (np.diff(offsets) < 0).any():
-        raise ValueError("ids_offsets must not fall")
+        raise ValueError("ids_offsets must not fall, got some that do")
     return tuple(text[a:b].decode() for a, b in zip(offsets[:-1], offsets[1:], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that its process takes along when it dies."""
+"""One writer per folder: a lock that ends with its process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
         raise OSError(error.errno, error.strerror or str(error), str(folder)) from None
     if descriptor is None:
         raise InputError(
-            f"another process ({_holder(folder / _NAME)}) is writing {folder}; wait until it ends, or take another "
+            f"another process ({_holder(folder / _NAME)}) is writing {folder}; wait until it ends, or use another "
             "folder"
         )
     _held.add(descriptor)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.batches import Batches
 from ..hasher import Hasher
-from ..hasher.hasher import ENCODING_BATCH
+from ..hasher.hasher import encoding_batch
 from ..methods import Pass
 from .processes import Processes
 
@@ -57,11 +57,9 @@ def _run(
 ) -> Tensor:
     training = hasher.training
     hasher.eval()
-    indices = torch.as_tensor(items)
-    rows = [
-        network(batches.batch(indices[start : start + ENCODING_BATCH]))
-        for start in processes.own_batches(len(indices), ENCODING_BATCH)
-    ]
+    indices, size = torch.as_tensor(items), encoding_batch(hasher.item_shape)
+    picks = [indices[start : start + size] for start in processes.own_batches(len(indices), size)]
+    rows = [network(batches.inputs(fetched)) for fetched in batches.fetch(picks)]
     hasher.train(training)
     own = torch.cat(rows) if rows else torch.zeros(0, width, device=processes.device)
-    return processes.gather_batches(own, len(indices), ENCODING_BATCH)
+    return processes.gather_batches(own, len(indices), size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,13 @@ import torch
 from torch import Tensor
 
 from .. import methods
-from ..backbones import EncoderSettings
+from ..backbones import EncoderSettings, image_input
 from ..data import Dataset, Split
-from ..data.batches import Batches, make_batches
+from ..data.batches import Batches, TensorFeatures, make_batches
 from ..data.samplers import epoch_order
 from ..data.settings import DataSettings
 from ..hasher import Hasher
+from ..hasher.frozen import frozen_features
 from ..methods import MethodSettings
 from ..methods.base import Method, Stage, describe_labels
 from .processes import Processes
@@ -31,12 +33,16 @@ __all__ = ["Plan", "label_kind", "make_plan"]
 class Plan:
     """A training that can start.
 
-    ``labels`` of all items on the device, or None; ``batch_size`` items a step over all processes, ``n_steps`` an
-    epoch; ``stages`` with the iteration (step over all epochs) each ends at.
+    ``whole`` is the hasher that comes of it, and ``hasher`` the part of it that is trained: all of it, or what is
+    behind a frozen backbone, whose features :meth:`prepared` brings (``batches`` is None until then). ``labels`` of
+    all items on the device, or None; ``batch_size`` items a step over all processes, ``n_steps`` an epoch; ``stages``
+    with the iteration (step over all epochs) each ends at.
     """
 
     hasher: Hasher
-    batches: Batches
+    whole: Hasher
+    dataset: Dataset
+    batches: Batches | None
     split: Split
     labels: Tensor | None
     optim: OptimSettings
@@ -54,6 +60,15 @@ class Plan:
     @property
     def n_epochs(self) -> int:
         return -(-self.n_total // self.n_steps)
+
+    def prepared(self) -> Plan:
+        """This plan with what takes long before the first step: the features of a frozen backbone."""
+        if self.batches is not None:
+            return self
+        features = frozen_features(self.whole, self.dataset, keep=self.processes.first)
+        width, device = features.shape[1], self.processes.device
+        known = {"mean": torch.zeros(width), "std": torch.ones(width), "device": device}
+        return dataclasses.replace(self, batches=TensorFeatures(features, **known))
 
     @property
     def train_labels(self) -> Tensor | None:
@@ -109,21 +124,33 @@ def make_plan(
     device = processes.device
     if earlier is not None:
         check_fits(earlier, dataset.kind, dataset.item_shape)
-    if saved is not None or earlier is not None:
-        known = saved if saved is not None else earlier.cpu().state_dict()
-        statistics = {name: known[f"preprocessing.{name}"] for name in ("mean", "std")}
+    frozen = encoder.finetune == "none"
+    if saved is not None:  # and with it all that the training started from
+        encoder = encoder.replaced(pretrained=None, weights=None)
+        statistics = {name: saved[f"preprocessing.{name}"] for name in ("mean", "std")}
+    elif earlier is not None:
+        statistics = {"mean": earlier.preprocessing.mean.cpu(), "std": earlier.preprocessing.std.cpu()}
+    elif (known := image_input(encoder)) is not None:
+        statistics = dict(zip(("mean", "std"), known.statistics(dataset.item_shape[2]), strict=True))
     else:
         statistics = {"train_indices": split.train}
+    if frozen and "train_indices" in statistics and encoder.weights is None:
+        raise ValueError(
+            "finetune must be 'all' where the backbone starts from random weights, got 'none'; pretrained, weights or "
+            "start_from give it others"
+        )
     batches = make_batches(
         dataset.inputs,
         **statistics,
-        device=device,
+        device="cpu" if frozen else device,
         crop=bool(data.crop),
         flip=bool(data.flip),
         standardize=data.standardize is not False,
+        augment="none" if frozen else data.augment,
+        workers=runtime.workers,
     )
     torch.manual_seed(runtime.seed)
-    hasher = Hasher.build(
+    whole = Hasher.build(
         encoder,
         method,
         kind=dataset.kind,
@@ -134,19 +161,23 @@ def make_plan(
         std=batches.std,
         seed=runtime.seed,
         precision=runtime.precision,
+        interpolation=data.interpolation or "bilinear",
         saved=saved,
         earlier=None if earlier is None else earlier.method,
     )
     if earlier is not None and saved is None:
-        start_from(hasher, earlier)
-    hasher.to(device).train()
+        start_from(whole, earlier)
+    whole.to(device).train()
+    hasher = whole.behind_backbone() or whole
     stages = hasher.method.stages(optim.epochs or 1)
     n_steps, batch_size = _batches(len(split.train), optim, processes, hasher.method)
     ends = np.cumsum([stage.iterations or (stage.epochs or 0) * n_steps for stage in stages]).tolist()
     labels = None if dataset.labels is None else torch.from_numpy(dataset.labels).to(device)
     plan = Plan(
         hasher,
-        batches,
+        whole,
+        dataset,
+        None if frozen else batches,
         split,
         labels,
         optim,

@@ -49,6 +49,13 @@ class RuntimeSettings(Settings):
     threads: int | None = setting(
         None, "CPU threads (default: as torch has it)", result=False, ge=1, le=MAX_THREADS
     )
+    workers: int | None = setting(
+        None,
+        "processes that decode and augment training images (default: one per core with augment; 0: none)",
+        result=False,
+        ge=0,
+        le=256,
+    )
     checkpoint_every: int | None = setting(
         None, "steps between checkpoints (default: once an epoch)", result=False, ge=1
     )

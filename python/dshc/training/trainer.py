@@ -49,7 +49,8 @@ class _WithLoss(nn.Module):
 class Trainer:
     """A planned training. ``fit`` runs it, from its start or from a checkpoint, and tells ``callbacks``.
 
-    Attributes: ``plan``; ``hasher``, whose weights are those of the last step; ``optimizers``; ``average``, the
+    Attributes: ``plan``; ``hasher``, whose weights are those of the last step (the part that is
+    trained: ``plan.whole`` is all of it); ``optimizers``; ``average``, the
     averaged weights, or None.
     """
 
@@ -80,6 +81,7 @@ class Trainer:
         Raises ``ValueError`` where a loss is no longer finite, :class:`~dshc.training.checkpoint.MisfitError` for a
         checkpoint of something else, :class:`Interrupted` after a signal.
         """
+        self.plan = self.plan.prepared()
         plan, position = self.plan, self._begin(checkpoint)
         try:
             self._tell("start", position)
@@ -103,7 +105,7 @@ class Trainer:
         plan = self.plan
         position = Position(threads=torch.get_num_threads(), processes=self.processes.size)
         if checkpoint is not None:
-            restore(checkpoint, self.hasher, self.optimizers)
+            restore(checkpoint, plan.whole, self.optimizers)
             if self.average is not None:
                 try:
                     self.average.load_state(checkpoint.tensors["average"])
@@ -144,16 +146,16 @@ class Trainer:
         # To ask all processes makes a GPU wait for its step.
         ask_every = 16 if self.processes.size > 1 and device.type == "cuda" else 1
         n_updates = 0
+        rows = [self._own_rows(step) for step in range(n_steps)]
+        fetched = plan.batches.fetch([order[own] for own in rows[position.step :]], (seed, epoch))
         for step in range(position.step, n_steps):
             # Whatever draws from torch's own generator, such as dropout, draws from this step's seed.
             random = generator(seed, epoch, step, *([self.processes.rank] if self.processes.rank else []))
             torch.manual_seed(random.initial_seed())
-            start = step * plan.batch_size + self.processes.rank * own_size
-            rows = slice(start, start + own_size)
-            picked, items = order[rows], shuffled[rows].to(device)
+            picked, items = order[rows[step]], shuffled[rows[step]].to(device)
             iteration = epoch * plan.n_steps + step
             set_learning_rate(self.optimizers, learning_rate(optim, iteration / plan.n_total, plan.n_epochs))
-            inputs = plan.batches.batch(picked, train=True, generator=random)
+            inputs = plan.batches.inputs(next(fetched), train=True, generator=random)
             labels = None if plan.labels is None else plan.labels[picked.to(device)]
             about = self._describe_step(inputs, labels, items, iteration, random)
 
@@ -184,6 +186,12 @@ class Trainer:
                     raise self._interrupted(f"in epoch {epoch + 1}, step {step + 1} of {plan.n_steps}", stop)
         position.loss, position.tally = loss_sum.item(), tally.tolist()
         position.seconds = time.perf_counter() - started
+
+    def _own_rows(self, step: int) -> slice:
+        """Which items of an epoch's order are this process's in a step."""
+        own_size = self.plan.batch_size // self.processes.size
+        start = step * self.plan.batch_size + self.processes.rank * own_size
+        return slice(start, start + own_size)
 
     def _backward(self, inputs: Tensor, about: Step, n_added: int, *, more: bool) -> tuple[Tensor, Tensor]:
         """Adds the gradients of a batch, one of ``n_added``; returns its loss and outputs."""
@@ -286,7 +294,7 @@ class Trainer:
             return self._state()
 
     def _state(self) -> dict[str, Tensor]:
-        state = self.hasher.state_dict()
+        state = self.plan.whole.state_dict()
         return state if self.average is None else {name: tensor.clone() for name, tensor in state.items()}
 
     def _save_again(self, position: Position) -> None:

@@ -96,7 +96,7 @@ def test_the_predicted_class_is_the_one_with_the_largest_sum():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bits": 9}, "n_bits: cpbc needs at least one bit a class"),
+        ({"bits": 9, "construction": "cpbc"}, "n_bits must be at least one per class for cpbc"),
         ({"bits": 30, "topk": 311}, r"topk must be at most 310 \(the number of sub-classes\), got 311"),
         ({"bits": 10, "construction": "kbc", "target": "paper"}, "target must be 'normalized' with kbc"),
         ({"bits": 30, "head": "identity"}, "head must be 'linear' where 6 features are not 310 sub-classes"),
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_refused(settings, message):
     ("settings", "message"),
     [
         ({"topk": -1}, "topk must be at least 0, got -1"),
-        ({"construction": "best"}, "construction must be one of cpbc, kbc, separated, got 'best'"),
+        ({"construction": "best"}, "construction must be one of cpbc, kbc, separated or nothing, got 'best'"),
         ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and less than 1, got 1.0"),
         ({"bits": 4097}, "bits must be at least 1 and at most 4096, got 4097"),
         ({"name": "itq"}, "name must be"),

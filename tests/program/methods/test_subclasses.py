@@ -250,7 +250,7 @@ def test_a_thinned_codebook_keeps_codes_that_lie_far_apart():
     assert one.thinned(3).codes.ravel().tolist() == [0, 7, 56]
     sums = dshc_fast.hamming_distance(codes, codes).sum(axis=1)
     assert one.thinned(1).codes.ravel().tolist() == [codes[sums.argmax(), 0]]
-    with pytest.raises(ValueError, match="per_class: got 0, expected at least 1"):
+    with pytest.raises(ValueError, match="per_class must be at least 1, got 0"):
         book.thinned(0)
 
 

@@ -10,7 +10,7 @@ import dshc
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bits": 9}, "n_bits: cpbc needs at least one bit a class"),
+        ({"bits": 9, "construction": "cpbc"}, "n_bits must be at least one per class for cpbc"),
         ({"topk": 311}, "topk must be at most 310"),
         (
             {"method": "dshc-multilabel"},

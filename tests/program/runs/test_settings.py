@@ -247,9 +247,32 @@ def test_a_folder_is_chosen_only_where_none_is_given():
 def test_long_codes_are_taken_only_where_asked_for():
     assert of().resolved(images(n_classes=85)).method.bits == 255
     with pytest.raises(
-        ValueError, match=r"bits: .*500 classes.*1500 bits, which make 750,500 outputs.*--bits"
+        ValueError, match=r"bits must be given for 500 classes.*1500 bits, which make 750,500 outputs.*--bits"
     ):
-        of().resolved(images(n_classes=500))
+        of(construction="cpbc").resolved(images(n_classes=500))
     assert of(bits=1500).resolved(images(n_classes=500)).method.bits == 1500
+
+
+@pytest.mark.parametrize(
+    ("values", "n_classes", "construction", "bits"),
+    [
+        ({}, 10, "cpbc", 30),
+        ({}, 500, "separated", 17),
+        ({"bits": 63}, 21, "cpbc", 63),
+        ({"bits": 62}, 21, "separated", 62),
+        ({"bits": 32}, 21, "separated", 32),
+        ({"bits": 32, "construction": "cpbc"}, 21, "cpbc", 32),
+        ({"bits": 32, "target": "paper"}, 21, "cpbc", 32),
+        ({"construction": "separated"}, 10, "separated", 10),
+    ],
+)
+def test_codes_are_separated_where_a_class_would_have_fewer_than_three_bits(
+    values, n_classes, construction, bits
+):
+    method = of(**values).resolved(images(n_classes=n_classes)).method
+    assert (method.construction, method.bits) == (construction, bits)
+
+
+def test_several_labels_have_a_bit_each():
     multilabel = of(method="dshc-multilabel").resolved(images(n_classes=500, multilabel=True))
     assert multilabel.method.bits == 500

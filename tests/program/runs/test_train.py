@@ -142,7 +142,7 @@ def test_events_and_a_line_an_epoch(finished, tmp_path, capsys):
     train(tmp_path / "run", checkpoint_every=6, on_event=lambda name, values: events.append((name, values)))
     names = [name for name, _ in events]
     saved = ["checkpoint"]
-    assert names == ["start", *saved * 2, "epoch", *saved * 3, "epoch", "end"]
+    assert names == ["read", "start", *saved * 2, "epoch", *saved * 3, "epoch", "end"]
     places = [(values["epoch"], values["step"]) for name, values in events if name == "checkpoint"]
     # Every 6 steps of 11 an epoch, counted over epochs, and at the end of each.
     assert places == [(0, 6), (1, 0), (1, 1), (1, 7), (2, 0)]

