@@ -50,7 +50,11 @@ class ITQ(Method):
     Settings = ITQSettings
     label_kinds = ("none", "ids", "multi-hot")
     # Nothing is trained: a network with random weights would only blur the features, and the paper centers them alone.
-    recipe: ClassVar[Mapping[str, Any]] = {"encoder.backbone": "identity", "data.standardize": False}
+    recipe: ClassVar[Mapping[str, Any]] = {
+        "encoder.backbone": "identity",
+        "encoder.width": None,  # a fit needs features as they are, no layer that would have to be trained
+        "data.standardize": False,
+    }
 
     def __init__(self, settings: ITQSettings, spec: Spec) -> None:
         super().__init__(settings, spec)

@@ -260,7 +260,8 @@ def test_what_counts_as_photos(tmp_path):
     expected = {folder: True, folder / "cat" / "0.png": True, tmp_path / "list.txt": True}
     expected |= {tmp_path / name: False for name in ("empty", "x.npy", "x.parquet", "nowhere", "nowhere.png")}
     assert {source: is_photos(source) for source in expected} == expected
-    assert not any(is_photos(name) for name in ("digits", "coco", "", "\0", "a" * 5000))
+    assert not any(is_photos(name) for name in ("digits", "", "\0", "a" * 5000))
+    assert is_photos("coco")  # a list whose photos lie below root
 
 
 def test_a_socket_is_special(tmp_path):
