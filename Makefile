@@ -2,6 +2,7 @@
 #   make demo       install, then train, encode, rank and report on the digits that scikit-learn ships
 #   make test       install, then lint and test; what is run while working
 #   make test-deep  install, then the sweeps: more random examples, the slow tests, other processors emulated
+#   make docs       install, then the documentation site (build/docs/index.html), built strictly and without a network
 #   make on-gpu     check, test and measure on a CUDA device, without a network (runs/on-gpu, docs/benchmarks.md)
 #   make bench      install, then the benchmarks (docs/results/cpu.md), within about twenty minutes
 # What each may take: CONTRIBUTING.md.
@@ -16,7 +17,7 @@ KERNELS := $(if $(ARCHITECTURES),-C cmake.define.DSHC_CUDA_ARCHITECTURES=$(ARCHI
 # threads ask for theirs.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install demo test test-deep lint types bench on-gpu doctor clean
+.PHONY: install demo test test-deep lint types docs bench on-gpu doctor clean
 
 install: $(VENV)/.installed
 
@@ -39,6 +40,10 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A warning is an error: a link that leads nowhere, a name that a docstring refers to and that does not exist.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/docs-trees docs build/docs
+
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/bench_hamming_topk.py
@@ -52,6 +57,10 @@ bench: $(VENV)/.bench
 # In the environment that PYTHON is of, which has a torch that sees the device: nothing is fetched.
 on-gpu:
 	$(PYTHON) benchmarks/on_gpu.py --out runs/on-gpu
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check $(KERNELS) '.[docs]'
+	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check '.[bench]'

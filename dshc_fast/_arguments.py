@@ -1,4 +1,4 @@
-"""Arguments as the native module takes them: addresses and sizes, packed masks and labels, dtype codes.
+"""Arguments in the form of the native module: addresses and sizes, packed masks and labels, dtype codes.
 
 Each description keeps the tensors it points into alive, contiguous copies among them.
 """
@@ -15,9 +15,7 @@ from . import _shapes as shapes
 from ._native import native
 from ._torch_threads import torch_steps
 
-WITH_MEMORY = (
-    "expected: tensors that hold values (no fake ones, none inside torch.func transforms or while tracing)"
-)
+WITH_MEMORY = "must hold values (no fake tensor, none inside torch.func transforms or while tracing)"
 DTYPE_CODES = {  # csrc/core/types.h, enum DType
     torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3,
     torch.int8: 4, torch.int16: 5, torch.int32: 6, torch.int64: 7,
@@ -31,7 +29,7 @@ def on_cuda(tensor: Tensor) -> bool:
 
 
 def place(tensor: Tensor) -> tuple[int, int]:
-    """What every native CUDA op takes last: device and stream."""
+    """The last arguments of every native CUDA op: device and stream."""
     return tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream
 
 
@@ -75,7 +73,7 @@ def first_true(rows: Tensor) -> int | None:
 
 def refuse_nan(values: Tensor, name: str) -> None:
     if values.is_floating_point() and (row := first_true(values.isnan().any(1))) is not None:
-        raise ValueError(f"{name}[{row}] contains NaN; expected: numbers and infinities")
+        raise ValueError(f"{name}[{row}] must hold numbers and infinities, got NaN")
 
 
 def refuse_without_memory(tensor: Tensor, name: str) -> None:
@@ -87,7 +85,7 @@ def refuse_without_memory(tensor: Tensor, name: str) -> None:
     except RuntimeError:  # most raise, but not all of them in every version of torch
         has_memory = False
     if not has_memory:
-        raise ValueError(f"{name} is a {type(tensor).__name__} without memory of its own; {WITH_MEMORY}")
+        raise ValueError(f"{name} {WITH_MEMORY}, got a {type(tensor).__name__} without memory of its own")
 
 
 def pack_bits(rows: Tensor) -> Tensor:
@@ -280,7 +278,7 @@ def check_multi_hot(labels: Tensor, name: str, check: bool | None) -> None:
     if bool((wrong := (labels != 0) & (labels != 1)).any()):
         row, column = (int(i) for i in wrong.nonzero()[0])
         raise ValueError(
-            f"{name}[{row}, {column}] is {labels[row, column].item()}; expected in multi-hot rows: 0 and 1"
+            f"{name} must hold 0 and 1 in multi-hot rows, got {labels[row, column].item()} at [{row}, {column}]"
         )
 
 
@@ -312,7 +310,7 @@ def check_padding(codes: Tensor, n_bits: int, name: str) -> None:
         return
     if padding and bool((set_bits := codes[:, -1] >= 1 << (8 - padding)).any()):
         raise ValueError(
-            f"{name}[{int(set_bits.nonzero()[0])}] has padding bits set; expected: no bits from {n_bits} on"
+            f"{name} must have no padding bits set (from bit {n_bits} on), got some in row {int(set_bits.nonzero()[0])}"
         )
 
 

@@ -19,17 +19,17 @@ def as_tensor(value: object, name: str) -> Tensor:
     strides, unaligned items, foreign byte order."""
     if isinstance(value, Tensor):
         if value.layout != torch.strided:
-            raise TypeError(f"{name} has layout {value.layout}; expected: dense tensors")
+            raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
         if value.is_nested or value.is_quantized:
             kind = "nested" if value.is_nested else "quantized"
-            raise TypeError(f"{name} is a {kind} tensor; expected: dense tensors")
+            raise TypeError(f"{name} must be a dense tensor, got a {kind} one")
         return value
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}")
     if type(value) is not np.ndarray:
         value = _plain_array(value, name)
     if value.dtype.kind not in "biufc":  # others may have items of no bytes, of which no stride is a multiple
-        raise TypeError(f"{name} has dtype {value.dtype}; expected: numbers and bools")
+        raise TypeError(f"{name} must hold numbers or bools, got dtype {value.dtype}")
     if not value.dtype.isnative:
         value = value.astype(value.dtype.newbyteorder("="))
     if any(stride < 0 or stride % value.itemsize for stride in value.strides) or not value.flags.aligned:
@@ -43,14 +43,14 @@ def as_tensor(value: object, name: str) -> Tensor:
             warnings.simplefilter("ignore")
             return torch.from_numpy(value)
     except TypeError:
-        raise TypeError(f"{name} has dtype {value.dtype}; expected: numbers and bools") from None
+        raise TypeError(f"{name} must hold numbers or bools, got dtype {value.dtype}") from None
 
 
 def _plain_array(value: np.ndarray, name: str) -> np.ndarray:
     """An array of numpy's own class, over the same memory. A mask is not dropped in silence."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         n_masked = int(np.ma.getmaskarray(value).sum())
-        raise ValueError(f"{name} is a masked array with {n_masked} masked entries; expected: none masked")
+        raise ValueError(f"{name} must have no masked entries, got a masked array with {n_masked}")
     return np.asarray(value)
 
 

@@ -1,5 +1,5 @@
 """Checks of arguments. A wrong type or dtype is a TypeError, a wrong shape, size, range or value a
-ValueError; each message names the argument, what came and what was expected. Checks of shapes and dtypes run in
+ValueError; each message names the argument, what must hold and what came. Checks of shapes and dtypes run in
 eager mode and on fake tensors alike."""
 
 from __future__ import annotations
@@ -25,35 +25,40 @@ def shape_text(tensor: Tensor) -> str:
     return "(" + ", ".join(str(size) for size in tensor.shape) + ("," if tensor.dim() == 1 else "") + ")"
 
 
-def check_dtype(tensor: Tensor, name: str, taken: Sequence[torch.dtype], words: str) -> None:
-    if tensor.dtype not in taken:
-        raise TypeError(f"{name} has dtype {str(tensor.dtype).removeprefix('torch.')}; expected: {words}")
+def dtype_text(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def check_dtype(
+    tensor: Tensor, name: str, allowed: Sequence[torch.dtype], words: str, remedy: str = ""
+) -> None:
+    if tensor.dtype not in allowed:
+        raise TypeError(f"{name} must be {words}, got {dtype_text(tensor)}{remedy}")
 
 
 def check_dim(tensor: Tensor, name: str, dim: int, shape: str) -> None:
     if tensor.dim() != dim:
-        raise ValueError(f"{name} has shape {shape_text(tensor)}; expected: {shape}")
+        raise ValueError(f"{name} must have shape {shape}, got {shape_text(tensor)}")
 
 
 def check_same_device(**tensors: Tensor | None) -> None:
     first_name, first = next(item for item in tensors.items() if item[1] is not None)
     device = first.device  # type: ignore[union-attr]  # not None
     if device.type not in DEVICES:
-        raise ValueError(f"{first_name} is on {device}; expected: cpu, cuda")
+        raise ValueError(f"{first_name} must be on cpu or cuda, got {device}")
     for name, tensor in tensors.items():
         if tensor is not None and tensor.device != device:
-            raise ValueError(
-                f"{name} is on {tensor.device}, {first_name} on {device}; expected: one device for all"
-            )
+            raise ValueError(f"{name} must be on {device}, where {first_name} is, got {tensor.device}")
 
 
 def check_codes(codes: Tensor, name: str, *, at_least: int = 0) -> None:
-    check_dtype(codes, name, (torch.uint8,), "uint8 (packed codes)")
+    remedy = f"; pack_codes({name}) packs signs" if codes.dtype in FLOATS and name.isidentifier() else ""
+    check_dtype(codes, name, (torch.uint8,), "uint8 (packed codes)", remedy)
     check_dim(codes, name, 2, "(n, bytes)")
     if not 1 <= codes.shape[1] <= MAX_BYTES:
-        raise ValueError(f"{name} has shape {shape_text(codes)}; expected: 1 to {MAX_BYTES} bytes a code")
+        raise ValueError(f"{name} must have 1 to {MAX_BYTES} bytes per code, got shape {shape_text(codes)}")
     if at_least and codes.shape[0] < at_least:
-        raise ValueError(f"{name} has shape {shape_text(codes)}; expected: at least {at_least} row")
+        raise ValueError(f"{name} must have at least {at_least} row, got shape {shape_text(codes)}")
 
 
 def check_pairs(
@@ -65,8 +70,7 @@ def check_pairs(
     check_prepared(database, prepared)
     if queries.shape[1] != database.shape[1]:
         raise ValueError(
-            f"database has codes of {database.shape[1]} bytes, queries of {queries.shape[1]}; "
-            "expected: one length for both"
+            f"database must have codes of {queries.shape[1]} bytes, as queries has, got {database.shape[1]}"
         )
     if allowed is None:
         return
@@ -79,8 +83,8 @@ def check_pairs(
         or (allowed.dim() == 2 and allowed.shape[0] != n_query)
     ):
         raise ValueError(
-            f"allowed has shape {shape_text(allowed)} and dtype {str(allowed.dtype).removeprefix('torch.')}; "
-            f"expected: ({width},) or ({n_query}, {width}) of that dtype"
+            f"allowed must have shape ({width},) or ({n_query}, {width}) where it is {dtype_text(allowed)}, "
+            f"got {shape_text(allowed)}"
         )
 
 
@@ -90,7 +94,7 @@ def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
         return
     if len(prepared) not in (3, 6):
         raise ValueError(
-            f"prepared has {len(prepared)} tensors; expected: none, 3 or 6, as HammingDatabase keeps them"
+            f"prepared must hold 0, 3 or 6 tensors, as HammingDatabase keeps them, got {len(prepared)}"
         )
     n, n_bytes = database.shape
     for first, what in zip(range(0, len(prepared), 3), ("code", "label"), strict=False):
@@ -99,18 +103,18 @@ def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
             check_same_device(**{"database": database, f"prepared: {what} {name}": tensor})
             if name != "rows":
                 check_dtype(tensor, f"prepared: {what} {name}", (torch.int64,), "int64")
-                check_dim(tensor, f"prepared: {what} {name}", 1, "one dimension")
+                check_dim(tensor, f"prepared: {what} {name}", 1, "(n,)")
         if (members.shape[0] or offsets.shape[0]) and (
             members.shape[0] != n or not 2 <= offsets.shape[0] <= n + 1
         ):
             raise ValueError(
-                f"prepared: {what} members have shape {shape_text(members)}, {what} offsets "
-                f"{shape_text(offsets)}; expected: ({n},) and (n_parts + 1,), or both empty"
+                f"prepared: {what} members and {what} offsets must have shapes ({n},) and (n_parts + 1,), or both be "
+                f"empty, got {shape_text(members)} and {shape_text(offsets)}"
             )
     check_codes(prepared[0], "prepared: code rows")
     if prepared[0].shape[0] != n or prepared[0].shape[1] < n_bytes:
         raise ValueError(
-            f"prepared: code rows have shape {shape_text(prepared[0])}; expected: ({n}, {n_bytes} or more)"
+            f"prepared: code rows must have shape ({n}, {n_bytes} or more), got {shape_text(prepared[0])}"
         )
 
 
@@ -130,23 +134,23 @@ def check_prepared_labels(database_labels: Tensor, prepared: Sequence[Tensor] | 
         )
     if not fits:
         raise ValueError(
-            f"prepared: label rows have shape {shape_text(rows)}, which labels of shape "
-            f"{shape_text(database_labels)} do not give"
+            f"prepared: label rows must be those of labels of shape {shape_text(database_labels)}, "
+            f"got shape {shape_text(rows)}"
         )
 
 
 def check_label_rows(labels: Tensor, name: str, n: int, of: str) -> None:
     if labels.dim() not in (1, 2) or labels.shape[0] != n:
         raise ValueError(
-            f"{name} has shape {shape_text(labels)}; expected: ({n},) class ids or "
-            f"({n}, n_labels) multi-hot rows, one row for each of {of}"
+            f"{name} must have shape ({n},), class ids, or ({n}, n_labels), multi-hot rows: one per row of {of}; "
+            f"got {shape_text(labels)}"
         )
     if labels.dim() == 1:
         check_dtype(labels, name, INTEGERS, "integers (class ids)")
     else:
         check_dtype(labels, name, REALS, "bool, integers or floats (multi-hot rows)")
         if labels.shape[1] == 0:
-            raise ValueError(f"{name} has shape {shape_text(labels)}; expected: at least 1 label")
+            raise ValueError(f"{name} must have at least 1 label, got shape {shape_text(labels)}")
 
 
 def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor) -> None:
@@ -155,16 +159,16 @@ def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, databa
     check_label_rows(database_labels, "database_labels", database.shape[0], "database")
     if query_labels.dim() != database_labels.dim() or query_labels.shape[1:] != database_labels.shape[1:]:
         raise ValueError(
-            f"database_labels has shape {shape_text(database_labels)}, query_labels {shape_text(query_labels)}; "
-            "expected: class ids for both, or multi-hot rows of one width for both"
+            "query_labels and database_labels must both be class ids, or both multi-hot rows of one width, "
+            f"got shapes {shape_text(query_labels)} and {shape_text(database_labels)}"
         )
 
 
 def check_logits(logits: Tensor) -> None:
-    check_dtype(logits, "logits", FLOATS, "float32, float64, float16, bfloat16")
+    check_dtype(logits, "logits", FLOATS, "float32, float64, float16 or bfloat16")
     check_dim(logits, "logits", 2, "(n, n_subclasses)")
     if logits.shape[1] < 1:
-        raise ValueError(f"logits has shape {shape_text(logits)}; expected: at least 1 column")
+        raise ValueError(f"logits must have at least 1 column, got shape {shape_text(logits)}")
 
 
 def check_class_offsets(class_offsets: Tensor) -> None:
@@ -172,7 +176,7 @@ def check_class_offsets(class_offsets: Tensor) -> None:
     check_dim(class_offsets, "class_offsets", 1, "(n_classes + 1,)")
     if class_offsets.shape[0] < 2:
         raise ValueError(
-            f"class_offsets has shape {shape_text(class_offsets)}; expected: at least 2 entries (one class)"
+            f"class_offsets must have at least 2 entries (one class), got shape {shape_text(class_offsets)}"
         )
 
 
@@ -186,14 +190,15 @@ def check_offset_values(class_offsets: Tensor, n_subclasses: int) -> None:
     ):
         shown = str(offsets) if len(offsets) <= 12 else f"[{offsets[0]}, {offsets[1]}, ..., {offsets[-1]}]"
         raise ValueError(
-            f"class_offsets is {shown}; expected: strictly rising from 0 to the number of sub-classes ({n_subclasses})"
+            f"class_offsets must rise strictly from 0 to the number of sub-classes ({n_subclasses}), got {shown}"
         )
 
 
 def check_bits(n_bits: int, n_bytes: int) -> None:
     if not 8 * (n_bytes - 1) < n_bits <= 8 * n_bytes:
         raise ValueError(
-            f"n_bits is {n_bits}; expected for codes of {n_bytes} bytes: {8 * (n_bytes - 1) + 1} to {8 * n_bytes}"
+            f"n_bits must be between {8 * (n_bytes - 1) + 1} and {8 * n_bytes} for codes of {n_bytes} bytes, "
+            f"got {n_bits}"
         )
 
 
@@ -230,11 +235,11 @@ def _in_int64(number: int) -> int:
     return min(max(number, -(2**63)), 2**63 - 1)
 
 
-def check_choice(value: object, name: str, taken: Sequence[str]) -> None:
+def check_choice(value: object, name: str, choices: Sequence[str]) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, got {type(value).__name__}")
-    if value not in taken:
-        raise ValueError(f"{name} is {value!r}; expected: {', '.join(repr(word) for word in taken)}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(repr(word) for word in choices)}, got {value!r}")
 
 
 def check_bool(value: object, name: str) -> None:

@@ -42,8 +42,8 @@ def _reverse_bit_order(codes: Tensor) -> Tensor:
 def _refuse_empty(is_empty: Tensor) -> None:
     if bool(is_empty.any()):
         raise ValueError(
-            f"query_labels: {int(is_empty.sum())} queries have nothing relevant in the database, the first is "
-            f'{int(is_empty.nonzero()[0])}; expected with empty="error": none'
+            f'query_labels must give every query something relevant in the database with empty="error", got '
+            f"{int(is_empty.sum())} queries without, the first is {int(is_empty.nonzero()[0])}"
         )
 
 
@@ -95,7 +95,7 @@ def _retrieval_curves(
         ranks = [rank for rank in DEFAULT_RANKS if rank <= n_db]
     for rank in ranks:
         if not 1 <= rank <= n_db:
-            raise ValueError(f"ranks contains {rank}; expected: 1 to {n_db} (items in the database)")
+            raise ValueError(f"ranks must be between 1 and {n_db} (the database), got {rank}")
     with torch_steps():
         if empty == "error":
             _refuse_empty(relevant.sum(1) == 0)

@@ -138,7 +138,7 @@ def _topk_kernel() -> int:
     """What the variable DSHC_CUDA_TOPK asks for, for comparisons; the answers are the same."""
     name = os.environ.get("DSHC_CUDA_TOPK", "automatic")
     if name not in TOPK_KERNELS:
-        raise ValueError(f"DSHC_CUDA_TOPK is {name!r}; expected: {', '.join(TOPK_KERNELS)}")
+        raise ValueError(f"DSHC_CUDA_TOPK must be one of {', '.join(TOPK_KERNELS)}, got {name!r}")
     return TOPK_KERNELS.index(name)
 
 
@@ -274,8 +274,8 @@ def check_label_values(labels: Tensor, class_offsets: Tensor, ignore_index: int,
     wrong = (wide != ignore_index) & ((wide < 0) | (wide >= class_offsets.shape[0] - 1))
     if (row := first_true(wrong)) is not None:
         raise ValueError(
-            f"labels[{row}] is {int(wide[row])}; expected: class ids from 0 to {class_offsets.shape[0] - 2}, "
-            "and ignore_index"
+            f"labels[{row}] must be a class id from 0 to {class_offsets.shape[0] - 2}, or ignore_index, "
+            f"got {int(wide[row])}"
         )
 
 
@@ -360,7 +360,7 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
     thresholds = threshold.to(torch.float64).expand(logits.shape[1]).contiguous()
     if wants_check(check, logits):
         if bool(thresholds.isnan().any()):
-            raise ValueError("threshold contains NaN; expected: numbers and infinities")
+            raise ValueError("threshold must hold numbers and infinities, got NaN")
         refuse_nan(logits, "logits")
     native.cuda.multilabel_codes(
         logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, thresholds.data_ptr(), codes.data_ptr(),

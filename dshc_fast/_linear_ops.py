@@ -1,7 +1,7 @@
 """Ops on the logits of a linear layer, features @ weight.T + bias, of which a chunk of columns exists at a time.
 
-Matrix products are torch's (oneDNN or MKL, cuBLAS), the rest the native kernels', which take rows in parts
-(csrc/core/class_softmax_loss.h, codes_from_logits.h). Forward keeps three numbers a row from chunk to chunk; backward
+Matrix products are torch's (oneDNN or MKL, cuBLAS), the rest the native kernels', which read rows in parts
+(csrc/core/class_softmax_loss.h, codes_from_logits.h). Forward keeps three numbers per row from chunk to chunk; backward
 computes each chunk of logits again and writes the gradient over it. One implementation for both devices.
 """
 

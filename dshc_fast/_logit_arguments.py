@@ -87,7 +87,7 @@ def write_codes(
             refuse_nan(logits, "logits")
             if weighting == "probability" and (row := first_true(logits.isposinf().any(1))) is not None:
                 raise ValueError(
-                    f'logits[{row}] contains +inf; with weighting="probability" expected: numbers and -inf'
+                    f'logits[{row}] must hold numbers and -inf with weighting="probability", got +inf'
                 )
         native.cuda.codes_from_logits(*arguments, *place(logits))
     else:

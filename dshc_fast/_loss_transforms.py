@@ -1,12 +1,12 @@
 """The losses under torch.func (grad, vjp, jvp, vmap, and what is made of them) and forward-mode differentiation.
 
-The kernels are those of a plain call, in autograd Functions of the kind that these transforms take: forward and
+The kernels are those of a plain call, in autograd Functions of the kind that these transforms need: forward and
 setup_context apart, a rule for vmap, one for jvp, and a backward made of Functions of this kind and of plain torch, so
-that transforms nest. losses.py's own Function and the registered ops cost half as much a call; they are taken where
+that transforms nest. losses.py's own Function and the registered ops cost half as much per call; they are used where
 nothing transforms.
 
 vmap: its batch becomes more rows of one call. Class offsets are one for all. A batch of weights of a linear layer (an
-ensemble) has no such form: its members are taken in turn.
+ensemble) has no such form: its members are computed one by one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def is_transforming() -> bool:
 def refuse_batched_offsets(dim: int | None) -> None:
     if dim is not None:
         raise ValueError(
-            "class_offsets is batched by vmap; expected: the same ones for the whole batch (in_dims=None)"
+            "class_offsets must be the same for the whole batch of vmap (in_dims=None), got batched ones"
         )
 
 

@@ -39,10 +39,12 @@ def set_simd_level(level: str | None) -> None:
     """
     if level is not None and not isinstance(level, str):
         raise TypeError(f"level must be a string or None, got {type(level).__name__}")
-    # Looked up here, because the native side takes a C string: it would not see what follows a NUL.
+    # Looked up here, because the native side has a C string, which ends at a NUL.
     known = level is None or level in native.simd_levels()
     if not known or not native.set_simd_level(level):
-        raise ValueError(f"level is {level!r}; this processor runs: {', '.join(native.simd_levels())}")
+        raise ValueError(
+            f"level must be one of {', '.join(native.simd_levels())}, which this processor runs, got {level!r}"
+        )
 
 
 def get_simd_level() -> str:

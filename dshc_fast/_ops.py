@@ -229,7 +229,7 @@ def _class_softmax_loss(
 def check_loss_backward(
     grad_loss: Tensor, logits: Tensor, stats: Tensor, labels: Tensor, class_offsets: Tensor
 ) -> Tensor:
-    """Checks what the backward pass takes; allocates what it gives."""
+    """Checks the arguments of the backward pass and allocates its results."""
     grad_logits = shapes.class_softmax_loss_backward(grad_loss, logits, stats, labels, class_offsets)
     shapes.class_softmax_loss(logits, labels, class_offsets)
     shapes.check_stats(grad_loss, stats, logits.shape[0], logits.dtype)
@@ -316,7 +316,7 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
     logits = contiguous(logits)
     thresholds = threshold.to(torch.float64).expand(logits.shape[1]).contiguous()
     if check is not False and bool(thresholds.isnan().any()):
-        raise ValueError("threshold contains NaN; expected: numbers and infinities")
+        raise ValueError("threshold must hold numbers and infinities, got NaN")
     native.multilabel_codes(
         logits.data_ptr(),
         DTYPE_CODES[logits.dtype],
@@ -338,7 +338,7 @@ _WAITS = (torch.Tag.cudagraph_unsafe,) if hasattr(torch.Tag, "cudagraph_unsafe")
 TAGS = {"hamming_radius": (torch.Tag.pt2_compliant_tag, *_WAITS)}
 
 library = torch.library.Library("dshc_fast", "DEF")
-# At exit torch would take the ops away again, from under daemon threads that are inside one. They stay.
+# At exit torch would remove the ops again, even where daemon threads are inside one. They stay.
 for _reference in weakref.getweakrefs(library):
     if isinstance(_reference.__callback__, weakref.finalize):
         _reference.__callback__.atexit = False

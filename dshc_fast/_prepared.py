@@ -1,9 +1,9 @@
-"""What a `HammingDatabase` keeps and the ranking ops take as `prepared`: None, three tensors or six.
+"""What a `HammingDatabase` keeps and hands to the ranking ops as `prepared`: None, three tensors or six.
 
-    code rows      uint8 (n, width): the database's codes, padded with zero bytes to a width that kernels take whole
+    code rows      uint8 (n, width): the database's codes, padded with zero bytes to a width that kernels read whole
     code members   int64 (n,), code offsets int64 (n_parts + 1,): the rows parted into equal ones (csrc/core/types.h,
                    Partition); both empty where rows do not repeat enough
-    label rows     the database's labels as kernels take them: int32 (n,) ids, or uint8 (n, 8 * n_words) packed
+    label rows     the database's labels as kernels read them: int32 (n,) ids, or uint8 (n, 8 * n_words) packed
                    multi-hot rows; int32 (0,) for ids that int32 cannot hold, and on CUDA, where that is not looked at
     label members, label offsets: likewise for labels; the last three are left out where there are none
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-# Codes are kept in parts from this many items a part on average. With fewer, following members costs more than the
+# Codes are kept in parts from this many items per part on average. With fewer, following members costs more than the
 # comparisons it saves; and parting rows that hardly repeat is given up early.
 ROWS_PER_PART = 4
 
@@ -61,7 +61,7 @@ def as_bytes(rows: Tensor) -> Tensor:
 
 
 def _refuse(what: str, found: str) -> None:
-    raise ValueError(f"prepared: {found}; expected: what HammingDatabase made of these {what}, unchanged")
+    raise ValueError(f"prepared must be what HammingDatabase made of these {what}s, unchanged; {found}")
 
 
 def check_rows(source: Tensor, rows: Tensor, what: str) -> None:
@@ -69,7 +69,7 @@ def check_rows(source: Tensor, rows: Tensor, what: str) -> None:
     n_bytes = source.shape[1]
     same = rows.shape[1] >= n_bytes and torch.equal(rows[:, :n_bytes], source)
     if not same or bool(rows[:, n_bytes:].any()):
-        _refuse(what, f"{what} rows differ from the database's {what}")
+        _refuse(what, f"{what} rows differ from the database's {what}s")
 
 
 def check_partition(rows: Tensor, members: Tensor, offsets: Tensor, what: str) -> None:

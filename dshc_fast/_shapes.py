@@ -1,4 +1,4 @@
-"""What each op takes and the shape of what it gives: one function an op, for real and for fake tensors alike.
+"""What each op accepts, and the shape of its result: one function per op, for real and for fake tensors alike.
 
 An implementation calls its function here first, which refuses what does not fit and allocates the outputs; as
 the op's fake it tells torch.compile the same.
@@ -25,11 +25,11 @@ def n_bytes(n_bits: int) -> int:
 
 def pack_codes(values: Tensor, check: bool | None = None) -> Tensor:
     checks.check_same_device(values=values)
-    checks.check_dtype(values, "values", checks.REALS, "floats, integers, bool")
+    checks.check_dtype(values, "values", checks.REALS, "floats, integers or bool")
     checks.check_dim(values, "values", 2, "(n, n_bits)")
     if not 1 <= values.shape[1] <= 8 * checks.MAX_BYTES:
         raise ValueError(
-            f"values has shape {checks.shape_text(values)}; expected: 1 to {8 * checks.MAX_BYTES} bits (columns)"
+            f"values must have 1 to {8 * checks.MAX_BYTES} bits (columns), got shape {checks.shape_text(values)}"
         )
     return values.new_empty((values.shape[0], n_bytes(values.shape[1])), dtype=torch.uint8)
 
@@ -64,7 +64,7 @@ def hamming_topk(
     checks.check_pairs(queries, database, allowed, prepared)
     check_score(score)
     if not 1 <= k <= database.shape[0]:
-        raise ValueError(f"k is {k}; expected: 1 to {database.shape[0]} (items in the database)")
+        raise ValueError(f"k must be between 1 and {database.shape[0]} (the database), got {k}")
     shape = (queries.shape[0], k)
     return queries.new_empty(shape, dtype=torch.int32), queries.new_empty(shape, dtype=torch.int64)
 
@@ -80,7 +80,7 @@ def check_hamming_radius(
     checks.check_pairs(queries, database, allowed, prepared)
     check_score(score)
     if radius < 0:
-        raise ValueError(f"radius is {radius}; expected: 0 or more")
+        raise ValueError(f"radius must be 0 or more, got {radius}")
 
 
 def hamming_radius(
@@ -138,7 +138,7 @@ def hamming_histogram(
 
 def check_cut(k: int | None) -> None:
     if k is not None and k < 1:
-        raise ValueError(f"k is {k}; expected: 1 or more, or None for all")
+        raise ValueError(f"k must be 1 or more, or None for all, got {k}")
 
 
 def average_precision(
@@ -188,7 +188,7 @@ def check_loss_labels(rows: Tensor, name: str, labels: Tensor, class_offsets: Te
     checks.check_dtype(labels, "labels", checks.INTEGERS, "integers (class ids)")
     if labels.dim() != 1 or labels.shape[0] != rows.shape[0]:
         raise ValueError(
-            f"labels has shape {checks.shape_text(labels)}; expected: ({rows.shape[0]},), one a row of {name}"
+            f"labels must have shape ({rows.shape[0]},), one per row of {name}, got {checks.shape_text(labels)}"
         )
     checks.check_class_offsets(class_offsets)
 
@@ -205,7 +205,7 @@ def check_stats(grad_loss: Tensor, stats: Tensor, n: int, logits_dtype: torch.dt
     for tensor, name, shape in ((grad_loss, "grad_loss", (n,)), (stats, "stats", (n, 2))):
         if tuple(tensor.shape) != shape or tensor.dtype != dtype:
             raise ValueError(
-                f"{name} has shape {checks.shape_text(tensor)}, {tensor.dtype}; expected: {shape}, {dtype}"
+                f"{name} must have shape {shape} and be {dtype}, got {checks.shape_text(tensor)}, {tensor.dtype}"
             )
 
 
@@ -234,7 +234,8 @@ def class_softmax_loss_backward_(
     checks.check_same_device(logits=logits, grad_loss=grad_loss, stats=stats)
     if not logits.is_contiguous():
         raise ValueError(
-            "logits is not contiguous; expected: contiguous logits, which the gradient is written over"
+            "logits must be contiguous, because the gradient is written over them, got strides "
+            f"{tuple(logits.stride())}"
         )
 
 
@@ -245,29 +246,29 @@ def check_layer(
     for tensor, name in ((features, "features"), (weight, "weight"), (bias, "bias")):
         if tensor is None:
             continue
-        checks.check_dtype(tensor, name, checks.FLOATS, "float32, float64, float16, bfloat16")
+        checks.check_dtype(tensor, name, checks.FLOATS, "float32, float64, float16 or bfloat16")
         if dtype is None and tensor.dtype != features.dtype:
             raise TypeError(
-                f"{name} has dtype {str(tensor.dtype).removeprefix('torch.')}; expected: that of features, "
-                f"{str(features.dtype).removeprefix('torch.')}, if not under autocast"
+                f"{name} must be {checks.dtype_text(features)}, as features is, except under autocast, "
+                f"got {checks.dtype_text(tensor)}"
             )
     checks.check_dim(features, "features", 2, "(n, n_features)")
     checks.check_dim(weight, "weight", 2, "(n_subclasses, n_features)")
     if weight.shape[0] < 1 or weight.shape[1] != features.shape[1]:
         raise ValueError(
-            f"weight has shape {checks.shape_text(weight)}; expected: (n_subclasses, {features.shape[1]}), one row or "
-            "more"
+            f"weight must have shape (n_subclasses, {features.shape[1]}), one row or more, "
+            f"got {checks.shape_text(weight)}"
         )
     if bias is not None and (bias.dim() != 1 or bias.shape[0] != weight.shape[0]):
         raise ValueError(
-            f"bias has shape {checks.shape_text(bias)}; expected: ({weight.shape[0]},), one a row of weight"
+            f"bias must have shape ({weight.shape[0]},), one per row of weight, got {checks.shape_text(bias)}"
         )
     check_chunk(chunk)
 
 
 def check_chunk(chunk: int | None) -> None:
     if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk is {chunk}; expected: 1 or more sub-classes, or None")
+        raise ValueError(f"chunk must be 1 or more sub-classes, or None, got {chunk}")
 
 
 def class_softmax_linear_loss(
@@ -337,10 +338,10 @@ def _codes(shape: Sequence[int], what: str, codebook: Tensor, k: int, weighting:
     checks.check_codes(codebook, "codebook", at_least=1)
     if codebook.shape[0] != n_subclasses:
         raise ValueError(
-            f"codebook has {codebook.shape[0]} codes; expected: one for each of the {n_subclasses} {what}"
+            f"codebook must have {n_subclasses} codes, one for each of the {what}, got {codebook.shape[0]}"
         )
     if not 1 <= k <= n_subclasses:
-        raise ValueError(f"k is {k}; expected: 1 to {n_subclasses} (sub-classes)")
+        raise ValueError(f"k must be between 1 and {n_subclasses} (the sub-classes), got {k}")
     checks.check_choice(weighting, "weighting", WEIGHTINGS)
     return codebook.new_empty((n, codebook.shape[1]))
 
@@ -354,8 +355,8 @@ def center_codes_from_logits(
     checks.check_codes(centers, "centers", at_least=1)
     if centers.shape[0] != class_offsets.shape[0] - 1:
         raise ValueError(
-            f"centers has {centers.shape[0]} rows; expected: one for each of the {class_offsets.shape[0] - 1} "
-            "classes of class_offsets"
+            f"centers must have {class_offsets.shape[0] - 1} rows, one for each class of class_offsets, "
+            f"got {centers.shape[0]}"
         )
     return centers.new_empty((logits.shape[0], centers.shape[1]))
 
@@ -365,11 +366,13 @@ def multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = Non
     checks.check_same_device(logits=logits, threshold=threshold)
     if logits.shape[1] > 8 * checks.MAX_BYTES:
         raise ValueError(
-            f"logits has shape {checks.shape_text(logits)}; expected: 1 to {8 * checks.MAX_BYTES} labels"
+            f"logits must have 1 to {8 * checks.MAX_BYTES} labels (columns), got shape {checks.shape_text(logits)}"
         )
-    checks.check_dtype(threshold, "threshold", (*checks.FLOATS, *checks.INTEGERS), "a number, or one a class")
+    checks.check_dtype(
+        threshold, "threshold", (*checks.FLOATS, *checks.INTEGERS), "a real number, or one per class"
+    )
     if threshold.dim() > 1 or (threshold.dim() == 1 and threshold.shape[0] != logits.shape[1]):
         raise ValueError(
-            f"threshold has shape {checks.shape_text(threshold)}; expected: a number, or ({logits.shape[1]},)"
+            f"threshold must be a number, or have shape ({logits.shape[1]},), got {checks.shape_text(threshold)}"
         )
     return logits.new_empty((logits.shape[0], n_bytes(logits.shape[1])), dtype=torch.uint8)

@@ -26,8 +26,8 @@ def pack_codes(values: Kind, *, check: bool | None = None) -> Kind:
         bitorder="little")``, FAISS); padding bits are 0.
 
     Raises:
-        TypeError: `values` is complex, or no array. ValueError: not two-dimensional, no or too many bits,
-        NaN.
+        TypeError: `values` is complex, or no array.
+        ValueError: `values` is not two-dimensional, has no bits or too many, or holds NaN.
 
     Example:
         >>> import numpy as np, dshc_fast
@@ -39,17 +39,19 @@ def pack_codes(values: Kind, *, check: bool | None = None) -> Kind:
 
 
 def unpack_codes(codes: Kind, n_bits: int, *, signed: bool = False) -> Kind:
-    """Unpack hash codes into one value a bit.
+    """Unpack hash codes into one value per bit.
 
     Args:
-        codes: uint8 (n, bytes). n_bits: how many bits a code has; 8 * (bytes - 1) < n_bits <= 8 * bytes.
+        codes: uint8 (n, bytes).
+        n_bits: how many bits a code has; 8 * (bytes - 1) < n_bits <= 8 * bytes.
         signed: -1 / +1 instead of 0 / 1.
 
     Returns:
         uint8 (n, n_bits) of 0 and 1, or int8 (n, n_bits) of -1 and +1.
 
     Raises:
-        TypeError: `codes` is not uint8. ValueError: wrong shape, or n_bits does not fit the code length.
+        TypeError: `codes` is not uint8.
+        ValueError: `codes` has a wrong shape, or `n_bits` does not fit the code length.
 
     Example:
         >>> import numpy as np, dshc_fast
@@ -75,7 +77,8 @@ def reverse_bit_order(codes: Kind) -> Kind:
         uint8 (n, bytes).
 
     Raises:
-        TypeError: `codes` is not uint8. ValueError: wrong shape.
+        TypeError: `codes` is not uint8.
+        ValueError: `codes` has a wrong shape.
 
     Example:
         >>> import numpy as np, dshc_fast
@@ -90,9 +93,9 @@ def codes_from_logits(
 ) -> Kind:
     """Read hash codes off the predicted sub-classes (DSHC, Luo et al., section 3.2).
 
-    The k sub-classes with the largest logits are taken (equal logits: the lower index first), their codes
-    averaged as ±1, and the sign packed. A tied bit takes the bit of the first sub-class, so that k = 2 with a
-    plain mean equals k = 1.
+    The codes of the k sub-classes with the largest logits (equal logits: the lower index first) are averaged
+    as ±1, and the signs are packed. A tied bit is that of the first sub-class, so that k = 2 with a plain
+    mean equals k = 1.
 
     Args:
         logits: (n, n_subclasses) float32, float64, float16 or bfloat16. -inf and +inf rank by value.
@@ -137,15 +140,16 @@ def codes_from_features(
 ) -> Kind:
     """`codes_from_logits` of the logits ``features @ weight.T + bias``, which exist a chunk of sub-classes at a time.
 
-    The k best sub-classes are handed on from chunk to chunk, (n, k) logits and indices. The answer is that of
-    `codes_from_logits` to the bit wherever the matrix product gives a logit the same bits in a chunk as in the whole;
-    equal logits: the lower index first, across chunks as well.
+    The k best sub-classes, (n, k) logits and indices, are handed on from chunk to chunk. The answer equals that of
+    `codes_from_logits` to the bit wherever the matrix product gives a logit the same bits in a chunk as in the whole.
+    Equal logits: the lower index first, across chunks as well.
 
     Args:
         features: (n, n_features) float32, float64, float16 or bfloat16.
-        weight: (n_subclasses, n_features), bias: (n_subclasses,) or None; of the features' dtype. Under
-            autocast all are cast as ``torch.nn.functional.linear`` would.
-        codebook, k, weighting, check: as in `codes_from_logits`; what is checked are the logits.
+        weight: (n_subclasses, n_features), of the features' dtype. Under autocast all three are cast as
+            ``torch.nn.functional.linear`` would.
+        bias: (n_subclasses,), of the features' dtype, or None.
+        codebook, k, weighting, check: as in `codes_from_logits`; the logits are what is checked.
         chunk: sub-classes at a time; None: 4096.
 
     Returns:
@@ -204,7 +208,7 @@ def multilabel_codes(logits: Kind, threshold: object = 0.0, *, check: bool | Non
 
     Args:
         logits: (n, n_labels) float32, float64, float16 or bfloat16; 1 to 4096 labels.
-        threshold: a number, or one a class (n_labels,); list, numpy or torch. Compared in float64.
+        threshold: a number, or one per class, (n_labels,); list, numpy or torch. Compared in float64.
         check: whether NaN raises; None: on the CPU yes, on CUDA no.
 
     Returns:
@@ -222,7 +226,7 @@ def multilabel_codes(logits: Kind, threshold: object = 0.0, *, check: bool | Non
     tensor = as_tensor(logits, "logits").detach()
     if not isinstance(threshold, (Tensor, np.ndarray)):
         if isinstance(threshold, bool):
-            raise TypeError("threshold must be a number, or one a class, got bool")
+            raise TypeError("threshold must be a number, or one per class, got bool")
         try:
             if isinstance(
                 threshold, (int, float)
@@ -232,11 +236,11 @@ def multilabel_codes(logits: Kind, threshold: object = 0.0, *, check: bool | Non
                 threshold = on_device(threshold, torch.float64, tensor.device)
         except OverflowError:
             raise ValueError(
-                "threshold contains a number that float64 cannot hold; expected: numbers that it can, and infinities"
+                "threshold must hold numbers that float64 can hold, and infinities, got a larger one"
             ) from None
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(
-                f"threshold must be a number, or one a class, got {type(threshold).__name__}"
+                f"threshold must be a number, or one per class, got {type(threshold).__name__}"
             ) from None
     return answer(_op.multilabel_codes(tensor, as_tensor(threshold, "threshold"), check), logits)
 
@@ -254,8 +258,8 @@ def as_offsets(class_offsets: object, device: torch.device) -> Tensor:
             if not beyond:
                 raise
             raise ValueError(
-                f"class_offsets contains {_short(beyond[0])}; expected: strictly rising from 0 to the number of "
-                "sub-classes"
+                "class_offsets must rise strictly from 0 to the number of sub-classes, got one with "
+                f"{_short(beyond[0])}"
             ) from None
     tensor = as_tensor(class_offsets, "class_offsets")
     if not isinstance(class_offsets, np.ndarray) or device.type == "cpu":

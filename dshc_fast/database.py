@@ -22,10 +22,10 @@ from ._torch_threads import torch_steps
 
 
 class HammingDatabase:
-    """Codes, and labels if given, prepared once for many calls; every ranking op and metric takes it as `database`.
+    """Codes, and labels if given, prepared once for many calls: pass it as `database` to any ranking op or metric.
 
-    What a call with plain arrays works out anew is kept: codes padded to whole words, labels in the form that kernels
-    compare, and the parts of equal codes and of equal labels. Learned codes repeat: a database coded by DSHC holds no
+    It keeps what a call with plain arrays works out anew: codes padded to whole words, labels in the form that kernels
+    compare, and which codes and which labels are equal. Learned codes repeat: a database coded by DSHC holds no
     more distinct codes than sub-classes, so that searching each distinct code once is exact and costs their number plus
     the answer instead of the number of items. The paper's closing sentence asks for a search built on this (Luo et al.,
     *Deep Supervised Hashing by Classification*). Answers equal those for plain arrays to the bit. A database of hardly
@@ -61,7 +61,7 @@ class HammingDatabase:
         given, given_labels = as_tensor(codes, "codes"), None
         checks.check_same_device(codes=given)
         if given.is_meta:
-            raise ValueError("codes is on meta; expected: cpu, cuda")
+            raise ValueError("codes must be on cpu or cuda, got meta")
         if given.is_cuda and (why := unusable()):
             raise RuntimeError(why)
         checks.check_codes(given, "codes", at_least=1)
@@ -99,8 +99,8 @@ class HammingDatabase:
 
     @property
     def n_distinct(self) -> int | None:
-        """How many distinct codes there are, where codes repeat enough to be kept in parts (four items a code or more
-        on average); else None."""
+        """How many distinct codes there are, where codes repeat enough to be kept in parts (four items per code or
+        more on average); else None."""
         return self._prepared[2].shape[0] - 1 if self._prepared[2].shape[0] else None
 
     def __reduce__(self) -> tuple[type, tuple[Array, Array | None]]:
@@ -165,8 +165,6 @@ def as_labelled_database(
     if not isinstance(database, HammingDatabase):
         return codes, as_tensor(labels, "database_labels"), prepared
     if (labels is None) == (database._labels is None):
-        found = (
-            "are left out, and the HammingDatabase has none" if labels is None else "came, and it has its own"
-        )
-        raise ValueError(f"database_labels {found}; expected: here or in the HammingDatabase")
+        found = "none" if labels is None else "both"
+        raise ValueError(f"database_labels must be given here or be in the HammingDatabase, got {found}")
     return codes, as_tensor(database._labels if labels is None else labels, "database_labels"), prepared

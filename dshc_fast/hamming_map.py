@@ -65,7 +65,7 @@ class HammingMAP(Metric):
         k, n_bits = optional_int(k, "k"), optional_int(n_bits, "n_bits")
         shapes.check_cut(k)
         if n_bits is not None and not 1 <= n_bits <= 8 * checks.MAX_BYTES:
-            raise ValueError(f"n_bits is {n_bits}; expected: 1 to {8 * checks.MAX_BYTES}, or None")
+            raise ValueError(f"n_bits must be between 1 and {8 * checks.MAX_BYTES}, or None, got {n_bits}")
         self.options = {
             "n_bits": n_bits,
             "k": k,
@@ -93,7 +93,7 @@ class HammingMAP(Metric):
         codes, labels = as_tensor(codes, "codes"), as_tensor(labels, "labels")
         checks.check_same_device(codes=codes, labels=labels)
         if codes.is_meta:
-            raise ValueError("codes is on meta; expected: cpu, cuda")
+            raise ValueError("codes must be on cpu or cuda, got meta")
         checks.check_codes(codes, "codes")
         checks.check_label_rows(labels, "labels", len(codes), "codes")
         self._check_like_earlier(codes, labels)
@@ -123,9 +123,7 @@ class HammingMAP(Metric):
             ValueError: no database item has come yet, or metrics of other codes or labels were merged into this one.
         """
         if not self.database_codes or not sum(len(codes) for codes in self.database_codes):
-            raise ValueError(
-                "HammingMAP: no database item has come yet; expected: at least one before compute()"
-            )
+            raise ValueError("HammingMAP must have at least one database item before compute(), got none")
         codes, labels = (
             [part for state in states for part in ([state] if isinstance(state, Tensor) else state)]
             for states in (
@@ -153,10 +151,10 @@ def _as_mask(is_query: object, codes: Tensor) -> Tensor:
             raise TypeError(f"is_query must be bools, got {type(is_query).__name__}") from None
     checks.check_dtype(mask, "is_query", (torch.bool,), "bool")
     if mask.is_meta:
-        raise ValueError("is_query is on meta; expected: cpu, cuda")
+        raise ValueError("is_query must be on cpu or cuda, got meta")
     if mask.dim() > 1 or (mask.dim() == 1 and len(mask) != len(codes)):
         raise ValueError(
-            f"is_query has shape {checks.shape_text(mask)}; expected: ({len(codes)},), or one bool"
+            f"is_query must have shape ({len(codes)},), or be one bool, got {checks.shape_text(mask)}"
         )
     return mask.to(codes.device).expand(len(codes))
 
@@ -168,18 +166,16 @@ def _check_like(codes: Sequence[Tensor], labels: Sequence[Tensor], same_device: 
         for tensor in tensors[1:]:
             if same_device and tensor.device != first[name].device:
                 raise ValueError(
-                    f"{name} is on {tensor.device}, earlier {first[name].device}; expected: one device for all"
+                    f"{name} must be on {first[name].device}, as in earlier updates, got {tensor.device}"
                 )
             if tensor.shape[1:] != first[name].shape[1:]:
                 raise ValueError(
-                    f"{name} has shape {checks.shape_text(tensor)}, earlier {checks.shape_text(first[name])}; "
-                    "expected: rows like those of earlier updates"
+                    f"{name} must have rows as in earlier updates, of shape {checks.shape_text(first[name])}, "
+                    f"got {checks.shape_text(tensor)}"
                 )
     dtypes = list(dict.fromkeys(tensor.dtype for tensor in labels))
     try:
         functools.reduce(torch.promote_types, dtypes)
     except RuntimeError:
         names = " and ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
-        raise TypeError(
-            f"labels has dtypes {names}; expected: one dtype, or those that torch promotes"
-        ) from None
+        raise TypeError(f"labels must have one dtype, or dtypes that torch promotes, got {names}") from None

@@ -43,7 +43,7 @@ class ClassSoftmaxLoss(nn.Module):
         offsets = as_offsets(class_offsets, torch.device("cpu")).clone()
         checks.check_class_offsets(offsets)
         if offsets.is_meta:
-            raise ValueError("class_offsets is on meta; expected: cpu, cuda")
+            raise ValueError("class_offsets must be on cpu or cuda, got meta")
         checks.check_offset_values(offsets, int(offsets[-1]))
         self.register_buffer("class_offsets", offsets)
         self.target, self.reduction = target, reduction

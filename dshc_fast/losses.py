@@ -101,10 +101,10 @@ def target_weight_of(target: object) -> float:
         weight = float(target)
     except OverflowError:
         raise ValueError(
-            'target is an integer beyond all floats; expected: "normalized" or a finite number > 0'
+            'target must be "normalized" or a finite number > 0, got an integer beyond all floats'
         ) from None
     if not (math.isfinite(weight) and weight > 0):
-        raise ValueError(f'target is {weight}; expected: "normalized" or a finite number > 0')
+        raise ValueError(f'target must be "normalized" or a finite number > 0, got {weight}')
     return weight
 
 
@@ -116,13 +116,13 @@ def _refuse_inplace(logits: Tensor) -> None:
         return
     if logits.is_leaf or (logits._base is not None and logits._base.is_leaf):
         raise ValueError(
-            "logits is a leaf of the graph or a view of one; expected with inplace=True: the result of a computation, "
-            "because the gradient is written over it"
+            "logits must be the result of a computation with inplace=True, because the gradient is written over it, "
+            "got a leaf of the graph or a view of one"
         )
     if not logits.is_contiguous():
         raise ValueError(
-            f"logits has strides {tuple(logits.stride())}; expected with inplace=True: contiguous logits, which the "
-            "gradient can be written over"
+            "logits must be contiguous with inplace=True, because the gradient is written over them, "
+            f"got strides {tuple(logits.stride())}"
         )
 
 
@@ -152,19 +152,19 @@ def class_softmax_loss(
             (the paper: 1 / H).
         reduction: "none", "mean" (over rows that are not ignored; NaN when none is left) or "sum".
         ignore_index: rows with this label give loss 0 and gradient 0, whatever they hold.
-        check: whether labels are checked to name a class; None: on the CPU yes, on CUDA no.
+        check: whether to check that labels name a class; None: on the CPU yes, on CUDA no.
         inplace: backward writes the gradient over the logits, so that no second tensor of their size exists.
-            After ``backward()`` the logits hold it: read them (accuracy, codes) before. Whatever else needs
-            their values in backward raises torch's error of a variable modified in place: the function that
+            After ``backward()`` the logits hold it, so read them (accuracy, codes) before. Whatever else needs
+            their values in backward raises torch's error about a variable modified in place: the function that
             made the logits if it keeps its result (exp, softmax; not linear), another loss of them whose turn
-            comes later, a second ``backward()``. Refused for leaves, views of leaves and logits that are not
-            contiguous; without effect under ``create_graph=True``, ``torch.compile`` and transforms of
+            comes later, a second ``backward()``. It is refused for leaves, views of leaves and logits that are
+            not contiguous; it has no effect under ``create_graph=True``, ``torch.compile`` and transforms of
             ``torch.func``.
 
-    Transforms of ``torch.func`` (grad, vjp, jvp, vmap, jacrev, hessian, ...) and forward-mode differentiation are
-    taken, nested too. Under vmap the logits are those of a member of the batch, (n, n_subclasses), and
-    `class_offsets` are the same for all members (ValueError otherwise). The members are computed in one call; an error
-    about a label counts its row through all members.
+    Transforms of ``torch.func`` (grad, vjp, jvp, vmap, jacrev, hessian, ...) and forward-mode differentiation work,
+    nested too. Under vmap the logits are those of a member of the batch, (n, n_subclasses), and `class_offsets` must be
+    the same for all members (else ValueError). The members are computed in one call; the row in an error about a label
+    is counted through all members.
 
     Returns:
         float32 (float64 for float64 logits), 0-d, or (n,) for "none". -inf outside the true class's run is
@@ -216,16 +216,16 @@ def class_softmax_linear_loss(
     """`class_softmax_loss` of the logits ``features @ weight.T + bias``, which exist a chunk at a time.
 
     For many sub-classes: beside gradients of the layer's own size the memory is that of one chunk, (n, chunk)
-    logits, however many sub-classes there are. Forward keeps three numbers a row from chunk to chunk (online
+    logits, however many sub-classes there are. Forward keeps three numbers per row from chunk to chunk (online
     log-sum-exp); backward multiplies each chunk out again and writes its gradient over it, one matrix product
     more than with whole logits. Up to `chunk` sub-classes the logits are one chunk; it is kept, and its gradient
     a second tensor.
 
     Args:
         features: (n, n_features) float32, float64, float16 or bfloat16.
-        weight: (n_subclasses, n_features), bias: (n_subclasses,) or None; of the features' dtype. Under
-            autocast all are cast as ``torch.nn.functional.linear`` would (chunk by chunk), and gradients come
-            in their own dtypes.
+        weight: (n_subclasses, n_features), of the features' dtype. Under autocast all three are cast as
+            ``torch.nn.functional.linear`` would (chunk by chunk), and gradients come in their own dtypes.
+        bias: (n_subclasses,), of the features' dtype, or None.
         labels, class_offsets, target, reduction, ignore_index, check: as in `class_softmax_loss`.
         chunk: sub-classes at a time; None: 4096.
 

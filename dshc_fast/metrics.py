@@ -48,7 +48,7 @@ class RetrievalCurves(NamedTuple, Generic[Kind]):
 def _inputs(
     queries: Array, database: Array | HammingDatabase, query_labels: Array, database_labels: Array | None
 ) -> tuple[tuple[Tensor, ...], list[Tensor] | None]:
-    """The four tensors every metric takes, and what a prepared database keeps beside."""
+    """The four tensors of every metric, and what a prepared database keeps beside them."""
     queries = as_tensor(queries, "queries")
     codes, labels, prepared = as_labelled_database(database, database_labels)
     return (queries, codes, as_tensor(query_labels, "query_labels"), labels), prepared
@@ -222,15 +222,16 @@ def mean_average_precision(
     """Mean of `average_precision` over the queries: mAP@k.
 
     Args:
-        empty: what a query counts that has nothing relevant in the database: "zero", "skip" (left out of the
-            mean), or "error". All others: as in `average_precision`.
+        empty: how a query counts that has nothing relevant in the database: as 0 ("zero"), not at all
+            ("skip"), or as an error ("error").
+        k, ties, denominator, score, n_bits, allowed, check: as in `average_precision`.
 
     Returns:
         A Python float for numpy, a 0-d float64 tensor for torch; NaN where no query is left.
 
     Raises:
-        TypeError, ValueError: naming the argument that does not fit; ValueError for an empty query with
-        empty="error".
+        TypeError, ValueError: naming the argument that does not fit; ValueError too for a query with nothing
+            relevant where `empty` is "error".
 
     Example:
         >>> import numpy as np, dshc_fast
@@ -265,7 +266,7 @@ def _as_ranks(ranks: object) -> list[int] | None:
     if isinstance(ranks, (np.ndarray, Tensor)):
         tensor = as_tensor(ranks, "ranks")
         if tensor.is_meta:
-            raise ValueError("ranks is on meta; expected: cpu, cuda")
+            raise ValueError("ranks must be on cpu or cuda, got meta")
         ranks = tensor.tolist()
     if not isinstance(ranks, Sequence) or isinstance(ranks, (str, bytes)):
         raise TypeError(f"ranks must be a sequence of integers or None, got {type(ranks).__name__}")
@@ -292,7 +293,7 @@ def retrieval_curves(
             5000 that exist.
         empty: as in `mean_average_precision`; "skip" leaves the query out of every curve, "zero" gives it
             recall 0.
-        All others: as in `hamming_histogram`.
+        score, n_bits, allowed, check: as in `hamming_histogram`.
 
     Returns:
         `RetrievalCurves`, float64. `radius` runs from best to worst: 0..n_bits, with "overlap" n_bits..0. An

@@ -22,7 +22,7 @@ class HammingTopK(NamedTuple, Generic[Kind]):
 
 
 class HammingRadius(NamedTuple, Generic[Kind]):
-    """Answers of `hamming_radius`: those of query q are `indices[offsets[q]:offsets[q + 1]]`, likewise
+    """Answers of `hamming_radius`: query q has `indices[offsets[q]:offsets[q + 1]]`, and the same part of
     `distances`."""
 
     offsets: Kind
@@ -35,11 +35,11 @@ def as_allowed(allowed: object) -> torch.Tensor | None:
 
 
 def hamming_distance(queries: Kind, database: Array | HammingDatabase, *, score: str = "hamming") -> Kind:
-    """The full matrix of distances. For ranking, `hamming_topk` and the metrics need no such matrix.
+    """The full matrix of distances. `hamming_topk` and the metrics need no such matrix.
 
     Args:
-        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row; or a
-            `HammingDatabase`.
+        queries: uint8 (n_query, bytes).
+        database: uint8 (n_db, bytes), at least one row; or a `HammingDatabase`.
         score: "hamming" (XOR count), or "overlap" (AND count; DSHC multi-label, Luo et al., section 3.1).
 
     Returns:
@@ -73,8 +73,8 @@ def hamming_topk(
     prefix of that for a larger k. No matrix of size queries x database is built.
 
     Args:
-        queries: uint8 (n_query, bytes), 1 to 512 bytes. database: uint8 (n_db, bytes), at least one row; or a
-            `HammingDatabase`.
+        queries: uint8 (n_query, bytes), 1 to 512 bytes.
+        database: uint8 (n_db, bytes), at least one row; or a `HammingDatabase`.
         k: 1 to n_db.
         score: "hamming": XOR count, smallest first. "overlap": AND count, largest first.
         allowed: which items may be answered: bool (n_db,) or (n_query, n_db), or the same packed along its
@@ -82,7 +82,7 @@ def hamming_topk(
 
     Returns:
         Named tuple (`distances` int32, `indices` int64), each (n_query, k). With "overlap" `distances` holds
-        the overlap count. Where fewer than k items are allowed the rest is index -1 and distance 2^31 - 1
+        the overlap count. Where fewer than k items are allowed, the rest has index -1 and distance 2^31 - 1
         (overlap: -1).
 
     Raises:
@@ -111,12 +111,12 @@ def hamming_radius(
 ) -> HammingRadius[Kind]:
     """All database items within a radius of each query, ordered like top-k.
 
-    Must learn the size of its answer, so on a GPU it synchronises once.
+    It must learn the size of its answer, so it synchronises once on a GPU.
 
     Args:
-        queries: uint8 (n_query, bytes). database: uint8 (n_db, bytes), at least one row; or a
-            `HammingDatabase`.
-        radius: an integer >= 0, bits. "hamming": distance <= radius. "overlap": overlap >= radius.
+        queries: uint8 (n_query, bytes).
+        database: uint8 (n_db, bytes), at least one row; or a `HammingDatabase`.
+        radius: an integer >= 0, in bits. "hamming": distance <= radius. "overlap": overlap >= radius.
         score, allowed: as in `hamming_topk`.
 
     Returns:

@@ -263,7 +263,7 @@ def codes_from_logits(logits: Tensor, codebook: Tensor, k: int, *, weighting: st
     values, order = values[:, :k], order[:, :k]
     signs = unpack_codes(codebook, 8 * codebook.shape[1], signed=True)[order]  # (n, k, bits)
     if weighting == "probability":
-        # A common factor does not change the sign, so the soft-max is taken relative to the largest logit.
+        # A common factor does not change the sign, so the soft-max is relative to the largest logit.
         top = values[:, :1]
         weights = torch.where(values == top, torch.ones_like(values), (values - top).exp())
         votes = torch.zeros(signs[:, 0].shape, dtype=wide.dtype, device=logits.device)

@@ -20,7 +20,7 @@ T* at(Address address) {
 // tensor may. `n`: rows to be read there.
 inline void need_memory(Address address, int64_t n, const char* name) {
   if (address != 0 || n <= 0) return;
-  throw pybind11::value_error(std::string(name) + " has no memory: its storage was freed; expected: tensors that hold values");
+  throw pybind11::value_error(std::string(name) + " must hold values, got a tensor whose storage was freed");
 }
 
 // Likewise of labels, whose number is that of the queries.

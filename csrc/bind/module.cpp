@@ -32,12 +32,12 @@ void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
   const std::string where = std::string(argument) + "[" + std::to_string(status.row) + "]";
   switch (status.fault) {
-    case Fault::nan_value: throw py::value_error(where + " contains NaN; expected: numbers and infinities");
+    case Fault::nan_value: throw py::value_error(where + " must hold numbers and infinities, got NaN");
     case Fault::plus_infinity:
-      throw py::value_error(where + " contains +inf; with weighting=\"probability\" expected: numbers and -inf");
+      throw py::value_error(where + " must hold numbers and -inf with weighting=\"probability\", got +inf");
     case Fault::label_out_of_range:
-      throw py::value_error(where + " is " + std::to_string(status.value) +
-                            "; expected: class ids from 0 to " + std::to_string(n_classes - 1) + ", and ignore_index");
+      throw py::value_error(where + " must be a class id from 0 to " + std::to_string(n_classes - 1) +
+                            ", or ignore_index, got " + std::to_string(status.value));
     case Fault::none: break;
   }
 }

@@ -15,7 +15,7 @@ Status center_codes_from_logits(const void* logits, DType dtype, int64_t n, int6
 // Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
 namespace dshc::cuda {
 
-// Entries of class_offsets outside [0, n_subclasses] are taken as the nearest that is inside.
+// Entries of class_offsets outside [0, n_subclasses] count as the nearest that is inside.
 int center_codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses,
                              const int64_t* class_offsets, int64_t n_classes, const uint8_t* centers, int64_t n_bytes,
                              uint8_t* codes, void* stream);

@@ -40,7 +40,7 @@ void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, co
 // Device pointers; `stream` is a cudaStream_t. Returns the launch's cudaError_t.
 namespace dshc::cuda {
 
-// As above. Entries of class_offsets outside [0, n_subclasses] are taken as the nearest that is inside.
+// As above. Entries of class_offsets outside [0, n_subclasses] count as the nearest that is inside.
 int class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, void* stats, void* stream);
 int class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
                                 void* stream);

@@ -1,5 +1,5 @@
 // codes_from_logits: the k largest logits of a row, the (weighted) mean of their sub-classes' codes, the sign, packed.
-// Equal logits: the lower index first. A tied bit takes the bit of the first sub-class.
+// Equal logits: the lower index first. A tied bit is that of the first sub-class.
 #pragma once
 #include "types.h"
 
@@ -18,7 +18,7 @@ Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_s
                          bool check, int n_threads);
 
 // top [n, k]: the columns of each row's k largest logits, in an order that keeps equal logits in the order of their columns;
-// with equal logits the lower columns are taken. NaN is reported or ranks last, as above.
+// with equal logits the lower columns count. NaN is reported or ranks last, as above.
 Status top_subclasses(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, int64_t k, int64_t* top, bool check,
                       int n_threads);
 

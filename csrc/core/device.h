@@ -4,7 +4,7 @@
 
 namespace dshc::cuda {
 
-// 1000 * major + 10 * minor: of the runtime built in, and of the newest one the driver takes (0: no driver).
+// 1000 * major + 10 * minor: of the runtime built in, and of the newest one the driver runs (0: no driver).
 int runtime_version();
 int driver_version();
 

@@ -1,4 +1,4 @@
-// multilabel_codes: bit = logit > threshold, packed; one threshold, or one a class.
+// multilabel_codes: bit = logit > threshold, packed; one threshold, or one per class.
 #pragma once
 #include "types.h"
 

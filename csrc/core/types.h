@@ -45,8 +45,8 @@ struct Pairs {
   Partition equal_codes = {};  // of the database; the CPU back end finds it itself where nobody has looked
 };
 
-// Relevant means: equal class ids, or a shared label of two bit rows. All forms but one are null. The CPU back end takes
-// int32 ids only; the CUDA back end takes int64 too, because to see whether they fit is to wait for the device.
+// Relevant means: equal class ids, or a shared label of two bit rows. All forms but one are null. The CPU back end reads
+// int32 ids only; the CUDA back end reads int64 too, because to see whether they fit is to wait for the device.
 struct Relevance {
   const int32_t* query_ids;      // [n_query]
   const int32_t* database_ids;   // [n_db]

@@ -51,7 +51,7 @@ void in_stretches(int64_t begin, int64_t end, double nanoseconds_per_item, Use u
 
 // ---- for the pool ----
 
-// What this thread works for; null outside of calls. A worker takes over the state of the job's caller.
+// What this thread works for; null outside of calls. A worker has the state of the job's caller.
 CallState* current_call();
 
 class Helping {  // a worker, for one job

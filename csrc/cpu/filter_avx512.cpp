@@ -1,4 +1,4 @@
-// The filter with AVX-512 and VPOPCNTDQ: eight 64-bit or sixteen 32-bit words a vector.
+// The filter with AVX-512 and VPOPCNTDQ: eight 64-bit or sixteen 32-bit words per vector.
 #include <immintrin.h>
 
 #include "filter_loops.h"

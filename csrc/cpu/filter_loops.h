@@ -6,7 +6,7 @@
 // cost as much as its popcount, since a mask has to cross to the scalar side. Candidates are rare once the bound has
 // fallen, and the few strides that hold one are gone through again.
 //
-// A `Lanes` gives: Word, Vector, kItems (words a vector), kQueries (that fit into registers together), popcount, load,
+// A `Lanes` gives: Word, Vector, kItems (words per vector), kQueries (that fit into registers together), popcount, load,
 // splat, counts<score>, add, min, below (a bit an item).
 #pragma once
 #include <cstdint>

@@ -1,5 +1,5 @@
 // A thread's floating-point mode: rounding, and whether denormal numbers count as zero (torch.set_flush_denormal). It is a
-// thread's own, so the workers of a call take over that of the caller: one answer is computed in one mode.
+// thread's own, so the workers of a call use that of the caller: one answer is computed in one mode.
 #pragma once
 #include <cstdint>
 #if defined(__x86_64__)

@@ -10,7 +10,7 @@
 namespace dshc::cpu {
 namespace {
 
-// Items are taken in runs of eight: a cache line of 64-bit codes, and a byte of an `allowed` row. Many short runs, because
+// Items come in runs of eight: a cache line of 64-bit codes, and a byte of an `allowed` row. Many short runs, because
 // a database is often sorted by class.
 constexpr int64_t kRunItems = 8;
 constexpr int64_t kMostItems = 1 << 14, kShareOfDatabase = 32;

@@ -1,7 +1,7 @@
 // The walk that hands out rows: queries against cache-sized blocks of the database, for the ops that need every value.
 //
 // A block of codes (16 KiB) is compared with every query of a small group before the next block is touched, so that the
-// database is read from memory once a group and from the first-level cache otherwise. For each (query, block) the op
+// database is read from memory once per group and from the first-level cache otherwise. For each (query, block) the op
 // receives a `row` of 16-bit rank values, in ascending order of items; relevance and `allowed` are folded into these
 // values (scan.h: Marks), which is why an op's own loop has neither a branch nor a second array to read.
 #pragma once
@@ -23,7 +23,7 @@ struct Marks {
 
 // The ranges a call is cut into: groups of queries times shards of the database, one task each.
 struct Plan {
-  int64_t group, n_groups;  // queries a group
+  int64_t group, n_groups;  // queries per group
   int64_t shard, n_shards;  // database items a shard, a multiple of 64
   int n_threads;
 

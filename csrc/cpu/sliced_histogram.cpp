@@ -10,7 +10,7 @@
 namespace dshc::cpu {
 
 namespace {
-constexpr int64_t kLabelRepeats = 8;           // items a class; with fewer, finding the classes takes long
+constexpr int64_t kLabelRepeats = 8;           // items per class; with fewer, finding the classes takes long
 constexpr int64_t kWorthAnyLabels = 2048;     // queries, from which finding that many classes pays
 constexpr int64_t kChunkBytes = 128 << 10;     // of planes, that all queries of a group pass before the next chunk
 constexpr uint64_t kAll = ~uint64_t{0};

@@ -14,7 +14,7 @@ namespace dshc::cpu {
 namespace {
 constexpr int64_t kMaxItems = 1 << 22;      // 32-bit places, and what a query notes of its class stays small
 constexpr int64_t kWorthSlicing = 48;       // queries
-constexpr int64_t kLabelRepeats = 8;        // items a class; with fewer, finding the classes takes long
+constexpr int64_t kLabelRepeats = 8;        // items per class; with fewer, finding the classes takes long
 constexpr int64_t kWorthAnyLabels = 2048;  // queries, from which it pays
 constexpr int64_t kCached = 1 << 20;        // bytes of planes that a query may pass whole
 constexpr int64_t kChunkBytes = 256 << 10;  // else: of planes that the queries of a group pass in turn

@@ -1,8 +1,8 @@
 // AP@k of each query, in float64: from its two histograms alone (ties expected, best, worst), or with ties by index.
 //
 // From histograms: the counting pass of value_counts.h into a workspace [queries, n_values], twice, then the closed forms of
-// common/average_precision.h, the same code as on the CPU: O(n_values) and no sort. A warp a query, a tie a lane: what lies
-// before a tie is a prefix sum, so that its term needs no other. A thread a query would go through hundreds of double-precision
+// common/average_precision.h, the same code as on the CPU: O(n_values) and no sort. One warp per query, one tie per lane: what lies
+// before a tie is a prefix sum, so that its term needs no other. One thread per query would go through hundreds of double-precision
 // operations a tie one after the other, with a few warps on a multiprocessor and reads that no two lanes share.
 //
 // By index: a relevant item adds hits / rank, where rank is its place in the order of (rank value, index) and hits its
@@ -11,7 +11,7 @@
 // sum is formed in one fixed order for one way of cutting; AP agrees with the CPU to 1e-12, not to the bit. Many queries:
 // index_columns.cu.
 // Least possible: one pass of scoring from histograms, two by index (a rank needs the whole histogram); both are met.
-// Workspace: 16 bytes a query and value, by index a query, value and shard; queries are taken in chunks, which bounds it.
+// Workspace: 16 bytes per query and value, by index per query, value and shard; queries go in chunks, which bounds it.
 #include "../core/average_precision.h"
 
 #include "../common/average_precision.h"
@@ -22,7 +22,7 @@
 namespace dshc::cuda {
 namespace {
 
-// Few threads a block, so that a few thousand queries still meet all multiprocessors.
+// Few threads per block, so that a few thousand queries still meet all multiprocessors.
 constexpr int kFinishThreads = 32;
 constexpr int kHistogramThreads = 128, kHistogramQueries = kHistogramThreads / kWarp;
 

@@ -1,7 +1,7 @@
 // code[row] = center of the class whose sub-classes have the largest log-sum-exp; equal: the lower class.
 //
 // Layout: logits [n, n_subclasses] with classes as runs, centers [n_classes, n_bytes]. Thread map: a block of 4 warps a
-// row, a warp a class in turn; each warp keeps its best, and the block chooses among the warps'. Logits are read once, the
+// row, one warp per class in turn; each warp keeps its best, and the block chooses among the warps'. Logits are read once, the
 // least possible; classes of fewer than 32 sub-classes leave lanes idle, which reading from memory hides. NaN in a class ranks it
 // last. Class offsets are clamped, so that no value of theirs leaves the row. Limits: 2^31 rows (grid).
 #include "../core/center_codes_from_logits.h"

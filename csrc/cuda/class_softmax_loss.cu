@@ -1,24 +1,24 @@
 // Forward: loss = -sum_j y_j log p_j with p the soft-max of a row and y_j = w on the run of the row's class, 0 elsewhere;
 // stats = (largest logit, sum of exp(logit - largest)). Backward: grad_logits = g ((sum y) p - y), which may lie over the
-// logits. Rows may come in parts, columns from left to right, with three numbers a row handed on (core/class_softmax_loss.h).
+// logits. Rows may come in parts, columns from left to right, with three numbers per row handed on (core/class_softmax_loss.h).
 //
 // Layout: logits [n, n_columns] row by row, at any alignment. Thread maps:
-// * up to 1024 columns (float64: 512) a warp a row, up to four rows a block, fewer where blocks would be fewer than multiprocessors. The
+// * up to 1024 columns (float64: 512) one warp per row, up to four rows per block, fewer where blocks would be fewer than multiprocessors. The
 //   row is in registers, 16 or 32 logits a lane, loaded before anything that depends on the label, so that a small batch
 //   waits for memory twice (label, class offsets) and not three times.
-// * beyond, a block of 256 threads a row: 16 bytes a load from the row's first 16-byte boundary on, four of them in flight a
+// * beyond, a block of 256 threads per row: 16 bytes per load from the row's first 16-byte boundary on, four of them in flight a
 //   thread (16 KiB a block, 64 KiB a multiprocessor at four blocks; an H200 needs about 32 KiB there at 4.3 TB/s and some
-//   1 us); in backward four more are asked for before those are worked on, at three blocks a multiprocessor. The few values outside the boundaries are read one by one.
-// Moved: forward reads each logit once (a running maximum and sum a thread, merged by shuffles once a row) and a long row's
+//   1 us); in backward four more are asked for before those are worked on, at three blocks per multiprocessor. The few values outside the boundaries are read one by one.
+// Moved: forward reads each logit once (a running maximum and sum per thread, merged by shuffles once per row) and a long row's
 // run of the class once more, from cache; backward reads each logit and writes each gradient once: the least possible for
-// both. For bfloat16 that leaves some 14 instructions a logit at full bandwidth; an exact expf alone takes ten of them, so
-// exponentials are the special function unit's (quick_exp: 1 multiplication, 1 lookup): 10 instructions a logit in all,
+// both. For bfloat16 that leaves some 14 instructions per logit at full bandwidth; an exact expf alone takes ten of them, so
+// exponentials are the special function unit's (quick_exp: 1 multiplication, 1 lookup): 10 instructions per logit in all,
 // counted in the machine code of forward's loop for sm_90a.
 // Backward goes through long rows from the last to the first: of those that forward read last, some tens of megabytes are
 // still in the second-level cache, and what backward reads and writes is marked as the first to leave it.
 // What is kept is (largest, sum) and not their log-sum-exp, whose rounding for logits near 1e4 would put an error of 5e-4 on
 // every probability. The few terms of the loss are added in float64. Rows that count nowhere (ignored, or a label that names
-// no class) give 0, whatever their logits. Why not several blocks a row: 2^16 columns and more come with
+// no class) give 0, whatever their logits. Why not several blocks per row: 2^16 columns and more come with
 // batches, whose rows fill the GPU. Limits: 2^31 rows (grid).
 #include "../core/class_softmax_loss.h"
 

@@ -1,15 +1,15 @@
 // bit b of a row's code = sign of sum over its k largest logits' sub-classes of w_i (+1 or -1 as bit b of code i); a tied
-// bit takes the bit of the first sub-class. w_i is 1, or exp(logit_i - largest logit). Equal logits: the lower index first.
+// bit is that of the first sub-class. w_i is 1, or exp(logit_i - largest logit). Equal logits: the lower index first.
 //
 // Layout: logits [n, n_subclasses], codebook [n_subclasses, n_bytes], codes [n, n_bytes].
 //
-// k <= 8: one to eight warps a row, as many as fill the GPU; each keeps its k best (best_few.h), the row's first warp merges
-// them, and its lanes own bits of the code. Moved: each logit once, the least possible, 64 bytes a lane in flight (32 of a
-// 16-bit type), so that 32 warps a multiprocessor have 32 to 64 KiB on the way. Instructions a logit: four to read it
+// k <= 8: one to eight warps per row, as many as fill the GPU; each keeps its k best (best_few.h), the row's first warp merges
+// them, and its lanes own bits of the code. Moved: each logit once, the least possible, 64 bytes per lane in flight (32 of a
+// 16-bit type), so that 32 warps per multiprocessor have 32 to 64 KiB on the way. Instructions per logit: four to read it
 // and take the larger, and forty for each of the k ln(n / k) that enter a list, which is next to nothing in a row of 30,000
 // and most of the work in one of 300: there arithmetic is the bound, not memory.
 //
-// k > 8: a block a row.
+// k > 8: one block per row.
 // 1. The largest logit and its lowest index: one pass.
 // 2. The k-th largest: logits as unsigned keys that rise with them, a digit of 8 bits a pass, counted in shared memory
 //    (4 passes for float32, 8 for float64; the row comes from cache after the first).
@@ -210,7 +210,7 @@ __device__ __forceinline__ void add_codes(const T* logits, int64_t row, int64_t 
     const int64_t j = tile + threadIdx.x;
     const Key<R> key = j < n_subclasses ? key_of<R>(to_real(logits[j])) : Key<R>{0};
     const bool above = j < n_subclasses && key > kth, equal = j < n_subclasses && key == kth;
-    // Equal keys are taken in order of index while some are left: count them before this thread, in warps, then in lanes.
+    // Equal keys are listed in order of index while some are left: count them before this thread, in warps, then in lanes.
     const unsigned equal_lanes = __ballot_sync(kFullMask, equal), above_lanes = __ballot_sync(kFullMask, above);
     if (lane() == 0) {
       shared.warp_counts[warp()] = __popc(equal_lanes);

@@ -5,7 +5,7 @@
 //
 // The sample is every m-th item, usually n / 64 of them but at least 16 k, so that the walk begins with bounds that let few
 // through and ends having collected about k (1 + log(n / sample)) keys a query. The prefix is 16 k items or two tiles.
-// Queries are taken in chunks, which bounds the workspace; a chunk of the usual size holds thousands.
+// Queries go in chunks, which bounds the workspace; a chunk of the usual size holds thousands.
 #include "collect.h"
 
 #include "ordered_items.h"

@@ -35,7 +35,7 @@ struct CollectTuning {
   int64_t capacity = 0;        // keys a query; 0: by k
   int64_t sample_items = 0;    // 0: by n and k
   int64_t chunk = 0;           // queries whose workspace exists at once; 0: by memory
-  int32_t group = 256;         // queries a block at most
+  int32_t group = 256;         // queries per block at most
   int32_t count_every = 0;     // a query's bound is looked at again after so many of its items, a power of two; 0: by k
   int64_t prefix_tiles = -1;   // -1: by k; 0 where the walk does not begin at item 0
   int64_t first_item = 0;      // the walk begins there; the items before are answered nowhere

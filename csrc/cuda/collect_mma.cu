@@ -13,8 +13,8 @@
 //
 // Floor at 64 bits: one mma of 128 columns for 128 pairs, all of its products of use. Beside the four of 512 pairs a warp
 // executes 2 shared reads, 8 three-input ORs, a comparison, a branch and a wait, and as compiled for 9.0 some 15 moves, because
-// accumulators come in fours that a product overwrites: 38 instructions, a 13th of one a pair and lane. Reading the
-// database costs eight loads of 4 bytes a lane for each 32 columns of 8 queries.
+// accumulators come in fours that a product overwrites: 38 instructions, a 13th of one per pair and lane. Reading the
+// database costs eight loads of 4 bytes per lane for each 32 columns of 8 queries.
 // Why not 8-bit products of +-1: as fast at 64 bits on paper, but codes would have to be spread out to bytes first.
 // Why not wgmma: it reads shared memory through descriptors, which only a GPU can check; this is open until it was tried.
 // Limits: codes of at most 32 bytes; compute capability 8.0.

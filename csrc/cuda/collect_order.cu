@@ -1,12 +1,12 @@
 // Before and after the walk that collects (collect.h): a query's first bound, and its answer from the keys that were kept.
 //
 // First bounds: k items of a sample have value v or better, so nothing above v is among the k best of all: bound v + 1. Of
-// the prefix likewise, and v itself for the items after it. A warp a query, prefix sums over at most 257 values.
+// the prefix likewise, and v itself for the items after it. One warp per query, prefix sums over at most 257 values.
 //
 // Order: `seen` says how many keys lie at each value, hence the value of the last answer. The keys up to it are the k best and
 // the rest of the last tie; they are gathered into shared memory, sorted as (value, index) by a bitonic network and written.
 // Where the tie is too large for that, the index below which enough of it lies is found byte by byte from the top (a radix
-// selection; keys are unique, so it ends). A block a query. Least possible: each key read once (a tie that large: once more
+// selection; keys are unique, so it ends). One block per query. Least possible: each key read once (a tie that large: once more
 // a byte), 12 bytes written an answer. A sort of all keys would read them several times; there are about k log(n / sample).
 #include "collect.h"
 #include "warp.h"
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kBoundThreads) bound_kernel(const int64_t* __r
 }
 
 struct Selection {
-  uint64_t limit;   // keys below it are taken
+  uint64_t limit;   // keys below it are answers
   int64_t n_taken;  // how many those are
 };
 

@@ -7,7 +7,7 @@
 //
 // Floor at 64 bits and 16 population counts a clock and multiprocessor: 2 a pair, so 8 pairs. Beside them a pair costs 2
 // logic operations, one three-input addition and half a logic operation (3.5 of 64 a clock), and an eighth of 2 shared
-// reads, a comparison, a branch and the loop. With few queries the floor is reading: 8 bytes an item, by vectors of 16; a
+// reads, a comparison, a branch and the loop. With few queries the floor is reading: 8 bytes per item, by vectors of 16; a
 // multiprocessor has up to 64 KiB of them in flight. Per piece of 2048 items and more: one ticket, the bounds, 3 barriers.
 //
 // Why not a list in registers and no bound in memory: a list bounds k, and each block would find its own k best: blocks

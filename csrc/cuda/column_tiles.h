@@ -4,7 +4,7 @@
 // and 16 bytes lie between chunks: threads of one query read 16-byte vectors of different chunks without a bank conflict,
 // threads of one chunk read the same address. All inner loops have constant offsets, whatever the number of lanes.
 //
-// Behind the codes lie the labels: one word an item for ids, two or four for label rows of up to 128 bits. Whether an int64
+// Behind the codes lie the labels: one word per item for ids, two or four for label rows of up to 128 bits. Whether an int64
 // id fits its word is found tile by tile while ids are copied; tiles with one that does not, and longer rows, are read from
 // global memory pair by pair.
 #pragma once

@@ -2,7 +2,7 @@
 //
 // Layout: codes row by row, counts [n_query, n_db] int32. Thread map: a block takes 8 queries (in shared memory) and 512
 // items, a thread two items, 256 apart, so that each store of a warp is 128 consecutive bytes. Moved: 4 bytes written a pair,
-// the least possible; the database is read once for each 8 queries, 1/8 code a pair, which is less than the 4 bytes up to
+// the least possible; the database is read once for each 8 queries, 1/8 code per pair, which is less than the 4 bytes up to
 // 256 bits. Instructions: one logic operation, one population count and one addition for each 32 bits of a pair.
 // Limits: n_query * n_db / 4096 blocks must fit a grid (2^31); values from 2^43 pairs on do not fit a GPU anyway.
 #include "../core/hamming_distance.h"

@@ -11,7 +11,7 @@
 // Least possible: two passes of scoring (a rank needs the whole histogram), 16 cycles each of a scheduler for 32 pairs of 64
 // bits (query_columns.cu). The second also has a quotient for each relevant item, which a warp works out when one of its lanes
 // has one: 46 instructions issued for 32 pairs then (sm_90a, 183 for 4), against 20 cycles of shared memory with counters of two
-// words. Moved beside the codes: 4 bytes a query, counter and shard written, and read again by each of its blocks, hence at
+// words. Moved beside the codes: 4 bytes per query, counter and shard written, and read again by each of its blocks, hence at
 // most 64 shards.
 // Why not the simpler way: by_index_kernel (average_precision.cu) matches the lanes of a warp and needs 8-byte tables by
 // shard in global memory, read at every hit.

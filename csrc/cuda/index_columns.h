@@ -1,4 +1,4 @@
-// AP with ties by index for many queries, a thread a query; average_precision.cu has the kernels for all other calls.
+// AP with ties by index for many queries, one thread per query; average_precision.cu has the kernels for all other calls.
 #pragma once
 #include "../core/average_precision.h"
 #include "rows.h"

@@ -1,7 +1,7 @@
 // bit[row, j] = logit[row, j] > threshold[j], compared as float64.
 //
 // Layout: logits [n, n_bits], thresholds [n_bits], codes [n, ceil(n_bits / 8)]. Thread map and cost: as pack_codes.cu, a
-// warp a row, a ballot for each 32 logits; the thresholds are read by every row and stay in cache. A NaN gives 0.
+// warp per row, a ballot for each 32 logits; the thresholds are read by every row and stay in cache. A NaN gives 0.
 // Limits: 2^34 rows (grid).
 #include "../core/multilabel_codes.h"
 
@@ -13,7 +13,7 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int kRows = 8;  // a block, one a warp
+constexpr int kRows = 8;  // per block, one per warp
 
 template <class T>
 __global__ void threshold_kernel(const T* __restrict__ logits, int64_t n, int64_t n_bits,

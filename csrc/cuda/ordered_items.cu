@@ -6,7 +6,7 @@
 // so that shards, blocks and their order leave no trace in the answer, and any `most` up to n costs the same two passes over
 // the pairs. Values of which no item can enter are dropped before the match, so that the second pass is mostly scoring.
 //
-// Layout: table [n_query, n_values, n_shards] int64: the placing kernel, a warp a value, reads and writes along shards.
+// Layout: table [n_query, n_values, n_shards] int64: the placing kernel, one warp per value, reads and writes along shards.
 // Thread map of the passes: rows.h. Least possible: one pass of scoring (with a list a block, merged after); the second
 // pass is the price of any k with no limit. Moved: 12 bytes an answered item, 16 a query, value and shard.
 #include "ordered_items.h"

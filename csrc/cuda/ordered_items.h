@@ -13,8 +13,8 @@ int place_values(int64_t* table, int64_t* starts, int64_t n_query, int32_t n_val
 
 struct OrderedOutput {
   const int64_t* offsets;  // where each query's items begin, [n_query]; null: at query * most
-  int64_t most;            // items a query at most
-  int32_t limit;           // items with a rank value below it are taken
+  int64_t most;            // items per query at most
+  int32_t limit;           // items with a rank value below it are answers
   int64_t* indices;
   int32_t* counts;
   const int32_t* needed = nullptr;  // [n_query]: queries of which it is 0 are left alone; null: all are done

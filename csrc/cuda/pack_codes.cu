@@ -13,7 +13,7 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int kRows = 8;  // a block, one a warp
+constexpr int kRows = 8;  // per block, one per warp
 
 template <class T> __device__ __forceinline__ bool positive(T value) { return value > 0; }
 template <> __device__ __forceinline__ bool positive(__half value) { return to_real(value) > 0; }

@@ -4,7 +4,7 @@
 // Layout: results as in value_counts.h. A block takes up to 128 queries and a shard of the database; a query's counters, one
 // for each XOR or AND count, lie under each other in shared memory, [counter, column], so that the bank is the thread whatever
 // it counts: no two lanes ever meet, and no counter needs an atomic. 32 bits hold both numbers of a value, 16 each, hence
-// at most 65,280 items a column. At its end a block adds its counters to the result by global atomics, those that are not 0.
+// at most 65,280 items per column. At its end a block adds its counters to the result by global atomics, those that are not 0.
 // Thread map: column_walk.h.
 //
 // Least possible and what is there, 64 bits and ids, in cycles of each of the four schedulers of a multiprocessor for 32
@@ -14,7 +14,7 @@
 //   logic and comparisons  LOP3, ISETP, SEL, VIADD: 4.4 of 2 cycles = 8.8; multiply-adds 3.6 of 2 cycles = 7.3
 //   shared memory          11, which all four share: a counter read and written, 2 of 4 cycles, and 3/8 of a read of 16 bytes
 //                          that all lanes share, 8 cycles (with one column a thread it would be 14)
-// 128 and 256 bits need 24 and 40 cycles of population counts (column_walk.h), found[] 9 instructions a pair beside its 16.
+// 128 and 256 bits need 24 and 40 cycles of population counts (column_walk.h), found[] 9 instructions per pair beside its 16.
 // Bytes: a group of 128 queries reads the database once, a few queries once in all; 16 a result entry and shard.
 //
 // Why not the simpler way: value_counts.cu, which still takes longer codes and counts by shard, sends each pair through a row

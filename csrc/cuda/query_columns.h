@@ -1,4 +1,4 @@
-// Counting of rank values, and of items within a radius, for codes of up to 256 bits: a thread a query.
+// Counting of rank values, and of items within a radius, for codes of up to 256 bits: one thread per query.
 #pragma once
 #include "../core/types.h"
 #include "rows.h"
@@ -6,7 +6,7 @@
 
 namespace dshc::cuda {
 
-// Whether the functions below take the call; value_counts.cu and hamming_radius.cu have kernels for all others.
+// Whether the functions below serve the call; value_counts.cu and hamming_radius.cu have kernels for all others.
 bool fits_columns(const Pairs& pairs);
 
 // As count_values for counts that are not by shard. Of `plan` the queries and item_step are read.

@@ -1,10 +1,10 @@
 // The walk that all ranking ops share: a block takes a group of queries and a shard of the database, and turns tile after
-// tile of items into one *row* of 16-bit rank values a query, in shared memory and in order of items; then each warp reads
+// tile of items into one *row* of 16-bit rank values per query, in shared memory and in order of items; then each warp reads
 // the row of its query, 32 items at a time. Rank values ascend from best to worst (the XOR count, or 8 * n_bytes minus the
 // AND count); relevance is a bit of the value, and an item that may not be answered has a value beyond all others.
 //
-// The two steps are apart because they want different maps: scores want a thread an item, for every query of the group;
-// selection wants a warp a query and items in order, so that ranks inside ties are a ballot and a population count.
+// The two steps are apart because they want different maps: scores want one thread per item, for every query of the group;
+// selection wants one warp per query and items in order, so that ranks inside ties are a ballot and a population count.
 // A row costs 2 bytes written to and read from shared memory a pair, against a population count for each 4 bytes of code.
 //
 // Grid: n_groups * n_shards blocks, shards running fastest. With few queries there are many shards, so that one query fills
@@ -27,9 +27,9 @@ constexpr uint16_t kValueBits = 0x3FFF, kRelevantMark = 0x4000, kNoItem = 0xFFFF
 // How a call is cut, and which part of it one launch does.
 struct RowPlan {
   int64_t shard_items, n_shards;     // shard_items is a multiple of kTileItems
-  int64_t chunk;                     // queries a launch
+  int64_t chunk;                     // queries per launch
   int64_t first_query, end_query;    // of this launch
-  int32_t group;                     // queries a block: 8, or 1 where there is but one or codes are long
+  int32_t group;                     // queries per block: 8, or 1 where there is but one or codes are long
   int32_t n_values;                  // rank values lie in [0, n_values)
   // Above 1, a sample: pairs.n_db items are visited, and item i of the walk is row i * item_step of the database, of its
   // labels and of `allowed`.
@@ -79,7 +79,7 @@ int with_word_and_group(const Pairs& pairs, const RowPlan& plan, Work work) {
   return with_word(pairs, [&](auto word) { return plan.group == 8 ? work(word, Group<8>{}) : work(word, Group<1>{}); });
 }
 
-// Shared memory of a walk: the queries' codes, the rows, then `n_tables` tables of one 32-bit counter a query and value.
+// Shared memory of a walk: the queries' codes, the rows, then `n_tables` tables of one 32-bit counter per query and value.
 DSHC_HOST_DEVICE inline int query_code_bytes(int32_t n_bytes, int32_t group) { return (n_bytes * group + 15) / 16 * 16; }
 
 inline size_t row_shared_bytes(const Pairs& pairs, const RowPlan& plan, int n_tables) {

@@ -1,4 +1,4 @@
-// Arrays of any dtype the ops take, read and written one value at a time by the definition of the format.
+// Arrays of any dtype that the ops accept, read and written one value at a time by the definition of the format.
 #pragma once
 #include <algorithm>
 

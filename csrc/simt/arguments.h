@@ -1,4 +1,4 @@
-// Arguments that several ops take, from a request.
+// Arguments that several ops share, from a request.
 #pragma once
 #include "../core/types.h"
 #include "request.h"

@@ -1,4 +1,4 @@
-// Kernels that ask the interpreter itself: which launches it takes, how it converts 16-bit floats (tests/cuda/test_simt.py). And
+// Kernels that ask the interpreter itself: which launches it accepts, how it converts 16-bit floats (tests/cuda/test_simt.py). And
 // parts of ops that no op uses in every way it can be used.
 #include "../cuda/launch.h"
 #include "../cuda/mma.h"
@@ -21,7 +21,7 @@ int run_launch(Request& request) {
                 nullptr);
 }
 
-// The conversions of 16-bit floats, one value a thread.
+// The conversions of 16-bit floats, one value per thread.
 __global__ void convert(const float* values, const __half* half_values, const __nv_bfloat16* bfloat_values, int n,
                         __half* halves, __nv_bfloat16* bfloats, float* from_halves, float* from_bfloats) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);

@@ -69,7 +69,7 @@ def identity(settings: Settings) -> dict[str, Any]:
 
 
 def choices(field: FieldInfo) -> tuple[str, ...]:
-    """The values a field of ``Literal`` type takes, None aside; empty for other types."""
+    """The values that a field of ``Literal`` type may have, None aside; empty for other types."""
     for kind in _alternatives(field):
         if get_origin(kind) is Literal:
             return tuple(str(value) for value in get_args(kind) if value is not None)
@@ -120,7 +120,7 @@ def _describe(model: type[Settings], error: ErrorDetails) -> str:
 
 
 def _kinds(field: FieldInfo) -> str:
-    """What a field takes, in words."""
+    """What a field may hold, in words."""
     words = {
         int: "a whole number",
         float: "a number",

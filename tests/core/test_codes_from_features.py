@@ -106,7 +106,7 @@ def test_values(chunk: int, backend) -> None:
     codebook = to_torch(make_codes(rng, 9, 2), backend.device)
     bias = torch.arange(9.0, device=backend.device)
     bias[4] = math.nan
-    with pytest.raises(ValueError, match=r"logits\[0\] contains NaN"):
+    with pytest.raises(ValueError, match=r"logits\[0\] must hold .*got NaN"):
         dshc_fast.codes_from_features(features, weight, bias, codebook, 2, chunk=chunk, check=True)
     codes = dshc_fast.codes_from_features(features, weight, bias, codebook, 9, chunk=chunk, check=False)
     bias[4] = -math.inf

@@ -224,7 +224,10 @@ def test_a_tensor_written_to_is_noticed(what: str) -> None:
         torch.from_numpy(make_codes(rng, 50, 8, "ties")), torch.from_numpy(rng.integers(0, 2, 50))
     )
     getattr(database, what)[7:13] += 1
-    with pytest.raises(ValueError, match=f"prepared: {what[:-1]} .*HammingDatabase"):
+    with pytest.raises(
+        ValueError,
+        match=f"prepared must be what HammingDatabase made of these {what}, unchanged; {what[:-1]} ",
+    ):
         dshc_fast.mean_average_precision(database.codes[:3], database, database.labels[:3])
 
 

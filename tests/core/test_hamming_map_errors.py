@@ -20,15 +20,15 @@ IS_QUERY = torch.tensor([True, False, True, False])
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"k": 0}, ValueError, "k is 0; expected: 1 or more, or None for all"),
-        ({"k": -3}, ValueError, "k is -3"),
+        ({"k": 0}, ValueError, "k must be 1 or more, or None for all, got 0"),
+        ({"k": -3}, ValueError, "k must be .*got -3"),
         ({"k": 1.5}, TypeError, "k must be an integer, got float"),
         ({"k": True}, TypeError, "k must be an integer, got bool"),
-        ({"n_bits": 0}, ValueError, "n_bits is 0; expected: 1 to 4096, or None"),
-        ({"n_bits": 4097}, ValueError, "n_bits is 4097"),
+        ({"n_bits": 0}, ValueError, "n_bits must be between 1 and 4096, or None, got 0"),
+        ({"n_bits": 4097}, ValueError, "n_bits must be .*got 4097"),
         ({"n_bits": "16"}, TypeError, "n_bits must be an integer, got str"),
         ({"ties": 1}, TypeError, "ties must be a string"),
-        ({"empty": "drop"}, ValueError, "empty is 'drop'"),
+        ({"empty": "drop"}, ValueError, "empty must be one of 'zero', 'skip', 'error', got 'drop'"),
     ],
     ids=str,
 )
@@ -41,23 +41,31 @@ def test_options_are_refused_at_once(options: dict, error: type[Exception], matc
     ("batch", "error", "match"),
     [
         ({"codes": CODES.tolist()}, TypeError, "codes must be a numpy array or a torch tensor, got list"),
-        ({"codes": CODES.long()}, TypeError, "codes has dtype int64; expected: uint8"),
-        ({"codes": CODES[0]}, ValueError, r"codes has shape \(2,\)"),
-        ({"codes": CODES.to_sparse()}, TypeError, "codes has layout"),
-        ({"codes": CODES.to("meta"), "labels": IDS.to("meta")}, ValueError, "codes is on meta"),
-        ({"codes": CODES.to("meta")}, ValueError, "labels is on cpu, codes on meta"),
+        ({"codes": CODES.long()}, TypeError, r"codes must be uint8 \(packed codes\), got int64"),
+        ({"codes": CODES[0]}, ValueError, r"codes must have shape \(n, bytes\), got \(2,\)"),
+        ({"codes": CODES.to_sparse()}, TypeError, "codes must be a dense tensor, got layout"),
+        (
+            {"codes": CODES.to("meta"), "labels": IDS.to("meta")},
+            ValueError,
+            "codes must be on cpu or cuda, got meta",
+        ),
+        ({"codes": CODES.to("meta")}, ValueError, "labels must be on meta, where codes is, got cpu"),
         ({"labels": IDS.tolist()}, TypeError, "labels must be a numpy array or a torch tensor, got list"),
-        ({"labels": IDS.float()}, TypeError, "labels has dtype float32; expected: integers"),
-        ({"labels": IDS[:3]}, ValueError, r"labels has shape \(3,\); expected: \(4,\) class ids"),
-        ({"labels": HOT[:, :0]}, ValueError, r"labels has shape \(4, 0\)"),
-        ({"labels": HOT * 2}, ValueError, r"labels\[0, 0\] is 2"),
+        ({"labels": IDS.float()}, TypeError, r"labels must be integers \(class ids\), got float32"),
+        ({"labels": IDS[:3]}, ValueError, r"labels must have shape \(4,\), class ids, .*got \(3,\)"),
+        ({"labels": HOT[:, :0]}, ValueError, r"labels must have at least 1 label, got shape \(4, 0\)"),
+        ({"labels": HOT * 2}, ValueError, r"labels must hold 0 and 1 .*got 2.0 at \[0, 0\]"),
         ({"is_query": "abc"}, TypeError, "is_query must be bools, got str"),
         ({"is_query": None}, TypeError, "is_query must be bools, got NoneType"),
-        ({"is_query": 1}, TypeError, "is_query has dtype int64; expected: bool"),
+        ({"is_query": 1}, TypeError, "is_query must be bool, got int64"),
         ({"is_query": [True, "a"]}, TypeError, "is_query must be bools, got list"),
-        ({"is_query": IS_QUERY[:3]}, ValueError, r"is_query has shape \(3,\); expected: \(4,\)"),
-        ({"is_query": IS_QUERY[None]}, ValueError, r"is_query has shape \(1, 4\)"),
-        ({"is_query": IS_QUERY.to("meta")}, ValueError, "is_query is on meta"),
+        (
+            {"is_query": IS_QUERY[:3]},
+            ValueError,
+            r"is_query must have shape \(4,\), or be one bool, got \(3,\)",
+        ),
+        ({"is_query": IS_QUERY[None]}, ValueError, r"is_query must have shape .*got \(1, 4\)"),
+        ({"is_query": IS_QUERY.to("meta")}, ValueError, "is_query must be on cpu or cuda, got meta"),
     ],
 )
 def test_a_batch_is_refused_at_once(batch: dict[str, Any], error: type[Exception], match: str) -> None:
@@ -75,10 +83,15 @@ def test_a_batch_is_refused_at_once(batch: dict[str, Any], error: type[Exception
             torch.zeros(4, 3, dtype=torch.uint8),
             IDS,
             ValueError,
-            r"codes has shape \(4, 3\), earlier \(2, 2\)",
+            r"codes must have rows as in earlier updates, of shape \(2, 2\), got \(4, 3\)",
         ),
-        (CODES, HOT, ValueError, r"labels has shape \(4, 3\), earlier \(2,\)"),
-        (CODES, IDS.to(torch.uint64), TypeError, "labels has dtypes int64 and uint64"),
+        (
+            CODES,
+            HOT,
+            ValueError,
+            r"labels must have rows as in earlier updates, of shape \(2,\), got \(4, 3\)",
+        ),
+        (CODES, IDS.to(torch.uint64), TypeError, "labels must have one dtype, .*got int64 and uint64"),
     ],
     ids=("width", "kind", "dtype"),
 )
@@ -98,7 +111,9 @@ def test_batches_are_alike(
     )
     metric.reset()
     metric.update(CODES, HOT, IS_QUERY)  # a new start may be of another kind
-    with pytest.raises(ValueError, match=r"^labels has shape \(4, 2\), earlier \(2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"^labels must have rows as in earlier updates, of shape \(2, 3\), got \(4, 2\)"
+    ):
         metric.update(CODES, HOT[:, :2], IS_QUERY)
 
 
@@ -107,16 +122,18 @@ def test_merged_metrics_are_alike() -> None:
     first.update(CODES, IDS, IS_QUERY)
     second.update(torch.zeros(4, 3, dtype=torch.uint8), IDS, IS_QUERY)
     first.merge_state(second)
-    with pytest.raises(ValueError, match="^codes has shape"):
+    with pytest.raises(ValueError, match="^codes must have rows as in earlier updates"):
         first.compute()
 
 
 def test_padding_bits() -> None:
     metric = dshc_fast.HammingMAP(n_bits=9)
     metric.update(CODES, IDS, IS_QUERY)
-    with pytest.raises(ValueError, match=r"^codes\[0\] has padding bits set; expected: no bits from 9 on"):
+    with pytest.raises(
+        ValueError, match=r"^codes must have no padding bits set \(from bit 9 on\), got some in row 0"
+    ):
         metric.update(CODES | 2, IDS, IS_QUERY)
-    with pytest.raises(ValueError, match="^n_bits is 9; expected for codes of 1 bytes"):
+    with pytest.raises(ValueError, match="^n_bits must be between 1 and 8 for codes of 1 bytes, got 9"):
         dshc_fast.HammingMAP(n_bits=9).update(CODES[:, :1], IDS, IS_QUERY)
 
 

@@ -221,7 +221,9 @@ def test_an_ensemble_shares_its_offsets() -> None:
     def loss(parameters, buffers):
         return functional_call(members[0], (parameters, buffers), (features, LABELS))
 
-    with pytest.raises(ValueError, match="class_offsets is batched by vmap"):
+    with pytest.raises(
+        ValueError, match="class_offsets must be the same for the whole batch of vmap .*got batched ones"
+    ):
         vmap(loss)(parameters, buffers)
     one = {name: buffer[0] for name, buffer in buffers.items()}
     found = vmap(loss, (0, None))(parameters, one)
@@ -283,11 +285,11 @@ def test_inplace_has_no_effect() -> None:
 
 def test_errors_speak_of_a_member() -> None:
     batch, labels = torch.zeros(2, 4, 9), torch.zeros(2, 3, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"labels has shape \(3,\); expected: \(4,\), one a row of logits"):
+    with pytest.raises(ValueError, match=r"labels must have shape \(4,\), one per row of logits, got \(3,\)"):
         vmap(lambda x, y: dshc_fast.class_softmax_loss(x, y, OFFSETS))(batch, labels)
-    with pytest.raises(ValueError, match=r"logits has shape \(9,\)"):
+    with pytest.raises(ValueError, match=r"logits must have shape .*got \(9,\)"):
         vmap(lambda x, y: dshc_fast.class_softmax_loss(x, y, OFFSETS))(batch[0], labels[0, :1].expand(4))
-    with pytest.raises(ValueError, match=r"labels\[\d\] is 7"):
+    with pytest.raises(ValueError, match=r"labels\[\d\] must be a class id .*got 7"):
         grad(lambda x: dshc_fast.class_softmax_loss(x, labels[0] + 7, OFFSETS))(batch[0, :3])
 
 

@@ -136,23 +136,23 @@ def test_no_call_looks_again(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Tensor of `prepared`, what is done to it, the error, a part of its message.
 WRONG: list[tuple[int, Callable[[torch.Tensor], torch.Tensor], type[Exception], str]] = [
-    (0, lambda t: t.int(), TypeError, "code rows has dtype int32"),
-    (0, lambda t: t[:-1], ValueError, "code rows have shape"),
-    (0, lambda t: t[:, :4], ValueError, "code rows have shape"),
-    (0, lambda t: t[0], ValueError, "code rows has shape"),
+    (0, lambda t: t.int(), TypeError, "code rows must be uint8 .*got int32"),
+    (0, lambda t: t[:-1], ValueError, "code rows must have shape"),
+    (0, lambda t: t[:, :4], ValueError, "code rows must have shape"),
+    (0, lambda t: t[0], ValueError, "code rows must have shape"),
     (0, lambda t: t ^ 1, ValueError, "code rows differ"),
     (0, lambda t: t | torch.tensor([0] * 7 + [1], dtype=torch.uint8), ValueError, "code rows differ"),
-    (1, lambda t: t.int(), TypeError, "code members has dtype int32"),
-    (1, lambda t: t[:-1], ValueError, "code members have shape"),
-    (1, lambda t: t[:0], ValueError, "code members have shape"),
-    (1, lambda t: t[:, None], ValueError, "code members has shape"),
+    (1, lambda t: t.int(), TypeError, "code members must be int64, got int32"),
+    (1, lambda t: t[:-1], ValueError, "code members and code offsets must have shapes"),
+    (1, lambda t: t[:0], ValueError, "code members and code offsets must have shapes"),
+    (1, lambda t: t[:, None], ValueError, "code members must have shape"),
     (1, lambda t: t + 1, ValueError, "code members lie outside 0 to 59"),
     (1, lambda t: t - 1, ValueError, "code members lie outside 0 to 59"),
     (1, lambda t: t + 2**40, ValueError, "code members lie outside"),
     (1, lambda t: t // 2 * 2, ValueError, "code members do not name each item once"),
     (1, lambda t: t.flip(0), ValueError, "code members are not in order"),
     (1, lambda t: t.sort().values, ValueError, "code members part other rows"),
-    (2, lambda t: t.double(), TypeError, "code offsets has dtype float64"),
+    (2, lambda t: t.double(), TypeError, "code offsets must be int64, got float64"),
     (2, lambda t: t[:0], ValueError, "code offsets"),
     (2, lambda t: t[:1], ValueError, "code offsets"),
     (2, lambda t: t[:-1], ValueError, "code offsets do not rise from 0 to 60"),
@@ -163,10 +163,10 @@ WRONG: list[tuple[int, Callable[[torch.Tensor], torch.Tensor], type[Exception], 
     (2, lambda t: torch.arange(62), ValueError, "code offsets"),
     (2, lambda t: t[[0, 3]], ValueError, "code members"),
     (2, lambda t: (t * 1).put_(torch.tensor([1]), t[1:2] - 1), ValueError, "code members"),
-    (3, lambda t: t.long(), TypeError, "label rows has dtype int64"),
-    (3, lambda t: t[:-1], ValueError, "label rows have shape"),
+    (3, lambda t: t.long(), TypeError, "label rows must be int32 .*got int64"),
+    (3, lambda t: t[:-1], ValueError, "label rows must be those of labels of shape"),
     (3, lambda t: t + 1, ValueError, "label rows differ"),
-    (3, lambda t: t[:, None], ValueError, "label rows have shape"),
+    (3, lambda t: t[:, None], ValueError, "label rows must be those of labels of shape"),
     (4, lambda t: t + 1, ValueError, "label members lie outside 0 to 59"),
     (4, lambda t: t.roll(1), ValueError, "label members are not in order"),
     (5, lambda t: t[:-1], ValueError, "label offsets do not rise from 0 to 60"),
@@ -191,7 +191,7 @@ def test_wrong_ones(which: int, change: Callable, error: type[Exception], match:
 def test_wrong_number(op: str) -> None:
     call, database = prepared_call(op)
     for count in (1, 2, 4, 5, 7):
-        with pytest.raises(ValueError, match=f"prepared has {count} tensors"):
+        with pytest.raises(ValueError, match=f"prepared must hold 0, 3 or 6 tensors, .*got {count}"):
             direct(op, call, database, (kept(database) * 3)[:count])
 
 
@@ -205,7 +205,7 @@ def test_parts_of_another_database(op: str) -> None:
         mixed = [*mine[:which], foreign[which], *mine[which + 1 :]]
         if torch.equal(mine[which], foreign[which]):
             continue
-        with pytest.raises(ValueError, match="prepared: (code|label)"):
+        with pytest.raises(ValueError, match="prepared must be what HammingDatabase made .*; (code|label)"):
             direct(op, call, database, mixed)
 
 
@@ -220,9 +220,9 @@ def test_multi_hot_rows(width: int, device: str) -> None:
     expected = dshc_fast.hamming_histogram(codes[:4], codes, rows[:4], rows)
     for a, b in zip(direct("hamming_histogram", call, database, copies), expected, strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(ValueError, match="label rows have shape"):
+    with pytest.raises(ValueError, match="label rows must be those of labels of shape"):
         direct("hamming_histogram", call, database, [*copies[:3], copies[3][:, :-1], *copies[4:]])
-    with pytest.raises(TypeError, match="label rows has dtype"):
+    with pytest.raises(TypeError, match="label rows must be"):
         direct("hamming_histogram", call, database, [*copies[:3], copies[3].int(), *copies[4:]])
     if device == "cpu":
         with pytest.raises(ValueError, match="label rows differ"):

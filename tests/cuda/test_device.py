@@ -368,8 +368,8 @@ def test_the_device_stays_set() -> None:
 def test_devices_that_differ_are_named() -> None:
     queries, database = random_codes(3, 8, 1), random_codes(9, 8, 2).cuda()
     for first, second, words in (
-        (queries, database, "database is on cuda:0, queries on cpu"),
-        (database, queries, "database is on cpu, queries on cuda:0"),
+        (queries, database, "database must be on cpu, where queries is, got cuda:0"),
+        (database, queries, "database must be on cuda:0, where queries is, got cpu"),
     ):
         with pytest.raises(ValueError, match=words):
             dshc_fast.hamming_topk(first, second, 1)

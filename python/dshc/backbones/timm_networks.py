@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .neck import neck
-from .pretrained import load_pretrained
+from .pretrained import check_known, load_pretrained
 from .probe import features_of
 
 __all__ = ["TimmBackbone", "timm_backbone"]
@@ -88,10 +88,7 @@ def timm_backbone(
         raise ImportError(
             f"backbone: 'timm:{name}' needs timm; install the extra: pip install 'dshc-fast[vision]'"
         ) from None
-    if not timm.is_model(name):
-        raise ValueError(
-            f"backbone: timm does not know {name!r} ({len(timm.list_models())} models are known)"
-        )
+    check_known(name)
     if pretrained:
         net = load_pretrained(name, item_shape[2])
     else:
@@ -127,7 +124,7 @@ def _load_weights(net: nn.Module, path: Path) -> None:
     except Exception as error:  # a damaged archive fails in many ways, each of which means the same
         raise ValueError(f"weights: {path}: damaged, or no file of weights ({error})") from None
     if not isinstance(state, dict):
-        raise ValueError(f"weights: {path}: holds {type(state).__name__}, expected a state dict")
+        raise ValueError(f"weights: {path}: must hold a state dict, got {type(state).__name__}")
     state = state.get("state_dict", state)
     classifiers = getattr(net, "default_cfg", {}).get("classifier", ())
     classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)

@@ -55,7 +55,7 @@ def run_demo(
     steps = {
         f"dshc search {folder} --item 0": "the ten training images nearest to the first query",
         f"dshc evaluate {folder} --k 100": "other cut-offs, tie rules, denominators",
-        "dshc train FOLDER": "the same with your own images, one sub-folder a class",
+        "dshc train FOLDER": "the same with your own images, one sub-folder per class",
     }
     width = max(map(len, steps))
     say("next:")

@@ -22,7 +22,16 @@ one can get.
 
 from .book import MAX_BITS, Codebook
 from .extend import extended
-from .factory import build, constructions, default_bits
+from .factory import build, constructions, default_bits, is_short
 from .separated import DEFAULT_STEPS
 
-__all__ = ["DEFAULT_STEPS", "MAX_BITS", "Codebook", "build", "constructions", "default_bits", "extended"]
+__all__ = [
+    "DEFAULT_STEPS",
+    "MAX_BITS",
+    "Codebook",
+    "build",
+    "constructions",
+    "default_bits",
+    "extended",
+    "is_short",
+]

@@ -1,6 +1,6 @@
 """Which sub-codes a class gets: the codes around its center, nearest first.
 
-Luo et al. take the center and all codes one flipped bit away. Any other choice is as good for the loss and the
+Luo et al. use the center and all codes one flipped bit away. Any other choice is as good for the loss and the
 encoder: a radius of 0 leaves the centers alone (one output a class), 2 adds all pairs of flips, and a number of
 sub-codes keeps the first ones.
 """
@@ -30,8 +30,8 @@ def patterns(n_bits: int, radius: int, count: int | None = None, flipped: int | 
     total = total if count is None else min(count, total)
     if total > MAX_SUBCLASSES:
         raise ValueError(
-            f"radius: {radius} of {n_bits} bits makes {total:,} sub-codes a class, expected at most "
-            f"{MAX_SUBCLASSES:,}; take a smaller one, or say how many with sub_codes"
+            f"radius must make at most {MAX_SUBCLASSES:,} sub-codes per class, got {total:,} of {n_bits} bits at "
+            f"radius {radius}; choose a smaller one, or limit them by sub_codes"
         )
     table = np.zeros((total, n_bits), dtype=bool)
     flips = (bits for weight in range(radius + 1) for bits in combinations(range(flipped), weight))
@@ -43,18 +43,18 @@ def patterns(n_bits: int, radius: int, count: int | None = None, flipped: int | 
 def class_sizes(sub_codes: int | Sequence[int] | None, n_classes: int) -> list[int | None]:
     """The number of sub-codes asked of each class; None: all within the radius.
 
-    Raises ``TypeError`` or ``ValueError`` naming ``sub_codes`` where it is no count, or not one a class.
+    Raises ``TypeError`` or ``ValueError`` naming ``sub_codes`` where it is no count, or not one per class.
     """
     sizes = [sub_codes] * n_classes if sub_codes is None or isinstance(sub_codes, int) else list(sub_codes)
     if len(sizes) != n_classes:
         raise ValueError(
-            f"sub_codes: got {len(sizes)} numbers for {n_classes} classes, expected one number or one a class"
+            f"sub_codes must be one number or one per class, got {len(sizes)} numbers for {n_classes} classes"
         )
     for size in sizes:
         if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer))):
-            raise TypeError(f"sub_codes: got {size!r}, expected a whole number")
+            raise TypeError(f"sub_codes must be a whole number, got {size!r}")
         if size is not None and size < 1:
-            raise ValueError(f"sub_codes: got {size}, expected at least 1")
+            raise ValueError(f"sub_codes must be at least 1, got {size}")
     return sizes
 
 
@@ -75,8 +75,8 @@ def balls(
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     if offsets[-1] > MAX_SUBCLASSES:
         raise ValueError(
-            f"radius: {radius} of {n_bits} bits makes {offsets[-1]:,} sub-codes in {len(centers):,} classes, "
-            f"expected at most {MAX_SUBCLASSES:,}; take a smaller one, or say how many with sub_codes"
+            f"radius must make at most {MAX_SUBCLASSES:,} sub-codes in all classes, got {offsets[-1]:,} in "
+            f"{len(centers):,} classes at radius {radius}; choose a smaller one, or limit them by sub_codes"
         )
     within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
     return np.repeat(centers, counts, axis=0) ^ table[within], offsets

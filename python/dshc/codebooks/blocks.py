@@ -1,6 +1,6 @@
 """The known codes of at least so many words: what the planner of `separated` sets side by side.
 
-A block is a code by its parameters, made only when taken. Linear codes and codes closed under complement or shift
+A block is a code by its parameters, made only when it is used. Linear codes and codes closed under complement or shift
 are brought to the number of words that is wanted by shortening: the words that are 0 in one position, that position
 deleted, are at least half as many at no smaller distance.
 """

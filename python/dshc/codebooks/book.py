@@ -47,27 +47,27 @@ class Codebook:
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_bits <= MAX_BITS:
-            raise ValueError(f"n_bits: got {self.n_bits}, expected 1 to {MAX_BITS}")
+            raise ValueError(f"n_bits must be between 1 and {MAX_BITS}, got {self.n_bits}")
         width = -(-self.n_bits // 8)
         for name in ("codes", "centers"):
             array = getattr(self, name)
             if array.dtype != np.uint8:
-                raise TypeError(f"{name}: got dtype {array.dtype}, expected uint8")
+                raise TypeError(f"{name} must be uint8, got {array.dtype}")
             if array.ndim != 2 or array.shape[1] != width or not len(array):
                 raise ValueError(
-                    f"{name}: got shape {array.shape}, expected (>= 1, {width}) at {self.n_bits} bits"
+                    f"{name} must have shape (>= 1, {width}) at {self.n_bits} bits, got {array.shape}"
                 )
             if self.n_bits % 8 and (array[:, -1] >> (self.n_bits % 8)).any():
-                raise ValueError(f"{name}: padding bits beyond bit {self.n_bits} are set, expected 0")
+                raise ValueError(
+                    f"{name} must have padding bits of 0 (from bit {self.n_bits} on), got some that are set"
+                )
         offsets = self.class_offsets
         if offsets.dtype != np.int64:
-            raise TypeError(f"class_offsets: got dtype {offsets.dtype}, expected int64")
+            raise TypeError(f"class_offsets must be int64, got {offsets.dtype}")
         if offsets.shape != (len(self.centers) + 1,):
-            raise ValueError(f"class_offsets: got shape {offsets.shape}, expected ({len(self.centers) + 1},)")
+            raise ValueError(f"class_offsets must have shape ({len(self.centers) + 1},), got {offsets.shape}")
         if offsets[0] != 0 or offsets[-1] != len(self.codes) or (np.diff(offsets) < 1).any():
-            raise ValueError(
-                f"class_offsets: got {offsets}, expected strictly rising from 0 to {len(self.codes)}"
-            )
+            raise ValueError(f"class_offsets must rise strictly from 0 to {len(self.codes)}, got {offsets}")
 
     @property
     def n_classes(self) -> int:
@@ -141,7 +141,7 @@ class Codebook:
         return geometry.smallest_between(self.codes, self.class_offsets, self.centers, self.collisions > 0)
 
     def thinned(self, per_class: int) -> Codebook:
-        """This codebook with at most ``per_class`` codes a class, those that lie far apart.
+        """This codebook with at most ``per_class`` codes per class, those that lie far apart.
 
         In each class the code farthest from the others (by the sum of distances) comes first, then always the
         one whose least distance to those chosen is largest, at equal ones the first of the book. Of a ball of
@@ -149,7 +149,7 @@ class Codebook:
         book's order; ``centers`` stay what they are. Raises ``ValueError`` where ``per_class`` is below 1.
         """
         if per_class < 1:
-            raise ValueError(f"per_class: got {per_class}, expected at least 1")
+            raise ValueError(f"per_class must be at least 1, got {per_class}")
         kept = []
         for start, stop in zip(self.class_offsets[:-1], self.class_offsets[1:], strict=True):
             own = self.codes[start:stop]
@@ -183,4 +183,4 @@ class Codebook:
                 origin=metadata.get("origin"),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not a codebook ({error})") from None
+            raise ValueError(f"{path} must be a codebook, got something else ({error})") from None

@@ -120,7 +120,7 @@ def _krawtchouk(n: int, x: int) -> list[int]:
 def size_bound(n: int, d: int, *, program: bool = True) -> tuple[int, str]:
     """The smallest bound here on A(n, d), and its name; ``program`` False leaves the linear program out."""
     if d <= 0:
-        raise ValueError(f"d: got {d}, expected at least 1")
+        raise ValueError(f"d must be at least 1, got {d}")
     if d > n:
         return 1, "length"
     if d == 1:
@@ -151,7 +151,7 @@ def distance_bound(n_words: int, n_bits: int) -> tuple[int | None, str]:
     if n_words < 2:
         return None, "one word"
     if n_words > 2**n_bits:
-        raise ValueError(f"n_words: got {n_words}, but {n_bits} bits make only {2**n_bits}")
+        raise ValueError(f"n_words must be at most {2**n_bits}, all words of {n_bits} bits, got {n_words}")
     allowed, forbidden = 1, n_bits + 1  # A(n, d) falls with d: one distance forbidden forbids all above
     while forbidden - allowed > 1:
         middle = (allowed + forbidden) // 2

@@ -1,4 +1,4 @@
-"""CPBC, the paper's construction by a block of bits a class."""
+"""CPBC, the paper's construction: a block of bits per class."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def cpbc(n_classes: int, n_bits: int, *, radius: int, sub_codes: int | Sequence[
     per_class = n_bits // n_classes
     if per_class == 0:
         raise ValueError(
-            f"n_bits: cpbc needs at least one bit a class, got {n_bits} bits for {n_classes} classes; "
-            f"take n_bits >= {n_classes} (3 bits a class, {3 * n_classes}, to separate the classes), or the "
+            f"n_bits must be at least one per class for cpbc, got {n_bits} bits for {n_classes} classes; "
+            f"pass {n_classes} or more (3 per class, {3 * n_classes}, separate the classes), or the "
             "construction separated"
         )
     if n_classes > 1 and per_class < 3 and radius == 1 and sub_codes is None:

@@ -12,7 +12,7 @@ from .kbc import MAX_KBC_BITS, kbc
 from .planner import plan
 from .separated import DEFAULT_STEPS, separated
 
-__all__ = ["build", "constructions", "default_bits"]
+__all__ = ["build", "constructions", "default_bits", "is_short"]
 
 MAX_DEFAULT_OUTPUTS = 100_000
 
@@ -60,23 +60,23 @@ def build(
     (110, 0, 5, 3)
     """
     if construction not in constructions():
-        raise ValueError(f"construction: got {construction!r}, expected one of {', '.join(constructions())}")
+        raise ValueError(f"construction must be one of {', '.join(constructions())}, got {construction!r}")
     n_classes, n_bits = _whole("n_classes", n_classes, 1), _whole("n_bits", n_bits, 1)
     if n_bits > MAX_BITS:
-        raise ValueError(f"n_bits: got {n_bits}, expected 1 to {MAX_BITS}")
+        raise ValueError(f"n_bits must be between 1 and {MAX_BITS}, got {n_bits}")
     if n_classes > MAX_SUBCLASSES:
-        raise ValueError(f"n_classes: got {n_classes:,}, expected at most {MAX_SUBCLASSES:,}")
+        raise ValueError(f"n_classes must be at most {MAX_SUBCLASSES:,}, got {n_classes:,}")
     seed, threshold = _whole("seed", seed, 0), _whole("threshold", threshold, 0)
     radius, search_steps = _whole("radius", radius, 0), _whole("search_steps", search_steps, 0)
     if radius > n_bits:
-        raise ValueError(f"radius: got {radius}, expected 0 to {n_bits} (n_bits)")
+        raise ValueError(f"radius must be between 0 and {n_bits} (n_bits), got {radius}")
     options = {"seed": seed, "threshold": threshold, "radius": radius, "sub_codes": sub_codes}
     options["search_steps"] = search_steps
-    make, taken = _CONSTRUCTIONS[construction]
-    return make(n_classes, n_bits, **{name: options[name] for name in taken})
+    make, own = _CONSTRUCTIONS[construction]
+    return make(n_classes, n_bits, **{name: options[name] for name in own})
 
 
-# Each construction with the options that it takes.
+# Each construction with its options.
 _CONSTRUCTIONS: dict[str, tuple[Callable[..., Codebook], tuple[str, ...]]] = {
     "cpbc": (cpbc, ("radius", "sub_codes")),
     "kbc": (kbc, ("seed", "threshold", "radius", "sub_codes")),
@@ -85,7 +85,7 @@ _CONSTRUCTIONS: dict[str, tuple[Callable[..., Codebook], tuple[str, ...]]] = {
 
 
 def constructions() -> tuple[str, ...]:
-    """The names :func:`build` takes."""
+    """The names that :func:`build` knows."""
     return tuple(_CONSTRUCTIONS)
 
 
@@ -93,7 +93,7 @@ def default_bits(n_classes: int, construction: str = "cpbc", radius: int = 1) ->
     """The code length where none is asked for.
 
     separated: the least by which known codes keep centers 4 radii and 1 apart (5 at least), so that sub-codes of
-    different classes are further apart than those of one. Else 3 bits a class, by which cpbc separates the classes.
+    different classes are further apart than those of one. Else 3 bits per class, by which cpbc separates the classes.
 
     Raises ``ValueError`` where the latter makes more than 100,000 outputs: cpbc's grow with the square of the
     classes, so that so large a head is made only where it is asked for.
@@ -111,12 +111,23 @@ def default_bits(n_classes: int, construction: str = "cpbc", radius: int = 1) ->
     n_bits = 3 * n_classes
     if n_classes * (n_bits + 1) > MAX_DEFAULT_OUTPUTS:
         raise ValueError(
-            f"bits: the default for {n_classes} classes, 3 bits a class, is {n_bits} bits, which make "
-            f"{n_classes * (n_bits + 1):,} outputs; say what to take: --bits {n_bits} for that, --bits {n_classes} "
+            f"bits must be given for {n_classes} classes: the default, 3 bits per class, is {n_bits} bits, which make "
+            f"{n_classes * (n_bits + 1):,} outputs; pass --bits {n_bits} for that, --bits {n_classes} "
             f"for the shortest cpbc code ({n_classes * (n_classes + 1):,} outputs), --construction separated for any "
             f"length, or --construction kbc with --bits up to {MAX_KBC_BITS}"
         )
     return n_bits
+
+
+def is_short(n_classes: int, n_bits: int | None) -> bool:
+    """Whether cpbc would give a class fewer than 3 bits; for None, whether 3 make more outputs than a default may.
+
+    >>> is_short(21, 32), is_short(10, 30), is_short(10, None), is_short(1000, None)
+    (True, False, False, True)
+    """
+    if n_bits is not None:
+        return n_bits < 3 * n_classes
+    return n_classes * (3 * n_classes + 1) > MAX_DEFAULT_OUTPUTS
 
 
 def _whole(name: str, value: int, least: int) -> int:
@@ -125,7 +136,7 @@ def _whole(name: str, value: int, least: int) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: got {value!r}, expected a whole number") from None
+        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
     if number < least:
-        raise ValueError(f"{name}: got {number}, expected at least {least}")
+        raise ValueError(f"{name} must be at least {least}, got {number}")
     return number

@@ -30,10 +30,12 @@ def kbc(
     """See :func:`dshc.codebooks.build`."""
     if n_bits > MAX_KBC_BITS:
         raise ValueError(
-            f"n_bits must be 1 to {MAX_KBC_BITS} for kbc (it goes through all 2^n_bits codes), got {n_bits}"
+            f"n_bits must be between 1 and {MAX_KBC_BITS} for kbc (it goes through all 2^n_bits codes), got {n_bits}"
         )
     if n_classes > 2**n_bits:
-        raise ValueError(f"n_classes: got {n_classes}, but {n_bits} bits make only {2**n_bits} codes")
+        raise ValueError(
+            f"n_classes must be at most {2**n_bits}, all codes of {n_bits} bits, got {n_classes}"
+        )
     sizes = class_sizes(sub_codes, n_classes)
     flips = _as_values(patterns(n_bits, radius))
     rng = np.random.PCG64(seed)
@@ -57,8 +59,8 @@ def kbc(
                 origin=origin,
             )
     raise ValueError(
-        f"n_bits: {DRAWS} draws of kbc each left a class without a code ({n_classes} classes, "
-        f"{n_bits} bits, threshold {threshold}); take more bits or a lower threshold"
+        f"n_bits must leave every class a code of kbc, got a class without in each of {DRAWS} draws ({n_classes} "
+        f"classes, {n_bits} bits, threshold {threshold}); pass more bits or a lower threshold"
     )
 
 

@@ -79,7 +79,7 @@ def cosets(m: int) -> tuple[tuple[int, int], ...]:
 
 @cache
 def bch_chain(m: int) -> tuple[tuple[int, int, int], ...]:
-    """The extended BCH codes of length 2^m: (dimension, least distance by the BCH bound, cosets taken), rising."""
+    """The extended BCH codes of length 2^m: (dimension, least distance by the BCH bound, number of cosets), rising."""
     chain, dimension = [], 1
     for taken, (leader, size) in enumerate(cosets(m), 1):
         dimension += size
@@ -88,7 +88,7 @@ def bch_chain(m: int) -> tuple[tuple[int, int, int], ...]:
 
 
 def extended_bch(m: int, taken: int) -> np.ndarray:
-    """The generator matrix of the extended BCH code of length 2^m that takes so many cosets; column 0 is x = 0.
+    """The generator matrix of the extended BCH code of length 2^m with so many cosets; column 0 is x = 0.
 
     The rows of a code are the first rows of every longer one.
     """
@@ -141,7 +141,7 @@ def extended_qr(p: int) -> np.ndarray:
     Raises ``ValueError`` where p has no known distance here.
     """
     if p not in QR_DISTANCES:
-        raise ValueError(f"p: got {p}, expected one of {', '.join(map(str, QR_DISTANCES))}")
+        raise ValueError(f"p must be one of {', '.join(map(str, QR_DISTANCES))}, got {p}")
     residues = np.zeros(p, dtype=bool)
     residues[np.arange(1, p) ** 2 % p] = True
     shifts = np.array([np.roll(residues, i) for i in range(p)] + [np.ones(p, dtype=bool)])

@@ -58,7 +58,7 @@ def hadamard(order: int) -> np.ndarray:
     """
     recipe = _recipe(order)
     if recipe is None:
-        raise ValueError(f"order: got {order}, no Hadamard matrix of it is made here")
+        raise ValueError(f"order must be one that a Hadamard matrix is made of here, got {order}")
     name, number = recipe
     if name == "known":
         matrix = np.array([[1, 1], [1, -1]], dtype=np.int8)[:order, :order]
@@ -114,7 +114,7 @@ def kerdock(m: int) -> np.ndarray:
     The first 2^(m + 1) words are 2^m apart.
     """
     if m not in (3, 5, 7):
-        raise ValueError(f"m: got {m}, expected 3, 5 or 7")
+        raise ValueError(f"m must be 3, 5 or 7, got {m}")
     lift = _lifted(primitive(m))
     powers = np.zeros((2**m, m), dtype=np.int64)  # row 0 stands for 0, the others for the powers of a root
     powers[1, 0] = 1
@@ -128,7 +128,7 @@ def kerdock(m: int) -> np.ndarray:
 
 
 def _spanned(rows: np.ndarray) -> np.ndarray:
-    """All sums of rows modulo 4, each taken once or not at all."""
+    """All sums of rows modulo 4, each row once or not at all."""
     table = np.zeros((1, rows.shape[1]), dtype=np.uint8)
     for row in rows:
         table = np.concatenate([table, (table + row) % 4])

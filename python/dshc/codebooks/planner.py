@@ -58,7 +58,7 @@ def plan(n_words: int, n_bits: int) -> Plan:
     5
     """
     if n_words > 2**n_bits:
-        raise ValueError(f"n_words: got {n_words}, but {n_bits} bits make only {2**n_bits}")
+        raise ValueError(f"n_words must be at most {2**n_bits}, all words of {n_bits} bits, got {n_words}")
     reached, first, blocks = _knapsack(n_words, n_bits + max(8, n_bits // 8))
     length = max(range(n_bits, len(reached)), key=lambda n: reached[n] - (n - n_bits))
     punctured, spare = length - n_bits, 0

@@ -88,7 +88,9 @@ def separated(
 ) -> Codebook:
     """See :func:`dshc.codebooks.build`."""
     if n_classes > 2**n_bits:
-        raise ValueError(f"n_classes: got {n_classes}, but {n_bits} bits make only {2**n_bits} codes")
+        raise ValueError(
+            f"n_classes must be at most {2**n_bits}, all codes of {n_bits} bits, got {n_classes}"
+        )
     centers = separated_centers(n_classes, n_bits, seed=seed, steps=search_steps)
     packed = dshc_fast.pack_codes(centers.bits)
     codes, offsets = balls(packed, n_bits, radius, sub_codes)
@@ -116,7 +118,7 @@ def _warn(book: Codebook, radius: int) -> None:
     how = f"come as near ({apart}) as those of one ({2 * radius})" if apart > 0 else "collide"
     warnings.warn(
         f"separated with {book.n_bits} bits keeps {book.n_classes} centers {book.center_distance} apart, so that "
-        f"sub-codes of different classes at radius {radius} {how}; take more bits for {4 * radius + 1} apart, or "
+        f"sub-codes of different classes at radius {radius} {how}; pass more bits for {4 * radius + 1} apart, or "
         "a smaller radius",
         UserWarning,
         stacklevel=4,

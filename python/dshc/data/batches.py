@@ -32,18 +32,18 @@ class TensorFeatures:
         device: torch.device | str = "cpu",
     ) -> None:
         if features.dtype != np.float32:
-            raise TypeError(f"features have dtype {features.dtype}, expected float32")
+            raise TypeError(f"features must be float32, got {features.dtype}")
         if features.ndim != 2 or 0 in features.shape:
-            raise ValueError(f"features have shape {features.shape}, expected (n, d), none of them 0")
+            raise ValueError(f"features must have shape (n, d), none of them 0, got {features.shape}")
         if (train_indices is None) == (mean is None) or (mean is None) != (std is None):
-            raise ValueError("expected either train_indices or both mean and std")
+            raise ValueError("either train_indices or both mean and std must be given")
         if train_indices is not None:
             known = features[train_indices]
             mean = torch.from_numpy(known.mean(axis=0, dtype=np.float64).astype(np.float32))
             std = torch.from_numpy(known.std(axis=0, dtype=np.float64).astype(np.float32))
             std[std == 0] = 1
         if mean.shape != (features.shape[1],):
-            raise ValueError(f"features have {features.shape[1]} dimensions, expected {len(mean)}")
+            raise ValueError(f"features must have {len(mean)} dimensions, got {features.shape[1]}")
         self.device = torch.device(device)
         self.mean, self.std = mean.cpu(), std.cpu()
         self.features = torch.from_numpy(features).to(self.device)

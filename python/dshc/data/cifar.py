@@ -121,7 +121,7 @@ def read_plain_pickle(path: Path) -> dict[str, Any]:
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         raise ValueError(f"{path}: damaged or no CIFAR file ({type(error).__name__}: {error})") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a dictionary")
+        raise ValueError(f"{path}: must hold a dictionary, got a {type(content).__name__}")
     return {_text(key): value for key, value in content.items()}
 
 

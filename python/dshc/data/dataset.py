@@ -57,9 +57,9 @@ class Dataset:
         n = self.n_items
         if self.test_mask is not None:
             if self.test_mask.dtype != np.bool_:
-                raise TypeError(f"{self.name}: test_mask has dtype {self.test_mask.dtype}, expected bool")
+                raise TypeError(f"{self.name}: test_mask must be bool, got {self.test_mask.dtype}")
             if self.test_mask.shape != (n,):
-                raise ValueError(f"{self.name}: test_mask has shape {self.test_mask.shape}, expected ({n},)")
+                raise ValueError(f"{self.name}: test_mask must have shape ({n},), got {self.test_mask.shape}")
         if self.ids is not None and len(self.ids) != n:
             raise ValueError(f"{self.name}: {len(self.ids)} ids for {n} items")
         self._check_published()
@@ -79,7 +79,7 @@ class Dataset:
             )
         if self.kind == "images" and self.inputs.shape[3] not in (1, 3):
             raise ValueError(
-                f"{self.name}: images have {self.inputs.shape[3]} channels, expected 1 (grey) and 3 (RGB)"
+                f"{self.name}: images must have 1 (grey) or 3 (RGB) channels, got {self.inputs.shape[3]}"
             )
         if self.kind == "features":
             finite = np.isfinite(self.inputs).all(axis=1)
@@ -97,7 +97,7 @@ class Dataset:
         n, n_classes = self.n_items, len(self.class_names)
         if self.labels.ndim == 1:
             if self.labels.dtype != np.int64:
-                raise TypeError(f"{self.name}: class ids have dtype {self.labels.dtype}, expected int64")
+                raise TypeError(f"{self.name}: class ids must be int64, got {self.labels.dtype}")
             if self.labels.shape != (n,):
                 raise ValueError(f"{self.name}: {len(self.labels)} labels for {n} items")
             if self.labels.min() < 0 or self.labels.max() >= n_classes:
@@ -107,13 +107,13 @@ class Dataset:
                 )
             return
         if self.labels.dtype != np.uint8:
-            raise TypeError(f"{self.name}: multi-hot labels have dtype {self.labels.dtype}, expected uint8")
+            raise TypeError(f"{self.name}: multi-hot labels must be uint8, got {self.labels.dtype}")
         if self.labels.shape != (n, n_classes):
             raise ValueError(
-                f"{self.name}: labels have shape {self.labels.shape}, expected ({n},) or ({n}, {n_classes})"
+                f"{self.name}: labels must have shape ({n},) or ({n}, {n_classes}), got {self.labels.shape}"
             )
         if self.labels.max(initial=0) > 1:
-            raise ValueError(f"{self.name}: multi-hot labels hold {self.labels.max()}, expected 0 and 1")
+            raise ValueError(f"{self.name}: multi-hot labels must be 0 and 1, got {self.labels.max()}")
 
     def _check_published(self) -> None:
         if self.published is None:

@@ -57,7 +57,7 @@ def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
         n_train = _count(n_train, f"{path}: n_train")
         if not 0 < n_train < len(inputs):
             raise ValueError(
-                f"{path}: n_train is {n_train}, expected 1 to {len(inputs) - 1} for {len(inputs)} items"
+                f"{path}: n_train must be 1 to {len(inputs) - 1} for {len(inputs)} items, got {n_train}"
             )
         test_mask = np.arange(len(inputs)) >= n_train
     ids = _strings(content.get("ids"), f"{path}: ids")
@@ -118,7 +118,7 @@ def _read_labels_file(path: Path) -> np.ndarray:
         raise ValueError(f"{path}: labels cannot be read ({error})") from None
     lines = [line.strip() for line in text.splitlines()]
     if "" in lines:
-        raise ValueError(f"{path}: line {lines.index('') + 1} is empty, expected one class name per line")
+        raise ValueError(f"{path}: line {lines.index('') + 1} must be a class name, it is empty")
     try:
         # Numbers sort as numbers: 10 comes after 9.
         return np.array([int(line) for line in lines], np.int64)
@@ -130,13 +130,13 @@ def _take(content: dict[str, np.ndarray], keys: tuple[str, ...], path: Path) -> 
     """The one array that is there under any of the names."""
     found = [key for key in keys if key in content]
     if len(found) > 1:
-        raise ValueError(f"{path}: has both {' and '.join(found)}, expected one of them")
+        raise ValueError(f"{path}: must have one of {' and '.join(found)}, got both")
     return (found[0], content[found[0]]) if found else (keys[0], None)
 
 
 def _count(value: np.ndarray, name: str) -> int:
     if value.size != 1 or value.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {value.dtype} and shape {value.shape}, expected one integer")
+        raise TypeError(f"{name} must be one integer, got {value.dtype} of shape {value.shape}")
     return int(value.reshape(()))
 
 
@@ -167,9 +167,9 @@ def _as_inputs(values: np.ndarray, name: str) -> tuple[str, np.ndarray]:
             )
         return "images", np.ascontiguousarray(images)
     if values.ndim != 2:
-        raise ValueError(f"{name} has shape {values.shape}, expected features (n, d) or images (n, h, w, c)")
+        raise ValueError(f"{name} must be features (n, d) or images (n, h, w, c), got shape {values.shape}")
     if values.dtype.kind not in "fiub":
-        raise TypeError(f"{name} has dtype {values.dtype}, expected real numbers")
+        raise TypeError(f"{name} must be real numbers, got {values.dtype}")
     with np.errstate(over="ignore"):  # what overflows float32 becomes infinity and is refused by name
         return "features", np.ascontiguousarray(values, np.float32)
 

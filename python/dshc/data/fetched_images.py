@@ -7,6 +7,7 @@ of its own (torch's ``DataLoader``), for most of it holds Python's lock. What is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from .ahead import ahead
 from .image_batches import ImageBatches, channel_statistics, item_numbers
 from .image_files import ImageFiles
 
-__all__ = ["AUGMENTATIONS", "FetchedImages"]
+__all__ = ["AUGMENTATIONS", "FetchedImages", "lost_workers"]
 
 AUGMENTATIONS = ("none", "randaugment", "trivialaugment")
 _MOST_WORKERS = 8
@@ -56,7 +57,7 @@ class FetchedImages(ImageBatches):
         **options: Any,
     ) -> None:
         if (train_indices is None) == (mean is None) or (mean is None) != (std is None):
-            raise ValueError("expected either train_indices or both mean and std")
+            raise ValueError("either train_indices or both mean and std must be given")
         if mean is None:
             known = np.asarray(train_indices)
             if isinstance(source, ImageFiles) and len(known) > _STATISTICS_ITEMS:
@@ -110,21 +111,32 @@ class FetchedImages(ImageBatches):
             items,
             batch_sampler=[torch.as_tensor(pick).tolist() for pick in picks],
             num_workers=self.workers,
-            collate_fn=torch.stack,
+            collate_fn=_stacked,
             worker_init_fn=_leave_signals_to_the_parent,
+            generator=torch.Generator(),  # else torch draws a seed of its own from the step's, where dropout draws
         )
-        try:
-            yield from loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise InputError(
-                f"workers must be 0 where shared memory is short, got {self.workers}: a worker process died ({error})"
-            ) from None
+        with lost_workers(self.workers):
+            for batch in loader:
+                if isinstance(batch, Exception):
+                    raise batch
+                yield batch
+
+
+@contextlib.contextmanager
+def lost_workers(workers: int) -> Iterator[None]:
+    """Inside, a worker process that dies is an :class:`InputError`; torch raises it wherever the program then is."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise InputError(
+            f"workers must be fewer, or 0, where memory is short, got {workers}: one of these processes died ({error})"
+        ) from None
 
 
 class _Items(Dataset):
-    """One image by number, augmented by the randomness of its own."""
+    """One image by number, augmented by the randomness of its own; or why it cannot be had."""
 
     def __init__(
         self,
@@ -134,14 +146,24 @@ class _Items(Dataset):
     ) -> None:
         self.source, self.augment, self.numbers = source, augment, numbers
 
-    def __getitem__(self, item: int) -> Tensor:
-        image = torch.from_numpy(np.ascontiguousarray(self.source[item]))
+    def __getitem__(self, item: int) -> Tensor | Exception:
+        try:
+            image = torch.from_numpy(np.array(self.source[item], order="C"))  # Pillow's cannot be written
+        except (
+            ValueError,
+            OSError,
+        ) as error:  # raised here, it would come with a worker's traceback in its text
+            return error
         if self.augment is None:
             return image
         words = np.random.SeedSequence([*self.numbers, item]).generate_state(2, np.uint32)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(words[0]) << 31 ^ int(words[1]))
             return self.augment(image.permute(2, 0, 1)).permute(1, 2, 0).contiguous()
+
+
+def _stacked(images: list[Tensor | Exception]) -> Tensor | Exception:
+    return next((image for image in images if isinstance(image, Exception)), None) or torch.stack(images)
 
 
 def _augmentation(name: str) -> Callable[[Tensor], Tensor] | None:

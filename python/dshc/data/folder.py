@@ -162,7 +162,11 @@ def _find_parts(folder: str, scan: Scan) -> tuple[list[_Part], int]:
             f"validation images are cut from train), got {', '.join(sorted(root.classes))}"
         )
     if not names:
-        beside = f"; {root.n_images:,} images lie in it, without a class (--method itq needs none)" if root.n_images else ""
+        beside = (
+            f"; {root.n_images:,} images lie in it, without a class (--method itq needs none)"
+            if root.n_images
+            else ""
+        )
         raise InputError(
             f"{where}: has no class folders; expected: a folder with one sub-folder of images per class{beside}"
         )

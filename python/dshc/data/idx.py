@@ -56,7 +56,7 @@ def load_idx(name: str, root: Path) -> Dataset:
                 f"{labels_path}: {len(labels)} labels for the {len(images)} images of {images_path.name}"
             )
         if labels.max(initial=0) > 9:
-            raise ValueError(f"{labels_path}: holds the label {labels.max()}, expected 0 to 9")
+            raise ValueError(f"{labels_path}: labels must be 0 to 9, got {labels.max()}")
         parts.append((images, labels))
     (train, train_labels), (test, test_labels) = parts
     if train.shape[1:] != test.shape[1:]:

@@ -42,20 +42,20 @@ class ImageBatches:
         self.mean, self.std = (torch.as_tensor(v).to("cpu", torch.float32).clone() for v in (mean, std))
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values.shape != (n_channels,) or not values.isfinite().all():
-                raise ValueError(f"{name} is {values.tolist()}, expected {n_channels} finite numbers")
+                raise ValueError(f"{name} must be {n_channels} finite numbers, got {values.tolist()}")
         if (self.std <= 0).any():
-            raise ValueError(f"std is {self.std.tolist()}, expected positive numbers")
+            raise ValueError(f"std must be positive numbers, got {self.std.tolist()}")
         if padding is None:
             side = min(height, width)
             padding = 1 if side <= 16 else 2 if side <= 32 else side // 16
             padding = min(padding, side - 1)
         if padding_mode not in ("reflect", "zero"):
-            raise ValueError(f"padding_mode is {padding_mode!r}, expected 'reflect' and 'zero'")
+            raise ValueError(f"padding_mode must be 'reflect' or 'zero', got {padding_mode!r}")
         if isinstance(padding, bool) or not isinstance(padding, int):
-            raise TypeError(f"padding is {padding!r}, expected a number of pixels")
+            raise TypeError(f"padding must be a number of pixels, got {padding!r}")
         if not 0 <= padding < min(height, width):
             raise ValueError(
-                f"padding is {padding}, expected 0 to {min(height, width) - 1} for {height}x{width} pixels"
+                f"padding must be 0 to {min(height, width) - 1} for {height}x{width} pixels, got {padding}"
             )
         self.device = torch.device(device)
         self.padding = padding
@@ -126,13 +126,13 @@ class TensorImages(ImageBatches):
     ) -> None:
         tensor = torch.as_tensor(images)
         if tensor.dtype != torch.uint8:
-            raise TypeError(f"images have dtype {tensor.dtype}, expected uint8")
+            raise TypeError(f"images must be uint8, got {tensor.dtype}")
         if tensor.ndim != 4 or 0 in tensor.shape:
             raise ValueError(
-                f"images have shape {tuple(tensor.shape)}, expected (n, h, w, c), none of them 0"
+                f"images must have shape (n, h, w, c), none of them 0, got {tuple(tensor.shape)}"
             )
         if (train_indices is None) == (mean is None) or (mean is None) != (std is None):
-            raise ValueError("expected either train_indices or both mean and std")
+            raise ValueError("either train_indices or both mean and std must be given")
         if mean is None:
             mean, std = channel_statistics(tensor, train_indices)
         super().__init__(tensor.shape[1:], mean, std, device=device, **options)
@@ -192,9 +192,7 @@ def channel_statistics(
     pixels = torch.as_tensor(images) if in_memory else images
     picked = item_numbers(indices, len(pixels)).to(pixels.device if in_memory else "cpu")
     if not len(picked):
-        raise ValueError(
-            f"indices have shape {tuple(picked.shape)}, expected the numbers of at least one item"
-        )
+        raise ValueError(f"indices must be the numbers of at least one item, got shape {tuple(picked.shape)}")
     n_channels = pixels.shape[3]
     totals = torch.zeros(2, n_channels, dtype=torch.int64, device=picked.device)
     # In parts, for the integers of one part are held at eight bytes a pixel.
@@ -214,14 +212,14 @@ def item_numbers(indices: np.ndarray | Tensor, n_items: int) -> Tensor:
     """``indices`` as int64 ``(b,)``; values are checked on the CPU only, without a synchronisation."""
     picked = torch.as_tensor(indices)
     if picked.dtype.is_floating_point and picked.numel() or picked.dtype == torch.bool:
-        raise TypeError(f"indices have dtype {picked.dtype}, expected integers")
+        raise TypeError(f"indices must be integers, got {picked.dtype}")
     if picked.ndim != 1:
-        raise ValueError(f"indices have shape {tuple(picked.shape)}, expected (b,)")
+        raise ValueError(f"indices must have shape (b,), got {tuple(picked.shape)}")
     picked = picked.long()
     if picked.device.type == "cpu" and len(picked):
         low, high = (int(value) for value in picked.aminmax())
         if low < 0 or high >= n_items:
-            raise ValueError(f"indices go from {low} to {high}, expected 0 to {n_items - 1}")
+            raise ValueError(f"indices must be 0 to {n_items - 1}, got {low} to {high}")
     return picked
 
 

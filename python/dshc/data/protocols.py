@@ -75,14 +75,14 @@ def make_split(
     if protocol not in _PROTOCOLS:
         raise one_of("protocol", protocol, ("default", *_PROTOCOLS))
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"seed is {seed!r}, expected an integer")
+        raise TypeError(f"seed must be an integer, got {seed!r}")
     if not 0 <= seed < 2**63:
-        raise ValueError(f"seed is {seed}, expected 0 to 2^63 - 1")
+        raise ValueError(f"seed must be 0 to 2^63 - 1, got {seed}")
     if isinstance(validation, bool) or not isinstance(validation, (int, float)):
-        raise TypeError(f"validation is {validation!r}, expected a share of the training images")
+        raise TypeError(f"validation must be a share of the training images, got {validation!r}")
     if not 0 <= validation < 1:
         raise ValueError(
-            f"validation is {validation!r}, expected a share of the training images, 0 <= share < 1"
+            f"validation must be a share of the training images, 0 <= share < 1, got {validation!r}"
         )
     seed = int(seed)
     if dataset.labels is None:

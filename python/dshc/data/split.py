@@ -57,7 +57,7 @@ class Split:
         for name in _PARTS:
             part = getattr(self, name)
             if part.dtype != np.int64 or part.ndim != 1:
-                raise ValueError(f"{name} has dtype {part.dtype} and shape {part.shape}, expected int64 (n,)")
+                raise ValueError(f"{name} must be int64 (n,), got {part.dtype} of shape {part.shape}")
             if len(part) and (part[0] < 0 or part[-1] >= self.n_items or (np.diff(part) <= 0).any()):
                 raise ValueError(f"{name} does not hold rising item numbers below {self.n_items}")
         for name in (
@@ -156,7 +156,7 @@ class Split:
         values = {name: content[name] for name in kinds}
         for name, kind in kinds.items():
             if type(values[name]) is not kind:
-                raise ValueError(f"{name} is a {type(values[name]).__name__}, expected a {kind.__name__}")
+                raise ValueError(f"{name} must be {kind.__name__}, got {type(values[name]).__name__}")
         for name in _PARTS:
             if not all(type(item) is int and 0 <= item < 2**63 for item in values[name]):
                 raise ValueError(f"{name} holds something else than item numbers")

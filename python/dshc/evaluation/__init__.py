@@ -4,7 +4,7 @@ from .conventions import Conventions, Denominator, Empty, Score, Ties, check_cut
 from .evaluation import SCHEMA, Evaluation
 from .measure import evaluate
 from .real_valued import OutputsEvaluation, evaluate_outputs
-from .statistics import CodeStatistics, class_accuracy, code_statistics
+from .statistics import CodeStatistics, TieStatistics, class_accuracy, code_statistics
 
 __all__ = [
     "SCHEMA",
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "OutputsEvaluation",
     "Score",
+    "TieStatistics",
     "Ties",
     "check_cut",
     "class_accuracy",

@@ -58,7 +58,7 @@ class Conventions:
         score: how codes are ranked; None: as the codes' own file or model says (else ``hamming``).
         empty: what becomes of queries with nothing relevant in the database.
 
-    The four choices take a member or its name and hold the member, which equals its name.
+    The four choices may be given as a member or its name. They hold the member, which equals its name.
 
     Raises:
         ValueError, TypeError: a field that is out of range or of another type; the message names it.

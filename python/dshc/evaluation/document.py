@@ -14,12 +14,22 @@ from dshc_fast import RetrievalCurves
 from ..errors import InputError
 from .conventions import Conventions, Ties
 from .evaluation import SCHEMA, Evaluation
-from .statistics import CodeStatistics
+from .statistics import CodeStatistics, TieStatistics
 
 __all__ = ["read"]
 
+_BY_BIT = (
+    "bit_mean",
+    "bit_partner",
+    "bit_partner_correlation",
+    "bit_n_classes",
+    "bit_classes",
+    "bit_class_share",
+)
+
 Number = float | None  # null is what is undefined
 Share = Annotated[float, Field(ge=0, le=1)] | None
+Correlation = Annotated[float, Field(ge=-1, le=1)] | None
 Count = Annotated[int, Field(ge=0)]
 Some = Annotated[int, Field(ge=1)]
 
@@ -83,6 +93,24 @@ class _Codes(_Object):
     bit_entropy: Number
     bit_correlation: Number
     correlation_rows: Some
+    # Not in files of earlier versions.
+    n_most_frequent: Some | None = None
+    bit_partner: list[Annotated[int, Field(ge=-1)]] | None = None
+    bit_partner_correlation: list[Correlation] | None = None
+    bit_n_classes: list[Count] | None = None
+    bit_classes: list[list[int]] | None = None
+    bit_class_share: list[list[Share]] | None = None
+
+
+class _TieAtRank(_Object):
+    rank: Some
+    split_share: Share
+    tied_items: Number
+
+
+class _Ties(_Object):
+    items_per_distance: Number
+    at_rank: list[_TieAtRank]
 
 
 class _BothCodes(_Object):
@@ -101,6 +129,7 @@ class _Document(_Object):
     codes: _BothCodes
     class_accuracy: dict[str, dict[str, Number]]
     average_precision: list[Share] | None = None
+    ties: _Ties | None = None  # not in files of earlier versions
 
 
 def read(text: bytes, name: str) -> Evaluation:
@@ -142,8 +171,15 @@ def _check_sizes(document: _Document) -> None:
         ("database", codes.database, counts.n_database),
     ):
         sizes.append((f"codes.{part}.n_bits", statistics.n_bits, counts.n_bits))
-        sizes.append((f"codes.{part}.bit_mean", len(statistics.bit_mean), counts.n_bits))
         sizes.append((f"codes.{part}.n_codes", statistics.n_codes, n_codes))
+        sizes += [
+            (f"codes.{part}.{field}", len(values), counts.n_bits)
+            for field, values in statistics
+            if field in _BY_BIT and values is not None
+        ]
+        sizes += _class_sizes(f"codes.{part}", statistics)
+    if document.ties is not None and [at.rank for at in document.ties.at_rank] != curves.ranks:
+        raise ValueError("ties must hold every rank of curves.ranks, and no other")
     pairs = counts.n_query * counts.n_database
     sizes.append(("the sum of distances.pairs", sum(document.distances.pairs), pairs))
     if document.average_precision is not None:
@@ -153,6 +189,20 @@ def _check_sizes(document: _Document) -> None:
     for what, size, right in sizes:
         if size != right:
             raise ValueError(f"{what} must count {right}, got {size}")
+
+
+def _class_sizes(part: str, codes: _Codes) -> list[tuple[str, int, int]]:
+    """Sizes of the rows of classes: one width, classes and shares alike."""
+    known = [codes.bit_n_classes, codes.bit_classes, codes.bit_class_share]
+    if None in known:
+        if any(values is not None for values in known):
+            raise ValueError(
+                f"{part} must hold all of bit_n_classes, bit_classes and bit_class_share, or none"
+            )
+        return []
+    width = len(codes.bit_classes[0])
+    rows = (("bit_classes", codes.bit_classes), ("bit_class_share", codes.bit_class_share))
+    return [(f"{part}.{field}[]", len(row), width) for field, values in rows for row in values]
 
 
 def _evaluation(document: _Document) -> Evaluation:
@@ -182,13 +232,30 @@ def _evaluation(document: _Document) -> Evaluation:
             for part, by in document.class_accuracy.items()
         },
         software=document.software,
+        tie_statistics=None if document.ties is None else _ties(document.ties),
     )
 
 
 def _statistics(codes: _Codes) -> CodeStatistics:
     fields: dict[str, Any] = codes.model_dump()
-    numbers = {name: _number(fields[name]) for name in ("bit_entropy", "bit_correlation")}
-    return CodeStatistics(**{**fields, **numbers, "bit_mean": _array(codes.bit_mean)})
+    for name in ("bit_entropy", "bit_correlation"):
+        fields[name] = _number(fields[name])
+    for name in ("bit_mean", "bit_partner_correlation"):
+        fields[name] = None if fields[name] is None else _array(fields[name])
+    for name in ("bit_partner", "bit_n_classes", "bit_classes"):
+        fields[name] = None if fields[name] is None else np.array(fields[name], np.int64)
+    shares = codes.bit_class_share
+    fields["bit_class_share"] = None if shares is None else np.array([_array(row) for row in shares])
+    return CodeStatistics(**fields)
+
+
+def _ties(ties: _Ties) -> TieStatistics:
+    return TieStatistics(
+        items_per_distance=_number(ties.items_per_distance),
+        ranks=np.array([at.rank for at in ties.at_rank], np.int64),
+        split_share=_array([at.split_share for at in ties.at_rank]),
+        tied_items=_array([at.tied_items for at in ties.at_rank]),
+    )
 
 
 def _number(value: float | None) -> float:

@@ -14,7 +14,7 @@ from dshc_fast import RetrievalCurves
 
 from ..storage.whole_files import write_whole
 from .conventions import Conventions, name_of
-from .statistics import CodeStatistics
+from .statistics import CodeStatistics, TieStatistics
 
 __all__ = ["SCHEMA", "Evaluation"]
 
@@ -40,6 +40,8 @@ class Evaluation:
             all queries.
         accuracy: ``{"queries": {"top_1": ...}, ...}``, or empty where no classifier is known.
         software: versions of what computed the numbers.
+        tie_statistics: how much the order of equally near items decides; None where it was read from a file of an
+            earlier version.
     """
 
     n_bits: int
@@ -61,6 +63,7 @@ class Evaluation:
     database_codes: CodeStatistics
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
+    tie_statistics: TieStatistics | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Evaluation):
@@ -125,16 +128,7 @@ class Evaluation:
             rows.append(
                 (f"precision / recall @{int(rank)}", f"{_number(precision)} / {_number(recall)}", note)
             )
-        codes = self.database_codes
-        correlation = f"pairs of bits that change, {codes.correlation_rows} database codes"
-        rows += [
-            ("distinct codes", f"{codes.n_distinct} of {codes.n_codes}", f"database, {self.n_bits} bits"),
-            ("mean tie", f"{self.mean_tie_group:.1f} items", self._tie_note()),
-            ("constant bits", f"{codes.constant_bits} of {self.n_bits}", "same value in every database code"),
-            ("mean bit entropy", _number(codes.bit_entropy), "1 is balanced; database"),
-            ("mean |bit correlation|", _number(codes.bit_correlation), correlation),
-        ]
-        return rows
+        return rows + self._code_rows() + self._tie_rows()
 
     def to_dict(self, *, per_query: bool = False) -> dict[str, object]:
         """The document of docs/evaluation.md; NaN becomes None. ``per_query`` adds the AP of each query, if known."""
@@ -168,6 +162,8 @@ class Evaluation:
             "codes": {"queries": self.query_codes.to_dict(), "database": self.database_codes.to_dict()},
             "class_accuracy": self.accuracy,
         }
+        if self.tie_statistics is not None:
+            document["ties"] = self.tie_statistics.to_dict()
         if per_query and self.per_query is not None:
             document["average_precision"] = self.per_query.tolist()
         return _without_nan(document)
@@ -218,9 +214,44 @@ class Evaluation:
                 rows.append((f"precision / recall at {measure} {relation} {radius}", value, note))
         return rows
 
-    def _tie_note(self) -> str:
+    def _code_rows(self) -> list[tuple[str, str, str]]:
+        codes, asked = self.database_codes, self.query_codes
+        rows = [
+            ("distinct codes", f"{codes.n_distinct} of {codes.n_codes}", f"database, {self.n_bits} bits"),
+            (
+                "distinct query codes",
+                f"{asked.n_distinct} of {asked.n_codes}",
+                f"queries, {self.n_bits} bits",
+            ),
+        ]
+        if codes.n_most_frequent is not None:
+            share = codes.n_most_frequent / codes.n_codes
+            note = f"share of the database: {codes.n_most_frequent} of {codes.n_codes} items"
+            rows.append(("most frequent code", f"{share:.1%}", note))
+        correlation = f"pairs of bits that change, {codes.correlation_rows} database codes"
+        return [
+            *rows,
+            ("constant bits", f"{codes.constant_bits} of {self.n_bits}", "same value in every database code"),
+            ("mean bit entropy", _number(codes.bit_entropy), "1 is balanced; database"),
+            ("mean |bit correlation|", _number(codes.bit_correlation), correlation),
+        ]
+
+    def _tie_rows(self) -> list[tuple[str, str, str]]:
         share = self.mean_tie_group / self.n_database
-        return f"size of the tie a database item is in, mean over queries ({share:.1%} of the database)"
+        note = f"size of the tie a database item is in, mean over queries ({share:.1%} of the database)"
+        rows = [("mean tie", f"{self.mean_tie_group:.1f} items", note)]
+        ties = self.tie_statistics
+        if ties is None:
+            return rows
+        measure = "distance" if self.score == "hamming" else "overlap"
+        note = f"database items by the number of {measure}s that occur, mean over queries"
+        rows.append((f"items per {measure}", f"{ties.items_per_distance:.1f} items", note))
+        for rank, split, tied in zip(ties.ranks, ties.split_share, ties.tied_items, strict=True):
+            if rank == 10 or rank == self.k:
+                note = f"share of the queries whose items {rank} and {rank + 1} are equally near; "
+                note += f"mean size of the tie at {rank}: {tied:.1f} items"
+                rows.append((f"tie cut @{rank}", f"{split:.1%}", note))
+        return rows
 
 
 def _number(value: float) -> str:

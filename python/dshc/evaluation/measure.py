@@ -29,6 +29,7 @@ from .statistics import (
     mean_of_queries,
     standard_error,
     tie_group_size,
+    tie_statistics,
 )
 
 __all__ = ["Encoder", "evaluate"]
@@ -165,6 +166,8 @@ def _measure(
     by_rule = {rule: per_query_at(conventions.k, rule) for rule in Ties if rule == ties or rule != Ties.index}
     at_k = {k: mean_of_queries(per_query_at(k, ties), empty) for k in conventions.ks}
     per_query = by_rule[ties]
+    mean_ap = mean_of_queries(per_query, empty)  # first: it refuses empty queries where that is asked for
+    curves = _curves(operands, n_database, conventions, options)
     return Evaluation(
         n_bits=n_bits,
         n_query=len(asked.codes),
@@ -172,18 +175,19 @@ def _measure(
         n_empty=int(np.isnan(per_query).sum()),
         multilabel=asked.labels.ndim == 2,
         conventions=conventions,
-        mean_ap=mean_of_queries(per_query, empty),
+        mean_ap=mean_ap,
         standard_error=standard_error(per_query, empty),
         by_ties={str(rule): mean_of_queries(values, empty) for rule, values in by_rule.items()},
         at_k=at_k,
         per_query=per_query,
-        curves=_curves(operands, n_database, conventions, options),
+        curves=curves,
         pairs=items.sum(axis=0),
         relevant_pairs=relevant.sum(axis=0),
         mean_tie_group=tie_group_size(items),
         query_codes=code_statistics(asked.codes, n_bits),
-        database_codes=code_statistics(found.codes, n_bits),
+        database_codes=code_statistics(found.codes, n_bits, found.labels),
         accuracy=accuracy,
+        tie_statistics=tie_statistics(items, curves.ranks, score=score),
         software={"dshc_fast": dshc_fast.__version__},
     )
 

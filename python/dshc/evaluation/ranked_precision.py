@@ -1,7 +1,7 @@
-"""Average precision of scores in any order, exact under ties: a sort a query, vectorised over queries.
+"""Average precision of scores in any order, exact under ties: one sort per query, vectorised over queries.
 
 The definition is that of ``dshc_fast.average_precision`` (docs/contracts.md), which counts distances instead and so
-takes codes only. ``expected`` is McSherry & Najork, ECIR 2008.
+is for codes only. ``expected`` is McSherry & Najork, ECIR 2008.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _at(
 
 
 def _through_tie(size: int, hits: int, taken: int, start: int, before: int, precisions: float) -> float:
-    """Expected AP of a cut that takes the first ``taken`` of a tie of ``size`` items, ``hits`` of them relevant.
+    """Expected AP of a cut through a tie that keeps its first ``taken`` of ``size`` items, ``hits`` of them relevant.
 
     ``start`` items and ``before`` relevant ones lie ahead of it, whose precisions add up to ``precisions``.
     """

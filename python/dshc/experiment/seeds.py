@@ -101,7 +101,7 @@ class SeedTable:
         }
 
     def to_markdown(self) -> str:
-        """A table, a row a seed and a last one of means and standard deviations; below it the conventions."""
+        """A table: a row per seed, then means and standard deviations; below it the conventions."""
         lines = [
             "| seed | mAP | class accuracy (multi-label: micro F1) | seconds | queries | database |",
             "| --- | --- | --- | --- | --- | --- |",
@@ -130,12 +130,12 @@ def over_seeds(
     folder: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SeedTable:
-    """Train and evaluate the same settings once a seed, one after the other.
+    """Train and evaluate the same settings once per seed, one after the other.
 
     Args:
         settings: of a run; its ``runtime.seed`` is set.
         seeds: at least one, none twice.
-        train: trains a run and returns its evaluation; what it raises goes through.
+        train: trains a run and returns its evaluation; its errors are passed on.
         folder: each run writes into ``seed-3`` of it (``out`` is set); None: ``out`` is left as it is.
         progress: told before the first run and after each how many of how many are done.
 
@@ -145,7 +145,7 @@ def over_seeds(
     """
     seeds = [_seed(seed) for seed in seeds]
     if not seeds:
-        raise InputError("seeds must be at least one, got none")
+        raise InputError("seeds must hold at least one seed, got none")
     if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
         raise InputError(f"seeds must differ, got {', '.join(map(str, twice))} more than once")
     runs = [
@@ -171,7 +171,7 @@ def over_seeds(
 
 
 def grid(settings: S, changes: Mapping[str, Sequence[Any]]) -> Iterator[S]:
-    """The settings at every point of a grid: each name takes each of its values, the last name fastest.
+    """The settings at every point of a grid: every name with each of its values, the last name fastest.
 
     All points are built, and so checked, before the first is given. No changes: the settings alone.
 

@@ -41,12 +41,12 @@ class DSHCSettings(MethodSettings):
     threshold: int = setting(3, "kbc: least distance of a sub-code to the centers of other classes", ge=0)
     radius: int = setting(1, "sub-codes of a class are those within this distance of its center", ge=0)
     sub_codes: int | None = setting(
-        None, "most sub-codes a class, the nearest to its center (default: all)", ge=1
+        None, "most sub-codes per class, the nearest to its center (default: all)", ge=1
     )
     search_steps: int = setting(
         DEFAULT_STEPS, "separated: steps of each search for a better code", ge=0, le=10**9
     )
-    per_class: int | None = setting(None, "sub-codes used a class, those far apart (default: all)", ge=1)
+    per_class: int | None = setting(None, "sub-codes used per class, those far apart (default: all)", ge=1)
     subclass: Literal["uniform", "learned"] = setting(
         "uniform", "what a sub-class means: nothing (the paper's loss) or learned"
     )
@@ -55,7 +55,7 @@ class DSHCSettings(MethodSettings):
     )
     assigned_share: float = setting(0.5, "learned: share of the target on the assigned sub-class", gt=0, le=1)
     queue: int = setting(
-        0, "learned by sinkhorn: recent items a class balanced with the batch", ge=0, le=10**6
+        0, "learned by sinkhorn: recent items per class balanced with the batch", ge=0, le=10**6
     )
     topk: int = setting(1, "sub-classes whose codes are averaged; 0: the center of the likeliest class", ge=0)
     weighting: Literal["mean", "probability"] = setting("mean", "weights of that average")
@@ -75,10 +75,10 @@ class DSHC(Method):
 
     * ``topk``: an item's code is the sign of the mean code of its ``topk`` likeliest sub-classes, a tied bit taking
       the first one's. 1 reproduces the paper's figures. 0: the center of the likeliest class, which is better where
-      classes are closer than sub-classes (fewer than 3 bits a class). From 3 on a CPBC vote returns the center too
+      classes are closer than sub-classes (fewer than 3 bits per class). From 3 on a CPBC vote returns the center too
       wherever the sub-classes agree on the class.
     * ``target``: weight of each sub-class of the true class in the loss. ``"normalized"``: 1/m_c, so that weights sum
-      to one; ``"paper"``: 1/H for H bits a class, which multiplies the loss by about the number of classes.
+      to one; ``"paper"``: 1/H for H bits per class, which multiplies the loss by about the number of classes.
     * ``subclass="learned"``: every training item is given a sub-class of its own class (``assignment``); that one
       then gets the share ``assigned_share`` of the target and the rest is equal as before, so that the class-level
       part of the loss stays what it is.

@@ -25,7 +25,7 @@ class DSHCMultiLabelSettings(MethodSettings):
     """Settings of DSHC for multi-label data."""
 
     name: Literal["dshc-multilabel"] = "dshc-multilabel"
-    bits: int | None = setting(None, "code length: one bit a label", ge=1, le=MAX_BITS)
+    bits: int | None = setting(None, "code length: one bit per label", ge=1, le=MAX_BITS)
     label_threshold: float = setting(0.0, "logit above which a label is predicted")
     label_smoothing: float = setting(
         0.0, "targets are moved from 0 and 1 towards 1/2 by this share", ge=0, lt=1
@@ -33,7 +33,7 @@ class DSHCMultiLabelSettings(MethodSettings):
 
 
 class DSHCMultiLabel(Method):
-    """A bit a label; a label is predicted where its logit is more than ``label_threshold``."""
+    """A bit per label; a label is predicted where its logit is more than ``label_threshold``."""
 
     name: ClassVar[str] = "dshc-multilabel"
     title: ClassVar[str] = "Deep Supervised Hashing by Classification, several labels an item"
@@ -48,11 +48,11 @@ class DSHCMultiLabel(Method):
         n_labels = spec.n_classes
         if settings.bits not in (None, n_labels):
             raise ValueError(
-                f"bits must be {n_labels} for {self.name} (one bit a label), got {settings.bits}"
+                f"bits must be {n_labels} for {self.name} (one bit per label), got {settings.bits}"
             )
         if n_labels > MAX_BITS:
             raise ValueError(
-                f"{self.name} must have at most {MAX_BITS} labels (one bit a label), got {n_labels}"
+                f"{self.name} must have at most {MAX_BITS} labels (one bit per label), got {n_labels}"
             )
         self.n_bits = self.n_outputs = n_labels
         self.head = nn.Linear(spec.n_features, n_labels)

@@ -1,6 +1,7 @@
-"""Reports: one HTML page of a run or of two code files, with curves and galleries."""
+"""Reports: one HTML page of a run, of two code files or of a search, with curves and galleries."""
 
+from .gallery_page import write_gallery_page
 from .report import Report, versions, write_report
 from .retrieval_report import report_files, report_run
 
-__all__ = ["Report", "report_files", "report_run", "versions", "write_report"]
+__all__ = ["Report", "report_files", "report_run", "versions", "write_gallery_page", "write_report"]

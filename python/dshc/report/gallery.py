@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 import dshc_fast
@@ -22,20 +23,31 @@ __all__ = [
     "Item",
     "Row",
     "draw_gallery",
+    "has_pictures",
     "hardest_queries",
+    "is_small",
     "make_gallery",
     "spread_queries",
     "thumbnail",
 ]
 
-_THUMBNAIL = 96
+_THUMBNAIL = 192
+"""Twice the side that a page shows it at: sharp on dense screens."""
+_PHOTO = 64
+"""A colour image with a longer side is taken for a photo: JPEG, not PNG."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a gallery; ``distance`` and ``right`` are None for a query, ``image`` for features.
+    """One item of a gallery.
 
-    ``number`` is the label by class number, for a font that lacks letters of its name.
+    Attributes:
+        name: what it is known by: a file name, a database key.
+        label: its class, or its labels; empty: not known.
+        number: the same by class number, for a font that lacks letters of its name.
+        image: uint8 ``(h, w, 1 or 3)``; None: there is nothing to look at.
+        distance: from the query (or overlap with it); None for a query.
+        right: whether it is relevant; None for a query and where that is not known.
     """
 
     name: str
@@ -66,8 +78,13 @@ class Gallery:
 
     @property
     def has_images(self) -> bool:
-        """Whether the items are pictures (else they are told by name and label)."""
-        return bool(self.rows) and self.rows[0].query.image is not None
+        """Whether items are pictures (else they are told by name and label)."""
+        return has_pictures(self.rows)
+
+
+def has_pictures(rows: Sequence[Row]) -> bool:
+    """Whether any query or result has an image."""
+    return any(item.image is not None for row in rows for item in (row.query, *row.results))
 
 
 def spread_queries(labels: np.ndarray, count: int = 10, *, seed: int = 0) -> np.ndarray:
@@ -119,7 +136,8 @@ def make_gallery(
     """Rank the queries at ``positions`` and collect what is shown of them and of their ``k`` nearest items.
 
     ``query_items`` and ``database_items`` are the rows of ``labels``, ``inputs`` and ``ids`` behind the
-    codes; ``inputs`` are images uint8 ``(n, h, w, c)``, or None where there is nothing to look at.
+    codes; ``inputs`` are images uint8 ``(n, h, w, c)``, or None where there is nothing to look at. Single rows of them
+    are asked for and no others, so they may be decoded as they are asked for (``ImageFiles``).
     """
     k = min(k, len(database_codes))
     nearest = dshc_fast.hamming_topk(query_codes[positions], database_codes, k, score=evaluation.score)
@@ -147,55 +165,75 @@ def make_gallery(
     return Gallery(name, title, caption, tuple(rows))
 
 
+def is_small(image: np.ndarray) -> bool:
+    """Whether an image has so few pixels that each should be seen."""
+    return max(image.shape[:2]) < 64
+
+
 def thumbnail(image: np.ndarray) -> bytes:
-    """An image ``(h, w, 1 or 3)`` as PNG bytes; a longer side of more than 96 pixels is brought to 96."""
+    """An image, uint8 ``(h, w, 1 or 3)``, as PNG bytes; a photo (in colour, more than 64 pixels) as JPEG bytes.
+
+    A longer side of more than 192 pixels is brought to 192.
+    """
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    is_photo = image.shape[-1] == 3 and max(picture.size) > _PHOTO
     if max(picture.size) > _THUMBNAIL:
         picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    if is_photo:
+        picture.save(buffer, format="JPEG", quality=85, optimize=True)
+    else:
+        picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
 def draw_gallery(gallery: Gallery, theme: Theme) -> bytes:
     """The gallery as one PNG, a query a row; right results are green with a tick, wrong ones red, crossed."""
     columns = 1 + max(len(row.results) for row in gallery.rows)
-    figure = new_figure((1.02 * columns + 0.5, 1.3 * len(gallery.rows) + 0.4), theme)
+    width, height = 1.02 * columns + 0.5, 1.3 * len(gallery.rows) + 0.4
+    figure = new_figure((width, height), theme)
     figure.set_layout_engine("none")
+    # One pair of axes in inches for all: one for each picture takes far longer to draw.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
     left, gap = 0.28, 0.35
     for r, row in enumerate(gallery.rows):
         for c, item in enumerate((row.query, *row.results)):
             x = left + 1.02 * c + (gap if c else 0.0)
-            y = figure.get_figheight() - 0.32 - 1.3 * r - 0.92
-            _place(figure, theme, item, (x, y), is_query=c == 0)
+            _place(axes, theme, item, (x, height - 0.32 - 1.3 * r - 0.92), is_query=c == 0)
     head = {"color": theme.muted, "fontsize": 9, "va": "center"}
-    width, height = figure.get_size_inches()
-    figure.text(left / width, 1 - 0.16 / height, "query", **head)
+    axes.text(left, height - 0.16, "query", **head)
     text = "nearest items, with their distance" if gallery.rows[0].results else ""
-    figure.text((left + 1.02 + gap) / width, 1 - 0.16 / height, text, **head)
+    axes.text(left + 1.02 + gap, height - 0.16, text, **head)
+    axes.set(xlim=(0, width), ylim=(0, height), aspect="auto")
     return png(figure, dpi=110)
 
 
-def _place(figure: Figure, theme: Theme, item: Item, corner: tuple[float, float], *, is_query: bool) -> None:
-    width, height = figure.get_size_inches()
-    side = 0.86
-    axes = figure.add_axes((corner[0] / width, corner[1] / height, side / width, side / height))
-    image = item.image[..., 0] if item.image.shape[-1] == 1 else item.image
-    axes.imshow(
-        image, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(image.shape[:2]) < 64 else None
-    )
-    axes.set_xticks([])
-    axes.set_yticks([])
-    colour = theme.ink if is_query else (theme.right if item.right else theme.wrong)
-    for spine in axes.spines.values():
-        spine.set_color(colour)
-        spine.set_linewidth(1.2 if is_query else 2.6)
-    mark = (
-        _short(legible(item.label, item.number))
-        if is_query
-        else f"{'✓' if item.right else '✗'} {item.distance}"
-    )
-    axes.set_xlabel(mark, fontsize=9, color=colour, labelpad=3, parse_math=False)
+def _place(axes: Axes, theme: Theme, item: Item, corner: tuple[float, float], *, is_query: bool) -> None:
+    side, (x, y) = 0.86, corner
+    if item.image is not None:
+        rows, columns = item.image.shape[:2]
+        high, wide = side * rows / max(rows, columns), side * columns / max(rows, columns)
+        below, beside = y + (side - high) / 2, x + (side - wide) / 2
+        axes.imshow(
+            item.image[..., 0] if item.image.shape[-1] == 1 else item.image,
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+            interpolation="nearest" if is_small(item.image) else None,
+            extent=(beside, beside + wide, below, below + high),
+        )
+    if is_query:
+        colour, mark = theme.ink, _short(legible(item.label, item.number))
+    elif item.right is None:
+        colour, mark = theme.muted, "" if item.distance is None else f"{item.distance}"
+    else:
+        colour = theme.right if item.right else theme.wrong
+        mark = f"{'✓' if item.right else '✗'} {item.distance}"
+    frame = {"linewidth": 1.2 if is_query else 2.6, "edgecolor": colour, "facecolor": "none"}
+    axes.add_patch(Rectangle(corner, side, side, zorder=3, **frame))
+    text = {"fontsize": 9, "color": colour, "ha": "center", "va": "top", "parse_math": False}
+    axes.text(x + side / 2, y - 0.06, mark, **text)
 
 
 def legible(label: str, number: str) -> str:

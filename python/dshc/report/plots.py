@@ -17,7 +17,21 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..evaluation import Evaluation
 
-__all__ = ["DARK", "LIGHT", "Plot", "Theme", "draw", "evaluation_plots", "new_figure", "png", "training_plot"]
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "Plot",
+    "Theme",
+    "bits_plot",
+    "draw",
+    "evaluation_plots",
+    "new_figure",
+    "png",
+    "training_plot",
+]
+
+MAX_BARS = 256
+"""Most bits, and most distances, that are drawn as bars; more become one area."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,20 @@ def evaluation_plots(evaluation: Evaluation) -> list[Plot]:
     ]
 
 
+def bits_plot(evaluation: Evaluation) -> Plot:
+    """The share of ones of every bit of the database codes."""
+    in_order = evaluation.n_bits <= MAX_BARS
+    order = "" if in_order else ", the bits in order of that share"
+    return Plot(
+        "bits",
+        "Balance of the bits",
+        f"Share of the database codes that have a 1 in each bit{order}. The line: half of the codes, where a bit tells "
+        "most.",
+        lambda figure, theme: _bits(figure, theme, evaluation.database_codes.bit_mean, in_order),
+        size=(9.0, 2.5),
+    )
+
+
 def training_plot(history: Sequence[Mapping[str, object]]) -> Plot | None:
     """Loss beside accuracy and validation mAP by epoch, or None where the history holds no loss."""
     if not any(isinstance(line.get("loss"), (int, float)) for line in history):
@@ -120,7 +148,8 @@ def training_plot(history: Sequence[Mapping[str, object]]) -> Plot | None:
         "training",
         "Loss, accuracy and validation mAP by epoch",
         "Left: mean training loss of each epoch. Right: accuracy on the training and validation items, and "
-        "validation mAP; the kept weights are chosen on the validation split, never on the queries.",
+        "validation mAP with its standard error; the kept weights are chosen on the validation split, never on "
+        "the queries.",
         lambda figure, theme: _training(figure, theme, history),
         size=(9.0, 3.2),
     )
@@ -208,14 +237,34 @@ def _distances(figure: Figure, theme: Theme, evaluation: Evaluation) -> None:
         ("relevant pairs", evaluation.relevant_pairs, theme.right, -0.22),
         ("other pairs", evaluation.pairs - evaluation.relevant_pairs, theme.wrong, 0.22),
     )
-    for label, counts, colour, shift in groups:
-        share = counts / max(int(counts.sum()), 1)
-        axes.bar(values + shift, share, width=0.44, color=colour, alpha=0.75, lw=0, label=label)
     occupied = np.flatnonzero(evaluation.pairs)
+    shown = slice(occupied[0], occupied[-1] + 1)
+    as_bars = occupied[-1] - occupied[0] < MAX_BARS
+    for label, counts, colour, shift in groups:
+        share = counts[shown] / max(int(counts.sum()), 1)
+        look = {"color": colour, "lw": 0, "label": label}
+        if as_bars:
+            axes.bar(values[shown] + shift, share, width=0.44, alpha=0.75, **look)
+        else:
+            axes.fill_between(values[shown], share, step="mid", alpha=0.5, **look)
+    axes.set_ylim(bottom=0)
     axes.set_xlim(occupied[0] - 0.8, occupied[-1] + 0.8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     _legend(figure, axes, theme)
+
+
+def _bits(figure: Figure, theme: Theme, shares: np.ndarray, in_order: bool) -> None:
+    axes = figure.subplots()
+    dress(axes, theme, "bit" if in_order else "bits, by their share of ones", "share of ones")
+    if in_order:
+        axes.bar(np.arange(len(shares)), shares, width=0.8, color=theme.first, lw=0)
+    else:
+        axes.fill_between(np.arange(len(shares)), np.sort(shares), color=theme.first, alpha=0.75, lw=0)
+    axes.axhline(0.5, color=theme.second, lw=1.2)
+    axes.set(xlim=(-0.8, len(shares) - 0.2), ylim=(0, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 def _training(figure: Figure, theme: Theme, history: Sequence[Mapping[str, object]]) -> None:
@@ -231,12 +280,24 @@ def _training(figure: Figure, theme: Theme, history: Sequence[Mapping[str, objec
         is_map = measure == "map"
         label = f"{part} {'mAP' if is_map else measure.replace('_', ' ')}"
         colour, style = (theme.right, "--") if is_map else (parts.get(part), "-")
-        if values:
+        if values and measure != "map_error":
             right.plot(epochs, values, style, color=colour, lw=1.8, label=label)
+        if is_map:
+            _band(right, theme, history, key)
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if right.lines:
-        right.legend(frameon=False, labelcolor=theme.ink, fontsize=9, loc="lower right")
+        right.legend(frameon=False, labelcolor=theme.ink, fontsize=9, loc="best")
+
+
+def _band(axes: Axes, theme: Theme, history: Sequence[Mapping[str, object]], key: str) -> None:
+    """One standard error to both sides of an mAP, where it is known."""
+    known = [line for line in history if isinstance(line.get(f"{key}_error"), (int, float))]
+    epochs, values = _series(known, key)
+    errors = _series(known, f"{key}_error")[1]
+    if epochs and len(values) == len(errors):
+        low, high = np.subtract(values, errors), np.add(values, errors)
+        axes.fill_between(epochs, low, high, color=theme.right, alpha=0.15, lw=0)
 
 
 def _series(history: Sequence[Mapping[str, object]], key: str) -> tuple[list[float], list[float]]:

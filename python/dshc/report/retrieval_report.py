@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from .gallery import Gallery, hardest_queries, make_gallery, spread_queries
 from .report import Report, write_report
 
 __all__ = ["report_files", "report_run"]
+
+
+class Images(Protocol):
+    """Images by number: an array, or :class:`dshc.data.image_files.ImageFiles`, which decodes the one asked for."""
+
+    def __getitem__(self, item: int, /) -> np.ndarray:
+        """uint8 ``(h, w, c)``."""
+
 
 RELEVANT = (
     "Green with a tick: relevant; red with a cross: not. Below each: its {}; equal ones are in index order."
@@ -46,6 +55,7 @@ def report_run(run: Run, measured: Measured, folder: Path | None = None) -> Path
         config={name: value for name, value in settings.items() if value is not None},
         history=run.metrics,
         galleries=galleries,
+        class_names=dataset.class_names,
     )
     return write_report(folder or run.folder, report)
 
@@ -61,7 +71,9 @@ def report_files(measured: Measured, folder: Path) -> Path:
     }
     galleries = _galleries(measured.evaluation, queries, database)
     title = f"{paths[0].stem} in {paths[1].stem}"
-    return write_report(folder, Report(title, measured.evaluation, facts, galleries=galleries))
+    names = database.class_names or queries.class_names
+    report = Report(title, measured.evaluation, facts, galleries=galleries, class_names=names)
+    return write_report(folder, report)
 
 
 def _galleries(
@@ -69,15 +81,14 @@ def _galleries(
     queries: CodeFile,
     database: CodeFile,
     *,
-    images: np.ndarray | None = None,
+    images: Images | None = None,
     query_items: np.ndarray | None = None,
     database_items: np.ndarray | None = None,
 ) -> list[Gallery]:
     """Ten queries drawn over the classes and the five hardest; ``images`` are indexed by the item arrays."""
     labels = np.concatenate([queries.labels, database.labels])
     names = [file.name_of(i) for file in (queries, database) for i in range(len(file))]
-    if images is not None:
-        images = _Rows(images, np.concatenate([query_items, database_items]))
+    rows = None if images is None else _Rows(images, np.concatenate([query_items, database_items]))
     score = "overlap" if evaluation.score == "overlap" else "Hamming distance"
     common = {
         "query_codes": queries.codes,
@@ -85,7 +96,7 @@ def _galleries(
         "query_items": np.arange(len(queries)),
         "database_items": np.arange(len(queries), len(queries) + len(database)),
         "labels": labels,
-        "inputs": images,
+        "inputs": rows,
         "evaluation": evaluation,
         "class_names": database.class_names or queries.class_names,
         "ids": names,
@@ -113,10 +124,10 @@ def _galleries(
 
 
 class _Rows:
-    """Rows of an array behind another numbering, without copying the array."""
+    """Rows of images behind another numbering: none is copied, or decoded, before it is asked for."""
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
-        self.array, self.rows = array, rows
+    def __init__(self, images: Images, rows: np.ndarray) -> None:
+        self.images, self.rows = images, rows
 
     def __getitem__(self, item: int) -> np.ndarray:
-        return self.array[self.rows[item]]
+        return self.images[int(self.rows[item])]

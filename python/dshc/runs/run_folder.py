@@ -2,7 +2,7 @@
 
     config.toml                    every setting, with what was chosen for those left open; the run's id
     split.json                     which items are queries, database, training and validation
-    metrics.jsonl                  a line an epoch
+    metrics.jsonl                  a line per epoch
     best.safetensors               the hasher of the epoch selected by validation mAP
     last.safetensors               the hasher of the last epoch, written when the training is done
     checkpoint/state.safetensors   where to continue from

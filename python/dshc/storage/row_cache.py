@@ -81,7 +81,10 @@ def open_rows(kind: str, key: str, shape: tuple[int, int], *, keep: bool = True)
 def _to_be_completed(folder: Path, shape: tuple[int, int], held: contextlib.ExitStack) -> RowCache:
     try:
         held.enter_context(folder_lock(folder))
-        return _open(folder, shape, "r+") or _create(folder, shape)
+        if (found := _open(folder, shape, "r+")) is None:
+            return _create(folder, shape)
+        _reserve_all(folder / _ROWS)  # of a file that was cut short numpy has only moved the end
+        return found
     except (InputError, OSError) as error:
         why = f"{error.filename or folder}: {error.strerror}" if isinstance(error, OSError) else str(error)
         warnings.warn(f"{folder.parent.name} are not kept for the next time ({why})", stacklevel=4)
@@ -92,7 +95,7 @@ def _open(folder: Path, shape: tuple[int, int], mode: Literal["r+", "c"]) -> Row
     """What lies in a folder, as far as its checksums are right; None where nothing of this shape does."""
     try:
         parts = [(int(count), str(checksum)) for count, checksum in json.loads((folder / _DONE).read_text())]
-        rows = np.load(folder / _ROWS, mmap_mode=mode)
+        rows = np.lib.format.open_memmap(folder / _ROWS, mode)
     except (OSError, ValueError, TypeError):
         return None
     if rows.shape != shape or rows.dtype != np.float32:
@@ -108,8 +111,7 @@ def _open(folder: Path, shape: tuple[int, int], mode: Literal["r+", "c"]) -> Row
 def _create(folder: Path, shape: tuple[int, int]) -> RowCache:
     (folder / _DONE).unlink(missing_ok=True)
     rows = np.lib.format.open_memmap(folder / _ROWS, "w+", np.float32, shape)
-    with (folder / _ROWS).open("r+b") as file:
-        _reserve(file.fileno(), os.fstat(file.fileno()).st_size)
+    _reserve_all(folder / _ROWS)
     return RowCache(rows, 0, folder)
 
 
@@ -121,6 +123,11 @@ def _temporary(shape: tuple[int, int]) -> np.ndarray:
             return np.memmap(file, np.float32, "r+", shape=shape)
     except OSError:
         return np.empty(shape, np.float32)
+
+
+def _reserve_all(path: Path) -> None:
+    with path.open("r+b") as file:
+        _reserve(file.fileno(), os.fstat(file.fileno()).st_size)
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -35,8 +35,8 @@ class Plan:
 
     ``whole`` is the hasher that comes of it, and ``hasher`` the part of it that is trained: all of it, or what is
     behind a frozen backbone, whose features :meth:`prepared` brings (``batches`` is None until then). ``labels`` of
-    all items on the device, or None; ``batch_size`` items a step over all processes, ``n_steps`` an epoch; ``stages``
-    with the iteration (step over all epochs) each ends at.
+    all items on the device, or None; ``batch_size`` items per step over all processes, ``n_steps`` per epoch;
+    ``stages`` with the iteration (step over all epochs) each ends at.
     """
 
     hasher: Hasher
@@ -193,9 +193,9 @@ def make_plan(
 
 
 def _batches(n_items: int, optim: OptimSettings, processes: Processes, method: Method) -> tuple[int, int]:
-    """Steps an epoch and items a step: batches of equal size, at most the one asked for.
+    """Steps per epoch and items per step: batches of equal size, at most the one asked for.
 
-    The few items left over differ from epoch to epoch. Every process gets as many items a step, and where a method
+    The few items left over differ from epoch to epoch. Every process gets as many items per step, and where a method
     wants several items of each class in a batch, whole groups of them.
     """
     asked, group = optim.batch_size or 1, processes.size
@@ -207,8 +207,8 @@ def _batches(n_items: int, optim: OptimSettings, processes: Processes, method: M
     if method.stages(1) and batch_size < least:
         share = f" for {processes.size} processes" if processes.size > 1 else ""
         raise ValueError(
-            f"batch_size must leave at least {least} items a step{share} (batch normalisation needs 2 a process, pairs "
-            f"their groups), got {asked}, which cuts {n_items} training items into smaller ones"
+            f"batch_size must leave at least {least} items per step{share} (batch normalisation needs 2 per process, "
+            f"pairs their groups), got {asked}, which cuts {n_items} training items into smaller ones"
         )
     if group > processes.size:  # whole groups leave more over
         n_steps = n_items // max(batch_size, 1)

@@ -18,7 +18,7 @@ class OptimSettings(Settings):
     """How the weights are found. None is chosen by method and data when a run starts."""
 
     epochs: int | None = setting(None, "passes over the training items", ge=1, le=1_000_000)
-    batch_size: int | None = setting(None, "items a step, over all processes", ge=1, le=1_000_000)
+    batch_size: int | None = setting(None, "items per step, over all processes", ge=1, le=1_000_000)
     optimizer: Literal[tuple(OPTIMIZERS)] | None = setting(None, "optimizer")  # type: ignore[valid-type]
     lr: float | None = setting(None, "peak learning rate", gt=0)
     backbone_lr: float | None = setting(None, "peak learning rate of the backbone (default: lr)", gt=0)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from ..data.fetched_images import lost_workers
 from ..hasher import Hasher
 from ..methods import Pass, Step, Training
 from .averaging import WeightAverage, swapped_in
@@ -91,7 +92,8 @@ class Trainer:
                 if not plan.stages:
                     return self._fitted(position)
                 for epoch in range(position.epoch, plan.n_epochs):
-                    self._run_epoch(position, stop)
+                    with lost_workers(getattr(plan.batches, "workers", 0)):
+                        self._run_epoch(position, stop)
                     position = self._end_epoch(position, last=epoch + 1 == plan.n_epochs)
                     if self.processes.any(stop.asked) and epoch + 1 < plan.n_epochs:
                         raise self._interrupted(f"after epoch {epoch + 1} of {plan.n_epochs}", stop)

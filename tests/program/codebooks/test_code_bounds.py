@@ -119,9 +119,9 @@ def test_names_and_ends():
     assert distance_bound(1, 5) == (None, "one word")
     assert distance_bound(2, 5) == (5, "length")
     assert size_bound(5, 6) == (1, "length") and size_bound(5, 1) == (32, "all words")
-    with pytest.raises(ValueError, match="n_words: got 9, but 3 bits make only 8"):
+    with pytest.raises(ValueError, match="n_words must be at most 8, all words of 3 bits, got 9"):
         distance_bound(9, 3)
-    with pytest.raises(ValueError, match="d: got 0"):
+    with pytest.raises(ValueError, match="d must be at least 1, got 0"):
         size_bound(3, 0)
 
 

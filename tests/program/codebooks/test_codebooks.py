@@ -181,22 +181,24 @@ def test_kbc_draws_again_from_the_same_generator(monkeypatch):
 def test_kbc_gives_up_after_1000_draws(monkeypatch):
     assert kbc_module.DRAWS == 1000
     monkeypatch.setattr(kbc_module, "DRAWS", 3)
-    with pytest.raises(ValueError, match=r"n_bits: 3 draws of kbc.*4 classes, 2 bits, threshold 3"):
+    with pytest.raises(
+        ValueError, match=r"n_bits must leave every class a code .*3 draws \(4 classes, 2 bits, threshold 3\)"
+    ):
         build("kbc", 4, 2)
 
 
 @pytest.mark.parametrize(
     ("arguments", "keywords", "message"),
     [
-        (("cpbc", 10, 9), {}, r"n_bits: cpbc needs at least one bit a class, got 9 bits for 10 classes"),
-        (("kbc", 10, 21), {}, r"n_bits must be 1 to 20 for kbc .*, got 21"),
-        (("kbc", 5, 2), {}, r"n_classes: got 5, but 2 bits make only 4 codes"),
-        (("hadamard", 10, 30), {}, r"construction: got 'hadamard', expected one of cpbc, kbc, separated"),
-        (("cpbc", 0, 30), {}, r"n_classes: got 0"),
-        (("cpbc", 10, 0), {}, r"n_bits: got 0"),
-        (("cpbc", 10, 5000), {}, r"n_bits: got 5000, expected 1 to 4096"),
-        (("kbc", 10, 10), {"seed": -1}, r"seed: got -1"),
-        (("kbc", 10, 10), {"threshold": -1}, r"threshold: got -1"),
+        (("cpbc", 10, 9), {}, r"n_bits must be at least one per class for cpbc, got 9 bits for 10 classes"),
+        (("kbc", 10, 21), {}, r"n_bits must be between 1 and 20 for kbc .*, got 21"),
+        (("kbc", 5, 2), {}, r"n_classes must be at most 4, all codes of 2 bits, got 5"),
+        (("hadamard", 10, 30), {}, r"construction must be one of cpbc, kbc, separated, got 'hadamard'"),
+        (("cpbc", 0, 30), {}, r"n_classes must be at least 1, got 0"),
+        (("cpbc", 10, 0), {}, r"n_bits must be at least 1, got 0"),
+        (("cpbc", 10, 5000), {}, r"n_bits must be between 1 and 4096, got 5000"),
+        (("kbc", 10, 10), {"seed": -1}, r"seed must be at least 0, got -1"),
+        (("kbc", 10, 10), {"threshold": -1}, r"threshold must be at least 0, got -1"),
     ],
 )
 def test_what_cannot_exist_is_refused(arguments, keywords, message):
@@ -214,8 +216,8 @@ def test_parts_that_do_not_fit_are_refused():
     codes, offsets = np.zeros((3, 1), np.uint8), np.array([0, 1, 3])
     for change, error, message in [
         ({"n_bits": 9}, ValueError, "codes"),
-        ({"codes": codes.astype(np.int32)}, TypeError, "codes: got dtype int32"),
-        ({"codes": codes + 8}, ValueError, "codes: padding"),
+        ({"codes": codes.astype(np.int32)}, TypeError, "codes must be uint8, got int32"),
+        ({"codes": codes + 8}, ValueError, "codes must have padding bits of 0"),
         ({"class_offsets": np.array([0, 2, 2])}, ValueError, "class_offsets"),
         ({"class_offsets": np.array([0, 3, 3])}, ValueError, "class_offsets"),
         ({"class_offsets": np.array([0.0, 1, 3])}, TypeError, "class_offsets"),
@@ -341,16 +343,20 @@ def test_cpbc_flips_no_constant_bit_at_any_radius():
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
-        ({"radius": -1}, ValueError, "radius: got -1"),
-        ({"radius": 13}, ValueError, r"radius: got 13, expected 0 to 12"),
+        ({"radius": -1}, ValueError, "radius must be at least 0, got -1"),
+        ({"radius": 13}, ValueError, r"radius must be between 0 and 12 \(n_bits\), got 13"),
         ({"radius": 1.0}, TypeError, "radius"),
-        ({"sub_codes": 0}, ValueError, "sub_codes: got 0"),
-        ({"sub_codes": True}, TypeError, "sub_codes: got True"),
-        ({"sub_codes": [1, 2]}, ValueError, "sub_codes: got 2 numbers for 3 classes"),
-        ({"sub_codes": [1, 2, 0]}, ValueError, "sub_codes: got 0"),
-        ({"sub_codes": [1, 2, 2.5]}, TypeError, "sub_codes: got 2.5"),
+        ({"sub_codes": 0}, ValueError, "sub_codes must be at least 1, got 0"),
+        ({"sub_codes": True}, TypeError, "sub_codes must be a whole number, got True"),
+        (
+            {"sub_codes": [1, 2]},
+            ValueError,
+            "sub_codes must be one number or one per class, got 2 numbers for 3 classes",
+        ),
+        ({"sub_codes": [1, 2, 0]}, ValueError, "sub_codes must be at least 1, got 0"),
+        ({"sub_codes": [1, 2, 2.5]}, TypeError, "sub_codes must be a whole number, got 2.5"),
         ({"sub_codes": "many"}, ValueError, "sub_codes"),
-        ({"search_steps": -1}, ValueError, "search_steps: got -1"),
+        ({"search_steps": -1}, ValueError, "search_steps must be at least 0, got -1"),
     ],
 )
 def test_sub_codes_that_cannot_be_are_refused(keywords, error, message):
@@ -360,13 +366,13 @@ def test_sub_codes_that_cannot_be_are_refused(keywords, error, message):
 
 
 def test_too_many_sub_codes_are_refused_before_they_are_made():
-    with pytest.raises(ValueError, match=r"radius: 5 of 256 bits makes 8,987,138,113 sub-codes a class"):
+    with pytest.raises(ValueError, match=r"sub-codes per class, got 8,987,138,113 of 256 bits at radius 5"):
         quiet("separated", 3, 256, radius=5)
     with pytest.raises(
-        ValueError, match=r"radius: 2 of 256 bits makes 164,\d{3},\d{3} sub-codes in 5,000 classes"
+        ValueError, match=r"sub-codes in all classes, got 164,\d{3},\d{3} in 5,000 classes at radius 2"
     ):
         quiet("separated", 5000, 256, radius=2)
-    with pytest.raises(ValueError, match="n_classes: got 268,435,456"):
+    with pytest.raises(ValueError, match="n_classes must be at most .*, got 268,435,456"):
         build("separated", 2**28, 64)
 
 

@@ -68,7 +68,7 @@ def test_extended_quadratic_residue_codes(p):
     generator = linear.extended_qr(p)
     assert generator.shape == ((p + 1) // 2, p + 1)
     assert least_weight(generator) == linear.QR_DISTANCES[p]
-    with pytest.raises(ValueError, match="p: got 11, expected one of 17, 23"):
+    with pytest.raises(ValueError, match="p must be one of 17, 23.*, got 11"):
         linear.extended_qr(11)
 
 
@@ -119,7 +119,7 @@ def test_hadamard_matrices(order):
 def test_orders_of_hadamard_matrices():
     made = [order for order in range(1, 130) if nonlinear.has_hadamard(order)]
     assert made == [1, 2, *(order for order in range(4, 130, 4) if order not in (92, 116))]
-    with pytest.raises(ValueError, match="order: got 92"):
+    with pytest.raises(ValueError, match="order must be .*got 92"):
         nonlinear.hadamard(92)
 
 
@@ -139,7 +139,7 @@ def test_kerdock_codes(m, distance):
     assert words.shape == (4 ** (m + 1), 2 ** (m + 1))
     assert distances(words).min() == distance
     assert distances(words[: 2 ** (m + 1)]).min() == 2**m
-    with pytest.raises(ValueError, match="m: got 4"):
+    with pytest.raises(ValueError, match="m must be 3, 5 or 7, got 4"):
         nonlinear.kerdock(4)
 
 

@@ -148,14 +148,14 @@ def test_it_warns_where_sub_codes_come_too_near():
         UserWarning, match=r"separated with 7 bits keeps 10 centers 3 apart.*radius 1 come as near \(1\)"
     ):
         build("separated", 10, 7)
-    with pytest.warns(UserWarning, match=r"5 apart.*radius 3 collide; take more bits for 13 apart"):
+    with pytest.warns(UserWarning, match=r"5 apart.*radius 3 collide; pass more bits for 13 apart"):
         build("separated", 10, 10, radius=3)
 
 
 def test_what_cannot_exist_is_refused():
-    with pytest.raises(ValueError, match="n_classes: got 9, but 3 bits make only 8 codes"):
+    with pytest.raises(ValueError, match="n_classes must be at most 8, all codes of 3 bits, got 9"):
         build("separated", 9, 3)
-    with pytest.raises(ValueError, match="n_words: got 9"):
+    with pytest.raises(ValueError, match="n_words must be at most .*got 9"):
         planner.plan(9, 3)
 
 
@@ -245,7 +245,9 @@ def test_the_command_prints_and_draws(tmp_path: Path):
         )
     )
     assert (document["n_subclasses"], document["most_sub_codes"], document["center_distance"]) == (40, 4, 5)
-    assert "expected one of cpbc, kbc, separated" in dshc_fails("codebook", "--construction", "best")
+    assert "construction must be one of cpbc, kbc, separated, got 'best'" in dshc_fails(
+        "codebook", "--construction", "best"
+    )
 
 
 def test_a_large_book_is_drawn_by_its_centers(tmp_path: Path):

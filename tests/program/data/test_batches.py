@@ -28,7 +28,7 @@ def test_features_refused():
         TensorFeatures(features.astype(float), train_indices=np.arange(2))
     with pytest.raises(ValueError, match="either train_indices or both"):
         TensorFeatures(features)
-    with pytest.raises(ValueError, match="3 dimensions, expected 2"):
+    with pytest.raises(ValueError, match="must have 2 dimensions, got 3"):
         TensorFeatures(features, mean=torch.zeros(2), std=torch.ones(2))
 
 

@@ -79,7 +79,7 @@ def test_bare_npy_with_a_file_of_labels(tmp_path):
     assert load(tmp_path / "x.npy", labels=tmp_path / "l.txt").class_names == ("3", "7", "10")
     np.save(tmp_path / "l.npy", np.eye(6, 3, dtype=bool))
     assert load(tmp_path / "x.npy", labels=tmp_path / "l.npy").multilabel
-    for text, message in [("a\n\nb", "line 2 is empty"), ("a\nb", "l.txt: 2 labels for 6 items")]:
+    for text, message in [("a\n\nb", "line 2 must be a class name"), ("a\nb", "l.txt: 2 labels for 6 items")]:
         (tmp_path / "l.txt").write_text(text)
         with pytest.raises(ValueError, match=message):
             load(tmp_path / "x.npy", labels=tmp_path / "l.txt")
@@ -143,8 +143,16 @@ def with_nan(value: float) -> np.ndarray:
         ({"features": FEATURES[0], "labels": LABELS}, ValueError, r"shape \(5,\)"),
         ({"features": FEATURES.astype(complex), "labels": LABELS}, TypeError, "complex128"),
         ({"codes": FEATURES}, ValueError, "has no array features .* only codes"),
-        ({"features": FEATURES, "x": FEATURES, "labels": LABELS}, ValueError, "has both features and x"),
-        ({"features": FEATURES, "labels": LABELS, "n_train": np.int64(6)}, ValueError, "n_train is 6"),
+        (
+            {"features": FEATURES, "x": FEATURES, "labels": LABELS},
+            ValueError,
+            "one of features and x, got both",
+        ),
+        (
+            {"features": FEATURES, "labels": LABELS, "n_train": np.int64(6)},
+            ValueError,
+            "n_train must be 1 to 5",
+        ),
         ({"features": FEATURES, "labels": LABELS, "ids": np.array(["a"])}, ValueError, "1 ids for 6 items"),
         ({"features": FEATURES[:0], "labels": LABELS[:0]}, ValueError, r"shape \(0, 5\)"),
     ],

@@ -207,19 +207,19 @@ def test_default_padding(size, padding):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"images": pictures().astype(np.float32)}, TypeError, "images have dtype torch.float32"),
-        ({"images": pictures()[0]}, ValueError, r"images have shape \(6, 9, 3\)"),
-        ({"images": pictures()[:0]}, ValueError, r"images have shape \(0, 6, 9, 3\)"),
+        ({"images": pictures().astype(np.float32)}, TypeError, "images must be uint8, got torch.float32"),
+        ({"images": pictures()[0]}, ValueError, r"images must have shape .*, got \(6, 9, 3\)"),
+        ({"images": pictures()[:0]}, ValueError, r"images must have shape .*, got \(0, 6, 9, 3\)"),
         ({"train_indices": [0]}, ValueError, "either train_indices or both"),
         ({"std": None}, ValueError, "either train_indices or both"),
         ({"mean": None, "std": None}, ValueError, "either train_indices or both"),
-        ({"mean": torch.zeros(2)}, ValueError, "mean is .* 3 finite numbers"),
-        ({"mean": torch.tensor([0, 0, float("nan")])}, ValueError, "mean is"),
-        ({"std": torch.tensor([1.0, 0, 1])}, ValueError, "std is .*positive"),
-        ({"padding": 6}, ValueError, "padding is 6, expected 0 to 5 for 6x9"),
-        ({"padding": -1}, ValueError, "padding is -1"),
-        ({"padding": 1.5}, TypeError, "padding is 1.5"),
-        ({"padding_mode": "wrap"}, ValueError, "padding_mode is 'wrap'"),
+        ({"mean": torch.zeros(2)}, ValueError, "mean must be 3 finite numbers"),
+        ({"mean": torch.tensor([0, 0, float("nan")])}, ValueError, "mean must be"),
+        ({"std": torch.tensor([1.0, 0, 1])}, ValueError, "std must be positive"),
+        ({"padding": 6}, ValueError, "padding must be 0 to 5 for 6x9 pixels, got 6"),
+        ({"padding": -1}, ValueError, "padding must be .*, got -1"),
+        ({"padding": 1.5}, TypeError, "padding must be a number of pixels, got 1.5"),
+        ({"padding_mode": "wrap"}, ValueError, "padding_mode must be 'reflect' or 'zero', got 'wrap'"),
     ],
 )
 def test_wrong_settings_are_named(changes, error, message):
@@ -234,15 +234,15 @@ def test_wrong_batches_are_named():
         data.batch([0], train=True)
     for train in (False, True):
         for bad, error, message in [
-            ([[0]], ValueError, r"indices have shape \(1, 1\)"),
-            ([0.5], TypeError, "indices have dtype torch.float32"),
-            ([True, False], TypeError, "indices have dtype torch.bool"),
-            ([0, 12], ValueError, "indices go from 0 to 12, expected 0 to 11"),
-            ([-1, 3], ValueError, "indices go from -1 to 3"),
+            ([[0]], ValueError, r"indices must have shape \(b,\), got \(1, 1\)"),
+            ([0.5], TypeError, "indices must be integers, got torch.float32"),
+            ([True, False], TypeError, "indices must be integers, got torch.bool"),
+            ([0, 12], ValueError, "indices must be 0 to 11, got 0 to 12"),
+            ([-1, 3], ValueError, "indices must be .*, got -1 to 3"),
         ]:
             with pytest.raises(error, match=message):
                 data.batch(bad, train=train, generator=generator())
-    with pytest.raises(ValueError, match=r"indices have shape \(0,\)"):
+    with pytest.raises(ValueError, match=r"indices must be .*, got shape \(0,\)"):
         TensorImages(pictures(), train_indices=np.zeros(0, np.int64))
 
 

@@ -182,6 +182,34 @@ def test_unknown_fields_are_passed_over(tmp_path: Path) -> None:
     assert Evaluation.load(path) == hand()
 
 
+LATER_FIELDS = (
+    "n_most_frequent",
+    "bit_partner",
+    "bit_partner_correlation",
+    "bit_n_classes",
+    "bit_classes",
+    "bit_class_share",
+)
+
+
+def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    document = hand().to_dict(per_query=True)
+    del document["ties"]
+    for part in document["codes"].values():
+        for name in LATER_FIELDS:
+            part.pop(name, None)
+    path = tmp_path / "e.json"
+    path.write_text(json.dumps(document))
+    old = Evaluation.load(path)
+    assert old.tie_statistics is None and old.database_codes.bit_partner is None
+    assert old.to_dict(per_query=True) == document, "saved again, it is the same file"
+    assert old != hand() and old.line() == hand().line()
+    names = [name for name, _, _ in old.rows()]
+    assert "mean tie" in names and "distinct codes" in names
+    assert not {"items per distance", "most frequent code"} & set(names)
+    assert {"items per distance", "most frequent code"} < {name for name, _, _ in hand().rows()}
+
+
 def test_the_version_that_computed_it_stays(tmp_path: Path) -> None:
     document = {**hand().to_dict(), "software": {"dshc_fast": "0.0.9"}}
     path = tmp_path / "e.json"
@@ -192,6 +220,12 @@ def test_the_version_that_computed_it_stays(tmp_path: Path) -> None:
 DAMAGES = {
     "codes.queries.n_codes must count 1, got 2": ("codes.queries.n_codes", 2),
     "codes.database.bit_mean must count 2, got 1": ("codes.database.bit_mean", [0.5]),
+    "codes.database.bit_partner must count 2, got 1": ("codes.database.bit_partner", [1]),
+    "codes.database.bit_classes must count 2, got 1": ("codes.database.bit_classes", [[0, 1]]),
+    "codes.database.bit_classes[] must count 1, got 2": ("codes.database.bit_classes", [[0], [0, 1]]),
+    "codes.database must hold all of bit_n_classes": ("codes.database.bit_n_classes", None),
+    "codes.database.bit_partner_correlation": ("codes.database.bit_partner_correlation", [1.5, 0.0]),
+    "ties must hold every rank of curves.ranks": ("ties.at_rank", []),
     "codes.database.n_bits must count 2, got 3": ("codes.database.n_bits", 3),
     "distances.pairs must count 3, got 2": ("distances.pairs", [3, 3]),
     "the sum of distances.pairs must count 6, got 7": ("distances.pairs", [1, 3, 3]),
@@ -230,7 +264,7 @@ def test_damaged_files_are_refused_by_name(words: str, tmp_path: Path) -> None:
 def test_every_field_is_needed(tmp_path: Path) -> None:
     path = tmp_path / "e.json"
     whole = hand().to_dict()
-    for name in whole.keys() - {"schema"}:
+    for name in whole.keys() - {"schema", "ties"}:
         path.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
         with pytest.raises(ValueError, match=f"is damaged: {name}: Field required"):
             Evaluation.load(path)

@@ -228,7 +228,7 @@ def test_wrong_operands_are_refused() -> None:
         "codes of one length, got 2 and 5 bits": lambda: evaluate(
             CodeFile(QUERY, 2, QUERY_LABELS), np.zeros((6, 5)), None, DATABASE_LABELS, hasher=Silent()
         ),
-        "codes of 3 bits": lambda: evaluate(
+        "codes of one length, got 3 bits and 2 bits": lambda: evaluate(
             CodeFile(QUERY, 3, QUERY_LABELS), CodeFile(DATABASE, 2, DATABASE_LABELS)
         ),
     }.items():
@@ -236,5 +236,5 @@ def test_wrong_operands_are_refused() -> None:
             call()
     with pytest.raises(TypeError, match="queries must be packed codes .* got list"):
         evaluate([[0]], DATABASE, *labels, n_bits=2)
-    with pytest.raises(TypeError, match="dtype float64"):
+    with pytest.raises(TypeError, match="queries must be uint8 .* got float64"):
         evaluate(QUERY.astype(float), DATABASE, *labels, n_bits=2)

@@ -112,7 +112,7 @@ def test_wrong_seeds_are_refused_before_any_run() -> None:
         raise AssertionError("a run began")
 
     for seeds, error, words in [
-        ([], ValueError, "seeds must be at least one, got none"),
+        ([], ValueError, "seeds must hold at least one seed, got none"),
         ([1, 2, 1], ValueError, "seeds must differ, got 1 more than once"),
         ([0, 1.5], TypeError, "seeds must be ints, got 1.5"),
     ]:

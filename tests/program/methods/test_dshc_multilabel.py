@@ -58,7 +58,9 @@ def test_the_tally_gives_micro_f1():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"bits must be 10 for dshc-multilabel \(one bit a label\), got 32"):
+    with pytest.raises(
+        ValueError, match=r"bits must be 10 for dshc-multilabel \(one bit per label\), got 32"
+    ):
         a_method(bits=32)
     with pytest.raises(ValueError, match="must be given several labels an item, got one class an item"):
         DSHCMultiLabel.build(DSHCMultiLabel.Settings(), Spec(10, "ids", 6))
@@ -68,5 +70,5 @@ def test_what_does_not_fit_is_refused():
 
 def test_a_label_takes_a_bit_and_codes_have_an_end():
     assert a_method(4096).n_bits == 4096
-    with pytest.raises(ValueError, match=r"at most 4096 labels \(one bit a label\), got 4097"):
+    with pytest.raises(ValueError, match=r"at most 4096 labels \(one bit per label\), got 4097"):
         a_method(4097)

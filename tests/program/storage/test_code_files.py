@@ -94,10 +94,10 @@ def test_the_header_is_what_the_documentation_says(tmp_path: Path) -> None:
         ({"codes": CODES.tolist()}, TypeError, "codes must be a numpy array of uint8, got list"),
         ({"codes": CODES[0]}, ValueError, r"must have shape \(n, 2\)"),
         ({"n_bits": 17}, ValueError, r"17 bits must have shape \(n, 3\)"),
-        ({"n_bits": 0}, ValueError, r"n_bits must lie in 1..4096, got 0"),
+        ({"n_bits": 0}, ValueError, r"n_bits must be between 1 and 4096, got 0"),
         ({"n_bits": 4097}, ValueError, "got 4097"),
         ({"n_bits": True}, TypeError, "n_bits must be an int, got bool"),
-        ({"codes": CODES | np.uint8(0b10)}, ValueError, "padding bits set after bit 8"),
+        ({"codes": CODES | np.uint8(0b10)}, ValueError, r"padding bits of 0 \(from bit 9 on\), got some"),
         ({"labels": np.zeros(3, np.int64)}, ValueError, r"labels must have shape \(4,\)"),
         ({"labels": np.zeros(4, np.float32)}, TypeError, "class ids must be int64, got float32"),
         ({"labels": np.full((4, 2), 2, np.uint8)}, ValueError, "must be 0 and 1, got 2"),
@@ -154,7 +154,10 @@ def test_a_changed_header_never_gives_other_codes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("metadata", "words"),
-    [({"version": "2"}, "version '2'"), ({"bit_order": "big"}, "bit_order is 'big'.*reverse_bit_order")],
+    [
+        ({"version": "2"}, "version of the code file must be '1', got '2'"),
+        ({"bit_order": "big"}, "bit_order must be 'little', got 'big'; .*reverse_bit_order"),
+    ],
 )
 def test_other_versions_and_bit_orders_are_refused(
     tmp_path: Path, metadata: dict[str, str], words: str

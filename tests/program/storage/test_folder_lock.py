@@ -95,7 +95,7 @@ def test_another_process_is_named(tmp_path: Path) -> None:
             with pytest.raises(InputError) as caught, folder_lock(tmp_path):
                 pass
             assert f"another process ({process.pid} on " in str(caught.value)
-            assert f"is writing {tmp_path}; wait until it ends, or take another folder" in str(caught.value)
+            assert f"is writing {tmp_path}; wait until it ends, or use another folder" in str(caught.value)
         process.stdin.close()
         process.wait(timeout=20)
         assert is_free(tmp_path)

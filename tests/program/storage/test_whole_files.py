@@ -159,10 +159,10 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, length: int) -> None:
 
 def test_what_is_another_file_is_refused(tmp_path: Path) -> None:
     path = save_arrays(tmp_path / "a.safetensors", "test/1", ARRAYS, {})
-    with pytest.raises(ValueError, match="a.safetensors: holds 'test/1', expected 'test/2'"):
+    with pytest.raises(ValueError, match="a.safetensors: must hold 'test/2', got 'test/1'"):
         load_arrays(path, "test/2")
     safetensors.numpy.save_file({"a": np.ones(2)}, path)
-    with pytest.raises(ValueError, match="holds None, expected 'test/1'"):
+    with pytest.raises(ValueError, match="must hold 'test/1', got None"):
         load_arrays(path, "test/1")
     safetensors.numpy.save_file({"a": np.ones(2)}, path, {"kind": "test/1", "_scalars": json.dumps([])})
     with pytest.raises(ValueError, match="does not match its checksum"):

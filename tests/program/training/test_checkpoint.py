@@ -115,7 +115,9 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path, source):
     ):
         read_checkpoint(path)
     safetensors.numpy.save_file({}, path, metadata={"kind": "dshc.hasher/1"})
-    with pytest.raises(ValueError, match=r"state\.safetensors: must hold 'dshc\.checkpoint/2', got 'dshc\.hasher/1'"):
+    with pytest.raises(
+        ValueError, match=r"state\.safetensors: must hold 'dshc\.checkpoint/2', got 'dshc\.hasher/1'"
+    ):
         read_checkpoint(path)
 
 

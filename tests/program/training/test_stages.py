@@ -172,7 +172,7 @@ def test_batches_of_some_items_of_each_class(staged, source, monkeypatch):
     assert steps and all(torch.bincount(step.labels).tolist() == [4, 4] for step in steps)
     with pytest.raises(
         ValueError,
-        match="batch_size must leave at least .* items a step .*, got 3, which cuts 128",
+        match="batch_size must leave at least .* items per step .*, got 3, which cuts 128",
     ):
         planned(source, **{**SMALL, "batch_size": 3})
 
