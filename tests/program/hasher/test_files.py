@@ -152,7 +152,7 @@ def test_a_changed_byte_is_refused(saved):
 def test_files_of_other_kinds_and_versions_are_refused(tmp_path):
     arrays = {"weight": np.zeros(3, np.float32)}
     codes = save_arrays(tmp_path / "codes.safetensors", "dshc.codes", arrays, {})
-    with pytest.raises(ValueError, match=r"codes\.safetensors: holds 'dshc.codes', expected 'dshc.hasher/1'"):
+    with pytest.raises(ValueError, match=r"codes\.safetensors: must hold 'dshc.hasher/1', got 'dshc.codes'"):
         Hasher.load(codes)
     old = save_arrays(tmp_path / "best.safetensors", "dshc.weights/1", arrays, {})
     with pytest.raises(InputError, match=r"best\.safetensors: written by an earlier version .* train again"):
