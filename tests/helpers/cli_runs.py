@@ -72,7 +72,19 @@ def train_embeddings(folder: Path) -> Path:
 def train_images(folder: Path) -> Path:
     """A run on :func:`write_images` in ``folder``."""
     images = write_images(folder / "images")
-    flags = ("--image-size", 12, "--bits", 9, "--epochs", 4, "--batch-size", 8, "--width", 8)
+    flags = (
+        "--no-pretrained",
+        "--image-size",
+        12,
+        "--bits",
+        9,
+        "--epochs",
+        4,
+        "--batch-size",
+        8,
+        "--width",
+        8,
+    )
     run = folder / "run"
     dshc_ok("train", images, *flags, "--out", run, "--no-report")
     return run

