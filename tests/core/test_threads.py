@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -88,10 +91,20 @@ def run_in_child(function) -> int:
     pytest.fail("the forked child hangs")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_survives_fork(threads) -> None:
-    """Worker threads do not cross a fork: the child must not wait for them, nor the parent miss them."""
+def in_fresh_process(function) -> None:
+    """Run a function of this file in a process of its own: one that forks has no threads of other tests, nor what these
+    have left to the garbage collector.
+    """
+    here = Path(__file__).resolve()
+    paths = [str(here.parents[1] / "helpers"), str(here.parent), *filter(None, sys.path)]
+    code = f"import sys; sys.path[:0] = {paths!r}; import {here.stem}; {here.stem}.{function.__name__}()"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def survive_fork() -> None:
     torch.set_num_threads(3)
     calls = large_calls()
     # Their means and matrix products run in torch's own threads (OpenMP's, which do not survive a fork), not in ours.
@@ -108,9 +121,12 @@ def test_survives_fork(threads) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_fork_while_others_compute(threads) -> None:
-    """A fork in the middle of another thread's call leaves no lock taken in the child."""
+def test_survives_fork() -> None:
+    """Worker threads do not cross a fork: the child must not wait for them, nor the parent miss them."""
+    in_fresh_process(survive_fork)
+
+
+def fork_while_others_compute() -> None:
     torch.set_num_threads(2)
     call = large_calls()["hamming_topk"]
     expected = answer("hamming_topk", call)
@@ -128,6 +144,12 @@ def test_fork_while_others_compute(threads) -> None:
         stop.set()
         worker.join()
     assert codes == [0] * 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_fork_while_others_compute() -> None:
+    """A fork in the middle of another thread's call leaves no lock taken in the child."""
+    in_fresh_process(fork_while_others_compute)
 
 
 @pytest.mark.parametrize("count", (1, 3))
