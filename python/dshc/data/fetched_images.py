@@ -180,6 +180,8 @@ def _augmentation(name: str) -> Callable[[Tensor], Tensor] | None:
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
-    # Ctrl-C reaches the whole group of processes; the parent ends its step, for which it needs its workers.
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # Ctrl-C and a hang-up reach the whole group of processes; the parent ends its step, for which it needs its workers.
+    # SIGTERM stays: it is how the parent ends a worker that is not done, and waits for it then.
+    for name in (signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
