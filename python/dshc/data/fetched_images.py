@@ -181,7 +181,7 @@ def _augmentation(name: str) -> Callable[[Tensor], Tensor] | None:
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
     # Ctrl-C and a hang-up reach the whole group of processes; the parent ends its step, for which it needs its workers.
-    # SIGTERM stays: it is how the parent ends a worker that is not done, and waits for it then.
     for name in (signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # By SIGTERM the parent ends a worker that is not done, and waits for it; it takes an exit other than 0 for an error.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

@@ -39,7 +39,7 @@ def test_one_image_and_a_flat_folder_are_queries(image_run: Path, tmp_path: Path
 @pytest.mark.deep
 def test_the_report_of_images_shows_them(image_run: Path, tmp_path: Path) -> None:
     dshc_ok("evaluate", image_run, "--out", tmp_path)
-    assert "class='gallery'" in (tmp_path / "report.html").read_text()
+    assert 'class="gallery' in (tmp_path / "report.html").read_text()
     assert (tmp_path / "report" / "gallery.png").stat().st_size > 5000
 
 
