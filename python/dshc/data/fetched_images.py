@@ -183,5 +183,5 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
     # Ctrl-C and a hang-up reach the whole group of processes; the parent ends its step, for which it needs its workers.
     for name in (signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
-    # By SIGTERM the parent ends a worker that is not done, and waits for it; it takes an exit other than 0 for an error.
+    # By SIGTERM the parent ends a worker that is not done, and waits for it. An exit other than 0 is an error there.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
