@@ -357,9 +357,14 @@ def test_a_signal_to_all_processes_leaves_a_checkpoint_and_no_process(folder, tm
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, arguments], env=environment(), start_new_session=True, **PIPES
     )
-    assert process.stdout.readline() == "waiting\n"
-    os.killpg(process.pid, getattr(signal, name))
-    _, errors = process.communicate("\n", timeout=120)
+    try:
+        assert process.stdout.readline() == "waiting\n"
+        os.killpg(process.pid, getattr(signal, name))
+        _, errors = process.communicate("\n", timeout=120)
+    finally:
+        if process.poll() is None:  # a test that fails leaves no process either
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     assert "Interrupted: interrupted in epoch 1, step 2 of" in errors and "DataLoader worker" not in errors
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
