@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "did_you_mean", "one_of"]
+__all__ = ["InputError", "did_you_mean", "install", "one_of"]
 
 
 class InputError(ValueError):
@@ -20,6 +20,15 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def install(extra: str) -> str:
+    """What to type for an extra of this package that is missing.
+
+    >>> install("vision")
+    "pip install 'dshc-fast[vision]'"
+    """
+    return f"pip install 'dshc-fast[{extra}]'"
 
 
 def one_of(what: str, name: object, known: Iterable[str]) -> InputError:

@@ -37,9 +37,9 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
     Raises ``ValueError`` where it takes no such items, ``ImportError`` naming the extra where timm is missing.
     """
     name = settings.backbone or ""
-    if name.startswith("timm:") and len(item_shape) == 3:
+    if settings.timm_name is not None and len(item_shape) == 3:
         return timm_backbone(
-            name.removeprefix("timm:"),
+            settings.timm_name,
             item_shape,
             weights=settings.weights,
             pretrained=bool(settings.pretrained),

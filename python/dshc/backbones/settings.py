@@ -34,3 +34,9 @@ class EncoderSettings(Settings):
     start_from: str | None = setting(
         None, "a saved hasher or run whose backbone, and codes of known classes, the training starts from"
     )
+
+    @property
+    def timm_name(self) -> str | None:
+        """NAME of a backbone ``timm:NAME``; None for another."""
+        name = self.backbone or ""
+        return name.removeprefix("timm:") if name.startswith("timm:") else None

@@ -82,16 +82,12 @@ def timm_backbone(
     ``ValueError`` for an unknown name, weights of another model or that cannot be had, or images of a size the model
     does not take.
     """
-    try:
-        import timm
-    except ImportError:
-        raise ImportError(
-            f"backbone: 'timm:{name}' needs timm; install the extra: pip install 'dshc-fast[vision]'"
-        ) from None
     check_known(name)
-    if pretrained:
+    if pretrained and weights is None:
         net = load_pretrained(name, item_shape[2])
     else:
+        import timm
+
         net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=item_shape[2])
     if weights is not None:
         _load_weights(net, Path(weights))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import InputError
+from ..errors import InputError, install
 from .ahead import ahead
 from .image_batches import ImageBatches, channel_statistics, item_numbers
 from .image_files import ImageFiles
@@ -112,7 +112,7 @@ class FetchedImages(ImageBatches):
             batch_sampler=[torch.as_tensor(pick).tolist() for pick in picks],
             num_workers=self.workers,
             collate_fn=_stacked,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=_apart_from_signals,
             generator=torch.Generator(),  # else torch draws a seed of its own from the step's, where dropout draws
         )
         with lost_workers(self.workers):
@@ -149,11 +149,8 @@ class _Items(Dataset):
     def __getitem__(self, item: int) -> Tensor | Exception:
         try:
             image = torch.from_numpy(np.array(self.source[item], order="C"))  # Pillow's cannot be written
-        except (
-            ValueError,
-            OSError,
-        ) as error:  # raised here, it would come with a worker's traceback in its text
-            return error
+        except (ValueError, OSError) as error:
+            return error  # raised here, it would come with a worker's traceback in its text
         if self.augment is None:
             return image
         words = np.random.SeedSequence([*self.numbers, item]).generate_state(2, np.uint32)
@@ -173,15 +170,13 @@ def _augmentation(name: str) -> Callable[[Tensor], Tensor] | None:
     try:
         from torchvision.transforms import v2
     except ImportError:
-        raise ImportError(
-            f"augment {name!r} needs torchvision; install the extra: pip install 'dshc-fast[vision]'"
-        ) from None
+        raise ImportError(f"augment {name!r} needs torchvision: {install('vision')}") from None
     return v2.RandAugment() if name == "randaugment" else v2.TrivialAugmentWide()
 
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
-    # Ctrl-C and a hang-up reach the whole group of processes; the parent ends its step, for which it needs its workers.
-    for name in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN)
-    # By SIGTERM the parent ends a worker that is not done, and waits for it. An exit other than 0 is an error there.
+def _apart_from_signals(_worker: int) -> None:
+    # Ctrl-C, a hang-up and SIGTERM may be sent to a whole group of processes; the parent ends its step then, for which
+    # it needs its workers. In a group of their own they hear only what is sent to them: SIGTERM by the parent, to which
+    # a worker that is not done must answer with 0, for anything else is an error there.
+    os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, install
 from ..progress import progress
 from .dataset import Dataset
 from .gather import ImageOptions, gather, item_names, warn_of_unreadable
@@ -109,9 +109,7 @@ class _Arrow:
             import pyarrow.compute
             import pyarrow.parquet
         except ImportError:
-            raise ImportError(
-                f"{where}: reading Parquet needs pyarrow; pip install 'dshc-fast[parquet]'"
-            ) from None
+            raise ImportError(f"{where}: reading Parquet needs pyarrow: {install('parquet')}") from None
         self._pa, self.where = pyarrow, where
         try:
             self._file = pyarrow.parquet.ParquetFile(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, install
 from ..storage import write_whole
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def export(hasher: Hasher, path: Path) -> Path:
         import onnx  # noqa: F401 - torch's exporter fails late and unclearly without it
         import onnxscript  # noqa: F401
     except ImportError:
-        raise ImportError("export to ONNX needs the extra: pip install 'dshc-fast[onnx]'") from None
+        raise ImportError(f"export to ONNX needs the extra: {install('onnx')}") from None
     program: Any = torch.onnx.export(
         graph,
         example,

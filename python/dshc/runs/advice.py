@@ -62,8 +62,7 @@ def _what_to_try(settings: RunSettings) -> str:
     tries = [f"more epochs (--epochs, now {settings.optim.epochs})"] if settings.optim.epochs else []
     if settings.optim.lr is not None:
         tries.append(f"another learning rate (--lr, now {settings.optim.lr:g})")
-    backbone, finetune = settings.encoder.backbone or "", settings.encoder.finetune
-    if backbone.startswith("timm:") and finetune == "none":
+    if settings.encoder.finetune == "none":
         tries.append("training the backbone too (--finetune last or all)")
     elif is_photos(settings.data.source) and not settings.encoder.pretrained:
         tries.append("ImageNet weights (--backbone timm:tf_efficientnet_lite0 --pretrained)")

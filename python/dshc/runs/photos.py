@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ..backbones import has_vision, image_input
 from ..backbones.pretrained import PACKAGED
 from ..data import is_photos
-from ..errors import InputError
+from ..errors import InputError, install
 from ..hasher import Hasher
 
 if TYPE_CHECKING:
     from .settings import RunSettings
 
 __all__ = ["for_photos"]
-
-INSTALL = "pip install 'dshc-fast[vision]'"
 
 
 def for_photos(settings: RunSettings, earlier: Hasher | None = None) -> RunSettings:
@@ -38,16 +36,18 @@ def for_photos(settings: RunSettings, earlier: Hasher | None = None) -> RunSetti
         if has_vision():
             chosen["encoder.backbone"] = f"timm:{PACKAGED}"
         elif encoder.pretrained:
-            raise InputError(f"pretrained must go with a backbone timm:NAME, or with the extra: {INSTALL}")
+            raise InputError(
+                f"pretrained must go with a backbone timm:NAME, or with the extra: {install('vision')}"
+            )
         else:
             warnings.warn(
-                f"the backbone starts from random weights, which takes long and many photos; {INSTALL} brings ImageNet "
-                "weights (--no-pretrained: as it is, without this line)",
+                f"the backbone starts from random weights, which takes long and many photos; {install('vision')} "
+                "brings ImageNet weights (--no-pretrained: as it is, without this line)",
                 stacklevel=4,
             )
     settings = _filled(settings, chosen)
     encoder = settings.encoder
-    if not (encoder.backbone or "").startswith("timm:"):
+    if encoder.timm_name is None:
         return settings
     pretrained = encoder.weights is None if encoder.pretrained is None else encoder.pretrained
     settings = _filled(settings, {"encoder.pretrained": pretrained})

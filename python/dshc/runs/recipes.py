@@ -29,6 +29,14 @@ BY_KIND: dict[str, dict[str, Any]] = {
         "optim.lr": 0.1,
     },
 }
+_FINE_TUNED: dict[str, Any] = {
+    "data.flip": True,
+    "optim.batch_size": 64,
+    "optim.optimizer": "adamw",
+    "optim.lr": 1e-3,
+    "optim.backbone_lr": 3e-4,
+    "optim.epochs": 12,
+}
 # Photos with a backbone that starts from trained weights, by what of it is trained.
 BY_FINETUNE: dict[str, dict[str, Any]] = {
     "none": {
@@ -39,22 +47,8 @@ BY_FINETUNE: dict[str, dict[str, Any]] = {
         "optim.lr": 1e-3,
         "optim.epochs": 30,
     },
-    "last": {
-        "data.flip": True,
-        "optim.batch_size": 64,
-        "optim.optimizer": "adamw",
-        "optim.lr": 1e-3,
-        "optim.backbone_lr": 3e-4,
-        "optim.epochs": 12,
-    },
-    "all": {
-        "data.flip": True,
-        "optim.batch_size": 64,
-        "optim.optimizer": "adamw",
-        "optim.lr": 1e-3,
-        "optim.backbone_lr": 3e-4,
-        "optim.epochs": 12,
-    },
+    "last": _FINE_TUNED,
+    "all": _FINE_TUNED,
 }
 # Steps that a training takes at least, by what is trained: an epoch of a small set has few. Named sets have epochs of
 # their own.

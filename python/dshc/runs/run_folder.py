@@ -160,14 +160,14 @@ class RunFolder:
     def continued_by(self, settings: RunSettings) -> RunFolder:
         """This run, to be continued with the given settings: those that decide no result may differ."""
         asked = dict(settings.items())
-        # What decides no result, but for the data: equal labels in another place are not the same pixels.
-        free = {"data.root"} | {
-            f"runtime.{name}" for name in settings.runtime.values().keys() - identity(settings.runtime).keys()
-        }
         for name, value in self.settings.items():
-            if name not in free and asked[name] != value:
+            table, field = name.split(".")
+            # Which data it is decides the result, though not by its name: equal labels are not the same pixels.
+            data = name in ("data.source", "data.labels")
+            free = not data and field not in identity(getattr(settings, table))
+            if not free and asked[name] != value:
                 raise InputError(
-                    f"{name.split('.')[1]}: got {asked[name]!r}, the run in {self.path} has {value!r}"
+                    f"{field} must be {value!r} as in the run in {self.path}, got {asked[name]!r}"
                 )
         return replace(self, settings=settings)
 

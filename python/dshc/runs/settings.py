@@ -116,26 +116,12 @@ class RunSettings(Settings):
     def resolved(self, dataset: Dataset) -> Self:
         """These settings with every None that data and method decide filled in; resolving twice changes nothing."""
         method = methods.get(self.method.name)
-        backbone = self.encoder.backbone or method.recipe.get("encoder.backbone", "")
-        started = self.encoder.pretrained or self.encoder.weights or self.encoder.start_from
-        own_weights = started and dataset.kind == "images" and backbone.startswith("timm:")
-        finetune = (self.encoder.finetune or "all") if own_weights else None
-        recipe = {
-            **FOR_ALL,
-            **BY_KIND[dataset.kind],
-            **BY_FINETUNE.get(finetune or "", {}),
-            **BY_DATA_SET.get(self.data.source, {}),
-            **method.recipe,
-        }
-        if backbone.startswith("timm:"):  # whose width is a neck's
-            recipe["encoder.width"] = BY_FINETUNE.get(finetune or "", {}).get("encoder.width")
-            if "encoder.backbone" in method.recipe or self.encoder.start_from is not None:
-                recipe["encoder.width"] = None  # nothing would train it; or the earlier hasher has none
-        chosen: dict[str, Any] = dict(recipe)
+        trained = self._trained(dataset)
+        chosen = self._recipe(dataset, trained)
         chosen |= {f"method.{n}": v for n, v in method.defaults(self.method, dataset.n_classes).items()}
         if self.data.source not in available() and "optim.epochs" not in method.recipe:
             batch = self.optim.batch_size or chosen["optim.batch_size"]
-            least = LEAST_STEPS[finetune or dataset.kind]
+            least = LEAST_STEPS[trained or dataset.kind]
             chosen["optim.epochs"] = max(chosen["optim.epochs"], _epochs_for(least, dataset, batch))
         asked = self.optim.optimizer
         if asked is not None and asked != chosen.get("optim.optimizer"):
@@ -149,6 +135,32 @@ class RunSettings(Settings):
                 if path is not None and not named and path not in available():
                     chosen[f"{table}.{field}"] = os.path.abspath(path)
         return self.with_values(out=self.folder, **chosen)
+
+    def _trained(self, dataset: Dataset) -> str | None:
+        """What of a backbone that brings its own weights is trained; None for one that starts from random ones."""
+        encoder = self.encoder
+        started = encoder.pretrained or encoder.weights or encoder.start_from
+        if not started or dataset.kind != "images" or encoder.timm_name is None:
+            return None
+        return encoder.finetune or "all"
+
+    def _recipe(self, dataset: Dataset, trained: str | None) -> dict[str, Any]:
+        """What None means here, by ``"table.name"``."""
+        method = methods.get(self.method.name)
+        recipe = {
+            **FOR_ALL,
+            **BY_KIND[dataset.kind],
+            **BY_FINETUNE.get(trained or "", {}),
+            **BY_DATA_SET.get(self.data.source, {}),
+            **method.recipe,
+        }
+        # The width of a timm network is that of a layer behind it: only its own recipe has one, and none where nothing
+        # would train it (a method that is fitted) or the hasher that the training starts from has none.
+        if (self.encoder.backbone or recipe["encoder.backbone"]).startswith("timm:"):
+            fitted = "encoder.backbone" in method.recipe
+            bare = fitted or trained is None or self.encoder.start_from is not None
+            recipe["encoder.width"] = None if bare else BY_FINETUNE[trained].get("encoder.width")
+        return recipe
 
     def _is_open(self, name: str) -> bool:
         """Whether a setting is there, and at None: recipes name some that not every method has."""

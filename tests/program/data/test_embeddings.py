@@ -83,7 +83,7 @@ def test_bare_npy_with_a_file_of_labels(tmp_path):
         (tmp_path / "l.txt").write_text(text)
         with pytest.raises(ValueError, match=message):
             load(tmp_path / "x.npy", labels=tmp_path / "l.txt")
-    with pytest.raises(ValueError, match="l.json: a file of labels must be .npy, .*, got .\.json."):
+    with pytest.raises(ValueError, match=r"l.json: a file of labels must be .npy, .*, got .\.json."):
         load(tmp_path / "x.npy", labels=tmp_path / "l.json")
     with pytest.raises(ValueError, match="none.txt: labels cannot be read"):
         load(tmp_path / "x.npy", labels=tmp_path / "none.txt")

@@ -1,21 +1,17 @@
 """What other programs get: outputs as the hasher gives them, for any number of items, and codes by the written rule."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 import torch
 from effort import deep
+from extras import needs
 from small_hashers import VALUES, a_hasher, items_of
 
 from dshc.errors import InputError
 from dshc.hasher import from_classifier
 
 TIE = 1e-4
-needs_onnx = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
-    reason="onnx, onnxscript or onnxruntime is not installed (extra 'onnx')",
-)
+needs_onnx = needs("onnx", "onnxscript", "onnxruntime")
 KIND_NAMES = ("images", "features")
 KINDS = pytest.mark.parametrize("kind", KIND_NAMES)
 

@@ -53,7 +53,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(finished):
 def test_resuming_what_is_not_there_or_otherwise_made_is_refused(finished, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no run \(config.toml is missing\)"):
         train(tmp_path, resume=True)
-    with pytest.raises(ValueError, match=r"lr: got 0.2, the run in .* has 0"):
+    with pytest.raises(ValueError, match=r"lr must be 0.*, got 0.2"):
         train(finished.folder, lr=0.2, resume=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"out must be a folder, .*file is a file"):
