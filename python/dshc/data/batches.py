@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,11 +9,12 @@ from torch import Tensor
 from .fetched_images import FetchedImages
 from .image_batches import TensorImages
 from .image_files import ImageFiles
+from .tensor_batches import TensorBatches, check_statistics
 
 __all__ = ["Batches", "TensorFeatures", "make_batches"]
 
 
-class TensorFeatures:
+class TensorFeatures(TensorBatches):
     """Feature vectors on a device; batches are standardised by mean and deviation of the training items.
 
     ``features`` float32 ``(n, d)``; give ``train_indices``, or ``mean`` and ``std`` ``(d,)`` computed before.
@@ -35,8 +34,7 @@ class TensorFeatures:
             raise TypeError(f"features must be float32, got {features.dtype}")
         if features.ndim != 2 or 0 in features.shape:
             raise ValueError(f"features must have shape (n, d), none of them 0, got {features.shape}")
-        if (train_indices is None) == (mean is None) or (mean is None) != (std is None):
-            raise ValueError("either train_indices or both mean and std must be given")
+        check_statistics(train_indices, mean, std)
         if train_indices is not None:
             known = features[train_indices]
             mean = torch.from_numpy(known.mean(axis=0, dtype=np.float64).astype(np.float32))
@@ -58,22 +56,6 @@ class TensorFeatures:
         """Features ``indices`` as float32 ``(b, d)``; nothing is random about them."""
         picked = torch.as_tensor(indices).to(self.device, torch.int64)
         return (self.features[picked] - self._mean) / self._std
-
-    def fetch(
-        self, picks: Sequence[np.ndarray | Tensor], numbers: tuple[int, ...] | None = None
-    ) -> Iterator[np.ndarray | Tensor]:
-        """The picks themselves: there is nothing to fetch."""
-        return iter(picks)
-
-    def inputs(
-        self,
-        fetched: np.ndarray | Tensor,
-        *,
-        train: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """:meth:`batch` of what :meth:`fetch` gave."""
-        return self.batch(fetched)
 
 
 Batches = TensorImages | FetchedImages | TensorFeatures

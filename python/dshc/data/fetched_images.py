@@ -22,6 +22,7 @@ from ..errors import InputError, install
 from .ahead import ahead
 from .image_batches import ImageBatches, channel_statistics, item_numbers
 from .image_files import ImageFiles
+from .tensor_batches import check_statistics
 
 __all__ = ["AUGMENTATIONS", "FetchedImages", "lost_workers"]
 
@@ -56,8 +57,7 @@ class FetchedImages(ImageBatches):
         workers: int | None = None,
         **options: Any,
     ) -> None:
-        if (train_indices is None) == (mean is None) or (mean is None) != (std is None):
-            raise ValueError("either train_indices or both mean and std must be given")
+        check_statistics(train_indices, mean, std)
         if mean is None:
             known = np.asarray(train_indices)
             if isinstance(source, ImageFiles) and len(known) > _STATISTICS_ITEMS:

@@ -7,12 +7,13 @@ flip.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .tensor_batches import TensorBatches, check_statistics
 
 if TYPE_CHECKING:
     from .image_files import ImageFiles
@@ -98,7 +99,7 @@ class ImageBatches:
         return pixels * (inside_rows[:, :, None] & inside_columns[:, None, :])[..., None]
 
 
-class TensorImages(ImageBatches):
+class TensorImages(TensorBatches, ImageBatches):
     """A set of images on a device, and batches of it as a network takes them.
 
     * ``images``: uint8 ``(n, h, w, c)``, numpy or torch.
@@ -131,8 +132,7 @@ class TensorImages(ImageBatches):
             raise ValueError(
                 f"images must have shape (n, h, w, c), none of them 0, got {tuple(tensor.shape)}"
             )
-        if (train_indices is None) == (mean is None) or (mean is None) != (std is None):
-            raise ValueError("either train_indices or both mean and std must be given")
+        check_statistics(train_indices, mean, std)
         if mean is None:
             mean, std = channel_statistics(tensor, train_indices)
         super().__init__(tensor.shape[1:], mean, std, device=device, **options)
@@ -155,22 +155,6 @@ class TensorImages(ImageBatches):
         """
         picked = item_numbers(indices, len(self)).to(self.device)
         return self._inputs(self.images, picked, train=train, generator=generator)
-
-    def fetch(
-        self, picks: Sequence[np.ndarray | Tensor], numbers: tuple[int, ...] | None = None
-    ) -> Iterator[np.ndarray | Tensor]:
-        """The picks themselves: there is nothing to fetch."""
-        return iter(picks)
-
-    def inputs(
-        self,
-        fetched: np.ndarray | Tensor,
-        *,
-        train: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """:meth:`batch` of what :meth:`fetch` gave."""
-        return self.batch(fetched, train=train, generator=generator)
 
 
 def normalised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:

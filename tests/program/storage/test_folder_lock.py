@@ -9,21 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from holders import holder
 
 from dshc.errors import InputError
 from dshc.storage.folder_lock import folder_lock
 
 module = sys.modules[folder_lock.__module__]  # the package has the function by this name
-PACKAGE = str(Path(module.__file__).parents[2])
 
 HOLD = """
 import sys, types
-sys.path.insert(0, {package!r})
 storage = types.ModuleType("dshc.storage")  # the one file, without what the others load
 import dshc
 storage.__path__ = [dshc.__path__[0] + "/storage"]
@@ -34,22 +32,11 @@ with folder_lock(sys.argv[1]):
 """
 
 
-@contextmanager
-def holder(
+def writer(
     folder: Path, inside: str = "print('held', flush=True); sys.stdin.read()"
-) -> Iterator[subprocess.Popen[str]]:
-    program = HOLD.format(package=PACKAGE, inside=inside)
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait(timeout=20)
-        process.stdin.close()
-        process.stdout.close()
+) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Another process that has the lock of ``folder`` and does ``inside``."""
+    return holder(HOLD.format(inside=inside), str(folder), says="held")
 
 
 def is_free(folder: Path) -> bool:
@@ -90,7 +77,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
 
 
 def test_another_process_is_named(tmp_path: Path) -> None:
-    with holder(tmp_path) as process:
+    with writer(tmp_path) as process:
         for _ in range(2):  # the refused must not wipe out the name
             with pytest.raises(InputError) as caught, folder_lock(tmp_path):
                 pass
@@ -102,7 +89,7 @@ def test_another_process_is_named(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
-    with holder(tmp_path) as process:
+    with writer(tmp_path) as process:
         assert not is_free(tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=20)
@@ -120,7 +107,7 @@ def test_a_worker_that_outlives_its_killed_parent_holds_nothing(tmp_path: Path) 
             "print('held', flush=True); sys.stdin.read()",
         ]
     )
-    with holder(tmp_path, inside) as process:
+    with writer(tmp_path, inside) as process:
         worker = int((tmp_path / "worker").read_text())
         try:
             assert not is_free(tmp_path)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from holders import holder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,29 +140,8 @@ def test_keys_and_kinds_do_not_share_rows(cache: Path) -> None:
         assert rows.n_done == 0
 
 
-@contextmanager
-def holder() -> Iterator[subprocess.Popen[str]]:
-    """A process that has the rows open; closing its stdin lets it go."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout.readline() == "0\n"
-        yield process
-    finally:
-        process.kill()
-        process.wait(timeout=20)
-        process.stdin.close()
-        process.stdout.close()
-
-
 def test_while_another_process_writes_them_rows_are_temporary(folder: Path) -> None:
-    with holder() as process:
+    with holder(HOLD, says="0") as process:
         message = rf"kind are not kept for the next time \(another process \({process.pid} on .* is writing "
         with pytest.warns(UserWarning, match=message):
             found, rows = completed()
