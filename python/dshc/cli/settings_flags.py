@@ -96,16 +96,23 @@ def _fields() -> list[tuple[str, str, FieldInfo, str]]:
                 continue  # another table has the flag; --set method.NAME=VALUE reaches this one
             owners.setdefault(name, []).append(method)
             found.setdefault(name, ("method", name, field, field.description or ""))
-    everyone = len(methods.available())
     for name, of in owners.items():
-        table, _, field, text = found[name]
-        if name in MethodSettings.model_fields:
-            text = MethodSettings.model_fields[name].description or ""
-        elif len(of) < everyone:
-            text = f"{', '.join(of)}: {text}"
-        found[name] = (table, name, field, text)
+        table, _, field, _ = found[name]
+        found[name] = (table, name, field, _help_of(name, of))
     order = {table: number for number, table in enumerate(TABLES)}
     return sorted(found.values(), key=lambda entry: order[entry[0]])
+
+
+def _help_of(name: str, owners: list[str]) -> str:
+    """What a setting of some methods is, by whose; what all have, as the base of all says it."""
+    if name in MethodSettings.model_fields:
+        return MethodSettings.model_fields[name].description or ""
+    by_text: dict[str, list[str]] = {}
+    for owner in owners:
+        by_text.setdefault(methods.get(owner).Settings.model_fields[name].description or "", []).append(owner)
+    if len(by_text) == 1 and len(owners) == len(methods.available()):
+        return next(iter(by_text))
+    return "; ".join(f"{', '.join(of)}: {text}" for text, of in by_text.items())
 
 
 def _tables() -> dict[str, str]:

@@ -13,25 +13,30 @@ package makes the tables and measures them.
 * ``separated``: centers as far apart as coding theory knows how, for any number of classes and bits, measured
   against its upper bounds. 10 classes in 10 bits are 5 apart, so that their single flips separate.
 
+For a network of several lengths at once :func:`nested_centers` gives centers whose first bits are far apart too.
+
 Where to look: :mod:`.book` the table and its measures (:mod:`.geometry`), :mod:`.factory` the constructions by
 name (:mod:`.cpbc`, :mod:`.kbc`, :mod:`.separated`), :mod:`.balls` the sub-codes around centers, :mod:`.extend`
-classes added later. Of ``separated``: :mod:`.linear` and :mod:`.nonlinear` the codes, :mod:`.blocks` what they are
-good for, :mod:`.planner` how they are put together, :mod:`.search` where they do not suffice, :mod:`.bounds` how far
-one can get.
+classes added later, :mod:`.nested` several lengths. Of ``separated``: :mod:`.linear` and :mod:`.nonlinear` the codes,
+:mod:`.blocks` what they are good for, :mod:`.planner` how they are put together, :mod:`.search` where they do not
+suffice, :mod:`.bounds` how far one can get.
 """
 
 from .book import MAX_BITS, Codebook
 from .extend import extended
 from .factory import build, constructions, default_bits, is_short
+from .nested import NestedCenters, nested_centers
 from .separated import DEFAULT_STEPS
 
 __all__ = [
     "DEFAULT_STEPS",
     "MAX_BITS",
     "Codebook",
+    "NestedCenters",
     "build",
     "constructions",
     "default_bits",
     "extended",
     "is_short",
+    "nested_centers",
 ]

@@ -4,7 +4,8 @@
 <m, h> = 1, so that a linear code is a multiset of columns. Columns are taken greedily; then a step changes one, to that
 which leaves the least sum over the words of (distance - weight)^2 where the weight falls short, and the way back is
 barred for a few steps (Glover's tabu search). The search ends with the first code that has nothing left. All sums are
-of whole numbers, so that machines agree.
+of whole numbers, so that machines agree. :func:`columns_to_add` is the same for columns and pairs of any kind, some of
+which are chosen already: the way to codes whose first bits are a code of their own (:mod:`.nested`).
 
 :func:`circulant_code`, up to 16 dimensions, draws codes whose generator matrix is the identity and circulant matrices
 side by side, the last one cut: quasi-cyclic codes (Chen, Peterson & Weldon, *Some results on quasi-cyclic codes*, 1969)
@@ -21,7 +22,14 @@ import dshc_fast
 
 from . import linear
 
-__all__ = ["MAX_CIRCULANT", "MAX_DIMENSION", "circulant_code", "linear_code"]
+__all__ = [
+    "MAX_CIRCULANT",
+    "MAX_DIMENSION",
+    "circulant_code",
+    "columns_to_add",
+    "linear_code",
+    "parities",
+]
 
 MAX_DIMENSION = 10
 """A step looks at all pairs of messages and columns: 2^20."""
@@ -31,6 +39,8 @@ _TENURE = 4
 """Least number of steps for which the way back is barred; up to twice as many are drawn."""
 _STEP_SIZE = 1 << 22
 """Multiplications a step takes at most; where looking at all columns takes more, a few are drawn."""
+_WORK = 1 << 28
+"""Multiplications of all steps of :func:`columns_to_add`: a quarter of a second."""
 
 
 def linear_code(n: int, k: int, distance: int, *, seed: int, steps: int) -> np.ndarray | None:
@@ -43,29 +53,89 @@ def linear_code(n: int, k: int, distance: int, *, seed: int, steps: int) -> np.n
         return None if odd is None else np.concatenate([odd, odd.sum(axis=1, keepdims=True) % 2 == 1], axis=1)
     rng = np.random.PCG64(seed)
     values = np.arange(1, 2**k)
-    product = _parities(values).astype(np.float64)  # [message, column]; whole numbers, exact in any order
-    n_columns = len(product)
-    penalty = np.maximum(0, distance - np.arange(-1, n + 2)) ** 2.0  # of a weight from -1 on
+    product = parities(values).astype(np.float64)  # [message, column]; whole numbers, exact in any order
     columns, weights = _greedy_columns(n, distance, product, rng)
+    columns, least = _exchanged(product, columns, weights, distance, rng, steps)
+    return _bits(columns + 1, k).T if least >= distance else None
+
+
+def columns_to_add(
+    parts: np.ndarray,
+    weights: np.ndarray,
+    n: int,
+    distance: int,
+    rng: np.random.PCG64,
+    steps: int,
+    supply: np.ndarray | None = None,
+) -> tuple[np.ndarray, int]:
+    """``n`` columns by which every pair of words gets at least this weight, or nearly, and the least weight reached.
+
+    ``parts`` float64 ``(n_pairs, n_columns)`` of 0 and 1: the pairs that a column parts. ``weights`` ``(n_pairs,)``:
+    what they have already. ``supply`` int ``(n_columns,)``: how often a column may be taken (None: without limit). It
+    takes ``steps`` steps, or as many as come to 2^28 multiplications.
+    """
+    steps = min(steps, _WORK // min(n * parts.size, _STEP_SIZE))
+    columns, reached = np.zeros(n, dtype=np.int64), weights.astype(np.float64)
+    left = None if supply is None else supply.copy()
+    for j in range(n):
+        # Half of the columns to come may be counted on.
+        lag = np.maximum(0, 2 * (distance - reached) - (n - j - 1))
+        gains = lag @ parts
+        if left is not None:
+            gains[left == 0] = -np.inf
+        columns[j] = _any_least(-gains, rng)
+        reached += parts[:, columns[j]]
+        if left is not None:
+            left[columns[j]] -= 1
+    return _exchanged(parts, columns, reached.astype(np.int64), distance, rng, steps, left)
+
+
+def _exchanged(
+    product: np.ndarray,
+    columns: np.ndarray,
+    weights: np.ndarray,
+    distance: int,
+    rng: np.random.PCG64,
+    steps: int,
+    left: np.ndarray | None = None,
+) -> tuple[np.ndarray, int]:
+    """Columns exchanged one by one, until the least weight is the distance or the steps are used up.
+
+    Returns those with the largest least weight of all that were seen, and that weight. ``left``: how often each column
+    may still be taken.
+    """
+    n, n_columns = len(columns), product.shape[1]
+    columns, best, reached = columns.copy(), columns.copy(), int(weights.min())
+    penalty = (
+        np.maximum(0, distance - np.arange(-1, int(weights.max()) + n + 2)) ** 2.0
+    )  # from a weight of -1 on
     barred = np.zeros(n_columns, dtype=np.int64)
-    n_tried = max(1, min(n, _STEP_SIZE // n_columns**2))
+    n_tried = max(1, min(n, _STEP_SIZE // product.size))
     for step in range(steps + 1):
-        if not penalty[weights + 1].any():
-            return _bits(columns + 1, k).T
+        if (least := int(weights.min())) > reached:
+            best, reached = columns.copy(), least
+        if reached >= distance:
+            break
         tried = np.arange(n) if n_tried == n else np.argsort(rng.random_raw(n), kind="stable")[:n_tried]
         without = weights - product[:, columns[tried]].T.astype(np.int64)
-        left = penalty[without + 1]
-        costs = left.sum(axis=1, keepdims=True) - (left - penalty[without + 2]) @ product
+        lacking = penalty[without + 1]
+        costs = lacking.sum(axis=1, keepdims=True) - (lacking - penalty[without + 2]) @ product
         costs[:, barred > step] = np.inf
+        if left is not None:
+            costs[:, left == 0] = np.inf
         costs[np.arange(n_tried), columns[tried]] = np.inf
         chosen = _any_least(costs, rng)
         if chosen is None:
             continue
         i, new = divmod(chosen, n_columns)
-        barred[columns[tried[i]]] = step + _TENURE + int(rng.random_raw() % (_TENURE + 1))
+        old = columns[tried[i]]
+        barred[old] = step + _TENURE + int(rng.random_raw() % (_TENURE + 1))
+        if left is not None:
+            left[old] += 1
+            left[new] -= 1
         weights = without[i] + product[:, new].astype(np.int64)
         columns[tried[i]] = new
-    return None
+    return best, reached
 
 
 def circulant_code(n: int, k: int, more_than: int, *, seed: int, steps: int) -> tuple[np.ndarray, int] | None:
@@ -107,7 +177,7 @@ def _greedy_columns(
     return columns, weights
 
 
-def _parities(values: np.ndarray) -> np.ndarray:
+def parities(values: np.ndarray) -> np.ndarray:
     """Parity of the ones of v & w for all pairs."""
     both = values[:, None] & values
     for shift in (8, 4, 2, 1):

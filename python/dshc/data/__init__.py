@@ -15,6 +15,7 @@ named protocol.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError, did_you_mean
@@ -23,11 +24,12 @@ from .dataset import Dataset
 from .digits import load_digits
 from .embeddings import SUFFIXES as ARRAY_SUFFIXES
 from .embeddings import load_arrays
-from .folder import load_flat_images, load_folder, read_images
+from .folder import is_flat, load_flat_images, load_folder, read_images
 from .gather import ImageOptions
 from .idx import load_idx
 from .image_files import ImageFiles
 from .image_fit import IMAGE_SUFFIXES, ImageFit, image_suffixes, printable
+from .item_labels import LabelsError, check_kind, kind_of
 from .lists import LIST_SUFFIXES, load_list
 from .parquet import PARQUET_SUFFIXES, holds_photos, load_parquet
 from .protocols import Split, describe_protocols, make_split, protocols
@@ -41,6 +43,7 @@ __all__ = [
     "Dataset",
     "ImageFiles",
     "ImageFit",
+    "LabelsError",
     "Reading",
     "Split",
     "available",
@@ -72,7 +75,9 @@ def load(
     n_channels: int | None = None,
     skip_unreadable: bool = False,
     require_labels: bool = True,
+    label_kinds: Sequence[str] = ("ids", "multi-hot"),
     max_memory_mib: float = 1024,
+    check_images: bool = True,
 ) -> Dataset:
     """Read a set.
 
@@ -95,10 +100,13 @@ def load(
     * ``n_channels``: 1 or 3 to have images in files as grey or RGB; otherwise grey where every file is grey.
     * ``skip_unreadable``: leave out images that cannot be read (of a list: that are missing, too), with a
       warning; otherwise the first one raises.
-    * ``require_labels``: with False, items may come without labels (a single image, a folder of images without
-      class folders, lists, arrays); the set's ``labels`` are then None.
+    * ``require_labels``: with False, items may come without labels (a single image, a folder in which images lie
+      beside sub-folders or without any, lists, arrays); the set's ``labels`` are then None.
+    * ``label_kinds``: the kinds of labels that are of use, of ``"ids"`` (one class per item), ``"multi-hot"`` (several)
+      and ``"none"`` (as ``require_labels=False``). Others raise :class:`LabelsError`, before any image is decoded.
     * ``max_memory_mib``: images in files that take more than this once decoded are decoded when they are asked
       for (``Dataset.inputs`` is an :class:`ImageFiles` then).
+    * ``check_images``: with False, the files of such images are not opened before; ``n_channels`` must be given.
 
     Raises ``ValueError`` or ``TypeError`` naming the file or argument; nothing is downloaded.
     """
@@ -107,7 +115,10 @@ def load(
         raise InputError("source must be a named set, a folder or a file, got ''")
     path = Path(source)
     suffix = path.suffix.lower()
-    options = ImageOptions(image_size, interpolation, n_channels, skip_unreadable, max_memory_mib)
+    kinds = (*label_kinds, *(() if require_labels or "none" in label_kinds else ("none",)))
+    options = ImageOptions(
+        image_size, interpolation, n_channels, skip_unreadable, max_memory_mib, kinds, check_images
+    )
     if source in _ARRAY_SETS or (path.suffix in ARRAY_SUFFIXES and not path.is_dir()):
         _check_no_images(source, options)
     if labels is not None and source not in PUBLISHED and path.suffix not in ARRAY_SUFFIXES:
@@ -120,11 +131,16 @@ def load(
         return load_published(source, _images_root(source, root), labels, options)
     if source in _NAMED:
         folder = Path(root if root is not None else os.environ.get("DSHC_DATA_ROOT") or "data")
-        return _load_named(source, folder)
+        data = _load_named(source, folder)
+        check_kind(kind_of(data.labels), kinds, source)
+        return data
     if path.suffix in ARRAY_SUFFIXES and not path.is_dir():
-        return _with_labels(load_arrays(path, labels=labels), path, require_labels)
+        data = load_arrays(path, labels=labels)
+        how = "give them inside (.npz, .safetensors) or by labels=FILE"
+        check_kind(kind_of(data.labels), kinds, printable(path), how)
+        return data
     if path.is_dir():
-        if not require_labels and not _has_sub_folders(path):
+        if "none" in kinds and is_flat(path):
             return load_flat_images(path, options)
         return load_folder(path, options)
     if not path.is_file():
@@ -138,11 +154,11 @@ def load(
         )
     base = None if root is None else Path(root)
     if suffix in LIST_SUFFIXES:
-        return _with_labels(load_list(path, base, options), path, require_labels)
+        return load_list(path, base, options)
     if suffix in PARQUET_SUFFIXES:
-        return _with_labels(load_parquet(path, base, options), path, require_labels)
+        return load_parquet(path, base, options)
     if suffix in IMAGE_SUFFIXES:
-        if require_labels:
+        if "none" not in kinds:
             raise InputError(
                 f"{printable(path)}: one image without a label; "
                 "expected: a folder with one sub-folder of images per class"
@@ -184,22 +200,6 @@ def _check_no_images(source: str, options: ImageOptions) -> None:
             raise InputError(
                 f"{name} must go with images in files, which {printable(source)!r} does not hold, got {value!r}"
             )
-
-
-def _with_labels(data: Dataset, path: Path, required: bool) -> Dataset:
-    if required and data.labels is None:
-        how = (
-            "give them inside (.npz, .safetensors) or by labels=FILE"
-            if path.suffix in ARRAY_SUFFIXES
-            else "give one or several per image, or train a method that needs none"
-        )
-        raise InputError(f"{printable(path)}: has no labels; {how}")
-    return data
-
-
-def _has_sub_folders(path: Path) -> bool:
-    with os.scandir(path) as entries:
-        return any(not entry.name.startswith(".") and entry.is_dir() for entry in entries)
 
 
 def _images_root(name: str, root: str | os.PathLike[str] | None) -> Path | None:

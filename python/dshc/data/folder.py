@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,15 @@ import numpy as np
 from ..errors import InputError
 from .dataset import Dataset
 from .gather import ImageOptions, gather, item_names, warn_of_unreadable
-from .image_files import FileStore
 from .image_fit import IMAGE_SUFFIXES, printable
+from .image_stores import FileStore
+from .reading import VALIDATION_NAMES, read_for_training
 from .scan import Scan, image_files, some
 
-__all__ = ["IMAGE_SUFFIXES", "image_files", "load_flat_images", "load_folder", "read_images"]
+__all__ = ["IMAGE_SUFFIXES", "image_files", "is_flat", "load_flat_images", "load_folder", "read_images"]
 
 # What people call the parts of a set on disk, in any case; the official test part holds the queries.
-_TEST_NAMES = ("test", "val", "valid", "validation")
-_PART_NAMES = {"train", *_TEST_NAMES}
+_PART_NAMES = {"train", "test", *VALIDATION_NAMES}
 
 
 def load_folder(folder: Path, options: ImageOptions) -> Dataset:
@@ -28,16 +29,18 @@ def load_folder(folder: Path, options: ImageOptions) -> Dataset:
     Images (suffixes ``IMAGE_SUFFIXES``; hidden files are passed over, others are counted in ``Dataset.reading``)
     come in sorted order, at any depth below their class folder, links followed. Where the folder holds exactly
     ``train`` and ``test`` (or ``train`` and ``val``), in any case, each with the same class folders, the second
-    is the official test part. ``ids`` are the paths below ``folder``, bytes that are no UTF-8 escaped.
+    is the official test part; ``val`` beside both is read for training, and a note says so. ``ids`` are the paths
+    below ``folder``, bytes that are no UTF-8 escaped.
 
     ``options.skip_unreadable``: leave out images that cannot be read, with a warning that counts them; their ids
     are in ``skipped``. Otherwise the first of them raises ``ValueError`` naming the file, as do a class without
-    images and unequal classes in the two parts.
+    images and unequal classes in two parts.
     """
     scan = Scan()
     base = os.fspath(folder)
-    parts, loose = _find_parts(base, scan)
     where = printable(base)
+    options.check_kind("ids", where)
+    parts, loose = _find_parts(base, scan)
     classes = list(parts[0].classes)
     for part in parts[1:]:
         if unequal := set(classes) ^ set(part.classes):
@@ -47,20 +50,20 @@ def load_folder(folder: Path, options: ImageOptions) -> Dataset:
     paths: list[str] = []
     labels: list[int] = []
     in_test: list[bool] = []
-    for number, part in enumerate(parts):
+    for part in parts:
         for label, name in enumerate(classes):
             found = _class_images(part.classes[name], scan)
             paths += found
             labels += [label] * len(found)
-            in_test += [number > 0] * len(found)
+            in_test += [part.is_test] * len(found)
     gathered = gather(FileStore(paths), options, where=where)
     keep = gathered.keep
     names = item_names([_below(path, base) for path in paths])
     skipped = tuple(name for name, kept in zip(names, keep, strict=True) if not kept)
     warn_of_unreadable(where, skipped)
     label_array, test_mask = np.array(labels, np.int64)[keep], np.array(in_test)[keep]
-    for number, part in enumerate(parts):
-        present = np.bincount(label_array[test_mask == (number > 0)], minlength=len(classes))
+    for part in parts:
+        present = np.bincount(label_array[test_mask == part.is_test], minlength=len(classes))
         if not present.all():
             path = printable(part.classes[classes[int(present.argmin())]])
             raise InputError(f"{path}: a class folder with unreadable images only")
@@ -70,24 +73,31 @@ def load_folder(folder: Path, options: ImageOptions) -> Dataset:
         gathered.inputs,
         label_array,
         item_names(classes),
-        test_mask if len(parts) == 2 else None,
+        test_mask if test_mask.any() else None,
         tuple(name for name, kept in zip(names, keep, strict=True) if kept),
         skipped,
-        scan.reading(len(label_array), loose=loose, unreadable=len(skipped)),
+        replace(
+            scan.reading(len(label_array), loose=loose, unreadable=len(skipped)),
+            notes=tuple(read_for_training(part.name) for part in parts[1:] if not part.is_test),
+        ),
     )
 
 
 def load_flat_images(path: Path, options: ImageOptions) -> Dataset:
     """One image file, or all images below a folder in sorted order, as a set without labels.
 
-    Options and errors as in :func:`load_folder`; ``ids`` are the file names (the paths below the folder).
+    Options and errors as in :func:`load_folder`; ``ids`` are the file names (the paths below the folder). A note says
+    so where sub-folders might have been taken for classes.
     """
     scan = Scan()
+    notes: tuple[str, ...] = ()
     if path.is_file():
         base, paths = os.fspath(path.parent), [os.fspath(path)]
     else:
         base = os.fspath(path)
         paths = scan.walk(base)
+        if Scan().entries(base)[0]:
+            notes = ("read without labels, for images lie in the folder itself",)
     where = printable(path)
     if not paths:
         raise InputError(f"{where}: must hold images{_what_is_there(scan)}")
@@ -104,8 +114,15 @@ def load_flat_images(path: Path, options: ImageOptions) -> Dataset:
         (),
         ids=tuple(name for name, kept in zip(names, keep, strict=True) if kept),
         skipped=skipped,
-        reading=scan.reading(int(keep.sum()), unreadable=len(skipped)),
+        reading=replace(scan.reading(int(keep.sum()), unreadable=len(skipped)), notes=notes),
     )
+
+
+def is_flat(folder: Path) -> bool:
+    """Whether a folder is one of images rather than of class folders: images lie in it, or it has no sub-folder."""
+    scan = Scan()
+    folders, files = scan.entries(os.fspath(folder))
+    return bool(scan.images(files)) or not (folders or scan.closed)
 
 
 def read_images(
@@ -127,17 +144,17 @@ def read_images(
 
 
 class _Part:
-    """A folder of class folders: its name, and the paths of the classes by name."""
+    """A folder of class folders: its name, whether it is the test part, and the paths of the classes by name."""
 
-    def __init__(self, path: str, scan: Scan) -> None:
-        self.name = os.path.basename(path)
+    def __init__(self, path: str, scan: Scan, *, is_test: bool = False) -> None:
+        self.name, self.is_test = os.path.basename(path), is_test
         folders, files = scan.entries(path)
         self.classes = {entry.name: entry.path for entry in folders}
         self.n_images = len(scan.images(files))
 
 
 def _find_parts(folder: str, scan: Scan) -> tuple[list[_Part], int]:
-    """What holds class folders, the folder itself or its train and test part; and how many images lie beside."""
+    """What holds class folders, the folder itself or its parts (test last); and how many images lie beside."""
     where = printable(folder)
     closed = scan.closed
     root = _Part(folder, scan)
@@ -147,20 +164,22 @@ def _find_parts(folder: str, scan: Scan) -> tuple[list[_Part], int]:
     if len(names) < len(root.classes) and names <= _PART_NAMES:
         raise InputError(f"{where}: must hold one folder for each part, got {some(set(root.classes))}")
     by_part = {name.lower(): path for name, path in root.classes.items()}
-    for test in _TEST_NAMES:
-        if names == {"train", test}:
-            parts = [_Part(by_part["train"], scan), _Part(by_part[test], scan)]
-            for part, name in zip(parts, ("train", test), strict=True):
-                if not part.classes:
-                    raise InputError(
-                        f"{printable(by_part[name])}: must hold one sub-folder of images per class"
-                    )
-            return parts, root.n_images + sum(part.n_images for part in parts)
     if "train" in names and names <= _PART_NAMES:
-        raise InputError(
-            f"{where}: the parts must be train and test, or train and val (the second holds the queries; "
-            f"validation images are cut from train), got {', '.join(sorted(root.classes))}"
-        )
+        validation = [name for name in names if name in VALIDATION_NAMES]
+        if len(names) == 1 or len(validation) > 1:
+            raise InputError(
+                f"{where}: the parts must be train and test (the queries), perhaps with one of "
+                f"{', '.join(VALIDATION_NAMES)} (read for training, or in the place of test), got "
+                f"{', '.join(sorted(root.classes))}"
+            )
+        test = "test" if "test" in names else validation[0]
+        parts = []
+        for name in sorted(names, key=lambda name: (name == test, name != "train")):
+            part = _Part(by_part[name], scan, is_test=name == test)
+            if not part.classes:
+                raise InputError(f"{printable(by_part[name])}: must hold one sub-folder of images per class")
+            parts.append(part)
+        return parts, root.n_images + sum(part.n_images for part in parts)
     if not names:
         beside = (
             f"; {root.n_images:,} images lie in it, without a class (--method itq needs none)"

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO
 
 import numpy as np
 
-from ..errors import InputError
-from .image_files import FileStore, ImageFiles, PackedStore, in_threads
+from ..errors import InputError, one_of
+from .image_files import ImageFiles, in_threads
 from .image_fit import ImageFit, decode, printable
+from .image_stores import FileStore, PackedStore
+from .item_labels import LABEL_KINDS, check_kind
 from .scan import some
 
-__all__ = ["DEFAULT_SIZE", "Gathered", "ImageOptions", "gather", "item_names", "warn_of_unreadable"]
+__all__ = [
+    "DEFAULT_SIZE",
+    "Gathered",
+    "ImageOptions",
+    "gather",
+    "gather_batches",
+    "item_names",
+    "warn_of_unreadable",
+]
 
 DEFAULT_SIZE = 64
 _ADVICE = "; skip_unreadable leaves such files out"
@@ -28,6 +41,8 @@ class ImageOptions:
     n_channels: int | None = None
     skip_unreadable: bool = False
     max_memory_mib: float = 1024
+    label_kinds: tuple[str, ...] = LABEL_KINDS
+    check_images: bool = True
 
     def __post_init__(self) -> None:
         if self.n_channels not in (None, 1, 3):
@@ -37,7 +52,21 @@ class ImageOptions:
         limit = self.max_memory_mib
         if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 0:
             raise InputError(f"max_memory_mib must be a number of MiB from 0 on, got {limit!r}")
+        for kind in self.label_kinds:
+            if kind not in LABEL_KINDS:
+                raise one_of("label_kinds", kind, LABEL_KINDS)
+        if not self.check_images and self.n_channels is None:
+            raise InputError("n_channels must be 1 or 3 where check_images is False, got None")
         self.fit(3)
+
+    def check_kind(self, kind: str, where: str) -> None:
+        """Raise ``ValueError`` unless labels of this kind were asked for; before an image is opened."""
+        check_kind(kind, self.label_kinds, where)
+
+    def fits(self, n: int) -> bool:
+        """Whether so many images take at most ``max_memory_mib`` once decoded."""
+        fit = self.fit(self.n_channels or 3)
+        return n * fit.height * fit.width * fit.n_channels <= self.max_memory_mib * 2**20
 
     def fit(self, n_channels: int) -> ImageFit:
         """The fit to that many channels."""
@@ -65,41 +94,76 @@ def gather(
 
     Without ``n_channels`` the set is grey where every image is. Every file is opened in either case, so that one
     that is no image is found now; damage behind its header is found by decoding, which ``skip_unreadable`` does
-    for the lazy set, too. Raises ``ValueError`` naming the first image that cannot be read, or ``where`` if none
-    can. A passing progress bar shows how far it is, unless ``quiet``.
+    for the lazy set, too. Without ``check_images`` a lazy set is not opened at all. Raises ``ValueError`` naming the
+    first image that cannot be read, or ``where`` if none can. A passing progress bar shows how far it is, unless
+    ``quiet``.
     """
     n = len(store)
-    # Grey files as RGB have three equal channels, so that one array serves until all modes are known.
-    fit = options.fit(options.n_channels or 3)
-    lazy = n * fit.height * fit.width * fit.n_channels > options.max_memory_mib * 2**20
-    images = None if lazy else np.empty((n, *fit.shape), np.uint8)
-    keep, grey = np.ones(n, bool), np.ones(n, bool)
-    probe = fit if not lazy or options.skip_unreadable else None
+    if not options.check_images and not options.fits(n):
+        return Gathered(
+            ImageFiles(store, options.fit(options.n_channels or 3), advice=_ADVICE), np.ones(n, bool)
+        )
+    reader = _Reader(n, options)
+    text = f"{'reading' if reader.decodes else 'opening'} {n:,} images"
+    in_threads(lambda i: reader.read(i, store.open(i), store.name(i)), n, None if quiet else text)
+    return reader.gathered(where, store)
 
-    def work(i: int) -> None:
+
+def gather_batches(
+    batches: Iterable[Sequence[bytes]], n: int, options: ImageOptions, *, where: str
+) -> Gathered:
+    """As :func:`gather` for ``n`` encoded images that come in order, some at a time, and fit into memory decoded."""
+    reader = _Reader(n, options)
+    start = 0
+    for batch in batches:
+        work = partial(_read_of_batch, reader, batch, start, where)
+        in_threads(work, len(batch))
+        start += len(batch)
+    return reader.gathered(where, None)
+
+
+def _read_of_batch(reader: _Reader, batch: Sequence[bytes], start: int, where: str, i: int) -> None:
+    reader.read(start + i, io.BytesIO(batch[i]), f"{where}: row {start + i}")
+
+
+class _Reader:
+    """The images of a set as they are read, in any order, by several threads."""
+
+    def __init__(self, n: int, options: ImageOptions) -> None:
+        self._n, self._options = n, options
+        # Grey files as RGB have three equal channels, so that one array serves until all modes are known.
+        self._fit = options.fit(options.n_channels or 3)
+        self._images = np.empty((n, *self._fit.shape), np.uint8) if options.fits(n) else None
+        self._keep, self._grey = np.ones(n, bool), np.ones(n, bool)
+        self.decodes = self._images is not None or options.skip_unreadable
+
+    def read(self, i: int, source: str | BinaryIO, name: str) -> None:
+        """Read image ``i``. Raises ``ValueError`` naming it where it cannot be read and is not to be left out."""
         try:
-            pixels, grey[i] = decode(store.open(i), probe, store.name(i))
+            pixels, self._grey[i] = decode(source, self._fit if self.decodes else None, name)
         except ValueError:
-            if not options.skip_unreadable:
+            if not self._options.skip_unreadable:
                 raise
-            keep[i] = False
+            self._keep[i] = False
             return
-        if images is not None:
-            images[i] = pixels
+        if self._images is not None:
+            self._images[i] = pixels
 
-    text = f"{'opening' if probe is None else 'reading'} {n:,} images"
-    in_threads(work, n, None if quiet else text)
-    if n and not keep.any():
-        raise ValueError(f"{where}: none of the {n:,} images can be read")
-    all_grey = options.n_channels is None and bool(grey[keep].all()) and n > 0
-    if images is None:
-        kept = store if keep.all() else store.take(np.flatnonzero(keep))
-        return Gathered(ImageFiles(kept, options.fit(1) if all_grey else fit, advice=_ADVICE), keep)
-    if not keep.all():
-        images = images[keep]
-    if all_grey:
-        images = np.ascontiguousarray(images[..., :1])
-    return Gathered(images, keep)
+    def gathered(self, where: str, store: FileStore | PackedStore | None) -> Gathered:
+        """All that was read; ``store`` holds the images where they stay in files."""
+        options, keep, images = self._options, self._keep, self._images
+        if self._n and not keep.any():
+            raise ValueError(f"{where}: none of the {self._n:,} images can be read")
+        all_grey = options.n_channels is None and bool(self._grey[keep].all()) and self._n > 0
+        if images is None:
+            assert store is not None
+            kept = store if keep.all() else store.take(np.flatnonzero(keep))
+            return Gathered(ImageFiles(kept, options.fit(1) if all_grey else self._fit, advice=_ADVICE), keep)
+        if not keep.all():
+            images = images[keep]
+        if all_grey:
+            images = np.ascontiguousarray(images[..., :1])
+        return Gathered(images, keep)
 
 
 def warn_of_unreadable(where: str, skipped: Sequence[str]) -> None:

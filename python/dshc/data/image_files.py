@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, overload
 
 import numpy as np
 
 from ..progress import progress
 from .image_fit import ImageFit, decode, printable
+from .image_stores import FileStore, PackedStore
 
-__all__ = ["FileStore", "ImageFiles", "PackedStore", "in_threads"]
+__all__ = ["ImageFiles", "in_threads"]
 
 _WINDOW = 256  # items handed to the threads at a time: bounds what waits, and how long a Ctrl-C takes
 
@@ -24,7 +23,7 @@ _WINDOW = 256  # items handed to the threads at a time: bounds what waits, and h
 class ImageFiles:
     """Images in files, decoded when they are asked for: behaves like a uint8 array ``(n, h, w, c)``.
 
-    ``paths``: the files (or a store of images, see :class:`PackedStore`); ``fit``: how they are brought to size.
+    ``paths``: the files (or a store, see ``image_stores.py``); ``fit``: how they are brought to size.
     ``images[3]`` is one image ``(h, w, c)``; a slice, a list or an array of integers or of bools gives ``(k, h, w,
     c)``, decoded by threads. Nothing decoded is kept. Pickles, and so goes to worker processes. A file that cannot
     be decoded raises ``ValueError`` naming it.
@@ -148,136 +147,6 @@ class ImageFiles:
         if rows.min() < -n or rows.max() >= n:
             raise IndexError(f"items must be from {-n} to {n - 1}, got {rows.min()} to {rows.max()}")
         return np.where(rows < 0, rows + n, rows)
-
-
-class FileStore:
-    """Paths of image files, held as one block of bytes: 100,000 of them take a few MiB."""
-
-    def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
-        names = [os.fsencode(path) for path in paths]
-        self._starts = np.concatenate([[0], np.cumsum([len(name) for name in names], dtype=np.int64)])
-        self._names = b"".join(names)
-
-    def __len__(self) -> int:
-        return len(self._starts) - 1
-
-    def open(self, i: int) -> str:
-        """What Pillow opens: the path of item ``i``."""
-        return os.fsdecode(self._names[self._starts[i] : self._starts[i + 1]])
-
-    name = open
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """The files; each ``Path`` is made when it is asked for."""
-        return _Paths(self)
-
-    def take(self, rows: np.ndarray) -> FileStore:
-        """The files of these rows."""
-        return FileStore(self.open(int(row)) for row in rows)
-
-    def sha256(self, i: int) -> bytes:
-        """Digest of the bytes of item ``i``. Raises ``ValueError`` naming a file that cannot be read."""
-        try:
-            with open(self.open(i), "rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
-        except OSError as error:
-            raise ValueError(f"{printable(self.name(i))}: cannot be read ({error.strerror})") from None
-
-
-class _Paths(Sequence[Path]):
-    def __init__(self, store: FileStore) -> None:
-        self._store = store
-
-    def __len__(self) -> int:
-        return len(self._store)
-
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return tuple(self[j] for j in range(*i.indices(len(self))))
-        return Path(self._store.open(range(len(self))[i]))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None
-
-
-class PackedStore:
-    """Encoded images one behind the other in one file: those of a Parquet file, whose rows cannot be read singly.
-
-    ``path``: the file, which is removed with the last store of it in the process that wrote it; ``starts``,
-    ``sizes``: int64 ``(n,)``, where each image lies; ``origin``, ``rows``: what errors call them.
-    """
-
-    paths: Sequence[Path] = ()
-
-    def __init__(
-        self, file: _Temporary, starts: np.ndarray, sizes: np.ndarray, origin: str, rows: np.ndarray
-    ) -> None:
-        self._file, self._starts, self._sizes, self._origin, self._rows = file, starts, sizes, origin, rows
-
-    @classmethod
-    def write(cls, images: Iterable[bytes], *, folder: str | None = None, origin: str) -> PackedStore:
-        """Write the images to a file in the system's folder for temporary files, or in ``folder``."""
-        import tempfile
-
-        with tempfile.NamedTemporaryFile("wb", dir=folder, prefix="dshc-images-", delete=False) as file:
-            kept = _Temporary(file.name)
-            try:
-                sizes = np.array([file.write(image) for image in images], np.int64)
-            except OSError as error:
-                raise ValueError(
-                    f"{origin}: its images cannot be kept in {file.name} ({error.strerror})"
-                ) from None
-        return cls(kept, np.cumsum(sizes) - sizes, sizes, origin, np.arange(len(sizes)))
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def open(self, i: int) -> BinaryIO:
-        """What Pillow opens: the bytes of item ``i``."""
-        return io.BytesIO(self._bytes(i))
-
-    def name(self, i: int) -> str:
-        """What errors call item ``i``."""
-        return f"{self._origin}: row {self._rows[i]}"
-
-    def take(self, rows: np.ndarray) -> PackedStore:
-        """The images of these rows."""
-        return PackedStore(self._file, self._starts[rows], self._sizes[rows], self._origin, self._rows[rows])
-
-    def sha256(self, i: int) -> bytes:
-        """Digest of the bytes of item ``i``."""
-        return hashlib.sha256(self._bytes(i)).digest()
-
-    def _bytes(self, i: int) -> bytes:
-        with open(self._file.path, "rb", buffering=0) as file:
-            file.seek(int(self._starts[i]))
-            return file.read(int(self._sizes[i]))
-
-
-class _Temporary:
-    """A file that goes when nothing holds it any more, in the process that made it (not in its workers)."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        weakref.finalize(self, _remove, path, os.getpid())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Shared, (self.path,)
-
-
-class _Shared:
-    """Another process's temporary file."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-
-def _remove(path: str, owner: int) -> None:
-    if os.getpid() == owner:
-        Path(path).unlink(missing_ok=True)
 
 
 def in_threads(work: Callable[[int], Any], n: int, text: str | None = None) -> None:

@@ -12,8 +12,61 @@ import numpy as np
 
 from ..errors import InputError
 from .image_fit import printable
+from .scan import some
 
-__all__ = ["as_hot_rows", "labels_of_hot", "labels_of_names", "labels_of_numbers"]
+__all__ = [
+    "LABEL_KINDS",
+    "LabelsError",
+    "as_hot_rows",
+    "check_classes_left",
+    "check_kind",
+    "kind_of",
+    "labels_of_hot",
+    "labels_of_names",
+    "labels_of_numbers",
+]
+
+LABEL_KINDS = ("ids", "multi-hot", "none")
+_IN_WORDS = {"ids": "one class per item", "multi-hot": "several labels per item", "none": "no labels"}
+
+
+class LabelsError(InputError):
+    """Labels of a kind that the caller cannot use; ``kind``, one of ``LABEL_KINDS``, is theirs."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def kind_of(labels: np.ndarray | None) -> str:
+    """``"ids"``, ``"multi-hot"`` or ``"none"``."""
+    return "none" if labels is None else "ids" if labels.ndim == 1 else "multi-hot"
+
+
+def check_kind(
+    kind: str,
+    kinds: Sequence[str],
+    where: str,
+    how: str = "give one or several per image, or train a method that needs none",
+) -> None:
+    """Raise :class:`LabelsError` unless labels of ``kind`` are among the ``kinds`` that can be used."""
+    if kind in kinds:
+        return
+    if kind == "none":
+        raise LabelsError(f"{where}: has no labels; {how}", kind)
+    wanted = " or ".join(_IN_WORDS[known] for known in LABEL_KINDS if known in kinds)
+    raise LabelsError(f"{where}: must have {wanted}, has {_IN_WORDS[kind]}", kind)
+
+
+def check_classes_left(labels: np.ndarray | None, kept: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Raise where a class has items, and none among the rows ``kept``; labels of multi-hot rows may lose theirs."""
+    if labels is None or labels.ndim != 1:
+        return
+    if len(gone := np.setdiff1d(labels, labels[kept])):
+        raise InputError(
+            f"{where}: must have an image of each class that can be read, has none of "
+            f"{some([names[number] for number in gone])}"
+        )
 
 
 def labels_of_names(
@@ -80,5 +133,5 @@ def _labels(rows: Sequence[Sequence[int]], names: Sequence[str], where: Callable
 
 
 def _is_plain_integer(name: str) -> bool:
-    digits = name.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and str(int(name)) == name and len(name) < 19
+    digits = name.removeprefix("-")  # how many comes first: Python refuses to read more than 4,300
+    return len(name) < 19 and digits.isascii() and digits.isdigit() and str(int(name)) == name

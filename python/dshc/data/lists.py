@@ -11,21 +11,21 @@ it may hold spaces. ``.csv`` (commas) and ``.tsv`` (tabs), quoted as usual, with
 (or ``image``, ``file``, ``file_name``, ``filename``, ``image_path``):
 
 * ``label``: exactly one in each row; or ``labels``: none, one or several, separated by ``|`` or ``;``.
-* ``split``: ``train`` and ``test`` (or ``val``): the second is the official test part. ``id``: the item's name.
+* ``split``: ``train`` and ``test`` (or ``val``): the second is the official test part. Beside both, ``val`` is read for
+  training. ``id``: the item's name.
 * Without either label column the others may be a column per label, of 0 and 1.
 
-Without a header, two columns are path and label, and more are a path with a 0 or 1 for each label. Paths are
-relative to the list's folder, or to ``root``. Text is UTF-8 (paths may hold any bytes) or, with its mark, UTF-16.
+Without a header, two columns are path and label, and more are a path with a 0 or 1 for each label; the first path
+must look like that of an image, or be there. Paths are relative to the list's folder, or to ``root``. Text is UTF-8
+(paths may hold any bytes) or, with its mark, UTF-16.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
-import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,28 +34,34 @@ import numpy as np
 from ..errors import InputError
 from .dataset import Dataset
 from .gather import ImageOptions, gather, item_names, warn_of_unreadable
-from .image_files import FileStore
-from .image_fit import HEIF_SUFFIXES, IMAGE_SUFFIXES, printable
-from .item_labels import as_hot_rows, labels_of_hot, labels_of_names
-from .reading import Reading
+from .image_fit import printable
+from .image_stores import FileStore
+from .item_labels import as_hot_rows, check_classes_left, kind_of, labels_of_hot, labels_of_names
+from .reading import VALIDATION_NAMES, Reading, read_for_training
 from .scan import some
+from .tables import KNOWN_SUFFIXES, from_table
 
 __all__ = [
     "LIST_SUFFIXES",
-    "ID_COLUMNS",
-    "PATH_COLUMNS",
     "Listed",
+    "Parts",
+    "check_distinct",
     "load_list",
     "read_list",
-    "test_part",
+    "read_parts",
     "to_dataset",
 ]
 
 LIST_SUFFIXES = (".csv", ".tsv", ".txt")
-PATH_COLUMNS = ("path", "image", "file", "file_name", "filename", "image_path")
-ID_COLUMNS = ("id", "ids", "image_id")
-_SUFFIXES = {*IMAGE_SUFFIXES, *HEIF_SUFFIXES, ".avif", ".webp", ".jp2"}
-_PATH_END = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(_SUFFIXES)))})(?=\s|$)", re.IGNORECASE)
+_PATH_END = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(KNOWN_SUFFIXES)))})(?=\s|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a column ``split`` says: the official test items, bool ``(n,)`` or None, and what was done, in words."""
+
+    test_mask: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -63,7 +69,7 @@ class Listed:
     """What a list says of its items, one after the other.
 
     ``files``: what is opened; ``names``: what the items are called; ``places``: their lines or rows; ``labels``: int64
-    ``(n,)``, uint8 ``(n, C)`` or None; ``test_mask``: bool ``(n,)`` or None.
+    ``(n,)``, uint8 ``(n, C)`` or None; ``parts``: what the column ``split`` says.
     """
 
     files: list[str]
@@ -71,29 +77,34 @@ class Listed:
     places: Sequence[str]
     labels: np.ndarray | None
     class_names: tuple[str, ...]
-    test_mask: np.ndarray | None = None
+    parts: Parts = Parts()
 
 
 def load_list(path: Path, root: Path | None, options: ImageOptions) -> Dataset:
     """The images that a ``.txt``, ``.csv`` or ``.tsv`` names, as a set; labels None where it gives none.
 
     Raises :class:`InputError` naming the list, and the line, where it can be read in two ways, a file is missing
-    or named twice. With ``options.skip_unreadable`` missing and unreadable images are left out and counted.
+    or named twice, or labels are of a kind that was not asked for. With ``options.skip_unreadable`` missing and
+    unreadable images are left out and counted; a class of which no image is left is refused.
     """
     return to_dataset(read_list(path, root), path, options)
 
 
 def read_list(path: Path, root: Path | None = None) -> Listed:
-    """What a list says; the files it names are not looked at. Raises as :func:`load_list`."""
+    """What a list says; the files it names are not looked at, but for the first of a table without a header.
+
+    Raises as :func:`load_list`.
+    """
     text = _read_text(path)
     where = printable(path)
+    base = os.fspath(path.parent if root is None else root)
     if path.suffix.lower() == ".txt":
         lines, written, given = _from_lines(text, where)
         extra = {}
     else:
-        lines, written, given, extra = _from_table(
-            text, "," if path.suffix.lower() == ".csv" else "\t", where
-        )
+        delimiter = "," if path.suffix.lower() == ".csv" else "\t"
+        is_there: Callable[[str], bool] = lambda name: _is_file(os.path.join(base, name))  # noqa: E731
+        lines, written, given, extra = from_table(text, delimiter, where, is_there)
     if not written:
         raise InputError(f"{where}: must name at least one image, is empty")
     places = [f"line {line}" for line in lines]
@@ -102,8 +113,7 @@ def read_list(path: Path, root: Path | None = None) -> Listed:
     else:
         labels, class_names = _labels(given, places, where)
     names = [os.path.normpath(name) for name in written]
-    _check_distinct(names, places, where)
-    base = os.fspath(path.parent if root is None else root)
+    check_distinct(names, places, where)
     split = extra.get("split")
     return Listed(
         [os.path.join(base, name) for name in written],
@@ -111,13 +121,14 @@ def read_list(path: Path, root: Path | None = None) -> Listed:
         places,
         labels,
         class_names,
-        None if split is None else test_part(split, lambda row: f"{where}: {places[row]}"),
+        Parts() if split is None else read_parts(split, lambda row: f"{where}: {places[row]}"),
     )
 
 
 def to_dataset(listed: Listed, path: Path, options: ImageOptions) -> Dataset:
     """The set of a list: its images found and read. ``path`` is the list's, for names and errors."""
     where = printable(path)
+    options.check_kind(kind_of(listed.labels), where)
     there = np.array([_is_file(file) for file in listed.files], bool)
     missing = np.flatnonzero(~there)
     if len(missing) and (not options.skip_unreadable or len(missing) == len(there)):
@@ -133,35 +144,42 @@ def to_dataset(listed: Listed, path: Path, options: ImageOptions) -> Dataset:
     ids = item_names(listed.names)
     unreadable = [ids[i] for i in rows[~gathered.keep]]
     warn_of_unreadable(where, unreadable)
+    check_classes_left(listed.labels, kept, listed.class_names, where)
+    test_mask = listed.parts.test_mask
     return Dataset(
         printable(path.resolve().stem),
         "images",
         gathered.inputs,
         None if listed.labels is None else listed.labels[kept],
         listed.class_names,
-        None if listed.test_mask is None else listed.test_mask[kept],
+        None if test_mask is None else test_mask[kept],
         tuple(ids[i] for i in kept),
         tuple(ids[i] for i in np.setdiff1d(np.arange(len(ids)), kept)),
-        Reading(len(kept), missing=len(missing), unreadable=len(unreadable)),
+        Reading(len(kept), missing=len(missing), unreadable=len(unreadable), notes=listed.parts.notes),
     )
 
 
-def test_part(values: Sequence[str], where: object) -> np.ndarray | None:
-    """The test items of a column ``split``, bool ``(n,)``; None where all items are of one part.
+def read_parts(values: Sequence[str], where: Callable[[int], str]) -> Parts:
+    """What a column ``split`` says: test items where there are others, too; ``where(row)`` names an item in errors.
 
-    ``where(row)`` names an item in errors.
+    ``val`` (or ``valid``, ``validation``) is the test part where there is no ``test``, and read for training beside
+    ``train`` and ``test``.
     """
     parts = [value.strip().lower() for value in values]
-    parts = [
-        "test" if part in ("val", "valid", "validation") and "test" not in parts else part for part in parts
-    ]
+    instead = "test" if "test" not in parts else "train" if "train" in parts else None
+    notes = []
     for row, part in enumerate(parts):
-        if part not in ("train", "test"):
+        if part in VALIDATION_NAMES and instead is not None:
+            parts[row] = instead
+            if instead == "train" and (note := read_for_training(part)) not in notes:
+                notes.append(note)
+        elif part not in ("train", "test"):
             raise InputError(
-                f"{where(row)}: split must be train or test (or val, where there is no test), got {values[row]!r}"
+                f"{where(row)}: split must be train or test (or val, where there is no test or both), "
+                f"got {values[row]!r}"
             )
     mask = np.array([part == "test" for part in parts], bool)
-    return mask if mask.any() and not mask.all() else None
+    return Parts(mask if mask.any() and not mask.all() else None, tuple(notes))
 
 
 def _read_text(path: Path) -> str:
@@ -209,78 +227,6 @@ def _parts(line: str, where: str) -> list[str]:
     return [line[: ends[0]], *line[ends[0] :].split()] if ends else line.split()
 
 
-def _from_table(
-    text: str, delimiter: str, where: str
-) -> tuple[list[int], list[str], list[list[str]] | tuple[np.ndarray, tuple[str, ...]], dict[str, list[str]]]:
-    """Line numbers, paths, labels (or finished ones) and further columns of a ``.csv`` or ``.tsv``."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise InputError(f"{where}: line {reader.line_num} is no row of a table ({error})") from None
-    if not rows:
-        return [], [], [], {}
-    header = [cell.strip().lower() for cell in rows[0][1]]
-    named = [name for name in header if name in PATH_COLUMNS]
-    first, body = rows[0][1], rows[1:] if named else rows
-    for number, row in body:
-        if len(row) != len(first):
-            raise InputError(
-                f"{where}: line {number} must have {len(first)} columns as line {rows[0][0]} has, got {len(row)}"
-            )
-    numbers = [number for number, _ in body]
-    columns = [[row[i].strip() for _, row in body] for i in range(len(first))]
-    if not named:
-        given = [list(row) for row in zip(*columns[1:], strict=True)] or [[] for _ in body]
-        if len(columns) > 2 and as_hot_rows(given) is None:
-            raise InputError(
-                f"{where}: must begin with a header that has a column path, or hold a path and one label, or a path "
-                f"and a 0 or 1 for each label; line {numbers[0]} is {printable(delimiter.join(first))!r}"
-            )
-        return numbers, columns[0], given, {}
-    _check_header(header, named, where)
-    paths = columns[header.index(named[0])]
-    if "" in paths:
-        raise InputError(
-            f"{where}: line {numbers[paths.index('')]} must name a file, its {named[0]} is empty"
-        )
-    extra = {name: columns[header.index(name)] for name in ("split",) if name in header}
-    for name in ID_COLUMNS:
-        if name in header:
-            extra["id"] = columns[header.index(name)]
-    if "label" in header:
-        labels = columns[header.index("label")]
-        return numbers, paths, [[label] if label else [] for label in labels], extra
-    if "labels" in header:
-        cells = [
-            [part.strip() for part in re.split(r"[|;]", cell)] for cell in columns[header.index("labels")]
-        ]
-        several = [[part for part in cell if part] for cell in cells]
-        if not any(several):
-            return numbers, paths, several, extra
-        return numbers, paths, labels_of_names(several, lambda row: f"{where}: line {numbers[row]}"), extra
-    others = [i for i, name in enumerate(header) if name not in (named[0], "split", *ID_COLUMNS)]
-    if not others:
-        return numbers, paths, [[] for _ in body], extra
-    hot = np.array([[cell in ("0", "1") for cell in columns[i]] for i in others], bool)
-    if len(others) < 2 or not hot.all():
-        raise InputError(
-            f"{where}: must have a column label or labels, or one column of 0 and 1 for each label; has "
-            f"{', '.join(printable(first[i].strip()) for i in others)}"
-        )
-    rows01 = np.array([[cell == "1" for cell in columns[i]] for i in others], np.uint8).T
-    return numbers, paths, (labels_of_hot(rows01), tuple(printable(first[i].strip()) for i in others)), extra
-
-
-def _check_header(header: list[str], named: list[str], where: str) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise InputError(f"{where}: must name each column once, has {', '.join(map(printable, twice))} twice")
-    for group in (named, [name for name in ("label", "labels") if name in header]):
-        if len(group) > 1:
-            raise InputError(f"{where}: must have one of the columns {' and '.join(group)}, has both")
-
-
 def _labels(
     given: list[list[str]], places: list[str], where: str
 ) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -299,7 +245,8 @@ def _labels(
     return labels_of_names(given, lambda row: f"{where}: {places[row]}")
 
 
-def _check_distinct(names: list[str], places: list[str], where: str) -> None:
+def check_distinct(names: Sequence[str], places: Sequence[str], where: str) -> None:
+    """Refuse an image that is named twice."""
     seen: dict[str, int] = {}
     for row, name in enumerate(names):
         if (first := seen.setdefault(name, row)) != row:

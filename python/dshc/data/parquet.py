@@ -9,7 +9,8 @@ What is read, by column (other columns are passed over):
   are multi-hot. Hugging Face's names of classes are found in the file's metadata.
 * ``id`` (or ``ids``, ``image_id``): names; ``split``: ``train`` and ``test`` (or ``val``).
 
-Encoded images that are too many to be decoded at once are kept in a temporary file for as long as the set lives.
+Images that fit into memory are decoded as they are read. More are kept, encoded, in a file without a name in the cache
+folder, which is gone with the set or with the process, however it ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,20 @@ import numpy as np
 from ..errors import InputError, install
 from ..progress import progress
 from .dataset import Dataset
-from .gather import ImageOptions, gather, item_names, warn_of_unreadable
-from .image_files import PackedStore
+from .gather import ImageOptions, gather, gather_batches, item_names, warn_of_unreadable
 from .image_fit import printable
-from .item_labels import as_hot_rows, labels_of_hot, labels_of_names, labels_of_numbers
-from .lists import ID_COLUMNS, PATH_COLUMNS, Listed, test_part, to_dataset
+from .image_stores import PackedStore
+from .item_labels import (
+    as_hot_rows,
+    check_classes_left,
+    kind_of,
+    labels_of_hot,
+    labels_of_names,
+    labels_of_numbers,
+)
+from .lists import Listed, Parts, check_distinct, read_parts, to_dataset
 from .reading import Reading
+from .tables import ID_COLUMNS, PATH_COLUMNS
 
 __all__ = ["PARQUET_SUFFIXES", "holds_photos", "load_parquet"]
 
@@ -54,29 +64,37 @@ def load_parquet(path: Path, root: Path | None, options: ImageOptions) -> Datase
     if not n:
         raise InputError(f"{where}: must have at least one row, has none")
     labels, class_names = _labels(arrow, where)
+    options.check_kind(kind_of(labels), where)
     ids = arrow.texts(arrow.one_of(ID_COLUMNS))
     split = arrow.texts(arrow.one_of(("split",)))
-    mask = None if split is None else test_part(split, lambda row: f"{where}: row {row}")
+    parts = Parts() if split is None else read_parts(split, lambda row: f"{where}: row {row}")
+    mask = parts.test_mask
     name = printable(path.resolve().stem)
     if kind == "features":
         if options.image_size is not None or options.n_channels is not None:
             raise InputError(f"{where}: image_size and n_channels must go with images, holds embeddings")
         features = arrow.features(column)
-        return Dataset(
-            name, "features", features, labels, class_names, mask, None if ids is None else tuple(ids)
-        )
+        reading = Reading(n, notes=parts.notes, what="embedding") if parts.notes else None
+        names = None if ids is None else tuple(ids)
+        return Dataset(name, "features", features, labels, class_names, mask, names, reading=reading)
     paths = arrow.paths(column if kind == "paths" else None)
     if kind == "paths":
         base = os.fspath(path.parent if root is None else root)
         places = [f"row {row}" for row in range(n)]
+        check_distinct([os.path.normpath(p) for p in paths], places, where)
         files = [os.path.join(base, p) for p in paths]
-        return to_dataset(Listed(files, ids or paths, places, labels, class_names, mask), path, options)
-    store = PackedStore.write(arrow.image_bytes(column), origin=where)
-    gathered = gather(store, options, where=where)
+        return to_dataset(Listed(files, ids or paths, places, labels, class_names, parts), path, options)
+    batches = arrow.image_bytes(column)
+    if options.fits(n):
+        gathered = gather_batches(batches, n, options, where=where)
+    else:
+        store = PackedStore.write(chain.from_iterable(batches), origin=where)
+        gathered = gather(store, options, where=where)
     names = item_names(ids or paths or [str(row) for row in range(n)])
     rows = np.flatnonzero(gathered.keep)
     skipped = tuple(names[i] for i in np.flatnonzero(~gathered.keep))
     warn_of_unreadable(where, skipped)
+    check_classes_left(labels, rows, class_names, where)
     return Dataset(
         name,
         "images",
@@ -86,7 +104,7 @@ def load_parquet(path: Path, root: Path | None, options: ImageOptions) -> Datase
         None if mask is None else mask[rows],
         tuple(names[i] for i in rows),
         skipped,
-        Reading(len(rows), unreadable=len(skipped)),
+        Reading(len(rows), unreadable=len(skipped), notes=parts.notes),
     )
 
 
@@ -195,20 +213,22 @@ class _Arrow:
                     return names if distinct and all(isinstance(name, str) for name in names) else None
         return None
 
-    def image_bytes(self, column: str) -> Iterator[bytes]:
+    def image_bytes(self, column: str) -> Iterator[list[bytes]]:
         """The encoded images, some rows at a time."""
         row = 0
         with progress(f"reading {self.n_rows:,} images") as update:
             try:
                 for batch in self._file.iter_batches(batch_size=_ROWS, columns=[column]):
+                    images = []
                     for value in batch.column(0).to_pylist():
                         data = value.get("bytes") if isinstance(value, dict) else value
                         if not isinstance(data, bytes):
                             raise InputError(
                                 f"{self.where}: row {row}: {column} must hold the bytes of an image, got null"
                             )
-                        yield data
+                        images.append(data)
                         row += 1
+                    yield images
                     update(row, self.n_rows)
             except (OSError, self._pa.ArrowException) as error:
                 raise InputError(f"{self.where}: damaged behind row {row} ({error})") from None

@@ -26,9 +26,9 @@ import numpy as np
 from ..errors import InputError
 from .dataset import Dataset
 from .gather import ImageOptions, gather, item_names, warn_of_unreadable
-from .image_files import FileStore
 from .image_fit import printable
-from .item_labels import labels_of_hot
+from .image_stores import FileStore
+from .item_labels import kind_of, labels_of_hot
 from .lists import read_list
 from .scan import Scan, some
 
@@ -108,6 +108,8 @@ def load_published(name: str, root: Path | None, labels: Path | None, options: I
             f"{name}: its lists must have {known.n_labels} labels, got {lists.hot.shape[1]} in "
             f"{printable(labels or root)}"
         )
+    class_labels = labels_of_hot(lists.hot)
+    options.check_kind(kind_of(class_labels), name)
     scan = Scan()
     files = _find_images(lists.names, scan.walk(os.fspath(root)), where)
     missing = [row for row, file in enumerate(files) if file is None]
@@ -128,7 +130,6 @@ def load_published(name: str, root: Path | None, labels: Path | None, options: I
     notes = lists.notes
     if len(left_out):
         notes = (*notes, f"the split is not the published one: {len(left_out):,} of its images are left out")
-    class_labels = labels_of_hot(lists.hot)
     return Dataset(
         name,
         "images",

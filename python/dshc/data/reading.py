@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from .image_fit import HEIF_SUFFIXES, IMAGE_SUFFIXES
 
-__all__ = ["Reading"]
+__all__ = ["VALIDATION_NAMES", "Reading", "read_for_training"]
 
+VALIDATION_NAMES = ("val", "valid", "validation")  # what people call a part of a set, in any case
 _SHOWN_SUFFIXES = 6
 
 
@@ -25,7 +26,7 @@ class Reading:
     * ``closed``: folders that could not be opened. ``special``: pipes, sockets and devices.
     * ``unreadable``: images that could not be decoded. ``missing``: files of a list that are not there. Both are
       left out only where ``skip_unreadable`` says so.
-    * ``notes``: what else was done to the set, a sentence each.
+    * ``notes``: what else was done to the set, a sentence each. ``what``: what one item is.
     """
 
     n_read: int
@@ -38,6 +39,7 @@ class Reading:
     unreadable: int = 0
     missing: int = 0
     notes: tuple[str, ...] = ()
+    what: str = "image"
 
     @property
     def n_skipped(self) -> int:
@@ -47,7 +49,7 @@ class Reading:
     @property
     def complete(self) -> bool:
         """Whether nothing was left out."""
-        return self == Reading(self.n_read)
+        return self == Reading(self.n_read, what=self.what)
 
     def line(self) -> str:
         """One line to print.
@@ -55,7 +57,7 @@ class Reading:
         >>> Reading(300, {".heic": 20, ".avif": 10}, loose=1).line()
         '300 images read, 30 files skipped: 20 .heic, 10 .avif; 1 image beside the class folders left out'
         """
-        parts = [_count(self.n_read, "image") + " read"]
+        parts = [_count(self.n_read, self.what) + " read"]
         if self.skipped:
             parts[0] += f", {_count(self.n_skipped, 'file')} skipped: {_by_suffix(self.skipped)}"
         for count, one, text in (
@@ -72,6 +74,15 @@ class Reading:
         if any(self.skipped.get(suffix) for suffix in HEIF_SUFFIXES if suffix not in IMAGE_SUFFIXES):
             parts.append("pip install pillow-heif to read HEIC")
         return "; ".join([*parts, *self.notes])
+
+
+def read_for_training(part: str) -> str:
+    """The note on validation items that stand beside training and test items.
+
+    >>> read_for_training("val")
+    'val is read for training (validation is cut from all training items)'
+    """
+    return f"{part} is read for training (validation is cut from all training items)"
 
 
 def _count(n: int, what: str) -> str:

@@ -15,7 +15,7 @@ from .reading import Reading
 __all__ = ["Scan", "holds_images", "image_files", "some", "suffix_of"]
 
 _SUFFIX = re.compile(r"\.[a-z0-9_+-]{1,12}")
-_LOOKED_AT = 20_000  # entries: enough to find an image in any folder that is one of images
+_LOOKED_AT = 20_000  # files and opened folders: enough to find an image in any folder that is one of images
 
 
 @dataclass
@@ -34,8 +34,7 @@ class Scan:
         Links to files and to folders are followed; a folder that was reached before in the same walk, or that
         holds ``folder``, is passed over, so that loops end.
         """
-        seen = {key for path in _above(folder) if (key := _identity(path)) is not None}
-        return list(self._images(folder, deep, seen))
+        return list(self._images(folder, deep, _identities_above(folder)))
 
     def add(self, other: Scan) -> None:
         """Count what another walk met, too."""
@@ -106,9 +105,10 @@ class Scan:
                 yield from self._images(entry.path, True, seen)
 
 
-def _above(folder: str) -> set[Path]:
+def _identities_above(folder: str) -> set[tuple[int, int]]:
     """The folders that hold a folder, by the way it was reached and by where it really is."""
-    return {*Path(os.path.abspath(folder)).parents, *Path(os.path.realpath(folder)).parents}
+    above = {*Path(os.path.abspath(folder)).parents, *Path(os.path.realpath(folder)).parents}
+    return {key for path in above if (key := _identity(path)) is not None}
 
 
 def _identity(folder: str | Path) -> tuple[int, int] | None:
@@ -126,17 +126,25 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def holds_images(folder: str | os.PathLike[str]) -> bool:
-    """Whether an image file is among the first entries below ``folder``; raises nothing."""
-    looked_at = 0
-    for where, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            if not name.startswith(".") and suffix_of(name) in IMAGE_SUFFIXES:
-                if os.path.isfile(os.path.join(where, name)):
-                    return True
-        looked_at += len(folders) + len(files)
-        if looked_at > _LOOKED_AT:
-            return False
+    """Whether an image file is among the first files below ``folder``, links followed as by :class:`Scan`.
+
+    Counted are files and the folders that were opened, so that folders side by side, however many, hide nothing.
+    """
+    base = os.fspath(folder)
+    seen = _identities_above(base)
+    waiting, looked_at = [base], 0
+    while waiting and looked_at <= _LOOKED_AT:
+        here = waiting.pop()
+        key = _identity(here)
+        if key is None or key in seen:
+            continue
+        seen.add(key)
+        scan = Scan()
+        folders, files = scan.entries(here)
+        if scan.images(files):
+            return True
+        looked_at += 1 + len(files)
+        waiting += [entry.path for entry in reversed(folders)]
     return False
 
 

@@ -39,6 +39,8 @@ def encoding_batch(item_shape: tuple[int, ...]) -> int:
     return max(1, min(1024, 1 << max(0, (1024 * 64 * 64 * 3 // size).bit_length() - 1)))
 
 
+# What a description means that was written before these were in it.
+_LATER = {"interpolation": "bilinear"}
 # Where a training starts from is no part of what it leaves.
 _STARTS = {"weights": None, "start_from": None, "pretrained": None}
 
@@ -318,7 +320,7 @@ class Hasher(nn.Module):
             raise InputError(f"{path}: {error}") from None
         try:
             with torch.random.fork_rng(devices=[]):  # weights are drawn, then overwritten
-                hasher = cls._from(state, description, settings, network)
+                hasher = cls._from(state, _LATER | description, settings, network)
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             text = f"{path}: not the weights of the hasher it describes ({error})"
             raise InputError(text) from None

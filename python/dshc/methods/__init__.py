@@ -16,23 +16,63 @@ from importlib.metadata import entry_points
 
 from ..errors import one_of
 from .base import LabelKind, Method, MethodSettings, Pass, PerClass, Spec, Stage, Step, Training
+from .cross_entropy import CrossEntropy
+from .csq import CSQ
+from .dcwh import DCWH
+from .dhn import DHN
+from .dpn import DPN
 from .dpsh import DPSH
+from .dsdh import DSDH
+from .dsh import DSH
 from .dshc import DSHC
 from .dshc_multilabel import DSHCMultiLabel
+from .dtsh import DTSH
+from .greedyhash import GreedyHash
 from .hashnet import HashNet
 from .itq import ITQ
+from .lsh import LSH
+from .mdsh import MDSH
+from .orthohash import OrthoHash
+from .pcah import PCAH
+from .relahash import RelaHash
+from .sdsh import SDSH
+from .sh import SH
+from .signs import SignCoding, SignMethod, SignSettings
+from .ssdh import SSDH
+from .vmf import VMF
 
 __all__ = [
+    "CSQ",
+    "DCWH",
+    "DHN",
+    "DPN",
     "DPSH",
+    "DSDH",
+    "DSH",
     "DSHC",
+    "DTSH",
     "ITQ",
+    "LSH",
+    "MDSH",
+    "PCAH",
+    "SDSH",
+    "SH",
+    "SSDH",
+    "VMF",
+    "CrossEntropy",
     "DSHCMultiLabel",
+    "GreedyHash",
     "HashNet",
     "LabelKind",
     "Method",
     "MethodSettings",
+    "OrthoHash",
     "Pass",
     "PerClass",
+    "RelaHash",
+    "SignCoding",
+    "SignMethod",
+    "SignSettings",
     "Spec",
     "Stage",
     "Step",
@@ -41,7 +81,31 @@ __all__ = [
     "get",
 ]
 
-_OURS: tuple[type[Method], ...] = (DSHC, DSHCMultiLabel, ITQ, DPSH, HashNet)
+_OURS: tuple[type[Method], ...] = (
+    DSHC,
+    DSHCMultiLabel,
+    ITQ,
+    DPSH,
+    HashNet,
+    LSH,
+    PCAH,
+    SH,
+    DSDH,
+    DHN,
+    DSH,
+    DTSH,
+    SDSH,
+    DCWH,
+    VMF,
+    SSDH,
+    GreedyHash,
+    CrossEntropy,
+    CSQ,
+    DPN,
+    OrthoHash,
+    MDSH,
+    RelaHash,
+)
 
 
 @functools.cache

@@ -153,9 +153,10 @@ class Method(nn.Module, ABC):
 
     ``outputs`` is everywhere float ``(b, n_outputs)``. Class attributes: ``name``; ``title`` and ``source`` (paper and
     equation) for ``dshc methods``; ``Settings``; ``label_kinds`` it takes; ``score``, by which its codes are ranked
-    (``"hamming"`` or ``"overlap"``); ``quality``, the name of what :meth:`tally` counts (None: it predicts nothing);
-    ``recipe``, its own defaults for settings of other tables, by ``"table.name"``. An instance has ``settings``,
-    ``spec``, ``n_bits``, ``n_outputs`` and ``head``.
+    (``"hamming"`` or ``"overlap"``); ``quality``, the name of what :meth:`tally` counts (None: it predicts nothing;
+    an instance may have its own, by the labels it is for); ``recipe``, its own defaults for settings of other tables,
+    by ``"table.name"``; ``main_weight``, the setting that a fair comparison tunes beside the learning rate (None: it
+    has no such weight). An instance has ``settings``, ``spec``, ``n_bits``, ``n_outputs`` and ``head``.
     """
 
     name: ClassVar[str]
@@ -164,8 +165,9 @@ class Method(nn.Module, ABC):
     Settings: ClassVar[type[MethodSettings]]
     label_kinds: ClassVar[tuple[LabelKind, ...]]
     score: ClassVar[str] = "hamming"
-    quality: ClassVar[str | None] = None
+    quality: str | None = None
     recipe: ClassVar[Mapping[str, Any]] = {}
+    main_weight: ClassVar[str | None] = None
 
     n_bits: int
     n_outputs: int
@@ -261,6 +263,12 @@ class Method(nn.Module, ABC):
     def encode(self, outputs: Tensor) -> Tensor:
         """Packed codes, uint8 ``(b, ceil(n_bits / 8))``."""
 
+    def relaxed(self, outputs: Tensor) -> Tensor | None:
+        """The codes before they are codes, float ``(b, n_bits)``, whose signs or nearest codes they are: what is
+        lost by binarising is measured against these. None where the method has no such thing.
+        """
+        return None
+
     def predict(self, outputs: Tensor) -> Tensor | None:
         """Class ids int64 ``(b,)``, or multi-hot bool ``(b, n_classes)``; None where the method predicts nothing."""
         return None
@@ -288,3 +296,9 @@ def count_right(predictions: Tensor, labels: Tensor) -> Tensor:
     """Right items and all items: the tally of accuracy."""
     right = (predictions == labels).sum()
     return torch.stack([right, torch.full_like(right, len(labels))])
+
+
+def count_labels(predictions: Tensor, labels: Tensor) -> Tensor:
+    """Twice the labels both predicted and true, and labels predicted plus true: the tally of micro F1."""
+    labels = labels.bool()
+    return torch.stack([2 * (predictions & labels).sum(), predictions.sum() + labels.sum()])

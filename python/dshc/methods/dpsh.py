@@ -19,21 +19,22 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
-import dshc_fast
-
 from ..settings import setting
-from .base import MAX_BITS, Method, MethodSettings, Spec, Step, Training
+from .bank import OutputBank
+from .base import Spec, Step, Training
+from .itq import signs
+from .signs import SignMethod, SignSettings
+from .similarity import similar
 
-__all__ = ["DPSH", "DPSHLoss", "similar"]
+__all__ = ["DPSH", "DPSHLoss", "bank_likelihood", "small_head"]
 
 _CHUNK = 1 << 21  # pairs at a time: a handful of float32 of that size live together, 8 MiB each
 
 
-class DPSHSettings(MethodSettings):
+class DPSHSettings(SignSettings):
     """Settings of DPSH."""
 
     name: Literal["dpsh"] = "dpsh"
-    bits: int | None = setting(None, "code length (default: 32)", ge=1, le=MAX_BITS)
     eta: float = setting(10.0, "weight of the distance of outputs from their signs", ge=0)
 
 
@@ -59,15 +60,24 @@ class DPSHLoss(nn.Module):
         Time O(b n L); memory O(b L) and some chunks of pairs. float16 and bfloat16 are computed in float32.
         Raises ``ValueError`` where shapes do not fit or there is no pair.
         """
-        _check(outputs, labels, bank, bank_labels)
+        likelihood = bank_likelihood(outputs, labels, bank, bank_labels)
         with torch.autocast(outputs.device.type, enabled=False):
-            if outputs.dtype != torch.float64:
-                outputs = outputs.float()
-            likelihood = _Likelihood.apply(outputs, labels, bank.detach().to(outputs.dtype), bank_labels)
+            outputs = outputs.to(likelihood.dtype)
             # A bit is 1 where an output is more than 0, as in encoding.
-            signs = torch.where(outputs.detach() > 0, 1.0, -1.0).to(outputs.dtype)
-            distance = (signs - outputs).square().sum()
+            distance = (signs(outputs.detach()) - outputs).square().sum()
             return likelihood + self.eta * distance / (len(outputs) * len(bank))
+
+
+def bank_likelihood(outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: Tensor) -> Tensor:
+    """The mean of log(1 + exp(theta_ij)) - s_ij theta_ij over some rows i and all rows j of a bank, 0-d.
+
+    Arguments, precision, cost and errors are those of :meth:`DPSHLoss.forward`.
+    """
+    _check(outputs, labels, bank, bank_labels)
+    with torch.autocast(outputs.device.type, enabled=False):
+        if outputs.dtype != torch.float64:
+            outputs = outputs.float()
+        return _Likelihood.apply(outputs, labels, bank.detach().to(outputs.dtype), bank_labels)
 
 
 class _Likelihood(torch.autograd.Function):
@@ -95,12 +105,12 @@ class _Likelihood(torch.autograd.Function):
         return gradient * upstream, None, None, None
 
 
-class DPSH(Method):
+class DPSH(SignMethod):
     """DPSH. The head is linear, its weights drawn with deviation 0.01 (for 4,096 features), and outputs have no tanh.
 
-    The bank starts as zeros, as in the authors' code: an item that was in no batch yet adds a constant and no
-    gradient. The batches of all processes are written before the loss is computed, so that an item meets itself as it
-    is. Each process takes the loss of its own rows against the whole bank.
+    The bank starts as zeros, as in the authors' code. The batches of all processes are written before the loss is
+    computed, so that an item meets itself as it is. Each process takes the loss of its own rows against the whole
+    bank; a shorter length is set against the first columns of it.
     """
 
     name: ClassVar[str] = "dpsh"
@@ -117,64 +127,41 @@ class DPSH(Method):
         "optim.lr": 0.1,
         "optim.clip_norm": 0.5,  # without it, networks from scratch make one large step and stay near 0
     }
+    main_weight: ClassVar[str | None] = "eta"
 
     def __init__(self, settings: DPSHSettings, spec: Spec) -> None:
         super().__init__(settings, spec)
-        self.n_bits = self.n_outputs = self.complete(settings, spec.n_classes).bits
-        self.head = nn.Linear(spec.n_features, self.n_bits)
-        # The paper's 0.01 stands behind 4,096 features; outputs of narrower ones start as large.
-        nn.init.normal_(self.head.weight, std=0.01 * (4096 / spec.n_features) ** 0.5)
-        nn.init.zeros_(self.head.bias)
+        self.head = small_head(spec.n_features, self.n_bits)
         self.pair_loss = DPSHLoss(settings.eta)
-        # Outputs and labels; no buffers, for a code depends on neither.
-        self._bank: tuple[Tensor, Tensor] | None = None
+        self._bank = OutputBank(self.name, self.n_outputs)
 
     def begin(self, training: Training) -> None:
-        if training.labels is None:
-            raise ValueError("dpsh must be given labels of the training items, got none")
-        outputs = torch.zeros(training.n_items, self.n_outputs, device=training.device)
-        self._bank = outputs, training.labels.to(training.device)
+        self._bank.begin(training)
 
-    def loss(self, outputs: Tensor, step: Step) -> Tensor:
-        """:class:`DPSHLoss` against the bank, into which the outputs of all processes are written first."""
-        bank, bank_labels = self._begun()
-        rows, items = step.gather(outputs.detach()), step.gather(step.items)
-        # Of an item that is there twice the last row counts, on every device: plain indexed writing leaves it open.
-        order = torch.arange(len(items), device=items.device)
-        last = items.new_full((len(bank),), -1).scatter_reduce_(0, items, order, "amax")
-        bank[items] = rows[last[items]].to(bank.dtype)
-        return self.pair_loss(outputs, step.labels, bank, bank_labels)
+    def observe(self, outputs: Tensor, step: Step) -> None:
+        self._bank.write(outputs, step)
 
-    def encode(self, outputs: Tensor) -> Tensor:
-        return dshc_fast.pack_codes(outputs)
+    def code_loss(self, outputs: Tensor, step: Step) -> Tensor:
+        """:class:`DPSHLoss` against the bank."""
+        bank = self._bank.outputs[:, : outputs.shape[1]]
+        return self.pair_loss(outputs, step.labels, bank, self._bank.labels)
 
     def training_state(self) -> dict[str, Tensor]:
-        return {} if self._bank is None else {"bank": self._bank[0]}
+        return self._bank.training_state()
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        bank, _ = self._begun()
-        if set(state) != {"bank"}:
-            came = ", ".join(sorted(state)) or "nothing"
-            raise ValueError(f"the training state of dpsh must be bank, got {came}")
-        if state["bank"].shape != bank.shape:
-            raise ValueError(f"bank must have shape {tuple(bank.shape)}, got {tuple(state['bank'].shape)}")
-        bank.copy_(state["bank"])
-
-    def _begun(self) -> tuple[Tensor, Tensor]:
-        if self._bank is None:
-            raise ValueError("dpsh must know its training items; call begin first")
-        return self._bank
+        self._bank.load_training_state(state)
 
 
-def similar(labels: Tensor, others: Tensor) -> Tensor:
-    """Whether items share a class or a label, bool ``(b, n)``.
+def small_head(n_features: int, n_bits: int) -> nn.Linear:
+    """A linear layer whose outputs begin near 0: weights have deviation 0.01 for 4,096 features, biases are 0.
 
-    Class ids int64 ``(b,)`` and ``(n,)``, or multi-hot ``(b, C)`` and ``(n, C)``; an item without labels is similar
-    to none.
+    The papers' 0.01 stands behind 4,096 features; outputs of narrower ones start as large.
     """
-    if labels.ndim == 1:
-        return labels[:, None] == others[None, :]
-    return labels.float() @ others.float().T > 0
+    head = nn.Linear(n_features, n_bits)
+    nn.init.normal_(head.weight, std=0.01 * (4096 / n_features) ** 0.5)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def _check(outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: Tensor) -> None:

@@ -204,6 +204,11 @@ class DSHC(Method):
             outputs, self.codes, self.settings.topk, weighting=self.settings.weighting
         )
 
+    def relaxed(self, outputs: Tensor) -> Tensor:
+        """The mean code under the probabilities of all sub-classes, bits being -1 and 1 (section 3.3, unrounded)."""
+        bits = dshc_fast.unpack_codes(self.codes, self.n_bits, signed=True).float()
+        return outputs.float().softmax(1) @ bits
+
     def predict(self, outputs: Tensor) -> Tensor:
         """The likeliest class, its probability being the sum over its sub-classes."""
         # With its own number as its "center", the likeliest class comes out of one kernel.

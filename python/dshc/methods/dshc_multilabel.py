@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import dshc_fast
 
 from ..settings import setting
-from .base import MAX_BITS, Method, MethodSettings, Spec, Step
+from .base import MAX_BITS, Method, MethodSettings, Spec, Step, count_labels
 
 __all__ = ["DSHCMultiLabel"]
 
@@ -70,10 +69,12 @@ class DSHCMultiLabel(Method):
     def encode(self, outputs: Tensor) -> Tensor:
         return dshc_fast.multilabel_codes(outputs, self.settings.label_threshold)
 
+    def relaxed(self, outputs: Tensor) -> Tensor:
+        """The labels' probabilities: by them rankings of overlap are."""
+        return outputs.float().sigmoid()
+
     def predict(self, outputs: Tensor) -> Tensor:
         return outputs > self.settings.label_threshold
 
     def tally(self, predictions: Tensor, labels: Tensor) -> Tensor:
-        """The parts of micro F1: twice the labels both predicted and true, and labels predicted plus true."""
-        labels = labels.bool()
-        return torch.stack([2 * (predictions & labels).sum(), predictions.sum() + labels.sum()])
+        return count_labels(predictions, labels)

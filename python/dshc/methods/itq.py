@@ -7,20 +7,17 @@ are measured against.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
-
-import dshc_fast
+from torch import Tensor
 
 from ..settings import setting
-from .base import MAX_BITS, Method, MethodSettings, Pass, Spec, Stage, Training
+from .base import MAX_BITS, MethodSettings
+from .pcah import PCAH
+from .principal import in_chunks, principal_directions
 
-__all__ = ["ITQ", "next_rotation", "principal_directions", "random_rotation", "signs"]
-
-_CHUNK = 1 << 22  # numbers of a float64 copy at a time, 32 MiB
+__all__ = ["ITQ", "next_rotation", "random_rotation", "signs"]
 
 
 class ITQSettings(MethodSettings):
@@ -31,92 +28,30 @@ class ITQSettings(MethodSettings):
     iterations: int = setting(50, "times that codes and rotation are found from each other", ge=1, le=100_000)
 
 
-class ITQ(Method):
+class ITQ(PCAH):
     """The sign of rotated principal components.
 
     ``outputs`` are (x - mean) V R, with V ``(n_features, bits)`` the principal directions of the training items and R
-    ``(bits, bits)`` the rotation. The head is the linear layer with weight (V R)^T and bias -mean V R; both are zero
-    until :meth:`finish` finds them, and no gradient reaches them. All is computed in float64 on the CPU, so that it is
-    the same wherever the features come from; outputs have the precision of the head.
+    ``(bits, bits)`` the rotation: those of PCAH, turned. The head is the linear layer with weight (V R)^T and bias
+    -mean V R. The first bits of a code are no shorter code, for a rotation mixes all of them.
 
     Ties: a bit is 1 where an output is more than 0, in training and in encoding alike. The paper takes sign(0) = +1
-    in training; a component that is exactly 0 adds the same to the objective either way. Where features vary in
-    fewer than ``bits`` directions, the directions left over are arbitrary and carry nothing.
+    in training; a component that is exactly 0 adds the same to the objective either way.
     """
 
     name: ClassVar[str] = "itq"
     title: ClassVar[str] = "Iterative Quantization"
     source: ClassVar[str] = "Gong and Lazebnik, Iterative Quantization, CVPR 2011 and TPAMI 2013, equation 2"
     Settings = ITQSettings
-    label_kinds = ("none", "ids", "multi-hot")
-    # Nothing is trained: a network with random weights would only blur the features, and the paper centers them alone.
-    recipe: ClassVar[Mapping[str, Any]] = {
-        "encoder.backbone": "identity",
-        "encoder.width": None,  # a fit needs features as they are, no layer that would have to be trained
-        "data.standardize": False,
-    }
 
-    def __init__(self, settings: ITQSettings, spec: Spec) -> None:
-        super().__init__(settings, spec)
-        self.n_bits = self.n_outputs = self.complete(settings, spec.n_classes).bits
-        if self.n_bits > spec.n_features:
-            raise ValueError(
-                f"bits must be at most {spec.n_features} (the number of features), got {self.n_bits}"
-            )
-        self.head = nn.Linear(spec.n_features, self.n_bits).requires_grad_(False)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-
-    def stages(self, epochs: int) -> tuple[Stage, ...]:
-        """None: it is only fitted."""
-        return ()
-
-    def begin(self, training: Training) -> None:
-        self._check_number(training.n_items)
-
-    def finish(self, everything: Pass) -> None:
-        """Fit the head. Raises ``ValueError`` where items are too few or features are not finite."""
-        features = everything.features().detach().cpu()
-        self._check_number(len(features))
+    def fit(self, features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         mean, directions = principal_directions(features, self.n_bits)
-        projected = torch.cat([(rows.double() - mean) @ directions for rows in _chunks(features)])
-        rotation = random_rotation(self.n_bits, everything.generator)
+        projected = torch.cat([(rows.double() - mean) @ directions for rows in in_chunks(features)])
+        rotation = random_rotation(self.n_bits, generator)
         for _ in range(self.settings.iterations):
             rotation = next_rotation(projected, rotation)
         weight = directions @ rotation
-        with torch.no_grad():
-            self.head.weight.copy_(weight.T)
-            self.head.bias.copy_(-mean @ weight)
-
-    def encode(self, outputs: Tensor) -> Tensor:
-        return dshc_fast.pack_codes(outputs)
-
-    def _check_number(self, n_items: int) -> None:
-        if n_items <= self.n_bits:
-            raise ValueError(
-                f"itq must have at least {self.n_bits + 1} training items for {self.n_bits} bits (one more than bits, "
-                f"for the mean takes one away), got {n_items}; take more items or fewer bits"
-            )
-
-
-def principal_directions(features: Tensor, n_directions: int) -> tuple[Tensor, Tensor]:
-    """Mean ``(d,)`` and the first principal directions ``(d, n_directions)`` of ``features`` float ``(n, d)``.
-
-    Float64, on the CPU. Directions are orthonormal, by falling variance; the entry of largest magnitude is positive,
-    for an eigenvector's sign is arbitrary. Raises ``ValueError`` where features are not finite.
-    """
-    total: Any = sum(rows.double().sum(0) for rows in _chunks(features))
-    mean = total / len(features)
-    if not torch.isfinite(mean).all():
-        raise ValueError("features must be finite, got NaN or infinity")
-    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for rows in _chunks(features):
-        centered = rows.double() - mean
-        scatter.addmm_(centered.T, centered)
-    _, vectors = torch.linalg.eigh(scatter / len(features))
-    directions = vectors.flip(1)[:, :n_directions]
-    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
-    return mean, directions * largest.sign()
+        return weight.T, -mean @ weight
 
 
 def random_rotation(size: int, generator: torch.Generator) -> Tensor:
@@ -140,7 +75,3 @@ def next_rotation(projected: Tensor, rotation: Tensor) -> Tensor:
 def signs(values: Tensor) -> Tensor:
     """1 where a value is more than 0, else -1; the dtype stays."""
     return torch.where(values > 0, 1.0, -1.0).to(values.dtype)
-
-
-def _chunks(features: Tensor) -> tuple[Tensor, ...]:
-    return features.split(max(1, _CHUNK // features.shape[1]))

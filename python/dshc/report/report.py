@@ -21,9 +21,10 @@ import dshc_fast
 from ..evaluation import Evaluation
 from ..storage import write_whole
 from .bits import bit_table
+from .figures import drawn
 from .gallery import Gallery, Row, draw_gallery
-from .pages import data_address, render
-from .plots import DARK, LIGHT, Plot, bits_plot, draw, evaluation_plots, training_plot
+from .pages import render
+from .plots import LIGHT, bits_plot, evaluation_plots, training_plot
 
 __all__ = ["Report", "versions", "write_report"]
 
@@ -70,16 +71,6 @@ def versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A drawn plot: its texts, and its pictures as addresses."""
-
-    title: str
-    caption: str
-    light: str
-    dark: str
-
-
-@dataclass(frozen=True)
 class Examples:
     """A few rows of a gallery, for the first screen."""
 
@@ -101,11 +92,11 @@ def write_report(folder: str | os.PathLike[str], report: Report) -> Path:
         tiles=_tiles(evaluation),
         examples=_examples(report.galleries),
         numbers=evaluation.rows(),
-        curves=[_drawn(folder, plot) for plot in evaluation_plots(evaluation)],
+        curves=[drawn(folder, plot) for plot in evaluation_plots(evaluation)],
         galleries=[gallery for gallery in report.galleries if gallery.rows],
         bits=bit_table(evaluation.database_codes, report.class_names),
-        bits_figure=_drawn(folder, bits_plot(evaluation)),
-        training=None if training is None else _drawn(folder, training),
+        bits_figure=drawn(folder, bits_plot(evaluation)),
+        training=None if training is None else drawn(folder, training),
         config=report.config,
         versions=report.versions,
     )
@@ -113,13 +104,6 @@ def write_report(folder: str | os.PathLike[str], report: Report) -> Path:
         if gallery.has_images:
             write_whole(folder / "report" / f"{gallery.name}.png", draw_gallery(gallery, LIGHT))
     return write_whole(folder / "report.html", page)
-
-
-def _drawn(folder: Path, plot: Plot) -> Figure:
-    """Draw a plot in both dresses, write the light one beside the page."""
-    light, dark = draw(plot, LIGHT), draw(plot, DARK)
-    write_whole(folder / "report" / f"{plot.name}.png", light)
-    return Figure(plot.title, plot.caption, data_address(light), data_address(dark))
 
 
 def _tiles(evaluation: Evaluation) -> list[tuple[str, str, str]]:

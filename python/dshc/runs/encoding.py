@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ..data import IMAGE_SUFFIXES, Dataset, is_photos, load
 from ..data.ahead import ahead
@@ -26,17 +27,21 @@ __all__ = [
     "inputs_of",
     "is_code_file",
     "model_name",
+    "outputs_of_items",
     "read_input",
     "stored_part",
 ]
+
+_LONGEST_HEADER = 100_000_000  # bytes; safetensors reads no longer ones
 
 
 def is_code_file(path: Path) -> bool:
     """Whether ``path`` is a safetensors file that says it holds codes, damaged or not."""
     if path.suffix != ".safetensors" or not path.is_file():
         return False
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
+    with path.open("rb") as file:  # the kind stands behind the names of classes, which may take some MiB
+        size = int.from_bytes(file.read(8), "little")
+        head = file.read(min(size, _LONGEST_HEADER))
     return b'"kind":"dshc.codes"' in head
 
 
@@ -67,6 +72,16 @@ def encode_part(run: Run, part: str, *, keep: bool = True) -> tuple[CodeFile, np
     return file, predictions
 
 
+def outputs_of_items(run: Run, items: np.ndarray) -> Tensor:
+    """Real-valued outputs of items of a run's data set, by their numbers: float32 ``(n, n_outputs)``, on the CPU."""
+    hasher, inputs = run.hasher, run.dataset.inputs
+    if (behind := hasher.behind_backbone()) is not None:
+        hasher, inputs = behind, frozen_features(hasher, run.dataset)
+    step = encoding_batch(hasher.item_shape)
+    slices = (inputs[items[start : start + step]] for start in range(0, len(items), step))
+    return hasher.outputs(ahead(slices) if isinstance(inputs, ImageFiles) else slices).cpu()
+
+
 def stored_part(run: Run, part: str) -> CodeFile:
     """The codes of a part as :func:`encode_part` left them; encoded anew where the model is another now."""
     path = _part_path(run, part)
@@ -80,11 +95,42 @@ def stored_part(run: Run, part: str) -> CodeFile:
 def inputs_of(run: Run, part: str, rows: np.ndarray) -> np.ndarray:
     """What was encoded as these rows of the codes of a part: images uint8 ``(k, h, w, c)``, features ``(k, d)``.
 
-    Raises ``ValueError`` or ``OSError`` where the run's data set is not there any more, or is another now.
+    Of images in files only these are opened. Raises ``ValueError`` or ``OSError`` where the run's data set is not there
+    any more, or is another now.
     """
-    if "dataset" not in vars(run):  # few of perhaps many images: only these are decoded
-        run.dataset = load_dataset(run.settings.with_values(**{"data.max_memory_mib": 0}))
+    data = run.settings.data
+    in_files = run.hasher.kind == "images" and is_photos(data.source)
+    # What the run left out as unreadable is known only once all is read, so that its items go by their names instead.
+    names = stored_part(run, part) if in_files and data.skip_unreadable else None
+    if "dataset" not in vars(run):
+        values: dict[str, int] = {"data.max_memory_mib": 0}
+        if in_files:
+            values["data.n_channels"] = run.hasher.item_shape[2]
+        settings = run.settings.with_values(**values)
+        found = load_dataset(settings, check_images=not in_files)
+        if names is not None and len(set(found.ids or ())) == found.n_items:
+            return found.inputs[_by_name(found, names, rows)]
+        run.dataset = found if names is None else load_dataset(settings)
     return run.dataset.inputs[getattr(run.split, part)[rows]]
+
+
+def _by_name(dataset: Dataset, codes: CodeFile, rows: np.ndarray) -> np.ndarray:
+    """The items of a set, numbers ``(k,)``, that have the names and the labels of these rows of codes."""
+    places = {name: place for place, name in enumerate(dataset.ids or ())}
+    wanted = [codes.name_of(int(row)) for row in rows]
+    if gone := [name for name in wanted if name not in places]:
+        raise InputError(
+            f"{dataset.name}: must hold the items that the run was trained on, lacks {gone[0]!r}"
+        )
+    items = np.array([places[name] for name in wanted], np.int64)
+    same = dataset.class_names == codes.class_names and (
+        codes.labels is None
+        if dataset.labels is None
+        else codes.labels is not None and np.array_equal(dataset.labels[items], codes.labels[rows])
+    )
+    if not same:
+        raise InputError(f"{dataset.name}: must have the labels that the run was trained on, has others")
+    return items
 
 
 def read_input(source: str, run: Run, *, root: str | None = None, labels: str | None = None) -> Dataset:
@@ -104,6 +150,7 @@ def read_input(source: str, run: Run, *, root: str | None = None, labels: str | 
                 "n_channels": fit.n_channels,
                 "interpolation": fit.interpolation,
                 "skip_unreadable": run.settings.data.skip_unreadable and not _is_image(source),
+                "max_memory_mib": run.settings.data.max_memory_mib,
             }
         dataset = load(source, root=root, labels=labels, require_labels=False, **images)
     if dataset.item_shape != shape:

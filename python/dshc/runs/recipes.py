@@ -1,16 +1,27 @@
 """What None means: settings by kind of input and by data set. Data, no code.
 
 The later of these wins: what holds for all, the kind of input, the trained weights that photos start from, the data
-set, the method (whose recipe is in its class). An optimizer that is asked for brings its own learning rate.
+set, the method (whose recipe is in its class), that nothing is augmented. An optimizer that is asked for brings its own
+learning rate.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BY_DATA_SET", "BY_FINETUNE", "BY_KIND", "BY_OPTIMIZER", "FOR_ALL", "LEAST_STEPS"]
+__all__ = [
+    "BY_DATA_SET",
+    "BY_FINETUNE",
+    "BY_KIND",
+    "BY_OPTIMIZER",
+    "FOR_ALL",
+    "LEAST_STEPS",
+    "NOT_AUGMENTED",
+]
 
 FOR_ALL: dict[str, Any] = {"data.flip": False, "data.crop": True, "data.standardize": True}
+# Embeddings, images whose features are computed once, and whatever a method is only fitted to.
+NOT_AUGMENTED: dict[str, Any] = {"data.augment": "none", "data.crop": False, "data.flip": False}
 BY_KIND: dict[str, dict[str, Any]] = {
     "features": {
         "encoder.backbone": "mlp",

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import data, methods
-from ..data import Dataset, Split
+from ..data import Dataset, LabelsError, Split
 from ..errors import InputError
 from ..hasher import Hasher
+from ..training.plan import check_label_kind
 from .run_folder import RunFolder
 from .settings import RunSettings
 
@@ -105,20 +106,31 @@ def load_run(
     return Run(found, hasher, weights, file_digest(path), dataset)
 
 
-def load_dataset(settings: RunSettings) -> Dataset:
-    """The data set that settings name; one without labels only for a method that does without."""
+def load_dataset(settings: RunSettings, *, any_labels: bool = False, check_images: bool = True) -> Dataset:
+    """The data set that settings name, with labels that their method can use; one without any only for such a method.
+
+    ``any_labels``: the kind of labels is of no matter where there are some. ``check_images``: see
+    :func:`dshc.data.load`. Raises ``ValueError``; what is wrong about labels is found before images are decoded.
+    """
     source, takes = settings.data, methods.get(settings.method.name).label_kinds
-    return data.load(
-        source.source,
-        root=source.root,
-        image_size=source.image_size,
-        interpolation=source.interpolation or "bilinear",
-        labels=source.labels,
-        n_channels=source.n_channels,
-        skip_unreadable=source.skip_unreadable,
-        max_memory_mib=source.max_memory_mib,
-        require_labels="none" not in takes,
-    )
+    try:
+        return data.load(
+            source.source,
+            root=source.root,
+            image_size=source.image_size,
+            interpolation=source.interpolation or "bilinear",
+            labels=source.labels,
+            n_channels=source.n_channels,
+            skip_unreadable=source.skip_unreadable,
+            max_memory_mib=source.max_memory_mib,
+            require_labels="none" not in takes,
+            label_kinds=("ids", "multi-hot") if any_labels else takes,
+            check_images=check_images,
+        )
+    except LabelsError as error:
+        if error.kind != "none":
+            check_label_kind(error.kind, settings.method.name)  # which names the methods that fit
+        raise
 
 
 def file_digest(path: Path) -> str:

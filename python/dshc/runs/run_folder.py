@@ -9,14 +9,18 @@
 
 A folder holds a run as soon as it holds its config.toml, which is written first and removed last; killed in between,
 what is left is still known for a run. Every file bears the run's id and the fingerprint of its settings, so that files
-of two runs cannot be mixed, nor settings changed behind the weights' back.
+of two runs cannot be mixed, nor settings changed behind the weights' back. The fingerprint is of the settings that
+config.toml states: one that came into the program later is at its default, and changes no run of before.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +28,8 @@ from typing import Any
 from ..data import Split
 from ..errors import InputError
 from ..settings import identity
-from ..storage import remove_left_overs, write_whole
-from .settings import RunSettings, read_toml
+from ..storage import fingerprint, remove_left_overs, write_whole
+from .settings import TABLES, RunSettings, read_toml
 
 __all__ = ["CHECKPOINT", "RunFolder", "is_run_file"]
 
@@ -43,15 +47,17 @@ RUN_FILES = (
 RUN_FOLDERS = (str(CHECKPOINT.parent), "codes", "report")
 _OLD_FILES = ("model.safetensors", "codebook.safetensors")  # of the version before: removed with its run
 _FORMAT = 2
+_PATHS = ("data.source", "data.labels", "encoder.weights", "encoder.start_from")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder with a run in it: its path, the run's id and its settings."""
+    """A folder with a run in it: its path, the run's id, its settings and their fingerprint, which its files bear."""
 
     path: Path
     run_id: str
     settings: RunSettings
+    fingerprint: str
 
     @classmethod
     def read(cls, folder: Path) -> RunFolder:
@@ -66,18 +72,19 @@ class RunFolder:
         content = read_toml(path)
         about = content.pop("run", None)
         settings = RunSettings.from_tables(content, path)
+        stated = {table: list(content.get(table, {})) for table in TABLES}
         if not isinstance(about, dict) or not isinstance(about.get("id"), str):
             raise InputError(f"{path}: damaged, or not of a run (its id is missing)")
         if about.get("format") != _FORMAT:
             raise InputError(
                 f"{path}: a run of format {about.get('format')}, this version reads {_FORMAT}; train again"
             )
-        settings = settings.with_values(out=folder)
-        if about.get("settings") != settings.fingerprint():
+        known = (_fingerprint(settings, stated), _fingerprint(settings, _with_open(stated, path)))
+        if about.get("settings") not in known:
             raise InputError(
                 f"{path}: its settings were changed after the run was made; put them back, or train with --config"
             )
-        return cls(folder, about["id"], settings)
+        return cls(folder, about["id"], settings.with_values(out=folder), about["settings"])
 
     @classmethod
     def check_free(cls, folder: Path, *, overwrite: bool = False) -> None:
@@ -105,10 +112,12 @@ class RunFolder:
     @classmethod
     def create(cls, settings: RunSettings) -> RunFolder:
         """A new run in a checked folder; an earlier one in it is removed right before."""
-        folder = cls(settings.folder, uuid.uuid4().hex[:16], settings)
+        values = {table: getattr(settings, table).values() for table in TABLES}
+        stated = {table: [name for name in own if own[name] is not None] for table, own in values.items()}
+        folder = cls(settings.folder, uuid.uuid4().hex[:16], settings, _fingerprint(settings, stated))
         if (folder.path / CONFIG).exists():
             folder._remove_run()
-        head = {"run": {"format": _FORMAT, "id": folder.run_id, "settings": settings.fingerprint()}}
+        head = {"run": {"format": _FORMAT, "id": folder.run_id, "settings": folder.fingerprint}}
         write_whole(folder.path / CONFIG, settings.to_toml(head))
         return folder
 
@@ -133,7 +142,7 @@ class RunFolder:
             raise InputError(
                 f"{path}: belongs to another run ({run or 'without an id'}) than {CONFIG} beside it ({self.run_id})"
             )
-        if settings is not None and settings != self.settings.fingerprint():
+        if settings is not None and settings != self.fingerprint:
             raise InputError(f"{path}: made with other settings than {CONFIG} beside it says")
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
@@ -158,18 +167,24 @@ class RunFolder:
             remove_left_overs(self.path / name)
 
     def continued_by(self, settings: RunSettings) -> RunFolder:
-        """This run, to be continued with the given settings: those that decide no result may differ."""
-        asked = dict(settings.items())
+        """This run, to be continued with the given settings: those that decide no result may differ.
+
+        What decides one and is left open is the run's own, whatever it was chosen by: its recipe may be another by
+        now, and what it started from may be gone.
+        """
+        asked, own = dict(settings.items()), {}
         for name, value in self.settings.items():
             table, field = name.split(".")
             # Which data it is decides the result, though not by its name: equal labels are not the same pixels.
             data = name in ("data.source", "data.labels")
-            free = not data and field not in identity(getattr(settings, table))
-            if not free and asked[name] != value:
-                raise InputError(
-                    f"{field} must be {value!r} as in the run in {self.path}, got {asked[name]!r}"
-                )
-        return replace(self, settings=settings)
+            if not data and field not in identity(getattr(settings, table)):
+                continue
+            given = asked[name]
+            same = given == value or (name in _PATHS and value == os.path.abspath(given or ""))
+            if given is not None and not same:
+                raise InputError(f"{field} must be {value!r} as in the run in {self.path}, got {given!r}")
+            own[name] = value
+        return replace(self, settings=settings.with_values(out=self.path, **own))
 
     def _remove_run(self) -> None:
         for name in (*RUN_FILES, *_OLD_FILES):
@@ -186,6 +201,28 @@ def is_run_file(path: Path) -> bool:
     named = path.name in (CONFIG, *RUN_FILES) and (path.parent / CONFIG).is_file()
     within = path.parent.name in RUN_FOLDERS and (path.parent.parent / CONFIG).is_file()
     return named or within
+
+
+def _fingerprint(settings: RunSettings, names: Mapping[str, list[str]]) -> str:
+    """Of the settings of these names, by table, that decide what comes out."""
+    tables = {table: identity(getattr(settings, table)) for table in TABLES}
+    return fingerprint(
+        {
+            table: {name: value for name, value in values.items() if name in names[table]}
+            for table, values in tables.items()
+        }
+    )
+
+
+def _with_open(names: Mapping[str, list[str]], path: Path) -> dict[str, list[str]]:
+    """These names and those that config.toml says are not set: an earlier version had both in its fingerprint."""
+    found, table = {table: list(own) for table, own in names.items()}, ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if head := re.fullmatch(r"\[(\w+)\]", line):
+            table = head[1]
+        elif table in found and (left_open := re.fullmatch(r"# (\w+): not set", line)):
+            found[table].append(left_open[1])
+    return found
 
 
 def _refuse_strangers(path: Path) -> None:

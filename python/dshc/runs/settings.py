@@ -16,7 +16,7 @@ from pydantic import field_validator
 
 from .. import methods
 from ..backbones import EncoderSettings
-from ..data import Dataset, available
+from ..data import Dataset, available, printable
 from ..data.settings import DataSettings
 from ..errors import InputError, did_you_mean
 from ..methods import MethodSettings
@@ -24,7 +24,15 @@ from ..methods.dshc import DSHCSettings
 from ..settings import Settings, identity, setting
 from ..storage import fingerprint
 from ..training.settings import OptimSettings, RuntimeSettings
-from .recipes import BY_DATA_SET, BY_FINETUNE, BY_KIND, BY_OPTIMIZER, FOR_ALL, LEAST_STEPS
+from .recipes import (
+    BY_DATA_SET,
+    BY_FINETUNE,
+    BY_KIND,
+    BY_OPTIMIZER,
+    FOR_ALL,
+    LEAST_STEPS,
+    NOT_AUGMENTED,
+)
 from .toml import to_toml
 
 __all__ = ["TABLES", "RunSettings", "default_folder"]
@@ -114,7 +122,11 @@ class RunSettings(Settings):
             raise InputError(f"{path}: {error}") from None
 
     def resolved(self, dataset: Dataset) -> Self:
-        """These settings with every None that data and method decide filled in; resolving twice changes nothing."""
+        """These settings with every None that data and method decide filled in; resolving twice changes nothing.
+
+        Raises :class:`InputError` for augmentation that was asked for where nothing is augmented.
+        """
+        self.check_augmented(dataset.kind)
         method = methods.get(self.method.name)
         trained = self._trained(dataset)
         chosen = self._recipe(dataset, trained)
@@ -127,14 +139,43 @@ class RunSettings(Settings):
         if asked is not None and asked != chosen.get("optim.optimizer"):
             chosen["optim.lr"] = BY_OPTIMIZER[asked]  # a recipe's rate is for the recipe's optimizer
         chosen = {name: value for name, value in chosen.items() if self._is_open(name)}
-        for table, fields in _PATHS.items():  # the run folder may be read from elsewhere
+        return self.with_values(out=self.folder, **chosen, **self.paths())
+
+    def paths(self) -> dict[str, str]:
+        """The paths among these settings by ``table.name``, absolute: the run folder may be read from elsewhere.
+
+        Raises :class:`InputError` naming one that is no UTF-8, which TOML cannot hold.
+        """
+        found = {}
+        for table, fields in _PATHS.items():
             for field in fields:
                 path = self[f"{table}.{field}"]
                 # Named sets, and names on a hub, are no paths.
                 named = field in ("source", "start_from") and not os.path.exists(path or "")
-                if path is not None and not named and path not in available():
-                    chosen[f"{table}.{field}"] = os.path.abspath(path)
-        return self.with_values(out=self.folder, **chosen)
+                if path is None or named or path in available():
+                    continue
+                found[f"{table}.{field}"] = whole = os.path.abspath(path)
+                if printable(whole) != whole:
+                    raise InputError(
+                        f"{field} must be a path that is UTF-8, got {printable(whole)}; rename the folder, or give "
+                        "the path of a link to it"
+                    )
+        return found
+
+    def check_augmented(self, kind: str) -> None:
+        """Refuse augmentation that was asked for where nothing is augmented; ``kind`` is the data set's.
+
+        A method that is only fitted augments nothing either, and is asked for among others: it passes over them.
+        """
+        if kind == "images" and self.encoder.finetune != "none":
+            return
+        for name, value in NOT_AUGMENTED.items():
+            if (asked := self[name]) in (None, value):
+                continue
+            plain, came = (_shown(x) for x in (value, asked))
+            why = "a frozen backbone, whose features are computed once" if kind == "images" else "embeddings"
+            how = "; --finetune last trains its last blocks on augmented images" if kind == "images" else ""
+            raise InputError(f"{name.split('.')[1]} must be {plain} with {why}, got {came}{how}")
 
     def _trained(self, dataset: Dataset) -> str | None:
         """What of a backbone that brings its own weights is trained; None for one that starts from random ones."""
@@ -157,9 +198,10 @@ class RunSettings(Settings):
         # The width of a timm network is that of a layer behind it: only its own recipe has one, and none where nothing
         # would train it (a method that is fitted) or the hasher that the training starts from has none.
         if (self.encoder.backbone or recipe["encoder.backbone"]).startswith("timm:"):
-            fitted = "encoder.backbone" in method.recipe
-            bare = fitted or trained is None or self.encoder.start_from is not None
+            bare = _is_fitted(method) or trained is None or self.encoder.start_from is not None
             recipe["encoder.width"] = None if bare else BY_FINETUNE[trained].get("encoder.width")
+        if dataset.kind != "images" or self.encoder.finetune == "none" or _is_fitted(method):
+            recipe |= NOT_AUGMENTED
         return recipe
 
     def _is_open(self, name: str) -> bool:
@@ -192,6 +234,15 @@ class RunSettings(Settings):
         return to_toml(self, TABLES, head or {})
 
 
+def _is_fitted(method: type[methods.Method]) -> bool:
+    """Whether a method takes features as they are, and trains nothing."""
+    return method.recipe.get("encoder.backbone") == "identity"
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
 def _epochs_for(n_steps: int, dataset: Dataset, batch_size: int) -> int:
     """Epochs that come to so many steps, where about seven tenths of the items are trained on."""
     per_epoch = max(1, round(0.7 * dataset.n_items / batch_size))
@@ -211,7 +262,7 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def default_folder(source: str) -> str:
     """Where a run on a data set goes by default."""
-    return f"runs/{Path(source).resolve().stem}"
+    return f"runs/{printable(Path(source).resolve().stem)}"
 
 
 def find(name: str, known: Mapping[str, list[str]]) -> tuple[str, str]:

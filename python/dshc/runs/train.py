@@ -49,7 +49,7 @@ def train(
     """Train as settings say (or a data source and settings by name) and return the finished run.
 
     ``resume`` continues the run in ``out``, from its start where it has no checkpoint yet; settings that differ from
-    the run's own are refused. Without it a folder that holds a run is refused, unless the run is to be replaced
+    the run's own are refused, and those left open are its own. Without it a folder that holds a run is refused, unless the run is to be replaced
     (``overwrite``): then its files are removed right before the first new one is written. ``on_event(name, values)``
     is called with ``"read"`` (``items``, and ``text``: what was read, what was left out), ``"start"``, ``"resume"``,
     ``"epoch"`` (a row of metrics.jsonl), ``"checkpoint"`` and ``"end"``.
@@ -74,22 +74,24 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
     existing: RunFolder | None = None
     with contextlib.ExitStack() as held:
         # The folder, the data, the method, the network: what can be wrong is found before a file is written.
+        settings.paths()  # refuses what the run's files cannot hold
         if resume:
             RunFolder.read(folder)  # a folder without a run is not made one by its lock
             if processes.first:
                 held.enter_context(folder_lock(folder))
-            existing = RunFolder.read(folder)
+            existing = RunFolder.read(folder).continued_by(settings)
+            settings = existing.settings
+            earlier = _earlier(settings, resume)
         else:
             RunFolder.check_free(folder, overwrite=overwrite)
-        earlier = _earlier(settings, resume)
-        settings = for_photos(settings, earlier)
+            earlier = _earlier(settings, resume)
+            settings = _with_method(for_photos(settings, earlier), earlier)
         dataset = load_dataset(settings)
         if processes.first:
             reading = dataset.reading
             tell("read", {"items": dataset.n_items, "text": "" if reading is None else reading.line()})
-        settings = _with_method(settings, earlier, existing).resolved(dataset)
-        if existing is not None:
-            existing = existing.continued_by(settings)
+        if existing is None:
+            settings = settings.resolved(dataset)
         split = make_split(
             dataset, settings.data.protocol, seed=settings.runtime.seed, validation=settings.data.validation
         )
@@ -134,16 +136,11 @@ def _earlier(settings: RunSettings, resume: bool) -> Hasher | None:
     return Hasher.load(source, device="cpu")
 
 
-def _with_method(settings: RunSettings, earlier: Hasher | None, existing: RunFolder | None) -> RunSettings:
-    """The method's settings left open are those of the hasher that the training starts from, or started from."""
-    if settings.encoder.start_from is None:
+def _with_method(settings: RunSettings, earlier: Hasher | None) -> RunSettings:
+    """The method's settings left open are those of the hasher that the training starts from."""
+    if earlier is None:
         return settings
-    if earlier is not None:
-        known = earlier.method.settings.replaced(bits=earlier.n_bits)
-    elif existing is not None:  # a run with a checkpoint is continued: what it starts from may be gone
-        known = existing.settings.method
-    else:
-        return settings
+    known = earlier.method.settings.replaced(bits=earlier.n_bits)
     if known.name != settings.method.name:
         return settings
     own = settings.method.values()
@@ -197,7 +194,7 @@ class _RunFiles(Callback):
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self.settings = run.settings.fingerprint()
+        self.settings = run.fingerprint
 
     def checkpoint(self, trainer: Trainer, position: Position) -> None:
         write_checkpoint(

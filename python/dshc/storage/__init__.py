@@ -5,12 +5,13 @@ from .code_files import CodeFile, check_same_code, describe_label
 from .fingerprints import fingerprint
 from .folder_lock import folder_lock
 from .row_cache import RowCache, cache_folder, open_rows
-from .whole_files import remove_left_overs, write_whole
+from .whole_files import check_can_write, remove_left_overs, write_whole
 
 __all__ = [
     "CodeFile",
     "RowCache",
     "cache_folder",
+    "check_can_write",
     "check_same_code",
     "describe_label",
     "fingerprint",

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-__all__ = ["remove_left_overs", "safetensors_bytes", "write_whole"]
+__all__ = ["check_can_write", "remove_left_overs", "safetensors_bytes", "write_whole"]
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> Path:
@@ -33,6 +33,21 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> Path:
     except OSError as error:  # which may name the temporary file: nobody asked for that one
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     return path
+
+
+def check_can_write(path: str | os.PathLike[str]) -> None:
+    """Find out whether :func:`write_whole` could write ``path``, before the work that is to be written; leaves nothing.
+
+    Raises ``OSError`` naming ``path`` where its folder, or that in which it would be made, takes no new file.
+    """
+    folder = Path(path).absolute().parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def remove_left_overs(path: str | os.PathLike[str]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from .seeding import generator
 from .settings import OptimSettings, RuntimeSettings
 from .start_from import check_fits, start_from
 
-__all__ = ["Plan", "label_kind", "make_plan"]
+__all__ = ["Plan", "check_label_kind", "label_kind", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,14 @@ class Plan:
     def n_epochs(self) -> int:
         return -(-self.n_total // self.n_steps)
 
-    def prepared(self) -> Plan:
-        """This plan with what takes long before the first step: the features of a frozen backbone."""
+    def prepared(self, check: Callable[[int], None] = lambda done: None) -> Plan:
+        """This plan with what takes long before the first step: the features of a frozen backbone.
+
+        ``check`` is told after every batch how many items have theirs, and may raise to stop there.
+        """
         if self.batches is not None:
             return self
-        features = frozen_features(self.whole, self.dataset, keep=self.processes.first)
+        features = frozen_features(self.whole, self.dataset, keep=self.processes.first, check=check)
         width, device = features.shape[1], self.processes.device
         known = {"mean": torch.zeros(width), "std": torch.ones(width), "device": device}
         return dataclasses.replace(self, batches=TensorFeatures(features, **known))
@@ -99,6 +102,16 @@ def label_kind(dataset: Dataset) -> methods.LabelKind:
     if dataset.labels is None:
         return "none"
     return "multi-hot" if dataset.multilabel else "ids"
+
+
+def check_label_kind(kind: str, method: str) -> None:
+    """Raise ``ValueError`` where a method cannot use labels of this kind, naming the methods that can."""
+    if kind in methods.get(method).label_kinds:
+        return
+    fitting = [name for name in methods.available() if kind in methods.get(name).label_kinds]
+    raise ValueError(
+        f"method must be one of {', '.join(fitting)} for items with {describe_labels(kind)}, got {method!r}"
+    )
 
 
 def make_plan(
@@ -217,12 +230,7 @@ def _batches(n_items: int, optim: OptimSettings, processes: Processes, method: M
 
 def _check_labels(dataset: Dataset, settings: MethodSettings) -> None:
     kind = label_kind(dataset)
-    method: Any = methods.get(settings.name)
-    if kind not in method.label_kinds:
-        fitting = [name for name in methods.available() if kind in methods.get(name).label_kinds]
-        raise ValueError(
-            f"method must be one of {', '.join(fitting)} for items with {describe_labels(kind)}, got {settings.name!r}"
-        )
+    check_label_kind(kind, settings.name)
     if kind == "ids" and len(np.unique(dataset.labels)) == 1:
         warnings.warn(
             f"{dataset.name}: all {dataset.n_items} items are of one class; each is relevant to each, so that mAP "

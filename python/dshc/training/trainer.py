@@ -83,11 +83,11 @@ class Trainer:
         checkpoint of something else, :class:`Interrupted` after a signal.
         """
         position = self._begin(checkpoint)
-        # Behind the checkpoint: what is kept of a frozen backbone is of the weights that it holds.
-        plan = self.plan = self.plan.prepared()
-        try:
-            self._tell("start", position)
-            with stop_signals() as stop:
+        with stop_signals() as stop:
+            # Behind the checkpoint: what is kept of a frozen backbone is of the weights that it holds.
+            plan = self.plan = self.plan.prepared(lambda done: self._stop_before_start(done, stop))
+            try:
+                self._tell("start", position)
                 if position.step == 0 and position.history:
                     self._save_again(position)
                 if not plan.stages:
@@ -98,11 +98,16 @@ class Trainer:
                     position = self._end_epoch(position, last=epoch + 1 == plan.n_epochs)
                     if self.processes.any(stop.asked) and epoch + 1 < plan.n_epochs:
                         raise self._interrupted(f"after epoch {epoch + 1} of {plan.n_epochs}", stop)
-        finally:
-            self._tell("end", position)
+            finally:
+                self._tell("end", position)
         return position
 
     # Start
+
+    def _stop_before_start(self, done: int, stop: Stop) -> None:
+        if stop.asked:
+            images = self.plan.dataset.n_items
+            raise self._interrupted(f"with the features of {done} of {images} images", stop)
 
     def _begin(self, checkpoint: Checkpoint | None) -> Position:
         plan = self.plan

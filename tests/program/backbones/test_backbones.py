@@ -72,6 +72,10 @@ def test_timm_models_and_their_weights(tmp_path):
         inputs = torch.randn(2, 3, 32, 32)
         expected = whole.eval().forward_head(whole.forward_features(inputs), pre_logits=True)
         assert torch.equal(loaded.eval()(inputs), expected)
+    grey = timm_backbone("resnet10t", (32, 32, 1), weights=tmp_path / "w.pth").eval()
+    one = torch.randn(2, 1, 32, 32)
+    colour = timm_backbone("resnet10t", (32, 32, 3), weights=tmp_path / "w.pth").eval()
+    torch.testing.assert_close(grey(one), colour(one.expand(-1, 3, -1, -1)), rtol=1e-3, atol=1e-4)
     with pytest.raises(ValueError, match=r"w\.pth: not the weights of this model"):
         timm_backbone("resnet18", (32, 32, 3), weights=tmp_path / "w.pth")
     (tmp_path / "w.pth").write_bytes(b"damaged")

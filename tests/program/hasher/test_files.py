@@ -168,7 +168,7 @@ def test_files_of_other_kinds_and_versions_are_refused(tmp_path):
     ("change", "message"),
     [
         ({"format": 2}, "format 2, this version reads 1"),
-        ({"method": {"name": "dsch"}}, "method must be one of .* got 'dsch'; did you mean 'dshc'"),
+        ({"method": {"name": "dshcc"}}, "method must be one of .* got 'dshcc'; did you mean 'dshc'"),
         ({"method": {"name": "dshc", "topk": -1}}, "topk must be at least 0, got -1"),
         ({"class_names": ["ant"]}, "not the weights of the hasher it describes"),
         ({"encoder": {"backbone": "mlp", "width": 8}}, "not the weights of the hasher it describes"),
@@ -182,6 +182,19 @@ def test_weights_that_are_not_what_they_say_are_refused(tmp_path, change, messag
     path = write_hasher(tmp_path / "one.safetensors", hasher.state_dict(), {**hasher.description(), **change})
     with pytest.raises(InputError, match=rf"one\.safetensors: .*{message}"):
         Hasher.load(path)
+
+
+def test_a_description_of_before_newer_settings_is_read(tmp_path):
+    hasher = a_hasher(kind="images")
+    description = hasher.description()
+    del (
+        description["interpolation"],
+        description["method"]["label_smoothing"],
+        description["encoder"]["finetune"],
+    )
+    again = Hasher.load(write_hasher(tmp_path / "old.safetensors", hasher.state_dict(), description))
+    assert again.interpolation == "bilinear" and again.description() == hasher.description()
+    assert (again.encode(items_of("images")) == hasher.encode(items_of("images"))).all()
 
 
 def test_missing_parts_of_the_state_are_refused(tmp_path):

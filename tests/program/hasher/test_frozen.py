@@ -1,95 +1,22 @@
-"""Features of a frozen backbone: kept once for all they depend on, and the hasher that is trained on them."""
+"""Features of a frozen backbone: kept once for all that they depend on, and the part of a hasher behind them."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from frozen_backbones import SIDE, a_hasher
 from photos import KINDS, write_photos
-from training_runs import Stopped, at_step, environment, final, rows, stop, train
 
-from dshc import Hasher, methods
-from dshc.backbones import EncoderSettings
+from dshc import Hasher
 from dshc.data import Dataset, ImageFiles, load
 from dshc.hasher.frozen import frozen_features
 from dshc.hasher.hasher import encoding_batch
-from dshc.runs.encoding import encode_part
 from dshc.storage import cache_folder
 
-timm = pytest.importorskip("timm", reason="timm is not installed (extra 'vision')")
-NAME, SIDE = "test_efficientnet", 32
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """A cache without anything in it."""
-    monkeypatch.setenv("DSHC_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_photos(tmp_path_factory.mktemp("photos") / "photos", side=40, kinds=KINDS[:3])
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A file of weights whose normalisation has seen pictures, so that features differ between images."""
-    torch.manual_seed(1)
-    net = timm.create_model(NAME).train()
-    with torch.no_grad():
-        for _ in range(20):
-            net(torch.randn(16, 3, SIDE, SIDE))
-    path = tmp_path_factory.mktemp("weights") / "weights.pth"
-    torch.save(net.state_dict(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return load(folder, image_size=SIDE)
-
-
-def a_hasher(weights, *, precision="fp32", width=16, finetune="none", mean=0.4, shape=(SIDE, SIDE, 3)):
-    torch.manual_seed(0)
-    return Hasher.build(
-        EncoderSettings(backbone=f"timm:{NAME}", weights=str(weights), finetune=finetune, width=width),
-        methods.get("dshc").Settings(bits=9),
-        kind="images",
-        item_shape=shape,
-        label_kind="ids",
-        class_names=("a", "b", "c"),
-        mean=torch.full((3,), mean),
-        std=torch.full((3,), 0.25),
-        precision=precision,
-    ).eval()
-
-
-class Calls:
-    """How many images a backbone has seen."""
-
-    def __init__(self, monkeypatch):
-        self.images, real = 0, Hasher.frozen_features
-
-        def counted(hasher, inputs):
-            self.images += len(inputs)
-            return real(hasher, inputs)
-
-        monkeypatch.setattr(Hasher, "frozen_features", counted)
-
-    def since(self):
-        seen, self.images = self.images, 0
-        return seen
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    return Calls(monkeypatch)
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def by_hand(hasher, dataset):
@@ -227,6 +154,18 @@ def test_what_is_not_kept_is_the_same(weights, dataset, cache):
     assert np.array_equal(features, frozen_features(a_hasher(weights), dataset))
 
 
+def test_they_go_with_the_set(weights, dataset, calls, monkeypatch, tmp_path):
+    """Of other weights, and of the set read again, there are others."""
+    monkeypatch.setenv("DSHC_CACHE", str(tmp_path / "1"))
+    frozen_features(a_hasher(weights), dataset)
+    monkeypatch.setenv("DSHC_CACHE", str(tmp_path / "2"))
+    frozen_features(a_hasher(weights), dataset)
+    assert calls.since() == 36
+    frozen_features(a_hasher(weights, mean=0.41), dataset)
+    frozen_features(a_hasher(weights), dataclasses.replace(dataset))
+    assert calls.since() == 2 * 36
+
+
 # The part behind them
 
 
@@ -246,154 +185,3 @@ def test_what_is_behind_shares_its_modules(weights, dataset):
 @pytest.mark.parametrize("finetune", ["last", "all"])
 def test_nothing_is_behind_what_is_trained(weights, finetune):
     assert a_hasher(weights, finetune=finetune).behind_backbone() is None
-
-
-# A training on them
-
-
-@pytest.fixture
-def settings(folder, weights):
-    return {
-        "source": str(folder),
-        "backbone": f"timm:{NAME}",
-        "weights": str(weights),
-        "image_size": SIDE,
-        "bits": 9,
-        "width": 24,
-        "epochs": 12,
-        "batch_size": 8,
-        "threads": 1,
-        "checkpoint_every": 2,
-    }
-
-
-def test_a_saved_hasher_encodes_images_as_features(settings, tmp_path, calls):
-    run = train(tmp_path / "run", settings)
-    assert run.settings.encoder.finetune == "none" and calls.since() == 36
-    assert run.metrics[-1]["train_accuracy"] > 0.9
-    file, predictions = encode_part(run, "database")
-    assert calls.since() == 0  # from the features that the training left
-    hasher = Hasher.load(tmp_path / "run", device="cpu")
-    images = run.dataset.inputs[run.split.database]
-    codes, again = hasher.encode_and_predict(images)
-    # The last bits of a real value depend on which images share a batch; a code may differ where an output is near
-    # the border.
-    behind = hasher.behind_backbone()
-    outputs = behind.outputs(frozen_features(hasher, run.dataset)[run.split.database])
-    torch.testing.assert_close(outputs, hasher.outputs(images), rtol=1e-4, atol=1e-4)
-    top = outputs.topk(2).values
-    clear = (top[:, 0] - top[:, 1] > 1e-3).numpy()
-    assert clear.mean() > 0.9 and np.array_equal(codes[clear], file.codes[clear])
-    assert np.array_equal(again[clear], predictions[clear])
-    # And from the files themselves.
-    paths = [run.settings.data.source + "/" + run.dataset.ids[i] for i in run.split.database]
-    assert np.array_equal(hasher.encode(paths), codes)
-
-
-def test_the_backbone_is_that_of_the_file(settings, weights, tmp_path):
-    run = train(tmp_path / "run", settings)
-    net = run.hasher.backbone.net.state_dict()
-    expected = {k: v for k, v in torch.load(weights).items() if not k.startswith("classifier.")}
-    assert net.keys() == expected.keys() and all(torch.equal(net[name], expected[name]) for name in net)
-    fresh = a_hasher(weights, width=24).backbone.neck.state_dict()
-    neck = run.hasher.backbone.neck.state_dict()
-    assert not any(torch.equal(neck[name], fresh[name]) for name in neck)
-
-
-@pytest.mark.parametrize("step", [2, 5])
-@pytest.mark.parametrize("more", [{}, {"ema": 0.9}, {"precision": "bf16"}], ids=str)
-def test_stopped_and_resumed_it_comes_to_the_same(settings, tmp_path, monkeypatch, step, more):
-    """From the features that are kept, and from features computed anew without the file of weights."""
-    settings = {**settings, "epochs": 3, **more}
-    whole = train(tmp_path / "whole", settings)
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        at_step(patch, step + 1, stop)
-        train(tmp_path / "run", settings)
-    monkeypatch.setenv("DSHC_CACHE", str(tmp_path / "another"))
-    train(tmp_path / "run", settings, resume=True)
-    assert final(tmp_path / "run") == final(whole.folder) and rows(tmp_path / "run") == rows(whole.folder)
-    kept = {path.name for path in (tmp_path / "another" / "features").iterdir()}
-    assert kept == {path.name for path in (tmp_path / "cache" / "features").iterdir()}
-
-
-def test_a_second_training_computes_no_features(settings, tmp_path, calls):
-    train(tmp_path / "1", settings)
-    assert calls.since() == 36
-    train(tmp_path / "2", settings, lr=1e-2, width=8, bits=12, method="hashnet")
-    assert calls.since() == 0
-    train(tmp_path / "3", settings, max_memory_mib=0)  # files have a digest of their own
-    assert calls.since() == 36
-    assert final(tmp_path / "3") == final(tmp_path / "1")
-
-
-def test_a_folder_that_cannot_be_written_is_warned_of_and_changes_nothing(settings, tmp_path, cache):
-    train(tmp_path / "1", settings)
-    with pytest.MonkeyPatch.context() as patch:
-        (tmp_path / "file").write_text("")
-        patch.setenv("DSHC_CACHE", str(tmp_path / "file"))
-        with pytest.warns(UserWarning, match="features are not kept for the next time"):
-            train(tmp_path / "2", settings)
-    assert final(tmp_path / "2") == final(tmp_path / "1")
-
-
-@pytest.mark.parametrize("method", ["hashnet", "dpsh", "itq"])
-def test_other_methods_are_trained_on_them(settings, tmp_path, method):
-    run = train(tmp_path / "run", settings, method=method, bits=8, epochs=None if method == "itq" else 2)
-    assert run.settings.encoder.finetune == "none"
-    file, _ = encode_part(run, "database")
-    assert len(np.unique(file.codes, axis=0)) > 3
-
-
-def test_itq_rotates_the_features_themselves(settings, tmp_path):
-    """A neck that nothing trains would only blur them (as ITQ's recipe says of any network)."""
-    del settings["width"], settings["epochs"]
-    run = train(tmp_path / "run", settings, method="itq", bits=8)
-    assert run.hasher.backbone.n_features == 256
-
-
-def test_from_random_weights_nothing_can_be_frozen(settings, tmp_path):
-    del settings["weights"]
-    with pytest.raises(
-        ValueError, match="finetune must be 'all' where the backbone starts from random weights"
-    ):
-        train(tmp_path / "run", settings, finetune="none", pretrained=False)
-    assert not (tmp_path / "run").exists()
-
-
-TWO = """
-import sys
-from pathlib import Path
-import json, dshc
-settings = json.loads(sys.argv[1])
-dshc.train(settings.pop("source"), **settings)
-"""
-
-
-@pytest.mark.deep
-def test_two_processes_train_on_the_same_features(settings, tmp_path):
-    import json
-
-    script = tmp_path / "script.py"
-    script.write_text(TWO)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        str(script),
-    ]
-    for out in ("1", "2"):  # without features, and with those that the first left
-        arguments = json.dumps({**settings, "device": "cpu", "out": str(tmp_path / out)})
-        done = subprocess.run(
-            [*command, arguments], capture_output=True, text=True, check=False, env=environment() | os.environ
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert "are not kept" not in done.stderr
-    assert final(tmp_path / "1") == final(tmp_path / "2")
-    one = train(tmp_path / "one", settings)
-    assert len(list((cache_folder() / "features").iterdir())) == 1
-    two = Hasher.load(tmp_path / "1", device="cpu")
-    state = one.hasher.backbone.net.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in two.backbone.net.state_dict().items())

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dshc.errors import InputError
 from dshc.methods import Spec, Step, Training
-from dshc.methods.dpsh import DPSH, DPSHLoss, similar
+from dshc.methods.dpsh import DPSH, DPSHLoss
+from dshc.methods.similarity import similar
 
 
 def shares(a, b):
@@ -205,6 +206,25 @@ def test_a_training_goes_on_with_the_same_losses():
     assert sorted(method.state_dict()) == ["head.bias", "head.weight"]
 
 
+def test_several_lengths_are_a_sum_against_the_first_columns_of_the_bank():
+    labels = torch.tensor([0, 1, 0, 2])
+    rows = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    method = method_of(bits=8, labels=labels, lengths="2,5")
+    loss = method.loss(rows, Step(labels=labels, items=torch.arange(4)))
+    parts = {
+        n: naive(rows[:, :n].numpy(), labels.numpy(), rows[:, :n].numpy(), labels.numpy(), 10.0)
+        for n in (2, 5, 8)
+    }
+    assert loss.item() == pytest.approx(sum(parts.values()), rel=1e-6)
+    assert list(method.training_state()) == ["bank"]
+    for n, part in parts.items():
+        short = method.shortened(n)
+        assert torch.equal(short.head.weight, method.head.weight[:n]) and short.training_state() == {}
+        short.begin(Training(4, labels, torch.Generator(), torch.device("cpu")))
+        alone = short.loss(rows[:, :n], Step(labels=labels, items=torch.arange(4)))
+        assert alone.item() == pytest.approx(part, rel=1e-6)
+
+
 def test_some_steps_lower_the_loss_and_part_the_classes():
     torch.manual_seed(0)
     labels = torch.arange(3).repeat(10)
@@ -233,7 +253,7 @@ def test_codes_and_what_it_states():
         torch.tensor([[0.0, 1e-30, -1.0], [2, -2, 2]])
     ).tolist() == [[2], [5]]
     assert DPSH.label_kinds == ("ids", "multi-hot") and DPSH.quality is None
-    assert DPSH.Settings().eta == DPSHLoss().eta == 10
+    assert DPSH.Settings().eta == DPSHLoss().eta == 10 and DPSH.main_weight == "eta"
     assert method.predict(torch.zeros(1, 32)) is None
     for n_features, deviation in (
         (4096, 0.01),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dshc.errors import InputError
 from dshc.methods import Spec, Step
-from dshc.methods.hashnet import HashNet, HashNetLoss, jaccard
+from dshc.methods.hashnet import HashNet, HashNetLoss
+from dshc.methods.similarity import jaccard
 
 
 def agreement(a, b):
@@ -205,6 +206,28 @@ def test_large_outputs_stay_finite():
     assert torch.isfinite(loss) and torch.isfinite(outputs.grad).all()
 
 
+@pytest.mark.parametrize("alpha", [None, 0.4])
+def test_several_lengths_are_a_sum_each_with_its_alpha(alpha):
+    outputs, labels = batch(6, 8, 2, False)
+    method = method_of(8, lengths="2,5", alpha=alpha, alpha_bits=3.0)
+    step = Step(labels=labels, items=torch.arange(6), iteration=400)
+    sharp = torch.tanh(method.beta(400) * outputs).numpy()
+    parts = {n: naive(sharp[:, :n], labels.numpy(), alpha or 3 / n) for n in (2, 5, 8)}
+    assert method.loss(outputs, step).item() == pytest.approx(sum(parts.values()), rel=1e-10)
+    for n, part in parts.items():
+        assert method.shortened(n).loss(outputs[:, :n], step).item() == pytest.approx(part, rel=1e-10)
+
+
+def test_the_main_weight_means_the_same_for_every_length():
+    assert HashNet.main_weight == "alpha_bits" and HashNet.Settings().alpha_bits == 10
+    outputs, labels = batch(5, 6, 0, False)
+    for n in (2, 6):
+        expected = naive(outputs[:, :n].numpy(), labels.numpy(), 3 / n)
+        assert HashNetLoss(alpha_bits=3.0)(outputs[:, :n], labels).item() == pytest.approx(
+            expected, rel=1e-10
+        )
+
+
 def test_some_steps_lower_the_loss_and_part_the_classes():
     torch.manual_seed(0)
     labels = torch.arange(3).repeat(10)
@@ -248,8 +271,11 @@ def test_refusals():
     for alpha in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="alpha must be more than 0 and finite"):
             HashNetLoss(alpha)
+        with pytest.raises(ValueError, match="alpha_bits must be more than 0 and finite"):
+            HashNetLoss(alpha_bits=alpha)
     for name, value, rule in (
         ("alpha", 0.0, "more than 0"),
+        ("alpha_bits", 0.0, "more than 0"),
         ("gamma", -1.0, "at least 0"),
         ("power", -1.0, "at least 0"),
         ("beta_every", 0, "at least 1"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import warnings
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 from photos import KINDS, write_photos
 from small_sets import images
-from training_runs import train
+from training_runs import Stopped, at_step, final, stop, train
 
 from dshc import Hasher, methods
 from dshc.backbones import EncoderSettings, pretrained
@@ -141,14 +143,32 @@ def test_another_backbone_brings_its_own_images(folder):
         decided(folder, backbone="timm:resnet1800")
 
 
+@pytest.mark.usefixtures("without_extra")
+def test_a_method_that_trains_nothing_says_what_it_takes_instead(folder):
+    with pytest.warns(UserWarning) as caught:
+        for_photos(of(source=str(folder), method="itq"))
+    (warning,) = caught
+    text = str(warning.message)
+    assert text.startswith("itq takes the pixels as they are") and "random weights" not in text
+    assert "pip install 'dshc-fast[vision]'" in text and "--no-pretrained" in text
+
+
 @pytest.mark.usefixtures("with_extra")
-def test_a_file_of_weights_is_frozen_too_and_says_nothing_of_size(folder):
+def test_augmentation_of_photos_that_none_reaches_is_refused_before_they_are_read(folder):
+    with pytest.raises(InputError, match="flip must be false with a frozen backbone.* --finetune last"):
+        for_photos(of(source=str(folder), flip=True))
+    assert for_photos(of(source=str(folder), flip=True, finetune="last")).data.flip is True
+    earlier = an_earlier(backbone="timm:test_efficientnet", finetune="none", width=20)
+    with pytest.raises(InputError, match="augment must be 'none' with a frozen backbone"):
+        for_photos(of(source=str(folder), augment="randaugment", start_from="x"), earlier)
+
+
+@pytest.mark.usefixtures("with_extra")
+def test_a_file_of_weights_is_frozen_too_and_has_the_images_of_its_network(folder):
     chosen = decided(folder, backbone="timm:resnet18", weights="w.pth")
-    assert chosen == {
-        "encoder.backbone": "timm:resnet18",
-        "encoder.pretrained": False,
-        "encoder.finetune": "none",
-    }
+    assert chosen == LITE | {"encoder.backbone": "timm:resnet18", "encoder.pretrained": False}
+    other = decided(folder, backbone="timm:resnet18", weights="w.pth", image_size=64, n_channels=1)
+    assert other == chosen | {"data.image_size": 64, "data.n_channels": 1}
     settings = for_photos(of(source=str(folder), backbone="timm:resnet18", weights="w.pth"))
     assert settings.resolved(images()).encoder.width == 512
 
@@ -214,6 +234,50 @@ def test_a_training_starts_from_a_run_on_photos(folder, tmp_path, earlier):
     for name in ("data.image_size", "data.interpolation", "encoder.backbone", "encoder.width", "method.bits"):
         assert after.settings[name] == before.settings[name]
     assert after.hasher.image_fit == before.hasher.image_fit
+
+
+WARM = {"epochs": 2, "threads": 1, "batch_size": 4, "checkpoint_every": 1}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("relative", [False, True])
+def test_what_started_from_a_run_is_resumed_by_the_call_that_started_it(
+    folder, tmp_path, monkeypatch, gone, relative
+):
+    """What the run decided then is not given again; the run may be gone."""
+    small = {"backbone": "small_net", "width": 4, "epochs": 1, "bits": 6, "threads": 1, "image_size": 12}
+    before = train(tmp_path / "before", {"source": str(folder), **small}, interpolation="bicubic").folder
+    monkeypatch.chdir(tmp_path)
+    settings = {"source": str(folder), **WARM, "start_from": "before" if relative else str(before)}
+    whole = train(tmp_path / "whole", settings)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        at_step(patch, 3, stop)
+        train(tmp_path / "run", settings)
+    if gone:
+        shutil.rmtree(before)
+    train(tmp_path / "run", settings, resume=True)
+    assert final(tmp_path / "run") == final(whole.folder)
+    with pytest.raises(InputError, match="image_size must be 12 as in the run in .*, got 16"):
+        train(tmp_path / "run", settings, image_size=16, resume=True)
+
+
+def test_a_run_is_resumed_as_it_was_decided_whatever_photos_decide_now(folder, tmp_path, monkeypatch):
+    settings = {"source": str(folder), "epochs": 2, "threads": 1, "checkpoint_every": 1, "image_size": 12}
+    with monkeypatch.context() as patch, pytest.raises(Stopped), pytest.warns(UserWarning, match="vision"):
+        patch.setattr(photos, "has_vision", lambda: False)
+        at_step(patch, 2, stop)
+        train(tmp_path / "run", settings)
+    monkeypatch.setattr(photos, "has_vision", lambda: True)
+    run = train(tmp_path / "run", settings, resume=True)
+    assert run.settings.encoder.backbone == "small_net"
+
+
+def test_a_folder_that_is_no_utf_8_is_refused_before_its_photos_are_read(folder, tmp_path):
+    source = tmp_path / os.fsdecode(b"b\xfccher") / "photos"
+    shutil.copytree(folder, source)
+    with pytest.raises(InputError, match=r"source must be a path that is UTF-8, got .*b\\xfccher/photos"):
+        train(tmp_path / "run", {"source": str(source)}, on_event=lambda name, values: pytest.fail(name))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("with_extra")

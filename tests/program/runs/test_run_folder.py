@@ -1,6 +1,7 @@
 """The folder of a run: what it holds, whose a folder is, damage, missing files, files of other programs."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -8,8 +9,13 @@ from training_runs import SMALL, Stopped, contents, final, final_bytes, stop, tr
 
 import dshc
 from dshc.data import Split
+from dshc.errors import InputError
+from dshc.hasher.files import read_hasher, write_hasher
 from dshc.runs import RunSettings
 from dshc.runs.run_folder import CHECKPOINT, RunFolder
+from dshc.runs.settings import TABLES
+from dshc.settings import identity
+from dshc.storage import fingerprint, load_arrays, save_arrays
 
 
 def small(features):
@@ -137,6 +143,62 @@ def test_what_a_killed_write_left_is_cleared_away(copy):
     before = final_bytes(copy)
     train(copy, resume=True)
     assert not left_over.exists() and final_bytes(copy) == before
+
+
+# Settings that came later, and settings that were changed
+
+
+def of_before(folder, names):
+    """Make the run in ``folder`` one of a version without the settings ``names``, which counted those at None too."""
+    path, run = folder / "config.toml", RunFolder.read(folder)
+    known = {table: identity(getattr(run.settings, table)) for table in TABLES}
+    known = {table: {k: v for k, v in own.items() if k not in names} for table, own in known.items()}
+    old = fingerprint(known)
+    lines = path.read_text().replace(run.fingerprint, old).splitlines()
+    path.write_text(
+        "\n".join(line for line in lines if not re.match(rf"(# )?({'|'.join(names)})( =|:)", line))
+    )
+    for name in ("best", "last"):
+        state, description = read_hasher(folder / f"{name}.safetensors")
+        description["about"]["settings"] = old
+        write_hasher(folder / f"{name}.safetensors", state, description)
+    arrays, metadata = load_arrays(folder / CHECKPOINT, "dshc.checkpoint/2")
+    save_arrays(folder / CHECKPOINT, "dshc.checkpoint/2", arrays, {**metadata, "settings": old})
+
+
+def test_a_run_of_before_newer_settings_is_read_and_continued(copy):
+    before = dshc.load_run(copy)
+    names = ("augment", "interpolation", "workers", "ema", "search_steps", "label_smoothing", "finetune")
+    of_before(copy, names)
+    text = (copy / "config.toml").read_text()
+    assert "augment =" not in text and "interpolation:" not in text and "# root: not set" in text
+    run = dshc.load_run(copy)
+    assert run.settings == before.settings and run.epoch == before.epoch
+    weights = final(copy)
+    train(copy, resume=True)
+    assert final(copy) == weights and (copy / "config.toml").read_text() == text
+    (copy / "config.toml").write_text(text.replace("width = 4", "width = 5"))
+    with pytest.raises(InputError, match=r"config\.toml: its settings were changed after the run was made"):
+        RunFolder.read(copy)
+
+
+def test_what_config_toml_states_is_what_counts(copy):
+    """Its comments may go, and places may change; nothing else may."""
+    path, run = copy / "config.toml", RunFolder.read(copy)
+    text = path.read_text()
+    path.write_text("\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    assert RunFolder.read(copy) == run
+    path.write_text(text.replace("checkpoint_every = 3", "checkpoint_every = 7"))
+    assert RunFolder.read(copy).fingerprint == run.fingerprint
+    for change in (
+        ("ema = 0.0\n", ""),
+        ("ema = 0.0", "ema = 0.5"),
+        ("# clip_norm: not set", "clip_norm = 1.0"),
+    ):
+        assert change[0] in text
+        path.write_text(text.replace(*change))
+        with pytest.raises(InputError, match=r"config\.toml: its settings were changed"):
+            RunFolder.read(copy)
 
 
 # Damaged and missing files

@@ -1,5 +1,7 @@
 """Settings of a run: TOML, values by name, what is refused, and what data and method decide."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,7 +83,7 @@ def test_values_override_the_file_and_none_does_not(tmp_path):
         ("[optin]\nlr = 3", "unknown table 'optin'; did you mean 'optim'"),
         ("bits = 3", "unknown table 'bits'"),
         ("data = 3", "data must be a table, got 3"),
-        ('[method]\nname = "dsch"', "method must be one of dshc, .* did you mean 'dshc'"),
+        ('[method]\nname = "dshcc"', "method must be one of dshc, .* did you mean 'dshc'"),
         ('[method]\nname = "itq"\ntopk = 1', "method: unknown setting 'topk'"),
         (
             'dataset = "digits"\nbits = 30',
@@ -138,10 +140,10 @@ def test_absurd_values_are_refused_by_name(values, message):
     [
         ({"foo": 1}, "unknown setting 'foo'; dshc train --help lists them"),
         ({"epoch": 1}, "unknown setting 'epoch'; did you mean 'epochs'"),
-        ({"eta": 0.1}, "eta is a setting of method dpsh, and not of the one chosen"),
+        ({"eta": 0.1}, "eta is a setting of method dpsh, .*and not of the one chosen"),
         ({"optin.lr": 1.0}, "unknown table 'optin' in 'optin.lr'; did you mean 'optim'"),
         ({"optim.bits": 1}, "unknown setting 'optim.bits'; did you mean 'bits'"),
-        ({"method": "dsch"}, "method must be one of dshc, .*, got 'dsch'; did you mean 'dshc'"),
+        ({"method": "dshcc"}, "method must be one of dshc, .*, got 'dshcc'; did you mean 'dshc'"),
     ],
 )
 def test_unknown_names_get_the_nearest_right_one(values, message):
@@ -230,6 +232,59 @@ def test_paths_are_kept_absolute(tmp_path, monkeypatch):
     assert of(start_from="somebody/hasher").resolved(images()).encoder.start_from == "somebody/hasher"
     (tmp_path / "digits").mkdir()
     assert of(source="digits").resolved(images()).data.source == "digits"
+
+
+@pytest.mark.parametrize("name", ["source", "root", "labels", "weights", "start_from"])
+def test_a_path_that_toml_cannot_hold_is_refused_by_name(tmp_path, monkeypatch, name):
+    """Also where only the folder that it is relative to has such a name."""
+    folder = tmp_path / os.fsdecode(b"b\xfccher")
+    (folder / "inside").mkdir(parents=True)
+    asked = {name: "inside"} if name == "source" else {"source": "digits", name: "inside"}
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match=rf"^{name} must be a path that is UTF-8, got .*b\\xfccher/inside;"):
+        of(**asked).paths()
+    with pytest.raises(InputError, match=f"^{name} must be a path that is UTF-8"):
+        of(**asked).resolved(images())
+    link = tmp_path / "link"
+    link.symlink_to(folder, target_is_directory=True)
+    by_link = of(**asked | {name: str(link / "inside")})
+    assert by_link.resolved(images())[f"{'encoder' if name in ('weights', 'start_from') else 'data'}.{name}"]
+    assert of(source=str(link)).folder.name == "b\\xfccher"
+
+
+# What nothing is augmented for
+
+
+@pytest.mark.parametrize(
+    ("asked", "came"),
+    [({"crop": True}, "true"), ({"flip": True}, "true"), ({"augment": "randaugment"}, "'rand")],
+)
+@pytest.mark.parametrize("dataset", [images(), vectors()], ids=["frozen", "embeddings"])
+def test_augmentation_that_reaches_nothing_is_refused(dataset, asked, came):
+    frozen = {"backbone": "timm:resnet18", "pretrained": True, "finetune": "none"}
+    settings = of(source="x", **(frozen if dataset.kind == "images" else {}))
+    (name,) = asked
+    message = rf"^{name} must be (false|'none') with (a frozen|embeddings).*, got {came}"
+    with pytest.raises(InputError, match=message) as caught:
+        settings.with_values(**asked).resolved(dataset)
+    assert ("--finetune last" in str(caught.value)) == (dataset.kind == "images")
+    # What is not asked for, and what is not done, is not there.
+    data = settings.with_values(crop=False).resolved(dataset).data
+    assert (data.crop, data.flip, data.augment) == (False, False, "none")
+
+
+@pytest.mark.parametrize("finetune", ["last", "all"])
+def test_augmentation_of_what_is_trained_is_as_it_was(finetune):
+    trained = of(source="x", backbone="timm:resnet18", pretrained=True, finetune=finetune)
+    data = trained.with_values(augment="trivialaugment").resolved(images()).data
+    assert (data.crop, data.flip, data.augment) == (True, True, "trivialaugment")
+    assert of(source="cifar10").resolved(images("cifar10", 10)).data.flip is True
+
+
+def test_a_method_that_is_only_fitted_augments_nothing():
+    """One among others that are trained: what these are asked for it passes over."""
+    assert of(source="cifar10", method="itq").resolved(images("cifar10", 10)).data.crop is False
+    assert of(source="x", method="itq", flip=True).resolved(images()).data.flip is True
 
 
 def test_every_setting_is_described():

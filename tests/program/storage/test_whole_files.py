@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dshc.storage import whole_files as module
 from dshc.storage.array_files import load_arrays, save_arrays
-from dshc.storage.whole_files import remove_left_overs, safetensors_bytes, write_whole
+from dshc.storage.whole_files import check_can_write, remove_left_overs, safetensors_bytes, write_whole
 
 ARRAYS = {
     "weights": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -63,6 +63,25 @@ def test_a_failed_write_leaves_what_was_and_names_its_own_file(
             write_whole(path, b"x")
     assert caught.value.filename == str(path) and caught.value.errno == 28
     assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["codes.bin"]
+
+
+def test_where_a_file_could_be_written_is_known_before(tmp_path: Path) -> None:
+    check_can_write(tmp_path / "file")
+    check_can_write(tmp_path / "new" / "folder" / "file")
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    for name in ("taken/file", "taken/new/file", "dangling/file"):
+        with pytest.raises(OSError) as caught:
+            check_can_write(tmp_path / name)
+        assert caught.value.filename == str(tmp_path / name) and caught.value.strerror
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_closed_folder_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o555)
+    with pytest.raises(PermissionError, match="closed/new/file"):
+        check_can_write(tmp_path / "closed" / "new" / "file")
 
 
 def test_file_and_folder_are_flushed_before_and_after_the_name(

@@ -1,0 +1,55 @@
+"""All methods on one set, by `dshc compare`; its table, plot and numbers go into docs/results.
+
+    python benchmarks/methods.py NAME SOURCE --work FOLDER [any flags of dshc compare]
+
+NAME: of the files, docs/results/methods-NAME.{md,json,png}. The comparison in FOLDER goes on where it was stopped, so
+that an afternoon's work may be done in parts; seconds and memory in the table are those of each training. Run it with
+nothing beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from timing import RESULTS, machine
+
+from dshc.experiment import ComparisonTable
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name")
+    parser.add_argument("source")
+    parser.add_argument("--work", type=Path, required=True)
+    given, flags = parser.parse_known_args()
+    started = time.perf_counter()
+    command = ["compare", given.source, "--out", str(given.work), *flags]
+    subprocess.run([sys.executable, "-m", "dshc", *command], check=True)
+    hours = (time.perf_counter() - started) / 3600
+    table = ComparisonTable.load(given.work)
+    trained = sum(json.loads(p.read_text())["seconds"] for p in given.work.glob("runs/*/trained.json"))
+    shown = shlex.join(["dshc", "compare", Path(given.source).name, *flags])
+    on = machine()
+    about = (
+        f"{on['processor']}, {on['cores']} cores, {on['date']}, commit {on['commit']}; this call {hours:.2f} hours, all "
+        f"its trainings {trained / 3600:.2f} hours"
+    )
+    name = f"methods-{given.name}"
+    text = f"# Methods: {given.name}\n\n`{shown}`; {about}.\n\n![mAP against bits]({name}.png)\n\n{table.to_markdown()}"
+    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    shutil.copy(given.work / "table.json", RESULTS / f"{name}.json")
+    shutil.copy(given.work / "report" / "map_by_bits.png", RESULTS / f"{name}.png")
+    print(f"docs/results/{name}.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""``dshc compare``: methods under one protocol, a table, a plot and a page."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import InputError
+from ..evaluation import Conventions
+from ..experiment import ComparisonTable, Grid, compare
+from ..progress import progress
+from ..report import report_run, write_comparison
+from ..runs import RunSettings, evaluate_run, load_run
+from ..runs.settings import default_folder
+from ..training import Interrupted
+from .console import remark, say, table
+
+__all__ = ["run_compare"]
+
+T = TypeVar("T", int, float)
+
+
+def run_compare(
+    source: str,
+    values: Mapping[str, Any],
+    *,
+    methods: str,
+    bits: str,
+    seeds: int,
+    seeds_at: str | None,
+    out: Path | None,
+    factors: tuple[str, str] | None,
+    nested: bool,
+    post: str | None,
+    ks: tuple[int, ...],
+    as_json: bool,
+    report: bool,
+) -> None:
+    """Compare, print the table, write the page; texts of several values are parted by commas."""
+    settings = RunSettings().with_values(**{"data.source": source, **values})
+    folder = out or Path(f"{default_folder(settings.data.source)}-compared")
+    grid = None
+    if factors is not None:
+        lr, weight = (
+            _numbers(text, float, name) for text, name in zip(factors, ("lr", "weight"), strict=True)
+        )
+        grid = Grid(lr, weight)
+    try:
+        with progress("trainings") as update:
+            found = compare(
+                settings,
+                _names(methods),
+                bits=_numbers(bits, int, "bits"),
+                seeds=seeds,
+                seeds_at=None if seeds_at is None else _numbers(seeds_at, int, "seeds_at"),
+                out=folder,
+                grid=grid,
+                nested=nested,
+                postprocessing=_names(post or ""),
+                conventions=Conventions(ks=ks),
+                tell=remark,
+                progress=update,
+            )
+    except Interrupted as stop:
+        remark(f"dshc: {stop}")
+        raise SystemExit(128 + signal.Signals[stop.signal_name].value) from None
+    if report:
+        _write_pages(folder, found)
+    if as_json:
+        say(json.dumps(found.to_dict(), allow_nan=False))
+        return
+    columns = found.columns()
+    table("", columns, found.rows(), numeric="l" + "r" * (len(columns) - 1))
+    for note in found.notes():
+        say(note)
+    say(f"numbers: {folder / 'table.json'}, {folder / 'table.md'}")
+    if report:
+        say(f"report:  {folder / 'report.html'}")
+
+
+def _write_pages(folder: Path, found: ComparisonTable) -> None:
+    """The comparison's page, and that of the first seed of each of its runs."""
+    runs = dict.fromkeys(folder / r.run for r in found.results if r.numbers is not None and r.seed == 0)
+    missing = [run for run in runs if not (run / "report.html").is_file()]
+    with progress("pages of runs") as update:
+        for i, path in enumerate(missing):
+            update(i, len(missing))
+            run = load_run(path)
+            report_run(run, evaluate_run(run))
+    write_comparison(folder, found)
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(text: str, kind: Callable[[str], T], name: str) -> tuple[T, ...]:
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{name} must be numbers with commas between, as in 16,32, got {text!r}") from None

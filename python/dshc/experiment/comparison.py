@@ -1,0 +1,318 @@
+"""Methods compared under one protocol: the same data, splits, network, evaluation and tuning for all.
+
+Every contestant is tuned alike: the same grid of factors on its learning rate and on its one main weight, at one
+length and seed, by the mAP on the validation items. Then it is trained at every length with every seed, and measured
+on the queries, which nothing was chosen by. What was done is found again: a comparison that was interrupted goes on,
+one that is asked for more lengths or methods trains those alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data import Dataset
+from ..errors import InputError
+from ..evaluation import Conventions
+from ..runs import RunSettings
+from ..runs.photos import for_photos
+from ..runs.run import load_dataset
+from ..storage import folder_lock, write_whole
+from ..training import Interrupted
+from .comparison_table import ComparisonTable, Result, Tuning, results_of
+from .contestants import Contestant, contestants
+from .trial import POSTPROCESSING, Measuring, Trial
+from .workshop import Workshop, workshop
+
+__all__ = ["Grid", "compare"]
+
+_FILE = "comparison.json"
+_TUNE_BITS = 32
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Factors by which the learning rate and the main weight of every method are tried; all pairs of them.
+
+    A method without a main weight is tried at the rates alone, one without a training at nothing.
+    """
+
+    lr: tuple[float, ...] = (0.3, 1.0, 3.0)
+    weight: tuple[float, ...] = (0.1, 1.0, 10.0)
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight"):
+            factors = getattr(self, name)
+            if not factors or not all(0 < f < math.inf for f in factors) or len(set(factors)) < len(factors):
+                raise InputError(
+                    f"{name} factors must be different numbers above 0, at least one, got {factors}"
+                )
+
+
+Tell = Callable[[str], None]
+Update = Callable[[int, int], None]
+
+
+def compare(
+    settings: RunSettings,
+    methods: Sequence[str],
+    *,
+    bits: Sequence[int],
+    seeds: int = 1,
+    seeds_at: Sequence[int] | None = None,
+    out: Path,
+    grid: Grid | None = None,
+    nested: bool = False,
+    postprocessing: Sequence[str] = (),
+    conventions: Conventions = Conventions(),  # noqa: B008 - frozen
+    tell: Tell = lambda text: None,
+    progress: Update = lambda done, total: None,
+) -> ComparisonTable:
+    """Compare methods; what was done before in ``out`` is taken over.
+
+    Args:
+        settings: of all trainings: data, protocol, network, optimisation.
+        methods: their names, each perhaps with settings (:mod:`dshc.experiment.contestants`); ``all`` for every one
+            that takes the labels.
+        bits: lengths, at least one.
+        seeds: trainings per length, with the seeds 0, 1, ...; split, weights and batches are drawn from them.
+        seeds_at: lengths that are trained with all seeds, the others with seed 0 alone; None: all are.
+        out: folder for the trainings and results.
+        grid: what is tuned; None: every method with its own defaults.
+        nested: methods that can are trained once, for all lengths.
+        postprocessing: ``"itq"``, ``"map"``, ``"thresholds"``: codes found afterwards from the same outputs, each in
+            rows of its own.
+        conventions: of the evaluation; a method's own score ranks its codes.
+        tell: told what is done, a line at a time.
+        progress: told how many of how many trainings are done.
+
+    Raises:
+        ValueError: settings that do not fit, or a folder that compares other data; before anything is trained.
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP; the same call goes on from there.
+    """
+    lengths = _lengths(bits)
+    if seeds < 1:
+        raise InputError(f"seeds must be at least 1, got {seeds}")
+    if seeds_at is not None and (unknown := sorted(set(seeds_at) - set(lengths))):
+        raise InputError(f"seeds_at must be among bits, got {', '.join(map(str, unknown))}")
+    for name in postprocessing:
+        if name not in POSTPROCESSING:
+            raise InputError(f"postprocessing must be among {', '.join(POSTPROCESSING)}, got {name!r}")
+    if conventions.score is not None:
+        raise InputError(f"score must be each method's own in a comparison, got {conventions.score}")
+    settings = for_photos(settings)
+    # Of the images only their files are looked at here; a frozen backbone's features are all that trainings read.
+    lazily = {"data.max_memory_mib": 0} if settings.encoder.finetune == "none" else {}
+    settings = settings.with_values(**lazily)
+    dataset = load_dataset(settings.with_values(**{"data.max_memory_mib": 0}), any_labels=True)
+    found = contestants(settings, methods, dataset)
+    measuring = Measuring(
+        conventions.k,
+        conventions.ks,
+        str(conventions.ties),
+        str(conventions.denominator),
+        str(conventions.empty),
+        tuple(postprocessing),
+    )
+    asked = {length: seeds if seeds_at is None or length in seeds_at else 1 for length in lengths}
+    work = _Work(dataset, out, asked, grid, nested, measuring, tell, progress)
+    with folder_lock(out):
+        _own(out, dataset, settings)
+        with workshop() as shop:
+            try:
+                return work.run(shop, found)
+            except Interrupted as stop:
+                again = f"{stop}; nothing is lost: the same command goes on ({shlex.quote(str(out))})"
+                raise Interrupted(again, stop.signal_name) from None
+
+
+class _Work:
+    """The trials of a comparison, one after another."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        out: Path,
+        seeds: dict[int, int],
+        grid: Grid | None,
+        nested: bool,
+        measuring: Measuring,
+        tell: Tell,
+        update: Update,
+    ) -> None:
+        self.dataset, self.out = dataset, out
+        self.bits, self.seeds = tuple(seeds), seeds
+        self.grid, self.nested, self.measuring = grid, nested, measuring
+        self.tell, self.update = tell, update
+        self.done = self.total = 0
+
+    def run(self, shop: Workshop, found: Sequence[Contestant]) -> ComparisonTable:
+        self.total = sum(len(self.points(c)) + len(self.finals(c, {})) for c in found)
+        self.update(0, self.total)
+        results: list[Result] = []
+        tunings: list[Tuning] = []
+        for contestant in found:
+            tuning = self.tune(shop, contestant)
+            tunings.append(tuning)
+            for trial in self.finals(contestant, tuning.chosen):
+                self.carry_out(shop, trial, measure=True)
+                results += results_of(trial)
+            table = ComparisonTable(tuple(results), tuple(tunings), self.facts())
+            table.save(self.out)
+        return table
+
+    def facts(self) -> dict[str, Any]:
+        """What all trainings share, for the head of the table."""
+        return {
+            "data": self.dataset.name,
+            "n_items": self.dataset.n_items,
+            "n_classes": self.dataset.n_classes,
+            "seeds": max(self.seeds.values()),
+            "bits": list(self.bits),
+            "nested": self.nested,
+        }
+
+    def settings_of(
+        self, contestant: Contestant, bits: int, seed: int, values: dict[str, Any]
+    ) -> RunSettings:
+        chosen: dict[str, Any] = {"method.bits": bits, "runtime.seed": seed, **values}
+        if self.nested and contestant.nests and len(self.bits) > 1:
+            chosen["method.lengths"] = ",".join(map(str, self.bits[:-1]))
+        return contestant.settings.with_values(**chosen)
+
+    def lengths_of(self, contestant: Contestant) -> tuple[int, ...]:
+        """The lengths it is trained at: the longest alone where lengths are nested."""
+        return self.bits[-1:] if self.nested and contestant.nests else self.bits
+
+    def finals(self, contestant: Contestant, values: dict[str, Any]) -> list[Trial]:
+        """The trainings that are measured."""
+        return [
+            Trial(
+                contestant.label,
+                self.settings_of(contestant, bits, seed, values),
+                self.out / "runs",
+                self.measuring,
+            )
+            for bits in self.lengths_of(contestant)
+            for seed in range(self.seeds[bits])
+        ]
+
+    def points(self, contestant: Contestant) -> list[dict[str, Any]]:
+        """The settings that the grid tries, the method's own defaults first."""
+        if self.grid is None:
+            return []
+        lengths = self.lengths_of(contestant)
+        bits = _TUNE_BITS if _TUNE_BITS in lengths else lengths[len(lengths) // 2]
+        resolved = self.settings_of(contestant, bits, 0, {}).resolved(self.dataset)
+        method = contestant.method
+        if resolved.optim.lr is None or not _trains(method, resolved):
+            return []
+        weight = None if method.main_weight is None else getattr(resolved.method, method.main_weight)
+        points = []
+        for f in sorted(self.grid.lr, key=lambda f: abs(math.log(f))):
+            for g in sorted(self.grid.weight, key=lambda g: abs(math.log(g))) if weight else [1.0]:
+                point: dict[str, Any] = {"optim.lr": _rounded(resolved.optim.lr * f)}
+                if weight:
+                    point[f"method.{method.main_weight}"] = _rounded(weight * g)
+                points.append(point)
+        return points
+
+    def tune(self, shop: Workshop, contestant: Contestant) -> Tuning:
+        """Train at every point of the grid; the best by validation is chosen, the first of equals."""
+        points = self.points(contestant)
+        if not points:
+            return Tuning(contestant.label, (), {})
+        lengths = self.lengths_of(contestant)
+        bits = _TUNE_BITS if _TUNE_BITS in lengths else lengths[len(lengths) // 2]
+        trials = [
+            Trial(
+                contestant.label,
+                self.settings_of(contestant, bits, 0, point),
+                self.out / "runs",
+                self.measuring,
+            )
+            for point in points
+        ]
+        tried = []
+        for point, trial in zip(points, trials, strict=True):
+            self.carry_out(shop, trial, measure=False)
+            done = trial.trained()
+            tried.append((point, None if done is None else done["validation_map"]))
+        known = [(value, -i) for i, (_, value) in enumerate(tried) if value is not None]
+        if not known:
+            return Tuning(contestant.label, tuple(tried), {})
+        best = -max(known)[1]
+        for i, trial in enumerate(trials):
+            if i != best and trial.measured() is None:  # the numbers stay, the weights are of no more use
+                shutil.rmtree(trial.run_folder, ignore_errors=True)
+        return Tuning(contestant.label, tuple(tried), points[best])
+
+    def carry_out(self, shop: Workshop, trial: Trial, *, measure: bool) -> None:
+        """Do what of a trial is not done yet, and say what came of it."""
+        todo = trial.trained() is None or (measure and trial.measured() is None)
+        if todo and trial.trained() is not None and not trial.run_folder.is_dir():
+            trial.forget_training()
+        if todo:
+            shop.run(trial, measure=measure)
+        self.done += 1
+        self.update(self.done, self.total)
+        if todo:
+            self.tell(_line(trial, measure))
+
+
+def _line(trial: Trial, measure: bool) -> str:
+    if (failure := trial.failure()) is not None:
+        return f"{trial.name}: failed: {failure}"
+    done, measured = trial.trained() or {}, trial.measured() if measure else None
+    text = f"{trial.name}: trained in {done['seconds']:.1f} s"
+    if done.get("validation_map") is not None:
+        text += f", validation {done['validation_map']:.4f}"
+    if measured is not None:
+        text += f", mAP {measured['rows'][0]['mean_ap']:.4f}"
+    return text
+
+
+def _lengths(bits: Sequence[int]) -> tuple[int, ...]:
+    lengths = tuple(sorted(set(bits)))
+    if not lengths or lengths[0] < 1:
+        raise InputError(f"bits must be at least one length, each at least 1, got {list(bits)}")
+    if len(lengths) < len(bits):
+        raise InputError(f"bits must differ, got {', '.join(map(str, bits))}")
+    return lengths
+
+
+def _trains(method: Any, settings: RunSettings) -> bool:
+    """Whether it has a training; a fitted method takes no network of its own."""
+    return method.recipe.get("encoder.backbone") != "identity"
+
+
+def _rounded(value: float) -> float:
+    """Three digits: what is written is what was used."""
+    return float(f"{value:.3g}")
+
+
+def _own(out: Path, dataset: Dataset, settings: RunSettings) -> None:
+    """Make the folder this data's; refuse one that compares other data, whose results would be taken for these."""
+    asked = {"data": dataset.name, "digest": dataset.digest(), "protocol": settings.data.protocol}
+    path = out / _FILE
+    if path.is_file():
+        held = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in asked.items():
+            if held.get(name) != value:
+                raise InputError(
+                    f"{name} must be {held.get(name)!r} as in the comparison in {out}, got {value!r}"
+                )
+        return
+    if any(path for path in _others(out)):
+        raise InputError(f"out must be an empty folder or one with a comparison, got {out}")
+    write_whole(path, json.dumps(asked, indent=1) + "\n")
+
+
+def _others(out: Path) -> Iterator[Path]:
+    return (path for path in out.iterdir() if path.name != ".lock")

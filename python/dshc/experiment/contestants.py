@@ -1,0 +1,78 @@
+"""The contestants of a comparison: a method, perhaps with settings of its own, as ``dshc:construction=cpbc``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import methods
+from ..data import Dataset
+from ..errors import InputError
+from ..runs import RunSettings
+from ..training.plan import label_kind
+
+__all__ = ["Contestant", "contestants"]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method with settings; ``label`` as it was given, which names it in tables."""
+
+    label: str
+    settings: RunSettings
+
+    @property
+    def method(self) -> type[methods.Method]:
+        return methods.get(self.settings.method.name)
+
+    @property
+    def nests(self) -> bool:
+        """Whether it can train several lengths at once."""
+        return "lengths" in self.method.Settings.model_fields
+
+
+def contestants(settings: RunSettings, labels: Sequence[str], dataset: Dataset) -> list[Contestant]:
+    """The contestants of these labels, in their order, with ``settings`` but for their own.
+
+    ``all`` stands for every method that takes the labels of the set. A label is a method's name, then any
+    ``:NAME=VALUE``: a setting of the method, or with its table of another (``dpsh:optim.lr=0.05``).
+
+    Raises :class:`InputError` for an unknown method or setting, one that does not take the labels, or a label twice.
+    """
+    kind = label_kind(dataset)
+    expanded: list[str] = []
+    for label in labels:
+        fitting = [name for name in methods.available() if kind in methods.get(name).label_kinds]
+        expanded += [name for name in fitting if name not in labels] if label == "all" else [label]
+    if twice := sorted({label for label in expanded if expanded.count(label) > 1}):
+        raise InputError(f"methods must differ, got {', '.join(twice)} more than once")
+    if not expanded:
+        raise InputError("methods must name at least one, got none")
+    found = [Contestant(label, _settings(settings, label)) for label in expanded]
+    for contestant in found:
+        if kind not in contestant.method.label_kinds:
+            takes = " or ".join(methods.base.describe_labels(k) for k in contestant.method.label_kinds)
+            raise InputError(
+                f"{contestant.label} must be given items with {takes}, got {methods.base.describe_labels(kind)}"
+            )
+    return found
+
+
+def _settings(settings: RunSettings, label: str) -> RunSettings:
+    name, *assignments = label.split(":")
+    values: dict[str, Any] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"a method's settings must be NAME=VALUE, got {text!r} in {label!r}")
+        try:
+            values[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key.strip()] = value.strip()
+    try:
+        methods.get(name)
+        return settings.with_values(method=name, **values)
+    except InputError as error:
+        raise InputError(f"{label}: {error}" if assignments else str(error)) from None

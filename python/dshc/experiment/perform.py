@@ -1,0 +1,182 @@
+"""Carrying out a trial: the training, then the measuring of what it gives, each with its time and memory."""
+
+from __future__ import annotations
+
+import copy
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import dshc_fast
+
+from ..evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
+from ..methods import Method
+from ..methods.postprocessing import postprocess
+from ..methods.signs import SignCoding
+from ..runs import Run, load_run, train
+from ..runs.encoding import outputs_of_items
+from ..runs.evaluate import evaluate_run
+from ..runs.run_folder import CHECKPOINT
+from ..storage import CodeFile
+from ..training.seeding import generator
+from .trial import Measuring, Trial
+
+__all__ = ["measure_trial", "train_trial"]
+
+_COSINE_PAIRS = 100_000_000  # more, and only some of the queries are ranked by real-valued outputs
+_SEARCH_K = 100
+_POSTPROCESSING = 20_000  # training items that a rotation or thresholds are found on, at most
+
+
+def train_trial(trial: Trial) -> Run:
+    """Train, or go on with an interrupted training; keeps validation, seconds and memory."""
+    resume = (trial.run_folder / "config.toml").is_file()
+    run = train(trial.settings.with_values(out=trial.run_folder), resume=resume)
+    chosen = next((row for row in run.metrics if row["epoch"] == run.epoch), {})
+    trial.keep_trained(
+        {
+            "validation_map": chosen.get("validation_map"),
+            "validation_conventions": chosen.get("validation_conventions"),
+            "epoch": run.epoch,
+            "seconds": sum(row["seconds"] for row in run.metrics),
+            "peak_mib": _peak_mib(),
+            "split": run.split.checksum,
+            "n_train": len(run.split.train),
+        }
+    )
+    for name in (
+        CHECKPOINT,
+        "last.safetensors",
+    ):  # nobody goes on from here; each holds the backbone once more
+        if name == CHECKPOINT or run.weights == "best":
+            (trial.run_folder / name).unlink(missing_ok=True)
+    return run
+
+
+def measure_trial(trial: Trial, run: Run | None = None) -> None:
+    """Measure a trained run: its codes, its real-valued outputs, shorter codes and post-processed ones."""
+    run = load_run(trial.run_folder) if run is None else run
+    asked = trial.measuring
+    conventions = Conventions(
+        k=asked.k, ks=asked.ks, ties=asked.ties, denominator=asked.denominator, empty=asked.empty
+    )
+    measured = evaluate_run(run, conventions)
+    outputs = {part: outputs_of_items(run, getattr(run.split, part)) for part in ("query", "database")}
+    method = run.hasher.method
+    cost = _cost_of(run, measured.queries, measured.database)
+    rows = [_row("", measured.evaluation) | _real_valued(method, outputs, measured, conventions) | cost]
+    for variant, other in _others(run, asked):
+        evaluation = _evaluate(other, outputs, measured, conventions)
+        rows.append(_row(variant, evaluation) | _real_valued(other, outputs, measured, conventions) | cost)
+    trial.keep_measured(rows)
+
+
+def _others(run: Run, asked: Measuring) -> Iterator[tuple[str, Method]]:
+    """What else the same outputs give: codes of the shorter lengths, then post-processed ones."""
+    method = run.hasher.method
+    if not isinstance(method, SignCoding):
+        return
+    lengths = getattr(method, "lengths", (method.n_bits,))
+    for length in lengths[:-1]:
+        yield "", method.shortened(length)
+    if not asked.postprocessing or len(lengths) > 1:
+        return
+    items = run.split.train
+    seed = run.settings.runtime.seed
+    if len(items) > _POSTPROCESSING:
+        picked = torch.randperm(len(items), generator=generator(seed, 1))[:_POSTPROCESSING].sort().values
+        items = items[picked.numpy()]
+    labels = None if run.dataset.labels is None else torch.from_numpy(run.dataset.labels[items])
+    outputs = outputs_of_items(run, items)
+    for by in asked.postprocessing:
+        if by == "map" and labels is None:
+            continue
+        other = copy.deepcopy(method)
+        postprocess(other, outputs, labels, by=by, generator=generator(seed, 2))
+        yield by, other
+
+
+def _evaluate(
+    method: Method, outputs: dict[str, Tensor], measured: Any, conventions: Conventions
+) -> Evaluation:
+    files = []
+    for part, known in (("query", measured.queries), ("database", measured.database)):
+        codes = method.encode(outputs[part][:, : method.n_outputs]).cpu().numpy()
+        files.append(CodeFile(codes, method.n_bits, labels=known.labels, score=method.score))
+    return evaluate(*files, conventions=conventions, accuracy=measured.evaluation.accuracy)
+
+
+def _row(variant: str, evaluation: Evaluation) -> dict[str, Any]:
+    curves = evaluation.curves
+    at = np.flatnonzero(curves.radius == 2) if evaluation.score == "hamming" else []
+    queries = evaluation.accuracy.get("queries", {})
+    codes = evaluation.database_codes
+    return {
+        "variant": variant,
+        "bits": evaluation.n_bits,
+        "conventions": str(evaluation.conventions),
+        "n_query": evaluation.n_query,
+        "n_database": evaluation.n_database,
+        "mean_ap": evaluation.mean_ap,
+        "at_k": {str(k): value for k, value in evaluation.at_k.items()},
+        "accuracy": queries.get("top_1", queries.get("micro_f1")),
+        "precision_radius_2": float(curves.precision[at[0]]) if len(at) else None,
+        "empty_balls_2": float(curves.empty_balls[at[0]]) if len(at) else None,
+        "distinct": codes.n_distinct,
+        "bit_entropy": codes.bit_entropy,
+        "constant_bits": codes.constant_bits,
+    }
+
+
+def _real_valued(
+    method: Method, outputs: dict[str, Tensor], measured: Any, conventions: Conventions
+) -> dict[str, Any]:
+    """mAP of what the codes were before they were codes, ranked by cosine."""
+    relaxed = {part: method.relaxed(values[:, : method.n_outputs]) for part, values in outputs.items()}
+    if relaxed["query"] is None:
+        return {"cosine_map": None, "cosine_queries": 0}
+    n = min(len(relaxed["query"]), max(1, _COSINE_PAIRS // len(relaxed["database"])))
+    picked = np.linspace(0, len(relaxed["query"]) - 1, n).round().astype(np.int64)
+    found = evaluate_outputs(
+        relaxed["query"][torch.from_numpy(picked)],
+        relaxed["database"],
+        measured.queries.labels[picked],
+        measured.database.labels,
+        conventions=Conventions(
+            k=conventions.k,
+            ties=conventions.ties,
+            denominator=conventions.denominator,
+            empty=conventions.empty,
+        ),
+    )
+    return {"cosine_map": found.mean_ap, "cosine_queries": n}
+
+
+def _cost_of(run: Run, queries: CodeFile, database: CodeFile) -> dict[str, Any]:
+    """Seconds to encode an item (behind a frozen backbone: from its features) and to search for a query."""
+    items = run.split.query
+    started = time.perf_counter()
+    outputs = outputs_of_items(run, items)
+    run.hasher.method.encode(outputs)
+    encode = time.perf_counter() - started
+    k = min(_SEARCH_K, len(database))
+    started = time.perf_counter()
+    dshc_fast.hamming_topk(queries.codes, database.codes, k)
+    search = time.perf_counter() - started
+    return {
+        "encode_us": encode / len(items) * 1e6,
+        "search_us": search / len(queries) * 1e6,
+        "search_k": k,
+    }
+
+
+def _peak_mib() -> float:
+    """Peak resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024

@@ -1,0 +1,75 @@
+"""The server of trials, a program: it forks a child for each folder that it is told, and says how that ended.
+
+A line of stdin is ``{"folder": ..., "measure": ...}``; lines of stdout are ``{"pid": ...}`` once the child runs and
+``{"code": ...}`` once it has ended. What a child prints goes into ``log.txt`` of the trial's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+from ..training import Interrupted
+from .perform import measure_trial, train_trial
+from .trial import Trial
+
+_STOPPED = 75  # a child's exit status where it was interrupted and nothing is wrong (EX_TEMPFAIL)
+
+
+def _serve(lines: IO[str], answers: IO[str]) -> None:
+    # Ctrl-C goes to the whole group: the child hears it itself, and this process must live to say how it ended.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for line in lines:
+        asked = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            lines.close()
+            answers.close()
+            os._exit(_child(Path(asked["folder"]), bool(asked["measure"])))
+        _write(answers, {"pid": pid})
+        _, status = os.waitpid(pid, 0)
+        _write(answers, {"code": os.waitstatus_to_exitcode(status)})
+
+
+def _write(answers: IO[str], message: dict[str, Any]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+def _child(folder: Path, measure: bool) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with (folder / "log.txt").open("a", buffering=1) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    trial = Trial.read(folder)
+    try:
+        run = None if trial.trained() is not None else train_trial(trial)
+        if measure and trial.measured() is None:
+            measure_trial(trial, run)
+    except (Interrupted, KeyboardInterrupt):
+        return _STOPPED
+    except MemoryError:
+        trial.keep_failure("out of memory")
+    except Exception as error:
+        traceback.print_exc()
+        trial.keep_failure(f"{type(error).__name__}: {error}")
+    else:
+        return 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 1
+
+
+if __name__ == "__main__":
+    # What a library prints must not be taken for an answer.
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    _serve(sys.stdin, channel)

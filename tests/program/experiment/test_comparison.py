@@ -1,0 +1,265 @@
+"""Comparisons: every method alike, nothing trained twice, a failure that costs one row, numbers that are the runs'."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from training_runs import environment
+
+import dshc
+from dshc.errors import InputError
+from dshc.evaluation import Conventions
+from dshc.experiment import ComparisonTable, Grid
+from dshc.experiment.contestants import contestants
+from dshc.experiment.trial import Trial
+from dshc.experiment.workshop import workshop
+from dshc.runs import RunSettings, evaluate_run, load_run
+
+SMALL = {"epochs": 2, "threads": 1, "batch_size": 48, "width": 8}
+
+
+def settings(source, **more):
+    return RunSettings.of(source=str(source), **{**SMALL, **more})
+
+
+def compared(source, out, methods=("hashnet", "itq"), bits=(8,), **options):
+    values = options.pop("values", {})
+    return dshc.compare(settings(source, **values), list(methods), bits=bits, out=out, **options)
+
+
+@pytest.fixture(scope="module")
+def small(features, tmp_path_factory):
+    """A comparison of two methods with a grid and two seeds; tests only read it."""
+    out, told = tmp_path_factory.mktemp("comparison"), []
+    grid = Grid(lr=(0.5, 1.0), weight=(1.0,))
+    table = compared(features, out, bits=(8, 4), seeds=2, seeds_at=(8,), grid=grid, tell=told.append)
+    return out, table, told
+
+
+def test_rows_are_by_method_and_length(small):
+    _, table, _ = small
+    assert [(g.label, g.bits, len(g.results)) for g in table.groups] == [
+        ("hashnet", 4, 1),
+        ("hashnet", 8, 2),
+        ("itq", 4, 1),
+        ("itq", 8, 2),
+    ]
+    assert len(table.columns()) == len(table.rows()[0])
+
+
+def test_numbers_are_those_of_the_runs(small):
+    out, table, _ = small
+    for result in table.results:
+        run = load_run(out / result.run)
+        found = evaluate_run(run, out=out / "again").evaluation
+        assert found.mean_ap == result.numbers["mean_ap"] and found.n_bits == result.bits
+        assert result.numbers["split"] == run.split.checksum and run.settings.runtime.seed == result.seed
+        assert result.numbers["cosine_map"] == pytest.approx(
+            dshc.evaluate_outputs(
+                run.hasher.method.relaxed(run.hasher.outputs(run.dataset.inputs[run.split.query])),
+                run.hasher.method.relaxed(run.hasher.outputs(run.dataset.inputs[run.split.database])),
+                run.dataset.labels[run.split.query],
+                run.dataset.labels[run.split.database],
+            ).mean_ap
+        )
+
+
+def test_the_best_of_the_grid_by_validation_is_what_is_measured(small):
+    out, table, _ = small
+    tuning = next(t for t in table.tunings if t.label == "hashnet")
+    values = [value for _, value in tuning.tried]
+    assert len(values) == 2 and tuning.chosen == tuning.tried[values.index(max(values))][0]
+    for result in table.results:
+        if result.label == "hashnet":
+            assert load_run(out / result.run).settings.optim.lr == tuning.chosen["optim.lr"]
+    assert next(t for t in table.tunings if t.label == "itq").tried == ()
+
+
+def test_nothing_is_done_twice(small, features):
+    out, table, told = small
+    again = []
+    grid = Grid(lr=(0.5, 1.0), weight=(1.0,))
+    same = compared(features, out, bits=(4, 8), seeds=2, seeds_at=(8,), grid=grid, tell=again.append)
+    assert same == table and told and not again
+
+
+def test_what_is_written_is_what_was_found(small):
+    out, table, _ = small
+    assert ComparisonTable.load(out) == table
+    text = (out / "table.md").read_text()
+    assert text == table.to_markdown() and "Conventions: mAP@all" in text
+    assert all(f"| {cell} |" in text for cell in table.rows()[0][:3])
+    assert json.loads((out / "table.json").read_text())["facts"]["seeds"] == 2
+
+
+@pytest.mark.deep
+def test_weights_that_lost_are_removed_and_come_back_when_asked_for(small, features):
+    out, table, _ = small
+    losers = [p for p in (out / "runs").iterdir() if not (p / "run").is_dir()]
+    assert len(losers) == 1 and (losers[0] / "trained.json").is_file()
+    point = Trial.read(losers[0]).settings
+    told = []
+    again = compared(features, out, methods=("hashnet",), values={"lr": point.optim.lr}, tell=told.append)
+    assert len(told) == 1 and (losers[0] / "run").is_dir() and again.results[0].numbers is not None
+
+
+def test_a_method_that_fails_costs_its_own_row(features, tmp_path):
+    table = compared(features, tmp_path, methods=("itq", "hashnet"), bits=(13, 8))
+    rows = {(g.label, g.bits): g for g in table.groups}
+    assert "bits must be at most 12" in rows["itq", 13].failures[0]  # of 12 features
+    assert "failed" in table.rows()[1][2] and rows["itq", 8].failures == ()
+    assert rows["hashnet", 13].results[0].numbers is not None
+    told = []
+    compared(features, tmp_path, methods=("itq",), bits=(13,), tell=told.append)
+    assert len(told) == 1 and "failed" in told[0]  # tried again
+
+
+@pytest.mark.deep
+def test_a_training_that_is_killed_costs_its_own_row(features, tmp_path):
+    trial = Trial("itq", settings(features, method="itq", bits=4), tmp_path)
+    with workshop() as shop:
+        trial.write()
+        shop._say({"folder": str(trial.folder), "measure": True})
+        pid = None
+        while pid is None:
+            pid = (shop._answer() or {}).get("pid")
+        os.kill(pid, signal.SIGKILL)
+        answer = None
+        while answer is None:
+            answer = shop._answer()
+        assert answer == {"code": -signal.SIGKILL}
+        shop.run(trial, measure=True)  # the server is well
+    assert trial.failure() is None and trial.measured() is not None
+
+
+def test_other_data_is_refused(small, tmp_path):
+    out, _, _ = small
+    rng = np.random.default_rng(5)
+    np.savez(tmp_path / "features.npz", features=rng.normal(size=(240, 12)), labels=np.arange(240) % 3)
+    with pytest.raises(InputError, match="digest must be .* as in the comparison in"):
+        compared(tmp_path / "features.npz", out)
+
+
+def test_a_folder_with_something_else_is_left_alone(features, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="out must be an empty folder or one with a comparison, got"):
+        compared(features, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != ".lock") == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bits": ()}, "bits must be at least one length"),
+        ({"bits": (8, 8)}, "bits must differ, got 8, 8"),
+        ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"seeds_at": (9,)}, "seeds_at must be among bits, got 9"),
+        ({"methods": ("dpsg",)}, "method must be one of .*did you mean 'dpsh'"),
+        ({"methods": ()}, "methods must name at least one, got none"),
+        ({"methods": ("itq", "itq")}, "methods must differ, got itq more than once"),
+        ({"methods": ("dshc-multilabel",)}, "must be given items with several labels an item, got one class"),
+        ({"methods": ("dshc:bitz=3",)}, "dshc:bitz=3: unknown setting 'bitz'"),
+        ({"methods": ("dshc:bits",)}, "a method's settings must be NAME=VALUE, got 'bits'"),
+        ({"postprocessing": ("pca",)}, "postprocessing must be among itq, map, thresholds, got 'pca'"),
+        ({"conventions": Conventions(score="overlap")}, "score must be each method's own"),
+    ],
+)
+def test_what_is_refused(features, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        compared(features, tmp_path / "out", **options)
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_factors_must_be_numbers_above_0():
+    for factors in ((), (0.0,), (1.0, 1.0), (float("inf"),)):
+        with pytest.raises(InputError, match="lr factors must be different numbers above 0"):
+            Grid(lr=factors)
+
+
+def test_all_stands_for_every_method_that_takes_the_labels(features, labelled):
+    data = dshc.load_data(str(features))
+    found = contestants(RunSettings(), ["dshc:topk=0", "all"], data)
+    labels = [c.label for c in found]
+    assert labels[0] == "dshc:topk=0" and found[0].settings.method.topk == 0
+    assert "dshc" in labels and "itq" in labels and "dshc-multilabel" not in labels
+    assert "dshc-multilabel" in [
+        c.label for c in contestants(RunSettings(), ["all"], dshc.load_data(str(labelled)))
+    ]
+
+
+def test_one_network_for_all_lengths(features, tmp_path):
+    table = compared(features, tmp_path, methods=("hashnet", "itq"), bits=(4, 8), nested=True)
+    rows = {(g.label, g.bits): g.results[0] for g in table.groups}
+    assert set(rows) == {("hashnet, nested", 4), ("hashnet, nested", 8), ("itq", 4), ("itq", 8)}
+    assert rows["hashnet, nested", 4].run == rows["hashnet, nested", 8].run
+    run = load_run(tmp_path / rows["hashnet, nested", 4].run)
+    hasher, data, split = run.hasher, run.dataset, run.split
+    codes = [hasher.encode(data.inputs[items]) & 0x0F for items in (split.query, split.database)]
+    labels = [data.labels[items] for items in (split.query, split.database)]
+    found = dshc.evaluate(*codes, *labels, n_bits=4).mean_ap
+    assert rows["hashnet, nested", 4].numbers["mean_ap"] == found
+
+
+@pytest.mark.deep
+def test_post_processed_codes_have_rows_of_their_own(features, tmp_path):
+    table = compared(features, tmp_path, methods=("hashnet",), postprocessing=("itq", "thresholds"))
+    assert [g.label for g in table.groups] == ["hashnet", "hashnet + itq", "hashnet + thresholds"]
+    plain, rotated, balanced = (g.results[0].numbers for g in table.groups)
+    assert balanced["bit_entropy"] > plain["bit_entropy"] - 0.05 and rotated["mean_ap"] != plain["mean_ap"]
+    run = load_run(tmp_path / table.results[0].run)
+    again = evaluate_run(run, out=tmp_path / "again").evaluation.mean_ap
+    assert again == plain["mean_ap"]  # what was found afterwards is no part of the run
+
+
+@pytest.mark.deep
+def test_several_labels_per_item(labelled, tmp_path):
+    table = compared(labelled, tmp_path, methods=("dshc-multilabel", "itq"), bits=(5,))
+    assert all(r.numbers is not None for r in table.results)
+    assert {"score=overlap", "score=hamming"} == {c.split(", ")[3] for c in table.conventions}
+
+
+@pytest.mark.deep
+def test_an_interrupted_comparison_goes_on(features, tmp_path):
+    program = [
+        sys.executable,
+        "-m",
+        "dshc",
+        "compare",
+        str(features),
+        "--methods",
+        "itq,hashnet",
+        "--bits",
+        "8",
+    ]
+    program += [
+        "--no-tune",
+        "--no-report",
+        "--epochs",
+        "4000",
+        "--threads",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    with (tmp_path / "err.txt").open("w") as err:
+        child = subprocess.Popen(program, env=environment(), stdout=subprocess.DEVNULL, stderr=err)
+    runs, deadline = tmp_path / "out" / "runs", time.monotonic() + 90
+    while (
+        not [p for p in runs.glob("hashnet*/run/metrics.jsonl") if p.stat().st_size]
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(60) == 128 + signal.SIGTERM, (tmp_path / "err.txt").read_text()
+    assert "the same command goes on" in (tmp_path / "err.txt").read_text()
+    (trained,) = runs.glob("itq*/measured.json")
+    before = trained.stat().st_mtime_ns
+    (stopped,) = runs.glob("hashnet*")
+    assert not (stopped / "trained.json").exists() and not (stopped / "failed.json").exists()
+    epochs = len((stopped / "run" / "metrics.jsonl").read_text().splitlines())
+    assert 1 <= epochs < 4000 and trained.stat().st_mtime_ns == before
