@@ -164,9 +164,11 @@ class CenterMethod(ClasswiseMethod):
     """A method that draws the outputs of an item to the center of its class, and predicts the class of the nearest.
 
     ``centers`` int8 ``(C, n_bits)`` of -1 and 1 are a buffer, saved with the weights; those of a shorter length are
-    their first bits. Built from saved weights they are read and not made. A training that starts from another of the
-    same method and lengths keeps its head, and the centers of the classes that both know by name; a new class gets the
-    farthest word (:func:`dshc.codebooks.extended`). ``ties`` int8 ``(n_bits,)`` decide where a sum over several labels is 0.
+    their first bits. Built from saved weights they are read and not made. ``ties`` int8 ``(n_bits,)`` decide where a
+    sum over several labels is 0.
+
+    A training that starts from another of the same method and lengths keeps its head, and the centers of the classes
+    that both know by name; a new class gets the farthest word (:func:`dshc.codebooks.extended`).
 
     It predicts the class of an item that has one, by the largest inner product of outputs and centers.
     """

@@ -22,7 +22,7 @@ __all__ = ["CrossEntropy", "CrossEntropyLoss"]
 class CrossEntropySettings(SignSettings):
     """Settings of the baseline."""
 
-    name: Literal["cross-entropy"] = "cross-entropy"
+    name: Literal["cross_entropy"] = "cross_entropy"
 
 
 class CrossEntropyLoss(nn.Module):
@@ -50,7 +50,7 @@ class CrossEntropyLoss(nn.Module):
 class CrossEntropy(ClassifierMethod):
     """The baseline: head and classifier are linear, with nothing in between."""
 
-    name: ClassVar[str] = "cross-entropy"
+    name: ClassVar[str] = "cross_entropy"
     title: ClassVar[str] = "Cross-entropy, signs of the layer before the classes"
     source: ClassVar[str] = "baseline: a classifier with one linear layer of as many outputs as bits"
     Settings = CrossEntropySettings

@@ -86,8 +86,9 @@ class CSQLoss(nn.Module):
 class CSQ(CenterMethod):
     """CSQ. The head is linear; ``outputs`` are u, before the tanh.
 
-    The paper's centers are "hadamard", and its head has two hidden layers more, with dropout. The class that :meth:`predict` gives is the likeliest by
-    the first term: the likelihoods of two centers differ by the difference of their inner products with 2 u.
+    The paper's centers are "hadamard", and its head has two hidden layers more, with dropout. The class that
+    :meth:`predict` gives is the likeliest by the first term: the likelihoods of two centers differ by the difference of
+    their inner products with 2 u.
     """
 
     name: ClassVar[str] = "csq"

@@ -49,9 +49,9 @@ class DCWHLoss(nn.Module):
     """The loss of some outputs for given centers, as a module of its own.
 
     Scale: all terms are means over items; those of the cube and its vertices are means over bits too. Defaults:
-    ``inverse_variance`` 0.5, ``cube`` 10 and ``slack`` 1.1 as in both released codes; ``vertex`` 0.1 as in hpdh, where
-    the other divides by more. Those add 1e-6 to the ratio of densities, by which outputs far from their center
-    lose their gradient; this is a log-soft-max.
+    ``inverse_variance`` 0.5, ``cube`` 10 and ``slack`` 1.1 as in dcwh; ``vertex`` 0.1 as in hpdh, which divides as
+    here. Both codes add a small number to the ratio of densities, by which outputs far from their center lose their
+    gradient; this is a log-soft-max.
     """
 
     def __init__(

@@ -20,13 +20,14 @@ from torch.nn.functional import normalize
 
 from ..settings import setting
 from .base import LabelKind, Pass, Spec, Step
+from .centers import directions as unit_length
 from .class_means import class_sums
 from .classifiers import ClasswiseMethod, softmax_loss
 from .signs import SignSettings
 
-__all__ = ["VMF", "VMFLoss", "unit_length"]
+__all__ = ["VMF", "VMFLoss"]
 
-_LEAST_NORM = 1e-6
+_LEAST_NORM = 1e-6  # a shorter sum has no direction
 
 
 class VMFSettings(SignSettings):
@@ -54,7 +55,8 @@ class VMFLoss(nn.Module):
         """The loss, 0-d, differentiable in ``outputs``.
 
         Args:
-            outputs: u float ``(b, L)``; of any length, which does not count. See :func:`unit_length` for 0.
+            outputs: u float ``(b, L)``; of any length, which does not count. A row shorter than 1e-6 has no
+                direction: it counts as 0 and gets no gradient.
             labels: class ids int64 ``(b,)``, or multi-hot ``(b, C)``, for which -log p is averaged over an item's
                 labels; an item without labels adds 0.
             directions: float ``(C, L)``, of unit length.
@@ -128,12 +130,6 @@ class VMF(ClasswiseMethod):
     def class_scores(self, outputs: Tensor) -> Tensor:
         directions = self.directions(self.n_bits)
         return outputs.to(directions.dtype) @ directions.T
-
-
-def unit_length(outputs: Tensor) -> Tensor:
-    """Every row divided by its length; a row shorter than 1e-6 has no direction, and becomes 0 with gradient 0."""
-    norm = outputs.norm(dim=1, keepdim=True)
-    return torch.where(norm >= _LEAST_NORM, outputs / norm.clamp(min=_LEAST_NORM), 0)
 
 
 def _name(length: int) -> str:

@@ -49,10 +49,10 @@ def train(
     """Train as settings say (or a data source and settings by name) and return the finished run.
 
     ``resume`` continues the run in ``out``, from its start where it has no checkpoint yet; settings that differ from
-    the run's own are refused, and those left open are its own. Without it a folder that holds a run is refused, unless the run is to be replaced
-    (``overwrite``): then its files are removed right before the first new one is written. ``on_event(name, values)``
-    is called with ``"read"`` (``items``, and ``text``: what was read, what was left out), ``"start"``, ``"resume"``,
-    ``"epoch"`` (a row of metrics.jsonl), ``"checkpoint"`` and ``"end"``.
+    the run's own are refused, and those left open are its own. Without it a folder that holds a run is refused, unless
+    the run is to be replaced (``overwrite``): then its files are removed right before the first new one is written.
+    ``on_event(name, values)`` is called with ``"read"`` (``items``, and ``text``: what was read, what was left out),
+    ``"start"``, ``"resume"``, ``"epoch"`` (a row of metrics.jsonl), ``"checkpoint"`` and ``"end"``.
 
     In several processes (``torchrun``) all call this alike; the first writes.
 

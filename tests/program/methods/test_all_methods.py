@@ -43,7 +43,7 @@ TRAINED = [name for name in methods.available() if name not in FITTED]
 SETTINGS = {"sdsh": {"rotation_steps": 20}}
 # Bits of these need not follow the classes, and why: where features say something else too, mAP is less than 1.
 FREE_BITS = {
-    "cross-entropy": "nothing pushes a bit to one side for all items of a class",
+    "cross_entropy": "nothing pushes a bit to one side for all items of a class",
     "greedyhash": "some of the bits may tell the classes already, which leaves the others to chance",
     "orthohash": "batch normalisation halves items by a bit also where the centers of all classes agree",
     "relahash": "the same",
@@ -53,7 +53,7 @@ FREE_BITS = {
 OTHER_LOSS_FOR_SETS = {
     "ssdh": "a regression with a margin for each label takes the place of the soft-max",
     "greedyhash": "every label is decided by a sigmoid of its own",
-    "cross-entropy": "every label is decided by a sigmoid of its own",
+    "cross_entropy": "every label is decided by a sigmoid of its own",
 }
 
 

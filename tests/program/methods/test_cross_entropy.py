@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from dshc import check_method
 from dshc.methods import CrossEntropy, Spec, Step
 from dshc.methods.cross_entropy import CrossEntropyLoss
 
@@ -146,8 +145,3 @@ def test_refusals():
         loss(rows, ids[:1], nn.Linear(3, 4))
     with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
         CrossEntropy(CrossEntropy.Settings(), Spec(0, "none", 5))
-
-
-@pytest.mark.deep
-def test_it_passes_the_checks_of_every_method():
-    assert len(check_method("cross-entropy")) == 1 + 4 * 2

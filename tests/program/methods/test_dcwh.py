@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dshc
-from dshc import check_method
 from dshc.errors import InputError
 from dshc.methods import DCWH, Pass, Spec, Step
 from dshc.methods.class_means import nearer_to_another
@@ -360,8 +359,3 @@ def test_refusals():
             DCWH.Settings(**{name: value})
     with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
         method_of(kind="none", n_classes=0)
-
-
-@pytest.mark.deep
-def test_it_passes_the_checks_of_every_method():
-    assert len(check_method("dcwh")) == 1 + 4 * 2

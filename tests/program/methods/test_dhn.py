@@ -9,7 +9,6 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dshc import check_method
 from dshc.errors import InputError
 from dshc.methods import Spec, Step
 from dshc.methods.dhn import DHN, DHNLoss, log_cosh
@@ -264,8 +263,3 @@ def test_refusals():
         DHN.Settings(eta=-1.0)
     with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
         DHN(DHN.Settings(), Spec(0, "none", 5))
-
-
-@pytest.mark.deep
-def test_the_list_of_checks():
-    assert len(check_method("dhn")) == 1 + 4 * 2

@@ -11,7 +11,6 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dshc import check_method
 from dshc.errors import InputError
 from dshc.methods import Pass, Spec, Step, Training
 from dshc.methods.dsdh import DSDH, DSDHLoss, discrete_codes, ridge_weights
@@ -297,8 +296,3 @@ def test_refusals():
     method = method_of(labels=torch.tensor([0, 1, 0, 2]))
     with pytest.raises(ValueError, match="the training state of dsdh must be bank, codes_2, got bank"):
         method.load_training_state({"bank": torch.zeros(4, 2)})
-
-
-@pytest.mark.deep
-def test_the_list_of_checks():
-    assert len(check_method("dsdh")) == 1 + 4 * 2

@@ -9,7 +9,6 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dshc import check_method
 from dshc.errors import InputError
 from dshc.methods import Spec, Step
 from dshc.methods.dsh import DSH, DSHLoss
@@ -248,8 +247,3 @@ def test_refusals():
             DSH.Settings(**{name: -1.0})
     with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
         DSH(DSH.Settings(), Spec(0, "none", 5))
-
-
-@pytest.mark.deep
-def test_the_list_of_checks():
-    assert len(check_method("dsh")) == 1 + 4 * 2

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threads_as_processes import in_processes
 
-from dshc import check_method
 from dshc.errors import InputError
 from dshc.methods import Spec, Step
 from dshc.methods.dtsh import DTSH, DTSHLoss
@@ -204,10 +203,6 @@ def test_codes_and_what_it_states():
     assert DTSH.label_kinds == ("ids", "multi-hot") and DTSH.quality is None and DTSH.main_weight == "eta"
     assert DTSH.Settings().eta == DTSHLoss().eta == 0.0044 and DTSH.Settings().margin is None
     assert round(100 / 22_500, 4) == 0.0044
-
-
-def test_it_passes_the_checks_of_every_method():
-    assert check_method("dtsh")
 
 
 def test_refusals():

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dshc import check_method
 from dshc.errors import InputError
 from dshc.methods import GreedyHash, Spec, Step
 from dshc.methods.classifiers import cross_entropy_loss
@@ -241,8 +240,3 @@ def test_refusals():
         GreedyHash.Settings(eta=-1.0)
     with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
         GreedyHash(GreedyHash.Settings(), Spec(0, "none", 5))
-
-
-@pytest.mark.deep
-def test_it_passes_the_checks_of_every_method():
-    assert len(check_method("greedyhash")) == 1 + 4 * 2

@@ -12,7 +12,6 @@ from threads_as_processes import in_processes
 
 import dshc
 import dshc_fast
-from dshc import check_method
 from dshc.errors import InputError
 from dshc.methods import Pass, Spec, Step
 from dshc.methods.dtsh import DTSHLoss
@@ -320,10 +319,6 @@ def test_codes_and_what_it_states():
     )
     assert [SDSHLoss(loss).margin for loss in LOSSES] == [None, 0.5, 2.0]
     assert method_of(loss="margin", margin=1.0).triplet_loss.margin == 1
-
-
-def test_it_passes_the_checks_of_every_method():
-    assert check_method("sdsh", rotation_steps=30)
 
 
 def test_refusals():

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dshc import check_method
 from dshc.errors import InputError
 from dshc.methods import SSDH, Spec, Step
 from dshc.methods.ssdh import SSDHLoss, margin_regression
@@ -259,8 +258,3 @@ def test_refusals():
             SSDH.Settings(**{name: -1.0})
     with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
         SSDH(SSDH.Settings(), Spec(0, "none", 5))
-
-
-@pytest.mark.deep
-def test_it_passes_the_checks_of_every_method():
-    assert len(check_method("ssdh")) == 1 + 4 * 2

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from dshc import check_method
 from dshc.errors import InputError
 from dshc.methods import VMF, Pass, Spec, Step
 from dshc.methods.class_means import nearer_to_another
-from dshc.methods.vmf import VMFLoss, unit_length
+from dshc.methods.vmf import VMFLoss
 
 HOT = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]], dtype=torch.uint8)
 
@@ -143,13 +142,6 @@ def test_outputs_of_any_length_and_of_none(labels):
     assert VMFLoss()(outputs[1:2], labels[1:2], torch.eye(3, 2)).isfinite()
 
 
-def test_rows_of_unit_length():
-    rows = torch.tensor([[3.0, -4.0], [0, 0], [1e-7, 0], [2e-6, 0]])
-    expected = torch.tensor([[0.6, -0.8], [0, 0], [0, 0], [1, 0]])
-    assert torch.allclose(unit_length(rows), expected)
-    assert unit_length(torch.zeros(0, 3)).shape == (0, 3)
-
-
 def test_half_precision_is_computed_in_single():
     outputs, ids, directions = batch(6, 8, 3, 3, False)
     half = outputs.bfloat16().requires_grad_()
@@ -257,7 +249,7 @@ def test_some_epochs_part_the_classes():
             with torch.no_grad():
                 for weight in method.parameters():
                     weight -= 0.1 * weight.grad
-    outputs = unit_length(method.head(features).detach())
+    outputs = normalize(method.head(features).detach())
     assert losses[-1] < losses[0] / 10
     assert nearer_to_another(outputs, ids) == 0 and torch.equal(method.predict(outputs), ids)
     bits = outputs > 0
@@ -286,8 +278,3 @@ def test_refusals():
             VMF.Settings(**{name: value})
     with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
         method_of(kind="none", n_classes=0)
-
-
-@pytest.mark.deep
-def test_it_passes_the_checks_of_every_method():
-    assert len(check_method("vmf")) == 1 + 4 * 2
