@@ -40,8 +40,8 @@ def main() -> None:
     shown = shlex.join(["dshc", "compare", Path(given.source).name, *flags])
     on = machine()
     about = (
-        f"{on['processor']}, {on['cores']} cores, {on['date']}, commit {on['commit']}; this call {hours:.2f} hours, all "
-        f"its trainings {trained / 3600:.2f} hours"
+        f"{on['processor']}, {on['cores']} cores, {on['date']}, commit {on['commit']}; this call {hours:.2f} hours, "
+        f"all its trainings {trained / 3600:.2f} hours"
     )
     name = f"methods-{given.name}"
     text = f"# Methods: {given.name}\n\n`{shown}`; {about}.\n\n![mAP against bits]({name}.png)\n\n{table.to_markdown()}"

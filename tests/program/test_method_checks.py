@@ -7,7 +7,6 @@ from effort import deep
 from dshc import check_method, methods
 from dshc.methods import DPSH, ITQ
 
-
 # What shows more than the defaults do in trainings of two epochs.
 SETTINGS = {
     "dpn": {"update_every": 1},

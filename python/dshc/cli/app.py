@@ -6,8 +6,10 @@ Commands import their work when they run, so that ``dshc --help`` does not wait 
 from __future__ import annotations
 
 # Imported for what they add to the application, in the order of the help.
-from . import training_commands  # noqa: F401, I001
-from . import codes_commands  # noqa: F401
+from . import (
+    codes_commands,  # noqa: F401
+    training_commands,  # noqa: F401, I001
+)
 from .root import app
 
 __all__ = ["app"]

@@ -28,6 +28,7 @@ from ..codebooks.usual import hadamard_centers, random_centers, rejected_centers
 from ..settings import setting
 from .base import LabelKind, Method, Spec
 from .classifiers import ClasswiseMethod
+from .pairs import own_rows
 from .signs import SignSettings
 
 __all__ = [
@@ -41,7 +42,6 @@ __all__ = [
     "in_full",
     "label_shares",
     "labelled_mean",
-    "own_rows",
     "target_codes",
 ]
 
@@ -85,11 +85,6 @@ def class_centers(kind: CenterKind, n_classes: int, lengths: Sequence[int], *, s
     for length in lengths:
         _check_different(kind, bits[:, :length])
     return torch.from_numpy(np.where(bits, 1, -1).astype(np.int8))
-
-
-def own_rows(rows: Tensor) -> Tensor:
-    """The rows of this process as those of all: what ``gather`` is where there is one process."""
-    return rows.detach()
 
 
 def target_codes(labels: Tensor, centers: Tensor, ties: Tensor | None = None) -> Tensor:

@@ -26,9 +26,9 @@ from .centers import (
     check_batch,
     in_full,
     labelled_mean,
-    own_rows,
     target_codes,
 )
+from .pairs import own_rows
 
 __all__ = ["CSQ", "CSQLoss"]
 

@@ -24,10 +24,10 @@ from .centers import (
     check_batch,
     in_full,
     labelled_mean,
-    own_rows,
 )
 from .class_means import class_sums
 from .itq import signs
+from .pairs import own_rows
 
 __all__ = ["DPN", "DPNLoss"]
 

@@ -34,9 +34,9 @@ from .centers import (
     directions,
     in_full,
     labelled_mean,
-    own_rows,
 )
 from .orthohash import normalized_head
+from .pairs import own_rows
 from .similarity import similar
 
 __all__ = ["MDSH", "MDSHLoss"]

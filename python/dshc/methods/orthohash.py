@@ -28,8 +28,8 @@ from .centers import (
     in_full,
     label_shares,
     labelled_mean,
-    own_rows,
 )
+from .pairs import own_rows
 
 __all__ = ["OrthoHash", "OrthoHashLoss", "margin_losses", "normalized_head"]
 

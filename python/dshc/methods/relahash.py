@@ -28,9 +28,9 @@ from .centers import (
     check_batch,
     in_full,
     labelled_mean,
-    own_rows,
 )
 from .orthohash import check_softmax, margin_losses, normalized_head
+from .pairs import own_rows
 
 __all__ = ["RelaHash", "RelaHashLoss"]
 

@@ -128,7 +128,10 @@ def test_flags_win_over_the_file_and_set_over_both(settings_of: Any, tmp_path: P
         (("--set", "data.root=2024"), "root must be text"),
         (("--set", "method=itk"), "got 'itk'; did you mean 'itq'?"),
         (("--method", "dphs"), "got 'dphs'; did you mean 'dpsh'?"),
-        (("--beta-every", "3"), "method.beta_every is a setting of method hashnet, and not of the one chosen"),
+        (
+            ("--beta-every", "3"),
+            "method.beta_every is a setting of method hashnet, and not of the one chosen",
+        ),
         (("--set", "method.eta=3"), "method.eta is a setting of method dpsh, dsdh, dhn"),
         (("--method", "itq", "--topk", "3"), "method.topk is a setting of method dshc"),
         (("--method", "itq", "--label-smoothing", "0.1"), "is a setting of method dshc, dshc-multilabel"),

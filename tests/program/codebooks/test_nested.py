@@ -108,24 +108,34 @@ def test_columns_are_added_up_to_the_bound():
     assert least == parts[:, columns].sum(axis=1).min() == 6
 
 
+def added(n_words, n, spare, distance, steps, seed):
+    """A search among ``n + spare`` columns drawn by chance: what they part, how many there are, and what is found."""
+    parts = parts_of(n_words)
+    supply = np.random.default_rng(seed).multinomial(n + spare, np.full(parts.shape[1], 1 / parts.shape[1]))
+    kept = supply.copy()
+    columns, least = search.columns_to_add(
+        parts, np.zeros(len(parts)), n, distance, np.random.PCG64(seed), steps, supply
+    )
+    assert (supply == kept).all() and len(columns) == n
+    assert least == parts[:, columns].sum(axis=1).min()
+    return parts, supply, columns, least
+
+
 def test_no_more_columns_are_taken_than_there_are():
-    parts = parts_of(
-        4
-    )  # 4 words: 4 apart in 6 bits, with two each of the three columns that part them in halves
+    for seed in range(100):
+        _, supply, columns, _ = added(6, 10, 4, 6, 60, seed)
+        assert (np.bincount(columns, minlength=len(supply)) <= supply).all()
+
+
+def test_few_columns_are_chosen_as_well_as_can_be():
     optimal = 0
     for seed in range(100):
-        supply = np.random.default_rng(seed).multinomial(9, np.full(parts.shape[1], 1 / parts.shape[1]))
-        kept = supply.copy()
-        columns, least = search.columns_to_add(
-            parts, np.zeros(len(parts)), 6, 4, np.random.PCG64(seed), 15, supply
-        )
-        assert (supply == kept).all() and (np.bincount(columns, minlength=len(supply)) <= supply).all()
-        assert len(columns) == 6 and least == parts[:, columns].sum(axis=1).min()
+        parts, supply, _, least = added(4, 6, 3, 4, 15, seed)
         choices = itertools.combinations(np.repeat(np.arange(len(supply)), supply), 6)
         best = max(parts[:, list(chosen)].sum(axis=1).min() for chosen in choices)
         assert least <= best
         optimal += least == best
-    assert optimal > 90  # nearly always the best there is
+    assert optimal > 90
 
 
 def test_of_all_states_the_best_is_returned():

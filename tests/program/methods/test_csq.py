@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threads_as_processes import in_processes
 
-from dshc import check_method, methods
+from dshc import methods
 from dshc.errors import InputError
 from dshc.methods import Spec, Step
 from dshc.methods.centers import target_codes
@@ -217,7 +217,3 @@ def test_refusals():
         CSQLoss()(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), torch.ones(2, 4))
     with pytest.raises(ValueError, match="first 8 bits, got equal ones of classes 0 and 8"):
         method_of(16, n_classes=9, centers="hadamard", lengths="8")
-
-
-def test_the_checks_of_every_method():
-    assert check_method("csq")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threads_as_processes import in_processes
 
-from dshc import check_method, methods
+from dshc import methods
 from dshc.errors import InputError
 from dshc.methods import Pass, Spec, Step
 from dshc.methods.dpn import DPN, DPNLoss
@@ -226,7 +226,3 @@ def test_refusals():
         DPN.Settings(update_every=0)
     with pytest.raises(ValueError, match="labels must have shape"):
         DPNLoss()(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64), torch.ones(4, 3))
-
-
-def test_the_checks_of_every_method():
-    assert check_method("dpn", update_every=1)

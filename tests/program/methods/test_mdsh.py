@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threads_as_processes import in_processes
 
-from dshc import check_method, methods
+from dshc import methods
 from dshc.errors import InputError
 from dshc.methods import Spec, Step, Training
 from dshc.methods.mdsh import MDSH, MDSHLoss, class_likelihood, pair_mean
@@ -366,7 +366,3 @@ def test_refusals():
     with pytest.raises(ValueError, match="mdsh must be given labels of the training items, got none"):
         method_of().begin(Training(2, None, torch.Generator(), CPU))
     assert method_of().training_state() == {}
-
-
-def test_the_checks_of_every_method():
-    assert check_method("mdsh", pairs_after=1)

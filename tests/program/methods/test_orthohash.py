@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from threads_as_processes import in_processes
 from torch.nn.functional import cross_entropy
 
-from dshc import check_method, methods
+from dshc import methods
 from dshc.errors import InputError
 from dshc.methods import Spec, Step
 from dshc.methods.orthohash import OrthoHash, OrthoHashLoss, margin_losses
@@ -231,7 +231,3 @@ def test_refusals():
         OrthoHash.Settings(margin=-1.0)
     with pytest.raises(ValueError, match="outputs and centers must have shapes"):
         OrthoHashLoss()(torch.zeros(2), torch.zeros(2, dtype=torch.int64), torch.ones(4, 3))
-
-
-def test_the_checks_of_every_method():
-    assert check_method("orthohash")

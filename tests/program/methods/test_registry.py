@@ -14,7 +14,18 @@ def test_the_table_of_methods():
     assert set(methods.available()) == {
         *("dshc", "dshc-multilabel", "dcwh", "vmf", "ssdh", "sdsh", "dpsh", "dsdh", "dtsh"),
         *("itq", "sh", "lsh", "pcah"),
-        *("dhn", "dsh", "hashnet", "greedyhash", "csq", "dpn", "orthohash", "mdsh", "relahash", "cross_entropy"),
+        *(
+            "dhn",
+            "dsh",
+            "hashnet",
+            "greedyhash",
+            "csq",
+            "dpn",
+            "orthohash",
+            "mdsh",
+            "relahash",
+            "cross_entropy",
+        ),
     }
     for name in methods.available():
         method = methods.get(name)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threads_as_processes import in_processes
 
-from dshc import check_method, methods
+from dshc import methods
 from dshc.errors import InputError
 from dshc.methods import Spec, Step
 from dshc.methods.orthohash import OrthoHashLoss
@@ -231,7 +231,3 @@ def test_refusals():
         )
     with pytest.raises(ValueError, match="outputs and centers must have shapes"):
         RelaHashLoss()(torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), torch.ones(4, 5))
-
-
-def test_the_checks_of_every_method():
-    assert check_method("relahash")
