@@ -27,6 +27,7 @@ def build(
     radius: int = 1,
     sub_codes: int | Sequence[int] | None = None,
     search_steps: int = DEFAULT_STEPS,
+    lengths: Sequence[int] = (),
 ) -> Codebook:
     """A codebook for ``n_classes`` classes of ``n_bits`` bits; the same for the same arguments, everywhere.
 
@@ -43,6 +44,9 @@ def build(
     The sub-codes of a class are the codes within ``radius`` of its center (0: the center alone; the paper's 1: the
     center and its single flips), at most ``sub_codes`` of them, the nearest first, then by the bits flipped; a
     sequence gives every class its own number. cpbc flips no constant bit.
+
+    ``lengths``, rising and below ``n_bits``: the first so many bits of separated centers are far apart too, which
+    costs some distance in the end (:func:`dshc.codebooks.nested.nested_centers`).
 
     Raises ``ValueError`` where the construction cannot exist: cpbc with fewer bits than classes, kbc (which
     enumerates all 2^n_bits codes) with more than 20 bits, more classes than codes, or no usable draw among
@@ -72,6 +76,9 @@ def build(
         raise ValueError(f"radius must be between 0 and {n_bits} (n_bits), got {radius}")
     options = {"seed": seed, "threshold": threshold, "radius": radius, "sub_codes": sub_codes}
     options["search_steps"] = search_steps
+    if lengths and construction != "separated":
+        raise ValueError(f"construction must be 'separated' where lengths are nested, got {construction!r}")
+    options["lengths"] = tuple(lengths)
     make, own = _CONSTRUCTIONS[construction]
     return make(n_classes, n_bits, **{name: options[name] for name in own})
 
@@ -80,7 +87,7 @@ def build(
 _CONSTRUCTIONS: dict[str, tuple[Callable[..., Codebook], tuple[str, ...]]] = {
     "cpbc": (cpbc, ("radius", "sub_codes")),
     "kbc": (kbc, ("seed", "threshold", "radius", "sub_codes")),
-    "separated": (separated, ("seed", "radius", "sub_codes", "search_steps")),
+    "separated": (separated, ("seed", "radius", "sub_codes", "search_steps", "lengths")),
 }
 
 

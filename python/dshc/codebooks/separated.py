@@ -85,13 +85,20 @@ def separated(
     radius: int,
     sub_codes: int | Sequence[int] | None,
     search_steps: int,
+    lengths: Sequence[int] = (),
 ) -> Codebook:
     """See :func:`dshc.codebooks.build`."""
     if n_classes > 2**n_bits:
         raise ValueError(
             f"n_classes must be at most {2**n_bits}, all codes of {n_bits} bits, got {n_classes}"
         )
-    centers = separated_centers(n_classes, n_bits, seed=seed, steps=search_steps)
+    if lengths:
+        from .nested import nested_centers  # which stands on this module
+
+        nested = nested_centers(n_classes, (*lengths, n_bits), seed=seed)
+        centers = Centers(nested.bits, nested.distances[-1], f"{nested.origin}, nested")
+    else:
+        centers = separated_centers(n_classes, n_bits, seed=seed, steps=search_steps)
     packed = dshc_fast.pack_codes(centers.bits)
     codes, offsets = balls(packed, n_bits, radius, sub_codes)
     book = Codebook(

@@ -124,7 +124,7 @@ def compare(
     work = _Work(dataset, out, asked, grid, nested, measuring, tell, progress)
     with folder_lock(out):
         _own(out, dataset, settings)
-        with workshop() as shop:
+        with workshop(*(["timm"] if settings.encoder.timm_name is not None else [])) as shop:
             try:
                 return work.run(shop, found)
             except Interrupted as stop:

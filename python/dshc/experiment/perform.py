@@ -17,6 +17,7 @@ import dshc_fast
 
 from ..evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
 from ..methods import Method
+from ..methods.nested import NestedSettings
 from ..methods.postprocessing import postprocess
 from ..methods.signs import SignCoding
 from ..runs import Run, load_run, train
@@ -31,13 +32,16 @@ __all__ = ["measure_trial", "train_trial"]
 
 _COSINE_PAIRS = 100_000_000  # more, and only some of the queries are ranked by real-valued outputs
 _SEARCH_K = 100
+_CHECKPOINT_S = 20
 _POSTPROCESSING = 20_000  # training items that a rotation or thresholds are found on, at most
 
 
 def train_trial(trial: Trial) -> Run:
     """Train, or go on with an interrupted training; keeps validation, seconds and memory."""
     resume = (trial.run_folder / "config.toml").is_file()
-    run = train(trial.settings.with_values(out=trial.run_folder), resume=resume)
+    # Heads on frozen features have epochs of a tenth of a second, shorter than writing what they leave.
+    settings = {"out": trial.run_folder, "runtime.checkpoint_seconds": _CHECKPOINT_S}
+    run = train(trial.settings.with_values(**settings), resume=resume)
     chosen = next((row for row in run.metrics if row["epoch"] == run.epoch), {})
     trial.keep_trained(
         {
@@ -77,15 +81,32 @@ def measure_trial(trial: Trial, run: Run | None = None) -> None:
     trial.keep_measured(rows)
 
 
-def _others(run: Run, asked: Measuring) -> Iterator[tuple[str, Method]]:
+class FirstBits:
+    """A method's rule for its first bits, which are codes of their own."""
+
+    def __init__(self, method: Method, n_bits: int) -> None:
+        self.method, self.n_bits, self.score = method, n_bits, method.score
+
+    def encode(self, outputs: Tensor) -> Tensor:
+        """Packed codes, uint8 ``(b, ceil(n_bits / 8))``."""
+        bits = dshc_fast.unpack_codes(self.method.encode(outputs), self.method.n_bits)
+        return dshc_fast.pack_codes(bits[:, : self.n_bits])
+
+    def relaxed(self, outputs: Tensor) -> Tensor | None:
+        """As the method has it, of these bits."""
+        relaxed = self.method.relaxed(outputs)
+        return None if relaxed is None else relaxed[:, : self.n_bits]
+
+
+def _others(run: Run, asked: Measuring) -> Iterator[tuple[str, Method | FirstBits]]:
     """What else the same outputs give: codes of the shorter lengths, then post-processed ones."""
-    method = run.hasher.method
+    method, settings = run.hasher.method, run.settings.method
+    lengths = settings.shorter(method.n_bits) if isinstance(settings, NestedSettings) else ()
+    for length in lengths:
+        yield "", FirstBits(method, length)
     if not isinstance(method, SignCoding):
         return
-    lengths = getattr(method, "lengths", (method.n_bits,))
-    for length in lengths[:-1]:
-        yield "", method.shortened(length)
-    if not asked.postprocessing or len(lengths) > 1:
+    if not asked.postprocessing or lengths:
         return
     items = run.split.train
     seed = run.settings.runtime.seed
@@ -103,11 +124,11 @@ def _others(run: Run, asked: Measuring) -> Iterator[tuple[str, Method]]:
 
 
 def _evaluate(
-    method: Method, outputs: dict[str, Tensor], measured: Any, conventions: Conventions
+    method: Method | FirstBits, outputs: dict[str, Tensor], measured: Any, conventions: Conventions
 ) -> Evaluation:
     files = []
     for part, known in (("query", measured.queries), ("database", measured.database)):
-        codes = method.encode(outputs[part][:, : method.n_outputs]).cpu().numpy()
+        codes = method.encode(outputs[part]).cpu().numpy()
         files.append(CodeFile(codes, method.n_bits, labels=known.labels, score=method.score))
     return evaluate(*files, conventions=conventions, accuracy=measured.evaluation.accuracy)
 
@@ -135,10 +156,10 @@ def _row(variant: str, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _real_valued(
-    method: Method, outputs: dict[str, Tensor], measured: Any, conventions: Conventions
+    method: Method | FirstBits, outputs: dict[str, Tensor], measured: Any, conventions: Conventions
 ) -> dict[str, Any]:
     """mAP of what the codes were before they were codes, ranked by cosine."""
-    relaxed = {part: method.relaxed(values[:, : method.n_outputs]) for part, values in outputs.items()}
+    relaxed = {part: method.relaxed(values) for part, values in outputs.items()}
     if relaxed["query"] is None:
         return {"cosine_map": None, "cosine_queries": 0}
     n = min(len(relaxed["query"]), max(1, _COSINE_PAIRS // len(relaxed["database"])))

@@ -1,11 +1,13 @@
 """The server of trials, a program: it forks a child for each folder that it is told, and says how that ended.
 
 A line of stdin is ``{"folder": ..., "measure": ...}``; lines of stdout are ``{"pid": ...}`` once the child runs and
-``{"code": ...}`` once it has ended. What a child prints goes into ``log.txt`` of the trial's folder.
+``{"code": ...}`` once it has ended. What a child prints goes into ``log.txt`` of the trial's folder. The arguments are
+modules to import before: a child then has them.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -72,4 +74,6 @@ if __name__ == "__main__":
     # What a library prints must not be taken for an answer.
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     _serve(sys.stdin, channel)

@@ -77,9 +77,9 @@ class Workshop:
 
 
 @contextlib.contextmanager
-def workshop() -> Iterator[Workshop]:
-    """Start the server, and end it with the block."""
-    command = [sys.executable, "-m", f"{__package__}.server"]
+def workshop(*modules: str) -> Iterator[Workshop]:
+    """Start the server, and end it with the block; ``modules`` are what trials will import, and it does once."""
+    command = [sys.executable, "-m", f"{__package__}.server", *modules]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=_environment()
     ) as server:

@@ -19,13 +19,14 @@ import dshc_fast
 from .. import codebooks
 from ..codebooks import DEFAULT_STEPS, Codebook
 from ..settings import setting
-from .base import Method, MethodSettings, Pass, Spec, Step, Training, count_right
+from .base import Method, Pass, Spec, Step, Training, count_right
+from .nested import NestedSettings
 from .subclasses import Assigner, KMeansAssigner, SinkhornAssigner
 
 __all__ = ["DSHC"]
 
 
-class DSHCSettings(MethodSettings):
+class DSHCSettings(NestedSettings):
     """Settings of DSHC."""
 
     name: Literal["dshc"] = "dshc"
@@ -79,6 +80,8 @@ class DSHC(Method):
       wherever the sub-classes agree on the class.
     * ``target``: weight of each sub-class of the true class in the loss. ``"normalized"``: 1/m_c, so that weights sum
       to one; ``"paper"``: 1/H for H bits per class, which multiplies the loss by about the number of classes.
+    * ``lengths``: the first so many bits of a code are a code too. The loss is the same, whatever the lengths: they are
+      in the codebook alone, whose first bits are as far apart as they can be (``separated`` only).
     * ``subclass="learned"``: every training item is given a sub-class of its own class (``assignment``); that one
       then gets the share ``assigned_share`` of the target and the rest is equal as before, so that the class-level
       part of the loss stays what it is.
@@ -142,8 +145,13 @@ class DSHC(Method):
 
     @classmethod
     def defaults(cls, settings: Any, n_classes: int) -> dict[str, Any]:
-        """cpbc where a class has its 3 bits, by which it separates classes; else ``separated``, which needs fewer."""
+        """cpbc where a class has its 3 bits, by which it separates classes; else ``separated``, which needs fewer.
+
+        Nested lengths are separated in the first bits too.
+        """
         construction, bits = settings.construction, settings.bits
+        if construction is None and settings.lengths is not None:
+            construction = "separated"
         if construction is None:
             short = codebooks.is_short(n_classes, bits) and settings.target == "normalized"
             construction = "separated" if short else "cpbc"
@@ -248,6 +256,7 @@ def make_codebook(settings: DSHCSettings, spec: Spec) -> Codebook:
         radius=settings.radius,
         sub_codes=settings.sub_codes,
         search_steps=settings.search_steps,
+        lengths=settings.shorter(settings.bits),
     )
     return book if settings.per_class is None else book.thinned(settings.per_class)
 

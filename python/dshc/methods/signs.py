@@ -11,13 +11,13 @@ from abc import abstractmethod
 from typing import Any, Self
 
 import torch
-from pydantic import field_validator
 from torch import Tensor
 
 import dshc_fast
 
 from ..settings import setting
 from .base import MAX_BITS, Method, MethodSettings, Spec, Step, count_labels, count_right
+from .nested import NestedSettings
 
 __all__ = ["SignCoding", "SignMethod", "SignSettings"]
 
@@ -135,26 +135,10 @@ class SignCoding(Method):
         missing_keys += [name for name in found if name not in absent]
 
 
-class SignSettings(MethodSettings):
+class SignSettings(NestedSettings):
     """Settings of every method of :class:`SignMethod`."""
 
     bits: int | None = setting(None, "code length (default: 32)", ge=1, le=MAX_BITS)
-    lengths: str | None = setting(
-        None, "shorter lengths trained at once, as in 16,32: the first so many bits are a code too"
-    )
-
-    @field_validator("lengths")
-    @classmethod
-    def _lengths(cls, text: str | None) -> str | None:
-        if text is None:
-            return None
-        try:
-            lengths = [int(part) for part in text.split(",")]
-        except ValueError:
-            raise ValueError(f"lengths must be numbers of bits as in 16,32, got {text!r}") from None
-        if min(lengths) < 1 or lengths != sorted(set(lengths)):
-            raise ValueError(f"lengths must be at least 1 and rise, got {text!r}")
-        return ",".join(map(str, lengths))
 
 
 class SignMethod(SignCoding):
@@ -168,12 +152,7 @@ class SignMethod(SignCoding):
 
     def __init__(self, settings: SignSettings, spec: Spec) -> None:
         super().__init__(settings, spec)
-        shorter = [int(part) for part in settings.lengths.split(",")] if settings.lengths else []
-        if shorter and shorter[-1] >= self.n_bits:
-            raise ValueError(
-                f"lengths must be less than bits, which is {self.n_bits}, got {settings.lengths}"
-            )
-        self.lengths = (*shorter, self.n_bits)
+        self.lengths = (*settings.shorter(self.n_bits), self.n_bits)
 
     def loss(self, outputs: Tensor, step: Step) -> Tensor:
         """The sum of :meth:`code_loss` over the lengths."""

@@ -195,8 +195,16 @@ class _RunFiles(Callback):
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.settings = run.fingerprint
+        self._epoch: int | None = None  # of the last checkpoint, once there is one of this process
+        # Selected weights of an epoch without a checkpoint, and their description.
+        self._kept: tuple[dict[str, Tensor], dict[str, Any]] | None = None
 
     def checkpoint(self, trainer: Trainer, position: Position) -> None:
+        # Selected weights go first: who goes on from the checkpoint does not come by them again.
+        if self._kept is not None:
+            write_hasher(self.run.path / "best.safetensors", *self._kept)
+            self._kept = None
+        self._epoch = position.epoch
         write_checkpoint(
             self.run.path / CHECKPOINT,
             trainer.plan.whole,
@@ -221,6 +229,10 @@ class _RunFiles(Callback):
             "split": trainer.plan.split.checksum,
             "version": dshc_fast.__version__,
         }
+        if self._epoch not in (None, position.epoch):
+            if selected:
+                self._kept = {name: tensor.clone() for name, tensor in state.items()}, description
+            return
         for name, due in (("best", selected), ("last", last)):
             if due:
                 write_hasher(self.run.path / f"{name}.safetensors", state, description)

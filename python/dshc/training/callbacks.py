@@ -38,7 +38,10 @@ class Callback:
     def weights(
         self, trainer: Trainer, position: Position, state: dict[str, Tensor], *, selected: bool, last: bool
     ) -> None:
-        """The weights that an epoch leaves, averaged and finished: selected, or the last. May be told again."""
+        """The weights that an epoch leaves, averaged and finished: selected, or the last. May be told again.
+
+        Where the epoch has no checkpoint (``checkpoint_seconds``), who keeps them must keep them behind the next one.
+        """
 
     def end(self, trainer: Trainer, position: Position) -> None:
         """The training is done, interrupted or failed: let go of what is held."""

@@ -59,3 +59,9 @@ class RuntimeSettings(Settings):
     checkpoint_every: int | None = setting(
         None, "steps between checkpoints (default: once an epoch)", result=False, ge=1
     )
+    checkpoint_seconds: int = setting(
+        0,
+        "least seconds from one epoch whose checkpoint and weights are written to the next",
+        result=False,
+        ge=0,
+    )

@@ -83,6 +83,8 @@ class Trainer:
         checkpoint of something else, :class:`Interrupted` after a signal.
         """
         position = self._begin(checkpoint)
+        # When an epoch was last told as one to continue from, and whether some were not since.
+        self._checkpointed, self._is_behind = -math.inf, False
         with stop_signals() as stop:
             # Behind the checkpoint: what is kept of a frozen backbone is of the weights that it holds.
             plan = self.plan = self.plan.prepared(lambda done: self._stop_before_start(done, stop))
@@ -97,6 +99,8 @@ class Trainer:
                         self._run_epoch(position, stop)
                     position = self._end_epoch(position, last=epoch + 1 == plan.n_epochs)
                     if self.processes.any(stop.asked) and epoch + 1 < plan.n_epochs:
+                        if self._is_behind:
+                            self._tell("checkpoint", position)
                         raise self._interrupted(f"after epoch {epoch + 1} of {plan.n_epochs}", stop)
             finally:
                 self._tell("end", position)
@@ -283,7 +287,11 @@ class Trainer:
         row = self.processes.agreed(row)
         position = position.after(row)
         # The checkpoint goes first: should the rest be lost, resuming writes it again from there.
-        self._tell("checkpoint", position)
+        now, least = time.monotonic(), self.plan.runtime.checkpoint_seconds
+        self._is_behind = not last and now - self._checkpointed < least
+        if not self._is_behind:
+            self._checkpointed = now
+            self._tell("checkpoint", position)
         self._tell("epoch", position, row)
         self._tell_weights(position, state, last=last)
         return position

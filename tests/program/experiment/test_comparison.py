@@ -193,16 +193,18 @@ def test_all_stands_for_every_method_that_takes_the_labels(features, labelled):
 
 
 def test_one_network_for_all_lengths(features, tmp_path):
-    table = compared(features, tmp_path, methods=("hashnet", "itq"), bits=(4, 8), nested=True)
+    table = compared(features, tmp_path, methods=("dshc", "hashnet", "itq"), bits=(4, 8), nested=True)
     rows = {(g.label, g.bits): g.results[0] for g in table.groups}
-    assert set(rows) == {("hashnet, nested", 4), ("hashnet, nested", 8), ("itq", 4), ("itq", 8)}
-    assert rows["hashnet, nested", 4].run == rows["hashnet, nested", 8].run
-    run = load_run(tmp_path / rows["hashnet, nested", 4].run)
-    hasher, data, split = run.hasher, run.dataset, run.split
-    codes = [hasher.encode(data.inputs[items]) & 0x0F for items in (split.query, split.database)]
-    labels = [data.labels[items] for items in (split.query, split.database)]
-    found = dshc.evaluate(*codes, *labels, n_bits=4).mean_ap
-    assert rows["hashnet, nested", 4].numbers["mean_ap"] == found
+    nested = ("dshc, nested", "hashnet, nested")
+    assert set(rows) == {(label, bits) for label in (*nested, "itq") for bits in (4, 8)}
+    for label in nested:
+        assert rows[label, 4].run == rows[label, 8].run
+        run = load_run(tmp_path / rows[label, 4].run)
+        hasher, data, split = run.hasher, run.dataset, run.split
+        codes = [hasher.encode(data.inputs[items]) & 0x0F for items in (split.query, split.database)]
+        labels = [data.labels[items] for items in (split.query, split.database)]
+        found = dshc.evaluate(*codes, *labels, n_bits=4).mean_ap
+        assert rows[label, 4].numbers["mean_ap"] == found
 
 
 @pytest.mark.deep

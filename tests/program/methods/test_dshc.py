@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import log_softmax
 
+import dshc_fast
 from dshc.codebooks import build
 from dshc.errors import InputError
 from dshc.methods import DSHC, Spec, Step
@@ -158,3 +159,26 @@ def test_uniform_sub_classes_keep_no_training_state():
     assert method.training_state() == {}
     with pytest.raises(ValueError, match="dshc keeps no training state, got assigned"):
         method.load_training_state({"assigned": torch.zeros(1)})
+
+
+def test_nested_lengths_are_in_the_codebook_and_leave_the_loss_alone():
+    spec = Spec(10, "ids", 6, tuple("abcdefghij"))
+    method = DSHC.build(DSHC.Settings(bits=32, lengths="8,16"), spec)
+    assert method.settings.construction == "separated" and method.n_bits == 32
+    centers = dshc_fast.unpack_codes(method.centers, 32)
+    for length, least in ((8, 3), (16, 7), (32, 16)):
+        apart = (centers[:, None, :length] != centers[None, :, :length]).sum(2)
+        assert int(apart[~torch.eye(10, dtype=torch.bool)].min()) >= least
+    outputs, labels = torch.randn(5, method.n_outputs), torch.arange(5)
+    step = Step(labels=labels, items=labels)
+    plain = DSHC.build(DSHC.Settings(bits=32, construction="separated"), spec)
+    assert method.loss(outputs, step) == plain.loss(outputs, step)
+    for settings, message in [
+        (
+            {"bits": 32, "lengths": "8", "construction": "cpbc"},
+            "construction must be 'separated' where lengths",
+        ),
+        ({"bits": 16, "lengths": "16"}, "lengths must be less than bits, which is 16, got 16"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            DSHC.build(DSHC.Settings(**settings), spec)
