@@ -37,7 +37,7 @@ def run_compare(
     post: str | None,
     ks: tuple[int, ...],
     as_json: bool,
-    report: bool,
+    run_reports: bool,
 ) -> None:
     """Compare, print the table, write the page; texts of several values are parted by commas."""
     settings = RunSettings().with_values(**{"data.source": source, **values})
@@ -67,8 +67,9 @@ def run_compare(
     except Interrupted as stop:
         remark(f"dshc: {stop}")
         raise SystemExit(128 + signal.Signals[stop.signal_name].value) from None
-    if report:
-        _write_pages(folder, found)
+    if run_reports:
+        _write_run_reports(folder, found)
+    page = write_comparison(folder, found)
     if as_json:
         say(json.dumps(found.to_dict(), allow_nan=False))
         return
@@ -77,12 +78,11 @@ def run_compare(
     for note in found.notes():
         say(note)
     say(f"numbers: {folder / 'table.json'}, {folder / 'table.md'}")
-    if report:
-        say(f"report:  {folder / 'report.html'}")
+    say(f"report:  {page}")
 
 
-def _write_pages(folder: Path, found: ComparisonTable) -> None:
-    """The comparison's page, and that of the first seed of each of its runs."""
+def _write_run_reports(folder: Path, found: ComparisonTable) -> None:
+    """The pages of the runs of seed 0 that have none yet; the comparison's links them."""
     runs = dict.fromkeys(folder / r.run for r in found.results if r.numbers is not None and r.seed == 0)
     missing = [run for run in runs if not (run / "report.html").is_file()]
     with progress("pages of runs") as update:
@@ -90,7 +90,6 @@ def _write_pages(folder: Path, found: ComparisonTable) -> None:
             update(i, len(missing))
             run = load_run(path)
             report_run(run, evaluate_run(run))
-    write_comparison(folder, found)
 
 
 def _names(text: str) -> list[str]:

@@ -143,7 +143,9 @@ def compare(
         flag("Any setting by its table, repeatable.", RUN, "--set", metavar="TABLE.NAME=VALUE"),
     ] = None,
     as_json: AsJson = False,
-    report: WriteReport = True,
+    run_reports: Annotated[
+        bool, typer.Option("--run-reports/--no-run-reports", help="Write the page of each run of seed 0.")
+    ] = True,
 ) -> None:
     from .compare import run_compare
     from .settings_flags import as_values
@@ -161,5 +163,5 @@ def compare(
         post=post,
         ks=tuple(k or ()),
         as_json=as_json,
-        report=report,
+        run_reports=run_reports,
     )

@@ -240,7 +240,7 @@ def test_an_interrupted_comparison_goes_on(features, tmp_path):
     ]
     program += [
         "--no-tune",
-        "--no-report",
+        "--no-run-reports",
         "--epochs",
         "4000",
         "--threads",
