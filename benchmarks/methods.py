@@ -1,6 +1,6 @@
 """All methods on one set, by `dshc compare`; its table, plot and numbers go into docs/results.
 
-    python benchmarks/methods.py NAME SOURCE --work FOLDER [any flags of dshc compare]
+    python benchmarks/methods.py NAME SOURCE --work FOLDER [--note TEXT] [any flags of dshc compare]
 
 NAME: of the files, docs/results/methods-NAME.{md,json,png}. The comparison in FOLDER goes on where it was stopped, so
 that an afternoon's work may be done in parts; seconds and memory in the table are those of each training. Run it with
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("source")
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--note", default="", help="what else a reader must know, for the head of the page")
     given, flags = parser.parse_known_args()
     started = time.perf_counter()
     command = ["compare", given.source, "--out", str(given.work), *flags]
@@ -44,7 +45,8 @@ def main() -> None:
         f"all its trainings {trained / 3600:.2f} hours"
     )
     name = f"methods-{given.name}"
-    text = f"# Methods: {given.name}\n\n`{shown}`; {about}.\n\n![mAP against bits]({name}.png)\n\n{table.to_markdown()}"
+    head = f"# Methods: {given.name}\n\n`{shown}`; {about}.\n\n" + (f"{given.note}\n\n" if given.note else "")
+    text = f"{head}![mAP against bits]({name}.png)\n\n{table.to_markdown()}"
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
     shutil.copy(given.work / "table.json", RESULTS / f"{name}.json")
     shutil.copy(given.work / "report" / "map_by_bits.png", RESULTS / f"{name}.png")
