@@ -13,6 +13,7 @@ from cli_runs import dshc_ok
 
 import dshc
 from dshc import methods
+from dshc.cli.settings_flags import options
 from dshc_fast import mean_average_precision
 
 PAGE = Path(__file__).parents[3] / "docs" / "adding-a-method.md"
@@ -57,6 +58,9 @@ def entered(monkeypatch):
     exec(TRAINED, names)
     table = {**methods._table(), "hyperplanes": names["Hyperplanes"], "products": names["Products"]}
     monkeypatch.setattr(methods, "_table", lambda: table)
+    options.cache_clear()  # flags are made once per process, of the methods that there are
+    yield
+    options.cache_clear()
 
 
 def test_it_is_trained_by_name(tmp_path, entered):
