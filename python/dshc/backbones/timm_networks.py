@@ -140,5 +140,8 @@ def _load_weights(net: nn.Module, path: Path, n_channels: int) -> None:
             if own is not None and isinstance(given, Tensor) and own.shape != given.shape:
                 state[key] = adapt_input_conv(n_channels, given)
         net.load_state_dict(state)
-    except (NotImplementedError, RuntimeError) as error:
+    except (
+        NotImplementedError,
+        RuntimeError,
+    ) as error:  # the former is timm's, of filters that are not of RGB
         raise ValueError(f"weights: {path}: not the weights of this model ({error})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,9 +13,10 @@ from torch import Tensor
 __all__ = ["TensorBatches", "check_statistics"]
 
 
-class TensorBatches:
+class TensorBatches(ABC):
     """Items that lie on the device as one tensor: nothing is fetched, the numbers of a pick are made a batch there."""
 
+    @abstractmethod
     def batch(
         self,
         indices: np.ndarray | Tensor,
@@ -23,7 +25,6 @@ class TensorBatches:
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Items ``indices`` as the network takes them."""
-        raise NotImplementedError
 
     def fetch(
         self, picks: Sequence[np.ndarray | Tensor], numbers: tuple[int, ...] | None = None

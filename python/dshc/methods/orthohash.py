@@ -39,7 +39,7 @@ class OrthoHashSettings(CenterSettings):
 
     name: Literal["orthohash"] = "orthohash"
     scale: float = setting(8.0, "factor of the cosines in the soft-max", gt=0)
-    margin: float = setting(0.2, "how much is taken from the cosine of the true class", ge=0)
+    margin: float = setting(0.2, "what is subtracted from the cosine of the true class", ge=0)
 
 
 def margin_losses(cosines: Tensor, labels: Tensor, scale: float, margin: float) -> Tensor:

@@ -43,7 +43,7 @@ class RelaHashSettings(CenterSettings):
 
     name: Literal["relahash"] = "relahash"
     scale: float = setting(8.0, "factor of the cosines in the soft-max", gt=0)
-    margin: float = setting(0.5, "how much is taken from the cosine of the true class", ge=0)
+    margin: float = setting(0.5, "what is subtracted from the cosine of the true class", ge=0)
     relative_length: RelativeLength = setting(
         "batch",
         "length of all outputs of a batch together: 1, sqrt(batch), or the paper's sqrt(bits x batch)",

@@ -5,9 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from method_cases import (
+    assert_half_is_computed_in_single,
+    assert_processes_are_one,
+    step_of,
+    three_classes,
+    train,
+)
 from torch import nn
 
-from dshc.methods import CrossEntropy, Spec, Step
+from dshc.methods import CrossEntropy, Spec
 from dshc.methods.cross_entropy import CrossEntropyLoss
 
 HOT = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]], dtype=torch.uint8)
@@ -16,10 +23,6 @@ IDS = torch.tensor([0, 2, 0, 0])
 
 def method_of(bits=4, kind="ids", **values):
     return CrossEntropy(CrossEntropy.Settings(bits=bits, **values), Spec(3, kind, 5))
-
-
-def step_of(labels, **values):
-    return Step(labels=labels, items=torch.arange(len(labels)), **values)
 
 
 def labels_of(kind):
@@ -71,12 +74,8 @@ def test_extreme_outputs_stay_finite(labels):
 
 
 def test_half_precision_is_computed_in_single():
-    half, layer = outputs_of().bfloat16().requires_grad_(), nn.Linear(5, 3)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = CrossEntropyLoss()(half, IDS, layer)
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    assert loss.item() == CrossEntropyLoss()(half.detach().float(), IDS, layer).item()
+    layer = nn.Linear(5, 3)
+    assert_half_is_computed_in_single(lambda rows: CrossEntropyLoss()(rows, IDS, layer), outputs_of())
 
 
 def test_predictions_are_of_the_outputs_and_codes_are_their_signs():
@@ -100,29 +99,18 @@ def test_nested_lengths_are_summed(kind):
 
 @pytest.mark.parametrize("kind", ["ids", "multi-hot"])
 def test_two_processes_are_one_with_both_halves(kind):
-    outputs, labels, method = outputs_of(4).requires_grad_(), labels_of(kind), method_of(kind=kind).double()
-    whole = method.loss(outputs, step_of(labels))
-    expected = torch.autograd.grad(whole, [outputs, method.classifier(4).weight])
-    parts = [method.loss(outputs[own], step_of(labels[own], own=own)) for own in (slice(0, 2), slice(2, 4))]
-    mean = torch.stack(parts).mean()
-    assert mean.item() == pytest.approx(whole.item(), rel=1e-12)
-    found = torch.autograd.grad(mean, [outputs, method.classifier(4).weight])
-    assert all(torch.allclose(a, b) for a, b in zip(found, expected, strict=True))
+    method = method_of(kind=kind).double()
+    classifier = method.classifier(4).weight
+    assert_processes_are_one(method.loss, outputs_of(4), labels_of(kind), parameters=[classifier])
 
 
 @pytest.mark.parametrize("kind", ["ids", "multi-hot"])
 def test_some_steps_tell_the_classes(kind):
     torch.manual_seed(0)
-    ids = torch.arange(3).repeat(10)
-    features = torch.eye(3)[ids] @ torch.randn(3, 5) + 0.1 * torch.randn(30, 5)
+    features, ids = three_classes()
     labels = ids if kind == "ids" else torch.eye(3, dtype=torch.uint8)[ids]
     method = method_of(8, kind)
-    for _ in range(200):
-        method.zero_grad()
-        method.loss(method.head(features), step_of(labels)).backward()
-        with torch.no_grad():
-            for weight in method.parameters():
-                weight -= 0.5 * weight.grad
+    train(method, features, labels, torch.optim.SGD(method.parameters(), lr=0.5), 200)
     outputs = method.head(features).detach()
     assert torch.equal(method.predict(outputs).long(), labels.long())
     bits = outputs > 0

@@ -8,10 +8,11 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_cases import a_pass, assert_half_is_computed_in_single, own_classes, three_classes
 
 import dshc
 from dshc.errors import InputError
-from dshc.methods import DCWH, Pass, Spec, Step
+from dshc.methods import DCWH, Spec, Step
 from dshc.methods.class_means import nearer_to_another
 from dshc.methods.dcwh import DCWHLoss
 
@@ -42,21 +43,8 @@ def batch(b, n_bits, n_classes, seed, multihot):
     return tuple(map(torch.from_numpy, (outputs, labels, centers)))
 
 
-def own_classes(labels):
-    return [[int(y)] if y.ndim == 0 else torch.nonzero(y).flatten().tolist() for y in labels]
-
-
 def method_of(bits=4, kind="ids", n_classes=3, seed=0, **values):
     return DCWH(DCWH.Settings(bits=bits, **values), Spec(n_classes, kind, 5, seed=seed))
-
-
-def a_pass(outputs, labels, epoch, asked=None):
-    def give():
-        if asked is not None:
-            asked.append(epoch)
-        return outputs
-
-    return Pass(give, give, labels, torch.Generator(), epoch=epoch)
 
 
 def step_of(labels, stage="establish", **values):
@@ -167,12 +155,7 @@ def test_extreme_outputs_stay_finite(labels):
 
 def test_half_precision_is_computed_in_single():
     outputs, ids, centers = batch(6, 8, 3, 3, False)
-    half = outputs.bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = DCWHLoss()(half, ids, centers)
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    assert loss.item() == DCWHLoss()(half.detach().float(), ids, centers).item()
+    assert_half_is_computed_in_single(lambda rows: DCWHLoss()(rows, ids, centers), outputs)
 
 
 def test_stages():
@@ -277,8 +260,7 @@ def test_two_processes_are_one_with_both_halves(kind):
 
 def test_some_epochs_part_the_classes():
     torch.manual_seed(0)
-    ids = torch.arange(3).repeat(10)
-    features = torch.eye(3)[ids] @ torch.randn(3, 5) + 0.1 * torch.randn(30, 5)
+    features, ids = three_classes()
     method = method_of(8)
     epochs, before = 10, nearer_to_another(method.head(features), ids, method.centers)
     (first, n_first), _ = [(stage.name, stage.epochs) for stage in method.stages(epochs)]

@@ -8,9 +8,18 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_cases import (
+    assert_classes_are_parted,
+    assert_half_is_computed_in_single,
+    assert_processes_are_one,
+    step_of,
+    three_classes,
+    train,
+)
 
+import dshc_fast
 from dshc.errors import InputError
-from dshc.methods import Spec, Step
+from dshc.methods import Spec
 from dshc.methods.dsh import DSH, DSHLoss
 
 
@@ -44,10 +53,6 @@ def batch(b, n_bits, seed, multihot):
 
 def method_of(bits=4, kind="ids", **values):
     return DSH(DSH.Settings(bits=bits, **values), Spec(3, kind, 5))
-
-
-def step_of(labels, items=None):
-    return Step(labels=labels, items=torch.arange(len(labels)) if items is None else items)
 
 
 def test_three_points_by_hand():
@@ -160,32 +165,21 @@ def test_outputs_of_0_and_large_ones_stay_finite(value, same):
 
 def test_half_precision_is_computed_in_single():
     outputs, labels = batch(6, 8, 3, True)
-    half = outputs.bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = method_of(8, "multi-hot").loss(half, step_of(labels))
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    assert loss.item() == method_of(8, "multi-hot").loss(half.detach().float(), step_of(labels)).item()
+    assert_half_is_computed_in_single(
+        lambda rows: method_of(8, "multi-hot").loss(rows, step_of(labels)), outputs
+    )
 
 
 @pytest.mark.parametrize("multihot", [False, True])
 def test_several_processes_have_the_loss_and_gradient_of_one(multihot):
     outputs, labels = batch(8, 4, 1, multihot)
-    items = torch.tensor([3, 0, 1, 7, 5, 3, 6, 2])
-    whole = outputs.clone().requires_grad_()
-    one = DSHLoss()(whole, labels, items=items)
-    one.backward()
-    parts = outputs.clone().requires_grad_()
-    losses = []
-    for mine in (slice(0, 4), slice(4, 8)):
-
-        def gather(rows, mine=mine):
-            return next(full for full in (outputs, labels, items) if torch.equal(full[mine], rows.detach()))
-
-        losses.append(DSHLoss()(parts[mine], labels[mine], items=items[mine], gather=gather))
-    torch.stack(losses).mean().backward()
-    assert torch.stack(losses).mean().item() == pytest.approx(one.item(), rel=1e-10)
-    assert torch.allclose(parts.grad, whole.grad)
+    assert_processes_are_one(
+        lambda rows, step: DSHLoss()(rows, step.labels, items=step.items, gather=step.gather),
+        outputs,
+        labels,
+        items=torch.tensor([3, 0, 1, 7, 5, 3, 6, 2]),
+        rel=1e-10,
+    )
 
 
 @pytest.mark.parametrize("margin", [None, 7.0])
@@ -201,22 +195,11 @@ def test_several_lengths_are_a_sum_and_each_can_stand_alone(margin):
 
 def test_some_steps_lower_the_loss_and_part_the_classes():
     torch.manual_seed(0)
-    labels = torch.arange(3).repeat(10)
-    features = torch.eye(3)[labels] @ torch.randn(3, 5) + 0.1 * torch.randn(30, 5)
+    features, labels = three_classes()
     method = method_of(8)
-    optimizer = torch.optim.Adam(method.parameters(), lr=0.05)
-    losses = []
-    for _ in range(100):
-        loss = method.loss(method.head(features), step_of(labels))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = train(method, features, labels, torch.optim.Adam(method.parameters(), lr=0.05), 100)
     assert losses[-1] < losses[0] / 5
-    bits = np.unpackbits(method.encode(method.head(features)).numpy(), axis=1).astype(int)
-    distances = torch.from_numpy((bits[:, None] != bits).sum(2))
-    alike = labels[:, None] == labels
-    assert distances[alike].max() < distances[~alike].min()
+    assert_classes_are_parted(dshc_fast.unpack_codes(method.encode(method.head(features)), 8), labels)
 
 
 def test_codes_and_what_it_states():

@@ -8,6 +8,7 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_cases import step_of
 from threads_as_processes import in_processes
 
 from dshc.errors import InputError
@@ -43,10 +44,6 @@ def batch(b, n_bits, seed, multihot):
 
 def method_of(bits=4, kind="ids", **values):
     return DTSH(DTSH.Settings(bits=bits, **values), Spec(3, kind, 5))
-
-
-def step_of(labels, **values):
-    return Step(labels=labels, items=torch.arange(len(labels)), **values)
 
 
 def test_one_triplet_by_hand():

@@ -8,10 +8,18 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_cases import (
+    assert_classes_are_parted,
+    assert_half_is_computed_in_single,
+    assert_processes_are_one,
+    step_of,
+    three_classes,
+    train,
+)
 from torch import nn
 
 from dshc.errors import InputError
-from dshc.methods import GreedyHash, Spec, Step
+from dshc.methods import GreedyHash, Spec
 from dshc.methods.classifiers import cross_entropy_loss
 from dshc.methods.greedyhash import GreedyHashLoss, straight_through_sign
 
@@ -51,10 +59,6 @@ def batch(b, n_bits, n_classes, seed, multihot):
 
 def method_of(bits=4, kind="ids", **values):
     return GreedyHash(GreedyHash.Settings(bits=bits, **values), Spec(3, kind, 5))
-
-
-def step_of(labels, **values):
-    return Step(labels=labels, items=torch.arange(len(labels)), **values)
 
 
 def test_one_item_by_hand():
@@ -156,12 +160,8 @@ def test_extreme_outputs_stay_finite(labels):
 
 def test_half_precision_is_computed_in_single():
     outputs, ids, layer = batch(6, 8, 3, 3, False)
-    half, layer = outputs.bfloat16().requires_grad_(), layer.float()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = GreedyHashLoss()(half, ids, layer)
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    assert loss.item() == GreedyHashLoss()(half.detach().float(), ids, layer).item()
+    layer = layer.float()
+    assert_half_is_computed_in_single(lambda rows: GreedyHashLoss()(rows, ids, layer), outputs)
 
 
 def test_predictions_are_of_the_codes():
@@ -188,34 +188,20 @@ def test_nested_lengths_are_summed(kind):
 @pytest.mark.parametrize("kind", ["ids", "multi-hot"])
 def test_two_processes_are_one_with_both_halves(kind):
     outputs, labels, _ = batch(8, 4, 3, 6, kind == "multi-hot")
-    method, leaf = method_of(kind=kind).double(), outputs.clone().requires_grad_()
-    whole = method.loss(leaf, step_of(labels))
-    expected = torch.autograd.grad(whole, [leaf, method.classifier(4).weight])
-    parts = [method.loss(leaf[own], step_of(labels[own], own=own)) for own in (slice(0, 4), slice(4, 8))]
-    mean = torch.stack(parts).mean()
-    assert mean.item() == pytest.approx(whole.item(), rel=1e-12)
-    found = torch.autograd.grad(mean, [leaf, method.classifier(4).weight])
-    assert all(torch.allclose(a, b) for a, b in zip(found, expected, strict=True))
+    method = method_of(kind=kind).double()
+    assert_processes_are_one(method.loss, outputs, labels, parameters=[method.classifier(4).weight])
 
 
 @pytest.mark.parametrize("kind", ["ids", "multi-hot"])
 def test_some_steps_part_the_classes(kind):
     torch.manual_seed(0)
-    ids = torch.arange(3).repeat(10)
-    features = torch.eye(3)[ids] @ torch.randn(3, 5) + 0.1 * torch.randn(30, 5)
+    features, ids = three_classes()
     labels = ids if kind == "ids" else torch.eye(3, dtype=torch.uint8)[ids]
     method = method_of(8, kind)
-    for _ in range(300):
-        method.zero_grad()
-        method.loss(method.head(features), step_of(labels)).backward()
-        with torch.no_grad():
-            for weight in method.parameters():
-                weight -= 0.1 * weight.grad
+    train(method, features, labels, torch.optim.SGD(method.parameters(), lr=0.1), 300)
     outputs = method.head(features).detach()
     assert torch.equal(method.predict(outputs).long(), labels.long())
-    bits = outputs > 0
-    distances, alike = (bits[:, None] != bits).sum(2), ids[:, None] == ids
-    assert distances[alike].max() < distances[~alike].min()
+    assert_classes_are_parted(outputs > 0, ids)
     assert (outputs.abs() - 1).abs().mean() < 0.5, "the penalty keeps outputs near their signs"
 
 

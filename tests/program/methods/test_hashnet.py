@@ -8,7 +8,16 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_cases import (
+    assert_classes_are_parted,
+    assert_half_is_computed_in_single,
+    assert_processes_are_one,
+    step_of,
+    three_classes,
+    train,
+)
 
+import dshc_fast
 from dshc.errors import InputError
 from dshc.methods import Spec, Step
 from dshc.methods.hashnet import HashNet, HashNetLoss
@@ -132,26 +141,13 @@ def test_one_pair():
 @pytest.mark.parametrize("multihot", [False, True])
 def test_several_processes_have_the_loss_and_gradient_of_one(multihot):
     outputs, labels = batch(8, 4, 1, multihot)
-    items = torch.tensor([3, 0, 1, 7, 5, 3, 6, 2])
-    whole = outputs.clone().requires_grad_()
-    one = HashNetLoss()(whole, labels, items=items)
-    one.backward()
-    parts = outputs.clone().requires_grad_()
-    losses = []
-    for mine in (slice(0, 4), slice(4, 8)):
-        losses.append(
-            HashNetLoss()(
-                parts[mine],
-                labels[mine],
-                items=items[mine],
-                gather=lambda t, mine=mine: next(
-                    full for full in (outputs, labels, items) if torch.equal(full[mine], t.detach())
-                ),
-            )
-        )
-    torch.stack(losses).mean().backward()
-    assert torch.stack(losses).mean().item() == pytest.approx(one.item(), rel=1e-10)
-    assert torch.allclose(parts.grad, whole.grad)
+    assert_processes_are_one(
+        lambda rows, step: HashNetLoss()(rows, step.labels, items=step.items, gather=step.gather),
+        outputs,
+        labels,
+        items=torch.tensor([3, 0, 1, 7, 5, 3, 6, 2]),
+        rel=1e-10,
+    )
 
 
 def test_beta_grows_in_stairs():
@@ -189,14 +185,8 @@ def test_the_method_leaves_out_pairs_of_one_item():
 
 def test_half_precision_is_computed_in_single():
     outputs, labels = batch(6, 8, 3, True)
-    half = (4 * outputs).bfloat16().requires_grad_()
-    step = Step(labels=labels, items=torch.arange(6), iteration=1000)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = method_of(8, "multi-hot").loss(half, step)
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    again = method_of(8, "multi-hot").loss(half.detach().float(), step)
-    assert loss.item() == again.item()
+    step = step_of(labels, iteration=1000)
+    assert_half_is_computed_in_single(lambda rows: method_of(8, "multi-hot").loss(rows, step), 4 * outputs)
 
 
 def test_large_outputs_stay_finite():
@@ -230,23 +220,18 @@ def test_the_main_weight_means_the_same_for_every_length():
 
 def test_some_steps_lower_the_loss_and_part_the_classes():
     torch.manual_seed(0)
-    labels = torch.arange(3).repeat(10)
-    features = torch.eye(3)[labels] @ torch.randn(3, 5) + 0.1 * torch.randn(30, 5)
+    features, labels = three_classes()
     method = method_of(8, beta_every=10)
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9)
-    losses = []
-    for t in range(60):
-        step = Step(labels=labels, items=torch.arange(30), iteration=t)
-        loss = method.loss(method.head(features), step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses = train(
+        method,
+        features,
+        labels,
+        torch.optim.SGD(method.parameters(), lr=0.1, momentum=0.9),
+        60,
+        lambda t: {"iteration": t},
+    )
     assert losses[-1] < losses[0] / 2
-    bits = np.unpackbits(method.encode(method.head(features)).numpy(), axis=1).astype(int)
-    distances = torch.from_numpy((bits[:, None] != bits).sum(2))
-    alike = labels[:, None] == labels
-    assert distances[alike].max() < distances[~alike].min()
+    assert_classes_are_parted(dshc_fast.unpack_codes(method.encode(method.head(features)), 8), labels)
 
 
 def test_codes_and_what_it_states():

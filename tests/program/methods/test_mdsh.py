@@ -8,11 +8,12 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_cases import assert_half_is_computed_in_single, near_axes, step_of, train
 from threads_as_processes import in_processes
 
 from dshc import methods
 from dshc.errors import InputError
-from dshc.methods import Spec, Step, Training
+from dshc.methods import Spec, Training
 from dshc.methods.mdsh import MDSH, MDSHLoss, class_likelihood, pair_mean
 
 CPU = torch.device("cpu")
@@ -70,10 +71,6 @@ def method_of(bits=8, kind="ids", labels=None, **values):
     if labels is not None:
         method.begin(Training(len(labels), labels, torch.Generator(), CPU))
     return method
-
-
-def step_of(labels, items=None, **values):
-    return Step(labels=labels, items=torch.arange(len(labels)) if items is None else items, **values)
 
 
 def test_one_item_by_hand():
@@ -229,13 +226,8 @@ def test_extreme_outputs_stay_finite():
 
 def test_half_precision_is_computed_in_single():
     outputs, labels, words, bank, bank_labels = batch(4, 8, 3, True)
-    half = outputs.bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = MDSHLoss()(half, labels, words, bank=bank.float(), bank_labels=bank_labels)
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    again = MDSHLoss()(half.detach().float(), labels, words, bank=bank.float(), bank_labels=bank_labels)
-    assert loss.item() == again.item()
+    known = {"bank": bank.float(), "bank_labels": bank_labels}
+    assert_half_is_computed_in_single(lambda rows: MDSHLoss()(rows, labels, words, **known), outputs)
 
 
 # The bank
@@ -325,15 +317,10 @@ def test_processes_have_the_loss_and_gradient_of_one(multihot):
 
 def test_some_steps_end_near_the_centers():
     torch.manual_seed(0)
-    labels = torch.arange(4).repeat(8)
-    features = torch.eye(4, 5)[labels] + 0.05 * torch.randn(32, 5)
+    features, labels = near_axes()
     method = method_of(8, labels=labels)
     optimizer = torch.optim.Adam(method.parameters(), lr=0.05)
-    for epoch in range(60):
-        loss = method.loss(method.head(features), step_of(labels, epoch=epoch))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    train(method, features, labels, optimizer, 60, lambda epoch: {"epoch": epoch})
     outputs = method.head(features).detach()
     assert torch.equal(method.predict(outputs), labels)
     assert torch.equal(method.relaxed(outputs), torch.tanh(outputs))

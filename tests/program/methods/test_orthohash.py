@@ -8,12 +8,18 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threads_as_processes import in_processes
+from method_cases import (
+    assert_half_is_computed_in_single,
+    assert_processes_are_one,
+    near_axes,
+    step_of,
+    train,
+)
 from torch.nn.functional import cross_entropy
 
 from dshc import methods
 from dshc.errors import InputError
-from dshc.methods import Spec, Step
+from dshc.methods import Spec
 from dshc.methods.orthohash import OrthoHash, OrthoHashLoss, margin_losses
 
 
@@ -39,10 +45,6 @@ def batch(b, n_bits, seed, multihot, n_classes=4):
 def method_of(bits=8, kind="ids", **values):
     torch.manual_seed(0)
     return OrthoHash(OrthoHash.Settings(bits=bits, **values), Spec(4, kind, 5))
-
-
-def step_of(labels, **values):
-    return Step(labels=labels, items=torch.arange(len(labels)), **values)
 
 
 def test_one_item_by_hand():
@@ -141,12 +143,7 @@ def test_extreme_outputs_stay_finite():
 
 def test_half_precision_is_computed_in_single():
     outputs, labels, words = batch(4, 8, 3, True)
-    half = outputs.bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = OrthoHashLoss()(half, labels, words)
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    assert loss.item() == OrthoHashLoss()(half.detach().float(), labels, words).item()
+    assert_half_is_computed_in_single(lambda rows: OrthoHashLoss()(rows, labels, words), outputs)
 
 
 @pytest.mark.parametrize("kind", ["ids", "multi-hot"])
@@ -180,31 +177,14 @@ def test_processes_have_the_loss_and_gradient_of_one():
     outputs, labels, _ = batch(8, 8, 1, True)
     labels[5:7] = 0
     method = method_of(kind="multi-hot")
-    whole = outputs.clone().requires_grad_()
-    one = method.loss(whole, step_of(labels))
-    one.backward()
-    parts = outputs.clone().requires_grad_()
-
-    def work(rank, gather):
-        mine = slice(4 * rank, 4 * rank + 4)
-        return method.loss(parts[mine], step_of(labels[mine], gather=gather, own=mine))
-
-    mean = torch.stack(in_processes(2, work)).mean()
-    mean.backward()
-    assert mean.item() == pytest.approx(one.item(), rel=1e-12) and torch.allclose(parts.grad, whole.grad)
+    assert_processes_are_one(method.loss, outputs, labels)
 
 
 def test_some_steps_end_near_the_centers():
     torch.manual_seed(0)
-    labels = torch.arange(4).repeat(8)
-    features = torch.eye(4, 5)[labels] + 0.05 * torch.randn(32, 5)
+    features, labels = near_axes()
     method = method_of(8)
-    optimizer = torch.optim.Adam(method.parameters(), lr=0.05)
-    for _ in range(100):
-        loss = method.loss(method.head(features), step_of(labels))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    train(method, features, labels, torch.optim.Adam(method.parameters(), lr=0.05), 100)
     outputs = method.head(features).detach()
     assert torch.equal(method.predict(outputs), labels)
     assert (outputs > 0).eq(method.centers[labels] > 0).float().mean() > 0.85

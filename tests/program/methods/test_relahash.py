@@ -8,11 +8,12 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_cases import assert_half_is_computed_in_single, near_axes, step_of
 from threads_as_processes import in_processes
 
 from dshc import methods
 from dshc.errors import InputError
-from dshc.methods import Spec, Step
+from dshc.methods import Spec
 from dshc.methods.orthohash import OrthoHashLoss
 from dshc.methods.relahash import RelaHash, RelaHashLoss
 
@@ -44,10 +45,6 @@ def batch(b, n_bits, seed, multihot, n_classes=4):
 def method_of(bits=8, kind="ids", **values):
     torch.manual_seed(0)
     return RelaHash(RelaHash.Settings(bits=bits, **values), Spec(4, kind, 5))
-
-
-def step_of(labels, **values):
-    return Step(labels=labels, items=torch.arange(len(labels)), **values)
 
 
 def test_two_items_by_hand():
@@ -150,12 +147,7 @@ def test_extreme_outputs_and_one_item_stay_finite():
 
 def test_half_precision_is_computed_in_single():
     outputs, labels, words = batch(4, 8, 3, True)
-    half = outputs.bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = RelaHashLoss()(half, labels, words)
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    assert loss.item() == RelaHashLoss()(half.detach().float(), labels, words).item()
+    assert_half_is_computed_in_single(lambda rows: RelaHashLoss()(rows, labels, words), outputs)
 
 
 def test_several_lengths_are_added_up():
@@ -189,8 +181,7 @@ def test_processes_have_the_loss_and_gradient_of_one(multihot, length):
 
 def test_some_steps_end_near_the_centers():
     torch.manual_seed(0)
-    labels = torch.arange(4).repeat(8)
-    features = torch.eye(4, 5)[labels] + 0.05 * torch.randn(32, 5)
+    features, labels = near_axes()
     for length in ("one", "batch"):
         method = method_of(8, relative_length=length)
         optimizer = torch.optim.Adam(method.parameters(), lr=0.05)

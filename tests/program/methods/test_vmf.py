@@ -8,10 +8,17 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from method_cases import (
+    a_pass,
+    assert_half_is_computed_in_single,
+    assert_processes_are_one,
+    own_classes,
+    step_of,
+)
 from torch.nn.functional import normalize
 
 from dshc.errors import InputError
-from dshc.methods import VMF, Pass, Spec, Step
+from dshc.methods import VMF, Spec
 from dshc.methods.class_means import nearer_to_another
 from dshc.methods.vmf import VMFLoss
 
@@ -37,25 +44,8 @@ def batch(b, n_bits, n_classes, seed, multihot):
     return torch.from_numpy(outputs), torch.from_numpy(labels), directions
 
 
-def own_classes(labels):
-    return [[int(y)] if y.ndim == 0 else torch.nonzero(y).flatten().tolist() for y in labels]
-
-
 def method_of(bits=4, kind="ids", n_classes=3, seed=0, **values):
     return VMF(VMF.Settings(bits=bits, **values), Spec(n_classes, kind, 5, seed=seed))
-
-
-def a_pass(outputs, labels, epoch, asked=None):
-    def give():
-        if asked is not None:
-            asked.append(epoch)
-        return outputs
-
-    return Pass(give, give, labels, torch.Generator(), epoch=epoch)
-
-
-def step_of(labels, **values):
-    return Step(labels=labels, items=torch.arange(len(labels)), **values)
 
 
 def test_one_item_by_hand():
@@ -144,12 +134,7 @@ def test_outputs_of_any_length_and_of_none(labels):
 
 def test_half_precision_is_computed_in_single():
     outputs, ids, directions = batch(6, 8, 3, 3, False)
-    half = outputs.bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = VMFLoss()(half, ids, directions)
-    loss.backward()
-    assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    assert loss.item() == VMFLoss()(half.detach().float(), ids, directions).item()
+    assert_half_is_computed_in_single(lambda rows: VMFLoss()(rows, ids, directions), outputs)
 
 
 def test_directions_start_random_and_of_the_seed():
@@ -223,13 +208,7 @@ def test_nested_lengths_are_summed_and_have_directions_of_their_own():
 @pytest.mark.parametrize("kind", ["ids", "multi-hot"])
 def test_two_processes_are_one_with_both_halves(kind):
     outputs, labels, _ = batch(8, 4, 3, 6, kind == "multi-hot")
-    method, leaf = method_of(kind=kind), outputs.clone().requires_grad_()
-    whole = method.loss(leaf, step_of(labels))
-    (expected,) = torch.autograd.grad(whole, leaf)
-    parts = [method.loss(leaf[own], step_of(labels[own], own=own)) for own in (slice(0, 4), slice(4, 8))]
-    mean = torch.stack(parts).mean()
-    assert mean.item() == pytest.approx(whole.item(), rel=1e-12)
-    assert torch.allclose(torch.autograd.grad(mean, leaf)[0], expected)
+    assert_processes_are_one(method_of(kind=kind).loss, outputs, labels)
 
 
 def test_some_epochs_part_the_classes():
