@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..methods.nested import NestedSettings
 from ..storage import write_whole
 from .seeds import Spread
 from .trial import Trial
@@ -73,14 +74,15 @@ def results_of(trial: Trial) -> list[Result]:
     settings, run = trial.settings, f"runs/{trial.name}/run"
     seed = settings.runtime.seed
     measured, trained = trial.measured(), trial.trained()
+    bits = settings.method.bits or 0
+    shorter = settings.method.shorter(bits) if isinstance(settings.method, NestedSettings) else ()
+    contestant = trial.contestant + (", nested" if shorter else "")
     if measured is None or trained is None:
         why = trial.failure() or "not carried out"
-        return [Result(trial.contestant, settings.method.bits or 0, seed, run, failure=why)]
-    lengths = getattr(settings.method, "lengths", None)
+        return [Result(contestant, length, seed, run, failure=why) for length in (*shorter, bits)]
     results = []
     for row in measured["rows"]:
-        label = trial.contestant + (", nested" if lengths else "")
-        label += f" + {row['variant']}" if row["variant"] else ""
+        label = contestant + (f" + {row['variant']}" if row["variant"] else "")
         cost = {f"train_{name}": trained[name] for name in ("seconds", "peak_mib")}
         results.append(Result(label, row["bits"], seed, run, {**row, **cost, "split": trained["split"]}))
     return results

@@ -29,7 +29,7 @@ _LOOK_S = 0.2  # between two looks whether a stop was asked for
 class Workshop:
     """Runs trials one after another; made by :func:`workshop`."""
 
-    def __init__(self, server: subprocess.Popen[str]) -> None:
+    def __init__(self, server: subprocess.Popen[bytes]) -> None:
         self._server = server
 
     def run(self, trial: Trial, *, measure: bool) -> None:
@@ -61,8 +61,7 @@ class Workshop:
 
     def _say(self, message: dict[str, Any]) -> None:
         assert self._server.stdin is not None
-        self._server.stdin.write(json.dumps(message) + "\n")
-        self._server.stdin.flush()
+        self._server.stdin.write((json.dumps(message) + "\n").encode())
 
     def _answer(self) -> dict[str, Any] | None:
         """The server's next line; None where there is none yet."""
@@ -80,9 +79,9 @@ class Workshop:
 def workshop(*modules: str) -> Iterator[Workshop]:
     """Start the server, and end it with the block; ``modules`` are what trials will import, and it does once."""
     command = [sys.executable, "-m", f"{__package__}.server", *modules]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=_environment()
-    ) as server:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # Unbuffered: a line that waited in a buffer of ours would be none to `select`, which sees the pipe alone.
+    with subprocess.Popen(command, bufsize=0, env=_environment(), **pipes) as server:
         try:
             yield Workshop(server)
         finally:

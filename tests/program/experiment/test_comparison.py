@@ -15,9 +15,10 @@ import dshc
 from dshc.errors import InputError
 from dshc.evaluation import Conventions
 from dshc.experiment import ComparisonTable, Grid
+from dshc.experiment.comparison_table import results_of
 from dshc.experiment.contestants import contestants
 from dshc.experiment.trial import Trial
-from dshc.experiment.workshop import workshop
+from dshc.experiment.workshop import Workshop, workshop
 from dshc.runs import RunSettings, evaluate_run, load_run
 
 SMALL = {"epochs": 2, "threads": 1, "batch_size": 48, "width": 8}
@@ -265,3 +266,30 @@ def test_an_interrupted_comparison_goes_on(features, tmp_path):
     assert not (stopped / "trained.json").exists() and not (stopped / "failed.json").exists()
     epochs = len((stopped / "run" / "metrics.jsonl").read_text().splitlines())
     assert 1 <= epochs < 4000 and trained.stat().st_mtime_ns == before
+
+
+def test_a_nested_training_that_fails_stands_with_its_kind(features, tmp_path):
+    """In the rows of every length that it would have given."""
+    values = {"method.lengths": "4", "method.bits": 8}
+    trial = Trial("hashnet", settings(features, method="hashnet").with_values(**values), tmp_path)
+    trial.write()
+    trial.keep_failure("the disk is full")
+    found = results_of(trial)
+    assert [(r.label, r.bits, r.failure) for r in found] == [
+        ("hashnet, nested", 4, "the disk is full"),
+        ("hashnet, nested", 8, "the disk is full"),
+    ]
+
+
+def test_two_answers_at_once_are_both_heard():
+    """Of a child that has ended before the parent looks."""
+    says = 'import sys; sys.stdin.readline(); print(\'{"pid": 7}\\n{"code": 3}\', flush=True); sys.stdin.readline()'
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", says], bufsize=0, **pipes) as server:
+        shop = Workshop(server)
+        shop._say({"folder": "here"})
+        answers, deadline = [], time.monotonic() + 30
+        while len(answers) < 2 and time.monotonic() < deadline:
+            answers += filter(None, [shop._answer()])
+        server.stdin.close()
+    assert answers == [{"pid": 7}, {"code": 3}]
