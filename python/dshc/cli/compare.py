@@ -48,6 +48,7 @@ def run_compare(
             _numbers(text, float, name) for text, name in zip(factors, ("lr", "weight"), strict=True)
         )
         grid = Grid(lr, weight)
+    conventions = Conventions(ks=ks)
     try:
         with progress("trainings") as update:
             found = compare(
@@ -60,7 +61,7 @@ def run_compare(
                 grid=grid,
                 nested=nested,
                 postprocessing=_names(post or ""),
-                conventions=Conventions(ks=ks),
+                conventions=conventions,
                 tell=remark,
                 progress=update,
             )
@@ -68,7 +69,7 @@ def run_compare(
         remark(f"dshc: {stop}")
         raise SystemExit(128 + signal.Signals[stop.signal_name].value) from None
     if run_reports:
-        _write_run_reports(folder, found)
+        _write_run_reports(folder, found, conventions)
     page = write_comparison(folder, found)
     if as_json:
         say(json.dumps(found.to_dict(), allow_nan=False))
@@ -81,7 +82,7 @@ def run_compare(
     say(f"report:  {page}")
 
 
-def _write_run_reports(folder: Path, found: ComparisonTable) -> None:
+def _write_run_reports(folder: Path, found: ComparisonTable, conventions: Conventions) -> None:
     """The pages of the runs of seed 0 that have none yet; the comparison's links them."""
     runs = dict.fromkeys(folder / r.run for r in found.results if r.numbers is not None and r.seed == 0)
     missing = [run for run in runs if not (run / "report.html").is_file()]
@@ -89,7 +90,7 @@ def _write_run_reports(folder: Path, found: ComparisonTable) -> None:
         for i, path in enumerate(missing):
             update(i, len(missing))
             run = load_run(path)
-            report_run(run, evaluate_run(run))
+            report_run(run, evaluate_run(run, conventions))
 
 
 def _names(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import json
 import math
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,25 +193,28 @@ class _Work:
     def finals(self, contestant: Contestant, values: dict[str, Any]) -> list[Trial]:
         """The trainings that are measured."""
         return [
-            Trial(
-                contestant.label,
-                self.settings_of(contestant, bits, seed, values),
-                self.out / "runs",
-                self.measuring,
-            )
+            self.trial(contestant, bits, seed, values)
             for bits in self.lengths_of(contestant)
             for seed in range(self.seeds[bits])
         ]
+
+    def trial(self, contestant: Contestant, bits: int, seed: int, values: dict[str, Any]) -> Trial:
+        """One of its trainings, with some settings of the grid."""
+        settings = self.settings_of(contestant, bits, seed, values)
+        return Trial(contestant.label, settings, self.out / "runs", self.measuring)
+
+    def tuning_bits(self, contestant: Contestant) -> int:
+        """The length that the grid is tried at."""
+        lengths = self.lengths_of(contestant)
+        return _TUNE_BITS if _TUNE_BITS in lengths else lengths[len(lengths) // 2]
 
     def points(self, contestant: Contestant) -> list[dict[str, Any]]:
         """The settings that the grid tries, the method's own defaults first."""
         if self.grid is None:
             return []
-        lengths = self.lengths_of(contestant)
-        bits = _TUNE_BITS if _TUNE_BITS in lengths else lengths[len(lengths) // 2]
-        resolved = self.settings_of(contestant, bits, 0, {}).resolved(self.dataset)
+        resolved = self.settings_of(contestant, self.tuning_bits(contestant), 0, {}).resolved(self.dataset)
         method = contestant.method
-        if resolved.optim.lr is None or not _trains(method, resolved):
+        if resolved.optim.lr is None or method.is_fitted():
             return []
         weight = None if method.main_weight is None else getattr(resolved.method, method.main_weight)
         points = []
@@ -228,17 +231,8 @@ class _Work:
         points = self.points(contestant)
         if not points:
             return Tuning(contestant.label, (), {})
-        lengths = self.lengths_of(contestant)
-        bits = _TUNE_BITS if _TUNE_BITS in lengths else lengths[len(lengths) // 2]
-        trials = [
-            Trial(
-                contestant.label,
-                self.settings_of(contestant, bits, 0, point),
-                self.out / "runs",
-                self.measuring,
-            )
-            for point in points
-        ]
+        bits = self.tuning_bits(contestant)
+        trials = [self.trial(contestant, bits, 0, point) for point in points]
         tried = []
         for point, trial in zip(points, trials, strict=True):
             self.carry_out(shop, trial, measure=False)
@@ -287,11 +281,6 @@ def _lengths(bits: Sequence[int]) -> tuple[int, ...]:
     return lengths
 
 
-def _trains(method: Any, settings: RunSettings) -> bool:
-    """Whether it has a training; a fitted method takes no network of its own."""
-    return method.recipe.get("encoder.backbone") != "identity"
-
-
 def _rounded(value: float) -> float:
     """Three digits: what is written is what was used."""
     return float(f"{value:.3g}")
@@ -309,10 +298,6 @@ def _own(out: Path, dataset: Dataset, settings: RunSettings) -> None:
                     f"{name} must be {held.get(name)!r} as in the comparison in {out}, got {value!r}"
                 )
         return
-    if any(path for path in _others(out)):
+    if any(path.name != ".lock" for path in out.iterdir()):
         raise InputError(f"out must be an empty folder or one with a comparison, got {out}")
     write_whole(path, json.dumps(asked, indent=1) + "\n")
-
-
-def _others(out: Path) -> Iterator[Path]:
-    return (path for path in out.iterdir() if path.name != ".lock")

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,10 @@ def train_trial(trial: Trial) -> Run:
             "n_train": len(run.split.train),
         }
     )
-    for name in (
-        CHECKPOINT,
-        "last.safetensors",
-    ):  # nobody goes on from here; each holds the backbone once more
-        if name == CHECKPOINT or run.weights == "best":
-            (trial.run_folder / name).unlink(missing_ok=True)
+    # Nobody goes on from here, and each file holds the backbone once more.
+    (trial.run_folder / CHECKPOINT).unlink(missing_ok=True)
+    if run.weights == "best":
+        (trial.run_folder / "last.safetensors").unlink(missing_ok=True)
     return run
 
 
@@ -73,11 +72,18 @@ def measure_trial(trial: Trial, run: Run | None = None) -> None:
     measured = evaluate_run(run, conventions)
     outputs = {part: outputs_of_items(run, getattr(run.split, part)) for part in ("query", "database")}
     method = run.hasher.method
-    cost = _cost_of(run, measured.queries, measured.database)
-    rows = [_row("", measured.evaluation) | _real_valued(method, outputs, measured, conventions) | cost]
+    encoding = _encoding_cost(run)
+    rows = [
+        _row("", measured.evaluation)
+        | _real_valued(method, outputs, measured, conventions)
+        | _search_cost(measured.queries, measured.database)
+        | encoding
+    ]
     for variant, other in _others(run, asked):
-        evaluation = _evaluate(other, outputs, measured, conventions)
-        rows.append(_row(variant, evaluation) | _real_valued(other, outputs, measured, conventions) | cost)
+        codes = _codes(other, outputs, measured)
+        evaluation = evaluate(*codes, conventions=conventions, accuracy=measured.evaluation.accuracy)
+        real_valued = _real_valued(other, outputs, measured, conventions)
+        rows.append(_row(variant, evaluation) | real_valued | _search_cost(*codes) | encoding)
     trial.keep_measured(rows)
 
 
@@ -123,14 +129,13 @@ def _others(run: Run, asked: Measuring) -> Iterator[tuple[str, Method | FirstBit
         yield by, other
 
 
-def _evaluate(
-    method: Method | FirstBits, outputs: dict[str, Tensor], measured: Any, conventions: Conventions
-) -> Evaluation:
+def _codes(method: Method | FirstBits, outputs: dict[str, Tensor], measured: Any) -> list[CodeFile]:
+    """Codes of the queries and of the database."""
     files = []
     for part, known in (("query", measured.queries), ("database", measured.database)):
         codes = method.encode(outputs[part]).cpu().numpy()
         files.append(CodeFile(codes, method.n_bits, labels=known.labels, score=method.score))
-    return evaluate(*files, conventions=conventions, accuracy=measured.evaluation.accuracy)
+    return files
 
 
 def _row(variant: str, evaluation: Evaluation) -> dict[str, Any]:
@@ -169,32 +174,25 @@ def _real_valued(
         relaxed["database"],
         measured.queries.labels[picked],
         measured.database.labels,
-        conventions=Conventions(
-            k=conventions.k,
-            ties=conventions.ties,
-            denominator=conventions.denominator,
-            empty=conventions.empty,
-        ),
+        conventions=replace(conventions, ks=()),
     )
     return {"cosine_map": found.mean_ap, "cosine_queries": n}
 
 
-def _cost_of(run: Run, queries: CodeFile, database: CodeFile) -> dict[str, Any]:
-    """Seconds to encode an item (behind a frozen backbone: from its features) and to search for a query."""
+def _encoding_cost(run: Run) -> dict[str, Any]:
+    """Microseconds to encode an item; behind a frozen backbone, from its features."""
     items = run.split.query
     started = time.perf_counter()
-    outputs = outputs_of_items(run, items)
-    run.hasher.method.encode(outputs)
-    encode = time.perf_counter() - started
+    run.hasher.method.encode(outputs_of_items(run, items))
+    return {"encode_us": (time.perf_counter() - started) / len(items) * 1e6}
+
+
+def _search_cost(queries: CodeFile, database: CodeFile) -> dict[str, Any]:
+    """Microseconds to search for a query, and for how many items."""
     k = min(_SEARCH_K, len(database))
     started = time.perf_counter()
     dshc_fast.hamming_topk(queries.codes, database.codes, k)
-    search = time.perf_counter() - started
-    return {
-        "encode_us": encode / len(items) * 1e6,
-        "search_us": search / len(queries) * 1e6,
-        "search_k": k,
-    }
+    return {"search_us": (time.perf_counter() - started) / len(queries) * 1e6, "search_k": k}
 
 
 def _peak_mib() -> float:

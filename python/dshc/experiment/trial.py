@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from ..methods.postprocessing import Postprocessing
 from ..runs import RunSettings
 from ..storage import fingerprint, write_whole
 
 __all__ = ["POSTPROCESSING", "Measuring", "Trial"]
 
-POSTPROCESSING = ("itq", "map", "thresholds")
+POSTPROCESSING = get_args(Postprocessing)
 _TRIAL, _TRAINED, _MEASURED, _FAILED = "trial.json", "trained.json", "measured.json", "failed.json"
 
 

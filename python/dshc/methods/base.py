@@ -215,6 +215,11 @@ class Method(nn.Module, ABC):
         chosen = cls.defaults(settings, n_classes)
         return settings.replaced(**{n: v for n, v in chosen.items() if getattr(settings, n) is None})
 
+    @classmethod
+    def is_fitted(cls) -> bool:
+        """Whether it takes features as they are and trains nothing: its recipe leaves no network to train."""
+        return cls.recipe.get("encoder.backbone") == "identity"
+
     def known_outputs(self, earlier: Method) -> tuple[list[int], list[int]]:
         """Outputs of this method and of an earlier one, of the same name and length, that stand for the same.
 
@@ -290,6 +295,11 @@ class Method(nn.Module, ABC):
 def describe_labels(kind: str) -> str:
     """A kind of labels in words."""
     return {"ids": "one class an item", "multi-hot": "several labels an item", "none": "no labels"}[kind]
+
+
+def in_full(outputs: Tensor) -> Tensor:
+    """Outputs in the precision that losses are computed in: float64 as it is, everything else as float32."""
+    return outputs if outputs.dtype == torch.float64 else outputs.float()
 
 
 def count_right(predictions: Tensor, labels: Tensor) -> Tensor:

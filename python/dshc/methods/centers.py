@@ -26,7 +26,7 @@ from .. import codebooks
 from ..codebooks import Codebook
 from ..codebooks.usual import hadamard_centers, random_centers, rejected_centers
 from ..settings import setting
-from .base import LabelKind, Method, Spec
+from .base import LabelKind, Method, Spec, in_full
 from .classifiers import ClasswiseMethod
 from .pairs import own_rows
 from .signs import SignSettings
@@ -39,7 +39,6 @@ __all__ = [
     "check_batch",
     "cosines",
     "directions",
-    "in_full",
     "label_shares",
     "labelled_mean",
     "target_codes",
@@ -136,11 +135,6 @@ def directions(rows: Tensor) -> Tensor:
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     short = lengths < _LEAST_NORM
     return (rows / lengths.masked_fill(short, 1)).masked_fill(short, 0)
-
-
-def in_full(outputs: Tensor) -> Tensor:
-    """Outputs in the precision that losses are computed in: float64 as it is, everything else as float32."""
-    return outputs if outputs.dtype == torch.float64 else outputs.float()
 
 
 def check_batch(outputs: Tensor, labels: Tensor, centers: Tensor) -> None:

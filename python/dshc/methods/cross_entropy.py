@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from .base import Spec
+from .base import Spec, in_full
 from .classifiers import ClassifierMethod, cross_entropy_loss
 from .signs import SignSettings
 
@@ -42,8 +42,7 @@ class CrossEntropyLoss(nn.Module):
         if outputs.ndim != 2:
             raise ValueError(f"outputs must have shape (b, L), got {tuple(outputs.shape)}")
         with torch.autocast(outputs.device.type, enabled=False):
-            if outputs.dtype != torch.float64:
-                outputs = outputs.float()
+            outputs = in_full(outputs)
             return cross_entropy_loss(classifier(outputs), labels)
 
 

@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from ..settings import setting
-from .base import Spec, Step
+from .base import Spec, Step, in_full
 from .centers import (
     CenterMethod,
     CenterSettings,
     check_batch,
-    in_full,
     labelled_mean,
     target_codes,
 )

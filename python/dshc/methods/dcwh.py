@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from ..settings import setting
-from .base import LabelKind, Pass, Spec, Stage, Step
+from .base import LabelKind, Pass, Spec, Stage, Step, in_full
+from .centers import check_batch
 from .class_means import class_means
 from .classifiers import ClasswiseMethod, softmax_loss
 from .itq import signs
@@ -78,10 +79,9 @@ class DCWHLoss(nn.Module):
 
         float16 and bfloat16 are computed in float32. Raises ``ValueError`` where shapes do not fit.
         """
-        _check(outputs, centers)
+        check_batch(outputs, labels, centers)
         with torch.autocast(outputs.device.type, enabled=False):
-            if outputs.dtype != torch.float64:
-                outputs = outputs.float()
+            outputs = in_full(outputs)
             loss = softmax_loss(self.scores(outputs, centers), labels)
             loss = loss + self.cube * (outputs.abs() - self.slack).clamp(min=0).mean()
             if refine:
@@ -147,11 +147,3 @@ class DCWH(ClasswiseMethod):
 
     def class_scores(self, outputs: Tensor) -> Tensor:
         return self.class_loss.scores(outputs.to(self.centers.dtype), self.centers)
-
-
-def _check(outputs: Tensor, centers: Tensor) -> None:
-    if outputs.ndim != 2 or centers.ndim != 2 or outputs.shape[1] != centers.shape[1]:
-        raise ValueError(
-            "outputs and centers must have shapes (b, L) and (C, L), got "
-            f"{tuple(outputs.shape)} and {tuple(centers.shape)}"
-        )

@@ -13,16 +13,17 @@ logarithm of a Laplace distribution about -1 and 1. Here lambda is called ``eta`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..settings import setting
-from .base import Spec, Step
+from .base import Spec, Step, in_full
 from .dpsh import small_head
+from .hashnet import HashNet
 from .pairs import batch_pairs, own_rows
 from .signs import SignMethod, SignSettings
 
@@ -90,11 +91,7 @@ class DHN(SignMethod):
     label_kinds = ("ids", "multi-hot")
     main_weight: ClassVar[str | None] = "eta"
     # As HashNet, whose likelihood this is.
-    recipe: ClassVar[Mapping[str, Any]] = {
-        "optim.optimizer": "sgd",
-        "optim.lr": 0.1,
-        "optim.clip_norm": 0.5,
-    }
+    recipe = HashNet.recipe
 
     def __init__(self, settings: DHNSettings, spec: Spec) -> None:
         super().__init__(settings, spec)
@@ -103,8 +100,7 @@ class DHN(SignMethod):
 
     def code_loss(self, outputs: Tensor, step: Step) -> Tensor:
         """:class:`DHNLoss` of tanh(u), over the batches of all processes."""
-        if outputs.dtype != torch.float64:
-            outputs = outputs.float()  # tanh in bfloat16 would be 1 from 3.5 on
+        outputs = in_full(outputs)  # tanh in bfloat16 would be 1 from 3.5 on
         return self.pair_loss(torch.tanh(outputs), step.labels, items=step.items, gather=step.gather)
 
     def relaxed(self, outputs: Tensor) -> Tensor:

@@ -17,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from ..settings import setting
-from .base import Pass, Spec, Step
+from .base import Pass, Spec, Step, in_full
 from .centers import (
     CenterMethod,
     CenterSettings,
     check_batch,
-    in_full,
     labelled_mean,
 )
 from .class_means import class_sums

@@ -21,7 +21,7 @@ from torch.nn.functional import logsigmoid
 
 from ..settings import setting
 from .bank import OutputBank
-from .base import Spec, Step, Training
+from .base import Spec, Step, Training, in_full
 from .itq import signs
 from .signs import SignMethod, SignSettings
 from .similarity import similar
@@ -75,8 +75,7 @@ def bank_likelihood(outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: 
     """
     _check(outputs, labels, bank, bank_labels)
     with torch.autocast(outputs.device.type, enabled=False):
-        if outputs.dtype != torch.float64:
-            outputs = outputs.float()
+        outputs = in_full(outputs)
         return _Likelihood.apply(outputs, labels, bank.detach().to(outputs.dtype), bank_labels)
 
 

@@ -12,8 +12,8 @@ over queries q, items p that share a class or a label with q, and items n that s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from torch.nn.functional import softplus
 
 from ..settings import setting
 from .base import Spec
+from .dpsh import DPSH
 from .itq import signs
 from .pairs import own_rows
 from .triplets import TripletMethod, TripletSettings, triplet_mean
@@ -95,11 +96,7 @@ class DTSH(TripletMethod):
     label_kinds = ("ids", "multi-hot")
     main_weight: ClassVar[str | None] = "eta"
     # As DPSH: outputs begin near 0, where a gap hardly pulls.
-    recipe: ClassVar[Mapping[str, Any]] = {
-        "optim.optimizer": "sgd",
-        "optim.lr": 0.1,
-        "optim.clip_norm": 0.5,
-    }
+    recipe = DPSH.recipe
 
     def __init__(self, settings: DTSHSettings, spec: Spec) -> None:
         super().__init__(settings, spec)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..settings import setting
-from .base import Spec
+from .base import Spec, in_full
 from .classifiers import ClassifierMethod, cross_entropy_loss
 from .itq import signs
 from .signs import SignSettings
@@ -59,8 +59,7 @@ class GreedyHashLoss(nn.Module):
         if outputs.ndim != 2:
             raise ValueError(f"outputs must have shape (b, L), got {tuple(outputs.shape)}")
         with torch.autocast(outputs.device.type, enabled=False):
-            if outputs.dtype != torch.float64:
-                outputs = outputs.float()
+            outputs = in_full(outputs)
             loss = cross_entropy_loss(classifier(straight_through_sign(outputs)), labels)
             return loss + self.eta * (outputs.abs() - 1).abs().pow(3).mean()
 

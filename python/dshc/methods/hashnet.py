@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from ..settings import setting
-from .base import Spec, Step
+from .base import Spec, Step, in_full
 from .pairs import batch_pairs, own_rows
 from .signs import SignMethod, SignSettings
 from .similarity import jaccard
@@ -69,12 +69,9 @@ class HashNetLoss(nn.Module):
         """
         with torch.autocast(outputs.device.type, enabled=False):
             pairs = batch_pairs(outputs, labels, items, gather)
-            every = jaccard(pairs.other_labels, pairs.other_labels)
-            counted = pairs.other_items[:, None] != pairs.other_items
-            n_similar = ((every > 0) & counted).sum()
-            n_other = ((every == 0) & counted).sum()
-
             agreement = jaccard(labels, pairs.other_labels, pairs.rows.dtype)
+            n_similar = gather(((agreement > 0) & pairs.counted).sum(1)).sum()
+            n_other = gather(((agreement == 0) & pairs.counted).sum(1)).sum()
             of_similar = agreement / n_similar.clamp(min=1)
             of_other = 1 / n_other.clamp(min=1).to(agreement.dtype)
             weight = torch.where(agreement > 0, of_similar, of_other)
@@ -122,7 +119,6 @@ class HashNet(SignMethod):
 
     def code_loss(self, outputs: Tensor, step: Step) -> Tensor:
         """:class:`HashNetLoss` of tanh(beta u), over the batches of all processes."""
-        if outputs.dtype != torch.float64:
-            outputs = outputs.float()  # tanh in bfloat16 would be 1 from 3.5 on
+        outputs = in_full(outputs)  # tanh in bfloat16 would be 1 from 3.5 on
         sharpened = torch.tanh(self.beta(step.iteration) * outputs)
         return self.pair_loss(sharpened, step.labels, items=step.items, gather=step.gather)

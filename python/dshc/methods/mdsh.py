@@ -25,14 +25,13 @@ from torch.nn.functional import softplus
 
 from ..settings import setting
 from .bank import OutputBank
-from .base import Spec, Step, Training
+from .base import Spec, Step, Training, in_full
 from .centers import (
     CenterMethod,
     CenterSettings,
     check_batch,
     cosines,
     directions,
-    in_full,
     labelled_mean,
 )
 from .orthohash import normalized_head

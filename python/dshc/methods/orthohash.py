@@ -19,13 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from ..settings import setting
-from .base import Spec, Step
+from .base import Spec, Step, in_full
 from .centers import (
     CenterMethod,
     CenterSettings,
     check_batch,
     cosines,
-    in_full,
     label_shares,
     labelled_mean,
 )

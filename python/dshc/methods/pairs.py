@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .base import in_full
 from .similarity import similar
 
 __all__ = ["BatchPairs", "batch_pairs", "own_rows"]
@@ -82,6 +83,5 @@ def batch_pairs(
         items = torch.arange(b, device=outputs.device)
     if items.shape != (b,):
         raise ValueError(f"items must have shape ({b},), got {tuple(items.shape)}")
-    if outputs.dtype != torch.float64:
-        outputs = outputs.float()
+    outputs = in_full(outputs)
     return BatchPairs(outputs, labels, items, gather(outputs.detach()), gather(labels), gather(items))

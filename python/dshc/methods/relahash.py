@@ -21,12 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from ..settings import setting
-from .base import Spec, Step
+from .base import Spec, Step, in_full
 from .centers import (
     CenterMethod,
     CenterSettings,
     check_batch,
-    in_full,
     labelled_mean,
 )
 from .orthohash import check_softmax, margin_losses, normalized_head

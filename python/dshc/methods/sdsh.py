@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 from ..settings import setting
-from .base import Pass, Spec, Stage
+from .base import Pass, Spec, Stage, in_full
 from .pairs import own_rows
 from .postprocessing import map_rotation
 from .triplets import GapLoss, TripletMethod, TripletSettings, triplet_mean
@@ -96,8 +96,7 @@ class SDSHLoss(nn.Module):
         than 1e-6 is divided by that instead of its length.
         """
         with torch.autocast(outputs.device.type, enabled=False):
-            if outputs.dtype != torch.float64:
-                outputs = outputs.float()
+            outputs = in_full(outputs)
             directions = normalize(outputs, dim=-1, eps=_LEAST_NORM)
         return triplet_mean(
             directions, labels, self._of_gaps(outputs.shape[-1]), items=items, gather=gather, own=own

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..settings import setting
-from .base import Spec
+from .base import Spec, in_full
 from .classifiers import ClassifierMethod, check_labels, cross_entropy_loss
 from .signs import SignSettings
 
@@ -60,8 +60,7 @@ class SSDHLoss(nn.Module):
         if outputs.ndim != 2:
             raise ValueError(f"outputs must have shape (b, L), got {tuple(outputs.shape)}")
         with torch.autocast(outputs.device.type, enabled=False):
-            if outputs.dtype != torch.float64:
-                outputs = outputs.float()
+            outputs = in_full(outputs)
             activations = outputs.sigmoid()
             scores = classifier(activations)
             loss = (

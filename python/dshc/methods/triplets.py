@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from ..settings import setting
 from .base import PerClass, Spec, Step
+from .dpsh import small_head
 from .pairs import batch_pairs, own_rows
 from .signs import SignMethod, SignSettings
 
@@ -136,10 +137,7 @@ class TripletMethod(SignMethod):
 
     def __init__(self, settings: TripletSettings, spec: Spec) -> None:
         super().__init__(settings, spec)
-        self.head = nn.Linear(spec.n_features, self.n_bits)
-        # The papers' 0.01 stands behind 4,096 features; outputs of narrower ones start as large.
-        nn.init.normal_(self.head.weight, std=0.01 * (4096 / spec.n_features) ** 0.5)
-        nn.init.zeros_(self.head.bias)
+        self.head = small_head(spec.n_features, self.n_bits)
 
     @property
     def sampling(self) -> PerClass | None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..settings import setting
-from .base import LabelKind, Pass, Spec, Step
+from .base import LabelKind, Pass, Spec, Step, in_full
 from .centers import directions as unit_length
 from .class_means import class_sums
 from .classifiers import ClasswiseMethod, softmax_loss
@@ -69,8 +69,7 @@ class VMFLoss(nn.Module):
                 f"{tuple(outputs.shape)} and {tuple(directions.shape)}"
             )
         with torch.autocast(outputs.device.type, enabled=False):
-            if outputs.dtype != torch.float64:
-                outputs = outputs.float()
+            outputs = in_full(outputs)
             cosines = unit_length(outputs) @ directions.to(outputs.dtype).T
             return softmax_loss(self.kappa * cosines, labels)
 

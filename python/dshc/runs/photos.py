@@ -76,7 +76,7 @@ def _by_weights(settings: RunSettings) -> RunSettings:
 def _without_weights(settings: RunSettings) -> str:
     """What it means for a method that photos start from no weights."""
     name = settings.method.name
-    if methods.get(name).recipe.get("encoder.backbone") == "identity":
+    if methods.get(name).is_fitted():
         return f"{name} takes the pixels as they are, which say little of what is on a photo"
     return "the backbone starts from random weights, which takes long and many photos"
 

@@ -198,9 +198,9 @@ class RunSettings(Settings):
         # The width of a timm network is that of a layer behind it: only its own recipe has one, and none where nothing
         # would train it (a method that is fitted) or the hasher that the training starts from has none.
         if (self.encoder.backbone or recipe["encoder.backbone"]).startswith("timm:"):
-            bare = _is_fitted(method) or trained is None or self.encoder.start_from is not None
+            bare = method.is_fitted() or trained is None or self.encoder.start_from is not None
             recipe["encoder.width"] = None if bare else BY_FINETUNE[trained].get("encoder.width")
-        if dataset.kind != "images" or self.encoder.finetune == "none" or _is_fitted(method):
+        if dataset.kind != "images" or self.encoder.finetune == "none" or method.is_fitted():
             recipe |= NOT_AUGMENTED
         return recipe
 
@@ -232,11 +232,6 @@ class RunSettings(Settings):
     def to_toml(self, head: Mapping[str, Mapping[str, Any]] | None = None) -> str:
         """As TOML, each setting under its description; settings at None are comments. ``head``: tables before it."""
         return to_toml(self, TABLES, head or {})
-
-
-def _is_fitted(method: type[methods.Method]) -> bool:
-    """Whether a method takes features as they are, and trains nothing."""
-    return method.recipe.get("encoder.backbone") == "identity"
 
 
 def _shown(value: object) -> str:
