@@ -46,7 +46,7 @@ def build(
     sequence gives every class its own number. cpbc flips no constant bit.
 
     ``lengths``, rising and below ``n_bits``: the first so many bits of separated centers are far apart too, which
-    costs some distance in the end (:func:`dshc.codebooks.nested.nested_centers`).
+    costs some distance in the end (:func:`dshc.codebooks.nested.nested_centers`, whose search has steps of its own).
 
     Raises ``ValueError`` where the construction cannot exist: cpbc with fewer bits than classes, kbc (which
     enumerates all 2^n_bits codes) with more than 20 bits, more classes than codes, or no usable draw among
