@@ -15,13 +15,14 @@ import numpy as np
 
 from ..errors import InputError, one_of
 from .dataset import Dataset
+from .fewer_items import some_per_class, without_classes
 from .split import Split
 
 __all__ = ["Protocol", "Split", "describe_protocols", "make_split", "protocols"]
 
 _QUERY_SHARE = Fraction(1, 5)
 # Purposes with a stream of their own, so that a change of one share never moves another part.
-_DRAW, _VALIDATION = 0, 1
+_DRAW, _VALIDATION, _PER_CLASS, _UNSEEN = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,13 @@ def describe_protocols() -> tuple[tuple[str, str, str], ...]:
 
 
 def make_split(
-    dataset: Dataset, protocol: str = "default", *, seed: int = 0, validation: float = 0.1
+    dataset: Dataset,
+    protocol: str = "default",
+    *,
+    seed: int = 0,
+    validation: float = 0.1,
+    train_per_class: int | None = None,
+    unseen_classes: int = 0,
 ) -> Split:
     """Cut a set into queries, database, training and validation by a named protocol.
 
@@ -67,7 +74,12 @@ def make_split(
     Multi-label sets draw them from the items that have a label, and drop queries without any (their count is
     in ``Split.dropped``).
 
-    The same labels, protocol, seed and share give the same split on every machine. Raises ``ValueError``
+    ``train_per_class`` (>= 1) trains on at most so many items of each class, the validation items among them;
+    multi-label, on items until each label has so many. ``unseen_classes`` (of items of one class each) trains on none
+    of so many classes, drawn by the seed, which are queried and found all the same. Queries and database stay those of
+    the protocol, and ``Split.protocol`` says both.
+
+    The same labels, protocol, seed, share and numbers give the same split on every machine. Raises ``ValueError``
     where the protocol does not fit the set, naming both.
     """
     if protocol == "default":
@@ -84,28 +96,43 @@ def make_split(
         raise ValueError(
             f"validation must be a share of the training images, 0 <= share < 1, got {validation!r}"
         )
+    for name, number, least in (
+        ("train_per_class", train_per_class, 1),
+        ("unseen_classes", unseen_classes, 0),
+    ):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, (int, np.integer))):
+            raise TypeError(f"{name} must be an integer, got {number!r}")
+        if number is not None and number < least:
+            raise ValueError(f"{name} must be at least {least}, got {number}")
     seed = int(seed)
     if dataset.labels is None:
+        if train_per_class is not None or unseen_classes:
+            raise ValueError(f"{dataset.name}: has no labels, which train_per_class and unseen_classes need")
         return _unlabelled(dataset, protocol, seed)
     roles = _PROTOCOLS[protocol].roles(dataset, _words(dataset.n_items, seed, _DRAW))
     if not len(roles.pool) or not len(roles.database):
         raise ValueError(f"{dataset.name}: protocol {protocol} leaves nothing to train on or to find")
+    pool, name = roles.pool, protocol
+    if unseen_classes:
+        pool = without_classes(dataset, pool, unseen_classes, _words(dataset.n_classes, seed, _UNSEEN))
+        name += f", {unseen_classes} {'class' if unseen_classes == 1 else 'classes'} unseen in training"
+    if train_per_class is not None:
+        pool = some_per_class(dataset, pool, train_per_class, _words(dataset.n_items, seed, _PER_CLASS))
+        name += f", {train_per_class} training items per class"
     labelled = _labelled(dataset)
     query = roles.query[labelled[roles.query]]
     if not len(query):
         raise ValueError(f"{dataset.name}: protocol {protocol} leaves no query with a label")
     # A float is what its shortest decimal says: 0.1 of 1,000 is 100, whatever the binary value next to it.
     share = Fraction(repr(float(validation)))
-    chosen = _draw(
-        dataset, roles.pool[labelled[roles.pool]], share, _words(dataset.n_items, seed, _VALIDATION)
-    )
+    chosen = _draw(dataset, pool[labelled[pool]], share, _words(dataset.n_items, seed, _VALIDATION))
     return Split.of(
         dataset,
-        protocol,
+        name,
         seed,
         query=query,
         database=roles.database,
-        train=np.setdiff1d(roles.pool, chosen, assume_unique=True),
+        train=np.setdiff1d(pool, chosen, assume_unique=True),
         validation=chosen,
         dropped=len(roles.query) - len(query),
     )

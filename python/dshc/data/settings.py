@@ -31,6 +31,17 @@ class DataSettings(Settings):
     skip_unreadable: bool = setting(False, "leave out images that cannot be read, with a warning")
     protocol: str = setting("default", "which items are queries, database and training")
     validation: float = setting(0.1, "share of the training items kept for selecting the model", ge=0, lt=1)
+    train_per_class: int | None = setting(
+        None,
+        "train on at most so many items of each class, those for validation among them (default: all); multi-label: on "
+        "items until each label has so many",
+        ge=1,
+    )
+    unseen_classes: int = setting(
+        0,
+        "train on none of so many classes, drawn by the seed; they are queried and found all the same",
+        ge=0,
+    )
     max_memory_mib: int = setting(
         1024,
         "decoded photos of at most so many MiB stay in memory, more are decoded as needed",

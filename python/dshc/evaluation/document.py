@@ -118,6 +118,12 @@ class _BothCodes(_Object):
     database: _Codes
 
 
+class _Group(_Object):
+    name: str
+    n_query: Some
+    mean_average_precision: Share
+
+
 class _Document(_Object):
     software: dict[str, str]
     conventions: _Conventions
@@ -130,6 +136,7 @@ class _Document(_Object):
     class_accuracy: dict[str, dict[str, Number]]
     average_precision: list[Share] | None = None
     ties: _Ties | None = None  # not in files of earlier versions
+    query_groups: list[_Group] = []
 
 
 def read(text: bytes, name: str) -> Evaluation:
@@ -186,6 +193,11 @@ def _check_sizes(document: _Document) -> None:
         empty = document.average_precision.count(None)
         sizes.append(("average_precision", len(document.average_precision), counts.n_query))
         sizes.append(("null in average_precision", empty, counts.n_empty_queries))
+    for group in document.query_groups:
+        if group.n_query > counts.n_query:
+            raise ValueError(
+                f"query_groups must count at most {counts.n_query} queries, got {group.n_query} in {group.name!r}"
+            )
     for what, size, right in sizes:
         if size != right:
             raise ValueError(f"{what} must count {right}, got {size}")
@@ -233,6 +245,7 @@ def _evaluation(document: _Document) -> Evaluation:
         },
         software=document.software,
         tie_statistics=None if document.ties is None else _ties(document.ties),
+        groups={g.name: (g.n_query, _number(g.mean_average_precision)) for g in document.query_groups},
     )
 
 

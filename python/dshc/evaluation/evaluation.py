@@ -40,6 +40,7 @@ class Evaluation:
             all queries.
         accuracy: ``{"queries": {"top_1": ...}, ...}``, or empty where no classifier is known.
         software: versions of what computed the numbers.
+        groups: number and mAP of some of the queries, by what they have in common; those asked for.
         tie_statistics: how much the order of equally near items decides; None where it was read from a file of an
             earlier version.
     """
@@ -64,6 +65,7 @@ class Evaluation:
     accuracy: dict[str, dict[str, float]] = field(default_factory=dict)
     software: dict[str, str] = field(default_factory=dict)
     tie_statistics: TieStatistics | None = None
+    groups: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Evaluation):
@@ -119,6 +121,8 @@ class Evaluation:
             bounds += "; no bounds for a cut with denominator=retrieved"
         rows.append((f"{name_of(self.k)}, worst / best ties", f"{_number(worst)} / {_number(best)}", bounds))
         rows += [(name_of(k), _number(value), shared) for k, value in self.at_k.items()]
+        for name, (n_query, value) in self.groups.items():
+            rows.append((f"{name_of(self.k)}, {name}", _number(value), f"{n_query} of the queries, {shared}"))
         rows += self._accuracy_rows()
         rows += self._radius_rows()
         for rank, precision, recall in zip(
@@ -162,6 +166,11 @@ class Evaluation:
             "codes": {"queries": self.query_codes.to_dict(), "database": self.database_codes.to_dict()},
             "class_accuracy": self.accuracy,
         }
+        if self.groups:
+            document["query_groups"] = [
+                {"name": name, "n_query": n_query, "mean_average_precision": value}
+                for name, (n_query, value) in self.groups.items()
+            ]
         if self.tie_statistics is not None:
             document["ties"] = self.tie_statistics.to_dict()
         if per_query and self.per_query is not None:

@@ -60,6 +60,7 @@ def evaluate(
     hasher: Encoder | None = None,
     n_bits: int | None = None,
     accuracy: Accuracy | None = None,
+    groups: Mapping[str, np.ndarray] | None = None,
 ) -> Evaluation:
     """Evaluate how well queries retrieve from a database, both coded or to be coded.
 
@@ -75,6 +76,7 @@ def evaluate(
         n_bits: code length; must be given with packed codes, and is known from a file or a hasher.
         accuracy: class accuracy to carry along instead: the top-1 accuracy of the queries, or ``{"queries":
             {"top_1": .98}}``; empty: none, as where the labels are not of the classes that the hasher predicts.
+        groups: some of the queries, each group bool ``(n_query,)`` by its name, whose mAP is wanted too.
 
     Raises:
         ValueError, TypeError: an argument of another shape, dtype or range; the message names it.
@@ -99,7 +101,8 @@ def evaluate(
             if part.predicted is not None
         }
     score = conventions.score or found.score or asked.score or "hamming"
-    return _measure(asked, found, dataclasses.replace(conventions, score=score), _accuracy(accuracy))
+    found_numbers = _measure(asked, found, dataclasses.replace(conventions, score=score), _accuracy(accuracy))
+    return dataclasses.replace(found_numbers, groups=_groups(found_numbers, groups or {}))
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,24 @@ def _curves(
     if asked - ranks:
         curves = dshc_fast.retrieval_curves(*operands, ranks=sorted(ranks | asked), **options)
     return dshc_fast.RetrievalCurves(*map(as_numpy, curves))
+
+
+def _groups(evaluation: Evaluation, groups: Mapping[str, np.ndarray]) -> dict[str, tuple[int, float]]:
+    """Number and mAP of the queries of each group."""
+    per_query = evaluation.per_query
+    assert per_query is not None
+    found = {}
+    for name, members in groups.items():
+        members = np.asarray(members)
+        if members.dtype != bool or members.shape != per_query.shape:
+            raise InputError(
+                f"groups[{name!r}] must be bool of shape {per_query.shape}, got {members.dtype} {members.shape}"
+            )
+        if not members.any():
+            raise InputError(f"groups[{name!r}] must hold at least one query, got none")
+        mean_ap = mean_of_queries(per_query[members], evaluation.conventions.empty)
+        found[name] = (int(members.sum()), mean_ap)
+    return found
 
 
 def _accuracy(accuracy: Accuracy) -> dict[str, dict[str, float]]:

@@ -33,6 +33,7 @@ from .workshop import Workshop, workshop
 __all__ = ["Grid", "compare"]
 
 _FILE = "comparison.json"
+_EARLIER = {"unseen_classes": 0}  # of files of earlier versions, which do not say it
 _TUNE_BITS = 32
 
 
@@ -288,15 +289,15 @@ def _rounded(value: float) -> float:
 
 def _own(out: Path, dataset: Dataset, settings: RunSettings) -> None:
     """Make the folder this data's; refuse one that compares other data, whose results would be taken for these."""
-    asked = {"data": dataset.name, "digest": dataset.digest(), "protocol": settings.data.protocol}
+    data = settings.data
+    asked = {"data": dataset.name, "digest": dataset.digest(), "protocol": data.protocol}
+    asked |= {"train_per_class": data.train_per_class, "unseen_classes": data.unseen_classes}
     path = out / _FILE
     if path.is_file():
         held = json.loads(path.read_text(encoding="utf-8"))
         for name, value in asked.items():
-            if held.get(name) != value:
-                raise InputError(
-                    f"{name} must be {held.get(name)!r} as in the comparison in {out}, got {value!r}"
-                )
+            if (known := held.get(name, _EARLIER.get(name))) != value:
+                raise InputError(f"{name} must be {known!r} as in the comparison in {out}, got {value!r}")
         return
     if any(path.name != ".lock" for path in out.iterdir()):
         raise InputError(f"out must be an empty folder or one with a comparison, got {out}")

@@ -65,7 +65,14 @@ class Group:
 
     def at_k(self, k: int) -> Spread | None:
         """mAP at one of the further cut-offs."""
-        values = [r.numbers["at_k"].get(str(k)) for r in self.results if r.numbers is not None]
+        return self._within("at_k", str(k))
+
+    def of_queries(self, name: str) -> Spread | None:
+        """mAP of some of the queries."""
+        return self._within("groups", name)
+
+    def _within(self, kind: str, name: str) -> Spread | None:
+        values = [r.numbers.get(kind, {}).get(name) for r in self.results if r.numbers is not None]
         return None if not values or None in values else Spread.of(values)
 
 
@@ -127,6 +134,12 @@ class ComparisonTable:
         found = (r.numbers["at_k"] for r in self.results if r.numbers is not None)
         return tuple(sorted({int(k) for at_k in found for k in at_k}))
 
+    @property
+    def query_groups(self) -> tuple[str, ...]:
+        """The groups of queries that have an mAP of their own."""
+        found = (r.numbers.get("groups", {}) for r in self.results if r.numbers is not None)
+        return tuple(dict.fromkeys(name for groups in found for name in groups))
+
     def columns(self) -> list[str]:
         """The names of the columns of :meth:`rows`."""
         return [
@@ -134,6 +147,7 @@ class ComparisonTable:
             "bits",
             "mAP",
             *(f"mAP@{k}" for k in self.cuts),
+            *(f"mAP, {name}" for name in self.query_groups),
             "cosine mAP",
             "accuracy",
             "precision r<=2",
@@ -163,6 +177,7 @@ class ComparisonTable:
             str(group.bits),
             _shown(group.spread("mean_ap"), 4),
             *(_shown(group.at_k(k), 4) for k in self.cuts),
+            *(_shown(group.of_queries(name), 4) for name in self.query_groups),
             _shown(group.spread("cosine_map"), 4),
             _shown(group.spread("accuracy"), 4),
             _shown(group.spread("precision_radius_2"), 4),

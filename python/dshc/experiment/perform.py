@@ -23,7 +23,7 @@ from ..methods.postprocessing import postprocess
 from ..methods.signs import SignCoding
 from ..runs import Run, load_run, train
 from ..runs.encoding import outputs_of_items
-from ..runs.evaluate import evaluate_run
+from ..runs.evaluate import evaluate_run, query_groups
 from ..runs.run_folder import CHECKPOINT
 from ..storage import CodeFile
 from ..training.seeding import generator
@@ -72,7 +72,7 @@ def measure_trial(trial: Trial, run: Run | None = None) -> None:
     measured = evaluate_run(run, conventions)
     outputs = {part: outputs_of_items(run, getattr(run.split, part)) for part in ("query", "database")}
     method = run.hasher.method
-    encoding = _encoding_cost(run)
+    encoding, groups = _encoding_cost(run), query_groups(run, measured.queries.labels)
     rows = [
         _row("", measured.evaluation)
         | _real_valued(method, outputs, measured, conventions)
@@ -81,7 +81,9 @@ def measure_trial(trial: Trial, run: Run | None = None) -> None:
     ]
     for variant, other in _others(run, asked):
         codes = _codes(other, outputs, measured)
-        evaluation = evaluate(*codes, conventions=conventions, accuracy=measured.evaluation.accuracy)
+        evaluation = evaluate(
+            *codes, conventions=conventions, accuracy=measured.evaluation.accuracy, groups=groups
+        )
         real_valued = _real_valued(other, outputs, measured, conventions)
         rows.append(_row(variant, evaluation) | real_valued | _search_cost(*codes) | encoding)
     trial.keep_measured(rows)
@@ -150,6 +152,7 @@ def _row(variant: str, evaluation: Evaluation) -> dict[str, Any]:
         "n_query": evaluation.n_query,
         "n_database": evaluation.n_database,
         "mean_ap": evaluation.mean_ap,
+        "groups": {name: mean_ap for name, (_, mean_ap) in evaluation.groups.items()},
         "at_k": {str(k): value for k, value in evaluation.at_k.items()},
         "accuracy": queries.get("top_1", queries.get("micro_f1")),
         "precision_radius_2": float(curves.precision[at[0]]) if len(at) else None,

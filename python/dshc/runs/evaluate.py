@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 from ..evaluation import Conventions, Evaluation, class_accuracy, evaluate
 from ..storage import CodeFile
@@ -16,7 +18,7 @@ from .run import Run
 from .settings import RunSettings
 from .train import train
 
-__all__ = ["Measured", "evaluate_files", "evaluate_run", "train_and_evaluate"]
+__all__ = ["Measured", "evaluate_files", "evaluate_run", "query_groups", "train_and_evaluate"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,19 @@ def evaluate_run(
             "queries": class_accuracy(query_classes, queries.labels),
             "database": class_accuracy(database_classes, database.labels),
         }
-    evaluation = evaluate(queries, database, conventions=conventions, accuracy=accuracy)
+    groups = query_groups(run, queries.labels)
+    evaluation = evaluate(queries, database, conventions=conventions, accuracy=accuracy, groups=groups)
     evaluation.save((out or run.folder) / "evaluation.json", per_query=per_query)
     return Measured(evaluation, queries, database)
+
+
+def query_groups(run: Run, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Which queries are of classes that the run was trained on and which are not, where some were left out."""
+    if not run.settings.data.unseen_classes:
+        return {}
+    seen = np.isin(labels, run.dataset.labels[run.split.train])
+    groups = {"classes seen in training": seen, "unseen classes": ~seen}
+    return {name: members for name, members in groups.items() if members.any()}
 
 
 def evaluate_files(

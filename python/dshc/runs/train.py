@@ -93,7 +93,12 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
         if existing is None:
             settings = settings.resolved(dataset)
         split = make_split(
-            dataset, settings.data.protocol, seed=settings.runtime.seed, validation=settings.data.validation
+            dataset,
+            settings.data.protocol,
+            seed=settings.runtime.seed,
+            validation=settings.data.validation,
+            train_per_class=settings.data.train_per_class,
+            unseen_classes=settings.data.unseen_classes,
         )
         checkpoint = _checkpoint_of(existing)
         plan = make_plan(

@@ -56,6 +56,7 @@ def test_the_json_is_what_the_documentation_says(multilabel: bool) -> None:
         n_bits=11,
         conventions=Conventions(ks=(3,), ties="index"),
         accuracy={"queries": accuracy, "database": accuracy},
+        groups={"half": np.arange(len(operands[0])) % 2 == 0},
     )
     document = json.loads(evaluation.to_json(per_query=True))
     assert document["schema"] == SCHEMA == "dshc.evaluation/1"
@@ -124,7 +125,8 @@ def random_evaluation(
     n_query, n_db, n_bits = sizes
     codes = random_sets(n_query, n_db, n_bits, multilabel=multilabel, seed=seed)
     codes[2][:n_empty] = 0 if multilabel else 99
-    return evaluate(*codes, n_bits=n_bits, conventions=conventions, accuracy=accuracy)
+    groups = {"first": np.arange(n_query) == 0, "all": np.ones(n_query, bool)} if seed % 2 else None
+    return evaluate(*codes, n_bits=n_bits, conventions=conventions, accuracy=accuracy, groups=groups)
 
 
 @settings(max_examples=examples(100))

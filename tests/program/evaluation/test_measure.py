@@ -53,6 +53,37 @@ def test_the_line_carries_its_conventions() -> None:
     assert "empty=skip" in hand(empty="skip").line()
 
 
+def test_groups_of_queries_have_an_mAP_of_their_own() -> None:
+    operands = random_sets()
+    members = np.arange(len(operands[0])) % 3 == 1
+    for empty in ("zero", "skip"):
+        conventions = Conventions(k=9, empty=empty)
+        found = evaluate(
+            *operands, n_bits=11, conventions=conventions, groups={"some": members, "rest": ~members}
+        )
+        alone = evaluate(
+            operands[0][members],
+            operands[1],
+            operands[2][members],
+            operands[3],
+            n_bits=11,
+            conventions=conventions,
+        )
+        assert (
+            found.groups["some"] == (members.sum(), alone.mean_ap)
+            and found.groups["rest"][0] == (~members).sum()
+        )
+        assert found.mean_ap == evaluate(*operands, n_bits=11, conventions=conventions).mean_ap
+        assert ("mAP@9, some", f"{alone.mean_ap:.4f}") in [row[:2] for row in found.rows()]
+    for wrong, message in (
+        (members[1:], r"groups\['a'\] must be bool of shape \(20,\), got bool \(19,\)"),
+        (np.arange(20), "must be bool of shape .*, got int64"),
+        (np.zeros(20, bool), "must hold at least one query, got none"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate(*operands, n_bits=11, groups={"a": wrong})
+
+
 def test_every_row_of_the_table_has_a_convention() -> None:
     for name, value, note in hand(accuracy=0.5, ks=(2,)).rows():
         assert name and value and note

@@ -146,6 +146,33 @@ def test_other_data_is_refused(small, tmp_path):
         compared(tmp_path / "features.npz", out)
 
 
+def test_fewer_items_are_other_data(small, features):
+    with pytest.raises(InputError, match="train_per_class must be None as in the comparison in .*, got 9"):
+        compared(features, small[0], values={"train_per_class": 9})
+
+
+def test_unseen_classes_are_told_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 5
+    values = rng.normal(size=(300, 12)) + 4 * np.eye(5, 12)[labels]
+    np.savez(tmp_path / "five.npz", features=values.astype(np.float32), labels=labels)
+    values = {"unseen_classes": 2, "protocol": "random"}
+    table = compared(
+        tmp_path / "five.npz", tmp_path / "out", methods=("hashnet", "itq"), seeds=2, values=values
+    )
+    assert table.query_groups == ("classes seen in training", "unseen classes")
+    assert (
+        len(table.columns()) == len(table.rows()[0]) and table.columns()[3] == "mAP, classes seen in training"
+    )
+    for result in table.results:
+        run = load_run(tmp_path / "out" / result.run)
+        found = evaluate_run(run, out=tmp_path / "again", per_query=True).evaluation
+        seen = np.isin(labels[run.split.query], labels[run.split.train])
+        assert (~seen).sum() == 24 and len(np.unique(labels[run.split.train])) == 3
+        assert found.groups["unseen classes"] == (24, found.per_query[~seen].mean())
+        assert result.numbers["groups"] == {name: value for name, (_, value) in found.groups.items()}
+
+
 def test_a_folder_with_something_else_is_left_alone(features, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="out must be an empty folder or one with a comparison, got"):
