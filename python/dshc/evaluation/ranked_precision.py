@@ -1,5 +1,9 @@
 """Average precision of scores in any order, exact under ties: one sort per query, vectorised over queries.
 
+On the CPU a query none of whose relevant items ties with another kind is counted apart, without an order of all items:
+its relevant items and the others are sorted as bare numbers, many times as fast, and every rule of ties
+gives the same.
+
 The definition is that of ``dshc_fast.average_precision`` (docs/contracts.md), which counts distances instead and so
 is for codes only. ``expected`` is McSherry & Najork, ECIR 2008.
 """
@@ -29,6 +33,48 @@ def average_precision(
         ties: ``"expected"`` | ``"index"`` | ``"best"`` | ``"worst"``.
         denominator: ``"retrieved"`` | ``"min"`` | ``"relevant"``.
     """
+    if scores.device.type != "cpu":
+        return _by_order(scores, relevant, cuts, ties, denominator)
+    result = torch.empty(len(cuts), len(scores), dtype=torch.float64)
+    tied = []
+    for query, (of_query, right) in enumerate(zip(scores.numpy(), relevant.numpy(), strict=True)):
+        ranks = _ranks(of_query, right)
+        if ranks is None:
+            tied.append(query)
+        else:
+            values = [_of_ranks(ranks, len(of_query), cut, denominator) for cut in cuts]
+            result[:, query] = torch.tensor(values, dtype=torch.float64)
+    if tied:
+        result[:, tied] = _by_order(scores[tied], relevant[tied], cuts, ties, denominator)
+    return result
+
+
+def _ranks(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray | None:
+    """The ranks (from 1, falling) of the relevant items; None where one is tied with an item that is not."""
+    hits, others = np.sort(scores[relevant]), np.sort(scores[~relevant])
+    behind = np.searchsorted(others, hits, side="right")  # others that are not ahead
+    there = behind > 0
+    if (others[behind[there] - 1] == hits[there]).any():
+        return None
+    return np.arange(len(hits), 0, -1) + (len(others) - behind)
+
+
+def _of_ranks(ranks: np.ndarray, n_items: int, cut: int | None, denominator: str) -> float:
+    """AP@k of a query whose relevant items have these ranks."""
+    total = len(ranks)
+    if not total:
+        return np.nan
+    k = n_items if cut is None else min(cut, n_items)
+    precision = np.arange(total, 0, -1) / ranks
+    inside = ranks <= k
+    divisor = {"retrieved": int(inside.sum()), "min": min(total, k), "relevant": total}[denominator]
+    return float(precision[inside].sum() / max(divisor, 1))
+
+
+def _by_order(
+    scores: Tensor, relevant: Tensor, cuts: Sequence[int | None], ties: str, denominator: str
+) -> Tensor:
+    """AP of queries whose relevant items may tie with others."""
     ordered, order = scores.sort(dim=1, descending=True, stable=True)
     hit = relevant.gather(1, order)
     groups = _Ties(ordered, hit)

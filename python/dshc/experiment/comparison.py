@@ -125,7 +125,9 @@ def compare(
     work = _Work(dataset, out, asked, grid, nested, measuring, tell, progress)
     with folder_lock(out):
         _own(out, dataset, settings)
-        with workshop(*(["timm"] if settings.encoder.timm_name is not None else [])) as shop:
+        # What trainings import late takes seconds, which would be every trial's: torch's optimizers bring its compiler.
+        late = ["torch._dynamo", *(["timm"] if settings.encoder.timm_name is not None else [])]
+        with workshop(*late) as shop:
             try:
                 return work.run(shop, found)
             except Interrupted as stop:
