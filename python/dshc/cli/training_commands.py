@@ -124,6 +124,10 @@ def compare(
     weight_factors: Annotated[
         str, typer.Option(metavar="FACTORS", help="Main weights tried, as factors of the method's own.")
     ] = "0.1,1,10",
+    tuned: Annotated[
+        Path | None,
+        flag("Take rates and weights that the comparison in this folder chose.", None, metavar="FOLDER"),
+    ] = None,
     nested: Annotated[
         bool,
         flag("Train methods that can once for all lengths: the first bits are codes too.", None, "--nested"),
@@ -158,7 +162,8 @@ def compare(
         seeds=seeds,
         seeds_at=seeds_at,
         out=out,
-        factors=(lr_factors, weight_factors) if tune else None,
+        factors=(lr_factors, weight_factors) if tune and tuned is None else None,
+        tuned=tuned,
         nested=nested,
         post=post,
         ks=tuple(k or ()),

@@ -69,6 +69,7 @@ def compare(
     seeds_at: Sequence[int] | None = None,
     out: Path,
     grid: Grid | None = None,
+    tuned: Path | None = None,
     nested: bool = False,
     postprocessing: Sequence[str] = (),
     conventions: Conventions = Conventions(),  # noqa: B008 - frozen
@@ -86,6 +87,8 @@ def compare(
         seeds_at: lengths that are trained with all seeds, the others with seed 0 alone; None: all are.
         out: folder for the trainings and results.
         grid: what is tuned; None: every method with its own defaults.
+        tuned: folder of a comparison whose choices are taken over instead, of the same label or else of the same
+            method; what a label sets itself stays.
         nested: methods that can are trained once, for all lengths.
         postprocessing: ``"itq"``, ``"map"``, ``"thresholds"``: codes found afterwards from the same outputs, each in
             rows of its own.
@@ -102,6 +105,8 @@ def compare(
         raise InputError(f"seeds must be at least 1, got {seeds}")
     if seeds_at is not None and (unknown := sorted(set(seeds_at) - set(lengths))):
         raise InputError(f"seeds_at must be among bits, got {', '.join(map(str, unknown))}")
+    if tuned is not None and grid is not None:
+        raise InputError(f"grid must be None where choices are taken over from {tuned}, got {grid}")
     for name in postprocessing:
         if name not in POSTPROCESSING:
             raise InputError(f"postprocessing must be among {', '.join(POSTPROCESSING)}, got {name!r}")
@@ -122,7 +127,8 @@ def compare(
         tuple(postprocessing),
     )
     asked = {length: seeds if seeds_at is None or length in seeds_at else 1 for length in lengths}
-    work = _Work(dataset, out, asked, grid, nested, measuring, tell, progress)
+    known = None if tuned is None else _tunings(tuned, found)
+    work = _Work(dataset, out, asked, grid, known, nested, measuring, tell, progress)
     with folder_lock(out):
         _own(out, dataset, settings)
         # What trainings import late takes seconds, which would be every trial's: torch's optimizers bring its compiler.
@@ -144,6 +150,7 @@ class _Work:
         out: Path,
         seeds: dict[int, int],
         grid: Grid | None,
+        known: dict[str, Tuning] | None,
         nested: bool,
         measuring: Measuring,
         tell: Tell,
@@ -151,7 +158,7 @@ class _Work:
     ) -> None:
         self.dataset, self.out = dataset, out
         self.bits, self.seeds = tuple(seeds), seeds
-        self.grid, self.nested, self.measuring = grid, nested, measuring
+        self.grid, self.known, self.nested, self.measuring = grid, known, nested, measuring
         self.tell, self.update = tell, update
         self.done = self.total = 0
 
@@ -231,6 +238,8 @@ class _Work:
 
     def tune(self, shop: Workshop, contestant: Contestant) -> Tuning:
         """Train at every point of the grid; the best by validation is chosen, the first of equals."""
+        if self.known is not None:
+            return self.known[contestant.label]
         points = self.points(contestant)
         if not points:
             return Tuning(contestant.label, (), {})
@@ -261,6 +270,26 @@ class _Work:
         self.update(self.done, self.total)
         if todo:
             self.tell(_line(trial, measure))
+
+
+def _tunings(folder: Path, found: Sequence[Contestant]) -> dict[str, Tuning]:
+    """What the comparison in a folder chose for each contestant, by label."""
+    try:
+        table = ComparisonTable.load(folder)
+    except FileNotFoundError:
+        raise InputError(f"tuned must be the folder of a comparison, got {folder} (no table.json)") from None
+    by_label = {tuning.label: tuning.chosen for tuning in table.tunings}
+    by_method = {label.partition(":")[0]: chosen for label, chosen in reversed(by_label.items())}
+    known = {}
+    for contestant in found:
+        method = contestant.method.name
+        if method not in by_method:
+            there = ", ".join(sorted(by_method))
+            raise InputError(f"tuned must be a comparison with {method}, {folder} has {there}")
+        chosen = by_label.get(contestant.label, by_method[method])
+        own = {name: value for name, value in chosen.items() if name not in contestant.own}
+        known[contestant.label] = Tuning(contestant.label, (), own)
+    return known
 
 
 def _line(trial: Trial, measure: bool) -> str:

@@ -37,7 +37,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was tried for a contestant: settings and validation mAP of each (None: failed), and what was chosen."""
+    """What was tried for a contestant: settings and validation mAP of each (None: failed), and what was chosen.
+
+    Nothing tried and something chosen: it was taken over from another comparison.
+    """
 
     label: str
     tried: tuple[tuple[dict[str, Any], float | None], ...]
@@ -199,7 +202,7 @@ class ComparisonTable:
             [
                 tuning.label,
                 "; ".join(f"{_named(point)}: {_value(found)}" for point, found in tuning.tried)
-                or "nothing to tune",
+                or ("taken from another comparison" if tuning.chosen else "nothing to tune"),
                 _named(tuning.chosen) or "its defaults",
             ]
             for tuning in self.tunings
@@ -246,7 +249,7 @@ class ComparisonTable:
     def to_markdown(self) -> str:
         """The table, what it is under, and the tuning."""
         lines = [*_markdown(self.columns(), self.rows()), "", *self.notes()]
-        if any(tuning.tried for tuning in self.tunings):
+        if any(tuning.tried or tuning.chosen for tuning in self.tunings):
             lines += ["", *_markdown(["method", "tried: validation mAP", "chosen"], self.tuning_rows())]
         return "\n".join(lines) + "\n"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import methods
 from ..data import Dataset
 from ..errors import InputError
 from ..runs import RunSettings
+from ..runs.settings import fields_of, find
 from ..training.plan import label_kind
 
 __all__ = ["Contestant", "contestants"]
@@ -18,10 +19,12 @@ __all__ = ["Contestant", "contestants"]
 
 @dataclass(frozen=True)
 class Contestant:
-    """A method with settings; ``label`` as it was given, which names it in tables."""
+    """A method with settings; ``label`` as it was given, which names it in tables. ``own``: the names of those settings
+    that the label gives, with their table."""
 
     label: str
     settings: RunSettings
+    own: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def method(self) -> type[methods.Method]:
@@ -50,7 +53,7 @@ def contestants(settings: RunSettings, labels: Sequence[str], dataset: Dataset) 
         raise InputError(f"methods must differ, got {', '.join(twice)} more than once")
     if not expanded:
         raise InputError("methods must name at least one, got none")
-    found = [Contestant(label, _settings(settings, label)) for label in expanded]
+    found = [_contestant(settings, label) for label in expanded]
     for contestant in found:
         if kind not in contestant.method.label_kinds:
             takes = " or ".join(methods.base.describe_labels(k) for k in contestant.method.label_kinds)
@@ -60,7 +63,7 @@ def contestants(settings: RunSettings, labels: Sequence[str], dataset: Dataset) 
     return found
 
 
-def _settings(settings: RunSettings, label: str) -> RunSettings:
+def _contestant(settings: RunSettings, label: str) -> Contestant:
     name, *assignments = label.split(":")
     values: dict[str, Any] = {}
     for text in assignments:
@@ -72,7 +75,8 @@ def _settings(settings: RunSettings, label: str) -> RunSettings:
         except tomllib.TOMLDecodeError:
             values[key.strip()] = value.strip()
     try:
-        methods.get(name)
-        return settings.with_values(method=name, **values)
+        method = methods.get(name)
+        own = frozenset(".".join(find(key, fields_of(method.Settings))) for key in values)
+        return Contestant(label, settings.with_values(method=name, **values), own)
     except InputError as error:
         raise InputError(f"{label}: {error}" if assignments else str(error)) from None

@@ -40,7 +40,7 @@ def write_comparison(folder: Path, table: ComparisonTable) -> Path:
         failures=[
             (f"{r.label}, {r.bits} bits, seed {r.seed}", r.failure) for r in table.results if r.failure
         ],
-        tuning=table.tuning_rows() if any(t.tried for t in table.tunings) else [],
+        tuning=table.tuning_rows() if any(t.tried or t.chosen for t in table.tunings) else [],
         versions=versions(),
     )
     return write_whole(folder / PAGE, page)

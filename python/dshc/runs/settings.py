@@ -35,7 +35,7 @@ from .recipes import (
 )
 from .toml import to_toml
 
-__all__ = ["TABLES", "RunSettings", "default_folder"]
+__all__ = ["TABLES", "RunSettings", "default_folder", "fields_of", "find"]
 
 TABLES = ("data", "encoder", "method", "optim", "runtime")
 _PATHS = {"data": ("root", "labels", "source"), "encoder": ("weights", "start_from")}
@@ -83,7 +83,7 @@ class RunSettings(Settings):
             if name != self.method.name:
                 tables["method"] = {"bits": self.method.bits}
             tables["method"]["name"] = name
-        known = _fields(methods.get(tables["method"]["name"]).Settings)
+        known = fields_of(methods.get(tables["method"]["name"]).Settings)
         for name, value in given.items():
             if name == "out":
                 out = os.fspath(value)
@@ -291,8 +291,8 @@ def find(name: str, known: Mapping[str, list[str]]) -> tuple[str, str]:
     )
 
 
-def _fields(method: type[MethodSettings]) -> dict[str, list[str]]:
-    """The tables in which a field of that name is."""
+def fields_of(method: type[MethodSettings]) -> dict[str, list[str]]:
+    """The tables that have a setting, by its name, where the method is this one."""
     models = {table: RunSettings.model_fields[table].annotation for table in TABLES} | {"method": method}
     known: dict[str, list[str]] = {}
     for table, model in models.items():

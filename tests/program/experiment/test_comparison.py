@@ -151,6 +151,24 @@ def test_fewer_items_are_other_data(small, features):
         compared(features, small[0], values={"train_per_class": 9})
 
 
+def test_what_another_comparison_chose_is_taken_over(small, features, tmp_path):
+    out, table, _ = small
+    chosen = table.tunings[0].chosen
+    methods = ("hashnet", "hashnet:lr=0.007", "itq")
+    again = compared(features, tmp_path / "more", methods, tuned=out, values={"train_per_class": 40})
+    assert [t.tried for t in again.tunings] == [(), (), ()]
+    assert [t.chosen.get("optim.lr") for t in again.tunings] == [chosen["optim.lr"], None, None]
+    rates = [load_run(tmp_path / "more" / r.run).settings.optim.lr for r in again.results]
+    assert rates[:2] == [chosen["optim.lr"], 0.007]
+    assert "taken from another comparison" in again.to_markdown()
+    with pytest.raises(InputError, match="tuned must be a comparison with csq, .* has hashnet, itq"):
+        compared(features, tmp_path / "other", ("csq",), tuned=out)
+    with pytest.raises(InputError, match=r"tuned must be the folder of a comparison, got .*no table\.json"):
+        compared(features, tmp_path / "other", tuned=tmp_path)
+    with pytest.raises(InputError, match="grid must be None where choices are taken over"):
+        compared(features, tmp_path / "other", tuned=out, grid=Grid())
+
+
 def test_unseen_classes_are_told_apart(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(300) % 5
