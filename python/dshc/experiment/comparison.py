@@ -197,7 +197,9 @@ class _Work:
         return contestant.settings.with_values(**chosen)
 
     def lengths_of(self, contestant: Contestant) -> tuple[int, ...]:
-        """The lengths it is trained at: the longest alone where lengths are nested."""
+        """The lengths it is trained at: the longest alone where lengths are nested, its own where it has but one."""
+        if contestant.method.bit_per_label:
+            return (self.dataset.n_classes,)
         return self.bits[-1:] if self.nested and contestant.nests else self.bits
 
     def finals(self, contestant: Contestant, values: dict[str, Any]) -> list[Trial]:
@@ -205,7 +207,7 @@ class _Work:
         return [
             self.trial(contestant, bits, seed, values)
             for bits in self.lengths_of(contestant)
-            for seed in range(self.seeds[bits])
+            for seed in range(self.seeds.get(bits, max(self.seeds.values())))
         ]
 
     def trial(self, contestant: Contestant, bits: int, seed: int, values: dict[str, Any]) -> Trial:

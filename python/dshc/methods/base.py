@@ -156,7 +156,8 @@ class Method(nn.Module, ABC):
     (``"hamming"`` or ``"overlap"``); ``quality``, the name of what :meth:`tally` counts (None: it predicts nothing;
     an instance may have its own, by the labels it is for); ``recipe``, its own defaults for settings of other tables,
     by ``"table.name"``; ``main_weight``, the setting that a fair comparison tunes beside the learning rate (None: it
-    has no such weight). An instance has ``settings``, ``spec``, ``n_bits``, ``n_outputs`` and ``head``.
+    has no such weight); ``bit_per_label``, whether codes have a bit per label, hence one length. An instance has
+    ``settings``, ``spec``, ``n_bits``, ``n_outputs`` and ``head``.
     """
 
     name: ClassVar[str]
@@ -168,6 +169,7 @@ class Method(nn.Module, ABC):
     quality: str | None = None
     recipe: ClassVar[Mapping[str, Any]] = {}
     main_weight: ClassVar[str | None] = None
+    bit_per_label: ClassVar[bool] = False
 
     n_bits: int
     n_outputs: int

@@ -41,6 +41,7 @@ class DSHCMultiLabel(Method):
     label_kinds = ("multi-hot",)
     score: ClassVar[str] = "overlap"
     quality: ClassVar[str | None] = "micro_f1"
+    bit_per_label: ClassVar[bool] = True
 
     def __init__(self, settings: DSHCMultiLabelSettings, spec: Spec) -> None:
         super().__init__(settings, spec)

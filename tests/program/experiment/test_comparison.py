@@ -266,8 +266,12 @@ def test_post_processed_codes_have_rows_of_their_own(features, tmp_path):
 
 @pytest.mark.deep
 def test_several_labels_per_item(labelled, tmp_path):
-    table = compared(labelled, tmp_path, methods=("dshc-multilabel", "itq"), bits=(5,))
+    # A bit per label: its own length, five here, whatever is asked for.
+    methods = ("dshc-multilabel", "itq")
+    table = compared(labelled, tmp_path, methods=methods, bits=(4, 8), seeds=2, seeds_at=(4,))
     assert all(r.numbers is not None for r in table.results)
+    found = [(g.label, g.bits, len(g.results)) for g in table.groups]
+    assert found == [("dshc-multilabel", 5, 2), ("itq", 4, 2), ("itq", 8, 1)]
     assert {"score=overlap", "score=hamming"} == {c.split(", ")[3] for c in table.conventions}
 
 

@@ -1,0 +1,126 @@
+"""Methods against the number of training items per class, by `dshc compare`; into docs/results.
+
+    python benchmarks/few_images.py NAME SOURCE --work FOLDER --tuned FOLDER [--counts 10,50,100,500,all]
+        [--note TEXT] [any flags of dshc compare]
+
+For every count a comparison in a folder of its own under WORK: `--train-per-class` cuts the training items, queries
+and database stay. Rates and weights are those that the comparison in `--tuned` chose, so that no count is favoured by
+a choice of its own, and ten validation items choose nothing but the epoch. Goes on where it was stopped. NAME: of the
+files, docs/results/few-NAME.{md,json,png}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from timing import RESULTS, machine
+
+from dshc.experiment import ComparisonTable
+from dshc.experiment.comparison_table import Group
+from dshc.report.plots import LIGHT, dress, new_figure, png
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name")
+    parser.add_argument("source")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--tuned", type=Path, required=True)
+    parser.add_argument("--counts", default="10,50,100,500,all")
+    parser.add_argument("--note", default="", help="what else a reader must know, for the head of the page")
+    given, flags = parser.parse_known_args()
+    groups: list[tuple[str, Group]] = []
+    for count in given.counts.split(","):
+        folder = given.work / f"per-class-{count}"
+        cut = [] if count == "all" else ["--train-per-class", count]
+        command = ["compare", given.source, "--out", str(folder), "--tuned", str(given.tuned), *cut, *flags]
+        subprocess.run([sys.executable, "-m", "dshc", *command], check=True)
+        groups += [(count, group) for group in ComparisonTable.load(folder).groups]
+    bits = sorted({group.bits for _, group in groups})
+    rows = [row(count, group) for count, group in groups]
+    about = machine()
+    name = f"few-{given.name}"
+    document = {"machine": about, "flags": flags, "rows": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / f"{name}.png").write_bytes(plot(rows, bits[0]))
+    shown = shlex.join(["dshc", "compare", Path(given.source).name, "--train-per-class", "N", "--tuned",
+                        given.tuned.name, *flags])  # fmt: skip
+    head = (
+        f"`{shown}`; {about['processor']}, {about['cores']} cores, {about['date']}, commit {about['commit']}."
+    )
+    conventions = groups[0][1].results[0].numbers["conventions"]  # type: ignore[index]
+    lines = [f"# mAP against training items per class: {given.name}", "", head, ""]
+    lines += [given.note, ""] if given.note else []
+    lines += [f"Conventions: {conventions}. Validation items are among the training items of a class; ± is the "
+              "deviation over seeds.", "", f"![mAP against training items per class]({name}.png)", ""]  # fmt: skip
+    for length in bits:
+        lines += [f"## mAP, {length} bits", "", *table(rows, length, shown_map), ""]
+    lines += ["## Training seconds", "", *table(rows, bits[0], lambda r: f"{r['train_seconds']:.1f}"), ""]
+    (RESULTS / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print(f"docs/results/{name}.md")
+
+
+def row(count: str, group: Group) -> dict[str, Any]:
+    """Means over the seeds, and the deviation of mAP."""
+    if group.failures:
+        raise SystemExit(f"{group.label}, {count} items per class: {group.failures[0]}")
+    mean_ap, seconds = group.spread("mean_ap"), group.spread("train_seconds")
+    assert mean_ap is not None and seconds is not None
+    cosine, accuracy = group.spread("cosine_map"), group.spread("accuracy")
+    return {
+        "count": count,
+        "method": group.label,
+        "bits": group.bits,
+        "seeds": mean_ap.n,
+        "mean_ap": mean_ap.mean,
+        "stdev": mean_ap.stdev if mean_ap.n > 1 else None,
+        "cosine_map": None if cosine is None else cosine.mean,
+        "accuracy": None if accuracy is None else accuracy.mean,
+        "train_seconds": seconds.mean,
+    }
+
+
+def shown_map(row: dict[str, Any]) -> str:
+    return f"{row['mean_ap']:.4f}" + ("" if row["stdev"] is None else f" ± {row['stdev']:.4f}")
+
+
+def table(rows: list[dict[str, Any]], bits: int, shown: Any) -> list[str]:
+    """Methods down, counts across."""
+    of_length = [r for r in rows if r["bits"] == bits]
+    counts = list(dict.fromkeys(r["count"] for r in of_length))
+    lines = [f"| method | {' | '.join(counts)} |", "|" + " --- |" * (len(counts) + 1)]
+    for method in dict.fromkeys(r["method"] for r in of_length):
+        cells = [next((shown(r) for r in of_length if (r["method"], r["count"]) == (method, count)), "")
+                 for count in counts]  # fmt: skip
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def plot(rows: list[dict[str, Any]], bits: int) -> bytes:
+    """mAP against the count, a line per method, bars over seeds; counts evenly apart."""
+    of_length = [r for r in rows if r["bits"] == bits]
+    counts = list(dict.fromkeys(r["count"] for r in of_length))
+    figure = new_figure((7.2, 4.4), LIGHT)
+    axes = figure.subplots()
+    dress(axes, LIGHT, "training items per class", f"mAP, {bits} bits")
+    for method in dict.fromkeys(r["method"] for r in of_length):
+        points = [r for r in of_length if r["method"] == method]
+        places = [counts.index(r["count"]) for r in points]
+        bars = [r["stdev"] or 0.0 for r in points]
+        axes.errorbar(places, [r["mean_ap"] for r in points], yerr=bars if any(bars) else None, marker="o", ms=4,
+                      lw=1.4, capsize=2.5, label=method)  # fmt: skip
+    axes.set_xticks(range(len(counts)), counts)
+    figure.legend(frameon=False, labelcolor=LIGHT.ink, fontsize=8, loc="outside right upper")
+    return png(figure)
+
+
+if __name__ == "__main__":
+    main()
