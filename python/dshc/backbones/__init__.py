@@ -1,8 +1,9 @@
 """Backbones: networks from inputs to features, by name. Each states the width of its features, ``n_features``.
 
-``small_net`` trains images of up to 64 pixels in minutes on a CPU, ``mlp`` takes given features, ``identity`` hands
-them on as they are, and any model of timm is had by name where the extra ``vision`` is installed: from random weights,
-from a file, or with the ImageNet weights of a package or of timm's hub (``pretrained``).
+``small_net`` trains images of up to 64 pixels in minutes on a CPU, ``conv_net`` is a smaller one, ``mlp`` takes given
+features, ``identity`` hands them on as they are, and any model of timm is had by name where the extra ``vision`` is
+installed: from random weights, from a file, or with the ImageNet weights of a package or of timm's hub
+(``pretrained``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .mlp import mlp
 from .pretrained import ImageInput, has_vision, image_input
 from .probe import features_of
 from .settings import EncoderSettings
-from .small_net import small_net
+from .small_net import conv_net, small_net
 from .timm_networks import TimmBackbone, timm_backbone
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ImageInput",
     "TimmBackbone",
     "build_backbone",
+    "conv_net",
     "has_vision",
     "identity",
     "image_input",
@@ -29,6 +31,12 @@ __all__ = [
     "small_net",
     "timm_backbone",
 ]
+
+
+_CONVOLUTIONS = {
+    "small_net": (small_net, 64),
+    "conv_net": (conv_net, 32),
+}  # and the width that each has by default
 
 
 def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn.Module:
@@ -59,9 +67,10 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
         return identity(item_shape)
     if name == "mlp" and len(item_shape) == 1:
         return mlp(item_shape[0], width=settings.width or 512)
-    if name == "small_net" and len(item_shape) == 3:
-        net = small_net(item_shape[2], width=settings.width or 64, image_size=max(item_shape[:2]))
+    if name in _CONVOLUTIONS and len(item_shape) == 3:
+        make, width = _CONVOLUTIONS[name]
+        net = make(item_shape[2], width=settings.width or width, image_size=max(item_shape[:2]))
         features_of(net, name, item_shape)
         return net.train()
-    known = "mlp or identity" if len(item_shape) == 1 else "small_net, identity or timm:NAME"
+    known = "mlp or identity" if len(item_shape) == 1 else "small_net, conv_net, identity or timm:NAME"
     raise ValueError(f"backbone must be {known} for items of shape {item_shape}, got {name!r}")

@@ -16,11 +16,11 @@ class EncoderSettings(Settings):
     """
 
     backbone: str | None = setting(
-        None, "small_net, mlp, identity (features or pixels as they are) or timm:NAME"
+        None, "small_net, conv_net, mlp, identity (features or pixels as they are) or timm:NAME"
     )
     width: int | None = setting(
         None,
-        "channels of small_net's first stage, units of mlp's layers, or of a layer behind timm:NAME",
+        "channels of the first stage of small_net or conv_net, units of mlp's layers, or of a layer behind timm:NAME",
         ge=1,
         le=16_384,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["small_net"]
+__all__ = ["conv_net", "small_net"]
 
 
 def small_net(n_channels: int, *, width: int = 64, image_size: int = 32) -> nn.Sequential:
@@ -28,6 +28,18 @@ def small_net(n_channels: int, *, width: int = 64, image_size: int = 32) -> nn.S
     )
     net.n_features = 4 * width
     return net
+
+
+def conv_net(n_channels: int, *, width: int = 32, image_size: int = 32) -> nn.Sequential:
+    """Three convolutions over images ``(b, n_channels, h, w)``; ``n_features`` is ``4 * width``.
+
+    ``small_net`` without its residual blocks: for comparisons of losses on a network as small as their papers', and
+    the fastest that there is here.
+    """
+    net = small_net(n_channels, width=width, image_size=image_size)
+    plain = nn.Sequential(*(layer for layer in net if not isinstance(layer, _Residual)))
+    plain.n_features = net.n_features
+    return plain
 
 
 class _Residual(nn.Module):

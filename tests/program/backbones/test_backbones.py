@@ -7,16 +7,18 @@ import safetensors.torch
 import torch
 from extras import needs
 
-from dshc.backbones import EncoderSettings, build_backbone, identity, mlp, small_net, timm_backbone
+from dshc.backbones import EncoderSettings, build_backbone, conv_net, identity, mlp, small_net, timm_backbone
 
 needs_timm = needs("timm")
 
 
 @pytest.mark.parametrize(("side", "channels"), [(8, 1), (16, 3), (28, 1), (32, 3), (64, 3)])
-def test_small_net_takes_small_images(side, channels):
-    net = small_net(channels, width=4, image_size=side)
+@pytest.mark.parametrize(("make", "n_convolutions"), [(small_net, 7), (conv_net, 3)])
+def test_small_nets_take_small_images(make, n_convolutions, side, channels):
+    net = make(channels, width=4, image_size=side)
     assert net.n_features == 16
     assert net(torch.zeros(2, channels, side, side)).shape == (2, 16)
+    assert sum(isinstance(layer, torch.nn.Conv2d) for layer in net.modules()) == n_convolutions
 
 
 def test_mlp_takes_features():
@@ -43,7 +45,7 @@ def test_identity_hands_features_on():
     ],
 )
 def test_a_backbone_that_does_not_fit_is_refused(backbone, shape):
-    known = "mlp or identity" if len(shape) == 1 else "small_net, identity or timm:NAME"
+    known = "mlp or identity" if len(shape) == 1 else "small_net, conv_net, identity or timm:NAME"
     message = re.escape(f"backbone must be {known} for items of shape {shape}, got '{backbone or ''}'")
     with pytest.raises(ValueError, match=message):
         build_backbone(EncoderSettings(backbone=backbone), shape)
@@ -101,10 +103,11 @@ def test_weights_are_not_taken_and_ignored(backbone, shape):
         build_backbone(EncoderSettings(backbone=backbone, weights="w.pth"), shape)
 
 
+@pytest.mark.parametrize("name", ["small_net", "conv_net"])
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 3, 1), (2, 8, 1), (32, 3, 3)])
-def test_small_net_refuses_what_is_too_small(shape):
+def test_small_nets_refuse_what_is_too_small(name, shape):
     with pytest.raises(
-        ValueError, match=f"image_size must be one that small_net accepts, got {shape[0]}x{shape[1]}"
+        ValueError, match=f"image_size must be one that {name} accepts, got {shape[0]}x{shape[1]}"
     ):
-        build_backbone(EncoderSettings(backbone="small_net", width=4), shape)
-    assert build_backbone(EncoderSettings(backbone="small_net", width=4), (4, 4, 1)).training
+        build_backbone(EncoderSettings(backbone=name, width=4), shape)
+    assert build_backbone(EncoderSettings(backbone=name, width=4), (4, 4, 1)).training

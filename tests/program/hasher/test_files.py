@@ -173,7 +173,10 @@ def test_files_of_other_kinds_and_versions_are_refused(tmp_path):
         ({"class_names": ["ant"]}, "not the weights of the hasher it describes"),
         ({"encoder": {"backbone": "mlp", "width": 8}}, "not the weights of the hasher it describes"),
         ({"encoder": None}, "damaged, its description lacks the encoder"),
-        ({"item_shape": [8, 8, 3]}, "backbone must be small_net, identity or timm:NAME for items of shape"),
+        (
+            {"item_shape": [8, 8, 3]},
+            "backbone must be small_net, conv_net, identity or timm:NAME for items of shape",
+        ),
         ({"seed": None, "label_kind": "none"}, "must be given one class an item, got no labels"),
     ],
 )

@@ -19,7 +19,7 @@ import dshc
         ({"method": "nothing"}, "method must be one of dshc, .*, got 'nothing'"),
         (
             {"backbone": "mlp"},
-            "backbone must be small_net, identity or timm:NAME for items of shape .*, got 'mlp'",
+            "backbone must be small_net, conv_net, identity or timm:NAME for items of shape .*, got 'mlp'",
         ),
         ({"protocol": "cifar10-full"}, "cifar10-full"),
         ({"source": "no-such-set"}, "no-such-set"),
