@@ -38,7 +38,9 @@ def main() -> None:
     hours = (time.perf_counter() - started) / 3600
     table = ComparisonTable.load(given.work)
     trained = sum(json.loads(p.read_text())["seconds"] for p in given.work.glob("runs/*/trained.json"))
-    shown = shlex.join(["dshc", "compare", Path(given.source).name, *flags])
+    # Folders by their names: where they lay is nobody else's.
+    named = [Path(flag).name if "/" in flag and Path(flag).exists() else flag for flag in flags]
+    shown = shlex.join(["dshc", "compare", Path(given.source).name, *named])
     on = machine()
     about = (
         f"{on['processor']}, {on['cores']} cores, {on['date']}, commit {on['commit']}; this call {hours:.2f} hours, "
