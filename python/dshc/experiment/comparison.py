@@ -228,13 +228,14 @@ class _Work:
         method = contestant.method
         if resolved.optim.lr is None or method.is_fitted():
             return []
-        weight = None if method.main_weight is None else getattr(resolved.method, method.main_weight)
+        name = method.weight_to_tune(resolved.method)
+        weight = None if name is None else getattr(resolved.method, name)
         points = []
         for f in sorted(self.grid.lr, key=lambda f: abs(math.log(f))):
             for g in sorted(self.grid.weight, key=lambda g: abs(math.log(g))) if weight else [1.0]:
                 point: dict[str, Any] = {"optim.lr": _rounded(resolved.optim.lr * f)}
                 if weight:
-                    point[f"method.{method.main_weight}"] = _rounded(weight * g)
+                    point[f"method.{name}"] = _rounded(weight * g)
                 points.append(point)
         return points
 

@@ -218,6 +218,11 @@ class Method(nn.Module, ABC):
         return settings.replaced(**{n: v for n, v in chosen.items() if getattr(settings, n) is None})
 
     @classmethod
+    def weight_to_tune(cls, settings: Any) -> str | None:
+        """The main weight where a method has one under these settings."""
+        return cls.main_weight
+
+    @classmethod
     def is_fitted(cls) -> bool:
         """Whether it takes features as they are and trains nothing: its recipe leaves no network to train."""
         return cls.recipe.get("encoder.backbone") == "identity"

@@ -7,6 +7,7 @@ from the sub-classes it is most likely in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -60,6 +61,12 @@ class DSHCSettings(NestedSettings):
     )
     topk: int = setting(1, "sub-classes whose codes are averaged; 0: the center of the likeliest class", ge=0)
     weighting: Literal["mean", "probability"] = setting("mean", "weights of that average")
+    rounding: Literal["majority", "dithered"] = setting(
+        "majority", "of the average to bits; dithered: an item between classes gets a code between theirs"
+    )
+    temperature: float = setting(
+        1.0, "dithered: logits are divided by it before they are probabilities", gt=0
+    )
     target: Literal["normalized", "paper"] = setting(
         "normalized", "weight of a sub-class in the loss: 1/m_c or the paper's 1/H"
     )
@@ -78,6 +85,12 @@ class DSHC(Method):
       the first one's. 1 reproduces the paper's figures. 0: the center of the likeliest class, which is better where
       classes are closer than sub-classes (fewer than 3 bits per class). From 3 on a CPBC vote returns the center too
       wherever the sub-classes agree on the class.
+    * ``rounding="dithered"``: the average is over all sub-classes, by their probabilities, and each bit has a threshold
+      of its own, which lie evenly between never and always (and do so for the first so many bits). An item of two
+      thirds one class and one third another so gets about two thirds of the bits in which they differ from the one and
+      a third from the other, where a majority takes all from the one. Where classes are mistaken for each other, this
+      ranks much better (docs/methods.md says by how much). ``temperature``, the weight to tune then, is a matter of
+      validation: less than 1 for a network that is less sure than it is right.
     * ``target``: weight of each sub-class of the true class in the loss. ``"normalized"``: 1/m_c, so that weights sum
       to one; ``"paper"``: 1/H for H bits per class, which multiplies the loss by about the number of classes.
     * ``lengths``: the first so many bits of a code are a code too. The loss is the same, whatever the lengths: they are
@@ -121,6 +134,8 @@ class DSHC(Method):
         self.register_buffer("single", torch.arange(codebook.n_subclasses + 1), persistent=False)
         whole = torch.tensor([0, codebook.n_subclasses])
         self.register_buffer("whole", whole, persistent=False)
+        thresholds = _dithering(self.n_bits)
+        self.register_buffer("dithering", thresholds, persistent=False)
         self._assigners: list[Assigner] = []  # in a list, for it is training state and no part of the model
 
     @classmethod
@@ -158,6 +173,11 @@ class DSHC(Method):
         if bits is None:
             bits = codebooks.default_bits(n_classes, construction, settings.radius)
         return {"construction": construction, "bits": bits}
+
+    @classmethod
+    def weight_to_tune(cls, settings: Any) -> str | None:
+        """The temperature, where there is one; the paper's method has no weight."""
+        return "temperature" if settings.rounding == "dithered" else None
 
     def known_outputs(self, earlier: Method) -> tuple[list[int], list[int]]:
         """Sub-classes with the same code, of classes that both know by name."""
@@ -206,6 +226,8 @@ class DSHC(Method):
         return loss
 
     def encode(self, outputs: Tensor) -> Tensor:
+        if self.settings.rounding == "dithered":
+            return dshc_fast.pack_codes((self.relaxed(outputs) > self.dithering).to(torch.uint8))
         if self.settings.topk == 0:
             return dshc_fast.center_codes_from_logits(outputs, self.offsets, self.centers)
         return dshc_fast.codes_from_logits(
@@ -215,7 +237,7 @@ class DSHC(Method):
     def relaxed(self, outputs: Tensor) -> Tensor:
         """The mean code under the probabilities of all sub-classes, bits being -1 and 1 (section 3.3, unrounded)."""
         bits = dshc_fast.unpack_codes(self.codes, self.n_bits, signed=True).float()
-        return outputs.float().softmax(1) @ bits
+        return (outputs.float() / self.settings.temperature).softmax(1) @ bits
 
     def predict(self, outputs: Tensor) -> Tensor:
         """The likeliest class, its probability being the sum over its sub-classes."""
@@ -237,6 +259,16 @@ class DSHC(Method):
     def codebook(self) -> Codebook:
         """The codes of its sub-classes."""
         return self._codebook
+
+
+def _dithering(n_bits: int) -> Tensor:
+    """Thresholds of ``n_bits`` bits between -1 and 1, float32: multiples of the golden ratio, without their whole part.
+
+    Those of any first bits lie apart almost evenly.
+    """
+    golden = (math.sqrt(5) - 1) / 2
+    places = torch.arange(1, n_bits + 1, dtype=torch.float64)
+    return (2 * (places * golden).frac() - 1).float()
 
 
 def _rows_of(book: Codebook, c: int) -> range:
@@ -280,6 +312,13 @@ def _check(settings: DSHCSettings, codebook: Codebook) -> None:
         raise ValueError(
             f"topk must be at most {codebook.n_subclasses} (the number of sub-classes), got {settings.topk}"
         )
+    if settings.rounding == "dithered" and (settings.topk, settings.weighting) != (1, "mean"):
+        raise ValueError(
+            "topk and weighting must be left out with rounding = 'dithered', which averages over all sub-classes; got "
+            f"{settings.topk} and {settings.weighting!r}"
+        )
+    if settings.rounding == "majority" and settings.temperature != 1:
+        raise ValueError(f"temperature must be 1 with rounding = 'majority', got {settings.temperature}")
     if settings.target == "paper":
         if settings.per_class is not None:
             raise ValueError(

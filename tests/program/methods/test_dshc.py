@@ -82,6 +82,47 @@ def test_codes_follow_the_likeliest_sub_class_or_the_center():
     assert with_book(book).predict(logits).tolist() == [2]
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
+def test_dithered_codes_lie_between_classes_as_their_probabilities_do(temperature):
+    book = build("separated", 6, 64, seed=1)
+    method = with_book(book, rounding="dithered", temperature=temperature)
+    bits = dshc_fast.unpack_codes(torch.from_numpy(book.codes), 64, signed=True).float()
+    rng = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(50, book.n_subclasses, generator=rng)
+    mean = (logits / temperature).softmax(1) @ bits
+    golden = [2 * ((i + 1) * (5**0.5 - 1) / 2 % 1) - 1 for i in range(64)]
+    expected = dshc_fast.pack_codes((mean > torch.tensor(golden)).to(torch.uint8))
+    assert torch.equal(method.encode(logits), expected) and torch.equal(method.relaxed(logits), mean)
+    # From one class to another bits change one after the other, as evenly as their thresholds lie.
+    a, b = (torch.full((book.n_subclasses,), -torch.inf) for _ in range(2))
+    a[book.class_offsets[1]], b[book.class_offsets[4]] = 0, 0
+    ends = method.encode(torch.stack([a, b]))
+    apart = int(dshc_fast.hamming_distance(ends[:1], ends[1:])[0, 0])
+    assert apart >= 25
+    before = 0
+    for share in np.linspace(0.05, 0.95, 19):
+        between = torch.logaddexp(a + np.log(1 - share), b + np.log(share))
+        code = method.encode(temperature * between[None].float())
+        far = [int(dshc_fast.hamming_distance(code, end)[0, 0]) for end in (ends[:1], ends[1:])]
+        assert sum(far) == apart and far[0] >= before and abs(far[0] / apart - share) < 0.15
+        before = far[0]
+
+
+def test_thresholds_of_the_first_bits_are_spread_too():
+    method = a_method(bits=64, construction="separated", rounding="dithered")
+    for n_bits in (8, 16, 32, 64):
+        places = torch.sort((method.dithering[:n_bits].double() + 1) / 2).values
+        gaps = torch.diff(places, prepend=torch.zeros(1), append=torch.ones(1))
+        assert gaps.max() * n_bits < 2.7 and gaps[1:-1].min() * n_bits > 0.4
+    assert "dithering" not in method.state_dict()
+
+
+def test_only_a_dithered_rounding_has_a_weight_to_tune():
+    assert DSHC.weight_to_tune(DSHC.Settings()) is None
+    assert DSHC.weight_to_tune(DSHC.Settings(rounding="dithered")) == "temperature"
+    assert DSHC.Settings(rounding="dithered").temperature == 1
+
+
 def test_the_predicted_class_is_the_one_with_the_largest_sum():
     book = build("kbc", 5, 8, seed=2)
     method = with_book(book, construction="kbc", bits=8)
@@ -100,6 +141,11 @@ def test_the_predicted_class_is_the_one_with_the_largest_sum():
         ({"bits": 9, "construction": "cpbc"}, "n_bits must be at least one per class for cpbc"),
         ({"bits": 30, "topk": 311}, r"topk must be at most 310 \(the number of sub-classes\), got 311"),
         ({"bits": 10, "construction": "kbc", "target": "paper"}, "target must be 'normalized' with kbc"),
+        (
+            {"bits": 30, "rounding": "dithered", "topk": 2},
+            r"topk and weighting must be left out with rounding = 'dithered'.* got 2 and 'mean'",
+        ),
+        ({"bits": 30, "temperature": 2}, r"temperature must be 1 with rounding = 'majority', got 2\.0"),
         ({"bits": 30, "head": "identity"}, "head must be 'linear' where 6 features are not 310 sub-classes"),
     ],
 )
@@ -112,6 +158,7 @@ def test_what_does_not_fit_is_refused(settings, message):
     ("settings", "message"),
     [
         ({"topk": -1}, "topk must be at least 0, got -1"),
+        ({"temperature": 0}, "temperature must be more than 0, got 0"),
         ({"construction": "best"}, "construction must be one of cpbc, kbc, separated or nothing, got 'best'"),
         ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and less than 1, got 1.0"),
         ({"bits": 4097}, "bits must be at least 1 and at most 4096, got 4097"),
