@@ -42,6 +42,7 @@ BY_KIND: dict[str, dict[str, Any]] = {
 }
 _FINE_TUNED: dict[str, Any] = {
     "data.flip": True,
+    "method.label_smoothing": 0.2,
     "optim.batch_size": 64,
     "optim.optimizer": "adamw",
     "optim.lr": 1e-3,
