@@ -33,6 +33,7 @@ def run_compare(
     seeds_at: str | None,
     out: Path | None,
     factors: tuple[str, str] | None,
+    widen: int,
     tuned: Path | None,
     nested: bool,
     post: str | None,
@@ -48,7 +49,7 @@ def run_compare(
         lr, weight = (
             _numbers(text, float, name) for text, name in zip(factors, ("lr", "weight"), strict=True)
         )
-        grid = Grid(lr, weight)
+        grid = Grid(lr, weight, widen)
     conventions = Conventions(ks=ks)
     try:
         with progress("trainings") as update:

@@ -124,6 +124,9 @@ def compare(
     weight_factors: Annotated[
         str, typer.Option(metavar="FACTORS", help="Main weights tried, as factors of the method's own.")
     ] = "0.1,1,10",
+    widen: Annotated[
+        int, typer.Option(min=0, help="Times that the grid goes on past an edge where its best point lies.")
+    ] = 0,
     tuned: Annotated[
         Path | None,
         flag("Take rates and weights that the comparison in this folder chose.", None, metavar="FOLDER"),
@@ -163,6 +166,7 @@ def compare(
         seeds_at=seeds_at,
         out=out,
         factors=(lr_factors, weight_factors) if tune and tuned is None else None,
+        widen=widen,
         tuned=tuned,
         nested=nested,
         post=post,

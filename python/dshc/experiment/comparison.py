@@ -9,11 +9,9 @@ one that is asked for more lengths or methods trains those alone.
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from ..training import Interrupted
 from .comparison_table import ComparisonTable, Result, Tuning, results_of
 from .contestants import Contestant, contestants
 from .trial import POSTPROCESSING, Measuring, Trial
+from .tuning import Grid, GridSearch, Point
 from .workshop import Workshop, workshop
 
 __all__ = ["Grid", "compare"]
@@ -35,25 +34,6 @@ __all__ = ["Grid", "compare"]
 _FILE = "comparison.json"
 _EARLIER = {"unseen_classes": 0}  # of files of earlier versions, which do not say it
 _TUNE_BITS = 32
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Factors by which the learning rate and the main weight of every method are tried; all pairs of them.
-
-    A method without a main weight is tried at the rates alone, one without a training at nothing.
-    """
-
-    lr: tuple[float, ...] = (0.3, 1.0, 3.0)
-    weight: tuple[float, ...] = (0.1, 1.0, 10.0)
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "weight"):
-            factors = getattr(self, name)
-            if not factors or not all(0 < f < math.inf for f in factors) or len(set(factors)) < len(factors):
-                raise InputError(
-                    f"{name} factors must be different numbers above 0, at least one, got {factors}"
-                )
 
 
 Tell = Callable[[str], None]
@@ -163,7 +143,9 @@ class _Work:
         self.done = self.total = 0
 
     def run(self, shop: Workshop, found: Sequence[Contestant]) -> ComparisonTable:
-        self.total = sum(len(self.points(c)) + len(self.finals(c, {})) for c in found)
+        for contestant in found:
+            search = self.search(contestant)
+            self.total += len(self.finals(contestant, {})) + (0 if search is None else len(search.take()))
         self.update(0, self.total)
         results: list[Result] = []
         tunings: list[Tuning] = []
@@ -220,47 +202,54 @@ class _Work:
         lengths = self.lengths_of(contestant)
         return _TUNE_BITS if _TUNE_BITS in lengths else lengths[len(lengths) // 2]
 
-    def points(self, contestant: Contestant) -> list[dict[str, Any]]:
-        """The settings that the grid tries, the method's own defaults first."""
-        if self.grid is None:
-            return []
+    def search(self, contestant: Contestant) -> GridSearch | None:
+        """The grid around the method's own defaults; None where nothing is tuned."""
+        if self.grid is None or self.known is not None:
+            return None
         resolved = self.settings_of(contestant, self.tuning_bits(contestant), 0, {}).resolved(self.dataset)
         method = contestant.method
         if resolved.optim.lr is None or method.is_fitted():
-            return []
+            return None
+        values = {"optim.lr": resolved.optim.lr}
         name = method.weight_to_tune(resolved.method)
-        weight = None if name is None else getattr(resolved.method, name)
-        points = []
-        for f in sorted(self.grid.lr, key=lambda f: abs(math.log(f))):
-            for g in sorted(self.grid.weight, key=lambda g: abs(math.log(g))) if weight else [1.0]:
-                point: dict[str, Any] = {"optim.lr": _rounded(resolved.optim.lr * f)}
-                if weight:
-                    point[f"method.{name}"] = _rounded(weight * g)
-                points.append(point)
-        return points
+        if name is not None and (weight := getattr(resolved.method, name)):
+            values[f"method.{name}"] = weight
+        return GridSearch(self.grid, values)
 
     def tune(self, shop: Workshop, contestant: Contestant) -> Tuning:
         """Train at every point of the grid; the best by validation is chosen, the first of equals."""
         if self.known is not None:
             return self.known[contestant.label]
-        points = self.points(contestant)
-        if not points:
+        search = self.search(contestant)
+        if search is None:
             return Tuning(contestant.label, (), {})
-        bits = self.tuning_bits(contestant)
-        trials = [self.trial(contestant, bits, 0, point) for point in points]
-        tried = []
-        for point, trial in zip(points, trials, strict=True):
-            self.carry_out(shop, trial, measure=False)
-            done = trial.trained()
-            tried.append((point, None if done is None else done["validation_map"]))
-        known = [(value, -i) for i, (_, value) in enumerate(tried) if value is not None]
-        if not known:
-            return Tuning(contestant.label, tuple(tried), {})
-        best = -max(known)[1]
+        bits, trials, first = self.tuning_bits(contestant), [], True
+        while points := search.take():
+            self.total += 0 if first else len(points)
+            first, results = False, []
+            for point in points:
+                trial = self.try_out(shop, contestant, bits, point)
+                trials.append(trial)
+                done = None if trial is None else trial.trained()
+                results.append(None if done is None else done["validation_map"])
+            search.tell(results)
+        if search.best is None:
+            return Tuning(contestant.label, search.tried, {})
         for i, trial in enumerate(trials):
-            if i != best and trial.measured() is None:  # the numbers stay, the weights are of no more use
-                shutil.rmtree(trial.run_folder, ignore_errors=True)
-        return Tuning(contestant.label, tuple(tried), points[best])
+            if i != search.best and trial is not None and trial.measured() is None:
+                shutil.rmtree(trial.run_folder, ignore_errors=True)  # the numbers stay
+        return Tuning(contestant.label, search.tried, search.tried[search.best][0])
+
+    def try_out(self, shop: Workshop, contestant: Contestant, bits: int, point: Point) -> Trial | None:
+        """Train at a point of the grid; None where the method takes no such value."""
+        try:
+            trial = self.trial(contestant, bits, 0, point)
+        except InputError as error:
+            self.done += 1
+            self.tell(f"{contestant.label}: {error}")
+            return None
+        self.carry_out(shop, trial, measure=False)
+        return trial
 
     def carry_out(self, shop: Workshop, trial: Trial, *, measure: bool) -> None:
         """Do what of a trial is not done yet, and say what came of it."""
@@ -314,11 +303,6 @@ def _lengths(bits: Sequence[int]) -> tuple[int, ...]:
     if len(lengths) < len(bits):
         raise InputError(f"bits must differ, got {', '.join(map(str, bits))}")
     return lengths
-
-
-def _rounded(value: float) -> float:
-    """Three digits: what is written is what was used."""
-    return float(f"{value:.3g}")
 
 
 def _own(out: Path, dataset: Dataset, settings: RunSettings) -> None:

@@ -151,6 +151,23 @@ def test_fewer_items_are_other_data(small, features):
         compared(features, small[0], values={"train_per_class": 9})
 
 
+def test_the_grid_goes_on_past_an_edge(features, tmp_path):
+    told, counted = [], []
+    table = compared(
+        features,
+        tmp_path,
+        ("dshc:construction=separated:rounding=dithered",),
+        grid=Grid(lr=(1.0,), weight=(1.0, 3.0), widen=1),
+        tell=told.append,
+        progress=lambda *at: counted.append(at),
+    )
+    (tuning,) = table.tunings
+    assert len(tuning.tried) == 3 and counted[-1] == (4, 4)
+    assert {p["method.temperature"] for p, _ in tuning.tried} in ({0.333, 1.0, 3.0}, {1.0, 3.0, 9.0})
+    best = max(value for _, value in tuning.tried)
+    assert dict(tuning.chosen) == next(point for point, value in tuning.tried if value == best)
+
+
 def test_what_another_comparison_chose_is_taken_over(small, features, tmp_path):
     out, table, _ = small
     chosen = table.tunings[0].chosen
