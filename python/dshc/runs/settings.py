@@ -131,10 +131,17 @@ class RunSettings(Settings):
         trained = self._trained(dataset)
         chosen = self._recipe(dataset, trained)
         chosen |= {f"method.{n}": v for n, v in method.defaults(self.method, dataset.n_classes).items()}
-        if self.data.source not in available() and "optim.epochs" not in method.recipe:
+        # A named set has epochs of its own, for all of its training items.
+        whole = self.data.source in available() and self.data.train_per_class is None
+        if not whole and "optim.epochs" not in method.recipe:
             batch = self.optim.batch_size or chosen["optim.batch_size"]
             least = LEAST_STEPS[trained or dataset.kind]
-            chosen["optim.epochs"] = max(chosen["optim.epochs"], _epochs_for(least, dataset, batch))
+            n_items = 0.7 * dataset.n_items  # about so many are trained on
+            if self.data.train_per_class is not None and dataset.n_classes:
+                n_items = min(
+                    n_items, (1 - self.data.validation) * self.data.train_per_class * dataset.n_classes
+                )
+            chosen["optim.epochs"] = max(chosen["optim.epochs"], _epochs_for(least, n_items, batch))
         asked = self.optim.optimizer
         if asked is not None and asked != chosen.get("optim.optimizer"):
             chosen["optim.lr"] = BY_OPTIMIZER[asked]  # a recipe's rate is for the recipe's optimizer
@@ -238,9 +245,9 @@ def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _epochs_for(n_steps: int, dataset: Dataset, batch_size: int) -> int:
-    """Epochs that come to so many steps, where about seven tenths of the items are trained on."""
-    per_epoch = max(1, round(0.7 * dataset.n_items / batch_size))
+def _epochs_for(n_steps: int, n_items: float, batch_size: int) -> int:
+    """Epochs over so many training items that come to so many steps."""
+    per_epoch = max(1, round(n_items / batch_size))
     return -(-n_steps // per_epoch)
 
 

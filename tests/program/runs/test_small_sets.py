@@ -7,7 +7,7 @@ from small_sets import images, vectors
 
 from dshc import methods
 from dshc.runs import RunSettings
-from dshc.runs.recipes import BY_DATA_SET, LEAST_STEPS
+from dshc.runs.recipes import BY_DATA_SET, BY_KIND, LEAST_STEPS
 
 of = RunSettings.of
 
@@ -45,6 +45,19 @@ def test_large_sets_and_the_user_have_the_epochs_they_ask_for():
 def test_named_sets_keep_their_epochs(name):
     settings = of(source=name).resolved(images(50, name=name))
     assert settings.optim.epochs == BY_DATA_SET[name]["optim.epochs"]
+
+
+@pytest.mark.parametrize("source", ["x", "fashion-mnist"])
+def test_few_items_of_a_large_set_are_a_small_set(source):
+    data = images(60_000, name=source)
+    found = [
+        of(source=source, train_per_class=n, validation=v).resolved(data).optim
+        for n, v in ((32, 0), (64, 0.5), (10**6, 0))
+    ]
+    own = BY_DATA_SET.get(source, BY_KIND["images"])["optim.epochs"]
+    per_epoch = round(32 * data.n_classes / found[0].batch_size) or 1
+    assert found[0].epochs == found[1].epochs == max(own, -(-LEAST_STEPS["images"] // per_epoch)) > own
+    assert found[2].epochs == own
 
 
 @pytest.mark.parametrize("name", methods.available())
