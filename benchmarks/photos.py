@@ -1,6 +1,7 @@
 """One's own photos: a folder by class, from the folder to the report, over several splits.
 
-    python benchmarks/photos.py FOLDER --work runs/photos-bench [--bits 32] [--splits 5] [--finetuned 2] [--name photos]
+    python benchmarks/photos.py FOLDER --work runs/photos-bench [--bits 32] [--splits 5] [--finetuned 2] [--epochs 3]
+        [--name photos]
 
 For the seeds 0, 1, ...: `dshc train FOLDER --bits 32` with the defaults, which keep features of a frozen network in a
 cache of WORK's own, empty at first; then, for the first few of them, `--start-from` that run with `--finetune last`.
@@ -22,8 +23,6 @@ from pathlib import Path
 
 from timing import RESULTS, machine
 
-FINETUNE_EPOCHS = 4
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -34,6 +33,7 @@ def main() -> None:
     parser.add_argument("--bits", type=int, default=32)
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--finetuned", type=int, default=2, help="how many of them are fine-tuned too")
+    parser.add_argument("--epochs", type=int, default=3, help="of a fine-tuning")
     parser.add_argument("--name", default="photos")
     given = parser.parse_args()
     shutil.rmtree(given.work, ignore_errors=True)
@@ -43,7 +43,7 @@ def main() -> None:
         run = given.work / f"frozen-{seed}"
         rows.append(train(given, run, seed, "frozen"))
         if seed < given.finetuned:
-            options = ("--start-from", str(run), "--finetune", "last", "--epochs", str(FINETUNE_EPOCHS))
+            options = ("--start-from", str(run), "--finetune", "last", "--epochs", str(given.epochs))
             rows.append(train(given, given.work / f"last-{seed}", seed, "last blocks, from it", *options))
     RESULTS.mkdir(parents=True, exist_ok=True)
     about = machine()
@@ -86,7 +86,7 @@ def table(given: argparse.Namespace, about: dict, rows: list[dict]) -> str:
         f"# Photos: {given.folder.name}",
         "",
         f"`python benchmarks/photos.py {given.folder.name} --work FOLDER --bits {given.bits} --splits {given.splits} "
-        f"--finetuned {given.finetuned}`; {about['processor']}, {about['cores']} cores, {about['date']}, commit "
+        f"--finetuned {given.finetuned} --epochs {given.epochs}`; {about['processor']}, {about['cores']} cores, {about['date']}, commit "
         f"{about['commit']}.",
         "",
         f"{given.bits} bits, {counts['n_query']} queries, {counts['n_database']} database, mAP@all (ties=expected, "

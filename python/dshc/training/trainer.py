@@ -24,6 +24,7 @@ from ..methods import Pass, Step, Training
 from .averaging import WeightAverage, swapped_in
 from .callbacks import Callback
 from .checkpoint import Checkpoint, MisfitError, Position, restore
+from .kept_memory import kept_memory
 from .optimizers import build_optimizers, set_learning_rate
 from .passes import make_pass
 from .plan import Plan
@@ -85,7 +86,7 @@ class Trainer:
         position = self._begin(checkpoint)
         # When an epoch was last told as one to continue from, and whether some were not since.
         self._checkpointed, self._is_behind = -math.inf, False
-        with stop_signals() as stop:
+        with stop_signals() as stop, kept_memory():
             # Behind the checkpoint: what is kept of a frozen backbone is of the weights that it holds.
             plan = self.plan = self.plan.prepared(lambda done: self._stop_before_start(done, stop))
             try:

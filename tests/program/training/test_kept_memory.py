@@ -1,0 +1,68 @@
+"""Freed memory is kept inside the block and given back behind it, where malloc is glibc's and nobody else tuned it."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from dshc.training.kept_memory import kept_memory
+
+glibc = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+needs_glibc = pytest.mark.skipif(not glibc, reason="malloc is not glibc's")
+
+COUNT = """
+    import resource
+    import torch
+    from dshc.training.kept_memory import kept_memory
+
+    def faults():
+        # Pages that the system had to give, over steps that each take and free 3 blocks of 64 MiB.
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            blocks = [torch.ones(16 << 20) for _ in range(3)]
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    def resident():
+        return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() >> 20
+
+    free, before = faults(), resident()
+    with kept_memory():
+        faults()
+        kept, inside = faults(), resident()
+    print(free, kept, before, inside, resident())
+"""
+
+
+def counted(**environment):
+    code = textwrap.dedent(COUNT)
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [int(number) for number in run.stdout.split()]
+
+
+@needs_glibc
+def test_pages_are_not_taken_anew_inside_and_are_given_back_behind():
+    free, kept, before, inside, after = counted(GLIBC_TUNABLES="")
+    assert kept < free / 20, "the same blocks are taken from what was freed"
+    assert inside > before + 150 and after < inside - 150  # MiB: two of three blocks at least
+
+
+@needs_glibc
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_a_malloc_that_was_tuned_is_left_alone(name):
+    value = "glibc.malloc.arena_max=1" if name == "GLIBC_TUNABLES" else "1"
+    free, kept, *_ = counted(**{name: value})
+    assert kept > free / 2
+
+
+def test_the_block_passes_errors_on():
+    with pytest.raises(KeyError), kept_memory():
+        raise KeyError
