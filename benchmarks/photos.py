@@ -86,8 +86,8 @@ def table(given: argparse.Namespace, about: dict, rows: list[dict]) -> str:
         f"# Photos: {given.folder.name}",
         "",
         f"`python benchmarks/photos.py {given.folder.name} --work FOLDER --bits {given.bits} --splits {given.splits} "
-        f"--finetuned {given.finetuned} --epochs {given.epochs}`; {about['processor']}, {about['cores']} cores, {about['date']}, commit "
-        f"{about['commit']}.",
+        f"--finetuned {given.finetuned} --epochs {given.epochs}`; {about['processor']}, {about['cores']} cores, "
+        f"{about['date']}, commit {about['commit']}.",
         "",
         f"{given.bits} bits, {counts['n_query']} queries, {counts['n_database']} database, mAP@all (ties=expected, "
         "denominator=retrieved, score=hamming, empty=zero). Seconds are of the whole command, from the folder to the "
