@@ -13,15 +13,12 @@ Goes on where it was stopped. The trainings lie in FOLDER/<claim>.
 
 from __future__ import annotations
 
-import argparse
 import json
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import comparisons
 import torch
 from timing import RESULTS, machine
 
@@ -62,34 +59,18 @@ WORDS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source")
-    parser.add_argument("--work", type=Path, required=True)
+    parser = comparisons.parser(__doc__, named=False)
     parser.add_argument("--only", default=",".join(CLAIMS))
-    parser.add_argument("--note", default="", help="what else a reader must know, for the head of the page")
     given, flags = parser.parse_known_args()
-    about = machine()
-    shown = shlex.join(["dshc", "compare", Path(given.source).name, *flags])
-    lines = ["# What papers claim", "", f"`{shown}`, with the methods of each table; {about['processor']}, "
-             f"{about['cores']} cores, {about['date']}, commit {about['commit']}.", ""]  # fmt: skip
+    command = comparisons.shown(given.source, flags)
+    head = f"`{command}`, with the methods of each table; {comparisons.made_on()}."
+    lines = ["# What papers claim", "", head, ""]
     lines += [given.note, ""] if given.note else []
-    document: dict[str, Any] = {"machine": about, "flags": flags, "claims": {}}
+    document: dict[str, Any] = {"machine": machine(), "flags": comparisons.public(flags), "claims": {}}
     for claim in given.only.split(","):
         title, contestants, own = CLAIMS[claim]
         folder = given.work / claim
-        command = [
-            "compare",
-            given.source,
-            "--methods",
-            ",".join(contestants),
-            "--out",
-            str(folder),
-            *own,
-            *flags,
-        ]
-        subprocess.run([sys.executable, "-m", "dshc", *command], check=True)
+        comparisons.compare(given.source, folder, ["--methods", ",".join(contestants), *own, *flags])
         table = ComparisonTable.load(folder)
         rows = measured(folder, table, MEASURES[claim])
         document["claims"][claim] = rows

@@ -11,14 +11,11 @@ files, docs/results/few-NAME.{md,json,png}.
 
 from __future__ import annotations
 
-import argparse
 import json
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import comparisons
 from timing import RESULTS, machine
 
 from dshc.experiment import ComparisonTable
@@ -27,35 +24,24 @@ from dshc.report.plots import LIGHT, dress, new_figure, png
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("name")
-    parser.add_argument("source")
-    parser.add_argument("--work", type=Path, required=True)
+    parser = comparisons.parser(__doc__)
     parser.add_argument("--tuned", type=Path, required=True)
     parser.add_argument("--counts", default="10,50,100,500,all")
-    parser.add_argument("--note", default="", help="what else a reader must know, for the head of the page")
     given, flags = parser.parse_known_args()
     groups: list[tuple[str, Group]] = []
     for count in given.counts.split(","):
         folder = given.work / f"per-class-{count}"
         cut = [] if count == "all" else ["--train-per-class", count]
-        command = ["compare", given.source, "--out", str(folder), "--tuned", str(given.tuned), *cut, *flags]
-        subprocess.run([sys.executable, "-m", "dshc", *command], check=True)
+        comparisons.compare(given.source, folder, ["--tuned", str(given.tuned), *cut, *flags])
         groups += [(count, group) for group in ComparisonTable.load(folder).groups]
     bits = sorted({group.bits for _, group in groups})
     rows = [row(count, group) for count, group in groups]
-    about = machine()
     name = f"few-{given.name}"
-    document = {"machine": about, "flags": flags, "rows": rows}
+    document = {"machine": machine(), "flags": comparisons.public(flags), "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     (RESULTS / f"{name}.png").write_bytes(plot(rows, bits[0]))
-    shown = shlex.join(["dshc", "compare", Path(given.source).name, "--train-per-class", "N", "--tuned",
-                        given.tuned.name, *flags])  # fmt: skip
-    head = (
-        f"`{shown}`; {about['processor']}, {about['cores']} cores, {about['date']}, commit {about['commit']}."
-    )
+    command = comparisons.shown(given.source, ["--train-per-class", "N", "--tuned", str(given.tuned), *flags])
+    head = f"`{command}`; {comparisons.made_on()}."
     conventions = groups[0][1].results[0].numbers["conventions"]  # type: ignore[index]
     lines = [f"# mAP against training items per class: {given.name}", "", head, ""]
     lines += [given.note, ""] if given.note else []

@@ -9,42 +9,26 @@ nothing beside it.
 
 from __future__ import annotations
 
-import argparse
 import json
-import shlex
 import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-from timing import RESULTS, machine
+import comparisons
+from timing import RESULTS
 
 from dshc.experiment import ComparisonTable
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("name")
-    parser.add_argument("source")
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--note", default="", help="what else a reader must know, for the head of the page")
-    given, flags = parser.parse_known_args()
+    given, flags = comparisons.parser(__doc__).parse_known_args()
     started = time.perf_counter()
-    command = ["compare", given.source, "--out", str(given.work), *flags]
-    subprocess.run([sys.executable, "-m", "dshc", *command], check=True)
+    comparisons.compare(given.source, given.work, flags)
     hours = (time.perf_counter() - started) / 3600
     table = ComparisonTable.load(given.work)
     trained = sum(json.loads(p.read_text())["seconds"] for p in given.work.glob("runs/*/trained.json"))
-    # Folders by their names: where they lay is nobody else's.
-    named = [Path(flag).name if "/" in flag and Path(flag).exists() else flag for flag in flags]
-    shown = shlex.join(["dshc", "compare", Path(given.source).name, *named])
-    on = machine()
+    shown = comparisons.shown(given.source, flags)
     about = (
-        f"{on['processor']}, {on['cores']} cores, {on['date']}, commit {on['commit']}; this call {hours:.2f} hours, "
-        f"all its trainings {trained / 3600:.2f} hours"
+        f"{comparisons.made_on()}; this call {hours:.2f} hours, all its trainings {trained / 3600:.2f} hours"
     )
     name = f"methods-{given.name}"
     head = f"# Methods: {given.name}\n\n`{shown}`; {about}.\n\n" + (f"{given.note}\n\n" if given.note else "")

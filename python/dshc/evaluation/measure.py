@@ -101,8 +101,8 @@ def evaluate(
             if part.predicted is not None
         }
     score = conventions.score or found.score or asked.score or "hamming"
-    found_numbers = _measure(asked, found, dataclasses.replace(conventions, score=score), _accuracy(accuracy))
-    return dataclasses.replace(found_numbers, groups=_groups(found_numbers, groups or {}))
+    whole = _measure(asked, found, dataclasses.replace(conventions, score=score), _accuracy(accuracy))
+    return dataclasses.replace(whole, groups=_groups(whole, groups or {}))
 
 
 @dataclass(frozen=True)

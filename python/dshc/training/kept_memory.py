@@ -1,6 +1,6 @@
 """Memory that a step frees is kept for the next one.
 
-glibc gives large blocks back to the system as they are freed, and the system clears every page when it is taken again:
+glibc gives large blocks back to the system as they are freed, and the system clears every page that it hands out anew:
 with convolutions over photos that is a third of a step. Only glibc is told; what the allocator of another system does
 is left to it.
 """

@@ -23,6 +23,7 @@ COUNT = """
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for _ in range(5):
             blocks = [torch.ones(16 << 20) for _ in range(3)]
+            del blocks  # before the next step's are taken: how many are there at once is the same in every step
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     def resident():
