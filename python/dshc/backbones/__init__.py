@@ -53,10 +53,15 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
             pretrained=bool(settings.pretrained),
             finetune=settings.finetune or "all",
             width=settings.width,
+            input_size=settings.input_size,
         )
     if settings.weights is not None:
         raise ValueError(
             f"weights must go with a backbone timm:NAME; {name!r} starts from random weights, got {settings.weights!r}"
+        )
+    if (side := settings.input_size) is not None:
+        raise ValueError(
+            f"input_size must go with a backbone timm:NAME; {name!r} takes images as they are, got {side}"
         )
     if settings.pretrained or settings.finetune in ("none", "last"):
         asked = "pretrained" if settings.pretrained else f"finetune {settings.finetune!r}"

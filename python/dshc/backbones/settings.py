@@ -24,6 +24,13 @@ class EncoderSettings(Settings):
         ge=1,
         le=16_384,
     )
+    input_size: int | None = setting(
+        None,
+        "timm:NAME: side to which small images, such as those of a named set, are enlarged on the device before the "
+        "network (default: as they are)",
+        ge=1,
+        le=4096,
+    )
     pretrained: bool | None = setting(
         None, "timm:NAME: start from its ImageNet weights (default: for photos, where timm is installed)"
     )

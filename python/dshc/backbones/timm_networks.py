@@ -15,7 +15,7 @@ from .neck import neck
 from .pretrained import check_known, load_pretrained
 from .probe import features_of
 
-__all__ = ["TimmBackbone", "timm_backbone"]
+__all__ = ["TimmBackbone", "enlarged", "timm_backbone"]
 
 Finetune = Literal["none", "last", "all"]
 
@@ -29,13 +29,20 @@ class TimmBackbone(nn.Module):
 
     ``neck``, behind the network, is always trained. Its input (:meth:`frozen_features`, ``n_frozen`` wide) is what can
     be kept where the network is frozen as a whole.
+
+    ``input_size``: the side to which images are enlarged before the network (:func:`enlarged`); None: as they are.
     """
 
     def __init__(
-        self, net: nn.Module, n_frozen: int, finetune: Finetune = "all", width: int | None = None
+        self,
+        net: nn.Module,
+        n_frozen: int,
+        finetune: Finetune = "all",
+        width: int | None = None,
+        input_size: int | None = None,
     ) -> None:
         super().__init__()
-        self.net, self.n_frozen, self.finetune = net, n_frozen, finetune
+        self.net, self.n_frozen, self.finetune, self.input_size = net, n_frozen, finetune, input_size
         self.neck = nn.Identity() if width is None else neck(n_frozen, width)
         self.n_features = n_frozen if width is None else width
         trained = _trained_names(net, finetune)
@@ -57,10 +64,27 @@ class TimmBackbone(nn.Module):
 
     def frozen_features(self, images: Tensor) -> Tensor:
         """What the network gives before the neck, ``(b, n_frozen)``."""
-        return self.net(images)
+        return self.net(images if self.input_size is None else enlarged(images, self.input_size))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.neck(self.net(images))
+        return self.neck(self.frozen_features(images))
+
+
+def enlarged(images: Tensor, side: int) -> Tensor:
+    """Images ``(b, c, h, w)`` whose longer side is ``side`` pixels, by bicubic interpolation.
+
+    A network made for photos halves them five times; images of 32 pixels would be one pixel behind it.
+    """
+    height, width = enlarged_shape(images.shape[2], images.shape[3], side)
+    return nn.functional.interpolate(images, size=(height, width), mode="bicubic", align_corners=False)
+
+
+def enlarged_shape(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width with ``side`` as the longer one; ``ValueError`` where that is no enlargement."""
+    longer = max(height, width)
+    if side < longer:
+        raise ValueError(f"input_size must be at least {longer}, the side of the images, got {side}")
+    return max(1, round(height * side / longer)), max(1, round(width * side / longer))
 
 
 def timm_backbone(
@@ -71,10 +95,11 @@ def timm_backbone(
     pretrained: bool = False,
     finetune: Finetune = "all",
     width: int | None = None,
+    input_size: int | None = None,
 ) -> TimmBackbone:
     """A timm model without its classifier, for images ``(h, w, c)``; ``n_features`` is what it gives for them.
 
-    ``width`` puts a neck of that many units behind it.
+    ``width`` puts a neck of that many units behind it; ``input_size`` enlarges images before it.
 
     ``weights`` is a file of the model's own weights, ``.safetensors`` or a ``torch.save``d state dict (read with
     ``weights_only=True``); its classifier is left out, and weights for RGB are brought to other channels as timm does.
@@ -92,8 +117,14 @@ def timm_backbone(
         net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=item_shape[2])
     if weights is not None:
         _load_weights(net, Path(weights), item_shape[2])
-    n_features = features_of(net, f"timm:{name}", item_shape).shape[1]
-    return TimmBackbone(net, n_features, finetune, width).train()
+    height, width_of_items, n_channels = item_shape
+    seen = (
+        item_shape
+        if input_size is None
+        else (*enlarged_shape(height, width_of_items, input_size), n_channels)
+    )
+    n_features = features_of(net, f"timm:{name}", seen).shape[1]
+    return TimmBackbone(net, n_features, finetune, width, input_size).train()
 
 
 def _trained_names(net: nn.Module, finetune: Finetune) -> set[str]:

@@ -87,10 +87,13 @@ def _key(hasher: Hasher, dataset: Dataset) -> str:
         for name, tensor in sorted(part.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    size = hasher.encoder_settings.input_size
     return fingerprint(
         {
             "version": _VERSION,
             "backbone": hasher.encoder_settings.backbone,
+            # Left out where None, as by the versions that had no such setting: features they kept are found.
+            **({} if size is None else {"input_size": size}),
             "weights": digest.hexdigest(),
             "precision": hasher.precision,
             "device": hasher.device.type,  # the last bits are the device's

@@ -12,6 +12,7 @@ import torch
 from extras import needs
 from PIL import Image
 from sklearn.datasets import load_sample_image
+from torch.nn.functional import interpolate
 
 from dshc.backbones import (
     EncoderSettings,
@@ -24,6 +25,7 @@ from dshc.backbones import (
 )
 from dshc.backbones.neck import neck
 from dshc.backbones.pretrained import PACKAGED, load_pretrained, packaged_weights
+from dshc.backbones.timm_networks import enlarged
 from dshc.data import ImageFit
 from dshc.data.image_batches import normalised
 from dshc.errors import InputError
@@ -293,6 +295,53 @@ def test_a_frozen_network_gives_the_same_while_training_and_after():
     with torch.no_grad():
         assert torch.equal(net.train().frozen_features(x), net.eval().frozen_features(x))
         assert torch.equal(net.neck(net.frozen_features(x)), net(x))
+
+
+# Small images enlarged
+
+
+def test_images_are_enlarged_before_the_network():
+    plain, large = tiny(finetune="none"), tiny(finetune="none", input_size=64)
+    x = images(side=32)
+    expected = interpolate(x, size=(64, 64), mode="bicubic", align_corners=False)
+    with torch.no_grad():
+        assert torch.equal(large.eval()(x), plain.eval()(expected))
+        assert torch.equal(large.frozen_features(x), plain.frozen_features(expected))
+        assert not torch.allclose(large(x), plain(x))
+    assert large.state_dict().keys() == plain.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("shape", "side", "expected"),
+    [((32, 32), 64, (64, 64)), ((8, 16), 32, (16, 32)), ((3, 16), 17, (3, 17)), ((5, 5), 5, (5, 5))],
+)
+def test_the_longer_side_is_the_input_size(shape, side, expected):
+    assert enlarged(torch.zeros(1, 2, *shape), side).shape == (1, 2, *expected)
+
+
+def test_a_constant_image_stays_constant_when_enlarged():
+    x = torch.full((1, 3, 4, 4), -1.75)
+    torch.testing.assert_close(enlarged(x, 13), torch.full((1, 3, 13, 13), -1.75))
+
+
+def test_a_network_that_takes_one_size_takes_images_enlarged_to_it():
+    name = "vit_tiny_patch16_224"
+    net = timm_backbone(name, (32, 32, 3), input_size=224)
+    assert net(images(side=32)).shape == (2, net.n_features)
+    with pytest.raises(ValueError, match=f"must be one that timm:{name} accepts, got 96x96"):
+        timm_backbone(name, (32, 32, 3), input_size=96)
+
+
+def test_images_are_not_made_smaller():
+    with pytest.raises(ValueError, match="input_size must be at least 32, the side of the images, got 31"):
+        timm_backbone("test_efficientnet", (32, 16, 3), input_size=31)
+
+
+@pytest.mark.parametrize(("backbone", "shape"), [("small_net", (8, 8, 3)), ("mlp", (5,)), ("identity", (5,))])
+def test_other_networks_take_images_as_they_are(backbone, shape):
+    message = f"input_size must go with a backbone timm:NAME; '{backbone}' takes images as they are, got 64"
+    with pytest.raises(ValueError, match=message):
+        build_backbone(EncoderSettings(backbone=backbone, input_size=64), shape)
 
 
 @pytest.mark.parametrize("width", [None, 6])

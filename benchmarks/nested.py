@@ -1,0 +1,105 @@
+"""Many lengths from one training against a training per length, by `dshc compare`; into docs/results.
+
+    python benchmarks/nested.py NAME SOURCE --work FOLDER --single FOLDER [--note TEXT] [any flags of dshc compare]
+
+`--single` holds a comparison of the same data with a training per length: its choices of rates and weights are taken
+over, and its rows stand beside those of the nested trainings, which go to `--work`. Goes on where it was stopped.
+NAME: of the files, docs/results/nested-NAME.{md,json}.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import comparisons
+from timing import RESULTS, machine
+
+from dshc.experiment import ComparisonTable
+from dshc.experiment.comparison_table import Group
+from dshc.experiment.seeds import Spread
+
+NESTED = ", nested"
+
+
+def main() -> None:
+    parser = comparisons.parser(__doc__)
+    parser.add_argument("--single", type=Path, required=True)
+    given, flags = parser.parse_known_args()
+    flags = ["--nested", "--tuned", str(given.single), *flags]
+    comparisons.compare(given.source, given.work, flags)
+    nested, single = ComparisonTable.load(given.work), ComparisonTable.load(given.single)
+    rows = paired(nested, single)
+    if not rows:
+        raise SystemExit(f"{given.work} must hold a nested training, got none")
+    name = f"nested-{given.name}"
+    document = {"machine": machine(), "flags": comparisons.public(flags), "rows": rows}
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    head = f"`{comparisons.shown(given.source, flags)}`; {comparisons.made_on()}."
+    lines = [f"# Many lengths from one training: {given.name}", "", head, ""]
+    lines += [given.note, ""] if given.note else []
+    lines += [f"Conventions: {'; '.join(nested.conventions)}. In a cell: mAP of the nested training, and in brackets "
+              "how far it is from a training of that length alone, both as means over their seeds. Seconds: of the "
+              "one nested training, and of one training per length together.", ""]  # fmt: skip
+    lines += [*as_table(rows), ""]
+    (RESULTS / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print(f"docs/results/{name}.md")
+
+
+def paired(nested: ComparisonTable, single: ComparisonTable) -> list[dict[str, Any]]:
+    """A row per method: by length, mAP nested and alone; seconds of the one training and of all the others."""
+    alone = {(group.label, group.bits): group for group in single.groups}
+    labels = [label for label in dict.fromkeys(g.label for g in nested.groups) if label.endswith(NESTED)]
+    rows = []
+    for label in labels:
+        method = label.removesuffix(NESTED)
+        row: dict[str, Any] = {"method": method, "lengths": {}, "nested_seconds": 0.0, "single_seconds": 0.0}
+        for group in (g for g in nested.groups if g.label == label):
+            other = alone[method, group.bits]
+            row["lengths"][group.bits] = {
+                "nested": number(group, "mean_ap").mean,
+                "single": number(other, "mean_ap").mean,
+                "nested_seeds": number(group, "mean_ap").n,
+                "single_seeds": number(other, "mean_ap").n,
+            }
+            row["nested_seconds"] = number(group, "train_seconds").mean
+            row["single_seconds"] += number(other, "train_seconds").mean
+        rows.append(row)
+    return rows
+
+
+def number(group: Group, name: str) -> Spread:
+    if group.failures:
+        raise SystemExit(f"{group.label}, {group.bits} bits: {group.failures[0]}")
+    spread = group.spread(name)
+    assert spread is not None
+    return spread
+
+
+def as_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Methods down, lengths across; the last row holds the means."""
+    lengths = list(rows[0]["lengths"])
+    head = ["method", *(f"{bits} bits" for bits in lengths), "nested s", "one by one s"]
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for row in rows:
+        cells = [
+            f"{pair['nested']:.4f} ({pair['nested'] - pair['single']:+.4f})"
+            for pair in row["lengths"].values()
+        ]
+        seconds = [f"{row['nested_seconds']:.1f}", f"{row['single_seconds']:.1f}"]
+        lines.append(f"| {' | '.join([row['method'], *cells, *seconds])} |")
+
+    def mean(value: Any) -> float:
+        return sum(value(row) for row in rows) / len(rows)
+
+    cells = [f"{mean(lambda r, b=b: r['lengths'][b]['nested']):.4f} "
+             f"({mean(lambda r, b=b: r['lengths'][b]['nested'] - r['lengths'][b]['single']):+.4f})"
+             for b in lengths]  # fmt: skip
+    seconds = [f"{mean(lambda r: r['nested_seconds']):.1f}", f"{mean(lambda r: r['single_seconds']):.1f}"]
+    lines.append(f"| *mean* | {' | '.join([*cells, *seconds])} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()
