@@ -38,6 +38,7 @@ def run_compare(
     nested: bool,
     post: str | None,
     ks: tuple[int, ...],
+    jobs: int,
     as_json: bool,
     run_reports: bool,
 ) -> None:
@@ -65,6 +66,7 @@ def run_compare(
                 nested=nested,
                 postprocessing=_names(post or ""),
                 conventions=conventions,
+                jobs=jobs,
                 tell=remark,
                 progress=update,
             )

@@ -145,6 +145,9 @@ def compare(
     k: Annotated[
         list[int] | None, flag("Further cut-off of mAP, repeatable.", None, "--k", "-k", metavar="<int>")
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Trainings at a time, each with its share of the CPU threads.")
+    ] = 1,
     assignments: Annotated[
         list[str] | None,
         flag("Any setting by its table, repeatable.", RUN, "--set", metavar="TABLE.NAME=VALUE"),
@@ -171,6 +174,7 @@ def compare(
         nested=nested,
         post=post,
         ks=tuple(k or ()),
+        jobs=jobs,
         as_json=as_json,
         run_reports=run_reports,
     )

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..data import Dataset
 from ..errors import InputError
 from ..evaluation import Conventions
@@ -25,6 +27,7 @@ from ..storage import folder_lock, write_whole
 from ..training import Interrupted
 from .comparison_table import ComparisonTable, Result, Tuning, results_of
 from .contestants import Contestant, contestants
+from .schedule import Steps, Todo, carry_out
 from .trial import POSTPROCESSING, Measuring, Trial
 from .tuning import Grid, GridSearch, Point
 from .workshop import Workshop, workshop
@@ -53,6 +56,7 @@ def compare(
     nested: bool = False,
     postprocessing: Sequence[str] = (),
     conventions: Conventions = Conventions(),  # noqa: B008 - frozen
+    jobs: int = 1,
     tell: Tell = lambda text: None,
     progress: Update = lambda done, total: None,
 ) -> ComparisonTable:
@@ -73,6 +77,8 @@ def compare(
         postprocessing: ``"itq"``, ``"map"``, ``"thresholds"``: codes found afterwards from the same outputs, each in
             rows of its own.
         conventions: of the evaluation; a method's own score ranks its codes.
+        jobs: trainings at a time, each with its share of the CPU threads where ``settings`` leave these open. Seconds
+            are then those of a machine that is shared.
         tell: told what is done, a line at a time.
         progress: told how many of how many trainings are done.
 
@@ -83,6 +89,10 @@ def compare(
     lengths = _lengths(bits)
     if seeds < 1:
         raise InputError(f"seeds must be at least 1, got {seeds}")
+    if jobs < 1:
+        raise InputError(f"jobs must be at least 1, got {jobs}")
+    if jobs > 1 and settings.runtime.threads is None:
+        settings = settings.with_values(**{"runtime.threads": max(1, torch.get_num_threads() // jobs)})
     if seeds_at is not None and (unknown := sorted(set(seeds_at) - set(lengths))):
         raise InputError(f"seeds_at must be among bits, got {', '.join(map(str, unknown))}")
     if tuned is not None and grid is not None:
@@ -108,7 +118,9 @@ def compare(
     )
     asked = {length: seeds if seeds_at is None or length in seeds_at else 1 for length in lengths}
     known = None if tuned is None else _tunings(tuned, found)
-    work = _Work(dataset, out, asked, grid, known, nested, measuring, tell, progress)
+    work = _Work(dataset, out, asked, grid, known, nested, measuring, jobs, tell, progress)
+    # The first trial leaves the features of a frozen backbone to all others.
+    work.first_alone = dataset.kind == "images" and settings.encoder.finetune == "none"
     with folder_lock(out):
         _own(out, dataset, settings)
         # What trainings import late takes seconds, which would be every trial's: torch's optimizers bring its compiler.
@@ -133,12 +145,14 @@ class _Work:
         known: dict[str, Tuning] | None,
         nested: bool,
         measuring: Measuring,
+        jobs: int,
         tell: Tell,
         update: Update,
     ) -> None:
         self.dataset, self.out = dataset, out
         self.bits, self.seeds = tuple(seeds), seeds
         self.grid, self.known, self.nested, self.measuring = grid, known, nested, measuring
+        self.jobs, self.first_alone = jobs, False
         self.tell, self.update = tell, update
         self.done = self.total = 0
 
@@ -147,17 +161,24 @@ class _Work:
             search = self.search(contestant)
             self.total += len(self.finals(contestant, {})) + (0 if search is None else len(search.take()))
         self.update(0, self.total)
-        results: list[Result] = []
-        tunings: list[Tuning] = []
-        for contestant in found:
-            tuning = self.tune(shop, contestant)
-            tunings.append(tuning)
-            for trial in self.finals(contestant, tuning.chosen):
-                self.carry_out(shop, trial, measure=True)
-                results += results_of(trial)
-            table = ComparisonTable(tuple(results), tuple(tunings), self.facts())
+        ended: dict[int, tuple[Tuning, list[Result]]] = {}
+        work = [self.steps(contestant) for contestant in found]
+        for place, result in carry_out(
+            shop, work, jobs=self.jobs, first_alone=self.first_alone, done=self.done_with
+        ):
+            ended[place] = result
+            in_order = [ended[place] for place in sorted(ended)]
+            results = tuple(result for _, results in in_order for result in results)
+            table = ComparisonTable(results, tuple(tuning for tuning, _ in in_order), self.facts())
             table.save(self.out)
         return table
+
+    def steps(self, contestant: Contestant) -> Steps[tuple[Tuning, list[Result]]]:
+        """What is done for a contestant: its tuning, then the trainings that are measured."""
+        tuning = yield from self.tune(contestant)
+        finals = self.finals(contestant, tuning.chosen)
+        yield [Todo(trial, measure=True) for trial in finals]
+        return tuning, [result for trial in finals for result in results_of(trial)]
 
     def facts(self) -> dict[str, Any]:
         """What all trainings share, for the head of the table."""
@@ -168,6 +189,7 @@ class _Work:
             "seeds": max(self.seeds.values()),
             "bits": list(self.bits),
             "nested": self.nested,
+            "jobs": self.jobs,
         }
 
     def settings_of(
@@ -216,7 +238,7 @@ class _Work:
             values[f"method.{name}"] = weight
         return GridSearch(self.grid, values)
 
-    def tune(self, shop: Workshop, contestant: Contestant) -> Tuning:
+    def tune(self, contestant: Contestant) -> Steps[Tuning]:
         """Train at every point of the grid; the best by validation is chosen, the first of equals."""
         if self.known is not None:
             return self.known[contestant.label]
@@ -226,13 +248,12 @@ class _Work:
         bits, trials, first = self.tuning_bits(contestant), [], True
         while points := search.take():
             self.total += 0 if first else len(points)
-            first, results = False, []
-            for point in points:
-                trial = self.try_out(shop, contestant, bits, point)
-                trials.append(trial)
-                done = None if trial is None else trial.trained()
-                results.append(None if done is None else done["validation_map"])
-            search.tell(results)
+            first = False
+            taken = [self.try_out(contestant, bits, point) for point in points]
+            yield [Todo(trial, measure=False) for trial in taken if trial is not None]
+            trained = [None if trial is None else trial.trained() for trial in taken]
+            search.tell([None if done is None else done["validation_map"] for done in trained])
+            trials += taken
         if search.best is None:
             return Tuning(contestant.label, search.tried, {})
         for i, trial in enumerate(trials):
@@ -240,28 +261,21 @@ class _Work:
                 shutil.rmtree(trial.run_folder, ignore_errors=True)  # the numbers stay
         return Tuning(contestant.label, search.tried, search.tried[search.best][0])
 
-    def try_out(self, shop: Workshop, contestant: Contestant, bits: int, point: Point) -> Trial | None:
-        """Train at a point of the grid; None where the method takes no such value."""
+    def try_out(self, contestant: Contestant, bits: int, point: Point) -> Trial | None:
+        """The training at a point of the grid; None where the method takes no such value."""
         try:
-            trial = self.trial(contestant, bits, 0, point)
+            return self.trial(contestant, bits, 0, point)
         except InputError as error:
             self.done += 1
             self.tell(f"{contestant.label}: {error}")
             return None
-        self.carry_out(shop, trial, measure=False)
-        return trial
 
-    def carry_out(self, shop: Workshop, trial: Trial, *, measure: bool) -> None:
-        """Do what of a trial is not done yet, and say what came of it."""
-        todo = trial.trained() is None or (measure and trial.measured() is None)
-        if todo and trial.trained() is not None and not trial.run_folder.is_dir():
-            trial.forget_training()
-        if todo:
-            shop.run(trial, measure=measure)
+    def done_with(self, todo: Todo, carried_out: bool) -> None:
+        """Count a trial, and say what came of it."""
         self.done += 1
         self.update(self.done, self.total)
-        if todo:
-            self.tell(_line(trial, measure))
+        if carried_out:
+            self.tell(_line(todo.trial, todo.measure))
 
 
 def _tunings(folder: Path, found: Sequence[Contestant]) -> dict[str, Tuning]:

@@ -224,6 +224,7 @@ class ComparisonTable:
                 f" ({known['cosine_queries']} queries). Encoding: behind a frozen backbone, from its features. "
                 f"Search: the nearest {known['search_k']} of the database. Seconds of training are without reading "
                 "the data and without the features of a frozen backbone."
+                + (f" Trained {facts['jobs']} at a time." if facts.get("jobs", 1) > 1 else "")
             )
         return notes
 

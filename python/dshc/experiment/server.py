@@ -1,8 +1,8 @@
-"""The server of trials, a program: it forks a child for each folder that it is told, and says how that ended.
+"""The server of trials, a program: it forks a child for each folder that it is told, and says how each ended.
 
-A line of stdin is ``{"folder": ..., "measure": ...}``; lines of stdout are ``{"pid": ...}`` once the child runs and
-``{"code": ...}`` once it has ended. What a child prints goes into ``log.txt`` of the trial's folder. The arguments are
-modules to import before: a child then has them.
+A line of stdin is ``{"folder": ..., "measure": ...}``; lines of stdout are ``{"folder": ..., "pid": ...}`` once the
+child runs and ``{"pid": ..., "code": ...}`` once it has ended. What a child prints goes into ``log.txt`` of the
+trial's folder. The arguments are modules to import before: a child then has them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import signal
 import sys
 import traceback
@@ -20,23 +21,38 @@ from ..training import Interrupted
 from .perform import measure_trial, train_trial
 from .trial import Trial
 
+_LOOK_S = 0.05  # between two looks whether a child has ended
 _STOPPED = 75  # a child's exit status where it was interrupted and nothing is wrong (EX_TEMPFAIL)
 
 
-def _serve(lines: IO[str], answers: IO[str]) -> None:
+def _serve(source: int, answers: IO[str]) -> None:
     # Ctrl-C goes to the whole group: the child hears it itself, and this process must live to say how it ended.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    for line in lines:
-        asked = json.loads(line)
-        pid = os.fork()
-        if not pid:
-            lines.close()
-            answers.close()
-            os._exit(_child(Path(asked["folder"]), bool(asked["measure"])))
-        _write(answers, {"pid": pid})
-        _, status = os.waitpid(pid, 0)
-        _write(answers, {"code": os.waitstatus_to_exitcode(status)})
+    children: set[int] = set()
+    asked, is_open = b"", True
+    while is_open or children:
+        heard, _, _ = select.select([source] if is_open else [], [], [], _LOOK_S if children else None)
+        if heard:
+            found = os.read(source, 1 << 16)
+            is_open = bool(found)
+            *lines, asked = (asked + found).split(b"\n")
+            for line in lines:
+                children.add(_begin(json.loads(line), source, answers))
+        for pid in sorted(children):
+            if (ended := os.waitpid(pid, os.WNOHANG))[0]:
+                children.remove(pid)
+                _write(answers, {"pid": pid, "code": os.waitstatus_to_exitcode(ended[1])})
+
+
+def _begin(asked: dict[str, Any], source: int, answers: IO[str]) -> int:
+    pid = os.fork()
+    if not pid:
+        os.close(source)
+        answers.close()
+        os._exit(_child(Path(asked["folder"]), bool(asked["measure"])))
+    _write(answers, {"folder": asked["folder"], "pid": pid})
+    return pid
 
 
 def _write(answers: IO[str], message: dict[str, Any]) -> None:
@@ -76,4 +92,4 @@ if __name__ == "__main__":
     os.dup2(2, 1)
     for module in sys.argv[1:]:
         importlib.import_module(module)
-    _serve(sys.stdin, channel)
+    _serve(sys.stdin.fileno(), channel)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..training import Interrupted
-from ..training.stop_signals import stop_signals
+from ..training.stop_signals import Stop, stop_signals
 from .trial import Trial
 
 __all__ = ["Workshop", "workshop"]
@@ -27,37 +27,52 @@ _LOOK_S = 0.2  # between two looks whether a stop was asked for
 
 
 class Workshop:
-    """Runs trials one after another; made by :func:`workshop`."""
+    """Runs trials, as many at a time as are started; made by :func:`workshop`."""
 
-    def __init__(self, server: subprocess.Popen[bytes]) -> None:
-        self._server = server
+    def __init__(self, server: subprocess.Popen[bytes], stop: Stop) -> None:
+        self._server, self._stop = server, stop
+        self._started: dict[str, Trial] = {}  # by folder, until the server says which child it is
+        self._running: dict[int, Trial] = {}  # by child
+        self._told: set[int] = set()  # children that were asked to stop
 
     def run(self, trial: Trial, *, measure: bool) -> None:
-        """Carry out a trial: train, and ``measure`` where that is asked for.
+        """Carry out a trial, and wait until it has ended."""
+        self.start(trial, measure=measure)
+        self.ended()
 
-        What went wrong is left in the trial (:meth:`Trial.failure`). Raises :class:`dshc.training.Interrupted` after
-        Ctrl-C, SIGTERM or SIGHUP, once the child has written its checkpoint.
-        """
+    def start(self, trial: Trial, *, measure: bool) -> None:
+        """Begin a trial: train, and ``measure`` where that is asked for; :meth:`ended` tells when it is done."""
         trial.write()
         trial.forget_failure()
-        with stop_signals() as stop:
-            self._say({"folder": str(trial.folder), "measure": measure})
-            child, told = 0, False
-            while True:
-                answer = self._answer()
-                if answer is not None and "pid" in answer:
-                    child = answer["pid"]
-                elif answer is not None:
-                    code = answer["code"]
-                    break
-                if stop.asked and child and not told:
-                    told = True
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(child, signal.SIGTERM)
-        if stop.asked:
-            raise Interrupted(f"stopped at {trial.name}", stop.signal_name or "SIGINT")
-        if code and trial.failure() is None:
-            trial.keep_failure(_ended(code))
+        self._started[str(trial.folder)] = trial
+        self._say({"folder": str(trial.folder), "measure": measure})
+
+    def ended(self) -> Trial:
+        """Wait for one of the trials that were started; what went wrong is left in it (:meth:`Trial.failure`).
+
+        Raises :class:`dshc.training.Interrupted` after Ctrl-C, SIGTERM or SIGHUP, once every child has written its
+        checkpoint.
+        """
+        while True:
+            answer = self._answer()
+            if answer is not None and "folder" in answer:
+                self._running[answer["pid"]] = self._started.pop(answer["folder"])
+            elif answer is not None:
+                trial = self._running.pop(answer["pid"])
+                if not self._stop.asked:
+                    if answer["code"] and trial.failure() is None:
+                        trial.keep_failure(_ended(answer["code"]))
+                    return trial
+                if not self._running and not self._started:
+                    raise Interrupted(f"stopped at {trial.name}", self._stop.signal_name or "SIGINT")
+            if self._stop.asked:
+                self._tell_children()
+
+    def _tell_children(self) -> None:
+        for child in self._running.keys() - self._told:
+            self._told.add(child)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
 
     def _say(self, message: dict[str, Any]) -> None:
         assert self._server.stdin is not None
@@ -77,13 +92,17 @@ class Workshop:
 
 @contextlib.contextmanager
 def workshop(*modules: str) -> Iterator[Workshop]:
-    """Start the server, and end it with the block; ``modules`` are what trials will import, and it does once."""
+    """Start the server, and end it with the block; ``modules`` are what trials will import, and it does once.
+
+    Inside, Ctrl-C, SIGTERM and SIGHUP are noted, and end the next :meth:`Workshop.ended`.
+    """
     command = [sys.executable, "-m", f"{__package__}.server", *modules]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     # Unbuffered: a line that waited in a buffer of ours would be none to `select`, which sees the pipe alone.
     with subprocess.Popen(command, bufsize=0, env=_environment(), **pipes) as server:
         try:
-            yield Workshop(server)
+            with stop_signals() as stop:
+                yield Workshop(server, stop)
         finally:
             server.stdin.close()  # type: ignore[union-attr]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from dshc.experiment import ComparisonTable, Grid
 from dshc.experiment.comparison_table import results_of
 from dshc.experiment.contestants import contestants
 from dshc.experiment.trial import Trial
-from dshc.experiment.workshop import Workshop, workshop
+from dshc.experiment.workshop import workshop
 from dshc.runs import RunSettings, evaluate_run, load_run
 
 SMALL = {"epochs": 2, "threads": 1, "batch_size": 48, "width": 8}
@@ -99,8 +100,8 @@ def test_what_is_written_is_what_was_found(small):
 
 
 @pytest.mark.deep
-def test_weights_that_lost_are_removed_and_come_back_when_asked_for(small, features):
-    out, table, _ = small
+def test_weights_that_lost_are_removed_and_come_back_when_asked_for(small, features, tmp_path):
+    out = shutil.copytree(small[0], tmp_path / "copy")  # what is asked for changes its table
     losers = [p for p in (out / "runs").iterdir() if not (p / "run").is_dir()]
     assert len(losers) == 1 and (losers[0] / "trained.json").is_file()
     point = Trial.read(losers[0]).settings
@@ -133,7 +134,7 @@ def test_a_training_that_is_killed_costs_its_own_row(features, tmp_path):
         answer = None
         while answer is None:
             answer = shop._answer()
-        assert answer == {"code": -signal.SIGKILL}
+        assert answer == {"pid": pid, "code": -signal.SIGKILL}
         shop.run(trial, measure=True)  # the server is well
     assert trial.failure() is None and trial.measured() is not None
 
@@ -221,6 +222,7 @@ def test_a_folder_with_something_else_is_left_alone(features, tmp_path):
         ({"bits": ()}, "bits must be at least one length"),
         ({"bits": (8, 8)}, "bits must differ, got 8, 8"),
         ({"seeds": 0}, "seeds must be at least 1, got 0"),
+        ({"jobs": 0}, "jobs must be at least 1, got 0"),
         ({"seeds_at": (9,)}, "seeds_at must be among bits, got 9"),
         ({"methods": ("dpsg",)}, "method must be one of .*did you mean 'dpsh'"),
         ({"methods": ()}, "methods must name at least one, got none"),
@@ -293,45 +295,50 @@ def test_several_labels_per_item(labelled, tmp_path):
 
 
 @pytest.mark.deep
-def test_an_interrupted_comparison_goes_on(features, tmp_path):
-    program = [
-        sys.executable,
-        "-m",
-        "dshc",
-        "compare",
-        str(features),
-        "--methods",
-        "itq,hashnet",
-        "--bits",
-        "8",
-    ]
-    program += [
-        "--no-tune",
-        "--no-run-reports",
-        "--epochs",
-        "4000",
-        "--threads",
-        "1",
-        "--out",
-        str(tmp_path / "out"),
-    ]
+def test_several_at_a_time_come_to_the_same(small, features, tmp_path):
+    _, one_by_one, _ = small
+    grid, told = Grid(lr=(0.5, 1.0), weight=(1.0,)), []
+    table = compared(
+        features, tmp_path, bits=(8, 4), seeds=2, seeds_at=(8,), grid=grid, jobs=3, tell=told.append
+    )
+    assert len(told) == 8 and [t.chosen for t in table.tunings] == [t.chosen for t in one_by_one.tunings]
+    for found, known in zip(table.results, one_by_one.results, strict=True):
+        assert (found.label, found.bits, found.seed, found.run) == (
+            known.label,
+            known.bits,
+            known.seed,
+            known.run,
+        )
+        for name in ("mean_ap", "cosine_map", "distinct", "split"):
+            assert found.numbers[name] == known.numbers[name]
+    assert "Trained 3 at a time." in table.to_markdown()
+    assert "at a time" not in one_by_one.to_markdown()
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("long", [("hashnet",), ("hashnet", "dpsh")], ids=["one", "two at a time"])
+def test_an_interrupted_comparison_goes_on(features, tmp_path, long):
+    flags = f"--bits 8 --no-tune --no-run-reports --epochs 4000 --threads 1 --jobs {len(long)}"
+    program = [sys.executable, "-m", "dshc", "compare", str(features), "--methods", ",".join(("itq", *long))]
+    program += [*flags.split(), "--out", str(tmp_path / "out")]
     with (tmp_path / "err.txt").open("w") as err:
         child = subprocess.Popen(program, env=environment(), stdout=subprocess.DEVNULL, stderr=err)
     runs, deadline = tmp_path / "out" / "runs", time.monotonic() + 90
-    while (
-        not [p for p in runs.glob("hashnet*/run/metrics.jsonl") if p.stat().st_size]
-        and time.monotonic() < deadline
-    ):
+
+    def begun():
+        logs = [path for name in long for path in runs.glob(f"{name}*/run/metrics.jsonl")]
+        return sum(path.stat().st_size > 0 for path in logs) == len(long)
+
+    while not begun() and time.monotonic() < deadline:
         time.sleep(0.05)
     child.send_signal(signal.SIGTERM)
     assert child.wait(60) == 128 + signal.SIGTERM, (tmp_path / "err.txt").read_text()
     assert "the same command goes on" in (tmp_path / "err.txt").read_text()
-    (trained,) = runs.glob("itq*/measured.json")
-    before = trained.stat().st_mtime_ns
-    (stopped,) = runs.glob("hashnet*")
-    assert not (stopped / "trained.json").exists() and not (stopped / "failed.json").exists()
-    epochs = len((stopped / "run" / "metrics.jsonl").read_text().splitlines())
-    assert 1 <= epochs < 4000 and trained.stat().st_mtime_ns == before
+    assert list(runs.glob("itq*/measured.json"))
+    for name in long:
+        (stopped,) = runs.glob(f"{name}*")
+        assert not (stopped / "trained.json").exists() and not (stopped / "failed.json").exists()
+        assert 1 <= len((stopped / "run" / "metrics.jsonl").read_text().splitlines()) < 4000
 
 
 def test_a_nested_training_that_fails_stands_with_its_kind(features, tmp_path):
@@ -345,17 +352,3 @@ def test_a_nested_training_that_fails_stands_with_its_kind(features, tmp_path):
         ("hashnet, nested", 4, "the disk is full"),
         ("hashnet, nested", 8, "the disk is full"),
     ]
-
-
-def test_two_answers_at_once_are_both_heard():
-    """Of a child that has ended before the parent looks."""
-    says = 'import sys; sys.stdin.readline(); print(\'{"pid": 7}\\n{"code": 3}\', flush=True); sys.stdin.readline()'
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", says], bufsize=0, **pipes) as server:
-        shop = Workshop(server)
-        shop._say({"folder": "here"})
-        answers, deadline = [], time.monotonic() + 30
-        while len(answers) < 2 and time.monotonic() < deadline:
-            answers += filter(None, [shop._answer()])
-        server.stdin.close()
-    assert answers == [{"pid": 7}, {"code": 3}]

@@ -1,0 +1,219 @@
+"""Trials several at a time: in which order they are begun, what waits for what, and what the server's answers mean."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from training_runs import environment
+
+from dshc.experiment.schedule import Todo, carry_out
+from dshc.experiment.trial import Trial
+from dshc.experiment.workshop import Workshop
+from dshc.runs import RunSettings
+from dshc.training import Interrupted
+from dshc.training.stop_signals import Stop
+
+
+class FakeTrial:
+    def __init__(self, name, done=False):
+        self.name, self.done = name, done
+
+    def trained(self):
+        return {} if self.done else None
+
+
+class FakeShop:
+    """Ends what was started in an order of its own; remembers how many ran at once."""
+
+    def __init__(self, order=lambda running: 0):
+        self.order, self.running, self.begun, self.most = order, [], [], 0
+
+    def start(self, trial, *, measure):
+        assert not trial.done and trial not in self.running
+        self.running.append(trial)
+        self.begun.append(trial.name)
+        self.most = max(self.most, len(self.running))
+
+    def ended(self):
+        trial = self.running.pop(self.order(self.running) % len(self.running))
+        trial.done = True
+        return trial
+
+
+def steps(name, *sizes, known=()):
+    """Lists of so many trials one after another; all of a list are done before the next is asked for."""
+    for number, size in enumerate(sizes):
+        trials = [FakeTrial(f"{name}{number}{i}", f"{name}{number}{i}" in known) for i in range(size)]
+        yield [Todo(trial, measure=False) for trial in trials]
+        assert all(trial.done for trial in trials)
+    return name
+
+
+def carried_out(shop, work, jobs, first_alone=False):
+    told = []
+    found = list(
+        carry_out(shop, work, jobs=jobs, first_alone=first_alone, done=lambda t, new: told.append((t, new)))
+    )
+    return found, [(todo.trial.name, new) for todo, new in told]
+
+
+def test_one_at_a_time_goes_in_order():
+    shop = FakeShop()
+    found, told = carried_out(shop, [steps("a", 2, 1), steps("b", 1), steps("c")], 1)
+    assert shop.begun == ["a00", "a01", "a10", "b00"] and shop.most == 1
+    assert found == [(0, "a"), (1, "b"), (2, "c")]
+    assert told == [(name, True) for name in shop.begun]
+
+
+def test_a_free_job_takes_from_the_next_work():
+    shop = FakeShop()
+    carried_out(shop, [steps("a", 2, 2), steps("b", 3)], 3)
+    assert shop.begun == ["a00", "a01", "b00", "b01", "a10", "a11", "b02"] and shop.most == 3
+
+
+def test_the_first_has_the_machine_to_itself():
+    shop = FakeShop()
+    seen = []
+    shop.order = lambda running: seen.append(len(running)) or 0
+    carried_out(shop, [steps("a", 4), steps("b", 2)], 2, first_alone=True)
+    assert seen == [1, 2, 2, 2, 2, 1]
+
+
+def test_what_is_done_is_not_begun():
+    shop = FakeShop()
+    found, told = carried_out(
+        shop, [steps("a", 2, 1, known=("a00", "a10")), steps("b", 1, known=("b00",))], 2
+    )
+    assert shop.begun == ["a01"] and sorted(found) == [(0, "a"), (1, "b")]
+    assert sorted(told) == [("a00", False), ("a01", True), ("a10", False), ("b00", False)]
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=5),
+    st.integers(1, 6),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_ends_first_all_are_done_once(sizes, jobs, first_alone, random):
+    shop = FakeShop(lambda running: random.randrange(len(running)))
+    work = [steps("abcde"[i], *of_one) for i, of_one in enumerate(sizes)]
+    found, told = carried_out(shop, work, jobs, first_alone)
+    assert sorted(found) == [(i, "abcde"[i]) for i in range(len(sizes))]
+    assert len(told) == sum(map(sum, sizes)) == len(set(shop.begun)) == len(shop.begun)
+    assert shop.most <= jobs and not shop.running
+
+
+# The workshop and its server
+
+
+@pytest.fixture
+def trial(tmp_path):
+    return lambda name: Trial(name, RunSettings(), tmp_path)
+
+
+def talk(says, use, stop=None):
+    """A workshop whose server is a program that says something."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", says], bufsize=0, **pipes) as server:
+        try:
+            return use(Workshop(server, stop or Stop()))
+        finally:
+            server.stdin.close()
+
+
+ECHO = """
+import json, sys
+for pid, line in enumerate(sys.stdin, 7):
+    folder = json.loads(line)["folder"]
+    print(json.dumps({"folder": folder, "pid": pid}) + "\\n" + json.dumps({"pid": pid, "code": 0}), flush=True)
+"""
+
+
+def test_two_answers_at_once_are_both_heard(trial):
+    """Of a child that has ended before the parent looks."""
+
+    def use(shop):
+        shop.start(trial("a"), measure=False)
+        shop.start(trial("b"), measure=False)
+        return [shop.ended().contestant, shop.ended().contestant]
+
+    assert talk(ECHO, use) == ["a", "b"]
+
+
+def test_a_child_that_ends_badly_leaves_why(trial):
+    one, two = trial("a"), trial("b")
+
+    def use(shop):
+        shop.run(one, measure=False)
+        shop.run(two, measure=False)
+
+    talk(ECHO.replace('"code": 0', '"code": -9 if pid == 7 else 3'), use)
+    assert one.failure() == "its process was ended by SIGKILL: the system may have run out of memory"
+    assert two.failure() == "its process ended with status 3; log.txt says more"
+
+
+def test_a_stop_waits_for_every_child(trial):
+    """Each is told once, and what it then ends with is no failure."""
+    sleeper = (
+        "import json, os, signal, sys, time\n"
+        "for _ in range(2):\n"
+        "    folder = json.loads(sys.stdin.readline())['folder']\n"
+        "    pid = os.fork()\n"
+        "    if not pid:\n"
+        "        signal.signal(signal.SIGTERM, lambda *_: os._exit(75))\n"
+        "        time.sleep(60)\n"
+        "    print(json.dumps({'folder': folder, 'pid': pid}), flush=True)\n"
+        "for _ in range(2):\n"
+        "    pid, status = os.wait()\n"
+        "    print(json.dumps({'pid': pid, 'code': os.waitstatus_to_exitcode(status)}), flush=True)\n"
+    )
+    trials, stop = [trial("a"), trial("b")], Stop()
+    stop.asked, stop.signal_name = True, "SIGHUP"
+
+    def use(shop):
+        for one in trials:
+            shop.start(one, measure=False)
+        time.sleep(0.3)  # until both children would end by the signal as they want
+        with pytest.raises(Interrupted, match="stopped at") as raised:
+            shop.ended()
+        return raised.value.signal_name
+
+    assert talk(sleeper, use, stop) == "SIGHUP"
+    assert [one.failure() for one in trials] == [None, None]
+
+
+def test_a_server_that_is_gone_is_said(trial):
+    with pytest.raises(RuntimeError, match=r"the process that runs trials has ended \(5\)"):
+        talk(
+            "import sys; sys.stdin.readline(); sys.exit(5)", lambda shop: shop.run(trial("a"), measure=False)
+        )
+
+
+def test_the_server_lets_its_children_end(tmp_path):
+    """After its input has ended, which is how a parent that was killed ends it."""
+    serve = (
+        "import os, sys, time\n"
+        "from dshc.experiment import server\n"
+        "server._child = lambda folder, measure: time.sleep(0.5) or (folder / 'done').write_text('') * 0\n"
+        "server._serve(0, os.fdopen(os.dup(1), 'w'))\n"
+    )
+    line = f'{{"folder": "{tmp_path}", "measure": false}}\n'
+    found = subprocess.run(
+        [sys.executable, "-c", serve],
+        input=line,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.returncode == 0 and (tmp_path / "done").exists(), found.stderr
+    assert [set(json.loads(answer)) for answer in found.stdout.splitlines()] == [
+        {"folder", "pid"},
+        {"pid", "code"},
+    ]
