@@ -5,6 +5,7 @@ choose it.
 import re
 from pathlib import Path
 
+import methods_page
 import pytest
 
 from dshc import methods
@@ -26,7 +27,7 @@ def settings_of(name):
 
 
 def entries(name):
-    """What the page says under each of the four points of a method, on one line."""
+    """What the page says under each of the five points of a method, on one line."""
     return {
         point: " ".join(text.split())
         for point, text in re.findall(
@@ -40,12 +41,17 @@ def test_every_method_has_a_section_and_no_other():
 
 
 @pytest.mark.parametrize("name", methods.available())
-def test_a_section_has_four_points_and_true_defaults(name):
+def test_a_section_has_five_points_and_true_defaults(name):
     found = entries(name)
-    assert list(found) == ["Paper", "Settings", "Published", "Choose it"]
+    assert list(found) == ["Paper", "Settings", "Published", "Here", "Choose it"]
     assert all(text.endswith(".") for text in found.values())
     assert found["Settings"] == settings_of(name) + "."
     assert re.match(r"\n\S.*\.\n", SECTIONS[name]), "a line in words comes first"
+
+
+def test_figures_are_those_of_the_results():
+    assert methods_page.with_lines(PAGE) == PAGE, "python benchmarks/methods_page.py writes them"
+    assert ".588" in entries("dshc")["Here"] and "dithered" in entries("dshc")["Here"]
 
 
 @pytest.mark.parametrize("name", methods.available())
