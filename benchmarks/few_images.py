@@ -49,7 +49,6 @@ def main() -> None:
               "deviation over seeds.", "", f"![mAP against training items per class]({name}.png)", ""]  # fmt: skip
     for length in bits:
         lines += [f"## mAP, {length} bits", "", *table(rows, length, shown_map), ""]
-    lines += ["## Training seconds", "", *table(rows, bits[0], lambda r: f"{r['train_seconds']:.1f}"), ""]
     (RESULTS / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(f"docs/results/{name}.md")
 
