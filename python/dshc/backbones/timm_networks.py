@@ -15,7 +15,7 @@ from .neck import neck
 from .pretrained import check_known, load_pretrained
 from .probe import features_of
 
-__all__ = ["TimmBackbone", "enlarged", "timm_backbone"]
+__all__ = ["TimmBackbone", "enlarged", "enlarged_shape", "timm_backbone"]
 
 Finetune = Literal["none", "last", "all"]
 

@@ -54,7 +54,7 @@ def frozen_features(
 def _computed(
     hasher: Hasher, dataset: Dataset, key: str, keep: bool, check: Callable[[int], None]
 ) -> np.ndarray:
-    batch, inputs = encoding_batch(hasher.item_shape), dataset.inputs
+    batch, inputs = encoding_batch(hasher.seen_shape), dataset.inputs
     n, width = dataset.n_items, hasher.backbone.n_frozen
     with open_rows(KIND, key, (n, width), keep=keep) as cache:
         if cache.n_done == n:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import methods
 from ..backbones import EncoderSettings, build_backbone
+from ..backbones.timm_networks import enlarged_shape
 from ..data import ImageFiles, ImageFit
 from ..data.ahead import ahead
 from ..errors import InputError
@@ -30,12 +31,12 @@ Precision = Literal["fp32", "bf16"]
 Interpolation = Literal["bilinear", "bicubic"]
 
 
-def encoding_batch(item_shape: tuple[int, ...]) -> int:
+def encoding_batch(seen_shape: tuple[int, ...]) -> int:
     """Items per batch when encoding: 1024, fewer for images of more than 64 x 64 x 3, which would fill the memory.
 
-    The last bits of outputs depend on it, so that it is one number everywhere.
+    ``seen_shape``: as the network sees them. The last bits of outputs depend on the size: it is one everywhere.
     """
-    size = math.prod(item_shape) if len(item_shape) == 3 else 1
+    size = math.prod(seen_shape) if len(seen_shape) == 3 else 1
     return max(1, min(1024, 1 << max(0, (1024 * 64 * 64 * 3 // size).bit_length() - 1)))
 
 
@@ -148,6 +149,15 @@ class Hasher(nn.Module):
         return ImageFit(*self.item_shape, self.interpolation) if self.kind == "images" else None
 
     @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """``item_shape`` as the network sees it: enlarged where its settings say so."""
+        side = self.encoder_settings.input_size
+        if side is None or self.kind != "images":
+            return self.item_shape
+        height, width, n_channels = self.item_shape
+        return (*enlarged_shape(height, width, side), n_channels)
+
+    @property
     def device(self) -> torch.device:
         return self.preprocessing.mean.device
 
@@ -230,7 +240,7 @@ class Hasher(nn.Module):
 
     def _outputs(self, items: Any, batch_size: int | None) -> Iterator[Tensor]:
         """Outputs batch by batch; of no items, one batch of none."""
-        batch_size = encoding_batch(self.item_shape) if batch_size is None else batch_size
+        batch_size = encoding_batch(self.seen_shape) if batch_size is None else batch_size
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         modes = [(module, module.training) for module in self.modules()]

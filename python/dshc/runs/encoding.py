@@ -77,7 +77,7 @@ def outputs_of_items(run: Run, items: np.ndarray) -> Tensor:
     hasher, inputs = run.hasher, run.dataset.inputs
     if (behind := hasher.behind_backbone()) is not None:
         hasher, inputs = behind, frozen_features(hasher, run.dataset)
-    step = encoding_batch(hasher.item_shape)
+    step = encoding_batch(hasher.seen_shape)
     slices = (inputs[items[start : start + step]] for start in range(0, len(items), step))
     return hasher.outputs(ahead(slices) if isinstance(inputs, ImageFiles) else slices).cpu()
 
@@ -202,7 +202,7 @@ def encode_files(run: Run, paths: Sequence[str]) -> tuple[CodeFile, np.ndarray |
 
     Raises ``ValueError`` naming the first that cannot be read.
     """
-    step = encoding_batch(run.hasher.item_shape)  # whole batches, so that slicing changes none
+    step = encoding_batch(run.hasher.seen_shape)  # whole batches, so that slicing changes none
     with progress(f"encoding {len(paths)} image{'s' * (len(paths) != 1)}") as update:
 
         def slices() -> Iterator[Sequence[Path]]:
@@ -220,7 +220,7 @@ def _in_slices(
     text: str, hasher: Hasher, inputs: np.ndarray | ImageFiles, items: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Codes and predictions of ``items``, some at a time under a progress bar."""
-    step = encoding_batch(hasher.item_shape)  # whole batches, so that slicing changes none
+    step = encoding_batch(hasher.seen_shape)  # whole batches, so that slicing changes none
     with progress(text) as update:
 
         def slices() -> Iterator[np.ndarray]:

@@ -57,7 +57,7 @@ def _run(
 ) -> Tensor:
     training = hasher.training
     hasher.eval()
-    indices, size = torch.as_tensor(items), encoding_batch(hasher.item_shape)
+    indices, size = torch.as_tensor(items), encoding_batch(hasher.seen_shape)
     picks = [indices[start : start + size] for start in processes.own_batches(len(indices), size)]
     rows = [network(batches.inputs(fetched)) for fetched in batches.fetch(picks)]
     hasher.train(training)

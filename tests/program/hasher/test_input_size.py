@@ -38,6 +38,7 @@ def test_a_saved_hasher_enlarges_as_it_was_trained(settings, tmp_path):
     hasher = Hasher.load(tmp_path / "run", device="cpu")
     assert images.shape[1:] == (8, 8, 1) and hasher.item_shape == (8, 8, 1)
     assert hasher.encoder_settings.input_size == hasher.backbone.input_size == 32
+    assert hasher.seen_shape == (32, 32, 1) and hasher.behind_backbone() is None
     assert torch.equal(hasher.outputs(images), run.hasher.outputs(images))
     hasher.backbone.input_size = None
     assert not torch.equal(hasher.outputs(images), run.hasher.outputs(images))
