@@ -31,6 +31,7 @@ class TimmBackbone(nn.Module):
     be kept where the network is frozen as a whole.
 
     ``input_size``: the side to which images are enlarged before the network (:func:`enlarged`); None: as they are.
+    ``train_size``, an attribute, is another one in training mode.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class TimmBackbone(nn.Module):
     ) -> None:
         super().__init__()
         self.net, self.n_frozen, self.finetune, self.input_size = net, n_frozen, finetune, input_size
+        self.train_size: int | None = None
         self.neck = nn.Identity() if width is None else neck(n_frozen, width)
         self.n_features = n_frozen if width is None else width
         trained = _trained_names(net, finetune)
@@ -64,7 +66,8 @@ class TimmBackbone(nn.Module):
 
     def frozen_features(self, images: Tensor) -> Tensor:
         """What the network gives before the neck, ``(b, n_frozen)``."""
-        return self.net(images if self.input_size is None else enlarged(images, self.input_size))
+        side = (self.training and self.train_size) or self.input_size
+        return self.net(images if side is None else enlarged(images, side))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.neck(self.frozen_features(images))

@@ -61,6 +61,11 @@ class Plan:
     def n_epochs(self) -> int:
         return -(-self.n_total // self.n_steps)
 
+    def size_at(self, epoch: int) -> int | None:
+        """The side that an epoch's images are enlarged to instead of the network's ``input_size``; None: to that."""
+        first = self.optim.first_epochs or self.n_epochs // 2
+        return self.optim.first_size if epoch < first else None
+
     def prepared(self, check: Callable[[int], None] = lambda done: None) -> Plan:
         """This plan with what takes long before the first step: the features of a frozen backbone.
 
@@ -138,6 +143,7 @@ def make_plan(
     if earlier is not None:
         check_fits(earlier, dataset.kind, dataset.item_shape)
     frozen = encoder.finetune == "none"
+    _check_first_size(optim, encoder, dataset)
     if saved is not None:  # and with it all that the training started from
         encoder = encoder.replaced(pretrained=None, weights=None)
         statistics = {name: saved[f"preprocessing.{name}"] for name in ("mean", "std")}
@@ -203,6 +209,22 @@ def make_plan(
     if stages:
         plan.order(0)  # thrown away: what the sampler refuses is refused before anything is written
     return plan
+
+
+def _check_first_size(optim: OptimSettings, encoder: EncoderSettings, dataset: Dataset) -> None:
+    """Refuse a size of the first epochs that no images can have."""
+    if (first := optim.first_size) is None:
+        if optim.first_epochs is not None:
+            raise ValueError(f"first_epochs must go with first_size, got {optim.first_epochs}")
+        return
+    size = encoder.input_size
+    if size is None or encoder.finetune == "none" or dataset.kind != "images":
+        raise ValueError(f"first_size must go with input_size and a network that is trained, got {first}")
+    side = max(dataset.item_shape[:2])
+    if not side <= first < size:
+        raise ValueError(
+            f"first_size must be at least {side}, the side of the images, and below input_size {size}, got {first}"
+        )
 
 
 def _batches(n_items: int, optim: OptimSettings, processes: Processes, method: Method) -> tuple[int, int]:

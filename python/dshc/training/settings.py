@@ -18,6 +18,13 @@ class OptimSettings(Settings):
     """How the weights are found. None is chosen by method and data when a run starts."""
 
     epochs: int | None = setting(None, "passes over the training items", ge=1, le=1_000_000)
+    first_size: int | None = setting(
+        None,
+        "with input_size: a smaller side that the first epochs are trained at, in less time",
+        ge=1,
+        le=4096,
+    )
+    first_epochs: int | None = setting(None, "epochs of first_size (default: half of all)", ge=1)
     batch_size: int | None = setting(None, "items per step, over all processes", ge=1, le=1_000_000)
     optimizer: Literal[tuple(OPTIMIZERS)] | None = setting(None, "optimizer")  # type: ignore[valid-type]
     lr: float | None = setting(None, "peak learning rate", gt=0)

@@ -147,6 +147,8 @@ class Trainer:
         method, shuffled = self.hasher.method, plan.order(epoch)
         order = torch.from_numpy(plan.split.train)[shuffled]
         self._wrapped.train()
+        if optim.first_size is not None:
+            self.hasher.backbone.train_size = plan.size_at(epoch)
         started = time.perf_counter() - position.seconds
         loss_sum = torch.tensor(position.loss, dtype=torch.float64, device=device)
         tally = torch.tensor(position.tally, device=device)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from extras import needs
 from frozen_backbones import NAME
-from training_runs import train
+from training_runs import Stopped, at_step, final, stop, train
 
 from dshc import Hasher
+from dshc.backbones import TimmBackbone
 from dshc.hasher.frozen import frozen_features
 
 pytest.importorskip("timm", reason="timm is not installed (extra 'vision')")
@@ -84,3 +85,77 @@ def test_what_is_exported_enlarges(settings, tmp_path, suffix):
         outputs = session.run(None, {"items": images})[0]
     expected = run.hasher.outputs(images).numpy()
     assert np.abs(outputs - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+# Smaller in the first epochs
+
+
+class Sizes:
+    """The sides that a network has seen, in training and otherwise."""
+
+    def __init__(self, monkeypatch):
+        self.trained, self.measured, real = [], set(), TimmBackbone.frozen_features
+
+        def seen(backbone, images):
+            handle = backbone.net.register_forward_pre_hook(lambda _, given: self.note(backbone, given[0]))
+            try:
+                return real(backbone, images)
+            finally:
+                handle.remove()
+
+        monkeypatch.setattr(TimmBackbone, "frozen_features", seen)
+
+    def note(self, backbone, images):
+        if backbone.training:
+            self.trained.append(images.shape[-1])
+        else:
+            self.measured.add(images.shape[-1])
+
+
+@pytest.mark.parametrize(
+    ("first_epochs", "expected"), [(1, [16, 32, 32, 32]), (None, [16, 16, 32, 32]), (9, [16] * 4)]
+)
+def test_the_first_epochs_are_trained_smaller(settings, tmp_path, monkeypatch, first_epochs, expected):
+    sizes = Sizes(monkeypatch)
+    run = train(tmp_path / "run", settings, epochs=4, first_size=16, first_epochs=first_epochs)
+    n_steps = len(sizes.trained) // 4
+    assert sizes.trained == [side for side in expected for _ in range(n_steps)] and n_steps > 1
+    assert sizes.measured == {32}
+    assert run.hasher.backbone.input_size == 32
+
+
+@pytest.mark.parametrize("step", [2, 5])
+def test_stopped_within_the_first_epochs_or_behind_it_comes_to_the_same(
+    settings, tmp_path, monkeypatch, step
+):
+    settings = {**settings, "epochs": 3, "first_size": 16, "first_epochs": 1, "checkpoint_every": 1}
+    whole = train(tmp_path / "whole", settings)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        at_step(patch, step, stop)
+        train(tmp_path / "run", settings)
+    train(tmp_path / "run", settings, resume=True)
+    assert final(tmp_path / "run") == final(whole.folder)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            {"first_size": 7},
+            "first_size must be at least 8, the side of the images, and below input_size 32, got 7",
+        ),
+        ({"first_size": 32}, "first_size must be at least 8, .* and below input_size 32, got 32"),
+        (
+            {"first_size": 16, "input_size": None},
+            "first_size must go with input_size and a network that is trained",
+        ),
+        (
+            {"first_size": 16, "finetune": "none"},
+            "first_size must go with input_size and a network that is trained",
+        ),
+        ({"first_epochs": 2}, "first_epochs must go with first_size, got 2"),
+    ],
+)
+def test_sizes_that_no_training_has_are_refused(settings, tmp_path, more, message):
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "run", settings, **more)
