@@ -67,7 +67,7 @@ def test_values_override_the_file_and_none_does_not(tmp_path):
     ("text", "message"),
     [
         ("[method]\nbit = 30", "method: unknown setting 'bit'; did you mean 'bits'"),
-        ("[optim]\nzzz = 30", "optim: unknown setting 'zzz'; known are epochs, batch_size"),
+        ("[optim]\nzzz = 30", "optim: unknown setting 'zzz'; known are epochs, first_size"),
         ("[method]\nbits = 30.0", "bits must be a whole number or nothing, got 30.0"),
         ("[method]\nbits = true", "bits must be a whole number or nothing, got True"),
         ('[optim]\nepochs = "3"', "epochs must be a whole number or nothing, got '3'"),
