@@ -30,7 +30,9 @@ UNSEEN = "cifar10-unseen"
 # Labels of a comparison that stand for a method as it is, or for a variant of it, by what the line calls it.
 LABELS = {
     "dshc": {
-        "": ("dshc", "dshc:construction=separated"),
+        "": ("dshc",),
+        "`construction` separated": ("dshc:construction=separated",),
+        "`construction` cpbc": ("dshc:construction=cpbc",),
         "`rounding` dithered": ("dshc:construction=separated:rounding=dithered",),
     }
 }
@@ -61,7 +63,7 @@ def here(method: str) -> str:
         rows = next((tables[UNSEEN][label] for label in labels if label in tables[UNSEEN]), {})
         for found in rows.values():
             unseen = shown(fmean(n["groups"]["unseen classes"] for n in found))
-            sets.append(f"queries of unseen classes {unseen}")
+            sets.append(f"queries of unseen classes (32 bits) {unseen}")
         if sets:
             parts.append((f"With {variant}: " if variant else "") + "; ".join(sets) + ".")
     return " ".join(parts)

@@ -26,9 +26,16 @@ NESTED = ", nested"
 def main() -> None:
     parser = comparisons.parser(__doc__)
     parser.add_argument("--single", type=Path, required=True)
+    parser.add_argument("--methods", required=True)
+    parser.add_argument("--bits", required=True)
     given, flags = parser.parse_known_args()
+    check_there(given.single, given.methods.split(","), [int(bits) for bits in given.bits.split(",")])
+    flags = ["--methods", given.methods, "--bits", given.bits, *flags]
     flags = ["--nested", "--tuned", str(given.single), *flags]
     comparisons.compare(given.source, given.work, flags)
+    data, of_single = ((folder / "comparison.json").read_text() for folder in (given.work, given.single))
+    if data != of_single:
+        raise SystemExit(f"both comparisons must be of the same data, got {data} and {of_single}")
     nested, single = ComparisonTable.load(given.work), ComparisonTable.load(given.single)
     rows = paired(nested, single)
     if not rows:
@@ -36,6 +43,8 @@ def main() -> None:
     name = f"nested-{given.name}"
     document = {"machine": machine(), "flags": comparisons.public(flags), "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if nested.conventions != single.conventions:
+        raise SystemExit(f"conventions must be those of {given.single}, got {nested.conventions}")
     head = f"`{comparisons.shown(given.source, flags)}`; {comparisons.made_on()}."
     lines = [f"# Many lengths from one training: {given.name}", "", head, ""]
     lines += [given.note, ""] if given.note else []
@@ -45,6 +54,16 @@ def main() -> None:
     lines += [*as_table(rows), ""]
     (RESULTS / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     print(f"docs/results/{name}.md")
+
+
+def check_there(single: Path, methods: list[str], lengths: list[int]) -> None:
+    """Refuse a comparison that lacks what the nested trainings will be set against."""
+    there = {(group.label, group.bits) for group in ComparisonTable.load(single).groups}
+    missing = [
+        f"{method}, {bits} bits" for method in methods for bits in lengths if (method, bits) not in there
+    ]
+    if missing:
+        raise SystemExit(f"{single} must hold every method at every length, lacks {'; '.join(missing)}")
 
 
 def paired(nested: ComparisonTable, single: ComparisonTable) -> list[dict[str, Any]]:

@@ -2,9 +2,9 @@
 
     python benchmarks/rotation.py [--steps 800] [--n-classes 10]
 
-Outputs are points of the unit sphere around a random direction per class, so far from it that mAP is about a half. For
-every length: seconds with one thread and with all, and the mAP of codes before and after, of the items that the search
-draws. Writes docs/results/rotation.md. Run it with nothing beside it.
+Outputs are points of the unit sphere around a random direction per class, so far from it that codes are far from
+perfect. For every length: seconds with one thread and with all, and the mAP of codes before and after, of the items
+that the search draws. Writes docs/results/rotation.md. Run it with nothing beside it.
 """
 
 from __future__ import annotations

@@ -21,13 +21,14 @@ from .errors import InputError, did_you_mean
 __all__ = ["Settings", "choices", "identity", "plain_type", "setting"]
 
 
-def setting(default: Any, text: str, *, result: bool = True, **bounds: Any) -> Any:
+def setting(default: Any, text: str, *, result: bool = True, later: bool = False, **bounds: Any) -> Any:
     """A field with its description; ``bounds`` are pydantic's (``ge``, ``gt``, ``le``, ``lt``).
 
     ``result`` says whether the setting decides what comes out; where files lie, how many threads run and on which
-    device does not, so that such settings may change between a run and its continuation.
+    device does not, so that such settings may change between a run and its continuation. ``later``: what was trained
+    before there was such a setting is the same training as one with its default.
     """
-    return Field(default, description=text, json_schema_extra={"result": result}, **bounds)
+    return Field(default, description=text, json_schema_extra={"result": result, "later": later}, **bounds)
 
 
 class Settings(BaseModel):
@@ -59,13 +60,14 @@ class Settings(BaseModel):
 
 
 def identity(settings: Settings) -> dict[str, Any]:
-    """The settings that decide what comes out, by name."""
+    """The settings that decide what comes out, by name; without those of later that are at their defaults."""
     fields = type(settings).model_fields
-    return {
-        name: identity(value) if isinstance(value, Settings) else value
-        for name, value in settings.values().items()
-        if (fields[name].json_schema_extra or {}).get("result", True)
-    }
+    found = {}
+    for name, value in settings.values().items():
+        extra: dict[str, Any] = fields[name].json_schema_extra or {}  # type: ignore[assignment]
+        if extra.get("result", True) and not (extra.get("later") and value == fields[name].default):
+            found[name] = identity(value) if isinstance(value, Settings) else value
+    return found
 
 
 def choices(field: FieldInfo) -> tuple[str, ...]:

@@ -165,6 +165,20 @@ def test_identity_leaves_out_what_decides_nothing() -> None:
     assert identity(Named(name="x")) == {"name": "x"}
 
 
+def test_identity_leaves_out_settings_of_later_at_their_defaults() -> None:
+    """So that what was trained before they were there is found."""
+
+    class Before(Settings):
+        depth: int = setting(2, "layers")
+
+    class After(Settings):
+        depth: int = setting(2, "layers")
+        side: int | None = setting(None, "pixels", later=True)
+
+    assert identity(After()) == identity(Before()) == {"depth": 2}
+    assert identity(After(side=3)) == {"depth": 2, "side": 3}
+
+
 def test_choices_and_plain_types() -> None:
     fields = Example.model_fields
     assert choices(fields["schedule"]) == ("cosine", "step") and choices(fields["optimizer"]) == (

@@ -28,6 +28,7 @@ class EncoderSettings(Settings):
         None,
         "timm:NAME: side to which small images, such as those of a named set, are enlarged on the device before the "
         "network (default: as they are)",
+        later=True,
         ge=1,
         le=4096,
     )

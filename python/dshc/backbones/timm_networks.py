@@ -15,7 +15,7 @@ from .neck import neck
 from .pretrained import check_known, load_pretrained
 from .probe import features_of
 
-__all__ = ["TimmBackbone", "enlarged", "enlarged_shape", "timm_backbone"]
+__all__ = ["TimmBackbone", "enlarged", "seen_shape", "timm_backbone"]
 
 Finetune = Literal["none", "last", "all"]
 
@@ -82,6 +82,12 @@ def enlarged(images: Tensor, side: int) -> Tensor:
     return nn.functional.interpolate(images, size=(height, width), mode="bicubic", align_corners=False)
 
 
+def seen_shape(item_shape: tuple[int, int, int], side: int | None) -> tuple[int, int, int]:
+    """The shape ``(h, w, c)`` of an image that is enlarged to ``side``; as it is with None."""
+    height, width, n_channels = item_shape
+    return item_shape if side is None else (*enlarged_shape(height, width, side), n_channels)
+
+
 def enlarged_shape(height: int, width: int, side: int) -> tuple[int, int]:
     """Height and width with ``side`` as the longer one; ``ValueError`` where that is no enlargement."""
     longer = max(height, width)
@@ -120,13 +126,9 @@ def timm_backbone(
         net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=item_shape[2])
     if weights is not None:
         _load_weights(net, Path(weights), item_shape[2])
-    height, width_of_items, n_channels = item_shape
-    seen = (
-        item_shape
-        if input_size is None
-        else (*enlarged_shape(height, width_of_items, input_size), n_channels)
-    )
-    n_features = features_of(net, f"timm:{name}", seen).shape[1]
+    seen = seen_shape(item_shape, input_size)
+    setting = "image_size" if input_size is None else "input_size"
+    n_features = features_of(net, f"timm:{name}", seen, setting).shape[1]
     return TimmBackbone(net, n_features, finetune, width, input_size).train()
 
 

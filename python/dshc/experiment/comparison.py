@@ -21,6 +21,7 @@ from ..data import Dataset
 from ..errors import InputError
 from ..evaluation import Conventions
 from ..runs import RunSettings
+from ..runs.earlier import earlier_hasher, with_network
 from ..runs.photos import for_photos
 from ..runs.run import load_dataset
 from ..storage import folder_lock, write_whole
@@ -102,7 +103,8 @@ def compare(
             raise InputError(f"postprocessing must be among {', '.join(POSTPROCESSING)}, got {name!r}")
     if conventions.score is not None:
         raise InputError(f"score must be each method's own in a comparison, got {conventions.score}")
-    settings = for_photos(settings)
+    earlier = earlier_hasher(settings)
+    settings = for_photos(with_network(settings, earlier), earlier)
     # Of the images only their files are looked at here; a frozen backbone's features are all that trainings read.
     lazily = {"data.max_memory_mib": 0} if settings.encoder.finetune == "none" else {}
     settings = settings.with_values(**lazily)
@@ -127,7 +129,9 @@ def compare(
         late = ["torch._dynamo", *(["timm"] if settings.encoder.timm_name is not None else [])]
         with workshop(*late) as shop:
             try:
-                return work.run(shop, found)
+                table = work.run(shop, found)
+                shop.check_stop()
+                return table
             except Interrupted as stop:
                 again = f"{stop}; nothing is lost: the same command goes on ({shlex.quote(str(out))})"
                 raise Interrupted(again, stop.signal_name) from None
@@ -168,7 +172,7 @@ class _Work:
         ):
             ended[place] = result
             in_order = [ended[place] for place in sorted(ended)]
-            results = tuple(result for _, results in in_order for result in results)
+            results = tuple(result for _, of_one in in_order for result in of_one)
             table = ComparisonTable(results, tuple(tuning for tuning, _ in in_order), self.facts())
             table.save(self.out)
         return table
@@ -189,7 +193,6 @@ class _Work:
             "seeds": max(self.seeds.values()),
             "bits": list(self.bits),
             "nested": self.nested,
-            "jobs": self.jobs,
         }
 
     def settings_of(

@@ -16,6 +16,11 @@ from .trial import Trial
 
 __all__ = ["ComparisonTable", "Group", "Result", "Tuning", "results_of"]
 
+_COST = {
+    "seconds": None,
+    "peak_mib": None,
+    "jobs": 1,
+}  # and what files of earlier versions mean, which lack them
 JSON_FILE, MARKDOWN_FILE = "table.json", "table.md"
 
 
@@ -93,7 +98,7 @@ def results_of(trial: Trial) -> list[Result]:
     results = []
     for row in measured["rows"]:
         label = contestant + (f" + {row['variant']}" if row["variant"] else "")
-        cost = {f"train_{name}": trained[name] for name in ("seconds", "peak_mib")}
+        cost = {f"train_{name}": trained.get(name, default) for name, default in _COST.items()}
         results.append(Result(label, row["bits"], seed, run, {**row, **cost, "split": trained["split"]}))
     return results
 
@@ -223,10 +228,16 @@ class ComparisonTable:
                 "cosine mAP: of the real values before binarising"
                 f" ({known['cosine_queries']} queries). Encoding: behind a frozen backbone, from its features. "
                 f"Search: the nearest {known['search_k']} of the database. Seconds of training are without reading "
-                "the data and without the features of a frozen backbone."
-                + (f" Trained {facts['jobs']} at a time." if facts.get("jobs", 1) > 1 else "")
+                "the data and without the features of a frozen backbone." + self._shared()
             )
         return notes
+
+    def _shared(self) -> str:
+        """Of trainings that had the machine not to themselves: how many there were at a time."""
+        jobs = {r.numbers.get("train_jobs", 1) for r in self.results if r.numbers is not None}
+        if jobs <= {1}:
+            return ""
+        return f" Trained {' or '.join(map(str, sorted(jobs)))} at a time."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain content: ``facts``, ``results``, ``tunings``."""

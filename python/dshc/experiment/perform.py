@@ -37,8 +37,8 @@ _CHECKPOINT_S = 20
 _POSTPROCESSING = 20_000  # training items that a rotation or thresholds are found on, at most
 
 
-def train_trial(trial: Trial) -> Run:
-    """Train, or go on with an interrupted training; keeps validation, seconds and memory."""
+def train_trial(trial: Trial, *, jobs: int = 1) -> Run:
+    """Train, or go on with an interrupted training; keeps validation, seconds, memory and ``jobs``, those at a time."""
     resume = (trial.run_folder / "config.toml").is_file()
     # Heads on frozen features have epochs of a tenth of a second, shorter than writing what they leave.
     settings = {"out": trial.run_folder, "runtime.checkpoint_seconds": _CHECKPOINT_S}
@@ -51,6 +51,7 @@ def train_trial(trial: Trial) -> Run:
             "epoch": run.epoch,
             "seconds": sum(row["seconds"] for row in run.metrics),
             "peak_mib": _peak_mib(),
+            "jobs": jobs,
             "split": run.split.checksum,
             "n_train": len(run.split.train),
         }

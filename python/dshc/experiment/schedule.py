@@ -23,15 +23,14 @@ class Todo:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to do; forgets a training whose weights were removed and are needed."""
-        trial = self.trial
-        if trial.trained() is None:
-            return False
-        if not self.measure or trial.measured() is not None:
-            return True
-        if not trial.run_folder.is_dir():
-            trial.forget_training()
-        return False
+        """Whether nothing is left to do."""
+        return self.trial.trained() is not None and (not self.measure or self.trial.measured() is not None)
+
+    def start(self, shop: Workshop, jobs: int) -> None:
+        """Begin what is left; all of it where the weights that it needs were removed."""
+        if self.trial.trained() is not None and not self.trial.run_folder.is_dir():
+            self.trial.forget_training()
+        shop.start(self.trial, measure=self.measure, jobs=jobs)
 
 
 Steps = Generator[list[Todo], None, T]
@@ -48,9 +47,9 @@ def carry_out(
 ) -> Iterator[tuple[int, T]]:
     """Carry out every work, at most ``jobs`` trials at a time; the place and result of each as it ends.
 
-    Works are begun in their order, the next where those before leave a job free. ``first_alone``: the first trial has
-    the machine to itself, for it leaves what the others need. ``done`` is told of each trial, and whether it had to be
-    carried out.
+    Works are begun in their order, the next where those before leave a job free. ``first_alone``: until a trial has
+    been trained each has the machine to itself, for that one leaves what the others need. ``done`` is told of each
+    trial, and whether it had to be carried out.
     """
     begun: list[_Work[T]] = []
     waiting = iter(work)
@@ -67,12 +66,13 @@ def carry_out(
                 continue
             todo = at_hand.todo.pop(0)
             at_hand.n_running += 1
-            shop.start(todo.trial, measure=todo.measure)
+            todo.start(shop, jobs)
             running[todo.trial.name] = at_hand, todo
         if not running:
             return
         owner, todo = running.pop(shop.ended().name)
-        n_jobs, owner.n_running = jobs, owner.n_running - 1
+        n_jobs = jobs if todo.trial.trained() is not None else n_jobs
+        owner.n_running -= 1
         done(todo, True)
         yield from owner.go_on(done)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -52,7 +52,7 @@ class GridSearch:
         self._left = grid.widen
         self._found: dict[tuple[float, ...], float | None] = {}
         nearest = [sorted(factors, key=lambda f: abs(math.log(f))) for factors in self._factors.values()]
-        self._asked = list(itertools.product(*nearest))
+        self._asked = self._different(itertools.product(*nearest))
 
     def take(self) -> list[Point]:
         """The points to try next, the defaults first; none where the search is over."""
@@ -83,6 +83,16 @@ class GridSearch:
             for (name, value), factor in zip(self.values.items(), factors, strict=True)
         }
 
+    def _different(self, asked: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
+        """Without points that are equal, once rounded, to one before."""
+        points = [self._point(factors) for factors in self._found]
+        different = []
+        for factors in asked:
+            if (point := self._point(factors)) not in points:
+                points.append(point)
+                different.append(factors)
+        return different
+
     def _beyond(self) -> list[tuple[float, ...]]:
         """Past every edge that the best point lies at."""
         if self.best is None:
@@ -99,7 +109,7 @@ class GridSearch:
             factors.append(further)
             factors.sort()
             beyond.append((*best[:axis], further, *best[axis + 1 :]))
-        return beyond
+        return self._different(beyond)
 
 
 def _rounded(value: float) -> float:

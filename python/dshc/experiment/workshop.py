@@ -13,9 +13,9 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..training import Interrupted
 from ..training.stop_signals import Stop, stop_signals
@@ -40,12 +40,15 @@ class Workshop:
         self.start(trial, measure=measure)
         self.ended()
 
-    def start(self, trial: Trial, *, measure: bool) -> None:
-        """Begin a trial: train, and ``measure`` where that is asked for; :meth:`ended` tells when it is done."""
+    def start(self, trial: Trial, *, measure: bool, jobs: int = 1) -> None:
+        """Begin a trial: train, and ``measure`` where that is asked for; :meth:`ended` tells when it is done.
+
+        ``jobs``: trials that may run at a time, which the trial keeps beside its seconds.
+        """
         trial.write()
         trial.forget_failure()
         self._started[str(trial.folder)] = trial
-        self._say({"folder": str(trial.folder), "measure": measure})
+        self._say({"folder": str(trial.folder), "measure": measure, "jobs": jobs})
 
     def ended(self) -> Trial:
         """Wait for one of the trials that were started; what went wrong is left in it (:meth:`Trial.failure`).
@@ -68,6 +71,24 @@ class Workshop:
             if self._stop.asked:
                 self._tell_children()
 
+    def check_stop(self) -> None:
+        """Raise :class:`dshc.training.Interrupted` where a stop was asked for while nothing ran."""
+        if self._stop.asked:
+            raise Interrupted("stopped between two trainings", self._stop.signal_name or "SIGINT")
+
+    def close(self) -> None:
+        """Ask what still runs to stop, and wait for it: nothing of it goes on behind a program that has failed."""
+        while self._running or self._started:
+            self._tell_children()
+            try:
+                answer = self._answer()
+            except (RuntimeError, Interrupted):
+                return
+            if answer is not None and "folder" in answer:
+                self._running[answer["pid"]] = self._started.pop(answer["folder"])
+            elif answer is not None:
+                del self._running[answer["pid"]]
+
     def _tell_children(self) -> None:
         for child in self._running.keys() - self._told:
             self._told.add(child)
@@ -76,7 +97,10 @@ class Workshop:
 
     def _say(self, message: dict[str, Any]) -> None:
         assert self._server.stdin is not None
-        self._server.stdin.write((json.dumps(message) + "\n").encode())
+        try:
+            self._server.stdin.write((json.dumps(message) + "\n").encode())
+        except BrokenPipeError:
+            self._gone()
 
     def _answer(self) -> dict[str, Any] | None:
         """The server's next line; None where there is none yet."""
@@ -86,8 +110,18 @@ class Workshop:
             return None
         line = self._server.stdout.readline()
         if not line:
-            raise RuntimeError(f"the process that runs trials has ended ({self._server.wait()})")
+            self._gone()
         return json.loads(line)
+
+    def _gone(self) -> NoReturn:
+        """The server has ended: its children are told, for nobody waits for them any more."""
+        self._tell_children()
+        code = self._server.wait()
+        self._running.clear()
+        self._started.clear()
+        if self._stop.asked:
+            raise Interrupted("stopped", self._stop.signal_name or "SIGINT")
+        raise RuntimeError(f"the process that runs trials has ended ({code})")
 
 
 @contextlib.contextmanager
@@ -96,15 +130,22 @@ def workshop(*modules: str) -> Iterator[Workshop]:
 
     Inside, Ctrl-C, SIGTERM and SIGHUP are noted, and end the next :meth:`Workshop.ended`.
     """
-    command = [sys.executable, "-m", f"{__package__}.server", *modules]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     # Unbuffered: a line that waited in a buffer of ours would be none to `select`, which sees the pipe alone.
-    with subprocess.Popen(command, bufsize=0, env=_environment(), **pipes) as server:
+    with subprocess.Popen(_command(modules), bufsize=0, env=_environment(), **pipes) as server:
         try:
             with stop_signals() as stop:
-                yield Workshop(server, stop)
+                shop = Workshop(server, stop)
+                try:
+                    yield shop
+                finally:
+                    shop.close()
         finally:
             server.stdin.close()  # type: ignore[union-attr]
+
+
+def _command(modules: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", f"{__package__}.server", *modules]
 
 
 def _environment() -> dict[str, str]:

@@ -14,6 +14,8 @@ def model_card(hasher: Hasher) -> str:
     """What the model is and how it is used, in Markdown."""
     method = hasher.method
     shape = " x ".join(map(str, hasher.item_shape))
+    if hasher.seen_shape != hasher.item_shape:
+        shape += f", enlarged to {' x '.join(map(str, hasher.seen_shape))} before the network"
     facts = [
         ("method", f"{method.title} (`{method.name}`)"),
         ("source", method.source),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import methods
 from ..backbones import EncoderSettings, build_backbone
-from ..backbones.timm_networks import enlarged_shape
+from ..backbones.timm_networks import seen_shape
 from ..data import ImageFiles, ImageFit
 from ..data.ahead import ahead
 from ..errors import InputError
@@ -151,11 +151,9 @@ class Hasher(nn.Module):
     @property
     def seen_shape(self) -> tuple[int, ...]:
         """``item_shape`` as the network sees it: enlarged where its settings say so."""
-        side = self.encoder_settings.input_size
-        if side is None or self.kind != "images":
+        if self.kind != "images":
             return self.item_shape
-        height, width, n_channels = self.item_shape
-        return (*enlarged_shape(height, width, side), n_channels)
+        return seen_shape(self.item_shape, self.encoder_settings.input_size)
 
     @property
     def device(self) -> torch.device:

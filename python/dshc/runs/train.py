@@ -21,7 +21,6 @@ from torch import Tensor
 import dshc_fast
 
 from ..data import Split, make_split
-from ..hasher import Hasher
 from ..hasher.device import resolve_device
 from ..hasher.files import write_hasher
 from ..storage import folder_lock
@@ -30,6 +29,7 @@ from ..training.callbacks import Callback, EpochLines, Event, Events, ProgressBa
 from ..training.checkpoint import Checkpoint, MisfitError, Position, read_checkpoint, write_checkpoint
 from ..training.cpu_threads import cpu_threads
 from .advice import about_training
+from .earlier import earlier_hasher, with_earlier
 from .photos import for_photos
 from .run import Run, load_dataset, load_run
 from .run_folder import CHECKPOINT, RunFolder
@@ -81,11 +81,12 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
                 held.enter_context(folder_lock(folder))
             existing = RunFolder.read(folder).continued_by(settings)
             settings = existing.settings
-            earlier = _earlier(settings, resume)
+            # Once there is a checkpoint, that holds all of the earlier hasher.
+            earlier = None if (folder / CHECKPOINT).is_file() else earlier_hasher(settings)
         else:
             RunFolder.check_free(folder, overwrite=overwrite)
-            earlier = _earlier(settings, resume)
-            settings = _with_method(for_photos(settings, earlier), earlier)
+            earlier = earlier_hasher(settings)
+            settings = for_photos(with_earlier(settings, earlier), earlier)
         dataset = load_dataset(settings)
         if processes.first:
             reading = dataset.reading
@@ -131,25 +132,6 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
     if processes.first and (text := about_training(finished.metrics, dataset, split, settings)):
         warnings.warn(text, stacklevel=3)
     return finished
-
-
-def _earlier(settings: RunSettings, resume: bool) -> Hasher | None:
-    """The hasher that a training starts from; once it has a checkpoint, that holds all of it."""
-    source = settings.encoder.start_from
-    if source is None or (resume and (settings.folder / CHECKPOINT).is_file()):
-        return None
-    return Hasher.load(source, device="cpu")
-
-
-def _with_method(settings: RunSettings, earlier: Hasher | None) -> RunSettings:
-    """The method's settings left open are those of the hasher that the training starts from."""
-    if earlier is None:
-        return settings
-    known = earlier.method.settings.replaced(bits=earlier.n_bits)
-    if known.name != settings.method.name:
-        return settings
-    own = settings.method.values()
-    return settings.with_values(**{f"method.{n}": v for n, v in known.values().items() if own[n] is None})
 
 
 def _checkpoint_of(run: RunFolder | None) -> Checkpoint | None:

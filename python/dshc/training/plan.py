@@ -13,6 +13,8 @@ from torch import Tensor
 
 from .. import methods
 from ..backbones import EncoderSettings, image_input
+from ..backbones.probe import features_of
+from ..backbones.timm_networks import seen_shape
 from ..data import Dataset, Split
 from ..data.batches import Batches, TensorFeatures, make_batches
 from ..data.samplers import epoch_order
@@ -184,6 +186,13 @@ def make_plan(
         saved=saved,
         earlier=None if earlier is None else earlier.method,
     )
+    if (first := optim.first_size) is not None:
+        features_of(
+            whole.backbone.net,
+            encoder.backbone or "",
+            seen_shape(dataset.item_shape, first),
+            "first_size",
+        )
     if earlier is not None and saved is None:
         start_from(whole, earlier)
     whole.to(device).train()

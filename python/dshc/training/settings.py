@@ -21,10 +21,11 @@ class OptimSettings(Settings):
     first_size: int | None = setting(
         None,
         "with input_size: a smaller side that the first epochs are trained at, in less time",
+        later=True,
         ge=1,
         le=4096,
     )
-    first_epochs: int | None = setting(None, "epochs of first_size (default: half of all)", ge=1)
+    first_epochs: int | None = setting(None, "epochs of first_size (default: half of all)", later=True, ge=1)
     batch_size: int | None = setting(None, "items per step, over all processes", ge=1, le=1_000_000)
     optimizer: Literal[tuple(OPTIMIZERS)] | None = setting(None, "optimizer")  # type: ignore[valid-type]
     lr: float | None = setting(None, "peak learning rate", gt=0)

@@ -328,7 +328,7 @@ def test_a_network_that_takes_one_size_takes_images_enlarged_to_it():
     name = "vit_tiny_patch16_224"
     net = timm_backbone(name, (32, 32, 3), input_size=224)
     assert net(images(side=32)).shape == (2, net.n_features)
-    with pytest.raises(ValueError, match=f"must be one that timm:{name} accepts, got 96x96"):
+    with pytest.raises(ValueError, match=f"input_size must be one that timm:{name} accepts, got 96x96"):
         timm_backbone(name, (32, 32, 3), input_size=96)
 
 

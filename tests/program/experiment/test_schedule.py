@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,17 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_runs import environment
 
+from dshc.experiment import workshop as workshop_module
 from dshc.experiment.schedule import Todo, carry_out
 from dshc.experiment.trial import Trial
-from dshc.experiment.workshop import Workshop
+from dshc.experiment.workshop import Workshop, workshop
 from dshc.runs import RunSettings
 from dshc.training import Interrupted
 from dshc.training.stop_signals import Stop
 
 
 class FakeTrial:
-    def __init__(self, name, done=False):
-        self.name, self.done = name, done
+    def __init__(self, name, done=False, fails=False):
+        self.name, self.done, self.fails = name, done, fails
 
     def trained(self):
         return {} if self.done else None
@@ -34,7 +37,7 @@ class FakeShop:
     def __init__(self, order=lambda running: 0):
         self.order, self.running, self.begun, self.most = order, [], [], 0
 
-    def start(self, trial, *, measure):
+    def start(self, trial, *, measure, jobs):
         assert not trial.done and trial not in self.running
         self.running.append(trial)
         self.begun.append(trial.name)
@@ -42,16 +45,17 @@ class FakeShop:
 
     def ended(self):
         trial = self.running.pop(self.order(self.running) % len(self.running))
-        trial.done = True
+        trial.done = not trial.fails
         return trial
 
 
-def steps(name, *sizes, known=()):
+def steps(name, *sizes, known=(), failing=()):
     """Lists of so many trials one after another; all of a list are done before the next is asked for."""
     for number, size in enumerate(sizes):
-        trials = [FakeTrial(f"{name}{number}{i}", f"{name}{number}{i}" in known) for i in range(size)]
+        names = [f"{name}{number}{i}" for i in range(size)]
+        trials = [FakeTrial(one, one in known, one in failing) for one in names]
         yield [Todo(trial, measure=False) for trial in trials]
-        assert all(trial.done for trial in trials)
+        assert all(trial.done or trial.fails for trial in trials)
     return name
 
 
@@ -83,6 +87,15 @@ def test_the_first_has_the_machine_to_itself():
     shop.order = lambda running: seen.append(len(running)) or 0
     carried_out(shop, [steps("a", 4), steps("b", 2)], 2, first_alone=True)
     assert seen == [1, 2, 2, 2, 2, 1]
+
+
+def test_until_one_is_trained_each_has_the_machine_to_itself():
+    """The first fails, and has left nothing that the others need."""
+    shop, seen = FakeShop(), []
+    shop.order = lambda running: seen.append(len(running)) or 0
+    work = [steps("a", 4, failing=("a00",))]
+    list(carry_out(shop, work, jobs=2, first_alone=True, done=lambda *_: None))
+    assert seen == [1, 1, 2, 1]
 
 
 def test_what_is_done_is_not_begun():
@@ -120,7 +133,7 @@ def trial(tmp_path):
 def talk(says, use, stop=None):
     """A workshop whose server is a program that says something."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", says], bufsize=0, **pipes) as server:
+    with subprocess.Popen([sys.executable, "-c", says], bufsize=0, env=environment(), **pipes) as server:
         try:
             return use(Workshop(server, stop or Stop()))
         finally:
@@ -200,10 +213,10 @@ def test_the_server_lets_its_children_end(tmp_path):
     serve = (
         "import os, sys, time\n"
         "from dshc.experiment import server\n"
-        "server._child = lambda folder, measure: time.sleep(0.5) or (folder / 'done').write_text('') * 0\n"
+        "server._child = lambda folder, *_: time.sleep(0.5) or (folder / 'done').write_text('') * 0\n"
         "server._serve(0, os.fdopen(os.dup(1), 'w'))\n"
     )
-    line = f'{{"folder": "{tmp_path}", "measure": false}}\n'
+    line = f'{{"folder": "{tmp_path}", "measure": false, "jobs": 1}}\n'
     found = subprocess.run(
         [sys.executable, "-c", serve],
         input=line,
@@ -217,3 +230,97 @@ def test_the_server_lets_its_children_end(tmp_path):
         {"folder", "pid"},
         {"pid", "code"},
     ]
+
+
+# What the server and its children are to signals: a server whose trials sleep, and write what they were told.
+
+SLEEPING = """
+import os, signal, sys, time
+from dshc.experiment import server
+
+def child(folder, measure, jobs):
+    (folder / "pid").write_text(str(os.getpid()))
+    if measure:
+        signal.signal(signal.SIGTERM, lambda *_: ((folder / "told").write_text(str(jobs)), os._exit(75)))
+    time.sleep(60)
+
+server._child = child
+channel = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+server._serve(0, channel)
+"""
+
+
+def begun(trials):
+    """The children's ids, once all have written them."""
+    files, deadline = [one.folder / "pid" for one in trials], time.monotonic() + 60
+    while not all(path.is_file() and path.read_text() for path in files) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return [int(path.read_text()) for path in files]
+
+
+def test_one_of_two_children_is_killed_and_the_other_goes_on(trial):
+    trials = [trial("a"), trial("b")]
+
+    def use(shop):
+        for one in trials:
+            shop.start(one, measure=True, jobs=2)
+        first, second = begun(trials)
+        os.kill(first, signal.SIGKILL)
+        assert shop.ended() is trials[0]
+        os.kill(second, 0)
+        shop.close()
+
+    talk(SLEEPING, use)
+    assert trials[0].failure().startswith("its process was ended by SIGKILL")
+    assert trials[1].failure() is None and (trials[1].folder / "told").read_text() == "2"
+
+
+def test_nothing_runs_on_behind_a_program_that_failed(trial, monkeypatch):
+    """An error in the parent: every child is told, and waited for."""
+    monkeypatch.setattr(workshop_module, "_command", lambda modules: [sys.executable, "-c", SLEEPING])
+    trials = [trial("a"), trial("b")]
+    with pytest.raises(ZeroDivisionError), workshop() as shop:
+        for one in trials:
+            shop.start(one, measure=True)
+        begun(trials)
+        raise ZeroDivisionError
+    assert all((one.folder / "told").is_file() for one in trials)
+
+
+def test_a_signal_to_the_whole_group_leaves_the_server_to_say_how_children_end(trial):
+    trials, stop = [trial("a"), trial("b")], Stop()
+
+    def use(shop):
+        for one in trials:
+            shop.start(one, measure=False)
+        begun(trials)
+        shop._server.send_signal(signal.SIGTERM)
+        shop._server.send_signal(signal.SIGINT)
+        stop.asked, stop.signal_name = True, "SIGTERM"
+        with pytest.raises(Interrupted):
+            shop.ended()
+        assert shop._server.poll() is None
+
+    talk(SLEEPING, use, stop)
+
+
+def test_a_server_that_is_gone_tells_its_children(trial):
+    one = trial("a")
+
+    def use(shop):
+        shop.start(one, measure=True)
+        begun([one])
+        while not shop._running:  # the answer that names the child
+            answer = shop._answer()
+            if answer is not None:
+                shop._running[answer["pid"]] = shop._started.pop(answer["folder"])
+        shop._server.kill()
+        with pytest.raises(RuntimeError, match="has ended"):
+            shop.ended()
+
+    talk(SLEEPING, use)
+    deadline = time.monotonic() + 30
+    while not (one.folder / "told").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (one.folder / "told").is_file()

@@ -41,6 +41,8 @@ def test_a_saved_hasher_enlarges_as_it_was_trained(settings, tmp_path):
     assert hasher.encoder_settings.input_size == hasher.backbone.input_size == 32
     assert hasher.seen_shape == (32, 32, 1) and hasher.behind_backbone() is None
     assert torch.equal(hasher.outputs(images), run.hasher.outputs(images))
+    card = (hasher.save(tmp_path / "saved") / "README.md").read_text()
+    assert "| input | images 8 x 8 x 1, enlarged to 32 x 32 x 1 before the network |" in card
     hasher.backbone.input_size = None
     assert not torch.equal(hasher.outputs(images), run.hasher.outputs(images))
 
@@ -135,6 +137,14 @@ def test_stopped_within_the_first_epochs_or_behind_it_comes_to_the_same(
         train(tmp_path / "run", settings)
     train(tmp_path / "run", settings, resume=True)
     assert final(tmp_path / "run") == final(whole.folder)
+
+
+def test_a_network_that_takes_one_size_has_no_smaller_epochs(settings, tmp_path):
+    settings = {**settings, "backbone": "timm:vit_tiny_patch16_224", "input_size": 224, "pretrained": False}
+    del settings["weights"]
+    with pytest.raises(ValueError, match="first_size must be one that timm:vit_tiny_.* accepts, got 96x96"):
+        train(tmp_path / "run", settings, first_size=96)
+    assert not (tmp_path / "run" / "config.toml").exists()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from dshc.backbones import EncoderSettings, pretrained
 from dshc.backbones.pretrained import PACKAGED
 from dshc.errors import InputError
 from dshc.runs import RunSettings, photos
+from dshc.runs.earlier import with_earlier
 from dshc.runs.photos import for_photos
 from dshc.runs.recipes import BY_FINETUNE
 
@@ -52,7 +53,7 @@ def decided(folder, earlier=None, **values):
     """What photos decide of the settings that are open, without a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        settings = for_photos(of(source=str(folder), **values), earlier)
+        settings = for_photos(with_earlier(of(source=str(folder), **values), earlier), earlier)
     return {name: settings[name] for name in CHOSEN if settings[name] is not None}
 
 
@@ -160,7 +161,8 @@ def test_augmentation_of_photos_that_none_reaches_is_refused_before_they_are_rea
     assert for_photos(of(source=str(folder), flip=True, finetune="last")).data.flip is True
     earlier = an_earlier(backbone="timm:test_efficientnet", finetune="none", width=20)
     with pytest.raises(InputError, match="augment must be 'none' with a frozen backbone"):
-        for_photos(of(source=str(folder), augment="randaugment", start_from="x"), earlier)
+        settings = with_earlier(of(source=str(folder), augment="randaugment", start_from="x"), earlier)
+        for_photos(settings, earlier)
 
 
 @pytest.mark.usefixtures("with_extra")
@@ -217,7 +219,8 @@ def test_an_earlier_hasher_decides_all_of_it(folder):
 @pytest.mark.usefixtures("with_extra")
 def test_an_earlier_hasher_without_a_layer_behind_its_network_gets_none(folder):
     earlier = an_earlier(backbone="timm:test_efficientnet", finetune="all", width=None)
-    settings = for_photos(of(source=str(folder), start_from="x", finetune="none"), earlier)
+    settings = with_earlier(of(source=str(folder), start_from="x", finetune="none"), earlier)
+    settings = for_photos(settings, earlier)
     assert settings.resolved(images()).encoder.width is None
 
 

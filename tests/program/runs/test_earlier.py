@@ -1,0 +1,76 @@
+"""What a training takes over of the settings of the hasher that it starts from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from training_runs import train
+
+import dshc
+from dshc import Hasher, methods
+from dshc.backbones import EncoderSettings
+from dshc.errors import InputError
+from dshc.runs import RunSettings, load_run
+from dshc.runs.earlier import with_earlier, with_network
+
+NETWORK = ("backbone", "width", "input_size", "finetune")
+
+
+def an_earlier(**encoder):
+    torch.manual_seed(0)
+    return Hasher.build(
+        EncoderSettings(**{"backbone": "mlp", "width": 4, **encoder}),
+        methods.get("dshc").Settings(bits=9, construction="cpbc"),
+        kind="features",
+        item_shape=(5,),
+        label_kind="ids",
+        class_names=("a", "b", "c"),
+        mean=torch.zeros(5),
+        std=torch.ones(5),
+    )
+
+
+def network(settings):
+    return {name: value for name in NETWORK if (value := settings.encoder.values()[name]) is not None}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, {"backbone": "mlp", "width": 4, "finetune": "all"}),
+        ({"width": 7}, {"backbone": "mlp", "width": 7, "finetune": "all"}),
+        ({"backbone": "mlp"}, {"backbone": "mlp", "width": 4, "finetune": "all"}),
+        ({"backbone": "small_net"}, {"backbone": "small_net"}),
+    ],
+)
+def test_the_network_is_the_earlier_ones_where_it_is_open(asked, expected):
+    settings = RunSettings.of(source="x.npz", **asked)
+    assert network(with_earlier(settings, an_earlier(finetune="all"))) == expected
+    assert with_earlier(settings, None) is settings
+
+
+def test_the_method_is_the_earlier_ones_where_it_is_the_same():
+    earlier = an_earlier()
+    found = with_earlier(RunSettings.of(source="x.npz"), earlier).method
+    assert (found.bits, found.construction) == (9, "cpbc")
+    assert with_earlier(RunSettings.of(source="x.npz", bits=12), earlier).method.bits == 12
+    assert with_earlier(RunSettings.of(source="x.npz", method="hashnet"), earlier).method.bits is None
+    assert with_network(RunSettings.of(source="x.npz"), earlier).method.bits is None
+
+
+def test_a_comparison_goes_on_from_a_run(features, tmp_path):
+    """Each of its trainings with the run's network, the grid around the rate of that network."""
+    before = train(
+        tmp_path / "before", {"source": str(features), "width": 6, "epochs": 1, "threads": 1, "bits": 8}
+    )
+    settings = RunSettings.of(
+        source=str(features), epochs=1, threads=1, start_from=str(before.folder), lr=1e-9
+    )
+    table = dshc.compare(settings, ["hashnet", "dshc"], bits=(8,), out=tmp_path / "compared")
+    for result in table.results:
+        run = load_run(tmp_path / "compared" / result.run)
+        assert run.settings.encoder.width == 6
+        for name, weight in run.hasher.backbone.named_parameters():
+            torch.testing.assert_close(weight, before.hasher.backbone.get_parameter(name), atol=1e-6, rtol=0)
+    with pytest.raises(InputError, match="start_from must name a hasher with the same backbone"):
+        train(tmp_path / "other", {"source": str(features), "width": 7, "start_from": str(before.folder)})
