@@ -21,6 +21,7 @@ from typing import Any
 import comparisons
 import torch
 from timing import RESULTS, machine
+from torch.nn.functional import normalize
 
 import dshc
 from dshc.experiment import ComparisonTable
@@ -46,6 +47,7 @@ CLAIMS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 QUERIES = 2000  # of which outputs are ranked
+MERGED = 0.9  # cosine of the mean directions of two classes from which on they count as one
 WORDS = {
     "vmf": "Accuracy: of the nearest direction for vmf, of the classifier for cross_entropy. Retrieval by the 32 real "
            "outputs, 2,000 of the queries.",
@@ -54,7 +56,8 @@ WORDS = {
             "another class than to that of their own.",
     "ssdh": "The classifier is a linear layer behind the outputs; ssdh has a sigmoid in between, and asks for bits.",
     "sphere": "`+ map`: the same outputs, rotated by the mAP of training items. `dtsh:eta=0`: without the term for "
-              "signs. Both sdsh: without their own rotation.",
+              "signs. Both sdsh: without their own rotation. Merged classes: those whose mean direction has a "
+              f"cosine above {MERGED} with that of another.",
 }  # fmt: skip
 
 
@@ -152,10 +155,20 @@ def of_ssdh(_run: Run, result: Result) -> Numbers:
             "bit entropy": numbers["bit_entropy"]}  # fmt: skip
 
 
-def of_sphere(_run: Run, result: Result) -> Numbers:
+def of_sphere(run: Run, result: Result) -> Numbers:
     numbers = result.numbers or {}
     return {"mAP": numbers["mean_ap"], "cosine mAP": numbers["cosine_map"], "bit entropy": numbers["bit_entropy"],
-            "precision r<=2": numbers["precision_radius_2"], "distinct codes": numbers["distinct"]}  # fmt: skip
+            "precision r<=2": numbers["precision_radius_2"], "merged classes": n_merged(run)}  # fmt: skip
+
+
+def n_merged(run: Run) -> float:
+    """Classes whose mean direction, over the items trained on, is that of another class too."""
+    outputs, labels = outputs_of(run, "train")
+    directions = normalize(outputs.double(), dim=1)
+    means = torch.stack([directions[labels == c].mean(0) for c in range(run.dataset.n_classes)])
+    cosines = normalize(means, dim=1) @ normalize(means, dim=1).T
+    cosines.fill_diagonal_(0)
+    return float((cosines > MERGED).any(1).sum())
 
 
 MEASURES = {"vmf": of_vmf, "dcwh": of_dcwh, "ssdh": of_ssdh, "sphere": of_sphere}
