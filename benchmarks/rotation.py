@@ -46,8 +46,8 @@ def main() -> None:
         f"{on['cores']} cores, {on['date']}, commit {on['commit']}.",
         "",
         f"{given.steps} steps, each an exact mAP of {N_QUERIES:,} queries by {N_DATABASE:,} database items, "
-        f"{given.n_classes} classes. mAP: of the codes of these items. Torch's own threads spin for a while behind each of its "
-        "operations, so that more threads gain little here; with `OMP_WAIT_POLICY=passive` they gain more.",
+        f"{given.n_classes} classes. mAP: of the codes of these items. Torch's own threads spin for a while behind "
+        "each of its operations, so that more threads gain little here; with `OMP_WAIT_POLICY=passive` they gain more.",
         "",
         f"| bits | 1 thread, s | {n_threads} threads, s | mAP before | mAP after |",
         "| --- | --- | --- | --- | --- |",
