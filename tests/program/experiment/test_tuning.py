@@ -101,3 +101,10 @@ def test_no_point_is_tried_twice_and_the_best_is_the_best(lr, weight, widen, at)
 def test_a_grid_that_is_none_is_refused(values, message):
     with pytest.raises(InputError, match=message):
         Grid(**values)
+
+
+def test_points_that_are_equal_once_rounded_are_tried_once():
+    search = GridSearch(Grid(lr=(1.0, 1.0001, 3.0), weight=(1.0,), widen=1), {"optim.lr": 0.02})
+    first, *later = carried_out(search, peak(1))
+    assert first == [{"optim.lr": 0.02}, {"optim.lr": 0.06}]
+    assert later == [[{"optim.lr": 0.18}]]
