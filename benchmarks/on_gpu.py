@@ -285,7 +285,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.steps = [name.strip() for name in options.steps.split(",") if name.strip()]
     if unknown := [name for name in options.steps if name not in NAMES]:
-        parser.error(f"there is no step {unknown[0]!r}; expected: {', '.join(NAMES)}")
+        parser.error(f"steps must be among {', '.join(NAMES)}, got {unknown[0]!r}")
     return options
 
 

@@ -118,7 +118,7 @@ uint64_t warp_operation(WarpOp kind, unsigned mask, uint64_t value, int argument
   }
   const bool is_shuffle = kind >= WarpOp::shuffle && kind <= WarpOp::shuffle_xor;
   if (is_shuffle && (width < 1 || width > kWarp || (width & (width - 1)) != 0)) {
-    fail_at(self, where, "%s: width %d; expected: a power of two up to 32", name_of(kind), width);
+    fail_at(self, where, "%s: width must be a power of two up to 32, got %d", name_of(kind), width);
   }
   if (const unsigned met = warp.waiting & mask) {  // all of these agree, so that one stands for them
     const LaneOperation& op = warp.lanes[__builtin_ctz(met)];

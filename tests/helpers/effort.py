@@ -15,7 +15,7 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
 def examples(deep: int) -> int:
     """Random examples of this run, where a thorough one tries `deep`."""
     if PROFILE not in SHARES:
-        raise ValueError(f"HYPOTHESIS_PROFILE is {PROFILE!r}; expected: {', '.join(SHARES)}")
+        raise ValueError(f"HYPOTHESIS_PROFILE must be one of {', '.join(SHARES)}, got {PROFILE!r}")
     return max(5, round(SHARES[PROFILE] * deep))
 
 

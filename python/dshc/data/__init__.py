@@ -149,7 +149,7 @@ def load(
             f"{', '.join(PARQUET_SUFFIXES)}), or a file {', '.join(ARRAY_SUFFIXES)}"
         )
         raise InputError(
-            f"source is {printable(source)!r}, which is no file or folder here; expected: {known}"
+            f"source must be {known}, got {printable(source)!r}, which is no file or folder here"
             f"{did_you_mean(source, _NAMED)}"
         )
     base = None if root is None else Path(root)
@@ -160,14 +160,14 @@ def load(
     if suffix in IMAGE_SUFFIXES:
         if "none" not in kinds:
             raise InputError(
-                f"{printable(path)}: one image without a label; "
-                "expected: a folder with one sub-folder of images per class"
+                f"{printable(path)}: must be a folder with one sub-folder of images per class, got one image without a "
+                "label"
             )
         return load_flat_images(path, options)
     raise InputError(
-        f"{printable(path)}: a file of suffix {path.suffix!r}, which is not read; expected: arrays "
-        f"({', '.join(ARRAY_SUFFIXES)}), lists ({', '.join((*LIST_SUFFIXES, *PARQUET_SUFFIXES))}) and, to be "
-        f"encoded, images ({', '.join(IMAGE_SUFFIXES)})"
+        f"{printable(path)}: must hold arrays ({', '.join(ARRAY_SUFFIXES)}), a list "
+        f"({', '.join((*LIST_SUFFIXES, *PARQUET_SUFFIXES))}) or, to be encoded, an image "
+        f"({', '.join(IMAGE_SUFFIXES)}), got suffix {path.suffix!r}"
     )
 
 

@@ -167,16 +167,25 @@ def _find_folder(root: Path, folder_name: str, files: tuple[str, ...]) -> Path:
     )
 
 
+def _described(value: object) -> str:
+    """What came in a file, in a few words: values may be long."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    return f"a {type(value).__name__} of {len(value)}" if isinstance(value, list) else type(value).__name__
+
+
 def _read_part(path: Path, label_key: str, n_classes: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images uint8 ``(n, 32, 32, 3)``, class ids int64 ``(n,)`` and file names of one batch file."""
     content = read_plain_pickle(path)
     data, labels = content.get("data"), content.get(label_key)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
-        raise ValueError(f"{path}: 'data' is not a uint8 array of shape (n, 3072)")
+        raise ValueError(f"{path}: 'data' must be a uint8 array of shape (n, 3072), got {_described(data)}")
     if not isinstance(labels, list) or not all(
         type(label) is int and 0 <= label < n_classes for label in labels
     ):
-        raise ValueError(f"{path}: {label_key!r} is not a list of integers from 0 to {n_classes - 1}")
+        raise ValueError(
+            f"{path}: {label_key!r} must be a list of integers from 0 to {n_classes - 1}, got {_described(labels)}"
+        )
     if len(labels) != len(data):
         raise ValueError(f"{path}: {len(labels)} labels for {len(data)} images")
     # Stored as three colour planes an image; one sixth of a well-known preparation came out transposed here.

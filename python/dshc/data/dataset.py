@@ -67,15 +67,13 @@ class Dataset:
     def _check_inputs(self) -> None:
         kinds = {"images": (np.uint8, 4, "(n, h, w, c)"), "features": (np.float32, 2, "(n, d)")}
         if self.kind not in kinds:
-            raise ValueError(f"{self.name}: kind is {self.kind!r}, expected 'images' and 'features'")
+            raise ValueError(f"{self.name}: kind must be 'images' or 'features', got {self.kind!r}")
         dtype, ndim, shape = kinds[self.kind]
         if self.inputs.dtype != dtype:
-            raise TypeError(
-                f"{self.name}: {self.kind} have dtype {self.inputs.dtype}, expected {np.dtype(dtype)}"
-            )
+            raise TypeError(f"{self.name}: {self.kind} must be {np.dtype(dtype)}, got {self.inputs.dtype}")
         if self.inputs.ndim != ndim or 0 in self.inputs.shape:
             raise ValueError(
-                f"{self.name}: {self.kind} have shape {self.inputs.shape}, expected {shape}, none of them 0"
+                f"{self.name}: {self.kind} must have shape {shape}, none of them 0, got {self.inputs.shape}"
             )
         if self.kind == "images" and self.inputs.shape[3] not in (1, 3):
             raise ValueError(

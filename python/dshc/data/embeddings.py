@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # zip, zlib, header and JSON errors, by the dozen
         if "allow_pickle" in str(error):
             raise ValueError(
-                f"{path}: holds Python objects (a pickle), which are never read; expected: plain arrays"
+                f"{path}: must hold plain arrays, got Python objects (a pickle), which are never read"
             ) from None
         raise ValueError(f"{path}: damaged or of another format ({error})") from None
 
@@ -149,7 +149,7 @@ def _unpack(values: np.ndarray, count: np.ndarray | None, name: str) -> np.ndarr
         return values
     if values.dtype != np.uint8 or values.ndim != 2 or values.shape[1] != (n + 7) // 8:
         raise ValueError(
-            f"{name} has dtype {values.dtype} and shape {values.shape}, not {n} columns, packed or plain"
+            f"{name} must have {n} columns, plain or packed in uint8, got dtype {values.dtype} and shape {values.shape}"
         )
     return np.unpackbits(values, axis=1, count=n)
 
@@ -188,8 +188,8 @@ def _as_labels(
         return np.ascontiguousarray(raw, np.uint8), names
     if raw.ndim != 1 or raw.dtype.kind not in "iuU":
         raise TypeError(
-            f"{origin} has dtype {raw.dtype} and shape {raw.shape}, expected integers or text (n,), "
-            "or multi-hot (n, n_labels)"
+            f"{origin} must be integers or text (n,), or multi-hot (n, n_labels), got dtype {raw.dtype} and shape "
+            f"{raw.shape}"
         )
     if raw.dtype.kind != "U" and names is not None:
         if raw.min(initial=0) < 0 or raw.max(initial=0) >= len(names):
@@ -206,6 +206,6 @@ def _strings(values: np.ndarray | None, name: str) -> tuple[str, ...] | None:
         return None
     if values.ndim != 1 or values.dtype.kind not in "Uiu":
         raise TypeError(
-            f"{name} have dtype {values.dtype} and shape {values.shape}, expected one-dimensional text"
+            f"{name} must be one-dimensional text, got dtype {values.dtype} and shape {values.shape}"
         )
     return tuple(str(value) for value in values)

@@ -186,9 +186,7 @@ def _find_parts(folder: str, scan: Scan) -> tuple[list[_Part], int]:
             if root.n_images
             else ""
         )
-        raise InputError(
-            f"{where}: has no class folders; expected: a folder with one sub-folder of images per class{beside}"
-        )
+        raise InputError(f"{where}: must hold one sub-folder of images per class, got no such folder{beside}")
     return [root], root.n_images
 
 

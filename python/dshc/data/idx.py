@@ -87,7 +87,7 @@ def read_idx(path: Path, n_dimensions: int) -> np.ndarray:
             if header[:4] != bytes((0, 0, 8, n_dimensions)):
                 raise ValueError(
                     f"{path}: no idx file of {n_dimensions}-dimensional unsigned bytes "
-                    f"(starts with 0x{header[:4].hex()}, expected 0x000008{n_dimensions:02x})"
+                    f"(must start with 0x000008{n_dimensions:02x}, got 0x{header[:4].hex()})"
                 )
             shape = struct.unpack(f">{n_dimensions}I", header[4:])
             size = math.prod(shape)

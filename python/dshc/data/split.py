@@ -148,7 +148,7 @@ class Split:
     def _from_json(cls, content: object) -> Split:
         if not isinstance(content, dict) or content.get("schema") != _SCHEMA:
             found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-            raise ValueError(f"the schema is {found!r}, expected {_SCHEMA!r}")
+            raise ValueError(f"the schema must be {_SCHEMA!r}, got {found!r}")
         kinds = {field.name: str for field in fields(cls) if field.name != "run" or "run" in content}
         kinds |= dict.fromkeys(_PARTS, list) | dict.fromkeys(("seed", "n_items", "dropped"), int)
         if unequal := set(content) ^ {"schema", *kinds}:

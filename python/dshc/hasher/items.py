@@ -143,7 +143,7 @@ def _paths(path: Path) -> Sequence[Path]:
 
 def _check_images(kind: str) -> None:
     if kind != "images":
-        raise InputError("this hasher takes features: items must be an array (n, d), got paths or pictures")
+        raise InputError("items must be an array (n, d) of features, got paths or pictures")
 
 
 def _in_batches(items: Sequence[Any], fit: ImageFit, batch_size: int) -> Iterator[np.ndarray]:

@@ -209,8 +209,8 @@ def test_overwriting_removes_nothing_where_the_new_run_cannot_be(run: Path, tmp_
 def test_a_file_that_is_nothing_known(run: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.docx").write_text("x")
     line = dshc_fails("train", tmp_path / "notes.docx", "--out", tmp_path / "run")
-    assert "notes.docx: a file of suffix '.docx', which is not read" in line
-    assert "which is not read" in dshc_fails("search", run, tmp_path / "notes.docx")
+    assert "notes.docx: must hold arrays" in line and "got suffix '.docx'" in line
+    assert "got suffix '.docx'" in dshc_fails("search", run, tmp_path / "notes.docx")
 
 
 @pytest.mark.parametrize("error", [TypeError, RuntimeError, MemoryError])

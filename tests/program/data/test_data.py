@@ -66,7 +66,7 @@ def test_available_sets():
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("nowhere", {}, "source is 'nowhere'.*expected: digits, mnist"),
+        ("nowhere", {}, "source must be digits, mnist.*, got 'nowhere', which is no file or folder here"),
         ("", {}, "source must be a named set, a folder or a file, got ''"),
         ("nowhere.npy", {}, "nowhere.npy: no such file"),
         ("nowhere.safetensors", {}, "nowhere.safetensors: no such file"),
@@ -77,7 +77,7 @@ def test_available_sets():
         ),
         ("x.npz", {"n_channels": 3}, "n_channels must go with images in files, .*, got 3"),
         ("digits", {"labels": "l.txt"}, "labels must go with .npy.* coco.*, got 'l.txt' with 'digits'"),
-        ("didgits", {}, "source is 'didgits'.*; did you mean 'digits'?"),
+        ("didgits", {}, "source must be .*, got 'didgits'.*; did you mean 'digits'?"),
         ("digits", {"n_channels": 2}, "n_channels must be 1 .*, got 2"),
         ("digits", {"interpolation": "cubic"}, "interpolation must be one of bilinear, bicubic, got 'cubic'"),
         ("digits", {"max_memory_mib": -1}, "max_memory_mib must be a number of MiB from 0 on, got -1"),

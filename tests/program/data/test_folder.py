@@ -147,7 +147,7 @@ def test_unreadable_images(damage, tmp_path):
 
 
 def test_folders_that_do_not_fit(tmp_path):
-    with pytest.raises(ValueError, match="has no class folders"):
+    with pytest.raises(ValueError, match="must hold one sub-folder of images per class, got no such folder"):
         load(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: a class folder without images"):
@@ -163,9 +163,12 @@ def test_folders_that_do_not_fit(tmp_path):
 def test_images_without_labels(tmp_path):
     picture(tmp_path / "2.png", (2, 2, 2))
     picture(tmp_path / "1.png", (1, 1, 1))
-    with pytest.raises(ValueError, match="has no class folders"):
+    with pytest.raises(ValueError, match="must hold one sub-folder of images per class, got no such folder"):
         load(tmp_path)
-    with pytest.raises(ValueError, match="one image without a label"):
+    with pytest.raises(
+        ValueError,
+        match="must be a folder with one sub-folder of images per class, got one image without a label",
+    ):
         load(tmp_path / "1.png")
     data = load(tmp_path, image_size=4, require_labels=False)
     assert (

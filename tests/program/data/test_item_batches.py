@@ -76,5 +76,5 @@ def test_wrong_fits_and_pictures(folder):
         ValueError, match="item 0 must be a picture that can be read: numbers without a range"
     ):
         batches(odd)
-    with pytest.raises(ValueError, match="this hasher takes features"):
+    with pytest.raises(ValueError, match="items must be an array .* of features, got paths or pictures"):
         batches(ImageFiles([folder / "0.png"], ImageFit(4, 4)), kind="features", item_shape=(3,))

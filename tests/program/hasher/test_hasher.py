@@ -166,9 +166,13 @@ def test_no_items_give_no_codes(name):
         ("features", np.zeros((2, 11), np.float32), r"items must have shape \(n, 12\), got \(2, 11\)"),
         ("features", np.full((2, 12), np.nan), "features must be finite"),
         ("features", np.full((2, 12), 1e300), "features must be finite"),
-        ("features", "a.png", r"this hasher takes features: items must be an array \(n, d\)"),
-        ("features", ["a.png"], r"this hasher takes features: items must be an array \(n, d\)"),
-        ("features", Image.new("L", (8, 8)), r"this hasher takes features: items must be an array \(n, d\)"),
+        ("features", "a.png", r"items must be an array \(n, d\) of features, got paths or pictures"),
+        ("features", ["a.png"], r"items must be an array \(n, d\) of features, got paths or pictures"),
+        (
+            "features",
+            Image.new("L", (8, 8)),
+            r"items must be an array \(n, d\) of features, got paths or pictures",
+        ),
     ],
 )
 def test_items_that_do_not_fit_are_refused(of_images, of_features, kind, items, message):
