@@ -13,14 +13,13 @@ Goes on where it was stopped. The trainings lie in FOLDER/<claim>.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import comparisons
 import torch
-from timing import RESULTS, machine
+from timing import made_on, write, write_page
 from torch.nn.functional import normalize
 
 import dshc
@@ -65,24 +64,20 @@ def main() -> None:
     parser = comparisons.parser(__doc__, named=False)
     parser.add_argument("--only", default=",".join(CLAIMS))
     given, flags = parser.parse_known_args()
-    command = comparisons.shown(given.source, flags)
-    head = f"`{command}`, with the methods of each table; {comparisons.made_on()}."
-    lines = ["# What papers claim", "", head, ""]
-    lines += [given.note, ""] if given.note else []
-    document: dict[str, Any] = {"machine": machine(), "flags": comparisons.public(flags), "claims": {}}
+    found: dict[str, list[dict[str, Any]]] = {}
+    lines: list[str] = []
     for claim in given.only.split(","):
         title, contestants, own = CLAIMS[claim]
         folder = given.work / claim
         comparisons.compare(given.source, folder, ["--methods", ",".join(contestants), *own, *flags])
-        table = ComparisonTable.load(folder)
-        rows = measured(folder, table, MEASURES[claim])
-        document["claims"][claim] = rows
-        lines += [f"## {title}", "", WORDS[claim], "", *as_table(rows), ""]
-    conventions = "; ".join(table.conventions)
-    lines.insert(4, f"Means over seeds, ± their deviation. mAP: {conventions}.\n")
-    (RESULTS / "claims.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "claims.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print("docs/results/claims.md")
+        compared = comparisons.whole_table(folder)
+        found[claim] = measured(folder, compared, MEASURES[claim])
+        lines += [f"## {title}", "", WORDS[claim], "", *as_table(found[claim]), ""]
+    about = f"Means over seeds, ± their deviation. mAP: {'; '.join(compared.conventions)}."
+    rows = [{"claim": claim, **row} for claim, of_claim in found.items() for row in of_claim]
+    write("claims", rows, flags=comparisons.public(flags))
+    line = f"`{comparisons.shown(given.source, flags)}`, with the methods of each table; {made_on()}"
+    write_page("claims", "What papers claim", line, given.note, [about, "", *lines])
 
 
 def measured(
@@ -91,8 +86,6 @@ def measured(
     """A row per method: mean and deviation of each measure over the seeds."""
     rows = []
     for group in table.groups:
-        if group.failures:
-            raise SystemExit(f"{group.label}: {group.failures[0]}")
         found = [measures(load_run(folder / result.run), result) for result in group.results]
         row: dict[str, Any] = {"method": group.label, "bits": group.bits, "seeds": len(found)}
         for name in found[0]:
@@ -166,7 +159,8 @@ def n_merged(run: Run) -> float:
     outputs, labels = outputs_of(run, "train")
     directions = normalize(outputs.double(), dim=1)
     means = torch.stack([directions[labels == c].mean(0) for c in range(run.dataset.n_classes)])
-    cosines = normalize(means, dim=1) @ normalize(means, dim=1).T
+    means = normalize(means, dim=1)
+    cosines = means @ means.T
     cosines.fill_diagonal_(0)
     return float((cosines > MERGED).any(1).sum())
 

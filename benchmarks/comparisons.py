@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from timing import machine
+from dshc.experiment import ComparisonTable
+from dshc.experiment.comparison_table import Group
 
 
 def parser(doc: str | None, *, named: bool = True) -> argparse.ArgumentParser:
@@ -29,6 +30,22 @@ def compare(source: str, folder: Path, flags: Sequence[str]) -> None:
     subprocess.run([sys.executable, "-m", "dshc", *command], check=True)
 
 
+def whole_table(folder: Path) -> ComparisonTable:
+    """The table of a comparison; ends this process where a training of it failed, for a page has no holes."""
+    table = ComparisonTable.load(folder)
+    for group in table.groups:
+        if group.failures:
+            raise SystemExit(f"{folder}: {group.label}, {group.bits} bits: {group.failures[0]}")
+    return table
+
+
+def mean_of(group: Group, name: str) -> float:
+    """Mean over the seeds of a number that every method has."""
+    spread = group.spread(name)
+    assert spread is not None
+    return spread.mean
+
+
 def public(flags: Sequence[str]) -> list[str]:
     """Flags with folders by their names: where they lay is nobody else's."""
     return [Path(flag).name if "/" in flag and Path(flag).exists() else flag for flag in flags]
@@ -37,9 +54,3 @@ def public(flags: Sequence[str]) -> list[str]:
 def shown(source: str, flags: Sequence[str]) -> str:
     """The command as a page has it."""
     return shlex.join(["dshc", "compare", Path(source).name, *public(flags)])
-
-
-def made_on() -> str:
-    """Machine, date and commit, in words."""
-    on = machine()
-    return f"{on['processor']}, {on['cores']} cores, {on['date']}, commit {on['commit']}"

@@ -11,14 +11,12 @@ files, docs/results/few-NAME.{md,json,png}.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import comparisons
-from timing import RESULTS, machine
+from timing import RESULTS, made_on, write, write_page
 
-from dshc.experiment import ComparisonTable
 from dshc.experiment.comparison_table import Group
 from dshc.report.plots import LIGHT, dress, new_figure, png
 
@@ -33,32 +31,26 @@ def main() -> None:
         folder = given.work / f"per-class-{count}"
         cut = [] if count == "all" else ["--train-per-class", count]
         comparisons.compare(given.source, folder, ["--tuned", str(given.tuned), *cut, *flags])
-        groups += [(count, group) for group in ComparisonTable.load(folder).groups]
+        groups += [(count, group) for group in comparisons.whole_table(folder).groups]
     bits = sorted({group.bits for _, group in groups})
     rows = [row(count, group) for count, group in groups]
     name = f"few-{given.name}"
-    document = {"machine": machine(), "flags": comparisons.public(flags), "rows": rows}
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write(name, rows, flags=comparisons.public(flags))
     (RESULTS / f"{name}.png").write_bytes(plot(rows, bits[0]))
     command = comparisons.shown(given.source, ["--train-per-class", "N", "--tuned", str(given.tuned), *flags])
-    head = f"`{command}`; {comparisons.made_on()}."
     conventions = groups[0][1].results[0].numbers["conventions"]  # type: ignore[index]
-    lines = [f"# mAP against training items per class: {given.name}", "", head, ""]
-    lines += [given.note, ""] if given.note else []
-    lines += [f"Conventions: {conventions}. Validation items are among the training items of a class; ± is the "
-              "deviation over seeds.", "", f"![mAP against training items per class]({name}.png)", ""]  # fmt: skip
+    lines = [f"Conventions: {conventions}. Validation items are among the training items of a class; ± is the "
+             "deviation over seeds.", "", f"![mAP against training items per class]({name}.png)", ""]  # fmt: skip
     for length in bits:
-        lines += [f"## mAP, {length} bits", "", *table(rows, length, shown_map), ""]
-    (RESULTS / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print(f"docs/results/{name}.md")
+        lines += [f"## mAP, {length} bits", "", *table(rows, length), ""]
+    title = f"mAP against training items per class: {given.name}"
+    write_page(name, title, f"`{command}`; {made_on()}", given.note, lines)
 
 
 def row(count: str, group: Group) -> dict[str, Any]:
     """Means over the seeds, and the deviation of mAP."""
-    if group.failures:
-        raise SystemExit(f"{group.label}, {count} items per class: {group.failures[0]}")
-    mean_ap, seconds = group.spread("mean_ap"), group.spread("train_seconds")
-    assert mean_ap is not None and seconds is not None
+    mean_ap = group.spread("mean_ap")
+    assert mean_ap is not None
     cosine, accuracy = group.spread("cosine_map"), group.spread("accuracy")
     return {
         "count": count,
@@ -69,7 +61,7 @@ def row(count: str, group: Group) -> dict[str, Any]:
         "stdev": mean_ap.stdev if mean_ap.n > 1 else None,
         "cosine_map": None if cosine is None else cosine.mean,
         "accuracy": None if accuracy is None else accuracy.mean,
-        "train_seconds": seconds.mean,
+        "train_seconds": comparisons.mean_of(group, "train_seconds"),
     }
 
 
@@ -77,13 +69,13 @@ def shown_map(row: dict[str, Any]) -> str:
     return f"{row['mean_ap']:.4f}" + ("" if row["stdev"] is None else f" ± {row['stdev']:.4f}")
 
 
-def table(rows: list[dict[str, Any]], bits: int, shown: Any) -> list[str]:
+def table(rows: list[dict[str, Any]], bits: int) -> list[str]:
     """Methods down, counts across."""
     of_length = [r for r in rows if r["bits"] == bits]
     counts = list(dict.fromkeys(r["count"] for r in of_length))
     lines = [f"| method | {' | '.join(counts)} |", "|" + " --- |" * (len(counts) + 1)]
     for method in dict.fromkeys(r["method"] for r in of_length):
-        cells = [next((shown(r) for r in of_length if (r["method"], r["count"]) == (method, count)), "")
+        cells = [next((shown_map(r) for r in of_length if (r["method"], r["count"]) == (method, count)), "")
                  for count in counts]  # fmt: skip
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines

@@ -14,7 +14,7 @@ import shutil
 import time
 
 import comparisons
-from timing import RESULTS
+from timing import RESULTS, made_on, write_page
 
 from dshc.experiment import ComparisonTable
 
@@ -31,28 +31,24 @@ def main() -> None:
     table = ComparisonTable.load(given.work)
     trained = sum(json.loads(p.read_text())["seconds"] for p in given.work.glob("runs/*/trained.json"))
     shown = comparisons.shown(given.source, flags)
-    about = (
-        f"{comparisons.made_on()}; this call {hours:.2f} hours, all its trainings {trained / 3600:.2f} hours"
-    )
+    took = f"this call {hours:.2f} hours, all its trainings {trained / 3600:.2f} hours"
     name = f"methods-{given.name}"
-    head = f"# Methods: {given.name}\n\n`{shown}`; {about}.\n\n" + (f"{given.note}\n\n" if given.note else "")
-    text = f"{head}![mAP against bits]({name}.png)\n\n{table.to_markdown()}{cited(given.name)}"
-    (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+    lines = [f"![mAP against bits]({name}.png)", "", *table.to_markdown().splitlines(), *cited(given.name)]
     shutil.copy(given.work / "table.json", RESULTS / f"{name}.json")
     shutil.copy(given.work / "report" / "map_by_bits.png", RESULTS / f"{name}.png")
-    print(f"docs/results/{name}.md")
+    write_page(name, f"Methods: {given.name}", f"`{shown}`; {made_on()}; {took}", given.note, lines)
 
 
-def cited(name: str) -> str:
+def cited(name: str) -> list[str]:
     """What others published of methods that are not here, in a table of its own; empty where nothing is."""
     if name not in CITED:
-        return ""
+        return []
     rows = [f"| {method} | {bits} | {value:.3f} |" for method, (bits, value) in CITED[name].items()]
     about = (
         "Cited, not implemented: no public definition was found. As the paper of DSHC quotes them, by other networks "
         "and another split:"
     )
-    return "\n".join(["", about, "", "| method | bits | mAP |", "| --- | --- | --- |", *rows, ""])
+    return ["", about, "", "| method | bits | mAP |", "| --- | --- | --- |", *rows]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Rewrites the lines in place; a test compares them with the results.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import textwrap
@@ -38,6 +39,7 @@ LABELS = {
 }
 
 
+@functools.cache
 def measured(name: str) -> dict[str, dict[int, list[dict[str, Any]]]]:
     """The numbers of a comparison by label and length; empty where it is not there."""
     path = RESULTS / f"methods-{name}.json"

@@ -9,16 +9,13 @@ NAME: of the files, docs/results/nested-NAME.{md,json}.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import comparisons
-from timing import RESULTS, machine
+from timing import made_on, write, write_page
 
 from dshc.experiment import ComparisonTable
-from dshc.experiment.comparison_table import Group
-from dshc.experiment.seeds import Spread
 
 NESTED = ", nested"
 
@@ -36,24 +33,22 @@ def main() -> None:
     data, of_single = ((folder / "comparison.json").read_text() for folder in (given.work, given.single))
     if data != of_single:
         raise SystemExit(f"both comparisons must be of the same data, got {data} and {of_single}")
-    nested, single = ComparisonTable.load(given.work), ComparisonTable.load(given.single)
+    nested, single = comparisons.whole_table(given.work), comparisons.whole_table(given.single)
+    if nested.conventions != single.conventions:
+        raise SystemExit(f"conventions must be those of {given.single}, got {nested.conventions}")
     rows = paired(nested, single)
     if not rows:
         raise SystemExit(f"{given.work} must hold a nested training, got none")
     name = f"nested-{given.name}"
-    document = {"machine": machine(), "flags": comparisons.public(flags), "rows": rows}
-    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    if nested.conventions != single.conventions:
-        raise SystemExit(f"conventions must be those of {given.single}, got {nested.conventions}")
-    head = f"`{comparisons.shown(given.source, flags)}`; {comparisons.made_on()}."
-    lines = [f"# Many lengths from one training: {given.name}", "", head, ""]
-    lines += [given.note, ""] if given.note else []
-    lines += [f"Conventions: {'; '.join(nested.conventions)}. In a cell: mAP of the nested training, and in brackets "
-              "how far it is from a training of that length alone, both as means over their seeds. Seconds: of the "
-              "one nested training, and of one training per length together.", ""]  # fmt: skip
-    lines += [*as_table(rows), ""]
-    (RESULTS / f"{name}.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print(f"docs/results/{name}.md")
+    write(name, rows, flags=comparisons.public(flags))
+    about = (
+        f"Conventions: {'; '.join(nested.conventions)}. In a cell: mAP of the nested training, and in brackets how far "
+        "it is from a training of that length alone, both as means over their seeds. Seconds: of the one nested "
+        "training, and of one training per length together."
+    )
+    line = f"`{comparisons.shown(given.source, flags)}`; {made_on()}"
+    title = f"Many lengths from one training: {given.name}"
+    write_page(name, title, line, given.note, [about, "", *as_table(rows)])
 
 
 def check_there(single: Path, methods: list[str], lengths: list[int]) -> None:
@@ -77,23 +72,15 @@ def paired(nested: ComparisonTable, single: ComparisonTable) -> list[dict[str, A
         for group in (g for g in nested.groups if g.label == label):
             other = alone[method, group.bits]
             row["lengths"][group.bits] = {
-                "nested": number(group, "mean_ap").mean,
-                "single": number(other, "mean_ap").mean,
-                "nested_seeds": number(group, "mean_ap").n,
-                "single_seeds": number(other, "mean_ap").n,
+                "nested": comparisons.mean_of(group, "mean_ap"),
+                "single": comparisons.mean_of(other, "mean_ap"),
+                "nested_seeds": len(group.results),
+                "single_seeds": len(other.results),
             }
-            row["nested_seconds"] = number(group, "train_seconds").mean
-            row["single_seconds"] += number(other, "train_seconds").mean
+            row["nested_seconds"] = comparisons.mean_of(group, "train_seconds")
+            row["single_seconds"] += comparisons.mean_of(other, "train_seconds")
         rows.append(row)
     return rows
-
-
-def number(group: Group, name: str) -> Spread:
-    if group.failures:
-        raise SystemExit(f"{group.label}, {group.bits} bits: {group.failures[0]}")
-    spread = group.spread(name)
-    assert spread is not None
-    return spread
 
 
 def as_table(rows: list[dict[str, Any]]) -> list[str]:

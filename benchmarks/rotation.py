@@ -10,11 +10,10 @@ that the search draws. Writes docs/results/rotation.md. Run it with nothing besi
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 import torch
-from timing import RESULTS, machine
+from timing import made_on, write, write_page
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -35,19 +34,14 @@ def main() -> None:
     given = parser.parse_args()
     n_threads = torch.get_num_threads()
     rows = [measured(bits, given.steps, given.n_classes, n_threads) for bits in LENGTHS]
-    on = machine()
-    (RESULTS / "rotation.json").write_text(
-        json.dumps({"machine": on, "rows": rows}, indent=1) + "\n", encoding="utf-8"
-    )
-    lines = [
-        "# The rotation by mAP",
-        "",
-        f"`python benchmarks/rotation.py --steps {given.steps} --n-classes {given.n_classes}`; {on['processor']}, "
-        f"{on['cores']} cores, {on['date']}, commit {on['commit']}.",
-        "",
+    write("rotation", rows)
+    about = (
         f"{given.steps} steps, each an exact mAP of {N_QUERIES:,} queries by {N_DATABASE:,} database items, "
         f"{given.n_classes} classes. mAP: of the codes of these items. Torch's own threads spin for a while behind "
-        "each of its operations, so that more threads gain little here; with `OMP_WAIT_POLICY=passive` they gain more.",
+        "each of its operations, so that more threads gain little here; with `OMP_WAIT_POLICY=passive` they gain more."
+    )
+    lines = [
+        about,
         "",
         f"| bits | 1 thread, s | {n_threads} threads, s | mAP before | mAP after |",
         "| --- | --- | --- | --- | --- |",
@@ -57,8 +51,8 @@ def main() -> None:
             f"| {row['bits']} | {row['seconds_1']:.1f} | {row['seconds_all']:.1f} | {row['before']:.4f} | "
             f"{row['after']:.4f} |"
         )
-    (RESULTS / "rotation.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    command = f"python benchmarks/rotation.py --steps {given.steps} --n-classes {given.n_classes}"
+    write_page("rotation", "The rotation by mAP", f"`{command}`; {made_on()}", "", lines)
 
 
 def measured(bits: int, steps: int, n_classes: int, n_threads: int) -> dict[str, float]:

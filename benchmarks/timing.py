@@ -10,7 +10,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -90,9 +90,22 @@ def machine() -> dict[str, object]:
             "python": platform.python_version(), "date": datetime.date.today().isoformat()}  # fmt: skip
 
 
+def made_on() -> str:
+    """Machine, date and commit, in words."""
+    on = machine()
+    return f"{on['processor']}, {on['cores']} cores, {on['date']}, commit {on['commit']}"
+
+
 def write(name: str, rows: list[dict[str, object]], **extra: object) -> Path:
     """The result file docs/results/<name>.json: machine, and one row a measurement."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), **extra, "rows": rows}, indent=1) + "\n")
     return path
+
+
+def write_page(name: str, title: str, line: str, note: str, lines: Sequence[str]) -> None:
+    """The page docs/results/<name>.md: title, a line that says how it was made, what else a reader must know."""
+    head = [f"# {title}", "", f"{line}.", "", *([note, ""] if note else [])]
+    (RESULTS / f"{name}.md").write_text("\n".join([*head, *lines]).rstrip() + "\n", encoding="utf-8")
+    print(f"docs/results/{name}.md")

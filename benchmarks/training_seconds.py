@@ -11,15 +11,14 @@ it was stopped.
 
 from __future__ import annotations
 
-import json
 import math
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import comparisons
-from timing import RESULTS, machine
+from timing import made_on, write, write_page
 
-from dshc.experiment import ComparisonTable
 from dshc.experiment.comparison_table import Group
 from dshc.runs import load_run
 
@@ -34,60 +33,50 @@ def main() -> None:
     if len(counts) < 2 or any(flag.partition("=")[0] in ("--jobs", "--bits") for flag in flags):
         parser.error("counts must be at least two, and seconds are of one training at a time, of 32 bits")
     flags = ["--no-tune", "--no-run-reports", "--epochs", str(EPOCHS), *flags]
-    found: dict[str, dict[int, dict[str, Any]]] = {}
+    rows: list[dict[str, Any]] = []
     for count in counts:
         folder = given.work / f"per-class-{count}"
         comparisons.compare(given.source, folder, ["--train-per-class", count, *flags])
-        for group in ComparisonTable.load(folder).groups:
-            if (row := measured(folder, group)) is not None:
-                found.setdefault(group.label, {})[row["items"]] = row
-    command = comparisons.shown(given.source, ["--train-per-class", "N", *flags])
-    document = {"machine": machine(), "flags": comparisons.public(flags), "methods": found}
-    (RESULTS / "training-seconds.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    lines = [
-        "# Seconds of an epoch against the training items",
-        "",
-        f"`{command}`; {comparisons.made_on()}.",
-        "",
-    ]
-    lines += [given.note, ""] if given.note else []
+        found = (measured(folder, group) for group in comparisons.whole_table(folder).groups)
+        rows += [row for row in found if row is not None]
+    write("training-seconds", rows, flags=comparisons.public(flags))
     about = (
         "Mean of the last four of five epochs, in seconds, with all that a method does between them and with "
-        "validation. Growth: the exponent of n between the "
-        "last two columns, 1 where seconds grow as the items do. Memory: peak of the process at the most items."
+        "validation. Growth: the exponent of n between the last two columns, 1 where seconds grow as the items do. "
+        "Memory: peak of the process at the most items."
     )
-    lines += [about, "", *table(found), ""]
-    (RESULTS / "training-seconds.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print("docs/results/training-seconds.md")
+    command = comparisons.shown(given.source, ["--train-per-class", "N", *flags])
+    title = "Seconds of an epoch against the training items"
+    write_page("training-seconds", title, f"`{command}`; {made_on()}", given.note, [about, "", *table(rows)])
 
 
-def measured(folder: Any, group: Group) -> dict[str, Any] | None:
+def measured(folder: Path, group: Group) -> dict[str, Any] | None:
     """Items trained on, seconds of an epoch and peak memory; None for a method that is only fitted."""
-    if group.failures:
-        raise SystemExit(f"{group.label}: {group.failures[0]}")
-    (result, *_) = group.results
-    run = load_run(folder / result.run)
+    run = load_run(folder / group.results[0].run)
     if len(run.metrics) < 2:
         return None
-    assert result.numbers is not None
-    seconds = fmean(row["seconds"] for row in run.metrics[1:])
-    return {"items": len(run.split.train), "seconds": seconds, "peak_mib": result.numbers["train_peak_mib"]}
+    return {
+        "method": group.label,
+        "items": len(run.split.train),
+        "seconds": fmean(row["seconds"] for row in run.metrics[1:]),
+        "peak_mib": comparisons.mean_of(group, "train_peak_mib"),
+    }
 
 
-def table(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+def table(rows: list[dict[str, Any]]) -> list[str]:
     """Methods down, items across, the slowest at the most items last."""
-    counts = sorted({n for rows in found.values() for n in rows})
+    counts = sorted({row["items"] for row in rows})
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["method"], {})[row["items"]] = row
     head = ["method", *(f"{n:,}" for n in counts), "growth", "peak MiB"]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     before, last = counts[-2:]
-    for label, rows in sorted(found.items(), key=lambda item: item[1][last]["seconds"]):
-        growth = math.log(rows[last]["seconds"] / rows[before]["seconds"]) / math.log(last / before)
-        cells = [
-            *(f"{rows[n]['seconds']:.2f}" for n in counts),
-            f"{growth:.2f}",
-            f"{rows[last]['peak_mib']:.0f}",
-        ]
-        lines.append(f"| {' | '.join([label, *cells])} |")
+    for label, by_items in sorted(found.items(), key=lambda item: item[1][last]["seconds"]):
+        ratio = by_items[last]["seconds"] / by_items[before]["seconds"]
+        growth = math.log(ratio) / math.log(last / before)
+        cells = [*(f"{by_items[n]['seconds']:.2f}" for n in counts), f"{growth:.2f}"]
+        lines.append(f"| {' | '.join([label, *cells])} | {by_items[last]['peak_mib']:.0f} |")
     return lines
 
 

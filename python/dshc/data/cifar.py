@@ -167,24 +167,19 @@ def _find_folder(root: Path, folder_name: str, files: tuple[str, ...]) -> Path:
     )
 
 
-def _described(value: object) -> str:
-    """What came in a file, in a few words: values may be long."""
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} of shape {value.shape}"
-    return f"a {type(value).__name__} of {len(value)}" if isinstance(value, list) else type(value).__name__
-
-
 def _read_part(path: Path, label_key: str, n_classes: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images uint8 ``(n, 32, 32, 3)``, class ids int64 ``(n,)`` and file names of one batch file."""
     content = read_plain_pickle(path)
     data, labels = content.get("data"), content.get(label_key)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
-        raise ValueError(f"{path}: 'data' must be a uint8 array of shape (n, 3072), got {_described(data)}")
-    if not isinstance(labels, list) or not all(
-        type(label) is int and 0 <= label < n_classes for label in labels
-    ):
+        came = f"{data.dtype} of shape {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise ValueError(f"{path}: 'data' must be a uint8 array of shape (n, 3072), got {came}")
+    wrong: list[object] = [type(labels).__name__]
+    if isinstance(labels, list):
+        wrong = [repr(label) for label in labels if type(label) is not int or not 0 <= label < n_classes]
+    if wrong:
         raise ValueError(
-            f"{path}: {label_key!r} must be a list of integers from 0 to {n_classes - 1}, got {_described(labels)}"
+            f"{path}: {label_key!r} must be a list of integers from 0 to {n_classes - 1}, got {wrong[0]}"
         )
     if len(labels) != len(data):
         raise ValueError(f"{path}: {len(labels)} labels for {len(data)} images")

@@ -120,9 +120,9 @@ def compare(
     )
     asked = {length: seeds if seeds_at is None or length in seeds_at else 1 for length in lengths}
     known = None if tuned is None else _tunings(tuned, found)
-    work = _Work(dataset, out, asked, grid, known, nested, measuring, jobs, tell, progress)
     # The first trial leaves the features of a frozen backbone to all others.
-    work.first_alone = dataset.kind == "images" and settings.encoder.finetune == "none"
+    first_alone = dataset.kind == "images" and settings.encoder.finetune == "none"
+    work = _Work(dataset, out, asked, grid, known, nested, measuring, jobs, first_alone, tell, progress)
     with folder_lock(out):
         _own(out, dataset, settings)
         # What trainings import late takes seconds, which would be every trial's: torch's optimizers bring its compiler.
@@ -138,7 +138,7 @@ def compare(
 
 
 class _Work:
-    """The trials of a comparison, one after another."""
+    """The trials of a comparison: which there are, and what comes of them."""
 
     def __init__(
         self,
@@ -150,13 +150,14 @@ class _Work:
         nested: bool,
         measuring: Measuring,
         jobs: int,
+        first_alone: bool,
         tell: Tell,
         update: Update,
     ) -> None:
         self.dataset, self.out = dataset, out
         self.bits, self.seeds = tuple(seeds), seeds
         self.grid, self.known, self.nested, self.measuring = grid, known, nested, measuring
-        self.jobs, self.first_alone = jobs, False
+        self.jobs, self.first_alone = jobs, first_alone
         self.tell, self.update = tell, update
         self.done = self.total = 0
 

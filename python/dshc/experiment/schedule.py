@@ -51,9 +51,9 @@ def carry_out(
     been trained each has the machine to itself, for that one leaves what the others need. ``done`` is told of each
     trial, and whether it had to be carried out.
     """
-    begun: list[_Work[T]] = []
+    begun: list[_UnderWay[T]] = []
     waiting = iter(work)
-    running: dict[str, tuple[_Work[T], Todo]] = {}
+    running: dict[str, tuple[_UnderWay[T], Todo]] = {}
     n_jobs = 1 if first_alone else jobs
     while True:
         while len(running) < n_jobs:
@@ -61,7 +61,7 @@ def carry_out(
             if at_hand is None:
                 if (steps := next(waiting, None)) is None:
                     break
-                begun.append(_Work(len(begun), steps))
+                begun.append(_UnderWay(len(begun), steps))
                 yield from begun[-1].go_on(done)
                 continue
             todo = at_hand.todo.pop(0)
@@ -78,7 +78,7 @@ def carry_out(
 
 
 @dataclass
-class _Work(Generic[T]):
+class _UnderWay(Generic[T]):
     """One work under way: what of its list is still to be begun, and how many of it run."""
 
     place: int

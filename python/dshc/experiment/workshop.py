@@ -57,17 +57,13 @@ class Workshop:
         checkpoint.
         """
         while True:
-            answer = self._answer()
-            if answer is not None and "folder" in answer:
-                self._running[answer["pid"]] = self._started.pop(answer["folder"])
-            elif answer is not None:
-                trial = self._running.pop(answer["pid"])
-                if not self._stop.asked:
-                    if answer["code"] and trial.failure() is None:
-                        trial.keep_failure(_ended(answer["code"]))
-                    return trial
-                if not self._running and not self._started:
-                    raise Interrupted(f"stopped at {trial.name}", self._stop.signal_name or "SIGINT")
+            trial, code = self._hear()
+            if trial is not None and not self._stop.asked:
+                if code and trial.failure() is None:
+                    trial.keep_failure(_ended(code))
+                return trial
+            if trial is not None and not self._running and not self._started:
+                raise Interrupted(f"stopped at {trial.name}", self._stop.signal_name or "SIGINT")
             if self._stop.asked:
                 self._tell_children()
 
@@ -81,13 +77,18 @@ class Workshop:
         while self._running or self._started:
             self._tell_children()
             try:
-                answer = self._answer()
+                self._hear()
             except (RuntimeError, Interrupted):
                 return
-            if answer is not None and "folder" in answer:
-                self._running[answer["pid"]] = self._started.pop(answer["folder"])
-            elif answer is not None:
-                del self._running[answer["pid"]]
+
+    def _hear(self) -> tuple[Trial | None, int]:
+        """Take in what the server says next, perhaps nothing: a trial that has ended, and its child's exit status."""
+        answer = self._answer()
+        if answer is not None and "folder" in answer:
+            self._running[answer["pid"]] = self._started.pop(answer["folder"])
+        elif answer is not None:
+            return self._running.pop(answer["pid"]), answer["code"]
+        return None, 0
 
     def _tell_children(self) -> None:
         for child in self._running.keys() - self._told:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..hasher import Hasher
 from .settings import RunSettings
 
@@ -30,16 +28,11 @@ def with_network(settings: RunSettings, earlier: Hasher | None) -> RunSettings:
     """
     if earlier is None or settings.encoder.backbone not in (None, earlier.encoder_settings.backbone):
         return settings
-    known = {f"encoder.{name}": getattr(earlier.encoder_settings, name) for name in _NETWORK}
-    return _filled(settings, known)
+    return settings.filled({f"encoder.{name}": getattr(earlier.encoder_settings, name) for name in _NETWORK})
 
 
 def _with_method(settings: RunSettings, earlier: Hasher) -> RunSettings:
     method = earlier.method.settings.replaced(bits=earlier.n_bits)
     if method.name != settings.method.name:
         return settings
-    return _filled(settings, {f"method.{name}": value for name, value in method.values().items()})
-
-
-def _filled(settings: RunSettings, known: dict[str, Any]) -> RunSettings:
-    return settings.with_values(**{name: value for name, value in known.items() if settings[name] is None})
+    return settings.filled({f"method.{name}": value for name, value in method.values().items()})

@@ -30,7 +30,7 @@ def for_photos(settings: RunSettings, earlier: Hasher | None = None) -> RunSetti
     """
     if not is_photos(settings.data.source):
         return settings
-    settings = _by_weights(settings) if earlier is None else _filled(settings, _images_of(earlier))
+    settings = _by_weights(settings) if earlier is None else settings.filled(_images_of(earlier))
     settings.check_augmented("images")
     return settings
 
@@ -53,24 +53,23 @@ def _by_weights(settings: RunSettings) -> RunSettings:
                 "is, without this line)",
                 stacklevel=5,
             )
-    settings = _filled(settings, chosen)
+    settings = settings.filled(chosen)
     encoder = settings.encoder
     if encoder.timm_name is None:
         return settings
     pretrained = encoder.weights is None if encoder.pretrained is None else encoder.pretrained
-    settings = _filled(settings, {"encoder.pretrained": pretrained})
+    settings = settings.filled({"encoder.pretrained": pretrained})
     started = pretrained or encoder.weights is not None
-    settings = _filled(settings, {"encoder.finetune": "none" if started else "all"})
+    settings = settings.filled({"encoder.finetune": "none" if started else "all"})
     known = image_input(settings.encoder)
     if known is None:
         return settings
-    return _filled(
-        settings,
+    return settings.filled(
         {
             "data.image_size": known.size,
             "data.interpolation": known.interpolation,
             "data.n_channels": 3,
-        },
+        }
     )
 
 
@@ -91,8 +90,3 @@ def _images_of(earlier: Hasher) -> dict[str, Any]:
         "data.n_channels": n_channels,
         "data.interpolation": earlier.interpolation,
     }
-
-
-def _filled(settings: RunSettings, chosen: dict[str, Any]) -> RunSettings:
-    """Settings with what is None among them chosen."""
-    return settings.with_values(**{name: value for name, value in chosen.items() if settings[name] is None})

@@ -145,8 +145,7 @@ class RunSettings(Settings):
         asked = self.optim.optimizer
         if asked is not None and asked != chosen.get("optim.optimizer"):
             chosen["optim.lr"] = BY_OPTIMIZER[asked]  # a recipe's rate is for the recipe's optimizer
-        chosen = {name: value for name, value in chosen.items() if self._is_open(name)}
-        return self.with_values(out=self.folder, **chosen, **self.paths())
+        return self.filled(chosen).with_values(out=self.folder, **self.paths())
 
     def paths(self) -> dict[str, str]:
         """The paths among these settings by ``table.name``, absolute: the run folder may be read from elsewhere.
@@ -210,6 +209,10 @@ class RunSettings(Settings):
         if dataset.kind != "images" or self.encoder.finetune == "none" or method.is_fitted():
             recipe |= NOT_AUGMENTED
         return recipe
+
+    def filled(self, chosen: Mapping[str, Any]) -> Self:
+        """These settings with those of ``chosen``, by ``"table.name"``, that are open."""
+        return self.with_values(**{name: value for name, value in chosen.items() if self._is_open(name)})
 
     def _is_open(self, name: str) -> bool:
         """Whether a setting is there, and at None: recipes name some that not every method has."""

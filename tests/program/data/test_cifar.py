@@ -162,12 +162,12 @@ def test_every_cut_of_a_batch_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"labels": [1]}, "'data' is not"),
-        ({"data": planes(1)[:, :100], "labels": [1]}, "'data' is not"),
-        ({"data": planes(1).astype(np.int64), "labels": [1]}, "'data' is not"),
-        ({"data": planes(1), "labels": [10]}, "integers from 0 to 9"),
-        ({"data": planes(1), "labels": ["1"]}, "integers from 0 to 9"),
-        ({"data": planes(1)}, "'labels' is not"),
+        ({"labels": [1]}, r"'data' must be a uint8 array of shape \(n, 3072\), got NoneType"),
+        ({"data": planes(1)[:, :100], "labels": [1]}, r"'data' must be .*, got uint8 of shape \(1, 100\)"),
+        ({"data": planes(1).astype(np.int64), "labels": [1]}, "'data' must be .*, got int64 of shape"),
+        ({"data": planes(1), "labels": [10]}, "integers from 0 to 9, got 10"),
+        ({"data": planes(1), "labels": ["1"]}, "integers from 0 to 9, got '1'"),
+        ({"data": planes(1)}, "'labels' must be a list of integers from 0 to 9, got NoneType"),
         ({"data": planes(1), "labels": [1, 2]}, "2 labels for 1 images"),
     ],
 )

@@ -31,9 +31,13 @@ def test_dataset_tells_what_it_holds():
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"kind": "text"}, ValueError, "kind is 'text'"),
-        ({"inputs": np.zeros((4, 2))}, TypeError, "dtype float64, expected float32"),
-        ({"inputs": np.zeros((0, 2), np.float32)}, ValueError, r"shape \(0, 2\)"),
+        ({"kind": "text"}, ValueError, "kind must be 'images' or 'features', got 'text'"),
+        ({"inputs": np.zeros((4, 2))}, TypeError, "features must be float32, got float64"),
+        (
+            {"inputs": np.zeros((0, 2), np.float32)},
+            ValueError,
+            r"features must have shape \(n, d\), none of them 0, got \(0, 2\)",
+        ),
         ({"kind": "images", "inputs": np.zeros((4, 2, 2, 2), np.uint8)}, ValueError, "channels, got 2"),
         ({"inputs": np.float32([[0, 0], [0, np.nan], [0, 0], [0, 0]])}, ValueError, "first in row 1"),
         ({"labels": np.array([0, 1, 1])}, ValueError, "3 labels for 4 items"),

@@ -97,7 +97,9 @@ def test_packed_rows_are_unpacked(tmp_path):
     assert (data.inputs == features).all() and (data.labels == labels).all() and data.multilabel
     plain = write_arrays(tmp_path / "b.npz", features=features, labels=labels, n_features=13, n_labels=3)
     assert (load(plain).labels == labels).all()
-    with pytest.raises(ValueError, match="c.npz: features has .* not 100 columns"):
+    with pytest.raises(
+        ValueError, match="c.npz: features must have 100 columns, plain or packed in uint8, got dtype uint8"
+    ):
         load(write_arrays(tmp_path / "c.npz", **packed, n_features=100, n_labels=3))
 
 
@@ -133,7 +135,11 @@ def with_nan(value: float) -> np.ndarray:
             "infinity, first in row 0",
         ),
         ({"features": FEATURES, "labels": LABELS[:5]}, ValueError, "labels: 5 labels for 6 items"),
-        ({"features": FEATURES, "labels": LABELS.astype(float)}, TypeError, "labels has dtype float64"),
+        (
+            {"features": FEATURES, "labels": LABELS.astype(float)},
+            TypeError,
+            "labels must be integers or text .*, got dtype float64",
+        ),
         ({"features": FEATURES, "labels": np.full((6, 2), 2)}, ValueError, "multi-hot, 0 and 1 only"),
         (
             {"features": FEATURES, "labels": LABELS, "class_names": np.array(["a"])},
@@ -154,7 +160,11 @@ def with_nan(value: float) -> np.ndarray:
             "n_train must be 1 to 5",
         ),
         ({"features": FEATURES, "labels": LABELS, "ids": np.array(["a"])}, ValueError, "1 ids for 6 items"),
-        ({"features": FEATURES[:0], "labels": LABELS[:0]}, ValueError, r"shape \(0, 5\)"),
+        (
+            {"features": FEATURES[:0], "labels": LABELS[:0]},
+            ValueError,
+            r"must have shape \(n, d\), none of them 0, got \(0, 5\)",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(arrays, error, message, tmp_path):

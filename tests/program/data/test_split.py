@@ -74,7 +74,7 @@ def test_save_and_load(tmp_path):
         (lambda c: c.update(seed=True), "seed must be int, got bool"),
         (lambda c: c.update(extra=1), "fields extra are missing or unknown"),
         (lambda c: c.pop("train"), "fields train are missing or unknown"),
-        (lambda c: c.update(schema="dshc.split/9"), "schema is 'dshc.split/9'"),
+        (lambda c: c.update(schema="dshc.split/9"), "schema must be 'dshc.split/1', got 'dshc.split/9'"),
     ],
 )
 def test_a_changed_file_is_refused_by_name(change, message, tmp_path):

@@ -171,36 +171,6 @@ def test_a_child_that_ends_badly_leaves_why(trial):
     assert two.failure() == "its process ended with status 3; log.txt says more"
 
 
-def test_a_stop_waits_for_every_child(trial):
-    """Each is told once, and what it then ends with is no failure."""
-    sleeper = (
-        "import json, os, signal, sys, time\n"
-        "for _ in range(2):\n"
-        "    folder = json.loads(sys.stdin.readline())['folder']\n"
-        "    pid = os.fork()\n"
-        "    if not pid:\n"
-        "        signal.signal(signal.SIGTERM, lambda *_: os._exit(75))\n"
-        "        time.sleep(60)\n"
-        "    print(json.dumps({'folder': folder, 'pid': pid}), flush=True)\n"
-        "for _ in range(2):\n"
-        "    pid, status = os.wait()\n"
-        "    print(json.dumps({'pid': pid, 'code': os.waitstatus_to_exitcode(status)}), flush=True)\n"
-    )
-    trials, stop = [trial("a"), trial("b")], Stop()
-    stop.asked, stop.signal_name = True, "SIGHUP"
-
-    def use(shop):
-        for one in trials:
-            shop.start(one, measure=False)
-        time.sleep(0.3)  # until both children would end by the signal as they want
-        with pytest.raises(Interrupted, match="stopped at") as raised:
-            shop.ended()
-        return raised.value.signal_name
-
-    assert talk(sleeper, use, stop) == "SIGHUP"
-    assert [one.failure() for one in trials] == [None, None]
-
-
 def test_a_server_that_is_gone_is_said(trial):
     with pytest.raises(RuntimeError, match=r"the process that runs trials has ended \(5\)"):
         talk(
@@ -239,9 +209,9 @@ import os, signal, sys, time
 from dshc.experiment import server
 
 def child(folder, measure, jobs):
-    (folder / "pid").write_text(str(os.getpid()))
     if measure:
         signal.signal(signal.SIGTERM, lambda *_: ((folder / "told").write_text(str(jobs)), os._exit(75)))
+    (folder / "pid").write_text(str(os.getpid()))
     time.sleep(60)
 
 server._child = child
@@ -274,6 +244,24 @@ def test_one_of_two_children_is_killed_and_the_other_goes_on(trial):
     talk(SLEEPING, use)
     assert trials[0].failure().startswith("its process was ended by SIGKILL")
     assert trials[1].failure() is None and (trials[1].folder / "told").read_text() == "2"
+
+
+def test_a_stop_waits_for_every_child(trial):
+    """Each is told once, and what it then ends with is no failure."""
+    trials, stop = [trial("a"), trial("b")], Stop()
+    stop.asked, stop.signal_name = True, "SIGHUP"
+
+    def use(shop):
+        for one in trials:
+            shop.start(one, measure=True)
+        begun(trials)
+        with pytest.raises(Interrupted, match="stopped at") as raised:
+            shop.ended()
+        return raised.value.signal_name
+
+    assert talk(SLEEPING, use, stop) == "SIGHUP"
+    assert [one.failure() for one in trials] == [None, None]
+    assert all((one.folder / "told").is_file() for one in trials)
 
 
 def test_nothing_runs_on_behind_a_program_that_failed(trial, monkeypatch):
@@ -311,10 +299,8 @@ def test_a_server_that_is_gone_tells_its_children(trial):
     def use(shop):
         shop.start(one, measure=True)
         begun([one])
-        while not shop._running:  # the answer that names the child
-            answer = shop._answer()
-            if answer is not None:
-                shop._running[answer["pid"]] = shop._started.pop(answer["folder"])
+        while not shop._running:
+            shop._hear()  # which child it is
         shop._server.kill()
         with pytest.raises(RuntimeError, match="has ended"):
             shop.ended()

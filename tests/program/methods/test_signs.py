@@ -8,10 +8,10 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_hashers import a_hasher
 from torch import nn
 
-from dshc import Hasher, methods
-from dshc.backbones import EncoderSettings
+from dshc import Hasher
 from dshc.errors import InputError
 from dshc.methods import Spec, Step
 from dshc.methods.signs import SignMethod, SignSettings
@@ -276,17 +276,7 @@ def test_loading_stays_strict():
 @pytest.mark.parametrize("name", ["dpsh", "hashnet"])
 @pytest.mark.parametrize("found", ["rotation", "thresholds", "both", "neither"])
 def test_a_hasher_with_a_transform_is_saved_and_loaded(name, found, tmp_path):
-    torch.manual_seed(0)
-    hasher = Hasher.build(
-        EncoderSettings(backbone="mlp", width=16),
-        methods.get(name).Settings(bits=11),
-        kind="features",
-        item_shape=(12,),
-        label_kind="ids",
-        class_names=("a", "b", "c"),
-        mean=torch.zeros(12),
-        std=torch.ones(12),
-    ).eval()
+    hasher = a_hasher(name, bits=11)
     items = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
     plain = hasher.encode(items)
     with torch.no_grad():

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_hashers import a_hasher
 from training_runs import train
 
 import dshc
-from dshc import Hasher, methods
-from dshc.backbones import EncoderSettings
 from dshc.errors import InputError
 from dshc.runs import RunSettings, load_run
 from dshc.runs.earlier import with_earlier, with_network
@@ -16,18 +15,11 @@ from dshc.runs.earlier import with_earlier, with_network
 NETWORK = ("backbone", "width", "input_size", "finetune")
 
 
-def an_earlier(**encoder):
-    torch.manual_seed(0)
-    return Hasher.build(
-        EncoderSettings(**{"backbone": "mlp", "width": 4, **encoder}),
-        methods.get("dshc").Settings(bits=9, construction="cpbc"),
-        kind="features",
-        item_shape=(5,),
-        label_kind="ids",
-        class_names=("a", "b", "c"),
-        mean=torch.zeros(5),
-        std=torch.ones(5),
-    )
+def an_earlier():
+    """A hasher on features, whose backbone was trained as a whole."""
+    hasher = a_hasher("dshc", bits=15, construction="cpbc")
+    hasher.encoder_settings = hasher.encoder_settings.replaced(finetune="all")
+    return hasher
 
 
 def network(settings):
@@ -37,23 +29,23 @@ def network(settings):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ({}, {"backbone": "mlp", "width": 4, "finetune": "all"}),
+        ({}, {"backbone": "mlp", "width": 16, "finetune": "all"}),
         ({"width": 7}, {"backbone": "mlp", "width": 7, "finetune": "all"}),
-        ({"backbone": "mlp"}, {"backbone": "mlp", "width": 4, "finetune": "all"}),
+        ({"backbone": "mlp"}, {"backbone": "mlp", "width": 16, "finetune": "all"}),
         ({"backbone": "small_net"}, {"backbone": "small_net"}),
     ],
 )
 def test_the_network_is_the_earlier_ones_where_it_is_open(asked, expected):
     settings = RunSettings.of(source="x.npz", **asked)
-    assert network(with_earlier(settings, an_earlier(finetune="all"))) == expected
+    assert network(with_earlier(settings, an_earlier())) == expected
     assert with_earlier(settings, None) is settings
 
 
 def test_the_method_is_the_earlier_ones_where_it_is_the_same():
     earlier = an_earlier()
     found = with_earlier(RunSettings.of(source="x.npz"), earlier).method
-    assert (found.bits, found.construction) == (9, "cpbc")
-    assert with_earlier(RunSettings.of(source="x.npz", bits=12), earlier).method.bits == 12
+    assert (found.bits, found.construction) == (15, "cpbc")
+    assert with_earlier(RunSettings.of(source="x.npz", bits=20), earlier).method.bits == 20
     assert with_earlier(RunSettings.of(source="x.npz", method="hashnet"), earlier).method.bits is None
     assert with_network(RunSettings.of(source="x.npz"), earlier).method.bits is None
 
