@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 import comparisons
 from timing import RESULTS, made_on, write_page
@@ -29,7 +31,7 @@ def main() -> None:
     comparisons.compare(given.source, given.work, flags)
     hours = (time.perf_counter() - started) / 3600
     table = ComparisonTable.load(given.work)
-    trained = sum(json.loads(p.read_text())["seconds"] for p in given.work.glob("runs/*/trained.json"))
+    trained = sum(json.loads(path.read_text())["seconds"] for path in trainings(given.work, table))
     shown = comparisons.shown(given.source, flags)
     took = f"this call {hours:.2f} hours, all its trainings {trained / 3600:.2f} hours"
     name = f"methods-{given.name}"
@@ -37,6 +39,16 @@ def main() -> None:
     shutil.copy(given.work / "table.json", RESULTS / f"{name}.json")
     shutil.copy(given.work / "report" / "map_by_bits.png", RESULTS / f"{name}.png")
     write_page(name, f"Methods: {given.name}", f"`{shown}`; {made_on()}; {took}", given.note, lines)
+
+
+def trainings(folder: Path, table: ComparisonTable) -> Iterable[Path]:
+    """What the trainings of a table left: those of its rows, and of its tuning where there was one.
+
+    A folder may hold more: trainings of other lengths, that an earlier call asked for.
+    """
+    if any(tuning.tried for tuning in table.tunings):
+        return folder.glob("runs/*/trained.json")
+    return {(folder / result.run).parent / "trained.json" for result in table.results}
 
 
 def cited(name: str) -> list[str]:
