@@ -4,12 +4,14 @@
     dshc compare cifar10-lite0.npz --protocol cifar10-5k-59k --methods all --bits 16,32,48,64
 
 Images are brought to the size by bicubic interpolation (antialiased) and normalised as the network was trained. The
-file holds features float32 (n, d) and labels in the set's own order, so that every protocol of the set holds for it.
+file holds features float32 (n, d) and labels in the set's own order, and which items are its test part, so that every
+protocol of the set holds for it.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import time
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from torch.nn.functional import interpolate
 import dshc
 from dshc.backbones import EncoderSettings, build_backbone, image_input
 from dshc.backbones.pretrained import PACKAGED
+from dshc.data import Dataset
 from dshc.progress import progress
 from dshc.storage import write_whole
 
@@ -53,16 +56,20 @@ def main() -> None:
             rows.append(net.frozen_features((images - mean) / std).numpy())
             update(min(start + BATCH, data.n_items), data.n_items)
     seconds = time.perf_counter() - started
-    write_npz(given.out, np.concatenate(rows), data.labels)
+    write_npz(given.out, np.concatenate(rows), data)
     width = rows[0].shape[1]
     print(f"{data.n_items} x {width} features at {size} pixels in {seconds:.0f} s: {given.out}")
 
 
-def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> None:
-    import io
-
+def write_npz(path: Path, features: np.ndarray, data: Dataset) -> None:
+    """Features and labels; the official test part, where there is one, as the items from ``n_train`` on."""
+    test, part = data.test_mask, {}
+    if test is not None:
+        part["n_train"] = np.array(int((~test).sum()))
+        if test[: part["n_train"]].any():
+            raise SystemExit(f"{data.name}: the test part must be its last items")
     buffer = io.BytesIO()
-    np.savez(buffer, features=features.astype(np.float32), labels=labels)
+    np.savez(buffer, features=features.astype(np.float32), labels=data.labels, **part)
     write_whole(path, buffer.getvalue())
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from . import methods
+from .data.pairs import Pairs
 from .errors import InputError
 from .hasher import Hasher
 from .hasher.files import read_hasher
@@ -75,9 +76,8 @@ def _check_settings(method: type[Method]) -> None:
 
 def _check_alone(method: type[Method], kind: LabelKind, values: dict[str, Any]) -> None:
     settings = method.Settings(**{"bits": _bits(method), **values})
-    spec = Spec(
-        0 if kind == "none" else N_CLASSES, kind, N_FEATURES, ("a", "b", "c") if kind != "none" else ()
-    )
+    has_labels = kind in ("ids", "multi-hot")
+    spec = Spec(N_CLASSES if has_labels else 0, kind, N_FEATURES, ("a", "b", "c") if has_labels else ())
     torch.manual_seed(0)
     built = method.build(settings, spec)
     again = method.build(settings, spec, saved=built.state_dict(), earlier=None)
@@ -97,12 +97,12 @@ def _check_alone(method: type[Method], kind: LabelKind, values: dict[str, Any]) 
     )
     if not built.stages(1):
         return
-    _, labels = _items(kind)
+    _, labels, pairs = _items(kind)
     targets = None if labels is None else torch.from_numpy(labels)
     items = torch.arange(N_ITEMS)
 
     def loss(of: Method) -> tuple[torch.Tensor, torch.Tensor]:
-        of.begin(Training(N_ITEMS, targets, torch.Generator().manual_seed(0), torch.device("cpu")))
+        of.begin(Training(N_ITEMS, targets, torch.Generator().manual_seed(0), torch.device("cpu"), pairs))
         leaf = outputs.detach().clone().requires_grad_()
         value = of.loss(leaf, Step(labels=targets, items=items))
         (gradient,) = torch.autograd.grad(value, leaf)
@@ -117,9 +117,12 @@ def _check_alone(method: type[Method], kind: LabelKind, values: dict[str, Any]) 
 
 
 def _check_runs(name: str, kind: LabelKind, folder: Path, values: dict[str, Any], done: list[str]) -> None:
-    features, labels = _items(kind)
+    features, labels, pairs = _items(kind)
     data = folder / "data.npz"
     np.savez(data, features=features, **({} if labels is None else {"labels": labels}))
+    if pairs is not None:
+        np.save(folder / "pairs.npy", pairs.known.toarray() > 0)
+        values = {**values, "data.pairs": str(folder / "pairs.npy")}
     settings = RunSettings.of(source=str(data), method=name, bits=_bits(methods.get(name)), threads=1)
     settings = settings.with_values(
         **{
@@ -130,7 +133,7 @@ def _check_runs(name: str, kind: LabelKind, folder: Path, values: dict[str, Any]
             "device": "cpu",
             "validation": 0.2,
         },
-        **{f"method.{name}": value for name, value in values.items()},
+        **{name if "." in name else f"method.{name}": value for name, value in values.items()},
     )
     with _check(f"{kind}: trained, best and last both usable", done):
         run = train(settings.with_values(out=folder / "whole"))
@@ -163,20 +166,23 @@ def _check_runs(name: str, kind: LabelKind, folder: Path, values: dict[str, Any]
         )
 
 
-def _items(kind: LabelKind) -> tuple[np.ndarray, np.ndarray | None]:
-    """Small, well separated items: features float32, and labels of the kind."""
+def _items(kind: LabelKind) -> tuple[np.ndarray, np.ndarray | None, Pairs | None]:
+    """Small, well separated items: features float32, and labels of the kind, or pairs."""
     rng = np.random.default_rng(0)
     ids = np.arange(N_ITEMS) % N_CLASSES
     features = (rng.normal(size=(N_ITEMS, N_FEATURES)) + 3 * np.eye(N_CLASSES, N_FEATURES)[ids]).astype(
         np.float32
     )
     if kind == "none":
-        return features, None
+        return features, None, None
+    if kind == "pairs":
+        both = np.argwhere(np.triu(np.ones((N_ITEMS, N_ITEMS), bool), 1))
+        return features, None, Pairs.of(N_ITEMS, both, ids[both[:, 0]] == ids[both[:, 1]])
     if kind == "ids":
-        return features, ids.astype(np.int64)
+        return features, ids.astype(np.int64), None
     hot = np.eye(N_CLASSES, dtype=np.uint8)[ids]
     hot[::4, 0] = 1
-    return features, hot
+    return features, hot, None
 
 
 def _bits(method: type[Method]) -> int:

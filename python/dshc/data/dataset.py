@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .image_files import ImageFiles
 from .reading import Reading
+
+if TYPE_CHECKING:
+    from .pairs import Pairs
 
 __all__ = ["Dataset"]
 
@@ -35,6 +39,8 @@ class Dataset:
     * ``reading``: what was read of a folder or list and what was left out; None for other sources.
     * ``published``: rows of the published split, int64, by ``"query"``, ``"train"`` and ``"database"`` (which may
       be missing); None where the set has none. The protocol ``published`` uses them.
+    * ``pairs``: which pairs of items are known to be similar or not, for methods that are trained on pairs; a set with
+      pairs has no labels.
 
     Raises ``TypeError`` for a wrong dtype and ``ValueError`` for a wrong shape or value, naming set and
     field.
@@ -50,6 +56,7 @@ class Dataset:
     skipped: tuple[str, ...] = ()
     reading: Reading | None = None
     published: Mapping[str, np.ndarray] | None = None
+    pairs: Pairs | None = None
 
     def __post_init__(self) -> None:
         self._check_inputs()
@@ -62,6 +69,11 @@ class Dataset:
                 raise ValueError(f"{self.name}: test_mask must have shape ({n},), got {self.test_mask.shape}")
         if self.ids is not None and len(self.ids) != n:
             raise ValueError(f"{self.name}: {len(self.ids)} ids for {n} items")
+        if self.pairs is not None and (self.pairs.n_items != n or self.labels is not None):
+            raise ValueError(
+                f"{self.name}: pairs must be of {n} items without labels, got {self.pairs.n_items} items"
+                f"{'' if self.labels is None else ' with labels'}"
+            )
         self._check_published()
 
     def _check_inputs(self) -> None:

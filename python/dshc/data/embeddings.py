@@ -9,7 +9,7 @@ import numpy as np
 
 from .dataset import Dataset
 
-__all__ = ["SUFFIXES", "load_arrays"]
+__all__ = ["SUFFIXES", "load_arrays", "read_arrays"]
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 _INPUT_KEYS = ("features", "embeddings", "images", "x")
@@ -34,7 +34,7 @@ def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
     Raises ``ValueError`` or ``TypeError`` naming the file: missing, damaged, NaN or infinity, labels that do
     not fit.
     """
-    content = _read(path)
+    content = read_arrays(path)
     where, inputs = _take(content, _INPUT_KEYS, path)
     if inputs is None:
         raise ValueError(
@@ -67,7 +67,7 @@ def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file by name; a bare array is called ``x``."""
     try:
         if path.suffix == ".safetensors":
@@ -107,7 +107,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_labels_file(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
-        return _read(path)["x"]
+        return read_arrays(path)["x"]
     if path.suffix not in (".txt", ".csv"):
         raise ValueError(
             f"{path}: a file of labels must be .npy, or .txt or .csv with one class name per line, got {path.suffix!r}"

@@ -6,6 +6,7 @@ from typing import Literal
 
 from ..settings import Settings, setting
 from .fetched_images import AUGMENTATIONS
+from .pair_labels import RECOVERIES
 
 __all__ = ["DataSettings"]
 
@@ -18,6 +19,17 @@ class DataSettings(Settings):
     )
     root: str | None = setting(None, "folder of the official files of a named set", result=False)
     labels: str | None = setting(None, "file of labels for embeddings that hold none", result=False)
+    pairs: str | None = setting(
+        None,
+        "file of pairs of items that are similar or not, instead of labels (csv, tsv, txt, npy, npz, safetensors)",
+        result=False,
+        later=True,
+    )
+    recover: Literal[RECOVERIES] | None = setting(  # type: ignore[valid-type]
+        None,
+        "pairs: how labels are recovered from them (default: auto, but a method that learns from pairs is given these)",
+        later=True,
+    )
     image_size: int | None = setting(
         None,
         "side to which photos are brought (default: the pretrained backbone's own, else 64)",

@@ -23,7 +23,7 @@ from ..evaluation import Conventions
 from ..runs import RunSettings
 from ..runs.earlier import earlier_hasher, with_network
 from ..runs.photos import for_photos
-from ..runs.run import load_dataset
+from ..runs.run import load_dataset, split_of
 from ..storage import folder_lock, write_whole
 from ..training import Interrupted
 from .comparison_table import ComparisonTable, Result, Tuning, results_of
@@ -103,6 +103,8 @@ def compare(
             raise InputError(f"postprocessing must be among {', '.join(POSTPROCESSING)}, got {name!r}")
     if conventions.score is not None:
         raise InputError(f"score must be each method's own in a comparison, got {conventions.score}")
+    if settings.data.pairs is not None and settings.data.recover is None:
+        settings = settings.with_values(**{"data.recover": "auto"})  # queries are measured by labels
     earlier = earlier_hasher(settings)
     settings = for_photos(with_network(settings, earlier), earlier)
     # Of the images only their files are looked at here; a frozen backbone's features are all that trainings read.
@@ -110,6 +112,7 @@ def compare(
     settings = settings.with_values(**lazily)
     dataset = load_dataset(settings.with_values(**{"data.max_memory_mib": 0}), any_labels=True)
     found = contestants(settings, methods, dataset)
+    split_of(dataset, settings)  # what does not fit here would fail in every training
     measuring = Measuring(
         conventions.k,
         conventions.ks,

@@ -25,14 +25,14 @@ class OutputBank:
 
     def __init__(self, method: str, n_outputs: int) -> None:
         self.method, self.n_outputs = method, n_outputs
-        self._rows: tuple[Tensor, Tensor] | None = None
+        self._rows: tuple[Tensor, Tensor | None] | None = None
 
     def begin(self, training: Training) -> None:
-        """Make room for all items; raises ``ValueError`` where they have no labels."""
-        if training.labels is None:
+        """Make room for all items; raises ``ValueError`` where they have neither labels nor pairs."""
+        if training.labels is None and training.pairs is None:
             raise ValueError(f"{self.method} must be given labels of the training items, got none")
         outputs = torch.zeros(training.n_items, self.n_outputs, device=training.device)
-        self._rows = outputs, training.labels.to(training.device)
+        self._rows = outputs, None if training.labels is None else training.labels.to(training.device)
 
     @property
     def outputs(self) -> Tensor:
@@ -41,8 +41,12 @@ class OutputBank:
 
     @property
     def labels(self) -> Tensor:
-        """Of all items, as the training has them."""
-        return self._begun()[1]
+        """Of all items, as the training has them; raises ``ValueError`` where it knows pairs instead."""
+        if (labels := self._begun()[1]) is None:
+            raise ValueError(
+                f"{self.method} must have labels of its items to be asked for, its training has pairs"
+            )
+        return labels
 
     def write(self, outputs: Tensor, step: Step) -> None:
         """Put the outputs of a step, of all processes, in the place of what their items had.
@@ -64,7 +68,7 @@ class OutputBank:
         """Take back what :meth:`training_state` gave; raises ``ValueError`` before :meth:`begin`, or on a misfit."""
         put_back(self.method, {"bank": self.outputs}, state)
 
-    def _begun(self) -> tuple[Tensor, Tensor]:
+    def _begun(self) -> tuple[Tensor, Tensor | None]:
         if self._rows is None:
             raise ValueError(f"{self.method} must know its training items; call begin first")
         return self._rows

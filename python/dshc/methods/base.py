@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from ..data.pairs import Pairs
 from ..settings import Settings, setting
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 MAX_BITS = 4096
-LabelKind = Literal["ids", "multi-hot", "none"]
+LabelKind = Literal["ids", "multi-hot", "none", "pairs"]
 
 
 class MethodSettings(Settings):
@@ -49,8 +50,8 @@ class MethodSettings(Settings):
 class Spec:
     """What a method is built for; saved with it, so that it is built again without the data.
 
-    ``n_classes`` classes or labels (0: items without labels), ``label_kind`` of the items, ``n_features`` of the
-    backbone, ``class_names``, and ``seed`` for whatever a method draws when it is built.
+    ``n_classes`` classes or labels (0: items without labels, or of which pairs are known), ``label_kind`` of the items,
+    ``n_features`` of the backbone, ``class_names``, and ``seed`` for whatever a method draws when it is built.
     """
 
     n_classes: int
@@ -123,12 +124,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Training:
-    """What only a training knows: its items and their labels (on ``device``), and a generator on the CPU."""
+    """What only a training knows: its items, their labels (on ``device``) or pairs, and a generator on the CPU."""
 
     n_items: int
     labels: Tensor | None
     generator: torch.Generator
     device: torch.device
+    pairs: Pairs | None = None
 
 
 @dataclass(frozen=True)
@@ -301,7 +303,12 @@ class Method(nn.Module, ABC):
 
 def describe_labels(kind: str) -> str:
     """A kind of labels in words."""
-    return {"ids": "one class an item", "multi-hot": "several labels an item", "none": "no labels"}[kind]
+    return {
+        "ids": "one class an item",
+        "multi-hot": "several labels an item",
+        "none": "no labels",
+        "pairs": "pairs of similar items",
+    }[kind]
 
 
 def in_full(outputs: Tensor) -> Tensor:

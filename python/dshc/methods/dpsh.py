@@ -6,12 +6,14 @@ With theta_ij = <u_i, u_j> / 2 the loss is
     sum_ij [ log(1 + exp(theta_ij)) - s_ij theta_ij ]  +  eta sum_i || sign(u_i) - u_i ||^2
 
 where s_ij is 1 for items that share a class or a label. The outputs of the items outside the batch come from a bank,
-in which every item's outputs are overwritten when it is in a batch.
+in which every item's outputs are overwritten when it is in a batch. Where pairs are known instead of labels, the sum is
+over these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
+from ..data.pairs import Pairs
 from ..settings import setting
 from .bank import OutputBank
 from .base import Spec, Step, Training, in_full
@@ -26,7 +29,7 @@ from .itq import signs
 from .signs import SignMethod, SignSettings
 from .similarity import similar
 
-__all__ = ["DPSH", "DPSHLoss", "bank_likelihood", "small_head"]
+__all__ = ["DPSH", "DPSHLoss", "bank_likelihood", "known_likelihood", "small_head"]
 
 _CHUNK = 1 << 21  # pairs at a time: a handful of float32 of that size live together, 8 MiB each
 
@@ -60,12 +63,21 @@ class DPSHLoss(nn.Module):
         Time O(b n L); memory O(b L) and some chunks of pairs. float16 and bfloat16 are computed in float32.
         Raises ``ValueError`` where shapes do not fit or there is no pair.
         """
-        likelihood = bank_likelihood(outputs, labels, bank, bank_labels)
+        return self._with_distance(bank_likelihood(outputs, labels, bank, bank_labels), outputs, len(bank))
+
+    def of_pairs(self, outputs: Tensor, known: Tensor, bank: Tensor) -> Tensor:
+        """The loss where not labels but pairs are known: ``known`` int8 ``(b, n)``, 1 similar, -1 not, 0 not known.
+
+        The likelihood is the mean over the known pairs, 0 where there is none. Otherwise as :meth:`forward`.
+        """
+        return self._with_distance(known_likelihood(outputs, known, bank), outputs, len(bank))
+
+    def _with_distance(self, likelihood: Tensor, outputs: Tensor, n_bank: int) -> Tensor:
         with torch.autocast(outputs.device.type, enabled=False):
             outputs = outputs.to(likelihood.dtype)
             # A bit is 1 where an output is more than 0, as in encoding.
             distance = (signs(outputs.detach()) - outputs).square().sum()
-            return likelihood + self.eta * distance / (len(outputs) * len(bank))
+            return likelihood + self.eta * distance / (len(outputs) * n_bank)
 
 
 def bank_likelihood(outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: Tensor) -> Tensor:
@@ -74,28 +86,57 @@ def bank_likelihood(outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: 
     Arguments, precision, cost and errors are those of :meth:`DPSHLoss.forward`.
     """
     _check(outputs, labels, bank, bank_labels)
+
+    def sign(part: slice) -> Tensor:
+        return 1 - 2 * similar(labels, bank_labels[part]).to(outputs.dtype)
+
+    return _likelihood(outputs, bank, sign, len(outputs) * len(bank))
+
+
+def known_likelihood(outputs: Tensor, known: Tensor, bank: Tensor) -> Tensor:
+    """The same mean over the known pairs alone, 0-d: ``known`` int8 ``(b, n)``, 1 similar, -1 not, 0 not known.
+
+    The others are as in :meth:`DPSHLoss.of_pairs`. Raises ``ValueError`` where shapes do not fit.
+    """
+    _check_shapes(outputs, bank)
+    if known.shape != (len(outputs), len(bank)):
+        raise ValueError(f"known must have shape ({len(outputs)}, {len(bank)}), got {tuple(known.shape)}")
+
+    def sign(part: slice) -> Tensor:
+        return -known[:, part].to(outputs.dtype)
+
+    return _likelihood(outputs, bank, sign, int(known.count_nonzero()))
+
+
+def _likelihood(outputs: Tensor, bank: Tensor, sign: Callable[[slice], Tensor], n_pairs: int) -> Tensor:
+    """Over ``n_pairs`` pairs, those of a sign that is not 0; ``sign`` gives 1 - 2 s for some rows of the bank."""
     with torch.autocast(outputs.device.type, enabled=False):
         outputs = in_full(outputs)
-        return _Likelihood.apply(outputs, labels, bank.detach().to(outputs.dtype), bank_labels)
+        return _Likelihood.apply(outputs, bank.detach().to(outputs.dtype), sign, n_pairs)
 
 
 class _Likelihood(torch.autograd.Function):
     """The mean over pairs; its gradient is known in closed form, so that no pair is kept for the way back."""
 
     @staticmethod
-    def forward(ctx: Any, outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: Tensor) -> Tensor:
-        n_pairs = len(outputs) * len(bank)
+    def forward(
+        ctx: Any, outputs: Tensor, bank: Tensor, sign_of: Callable[[slice], Tensor], n_pairs: int
+    ) -> Tensor:
+        n_unknown = len(outputs) * len(bank) - n_pairs
         total = outputs.new_zeros((), dtype=torch.float64)
         gradient = torch.zeros_like(outputs)
         size = max(1, _CHUNK // len(outputs))
-        for rows, row_labels in zip(bank.split(size), bank_labels.split(size), strict=True):
+        for start in range(0, len(bank), size):
+            part = slice(start, start + size)
+            rows = bank[part]
             # For s in {0, 1}, softplus(theta) - s theta is softplus(sign theta) with sign = 1 - 2 s.
-            sign = 1 - 2 * similar(labels, row_labels).to(outputs.dtype)
+            sign = sign_of(part).to(outputs.dtype)
             signed = (outputs @ rows.T).mul_(sign).mul_(0.5)
             total -= logsigmoid(-signed).sum(dtype=torch.float64)
             gradient.addmm_(signed.sigmoid_().mul_(sign), rows)  # (sigmoid(theta) - s) u_j
-        ctx.save_for_backward(gradient.mul_(0.5 / n_pairs))
-        return (total / n_pairs).to(outputs.dtype)
+        total -= math.log(2) * n_unknown  # what a pair of sign 0 has added
+        ctx.save_for_backward(gradient.mul_(0.5 / max(n_pairs, 1)))
+        return (total / max(n_pairs, 1)).to(outputs.dtype)
 
     @staticmethod
     @once_differentiable
@@ -118,7 +159,7 @@ class DPSH(SignMethod):
         "Li, Wang and Kang, Deep Supervised Hashing with Pairwise Labels, IJCAI 2016, section 3"
     )
     Settings = DPSHSettings
-    label_kinds = ("ids", "multi-hot")
+    label_kinds = ("ids", "multi-hot", "pairs")
     # Outputs begin near 0, where the likelihood hardly pulls: steps of one size, as adamw takes them, would follow the
     # distance from signs and fix those that chance gave.
     recipe: ClassVar[Mapping[str, Any]] = {
@@ -133,9 +174,11 @@ class DPSH(SignMethod):
         self.head = small_head(spec.n_features, self.n_bits)
         self.pair_loss = DPSHLoss(settings.eta)
         self._bank = OutputBank(self.name, self.n_outputs)
+        self._pairs: Pairs | None = None
 
     def begin(self, training: Training) -> None:
         self._bank.begin(training)
+        self._pairs = training.pairs
 
     def observe(self, outputs: Tensor, step: Step) -> None:
         self._bank.write(outputs, step)
@@ -143,6 +186,9 @@ class DPSH(SignMethod):
     def code_loss(self, outputs: Tensor, step: Step) -> Tensor:
         """:class:`DPSHLoss` against the bank."""
         bank = self._bank.outputs[:, : outputs.shape[1]]
+        if self._pairs is not None:
+            known = torch.from_numpy(self._pairs.rows(step.items.cpu().numpy())).to(outputs.device)
+            return self.pair_loss.of_pairs(outputs, known, bank)
         return self.pair_loss(outputs, step.labels, bank, self._bank.labels)
 
     def training_state(self) -> dict[str, Tensor]:
@@ -163,7 +209,7 @@ def small_head(n_features: int, n_bits: int) -> nn.Linear:
     return head
 
 
-def _check(outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: Tensor) -> None:
+def _check_shapes(outputs: Tensor, bank: Tensor) -> None:
     if outputs.ndim != 2 or bank.ndim != 2 or outputs.shape[1] != bank.shape[1]:
         raise ValueError(
             "outputs and bank must have shapes (b, L) and (n, L), got "
@@ -173,6 +219,10 @@ def _check(outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: Tensor) -
         raise ValueError(
             f"there must be at least one pair, got {len(outputs)} outputs and a bank of {len(bank)}"
         )
+
+
+def _check(outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: Tensor) -> None:
+    _check_shapes(outputs, bank)
     if (
         labels.ndim not in (1, 2)
         or labels.shape[1:] != bank_labels.shape[1:]

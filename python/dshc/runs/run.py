@@ -12,13 +12,15 @@ import numpy as np
 
 from .. import data, methods
 from ..data import Dataset, LabelsError, Split
+from ..data.item_labels import LABEL_KINDS
 from ..errors import InputError
 from ..hasher import Hasher
 from ..training.plan import check_label_kind
+from .pair_sets import with_pairs
 from .run_folder import RunFolder
 from .settings import RunSettings
 
-__all__ = ["Run", "load_dataset", "load_run"]
+__all__ = ["Run", "load_dataset", "load_run", "split_of"]
 
 Weights = Literal["best", "last"]
 
@@ -109,12 +111,18 @@ def load_run(
 def load_dataset(settings: RunSettings, *, any_labels: bool = False, check_images: bool = True) -> Dataset:
     """The data set that settings name, with labels that their method can use; one without any only for such a method.
 
-    ``any_labels``: the kind of labels is of no matter where there are some. ``check_images``: see
+    ``data.pairs``: labels are recovered from pairs, or the method gets these. ``any_labels``: the kind of labels is of
+    no matter where there are some. ``check_images``: see
     :func:`dshc.data.load`. Raises ``ValueError``; what is wrong about labels is found before images are decoded.
     """
-    source, takes = settings.data, methods.get(settings.method.name).label_kinds
+    source = settings.data
+    takes = tuple(kind for kind in methods.get(settings.method.name).label_kinds if kind in LABEL_KINDS)
+    if by_pairs := source.pairs is not None:
+        takes = LABEL_KINDS
+    elif source.recover is not None:
+        raise InputError(f"recover must go with pairs, got {source.recover}")
     try:
-        return data.load(
+        dataset = data.load(
             source.source,
             root=source.root,
             image_size=source.image_size,
@@ -124,13 +132,26 @@ def load_dataset(settings: RunSettings, *, any_labels: bool = False, check_image
             skip_unreadable=source.skip_unreadable,
             max_memory_mib=source.max_memory_mib,
             require_labels="none" not in takes,
-            label_kinds=("ids", "multi-hot") if any_labels else takes,
+            label_kinds=("ids", "multi-hot") if any_labels and not by_pairs else takes,
             check_images=check_images,
         )
     except LabelsError as error:
         if error.kind != "none":
             check_label_kind(error.kind, settings.method.name)  # which names the methods that fit
         raise
+    return with_pairs(dataset, settings) if by_pairs else dataset
+
+
+def split_of(dataset: Dataset, settings: RunSettings) -> Split:
+    """The split that settings name; raises ``ValueError`` where their protocol does not fit the set."""
+    return data.make_split(
+        dataset,
+        settings.data.protocol,
+        seed=settings.runtime.seed,
+        validation=settings.data.validation,
+        train_per_class=settings.data.train_per_class,
+        unseen_classes=settings.data.unseen_classes,
+    )
 
 
 def file_digest(path: Path) -> str:

@@ -47,7 +47,7 @@ RUN_FILES = (
 RUN_FOLDERS = (str(CHECKPOINT.parent), "codes", "report")
 _OLD_FILES = ("model.safetensors", "codebook.safetensors")  # of the version before: removed with its run
 _FORMAT = 2
-_PATHS = ("data.source", "data.labels", "encoder.weights", "encoder.start_from")
+_PATHS = ("data.source", "data.labels", "data.pairs", "encoder.weights", "encoder.start_from")
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class RunFolder:
         for name, value in self.settings.items():
             table, field = name.split(".")
             # Which data it is decides the result, though not by its name: equal labels are not the same pixels.
-            data = name in ("data.source", "data.labels")
+            data = name in ("data.source", "data.labels", "data.pairs")
             if not data and field not in identity(getattr(settings, table)):
                 continue
             given = asked[name]

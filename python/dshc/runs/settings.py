@@ -38,7 +38,7 @@ from .toml import to_toml
 __all__ = ["TABLES", "RunSettings", "default_folder", "fields_of", "find"]
 
 TABLES = ("data", "encoder", "method", "optim", "runtime")
-_PATHS = {"data": ("root", "labels", "source"), "encoder": ("weights", "start_from")}
+_PATHS = {"data": ("root", "labels", "pairs", "source"), "encoder": ("weights", "start_from")}
 
 
 class RunSettings(Settings):

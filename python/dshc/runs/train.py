@@ -20,7 +20,7 @@ from torch import Tensor
 
 import dshc_fast
 
-from ..data import Split, make_split
+from ..data import Split
 from ..hasher.device import resolve_device
 from ..hasher.files import write_hasher
 from ..storage import folder_lock
@@ -31,7 +31,7 @@ from ..training.cpu_threads import cpu_threads
 from .advice import about_training
 from .earlier import earlier_hasher, with_earlier
 from .photos import for_photos
-from .run import Run, load_dataset, load_run
+from .run import Run, load_dataset, load_run, split_of
 from .run_folder import CHECKPOINT, RunFolder
 from .settings import RunSettings
 
@@ -93,14 +93,7 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
             tell("read", {"items": dataset.n_items, "text": "" if reading is None else reading.line()})
         if existing is None:
             settings = settings.resolved(dataset)
-        split = make_split(
-            dataset,
-            settings.data.protocol,
-            seed=settings.runtime.seed,
-            validation=settings.data.validation,
-            train_per_class=settings.data.train_per_class,
-            unseen_classes=settings.data.unseen_classes,
-        )
+        split = split_of(dataset, settings)
         checkpoint = _checkpoint_of(existing)
         plan = make_plan(
             dataset,

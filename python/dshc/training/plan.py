@@ -17,6 +17,7 @@ from ..backbones.probe import features_of
 from ..backbones.timm_networks import seen_shape
 from ..data import Dataset, Split
 from ..data.batches import Batches, TensorFeatures, make_batches
+from ..data.pairs import Pairs
 from ..data.samplers import epoch_order
 from ..data.settings import DataSettings
 from ..hasher import Hasher
@@ -87,6 +88,11 @@ class Plan:
             return None
         return self.labels[torch.from_numpy(self.split.train).to(self.labels.device)]
 
+    @property
+    def train_pairs(self) -> Pairs | None:
+        """The pairs among the training items, numbered in their order."""
+        return None if self.dataset.pairs is None else self.dataset.pairs.take(self.split.train)
+
     def order(self, epoch: int) -> Tensor:
         """Numbers of the training items in the order of an epoch, by its own generator."""
         sampling, labels = self.hasher.method.sampling, self.train_labels
@@ -105,9 +111,9 @@ class Plan:
 
 
 def label_kind(dataset: Dataset) -> methods.LabelKind:
-    """The kind of a set's labels."""
+    """The kind of a set's labels; ``"pairs"`` where it has these instead."""
     if dataset.labels is None:
-        return "none"
+        return "none" if dataset.pairs is None else "pairs"
     return "multi-hot" if dataset.multilabel else "ids"
 
 

@@ -74,6 +74,7 @@ class Trainer:
                 labels=self._labels,
                 generator=generator(plan.runtime.seed, 0, 0, 0),
                 device=self.processes.device,
+                pairs=plan.train_pairs,
             )
         )
 

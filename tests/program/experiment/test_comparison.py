@@ -232,10 +232,14 @@ def test_a_folder_with_something_else_is_left_alone(features, tmp_path):
         ({"methods": ("dshc:bits",)}, "a method's settings must be NAME=VALUE, got 'bits'"),
         ({"postprocessing": ("pca",)}, "postprocessing must be among itq, map, thresholds, got 'pca'"),
         ({"conventions": Conventions(score="overlap")}, "score must be each method's own"),
+        (
+            {"values": {"protocol": "official"}},
+            "features: has no official test part; protocol random draws one",
+        ),
     ],
 )
 def test_what_is_refused(features, tmp_path, options, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         compared(features, tmp_path / "out", **options)
     assert not (tmp_path / "out" / "runs").exists()
 

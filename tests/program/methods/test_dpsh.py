@@ -8,6 +8,7 @@ import torch
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_pairs import pairs_of
 
 from dshc.errors import InputError
 from dshc.methods import Spec, Step, Training
@@ -118,6 +119,79 @@ def test_chunks_do_not_change_the_loss(monkeypatch):
     for chunk in (1, 6, 10):
         monkeypatch.setattr("dshc.methods.dpsh._CHUNK", chunk)
         assert DPSHLoss()(*given_).item() == pytest.approx(whole.item(), rel=1e-12)
+
+
+# Pairs instead of labels
+
+
+def known_of(labels, bank_labels, share, seed=0):
+    """What pairs say of these labels: int8 (b, n), some of them not known."""
+    known = 2 * similar(labels, bank_labels).to(torch.int8) - 1
+    return known * torch.from_numpy(np.random.default_rng(seed).random(known.shape) < share)
+
+
+@pytest.mark.parametrize("chunk", [1 << 21, 7])
+def test_all_pairs_are_as_good_as_labels(chunk, monkeypatch):
+    monkeypatch.setattr("dshc.methods.dpsh._CHUNK", chunk)
+    outputs, labels, bank, bank_labels = pairs(4, 9, 5, 3, False)
+    found = []
+    for loss in (lambda u: DPSHLoss()(u, labels, bank, bank_labels),
+                 lambda u: DPSHLoss().of_pairs(u, known_of(labels, bank_labels, 1.0), bank)):  # fmt: skip
+        leaf = outputs.clone().requires_grad_()
+        value = loss(leaf)
+        found.append((value.item(), torch.autograd.grad(value, leaf)[0]))
+    assert found[0][0] == found[1][0] and torch.equal(found[0][1], found[1][1])
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(0, 20))
+def test_the_mean_is_over_known_pairs(seed, share, eta):
+    outputs, labels, bank, bank_labels = pairs(3, 7, 4, seed, True)
+    known = known_of(labels, bank_labels, share, seed)
+    terms = []
+    for i, j in known.nonzero().tolist():
+        theta = float(outputs[i] @ bank[j]) / 2
+        terms.append(math.log1p(math.exp(-abs(theta))) + max(theta, 0) - (known[i, j] > 0).item() * theta)
+    distance = (torch.where(outputs > 0, 1, -1) - outputs).square().sum().item()
+    expected = (sum(terms) / len(terms) if terms else 0) + eta * distance / (3 * 7)
+    assert DPSHLoss(eta).of_pairs(outputs, known, bank).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_gradients_of_known_pairs():
+    outputs, labels, bank, bank_labels = pairs(3, 8, 4, 5, False)
+    known = known_of(labels, bank_labels, 0.5)
+    outputs.requires_grad_()
+    assert torch.autograd.gradcheck(lambda u: DPSHLoss(2.0).of_pairs(u, known, bank), outputs)
+
+
+def test_a_training_on_pairs_parts_the_classes_it_is_not_told_of():
+    torch.manual_seed(0)
+    labels = np.arange(48) % 3
+    method = DPSH(DPSH.Settings(bits=8), Spec(0, "pairs", 5))
+    known = pairs_of(labels, known=0.5)
+    method.begin(Training(48, None, torch.Generator(), torch.device("cpu"), known))
+    features = torch.from_numpy(np.eye(3, 5)[labels]).float() + 0.1 * torch.randn(48, 5)
+    optimizer = torch.optim.SGD(method.parameters(), lr=1.0)
+    order = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        items = torch.randperm(48, generator=order)[:16]
+        loss = method.loss(method.head(features[items]), Step(labels=None, items=items))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    codes = method.encode(method.head(features).detach())
+    assert all(len(codes[labels == c].unique(dim=0)) == 1 for c in range(3)) and len(codes.unique(dim=0)) == 3
+
+
+def test_pairs_of_another_shape_are_refused():
+    rows = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match=r"known must have shape \(2, 5\), got \(5, 2\)"):
+        DPSHLoss().of_pairs(rows, torch.zeros(5, 2, dtype=torch.int8), torch.zeros(5, 3))
+    method = DPSH(DPSH.Settings(bits=8), Spec(0, "pairs", 5))
+    method.begin(Training(4, None, torch.Generator(), torch.device("cpu"), pairs_of(np.arange(4) % 2)))
+    with pytest.raises(
+        ValueError, match="dpsh must have labels of its items to be asked for, its training has pairs"
+    ):
+        _ = method._bank.labels
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -252,7 +326,7 @@ def test_codes_and_what_it_states():
     assert DPSH(DPSH.Settings(bits=3), Spec(3, "multi-hot", 5)).encode(
         torch.tensor([[0.0, 1e-30, -1.0], [2, -2, 2]])
     ).tolist() == [[2], [5]]
-    assert DPSH.label_kinds == ("ids", "multi-hot") and DPSH.quality is None
+    assert DPSH.label_kinds == ("ids", "multi-hot", "pairs") and DPSH.quality is None
     assert DPSH.Settings().eta == DPSHLoss().eta == 10 and DPSH.main_weight == "eta"
     assert method.predict(torch.zeros(1, 32)) is None
     for n_features, deviation in (
@@ -290,7 +364,8 @@ def test_refusals():
     with pytest.raises(ValueError, match="dpsh must be given labels of the training items, got none"):
         method.begin(Training(4, None, torch.Generator(), torch.device("cpu")))
     with pytest.raises(
-        ValueError, match="must be given one class an item or several labels an item, got no labels"
+        ValueError,
+        match="must be given one class an item or several labels an item or pairs of similar items, got no labels",
     ):
         DPSH(DPSH.Settings(), Spec(0, "none", 5))
     method = method_of(labels=torch.tensor([0, 1, 0, 2]))

@@ -1,0 +1,268 @@
+"""Labels recovered from pairs of items: what a method that needs classes is trained on where only pairs are known.
+
+Luo et al. (DSHC), section 5, names two ways and prints no experiment:
+
+* ``neighbourhoods``, for clean and complete pairs. An item whose similar items are all similar to each other has one
+  label; each distinct such neighbourhood is a label, and all in it have it. Items may have several.
+* ``markov``: the clusters of the graph of similar pairs (:mod:`dshc.data.markov`), one an item.
+
+And what a cluster is can be asked of the pairs that are *not* similar, too, which the graph does not hold:
+
+* ``spectral``: k-means over the leading eigenvectors of the signed matrix of pairs; as many clusters as it has
+  eigenvalues outside those of noise.
+* Clusters of either kind are then merged, and items moved between them, as long as the known pairs become more likely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+
+from ..errors import InputError
+from .markov import markov_clusters, numbered
+from .pairs import Pairs
+
+__all__ = ["RECOVERIES", "PairLabels", "labels_from_pairs"]
+
+Recovery = Literal["auto", "neighbourhoods", "markov", "spectral"]
+RECOVERIES = ("auto", "neighbourhoods", "markov", "spectral")
+_INFLATIONS = (
+    2.0,
+    1.4,
+    4.0,
+)  # the usual one; for walks that are hardly caught, and for such as go everywhere
+_MOST_MERGED = 1024  # clusters: the time grows with the cube, and more are hardly more than an item each
+_ROUNDS = 20
+_FIRST_VECTORS, _MOST_VECTORS = 16, 256
+
+
+@dataclass(frozen=True, eq=False)
+class PairLabels:
+    """Labels that pairs led to.
+
+    ``labels``: class ids int64 ``(n,)``, -1 for an item that belongs to none, or multi-hot uint8 ``(n, C)``; numbered
+    by their first items. ``how``: which way it was. ``agreement``: of the similar pairs the share whose items have a
+    common label, of the others the share whose items have none, and the mean of the two.
+    """
+
+    labels: np.ndarray
+    how: str
+    agreement: float
+    n_classes: int
+
+    @property
+    def n_left_out(self) -> int:
+        """Items without a label: known to be similar to none."""
+        alone = self.labels < 0 if self.labels.ndim == 1 else ~self.labels.any(1)
+        return int(alone.sum())
+
+
+def labels_from_pairs(pairs: Pairs, how: Recovery = "auto", *, seed: int = 0) -> PairLabels:
+    """Recover labels; ``auto`` takes the way whose labels agree best with the pairs, the first of equals.
+
+    It looks at neighbourhoods only where all pairs are known. A label has two items at least: an item that is known
+    to be similar to no other gets none. ``seed`` is of k-means.
+
+    Raises :class:`InputError` where neighbourhoods are asked for and pairs are missing, or no label is found.
+    """
+    if how not in RECOVERIES:
+        raise InputError(f"recover must be one of {', '.join(RECOVERIES)}, got {how!r}")
+    if how == "neighbourhoods" and not pairs.complete:
+        n_all = pairs.n_items * (pairs.n_items - 1) // 2
+        raise InputError(f"recover must be markov or spectral where pairs are missing, got neighbourhoods for "
+                         f"{pairs.n_pairs:,} of {n_all:,} pairs")  # fmt: skip
+    has_both = 0 < pairs.n_similar < pairs.n_pairs
+    ways: list[tuple[str, Callable[[], np.ndarray]]] = []
+    if pairs.complete and how in ("auto", "neighbourhoods"):
+        ways.append(("neighbourhoods", lambda: _neighbourhoods(pairs)))
+    if how in ("auto", "markov"):
+        inflations = _INFLATIONS if how == "markov" or not has_both else _INFLATIONS[:1]
+        ways += [
+            ("markov", lambda i=i: _settled(pairs, markov_clusters(pairs.known, inflation=i)))
+            for i in inflations
+        ]
+    if how == "spectral" or (how == "auto" and has_both):
+        ways.append(("spectral", lambda: _settled(pairs, _spectral(pairs, seed))))
+    found: list[PairLabels] = []
+    for name, way in ways:
+        labels = _without_single(way())
+        n_classes = int(labels.max(initial=-1)) + 1 if labels.ndim == 1 else labels.shape[1]
+        if n_classes:
+            found.append(PairLabels(labels, name, _agreement(pairs, labels), n_classes))
+        if found and found[-1].agreement == 1:
+            break
+    if not found:
+        raise InputError(f"pairs must show at least one label by {how}, {pairs} show none")
+    return max(found, key=lambda one: one.agreement)
+
+
+# By neighbourhoods
+
+
+def _neighbourhoods(pairs: Pairs) -> np.ndarray:
+    """Multi-hot, or class ids where each item is in exactly one."""
+    n = pairs.n_items
+    similar = np.zeros((n, n), bool)
+    rows = np.repeat(np.arange(n), np.diff(pairs.known.indptr))
+    similar[rows, pairs.known.indices] = pairs.known.data > 0
+    np.fill_diagonal(similar, True)
+    packed = np.packbits(similar, axis=1)
+    # Items of equal neighbourhoods are one case.
+    _, firsts = np.unique(packed, axis=0, return_index=True)
+    columns = []
+    for item in np.sort(firsts):
+        members = np.flatnonzero(similar[item])
+        if len(members) > 1 and all(
+            ((packed[members[start : start + 256]] & packed[item]) == packed[item]).all()
+            for start in range(0, len(members), 256)
+        ):
+            columns.append(similar[item])
+    hot = np.array(columns, np.uint8).T if columns else np.zeros((n, 0), np.uint8)
+    return (
+        hot.argmax(1).astype(np.int64) if columns and (hot.sum(1) == 1).all() else np.ascontiguousarray(hot)
+    )
+
+
+# By the spectrum
+
+
+def _spectral(pairs: Pairs, seed: int) -> np.ndarray:
+    from scipy.sparse.linalg import eigsh
+    from sklearn.cluster import KMeans
+
+    n = pairs.n_items
+    matrix = pairs.known.astype(np.float32)
+    # Of a random symmetric matrix with entries of deviation s all eigenvalues lie within 2 s sqrt(n).
+    edge = 2 * np.sqrt(pairs.known.nnz / n)
+    start = np.random.default_rng(seed).standard_normal(n)
+    wanted = _FIRST_VECTORS
+    while True:
+        count = min(wanted, n - 1)
+        values, vectors = eigsh(matrix, k=count, which="LA", v0=start)
+        outside = values > edge
+        if not outside.all() or count == n - 1 or wanted >= _MOST_VECTORS:
+            break
+        wanted *= 2
+    # Where items of different classes are known as such, one direction of the classes' space falls among the noise.
+    n_clusters = int(outside.sum()) + 1
+    if n_clusters == 1:
+        return np.zeros(n, np.int64)
+    places = vectors[:, outside] * np.sqrt(values[outside])
+    return numbered(KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(places))
+
+
+# Clusters made to agree with the pairs
+
+
+def _settled(pairs: Pairs, clusters: np.ndarray) -> np.ndarray:
+    """Merge clusters and move items as long as known pairs become more likely; without pairs of both kinds, nothing."""
+    if not 0 < pairs.n_similar < pairs.n_pairs:
+        return clusters
+    for _ in range(_ROUNDS):
+        evidence = _evidence(pairs, clusters)
+        before, clusters = clusters, numbered(_moved(evidence, _merged(evidence, clusters)))
+        if np.array_equal(before, clusters):
+            break
+    return clusters
+
+
+def _evidence(pairs: Pairs, clusters: np.ndarray) -> sparse.csr_array:
+    """How much each known pair speaks for one cluster: the logarithm of how likely it is within against between."""
+    known = pairs.known
+    within = clusters[np.repeat(np.arange(pairs.n_items), np.diff(known.indptr))] == clusters[known.indices]
+    similar = known.data > 0
+    share = [((similar & part).sum() + 1) / (part.sum() + 2) for part in (within, ~within)]
+    for_one = np.float32(np.log(share[0] / share[1])), np.float32(np.log((1 - share[0]) / (1 - share[1])))
+    return sparse.csr_array((np.where(similar, *for_one), known.indices, known.indptr), shape=known.shape)
+
+
+def _merged(evidence: sparse.csr_array, clusters: np.ndarray) -> np.ndarray:
+    """Merge the two clusters that most speaks for, until nothing speaks for any.
+
+    Of many only the largest are looked at; the items of the others belong to none (-1) from here on.
+    """
+    sizes = np.bincount(clusters)
+    chosen = np.sort(np.argsort(-sizes, kind="stable")[:_MOST_MERGED])
+    place = np.full(len(sizes), -1)
+    place[chosen] = np.arange(len(chosen))
+    members = _members(place[clusters], len(chosen))
+    between = (members.T @ evidence @ members).toarray()
+    np.fill_diagonal(between, -np.inf)
+    into = np.arange(len(chosen))
+    best = between.argmax(1)
+    value = between[into, best]
+    while value.max(initial=-np.inf) > 0:
+        kept = int(value.argmax())
+        gone = int(best[kept])
+        into[into == gone] = kept
+        row = between[kept] + between[gone]
+        row[[kept, gone]] = -np.inf
+        between[kept], between[:, kept] = row, row
+        between[gone], between[:, gone] = -np.inf, -np.inf
+        value[gone] = -np.inf
+        # Rows whose best was one of the two look again; the others may have found a better one in the merged cluster.
+        again = np.flatnonzero((best == kept) | (best == gone) | (np.arange(len(best)) == kept))
+        best[again] = between[again].argmax(1)
+        better = row > value
+        best[better] = kept
+        value = between[np.arange(len(best)), best]
+    final = np.full(len(sizes), -1)
+    final[chosen] = np.unique(into, return_inverse=True)[1]
+    return final[clusters]
+
+
+def _moved(evidence: sparse.csr_array, clusters: np.ndarray) -> np.ndarray:
+    """Move each item to the cluster that its pairs most speak for, all at once, some times over; -1 is moved anyway."""
+    everyone = np.arange(len(clusters))
+    n_clusters = int(clusters.max()) + 1
+    for _ in range(_ROUNDS):
+        for_each = (evidence @ _members(clusters, n_clusters)).toarray()
+        best = for_each.argmax(1)
+        moves = (for_each[everyone, best] > for_each[everyone, clusters]) | (clusters < 0)
+        if not moves.any():
+            break
+        clusters = np.where(moves, best, clusters)
+    return clusters
+
+
+def _members(clusters: np.ndarray, n_clusters: int) -> sparse.csr_array:
+    items = np.flatnonzero(clusters >= 0)
+    ones = np.ones(len(items), np.float32)
+    return sparse.csr_array((ones, (items, clusters[items])), shape=(len(clusters), n_clusters))
+
+
+# What is said of labels
+
+
+def _without_single(labels: np.ndarray) -> np.ndarray:
+    """Labels of one item alone are none."""
+    if labels.ndim == 2:
+        return labels[:, labels.sum(0, dtype=np.int64) > 1]
+    sizes = np.bincount(labels, minlength=1)
+    number = np.where(sizes > 1, np.cumsum(sizes > 1) - 1, -1)
+    return number[labels]
+
+
+def _agreement(pairs: Pairs, labels: np.ndarray) -> float:
+    known = pairs.known
+    right = {True: 0, False: 0}
+    n = {True: 0, False: 0}
+    rows_at_once = max(1, (1 << 24) // max(1, int(np.diff(known.indptr).max(initial=1))))
+    for start in range(0, pairs.n_items, rows_at_once):
+        part = known[start : start + rows_at_once]
+        rows = start + np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))
+        if labels.ndim == 1:
+            common = (labels[rows] == labels[part.indices]) & (labels[rows] >= 0)
+        else:
+            of_row = labels[start : start + rows_at_once].astype(np.float32) @ labels.T.astype(np.float32)
+            common = of_row[rows - start, part.indices] > 0
+        for similar in (True, False):
+            of_kind = (part.data > 0) == similar
+            n[similar] += int(of_kind.sum())
+            right[similar] += int((common[of_kind] == similar).sum())
+    shares = [right[kind] / n[kind] for kind in (True, False) if n[kind]]
+    return float(np.mean(shares))

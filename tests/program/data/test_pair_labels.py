@@ -1,0 +1,93 @@
+"""Labels recovered from pairs: from all and from some, from right and from wrong ones; and how well they agree."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from known_pairs import pairs_of, same_groups
+
+from dshc.data.pair_labels import RECOVERIES, labels_from_pairs
+from dshc.data.pairs import Pairs
+from dshc.errors import InputError
+
+LABELS = np.random.default_rng(0).integers(0, 6, 300)
+
+
+@pytest.mark.parametrize("how", RECOVERIES)
+def test_all_right_pairs_give_the_classes(how):
+    found = labels_from_pairs(pairs_of(LABELS), how)
+    assert same_groups(found.labels, LABELS) and found.n_classes == 6
+    assert found.agreement == 1 and found.n_left_out == 0 and found.labels.dtype == np.int64
+    assert found.how == ("neighbourhoods" if how == "auto" else how)
+    assert found.labels[0] == 0 and np.array_equal(np.unique(found.labels), np.arange(6))
+
+
+@pytest.mark.parametrize("how", ["auto", "markov", "spectral"])
+@pytest.mark.parametrize(("known", "wrong"), [(0.3, 0.0), (0.3, 0.05), (1.0, 0.05), (1.0, 0.2)])
+def test_missing_and_wrong_pairs_give_the_classes(how, known, wrong):
+    found = labels_from_pairs(pairs_of(LABELS, known=known, wrong=wrong), how)
+    assert same_groups(found.labels, LABELS)
+    assert (found.agreement == 1) == (wrong == 0)
+
+
+def test_similar_pairs_alone_give_the_classes():
+    known = pairs_of(LABELS, known=0.3).known.copy()
+    known.data[known.data < 0] = 0
+    known.eliminate_zeros()
+    found = labels_from_pairs(Pairs(known))
+    assert same_groups(found.labels, LABELS) and found.how == "markov"
+
+
+def test_several_labels_an_item_from_neighbourhoods():
+    # Every label is some item's only one; then an item's labels are the neighbourhoods it lies in.
+    rng = np.random.default_rng(1)
+    hot = np.concatenate([np.eye(4), rng.random((60, 4)) < 0.5]).astype(np.uint8)
+    hot = hot[hot.any(1)]
+    found = labels_from_pairs(pairs_of(hot))
+    assert found.how == "neighbourhoods" and found.agreement == 1 and found.labels.dtype == np.uint8
+    assert sorted(map(tuple, found.labels.T)) == sorted(map(tuple, hot.T))
+
+
+def test_an_item_that_is_like_no_other_gets_no_label():
+    labels = np.array([0, 0, 1, 2, 2, 2])
+    for how in ("neighbourhoods", "markov"):
+        found = labels_from_pairs(pairs_of(labels), how)
+        alone = found.labels[2] if found.labels.ndim == 1 else found.labels[2].any() - 1
+        assert alone == -1 and found.n_left_out == 1 and found.n_classes == 2
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_agreement_is_the_mean_of_two_shares(seed):
+    labels = np.random.default_rng(seed).integers(0, 3, 24)
+    pairs = pairs_of(labels, known=0.5, wrong=0.2, seed=seed)
+    found = labels_from_pairs(pairs, "markov")
+    right = {1: [], -1: []}
+    matrix = pairs.known.toarray()
+    for i, j in np.argwhere(np.triu(matrix)):
+        together = found.labels[i] == found.labels[j] >= 0
+        right[matrix[i, j]].append(together == (matrix[i, j] > 0))
+    assert found.agreement == pytest.approx(np.mean([np.mean(shares) for shares in right.values() if shares]))
+
+
+def test_many_clusters_are_merged_from_the_largest(monkeypatch):
+    from dshc.data import pair_labels
+
+    monkeypatch.setattr(pair_labels, "_MOST_MERGED", 100)
+    pairs = pairs_of(LABELS, wrong=0.05)
+    assert same_groups(pair_labels._settled(pairs, np.arange(len(LABELS))), LABELS)
+
+
+def test_pairs_that_show_no_label():
+    with pytest.raises(
+        InputError, match="pairs must show at least one label by markov, 3 pairs .* show none"
+    ):
+        labels_from_pairs(pairs_of(np.arange(3)), "markov")
+
+
+def test_what_is_refused():
+    with pytest.raises(InputError, match="recover must be one of auto, neighbourhoods, .*, got 'guess'"):
+        labels_from_pairs(pairs_of(LABELS), "guess")
+    with pytest.raises(
+        InputError, match="recover must be markov or spectral where pairs are missing, got neighbour"
+    ):
+        labels_from_pairs(pairs_of(LABELS, known=0.5), "neighbourhoods")
