@@ -44,6 +44,7 @@ LAYERS = (
     "experiment",
     "report",
     "index",
+    "paper",
     "cli",
 )
 MAX_LINES = 400

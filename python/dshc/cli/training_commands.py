@@ -14,6 +14,7 @@ from .settings_command import ComparisonCommand, SettingsCommand, given_settings
 __all__: list[str] = []
 
 DEMO_FOLDER = Path("runs/demo")
+EXPERIMENTS_FOLDER = Path("runs/experiments")
 
 
 @app.command()
@@ -87,6 +88,28 @@ def methods(
     from .methods import show_methods
 
     show_methods(name, as_json=as_json)
+
+
+@app.command()
+def experiment(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Of an experiment, or [bold]list[/bold].", show_default=False),
+    ],
+    data: Annotated[
+        list[str] | None,
+        flag("Where a set lies, such as cifar10=/data; repeatable.", metavar="SET=FOLDER"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all experiments.")] = EXPERIMENTS_FOLDER,
+    threads: Threads = None,
+) -> None:
+    """Run an experiment of the DSHC paper: a page with its figures and ours. Stopped, the same command goes on."""
+    from .experiment import list_experiments, run_experiment
+
+    if name == "list":
+        list_experiments()
+        return
+    run_experiment(name, out=out, places=data or (), threads=threads)
 
 
 @app.command(

@@ -1,0 +1,82 @@
+"""An experiment's bench: a step is done once, known by all it depends on, and goes on where it was stopped."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dshc.errors import InputError
+from dshc.paper import Bench
+from dshc.runs import RunSettings
+
+
+def test_a_step_is_done_once(tmp_path):
+    told, done = [], []
+
+    def make():
+        done.append(1)
+        return {"value": 3}
+
+    bench = Bench(tmp_path, tell=told.append)
+    first = bench.step("counting", {"n": 1}, make)
+    again = Bench(tmp_path).step("counting", {"n": 1}, make)
+    assert first == again and first["value"] == 3 and first["seconds"] > 0 and len(done) == 1
+    assert bench.seconds == first["seconds"] and told == [f"counting: {first['seconds']:.1f} s"]
+    assert bench.step("counting", {"n": 2}, make)["value"] == 3 and len(done) == 2
+    kept = sorted((tmp_path / "steps").iterdir())
+    assert [json.loads(path.read_text())["result"]["value"] for path in kept] == [3, 3]
+
+
+def test_a_step_that_fails_is_not_kept(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        Bench(tmp_path).step("dividing", {}, lambda: {"value": 1 / 0})
+    assert Bench(tmp_path).step("dividing", {}, lambda: {"value": 1})["value"] == 1
+
+
+def test_a_damaged_step_is_named(tmp_path):
+    Bench(tmp_path).step("one", {}, lambda: {})
+    (path,) = (tmp_path / "steps").iterdir()
+    path.write_text("{")
+    with pytest.raises(InputError, match="damaged; remove it, and the step is done again"):
+        Bench(tmp_path).step("one", {}, lambda: {})
+
+
+def test_a_training_is_done_once_and_known_by_what_its_files_hold(features, tmp_path, monkeypatch):
+    settings = RunSettings.of(source=str(features), epochs=1, bits=9, width=8)
+    bench = Bench(tmp_path, threads=1)
+    run = bench.train("one", settings, {"file": "a"})
+    assert run.settings.runtime.threads == 1
+    other = bench.train("one", settings, {"file": "b"})
+    assert other.folder != run.folder
+    with monkeypatch.context() as patch:
+        patch.setattr("dshc.paper.bench.train", None)
+        again = bench.train("one", settings, {"file": "a"})
+    assert again.folder == run.folder and again.digest == run.digest
+    # Stopped before its end, it goes on.
+    (run.folder / "last.safetensors").unlink()
+    (run.folder / "best.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="put the checkpoint back|no such file"):
+        (run.folder / "checkpoint" / "state.safetensors").unlink()
+        (run.folder / "last.safetensors").touch()
+        bench.train("one", settings, {"file": "a"})
+
+
+def test_sets_by_name_and_by_place(tmp_path):
+    bench = Bench(tmp_path, {"ucm": "/photos", "cifar10": "/data"})
+    assert bench.settings("ucm", bits=32).data.source == "/photos"
+    cifar = bench.settings("cifar10").data
+    assert (cifar.source, cifar.root) == ("cifar10", "/data")
+    assert Bench(tmp_path).settings("digits").data.root is None
+    with pytest.raises(InputError, match="data must say where the images of ucm are: --data ucm=FOLDER"):
+        Bench(tmp_path).settings("ucm")
+
+
+def test_features_of_a_frozen_network(tmp_path):
+    pytest.importorskip("timm")
+    from photos import KINDS, write_photos
+
+    write_photos(tmp_path / "photos", per_kind=4, side=16, kinds=KINDS[:2])
+    bench = Bench(tmp_path / "bench", {"shapes": str(tmp_path / "photos")}, threads=1)
+    features, dataset = bench.features("shapes", image_size=32)
+    assert features.shape[0] == dataset.n_items == 8 and features.dtype == np.float32 and features.std() > 0
+    assert dataset.n_classes == 2

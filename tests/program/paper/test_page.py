@@ -1,0 +1,42 @@
+"""Pages of experiments: every cell in its place, the command and machine above, all numbers beside."""
+
+import json
+
+import pytest
+
+from dshc.paper import Page, Table
+from dshc.paper.page import against, made_on
+
+
+def test_a_page_and_its_numbers(tmp_path):
+    table = Table(
+        "mAP", ["bits", "paper", "ours", "difference"], [["30", *against(0.9431, 0.95)]], "Of queries."
+    )
+    page = Page("Headline", "What was done.", [table], {"mean_ap": 0.95})
+    path = page.write(tmp_path, "headline", command="dshc experiment headline", seconds=300)
+    text = path.read_text()
+    head, rest = text.split("\n\n", 1)
+    assert head == "# Headline" and rest.startswith("`dshc experiment headline`; ")
+    on = made_on()
+    for part in (on["processor"], f"{on['cores']} cores", on["date"], "5 minutes in all."):
+        assert part in rest.split("\n\n")[0]
+    assert text.endswith("Of queries.\n\n| bits | paper | ours | difference |\n| --- | --- | --- | --- |\n"
+                         "| 30 | 0.9431 | 0.9500 | +0.0069 |\n")  # fmt: skip
+    content = json.loads((tmp_path / "headline.json").read_text())
+    assert content["numbers"] == {"mean_ap": 0.95} and content["machine"] == on and content["seconds"] == 300
+
+
+def test_figures_that_are_missing():
+    assert against(None, 0.5) == ["", "0.5000", ""] and against(0.5, None) == ["0.5000", "", ""]
+    assert against(0.9, 0.8)[2] == "-0.1000"
+
+
+def test_a_row_of_another_width_is_refused():
+    with pytest.raises(ValueError, match="a row must have 2 cells, got 1"):
+        Table("", ["a", "b"], [["1"]]).to_markdown()
+
+
+def test_a_commit_is_of_a_checkout_alone(monkeypatch, tmp_path):
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    monkeypatch.setattr("dshc.paper.page.__file__", str(tmp_path / "a" / "b" / "c" / "page.py"))
+    assert made_on()["commit"] == ""
