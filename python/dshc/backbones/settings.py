@@ -32,6 +32,9 @@ class EncoderSettings(Settings):
         ge=1,
         le=4096,
     )
+    average_flips: bool = setting(
+        False, "images: encode by the mean of the outputs of an image and of its mirror image", later=True
+    )
     pretrained: bool | None = setting(
         None, "timm:NAME: start from its ImageNet weights (default: for photos, where timm is installed)"
     )

@@ -27,7 +27,7 @@ def run_experiment(name: str, *, out: Path, places: Sequence[str], threads: int 
     """Run an experiment, or what is left of it, and write its page into its folder."""
     experiment = get(name)
     known = _places(places, experiment.data)
-    bench = Bench(out / name, known, threads=threads, tell=remark)
+    bench = Bench(out, known, threads=threads, tell=remark)
     for needed in experiment.data:
         bench.settings(needed)  # what nobody said is found before hours of work
     given = [f"--data {shlex.quote(f'{data}={place}')}" for data, place in known.items()]

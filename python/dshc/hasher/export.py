@@ -26,10 +26,15 @@ class Graph(nn.Module):
         super().__init__()
         own = copy.deepcopy(hasher).cpu().eval()
         self.preprocessing, self.backbone, self.head = own.preprocessing, own.backbone, own.method.head
+        self.average_flips = own.encoder_settings.average_flips
         self.eval()
 
     def forward(self, items: Tensor) -> Tensor:
-        return self.head(self.backbone(self.preprocessing(items)))
+        inputs = self.preprocessing(items)
+        outputs = self.head(self.backbone(inputs))
+        if not self.average_flips:
+            return outputs
+        return (outputs + self.head(self.backbone(inputs.flip(-1)))) / 2
 
 
 def export(hasher: Hasher, path: Path) -> Path:

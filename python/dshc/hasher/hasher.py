@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from .. import methods
 from ..backbones import EncoderSettings, build_backbone
 from ..backbones.timm_networks import seen_shape
-from ..data import ImageFiles, ImageFit
+from ..data import ImageFit
 from ..data.ahead import ahead
 from ..errors import InputError
 from ..methods import Method, MethodSettings, Spec
 from . import card, files
 from .device import resolve_device
-from .items import item_batches
+from .items import in_files, item_batches
 from .preprocessing import Preprocessing
 
 __all__ = ["Hasher", "encoding_batch"]
@@ -110,6 +110,8 @@ class Hasher(nn.Module):
         backbone given as an object, ``n_features`` its width (by default its ``n_features``). Raises ``ValueError``
         naming the setting that does not fit.
         """
+        if encoder.average_flips and (kind != "images" or encoder.finetune == "none"):
+            raise ValueError(f"average_flips must go with images and a network that is trained, got {kind}")
         backbone = network if network is not None else build_backbone(encoder, item_shape)
         width: Any = backbone.n_features if n_features is None else n_features
         spec = Spec(len(class_names), label_kind, width, tuple(class_names), seed)
@@ -192,7 +194,13 @@ class Hasher(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The method's real-valued outputs of normalised inputs, float32 ``(b, n_outputs)``."""
-        return self._in_precision(lambda x: self.method.head(self.backbone(x)), inputs)
+        outputs = self._in_precision(self._network, inputs)
+        if self.training or not self.encoder_settings.average_flips:
+            return outputs
+        return (outputs + self._in_precision(self._network, inputs.flip(-1))) / 2
+
+    def _network(self, inputs: Tensor) -> Tensor:
+        return self.method.head(self.backbone(inputs))
 
     def _in_precision(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         if self.precision == "fp32":
@@ -248,7 +256,7 @@ class Hasher(nn.Module):
             batches = item_batches(
                 items, kind=self.kind, item_shape=self.item_shape, batch_size=batch_size, fit=self.image_fit
             )
-            for array in ahead(batches) if _in_files(items) else batches:
+            for array in ahead(batches) if in_files(items) else batches:
                 n += len(array)
                 yield self(self.preprocessing(torch.from_numpy(array).to(self.device)))
             if not n:
@@ -379,12 +387,6 @@ class Hasher(nn.Module):
         from .export import export
 
         return export(self, Path(path))
-
-
-def _in_files(items: Any) -> bool:
-    """Whether items are decoded on the way, so that the next ones are worth having ready."""
-    first = items[0] if isinstance(items, (list, tuple)) and items else items
-    return isinstance(first, (str, os.PathLike, ImageFiles))
 
 
 def _joined(predictions: list[Tensor | None]) -> np.ndarray | None:

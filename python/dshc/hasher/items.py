@@ -17,7 +17,7 @@ from ..data.image_fit import printable
 from ..data.scan import image_files
 from ..errors import InputError
 
-__all__ = ["item_batches"]
+__all__ = ["in_files", "item_batches"]
 
 _NUMBERS = (np.ndarray, Tensor, list, tuple, int, float)
 
@@ -73,6 +73,12 @@ def item_batches(
             "items must be a path, a picture, an array, a tensor or a sequence of these, got "
             f"{type(items).__name__}"
         )
+
+
+def in_files(items: Any) -> bool:
+    """Whether items are decoded on the way, so that the next ones are worth having ready."""
+    first = items[0] if isinstance(items, (list, tuple)) and items else items
+    return isinstance(first, (str, os.PathLike, ImageFiles))
 
 
 def _holds_batches(items: Sequence[Any], item_shape: tuple[int, ...]) -> bool:

@@ -36,15 +36,15 @@ def test_the_list():
 
 def test_a_page(tmp_path):
     output = dshc_ok("experiment", "tiny", "--out", tmp_path)
-    page = (tmp_path / "tiny" / "tiny.md").read_text()
-    assert page.rstrip() in output and f"page:    {tmp_path / 'tiny' / 'tiny.md'}" in output
+    page = (tmp_path / "tiny.md").read_text()
+    assert page.rstrip() in output and f"page:    {tmp_path / 'tiny.md'}" in output
     assert "`dshc experiment tiny`; " in page and "| 0.5 |" in page and "thinking: " in output
     assert "thinking: " not in dshc_ok("experiment", "tiny", "--out", tmp_path)
 
 
 def test_folders_do_not_stand_on_the_page(tmp_path):
     output = dshc_ok("experiment", "photos", "--out", tmp_path, "--data", "shapes=/my photos")
-    page = (tmp_path / "photos" / "photos.md").read_text()
+    page = (tmp_path / "photos.md").read_text()
     assert "`dshc experiment photos --data shapes=FOLDER`" in page and "/my photos" not in page
     assert "dshc experiment photos --data 'shapes=/my photos'" in output
 
@@ -52,7 +52,7 @@ def test_folders_do_not_stand_on_the_page(tmp_path):
 def test_stopped_it_says_how_to_go_on(tmp_path):
     code, output = dshc("experiment", "stopped", "--out", tmp_path)
     assert code == 128 + signal.SIGTERM and "nothing is lost: the same command goes on" in output
-    assert not (tmp_path / "stopped" / "stopped.md").exists()
+    assert not (tmp_path / "stopped.md").exists()
 
 
 @pytest.mark.parametrize(
