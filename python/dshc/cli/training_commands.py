@@ -100,7 +100,9 @@ def experiment(
         list[str] | None,
         flag("Where a set lies, such as cifar10=/data; repeatable.", metavar="SET=FOLDER"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the experiments, which share what they train.")] = EXPERIMENTS_FOLDER,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the experiments, which share what they train.")
+    ] = EXPERIMENTS_FOLDER,
     threads: Threads = None,
 ) -> None:
     """Run an experiment of the DSHC paper: a page with its figures and ours. Stopped, the same command goes on."""
