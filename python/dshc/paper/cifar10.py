@@ -89,8 +89,8 @@ def _headline_page(bench: Bench) -> Page:
                "minutes of training"]  # fmt: skip
     about = (
         "10,000 queries (1,000 per class, seed 0), 50,000 training images, which are the database; codes of CPBC with "
-        "310 sub-classes; mAP@all, ties=expected. The paper's network is a ResNet-50, trained for 160 epochs; it does not "
-        "say whether it was pretrained."
+        "310 sub-classes; mAP@all, ties=expected. The paper's network is a ResNet-50, trained for 160 epochs; it does "
+        "not say whether it was pretrained."
     )
     return Page("CIFAR-10, 30 bits", about, [Table("mAP@all", columns, rows)], found)
 
