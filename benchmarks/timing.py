@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +15,10 @@ from pathlib import Path
 import torch
 
 import dshc_fast
+from dshc.machine import commit, processor
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
 
 
 def interleave(
@@ -62,32 +63,13 @@ def interleave(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def processor() -> str:
-    try:
-        fields = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-        )
-        return f"{fields['model name']} (family {fields['cpu family']}, model {fields['model']})"
-    except (OSError, KeyError, ValueError):
-        return platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    """Of the checkout; empty outside a repository, or where there is no git."""
-    try:
-        return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                              cwd=Path(__file__).parent, check=False).stdout.strip()  # fmt: skip
-    except OSError:
-        return ""
-
-
 def machine() -> dict[str, object]:
     """What the figures depend on."""
     info = dshc_fast.build_info()
     return {"processor": processor(), "cores": os.cpu_count(), "simd_level": info["simd_level"],
-            "compiler": info["compiler"], "dshc_fast": info["version"], "commit": commit(), "torch": torch.__version__,
-            "python": platform.python_version(), "date": datetime.date.today().isoformat()}  # fmt: skip
+            "compiler": info["compiler"], "dshc_fast": info["version"], "commit": commit(ROOT),
+            "torch": torch.__version__, "python": platform.python_version(),
+            "date": datetime.date.today().isoformat()}  # fmt: skip
 
 
 def made_on() -> str:

@@ -31,6 +31,7 @@ LAYERS = (
     "errors",
     "settings",
     "progress",
+    "machine",
     "storage",
     "codebooks",
     "data",

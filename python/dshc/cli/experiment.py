@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError, did_you_mean
 from ..paper import Bench, available, get
+from ..storage import folder_lock
 from ..training import Interrupted
 from .console import remark, say, table
 
@@ -31,9 +32,11 @@ def run_experiment(name: str, *, out: Path, places: Sequence[str], threads: int 
     for needed in experiment.data:
         bench.settings(needed)  # what nobody said is found before hours of work
     given = [f"--data {shlex.quote(f'{data}={place}')}" for data, place in known.items()]
+    given += [f"--out {shlex.quote(str(out))}", *([] if threads is None else [f"--threads {threads}"])]
     started = time.perf_counter()
     try:
-        page = experiment.run(bench)
+        with folder_lock(out):
+            page = experiment.run(bench)
     except (Interrupted, KeyboardInterrupt) as stop:
         remark(f"dshc: stopped; nothing is lost: the same command goes on ({shlex.quote(str(bench.folder))})")
         number = (
@@ -42,7 +45,7 @@ def run_experiment(name: str, *, out: Path, places: Sequence[str], threads: int 
         raise SystemExit(128 + number) from None
     # Folders are nobody else's: the page has the command with the names alone.
     command = " ".join(["dshc experiment", name, *(f"--data {data}=FOLDER" for data in known)])
-    path = page.write(bench.folder, name, command=command, seconds=bench.seconds)
+    path = page.write(out, name, command=command, seconds=bench.seconds, machines=bench.machines)
     for line in path.read_text(encoding="utf-8").rstrip().splitlines():
         say(line)
     again = " ".join([f"dshc experiment {name}", *given])

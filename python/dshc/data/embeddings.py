@@ -70,7 +70,7 @@ def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file by name; a bare array is called ``x``."""
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return _read_safetensors(path)
         with path.open("rb") as file:  # np.load leaves a damaged file open
             loaded = np.load(file, allow_pickle=False)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -25,11 +24,11 @@ from scipy import sparse
 from ..errors import InputError
 from .markov import markov_clusters, numbered
 from .pairs import Pairs
+from .settings import RECOVERIES, Recovery
 
-__all__ = ["RECOVERIES", "PairLabels", "labels_from_pairs"]
+__all__ = ["VERSION", "PairLabels", "labels_from_pairs"]
 
-Recovery = Literal["auto", "neighbourhoods", "markov", "spectral"]
-RECOVERIES = ("auto", "neighbourhoods", "markov", "spectral")
+VERSION = 1  # another number where the same pairs give other labels: what was kept is then found no more
 _INFLATIONS = (
     2.0,
     1.4,
@@ -37,6 +36,7 @@ _INFLATIONS = (
 )  # the usual one; for walks that are hardly caught, and for such as go everywhere
 _MOST_MERGED = 1024  # clusters: the time grows with the cube, and more are hardly more than an item each
 _ROUNDS = 20
+_ROWS = 512  # of a whole matrix at a time
 _FIRST_VECTORS, _MOST_VECTORS = 16, 256
 
 
@@ -44,8 +44,8 @@ _FIRST_VECTORS, _MOST_VECTORS = 16, 256
 class PairLabels:
     """Labels that pairs led to.
 
-    ``labels``: class ids int64 ``(n,)``, -1 for an item that belongs to none, or multi-hot uint8 ``(n, C)``; numbered
-    by their first items. ``how``: which way it was. ``agreement``: of the similar pairs the share whose items have a
+    ``labels``: class ids int64 ``(n,)``, -1 for an item without one, or multi-hot uint8 ``(n, C)``; numbered by their
+    first items. ``how``: which way it was. ``agreement``: of the similar pairs the share whose items have a
     common label, of the others the share whose items have none, and the mean of the two.
     """
 
@@ -56,7 +56,7 @@ class PairLabels:
 
     @property
     def n_left_out(self) -> int:
-        """Items without a label: known to be similar to none."""
+        """Items without a label."""
         alone = self.labels < 0 if self.labels.ndim == 1 else ~self.labels.any(1)
         return int(alone.sum())
 
@@ -64,8 +64,9 @@ class PairLabels:
 def labels_from_pairs(pairs: Pairs, how: Recovery = "auto", *, seed: int = 0) -> PairLabels:
     """Recover labels; ``auto`` takes the way whose labels agree best with the pairs, the first of equals.
 
-    It looks at neighbourhoods only where all pairs are known. A label has two items at least: an item that is known
-    to be similar to no other gets none. ``seed`` is of k-means.
+    It looks at neighbourhoods only where all pairs are known, and where pairs of both kinds are known it tries one
+    inflation of Markov clustering and the spectrum. A label has two items at least, and an item that is known to be
+    similar to no other has none. At most 257 labels come from the spectrum. ``seed`` is of k-means.
 
     Raises :class:`InputError` where neighbourhoods are asked for and pairs are missing, or no label is found.
     """
@@ -87,9 +88,14 @@ def labels_from_pairs(pairs: Pairs, how: Recovery = "auto", *, seed: int = 0) ->
         ]
     if how == "spectral" or (how == "auto" and has_both):
         ways.append(("spectral", lambda: _settled(pairs, _spectral(pairs, seed))))
+    alone = np.diff(pairs.known.indptr) == 0
+    alone[~alone] = np.maximum.reduceat(pairs.known.data, pairs.known.indptr[:-1][~alone]) < 0
     found: list[PairLabels] = []
     for name, way in ways:
-        labels = _without_single(way())
+        labels = way()
+        if labels.ndim == 1:
+            labels = np.where(alone, -1, labels)
+        labels = _without_single(labels)
         n_classes = int(labels.max(initial=-1)) + 1 if labels.ndim == 1 else labels.shape[1]
         if n_classes:
             found.append(PairLabels(labels, name, _agreement(pairs, labels), n_classes))
@@ -104,11 +110,11 @@ def labels_from_pairs(pairs: Pairs, how: Recovery = "auto", *, seed: int = 0) ->
 
 
 def _neighbourhoods(pairs: Pairs) -> np.ndarray:
-    """Multi-hot, or class ids where each item is in exactly one."""
+    """Multi-hot, or class ids (-1: in none) where no item is in two."""
     n = pairs.n_items
     similar = np.zeros((n, n), bool)
-    rows = np.repeat(np.arange(n), np.diff(pairs.known.indptr))
-    similar[rows, pairs.known.indices] = pairs.known.data > 0
+    for start in range(0, n, _ROWS):
+        similar[start : start + _ROWS] = pairs.rows(np.arange(start, min(start + _ROWS, n))) > 0
     np.fill_diagonal(similar, True)
     packed = np.packbits(similar, axis=1)
     # Items of equal neighbourhoods are one case.
@@ -121,20 +127,25 @@ def _neighbourhoods(pairs: Pairs) -> np.ndarray:
             for start in range(0, len(members), 256)
         ):
             columns.append(similar[item])
-    hot = np.array(columns, np.uint8).T if columns else np.zeros((n, 0), np.uint8)
-    return (
-        hot.argmax(1).astype(np.int64) if columns and (hot.sum(1) == 1).all() else np.ascontiguousarray(hot)
-    )
+    if not columns:
+        return np.full(n, -1)
+    hot = np.array(columns, np.uint8).T
+    in_one = hot.any(1)
+    if (hot.sum(1, dtype=np.int64) > 1).any():
+        return np.ascontiguousarray(hot)
+    return np.where(in_one, hot.argmax(1), -1)
 
 
 # By the spectrum
 
 
 def _spectral(pairs: Pairs, seed: int) -> np.ndarray:
-    from scipy.sparse.linalg import eigsh
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
     from sklearn.cluster import KMeans
 
     n = pairs.n_items
+    if n < 3:  # fewer than its eigenvectors are found for
+        return np.full(n, -1)
     matrix = pairs.known.astype(np.float32)
     # Of a random symmetric matrix with entries of deviation s all eigenvalues lie within 2 s sqrt(n).
     edge = 2 * np.sqrt(pairs.known.nnz / n)
@@ -142,15 +153,18 @@ def _spectral(pairs: Pairs, seed: int) -> np.ndarray:
     wanted = _FIRST_VECTORS
     while True:
         count = min(wanted, n - 1)
-        values, vectors = eigsh(matrix, k=count, which="LA", v0=start)
+        try:
+            values, vectors = eigsh(matrix, k=count, which="LA", v0=start)
+        except ArpackNoConvergence as stopped:  # those that it has found are right
+            values, vectors = stopped.eigenvalues, stopped.eigenvectors
         outside = values > edge
         if not outside.all() or count == n - 1 or wanted >= _MOST_VECTORS:
             break
         wanted *= 2
+    if not outside.any():
+        return np.full(n, -1)
     # Where items of different classes are known as such, one direction of the classes' space falls among the noise.
-    n_clusters = int(outside.sum()) + 1
-    if n_clusters == 1:
-        return np.zeros(n, np.int64)
+    n_clusters = int(outside.sum()) + (pairs.n_similar < pairs.n_pairs)
     places = vectors[:, outside] * np.sqrt(values[outside])
     return numbered(KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(places))
 
@@ -163,17 +177,28 @@ def _settled(pairs: Pairs, clusters: np.ndarray) -> np.ndarray:
     if not 0 < pairs.n_similar < pairs.n_pairs:
         return clusters
     for _ in range(_ROUNDS):
+        if not (clusters >= 0).any():
+            break
         evidence = _evidence(pairs, clusters)
-        before, clusters = clusters, numbered(_moved(evidence, _merged(evidence, clusters)))
+        before, clusters = clusters, _renumbered(_moved(evidence, _merged(evidence, clusters)))
         if np.array_equal(before, clusters):
             break
     return clusters
 
 
+def _renumbered(clusters: np.ndarray) -> np.ndarray:
+    """As :func:`~dshc.data.markov.numbered`, -1 staying what it is."""
+    found = np.full(len(clusters), -1)
+    found[clusters >= 0] = numbered(clusters[clusters >= 0])
+    return found
+
+
 def _evidence(pairs: Pairs, clusters: np.ndarray) -> sparse.csr_array:
     """How much each known pair speaks for one cluster: the logarithm of how likely it is within against between."""
     known = pairs.known
-    within = clusters[np.repeat(np.arange(pairs.n_items), np.diff(known.indptr))] == clusters[known.indices]
+    small = clusters.astype(np.int32)  # all pairs of 10,000 items are 100 million entries
+    of_row = np.repeat(small, np.diff(known.indptr))
+    within = (of_row == small[known.indices]) & (of_row >= 0)
     similar = known.data > 0
     share = [((similar & part).sum() + 1) / (part.sum() + 2) for part in (within, ~within)]
     for_one = np.float32(np.log(share[0] / share[1])), np.float32(np.log((1 - share[0]) / (1 - share[1])))
@@ -185,9 +210,9 @@ def _merged(evidence: sparse.csr_array, clusters: np.ndarray) -> np.ndarray:
 
     Of many only the largest are looked at; the items of the others belong to none (-1) from here on.
     """
-    sizes = np.bincount(clusters)
+    sizes = np.bincount(clusters[clusters >= 0])
     chosen = np.sort(np.argsort(-sizes, kind="stable")[:_MOST_MERGED])
-    place = np.full(len(sizes), -1)
+    place = np.full(len(sizes) + 1, -1)  # the last is that of -1
     place[chosen] = np.arange(len(chosen))
     members = _members(place[clusters], len(chosen))
     between = (members.T @ evidence @ members).toarray()
@@ -210,19 +235,19 @@ def _merged(evidence: sparse.csr_array, clusters: np.ndarray) -> np.ndarray:
         better = row > value
         best[better] = kept
         value = between[np.arange(len(best)), best]
-    final = np.full(len(sizes), -1)
+    final = np.full(len(sizes) + 1, -1)
     final[chosen] = np.unique(into, return_inverse=True)[1]
     return final[clusters]
 
 
 def _moved(evidence: sparse.csr_array, clusters: np.ndarray) -> np.ndarray:
-    """Move each item to the cluster that its pairs most speak for, all at once, some times over; -1 is moved anyway."""
+    """Move each item to the cluster that its pairs most speak for, all at once, some times over."""
     everyone = np.arange(len(clusters))
     n_clusters = int(clusters.max()) + 1
     for _ in range(_ROUNDS):
         for_each = (evidence @ _members(clusters, n_clusters)).toarray()
         best = for_each.argmax(1)
-        moves = (for_each[everyone, best] > for_each[everyone, clusters]) | (clusters < 0)
+        moves = for_each[everyone, best] > np.where(clusters >= 0, for_each[everyone, clusters], 0)
         if not moves.any():
             break
         clusters = np.where(moves, best, clusters)
@@ -242,9 +267,9 @@ def _without_single(labels: np.ndarray) -> np.ndarray:
     """Labels of one item alone are none."""
     if labels.ndim == 2:
         return labels[:, labels.sum(0, dtype=np.int64) > 1]
-    sizes = np.bincount(labels, minlength=1)
+    sizes = np.bincount(labels[labels >= 0])
     number = np.where(sizes > 1, np.cumsum(sizes > 1) - 1, -1)
-    return number[labels]
+    return np.append(number, -1)[labels]  # the last is that of -1
 
 
 def _agreement(pairs: Pairs, labels: np.ndarray) -> float:

@@ -31,6 +31,7 @@ __all__ = ["PAIR_SUFFIXES", "Pairs", "read_pairs"]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": None}
 PAIR_SUFFIXES = (*_DELIMITERS, *ARRAY_SUFFIXES)
+_COLUMNS = ("", "first", "second", "item", "id", "image", "file", "path", "name", "left", "right", "x", "y")
 _VALUES = {
     **dict.fromkeys(("1", "true", "yes", "similar"), True),
     **dict.fromkeys(("0", "-1", "false", "no", "dissimilar"), False),
@@ -56,7 +57,11 @@ class Pairs:
         Of a pair that is there several times the majority counts. Raises :class:`InputError` for a number that is no
         item's, and for an item paired with itself.
         """
-        pairs = np.asarray(pairs)
+        pairs, similar = np.asarray(pairs), np.asarray(similar)
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+            raise InputError(f"pairs must be integers (m, 2), got {pairs.dtype} {pairs.shape}")
+        if similar.dtype != np.bool_ or similar.shape != (len(pairs),):
+            raise InputError(f"similar must be bool ({len(pairs)},), got {similar.dtype} {similar.shape}")
         if len(pairs) and (pairs.min() < 0 or pairs.max() >= n_items):
             row = int(np.argmax((pairs < 0).any(1) | (pairs >= n_items).any(1)))
             raise InputError(
@@ -169,10 +174,13 @@ def _from_matrix(matrix: np.ndarray, n_items: int, where: str) -> Pairs:
     if not (matrix == matrix.T).all():
         row, column = np.argwhere(matrix != matrix.T)[0]
         raise InputError(f"{where} must be symmetric, is not in row {row}, column {column}")
-    # 1 similar, -1 not, 0 not known: as it is kept.
-    known = np.array([-1, 1, 0], np.int8)[matrix.astype(np.int8)]
+    known = np.zeros((n_items, n_items), np.int8)
+    known[matrix == 1], known[matrix == 0] = 1, -1
     np.fill_diagonal(known, 0)
-    return Pairs(sparse.csr_array(known))
+    # Some rows at a time: all entries of a dense matrix at once take 16 bytes each.
+    return Pairs(
+        sparse.vstack([sparse.csr_array(known[i : i + 512]) for i in range(0, n_items, 512)], format="csr")
+    )
 
 
 def _from_text(
@@ -185,11 +193,14 @@ def _from_text(
     if delimiter is None:
         rows = [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1)]
     else:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        try:
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        except csv.Error as error:
+            raise InputError(f"{where}: line {reader.line_num} must be a row of a table ({error})") from None
     rows = [row for row in rows if any(row[1])]
     names = None if ids is None else {name: number for number, name in enumerate(ids)}
-    if rows and _is_header(rows[0][1], names):
+    if rows and _is_header(rows[0][1]) and not (names and names.keys() & set(rows[0][1][:2])):
         rows = rows[1:]
     if not rows:
         raise InputError(f"{where}: must hold pairs, is empty")
@@ -203,7 +214,10 @@ def _from_text(
             raise InputError(
                 f"{where}: line {number} must end with 1 (similar) or 0, got {printable(row[2])!r}"
             )
-    by_name = names is not None and any(cell in names for cell in rows[0][1][:2])
+    cells = {cell for _, row in rows for cell in row[:2]}
+    by_name = names is not None and (cells <= names.keys() or not all(map(_is_number, cells)))
+    if by_name and len(names or ()) < len(ids or ()):
+        raise InputError(f"{where}: items must have different ids to go by them, some have the same")
     pairs = np.array([[_item(cell, names if by_name else None, n_items, f"{where}: line {number}")
                        for cell in row[:2]] for number, row in rows], np.int64)  # fmt: skip
     if (alone := pairs[:, 0] == pairs[:, 1]).any():
@@ -213,9 +227,11 @@ def _from_text(
     return Pairs.of(n_items, pairs, np.array([width == 2 or _VALUES[row[2].lower()] for _, row in rows]))
 
 
-def _is_header(row: Sequence[str], names: dict[str, int] | None) -> bool:
-    """Whether a first line names columns: neither of its first cells is an item."""
-    return not any(_is_number(cell) or (names is not None and cell in names) for cell in row[:2])
+def _is_header(row: Sequence[str]) -> bool:
+    """Whether a first line names columns: its items are called as columns are, such as ``a`` or ``image_1``."""
+    return all(
+        cell[:1].isalpha() and cell.lower().rstrip("_ -0123456789abij") in _COLUMNS for cell in row[:2]
+    )
 
 
 def _is_number(cell: str) -> bool:

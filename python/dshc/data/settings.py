@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from ..settings import Settings, setting
 from .fetched_images import AUGMENTATIONS
-from .pair_labels import RECOVERIES
 
-__all__ = ["DataSettings"]
+__all__ = ["RECOVERIES", "DataSettings", "Recovery"]
+
+Recovery = Literal["auto", "neighbourhoods", "markov", "spectral"]
+RECOVERIES = get_args(Recovery)
 
 
 class DataSettings(Settings):
@@ -25,7 +27,7 @@ class DataSettings(Settings):
         result=False,
         later=True,
     )
-    recover: Literal[RECOVERIES] | None = setting(  # type: ignore[valid-type]
+    recover: Recovery | None = setting(
         None,
         "pairs: how labels are recovered from them (default: auto, but a method that learns from pairs is given these)",
         later=True,

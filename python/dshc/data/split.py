@@ -17,6 +17,7 @@ __all__ = ["Split"]
 
 _SCHEMA = "dshc.split/1"
 NO_LABELS = "no labels"
+_PAIRS = "pairs "  # and their digest: of items of which pairs are known
 _PARTS = ("query", "database", "train", "validation")
 
 
@@ -32,7 +33,7 @@ class Split:
       set, it is both of them.
     * ``n_items``: size of the set. ``dropped``: items chosen as queries and left out of everything, for they
       have no label.
-    * ``labels_digest``: SHA-256 of the set's labels.
+    * ``labels_digest``: SHA-256 of the set's labels, or of its pairs.
     * ``checksum``: the first 16 hexadecimal digits of the SHA-256 over all of the above. Two runs that print
       the same one used the same items, in the same order and with the same labels, in the same roles (the
       pixels are not in it).
@@ -60,9 +61,8 @@ class Split:
                 raise ValueError(f"{name} must be int64 (n,), got {part.dtype} of shape {part.shape}")
             if len(part) and (part[0] < 0 or part[-1] >= self.n_items or (np.diff(part) <= 0).any()):
                 raise ValueError(f"{name} does not hold rising item numbers below {self.n_items}")
-        for name in (
-            ("query", "database", "train") if self.labels_digest != NO_LABELS else ("database", "train")
-        ):
+        labelled = self.labels_digest != NO_LABELS and not self.labels_digest.startswith(_PAIRS)
+        for name in ("query", "database", "train") if labelled else ("database", "train"):
             if not len(getattr(self, name)):
                 raise ValueError(f"{name} is empty")
         for name in ("database", "train", "validation"):
@@ -183,9 +183,9 @@ def _checksum(
 
 
 def labels_digest(dataset: Dataset) -> str:
-    """SHA-256, hexadecimal, over shape and values of the labels, the same on every platform."""
+    """SHA-256, hexadecimal, over shape and values of the labels (or over pairs), the same on every platform."""
     if dataset.labels is None:
-        return NO_LABELS
+        return NO_LABELS if dataset.pairs is None else f"{_PAIRS}{dataset.pairs.digest()}"
     kind = "<i8" if dataset.labels.ndim == 1 else "u1"
     digest = hashlib.sha256(f"{kind} {dataset.labels.shape}\n".encode())
     digest.update(np.ascontiguousarray(dataset.labels, kind).tobytes())

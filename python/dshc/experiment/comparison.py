@@ -23,7 +23,7 @@ from ..evaluation import Conventions
 from ..runs import RunSettings
 from ..runs.earlier import earlier_hasher, with_network
 from ..runs.photos import for_photos
-from ..runs.run import load_dataset, split_of
+from ..runs.run import file_digest, load_dataset, split_of
 from ..storage import folder_lock, write_whole
 from ..training import Interrupted
 from .comparison_table import ComparisonTable, Result, Tuning, results_of
@@ -36,7 +36,7 @@ from .workshop import Workshop, workshop
 __all__ = ["Grid", "compare"]
 
 _FILE = "comparison.json"
-_EARLIER = {"unseen_classes": 0}  # of files of earlier versions, which do not say it
+_EARLIER = {"unseen_classes": 0, "pairs": None}  # of files of earlier versions, which do not say it
 _TUNE_BITS = 32
 
 
@@ -331,6 +331,7 @@ def _own(out: Path, dataset: Dataset, settings: RunSettings) -> None:
     data = settings.data
     asked = {"data": dataset.name, "digest": dataset.digest(), "protocol": data.protocol}
     asked |= {"train_per_class": data.train_per_class, "unseen_classes": data.unseen_classes}
+    asked["pairs"] = None if data.pairs is None else file_digest(Path(data.pairs))
     path = out / _FILE
     if path.is_file():
         held = json.loads(path.read_text(encoding="utf-8"))

@@ -111,7 +111,8 @@ class Hasher(nn.Module):
         naming the setting that does not fit.
         """
         if encoder.average_flips and (kind != "images" or encoder.finetune == "none"):
-            raise ValueError(f"average_flips must go with images and a network that is trained, got {kind}")
+            came = "finetune none" if kind == "images" else kind
+            raise ValueError(f"average_flips must go with images and a network that is trained, got {came}")
         backbone = network if network is not None else build_backbone(encoder, item_shape)
         width: Any = backbone.n_features if n_features is None else n_features
         spec = Spec(len(class_names), label_kind, width, tuple(class_names), seed)
@@ -369,8 +370,6 @@ class Hasher(nn.Module):
         hasher.load_state_dict(state)
         hasher.about = description["about"]
         return hasher
-
-    # Other programs
 
     def graph(self) -> nn.Module:
         """Raw items to real-valued outputs as one module in evaluation mode, for ``torch.export`` and the like."""

@@ -15,13 +15,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..data.pairs import Pairs
 from ..settings import Settings, setting
+
+if TYPE_CHECKING:
+    from ..data.pairs import Pairs
 
 __all__ = [
     "LabelKind",

@@ -14,20 +14,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
-from ..data.pairs import Pairs
 from ..settings import setting
 from .bank import OutputBank
 from .base import Spec, Step, Training, in_full
 from .itq import signs
 from .signs import SignMethod, SignSettings
 from .similarity import similar
+
+if TYPE_CHECKING:
+    from ..data.pairs import Pairs
 
 __all__ = ["DPSH", "DPSHLoss", "bank_likelihood", "known_likelihood", "small_head"]
 

@@ -147,9 +147,9 @@ class DSHC(Method):
         saved: Mapping[str, Tensor] | None = None,
         earlier: Method | None = None,
     ) -> Self:
-        settings = cls.complete(settings, spec.n_classes)
+        asked, settings = settings, cls.complete(settings, spec.n_classes)
         if saved is None:
-            return cls(settings, spec, _extended(earlier, settings, spec) or make_codebook(settings, spec))
+            return cls(settings, spec, _extended(earlier, asked, spec) or make_codebook(settings, spec))
         try:
             arrays = [saved[name].cpu().numpy() for name in ("codes", "offsets", "centers")]
         except KeyError as error:
@@ -294,8 +294,10 @@ def make_codebook(settings: DSHCSettings, spec: Spec) -> Codebook:
 
 
 def _extended(earlier: Method | None, settings: DSHCSettings, spec: Spec) -> Codebook | None:
-    """The codebook of an earlier DSHC with classes added; None where it has another length or knows other classes."""
+    """The codebook of an earlier DSHC with classes added; None where other codes are asked for or it knows others."""
     if not isinstance(earlier, DSHC) or settings.bits not in (None, earlier.n_bits):
+        return None
+    if settings.construction not in (None, earlier.codebook().construction):
         return None
     names = earlier.spec.class_names
     if not set(names) <= set(spec.class_names):

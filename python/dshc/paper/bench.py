@@ -18,6 +18,7 @@ from .. import data
 from ..data import Dataset
 from ..errors import InputError
 from ..hasher.frozen import frozen_features
+from ..machine import made_on
 from ..runs import Run, RunSettings, load_run, train
 from ..storage import fingerprint, write_whole
 
@@ -38,6 +39,7 @@ class Bench:
         self.folder, self.threads, self.tell = folder, threads, tell
         self._places = dict(places or {})
         self.seconds = 0.0  # of all steps, whenever they were done
+        self.machines: list[dict[str, Any]] = []  # on which they were done
 
     def step(
         self, name: str, depends: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]
@@ -49,13 +51,16 @@ class Bench:
                 kept = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
                 raise InputError(f"{path}: damaged; remove it, and the step is done again") from None
+            self.machines.append(kept["machine"])
             self.seconds += kept["result"]["seconds"]
             return kept["result"]
-        started = time.perf_counter()
-        result = {**make(), "seconds": time.perf_counter() - started}
-        write_whole(
-            path, json.dumps({"depends": dict(depends), "result": result}, indent=1, allow_nan=False) + "\n"
-        )
+        started, machine = time.perf_counter(), made_on()
+        result = dict(make())
+        # A training that was stopped in an earlier call took longer than this one.
+        result["seconds"] = max(time.perf_counter() - started, result.get("train_seconds", 0.0))
+        self.machines.append(machine)
+        content = {"depends": dict(depends), "machine": machine, "result": result}
+        write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
         self.seconds += result["seconds"]
         self.tell(f"{name}: {result['seconds']:.1f} s")
         return result
@@ -63,10 +68,15 @@ class Bench:
     def train(self, name: str, settings: RunSettings, depends: Mapping[str, Any] | None = None) -> Run:
         """The run of these settings: trained once, continued where it was stopped.
 
-        ``depends``: what else it depends on, such as what its files hold; of these, settings know the names alone.
+        ``depends``: what else it depends on, such as what its files hold; of these, settings know the places alone.
         """
-        settings = settings.with_values(**{"runtime.threads": self.threads})
-        key = fingerprint({"settings": settings.fingerprint(), **(depends or {})})
+        settings = settings.with_values(**{"runtime.threads": self.threads, **settings.paths()})
+        known = {
+            "settings": settings.fingerprint(),
+            "source": settings.data.source,
+            "root": settings.data.root,
+        }
+        key = fingerprint({**known, "depends": dict(depends or {})})
         folder = self.folder / "runs" / f"{name}-{key[:8]}"
         if (folder / "last.safetensors").is_file():
             return load_run(folder)

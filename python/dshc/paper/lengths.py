@@ -47,7 +47,7 @@ class _Part:
     labels: np.ndarray
 
     def codes(self, method: DSHC) -> CodeFile:
-        return CodeFile(method.encode(self.outputs).numpy(), method.n_bits, labels=self.labels)
+        return CodeFile(method.encode(self.outputs).cpu().numpy(), method.n_bits, labels=self.labels)
 
 
 def measured_readings(run: Run, cut: int = CUT) -> dict[str, Any]:
@@ -61,7 +61,8 @@ def measured_readings(run: Run, cut: int = CUT) -> dict[str, Any]:
         raise ValueError(f"run must be of DSHC, got {method.name}")
     split, labels = run.split, run.dataset.labels
     query, database = (
-        _Part(outputs_of_items(run, items), labels[items]) for items in (split.query, split.database)
+        _Part(outputs_of_items(run, items).to(run.hasher.device), labels[items])
+        for items in (split.query, split.database)
     )
     conventions = Conventions(ks=(min(cut, len(split.database)),))
     own, readings = method.settings, {}
@@ -84,11 +85,13 @@ def measured_readings(run: Run, cut: int = CUT) -> dict[str, Any]:
         averages = [top_average(method, outputs, k) for outputs in (query.outputs[rows], database.outputs)]
         found = evaluate_outputs(*averages, query.labels[rows], database.labels, measure="inner")
         readings[str(k)]["averages"] = found.mean_ap
+    accuracy = [
+        class_accuracy(method.predict(part.outputs).cpu().numpy(), part.labels)["top_1"]
+        for part in (query, database)
+    ]
     return {
-        "accuracy": class_accuracy(method.predict(query.outputs).numpy(), query.labels)["top_1"],
-        "database_accuracy": class_accuracy(method.predict(database.outputs).numpy(), database.labels)[
-            "top_1"
-        ],
+        "accuracy": accuracy[0],
+        "database_accuracy": accuracy[1],
         "subclasses": method.codebook().n_subclasses,
         "readings": readings,
         "train_seconds": sum(row["seconds"] for row in run.metrics),
@@ -102,21 +105,38 @@ def top_average(method: DSHC, outputs: Tensor, k: int) -> Tensor:
     return torch.cat([bits[part.topk(k, dim=1).indices].mean(1) for part in outputs.split(4096)])
 
 
+def readings_of(
+    bench: Bench,
+    name: str,
+    settings: RunSettings,
+    run: Callable[[], Run],
+    depends: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """:func:`measured_readings` of a run, as a step that is done once."""
+    known = {"settings": settings.fingerprint(), "source": settings.data.source, "root": settings.data.root}
+    known |= {"readings": list(READINGS), "cut": CUT, "depends": dict(depends or {})}
+    return bench.step(name, known, lambda: measured_readings(run()))
+
+
 def length_tables(
     bench: Bench,
     settings: Callable[[str, int], RunSettings],
+    depends: Mapping[str, Any] | None = None,
     codebooks: Iterable[tuple[str, int]] | None = None,
 ) -> tuple[list[Table], list[dict[str, Any]]]:
-    """A head for every codebook, by ``settings`` of construction and bits; tables 3 and 4, and their numbers."""
+    """A head for every codebook, by ``settings`` of construction and bits; tables 3 and 4, and their numbers.
+
+    ``depends``: what the trainings depend on beside their settings.
+    """
     found = []
     for construction, bits in CODEBOOKS if codebooks is None else codebooks:
         asked = settings(construction, bits)
         name = f"{construction}-{bits}"
-        numbers = bench.step(
-            f"readings of {name}",
-            {"settings": asked.fingerprint(), "readings": list(READINGS), "cut": CUT},
-            lambda asked=asked, name=name: measured_readings(bench.train(f"lengths-{name}", asked)),
-        )
+
+        def run(asked: RunSettings = asked, name: str = name) -> Run:
+            return bench.train(f"lengths-{name}", asked, depends)
+
+        numbers = readings_of(bench, f"readings of {name}", asked, run, depends)
         found.append({"construction": construction, "bits": bits, **numbers})
     return [_table3(found), _table4(found)], found
 

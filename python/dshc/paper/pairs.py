@@ -6,15 +6,18 @@ pairs is known and a share of these is wrong; DSHC is trained on what is recover
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..backbones.pretrained import PACKAGED
 from ..data import Split, make_split
-from ..data.pair_labels import labels_from_pairs
+from ..data.pair_labels import VERSION, labels_from_pairs
 from ..data.pairs import Pairs
 from ..evaluation import Conventions, evaluate
 from ..runs import Run, RunSettings
@@ -27,6 +30,7 @@ __all__ = ["EXPERIMENTS", "known_pairs"]
 
 SHARES = (0.01, 0.03, 0.1, 0.3, 1.0)
 WRONG = (0.0, 0.05, 0.1, 0.2)
+_SEED = 0
 # Rates and weights as the comparison of methods chose them on such features (docs/results/methods-cifar10.md).
 METHODS: dict[str, dict[str, Any]] = {"dshc": {}, "dpsh": {"lr": 0.3}}
 
@@ -61,7 +65,8 @@ def known_pairs(labels: np.ndarray, share: float, wrong: float, seed: int) -> Pa
 def _run(bench: Bench, plan: _Plan) -> Page:
     features, dataset = bench.features(plan.data, **plan.encoder)
     split = make_split(dataset, plan.protocol, seed=0, validation=0, train_per_class=plan.per_class)
-    work = _Work(bench, plan, features, dataset.labels, split)
+    digest = hashlib.sha256(np.ascontiguousarray(features)).hexdigest()
+    work = _Work(bench, plan, features, digest, dataset.labels, split)
     truth = {method: work.measured(method, "true labels", {}, labels=work.train_labels) for method in METHODS}
     cells = [work.cell(share, wrong) for share in SHARES for wrong in WRONG]
     known = ", ".join(f"`{method}` has {truth[method]['mean_ap']:.4f}" for method in METHODS)
@@ -82,6 +87,7 @@ class _Work:
     bench: Bench
     plan: _Plan
     features: np.ndarray
+    digest: str  # of the features
     labels: np.ndarray
     split: Split
 
@@ -89,23 +95,30 @@ class _Work:
     def train_labels(self) -> np.ndarray:
         return self.labels[self.split.train]
 
+    @property
+    def depends(self) -> dict[str, Any]:
+        """What every step depends on: the items' features, their labels and how they are cut."""
+        return {"split": self.split.checksum, "features": self.digest, "recovery": VERSION}
+
     def cell(self, share: float, wrong: float) -> dict[str, Any]:
         """What comes of some pairs: labels, and codes by either method."""
-        depends = {"split": self.split.checksum, "share": share, "wrong": wrong}
+        asked = {"share": share, "wrong": wrong, "seed": _SEED}
         name = f"{share:g} known, {wrong:g} wrong"
-        found = self.bench.step(f"labels of {name}", depends, lambda: self.recovered(share, wrong))
+        found = self.bench.step(
+            f"labels of {name}", {**self.depends, **asked}, lambda: self.recovered(share, wrong)
+        )
         classes = np.array(found["labels"])
         values = {key: value for key, value in found.items() if key != "labels"}
         return {
             "share": share,
             "wrong": wrong,
             **values,
-            "dshc": self.measured("dshc", name, depends, labels=classes),
-            "dpsh": self.measured("dpsh", name, depends, pairs=(share, wrong)),
+            "dshc": self.measured("dshc", name, asked, labels=classes),
+            "dpsh": self.measured("dpsh", name, asked, pairs=(share, wrong)),
         }
 
     def recovered(self, share: float, wrong: float) -> dict[str, Any]:
-        pairs = known_pairs(self.train_labels, share, wrong, seed=0)
+        pairs = known_pairs(self.train_labels, share, wrong, _SEED)
         found = labels_from_pairs(pairs)
         mostly = sum(
             np.bincount(self.train_labels[found.labels == number]).max() for number in range(found.n_classes)
@@ -125,15 +138,16 @@ class _Work:
         self,
         method: str,
         name: str,
-        depends: Mapping[str, Any],
+        asked: Mapping[str, Any],
         *,
         labels: np.ndarray | None = None,
         pairs: tuple[float, float] | None = None,
     ) -> dict[str, Any]:
         """mAP of a method that is trained on labels (-1: none), or on pairs, of the training items."""
-        known = {**depends, "split": self.split.checksum}
         settings = RunSettings.of(method=method, bits=self.plan.bits, **self.plan.values, **METHODS[method])
-        known["settings"] = settings.fingerprint()
+        known = {**self.depends, **asked, "settings": settings.fingerprint()}
+        if labels is not None:
+            known["labels"] = hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
         return self.bench.step(
             f"{method}, {name}", known, lambda: self.measure(method, name, known, settings, labels, pairs)
         )
@@ -148,29 +162,35 @@ class _Work:
         pairs: tuple[float, float] | None,
     ) -> dict[str, Any]:
         called = f"{method}-{name}".replace(", ", "-").replace(" ", "-")
-        folder = self.bench.folder / "given"  # where an interrupted training finds it again
+        # Where an interrupted training finds it again.
+        folder = self.bench.folder / "given" / f"{self.plan.data}-{called}"
         folder.mkdir(parents=True, exist_ok=True)
-        items, given = folder / "items.npy", folder / f"{called}.npz"
-        if pairs is not None:
-            np.save(items, self.features[self.split.train])
-            known = known_pairs(self.train_labels, *pairs, seed=0).known.tocoo()
-            upper = known.row < known.col
-            both = np.column_stack([known.row, known.col])[upper]
-            np.savez(given, pairs=both, similar=known.data[upper] > 0)
-            values = {"data.source": str(items), "data.pairs": str(given)}
-        else:
-            assert labels is not None
-            kept = np.flatnonzero(labels >= 0)
-            np.savez(given, features=self.features[self.split.train[kept]], labels=labels[kept])
-            values = {"data.source": str(given)}
-        run = self.bench.train(called, settings.with_values(**values), depends)
-        given.unlink()
+        values = self.give_labels(folder, labels) if pairs is None else self.give_pairs(folder, *pairs)
+        run = self.bench.train(f"{self.plan.data}-{called}", settings.with_values(**values), depends)
         parts = [self.codes(run, part) for part in (self.split.query, self.split.database)]
-        return {
+        result = {
             "mean_ap": evaluate(*parts).mean_ap,
             "train_seconds": sum(row["seconds"] for row in run.metrics),
             "distinct": len(np.unique(parts[1].codes, axis=0)),
         }
+        shutil.rmtree(folder)
+        return result
+
+    def give_labels(self, folder: Path, labels: np.ndarray | None) -> dict[str, str]:
+        """Write the items that have a label, with it; settings that name the file."""
+        assert labels is not None
+        kept = np.flatnonzero(labels >= 0)
+        np.savez(folder / "items.npz", features=self.features[self.split.train[kept]], labels=labels[kept])
+        return {"data.source": str(folder / "items.npz")}
+
+    def give_pairs(self, folder: Path, share: float, wrong: float) -> dict[str, str]:
+        """Write the items without labels, and the pairs; settings that name the files."""
+        known = known_pairs(self.train_labels, share, wrong, _SEED).known.tocoo()
+        upper = known.row < known.col
+        pairs = np.column_stack([known.row[upper], known.col[upper]])
+        np.savez(folder / "pairs.npz", pairs=pairs, similar=known.data[upper] > 0)
+        np.save(folder / "items.npy", self.features[self.split.train])
+        return {"data.source": str(folder / "items.npy"), "data.pairs": str(folder / "pairs.npz")}
 
     def codes(self, run: Run, items: np.ndarray) -> CodeFile:
         codes = run.hasher.encode(self.features[items])
@@ -219,7 +239,7 @@ EXPERIMENTS = (
         "pairs instead of labels, 10,000 items of CIFAR-10",
         "section 5, which prints no experiment: labels from similarity alone",
         ("cifar10",),
-        "an hour and a half on two cores",
+        "hours; not measured yet",
         lambda bench: _run(bench, _CIFAR10),
     ),
     Experiment(
@@ -227,7 +247,7 @@ EXPERIMENTS = (
         "pairs instead of labels, 1,680 aerial photos of 21 classes",
         "section 5, as pairs",
         ("ucm",),
-        "a quarter of an hour on two cores",
+        "not measured yet",
         lambda bench: _run(bench, _UCM),
     ),
 )

@@ -15,14 +15,15 @@ import numpy as np
 
 from .. import methods
 from ..data import Dataset, Reading
-from ..data.pair_labels import PairLabels, labels_from_pairs
+from ..data.pair_labels import VERSION, PairLabels, labels_from_pairs
 from ..data.pairs import Pairs, read_pairs
+from ..errors import InputError
 from ..storage import cache_folder, fingerprint, load_arrays, save_arrays
 from .settings import RunSettings
 
 __all__ = ["with_pairs"]
 
-_KIND = "dshc.pair-labels/1"  # another number where the same pairs give other labels
+_KIND = "dshc.pair-labels/1"
 
 
 def with_pairs(dataset: Dataset, settings: RunSettings) -> Dataset:
@@ -36,13 +37,18 @@ def with_pairs(dataset: Dataset, settings: RunSettings) -> Dataset:
     pairs = read_pairs(Path(source.pairs), dataset.n_items, dataset.ids)
     known = Reading(dataset.n_items, what="item") if dataset.reading is None else dataset.reading
     if source.recover is None and "pairs" in methods.get(settings.method.name).label_kinds:
+        if pairs.n_similar == pairs.n_pairs:  # one code for all items would fit them best
+            raise InputError(
+                f"{settings.method.name} must be given pairs that are not similar, too, {source.pairs} has none; "
+                "--recover markov finds labels in similar pairs alone"
+            )
         note = f"trained on {pairs}"
         return replace(dataset, labels=None, class_names=(), pairs=pairs, reading=_with_note(known, note))
     found = _recovered(pairs, source.recover or "auto")
     kind = "classes" if found.labels.ndim == 1 else "labels"
     note = f"{found.n_classes} {kind} by {found.how} from {pairs}, with which they agree to {found.agreement:.4f}"
     if found.labels.ndim == 1 and found.n_left_out:
-        note += f"; {found.n_left_out:,} items that are similar to none are left out"
+        note += f"; {found.n_left_out:,} items without one are left out"
         dataset, labels = _without(dataset, found.labels < 0), found.labels[found.labels >= 0]
     else:
         labels = found.labels
@@ -53,7 +59,7 @@ def with_pairs(dataset: Dataset, settings: RunSettings) -> Dataset:
 
 
 def _recovered(pairs: Pairs, how: str) -> PairLabels:
-    key = fingerprint({"pairs": pairs.digest(), "how": how})
+    key = fingerprint({"version": VERSION, "pairs": pairs.digest(), "how": how})
     path = cache_folder() / "pair-labels" / f"{key}.safetensors"
     try:
         arrays, about = load_arrays(path, _KIND)

@@ -16,11 +16,10 @@ from ..data.item_labels import LABEL_KINDS
 from ..errors import InputError
 from ..hasher import Hasher
 from ..training.plan import check_label_kind
-from .pair_sets import with_pairs
 from .run_folder import RunFolder
 from .settings import RunSettings
 
-__all__ = ["Run", "load_dataset", "load_run", "split_of"]
+__all__ = ["Run", "file_digest", "load_dataset", "load_run", "split_of"]
 
 Weights = Literal["best", "last"]
 
@@ -139,7 +138,11 @@ def load_dataset(settings: RunSettings, *, any_labels: bool = False, check_image
         if error.kind != "none":
             check_label_kind(error.kind, settings.method.name)  # which names the methods that fit
         raise
-    return with_pairs(dataset, settings) if by_pairs else dataset
+    if not by_pairs:
+        return dataset
+    from .pair_sets import with_pairs  # and with it scipy, which nothing else waits for
+
+    return with_pairs(dataset, settings)
 
 
 def split_of(dataset: Dataset, settings: RunSettings) -> Split:

@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from ..backbones.probe import features_of
 from ..backbones.timm_networks import seen_shape
 from ..data import Dataset, Split
 from ..data.batches import Batches, TensorFeatures, make_batches
-from ..data.pairs import Pairs
 from ..data.samplers import epoch_order
 from ..data.settings import DataSettings
 from ..hasher import Hasher
@@ -28,6 +28,9 @@ from .processes import Processes
 from .seeding import generator
 from .settings import OptimSettings, RuntimeSettings
 from .start_from import check_fits, start_from
+
+if TYPE_CHECKING:
+    from ..data.pairs import Pairs
 
 __all__ = ["Plan", "check_label_kind", "label_kind", "make_plan"]
 

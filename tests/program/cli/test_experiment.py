@@ -7,6 +7,7 @@ from cli_runs import dshc, dshc_fails, dshc_ok
 
 from dshc import paper
 from dshc.paper import Experiment, Page, Table
+from dshc.storage import folder_lock
 from dshc.training import Interrupted
 
 
@@ -46,7 +47,7 @@ def test_folders_do_not_stand_on_the_page(tmp_path):
     output = dshc_ok("experiment", "photos", "--out", tmp_path, "--data", "shapes=/my photos")
     page = (tmp_path / "photos.md").read_text()
     assert "`dshc experiment photos --data shapes=FOLDER`" in page and "/my photos" not in page
-    assert "dshc experiment photos --data 'shapes=/my photos'" in output
+    assert f"dshc experiment photos --data 'shapes=/my photos' --out {tmp_path}" in output
 
 
 def test_stopped_it_says_how_to_go_on(tmp_path):
@@ -67,3 +68,8 @@ def test_stopped_it_says_how_to_go_on(tmp_path):
 def test_what_is_refused(arguments, message, tmp_path):
     assert message in dshc_fails("experiment", *arguments, "--out", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_one_at_a_time_in_a_folder(tmp_path):
+    with folder_lock(tmp_path):
+        assert "another process" in dshc_fails("experiment", "tiny", "--out", tmp_path)

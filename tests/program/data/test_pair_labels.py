@@ -48,12 +48,44 @@ def test_several_labels_an_item_from_neighbourhoods():
     assert sorted(map(tuple, found.labels.T)) == sorted(map(tuple, hot.T))
 
 
-def test_an_item_that_is_like_no_other_gets_no_label():
-    labels = np.array([0, 0, 1, 2, 2, 2])
-    for how in ("neighbourhoods", "markov"):
-        found = labels_from_pairs(pairs_of(labels), how)
-        alone = found.labels[2] if found.labels.ndim == 1 else found.labels[2].any() - 1
-        assert alone == -1 and found.n_left_out == 1 and found.n_classes == 2
+@pytest.mark.parametrize("how", RECOVERIES)
+def test_an_item_that_is_like_no_other_gets_no_label(how):
+    labels = np.append(LABELS, [6, 7])
+    found = labels_from_pairs(pairs_of(labels), how)
+    assert found.labels[-2:].tolist() == [-1, -1] and found.n_left_out == 2 and found.n_classes == 6
+    assert same_groups(found.labels[:-2], LABELS)
+
+
+@pytest.mark.parametrize("most", [8, 1024])
+def test_items_without_pairs_get_no_label_however_many_they_are(most, monkeypatch):
+    from dshc.data import pair_labels
+
+    monkeypatch.setattr(pair_labels, "_MOST_MERGED", most)
+    known = pairs_of(np.arange(60) % 3)
+    low, high = np.nonzero(np.triu(known.known.toarray()))
+    more = Pairs.of(80, np.column_stack([low, high]), known.known[low, high] > 0)
+    for how in ("auto", "markov", "spectral"):
+        found = labels_from_pairs(more, how)
+        assert (found.labels[60:] == -1).all() and same_groups(found.labels[:60], np.arange(60) % 3)
+
+
+def test_the_spectrum_of_similar_pairs_alone_has_no_class_too_many():
+    known = pairs_of(LABELS, known=0.3).known.copy()
+    known.data[known.data < 0] = 0
+    known.eliminate_zeros()
+    assert same_groups(labels_from_pairs(Pairs(known), "spectral").labels, LABELS)
+
+
+def test_pairs_that_are_noise_have_no_label_by_their_spectrum():
+    labels = np.random.default_rng(3).integers(0, 2, 200)
+    with pytest.raises(InputError, match="pairs must show at least one label by spectral"):
+        labels_from_pairs(pairs_of(labels, known=0.2, wrong=0.5), "spectral")
+
+
+@pytest.mark.parametrize("labels", [[0, 0], [0, 0, 0], [0, 0, 1]])
+def test_two_and_three_items(labels):
+    found = labels_from_pairs(pairs_of(np.array(labels)))
+    assert found.labels.tolist() == [0 if label == 0 else -1 for label in labels]
 
 
 @given(st.integers(0, 2**32 - 1))

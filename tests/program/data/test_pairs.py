@@ -97,6 +97,38 @@ FORMS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "header", ["a,b", "i,j,similar", "Image1,Image2", "item_a,item_b,same", "first,second,label"]
+)
+def test_headers(header, tmp_path):
+    body = "0,1,1\n" if header.count(",") == 2 else "0,1\n"
+    assert read_pairs(rows_of(f"{header}\n{body}", tmp_path / "pairs.csv"), N).n_pairs == 1
+
+
+def test_all_rows_decide_whether_items_go_by_their_ids(tmp_path):
+    ids = ("5", "4", "3", "2", "1", "0")  # of the items 0, 1, ...
+    path = tmp_path / "pairs.csv"
+    assert read_pairs(rows_of("5,4\n", path), N, ids).known[0, 1] == 1
+    ids = ("7", "4", "3", "2", "1", "0")
+    assert read_pairs(rows_of("1,4\n5,0\n", path), N, ids).known[1, 4] == 1  # no item is called 5
+    with pytest.raises(InputError, match="items must have different ids to go by them, some have the same"):
+        read_pairs(rows_of("a,b\n", path), N, ("a", "b", "c", "a", "e", "f"))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "similar", "message"),
+    [
+        (PAIRS, np.array([1, -1, 1, -1]), r"similar must be bool \(4,\), got int64"),
+        (PAIRS, SIMILAR[1:], r"similar must be bool \(4,\), got bool \(3,\)"),
+        (PAIRS[:, [0, 1, 1]], SIMILAR, r"pairs must be integers \(m, 2\), got int64 \(4, 3\)"),
+        (PAIRS.astype(float), SIMILAR, r"pairs must be integers \(m, 2\), got float64"),
+    ],
+)
+def test_arrays_must_be_pairs(pairs, similar, message):
+    with pytest.raises(InputError, match=message):
+        Pairs.of(N, pairs, similar)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_says_the_same(form, tmp_path):
     found = read_pairs(write(tmp_path / f"pairs{FORMS[form]}", form), N, IDS if form == "csv ids" else None)
@@ -131,6 +163,9 @@ def test_items_with_ids_may_go_by_numbers(tmp_path):
         ("0,1,1\n0,6,1\n", "line 2 must name two items by numbers from 0 to 5, got '6'"),
         ("0,1,1\n0,x,1\n", "line 2 must name two items by numbers from 0 to 5, got 'x'"),
         ("0,1,1\n3,3,1\n", "line 2 must name two items, names one twice"),
+        ("c/1.JPG,c/2.JPG,1\n0,1,1\n", "line 1 must name two items by numbers from 0 to 5, got 'c/1.JPG'"),
+        ("-1,-2,1\n0,1,1\n", "line 1 must name two items by numbers from 0 to 5, got '-1'"),
+        ('0,1,1\n"0,2,1\n', "line 2 must be a row of a table"),
         ("0,1,0\n", "must have a pair of similar items, has 1 that are not"),
     ],
 )  # fmt: skip

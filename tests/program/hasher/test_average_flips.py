@@ -67,3 +67,13 @@ def test_features_have_no_mirror_image(features, tmp_path):
     ):
         train(tmp_path / "run", {"source": str(features), "average_flips": True, "threads": 1})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_frozen_network_has_no_mirror_image():
+    from dshc.backbones import EncoderSettings
+    from dshc.methods import get
+
+    with pytest.raises(ValueError, match="average_flips must go with .*, got finetune none"):
+        Hasher.build(EncoderSettings(backbone="small_net", average_flips=True, finetune="none"), get("itq").Settings(),
+                     kind="images", item_shape=(8, 8, 1), label_kind="none", class_names=(), mean=torch.zeros(1),
+                     std=torch.ones(1))  # fmt: skip

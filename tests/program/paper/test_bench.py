@@ -4,8 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from training_runs import final
 
+from dshc import train as real_train
 from dshc.errors import InputError
+from dshc.machine import made_on
 from dshc.paper import Bench
 from dshc.runs import RunSettings
 
@@ -21,7 +24,11 @@ def test_a_step_is_done_once(tmp_path):
     first = bench.step("counting", {"n": 1}, make)
     again = Bench(tmp_path).step("counting", {"n": 1}, make)
     assert first == again and first["value"] == 3 and first["seconds"] > 0 and len(done) == 1
-    assert bench.seconds == first["seconds"] and told == [f"counting: {first['seconds']:.1f} s"]
+    assert (
+        [m["commit"] for m in bench.machines] == [made_on()["commit"]]
+        and bench.seconds == first["seconds"]
+        and told == [f"counting: {first['seconds']:.1f} s"]
+    )
     assert bench.step("counting", {"n": 2}, make)["value"] == 3 and len(done) == 2
     kept = sorted((tmp_path / "steps").iterdir())
     assert [json.loads(path.read_text())["result"]["value"] for path in kept] == [3, 3]
@@ -52,13 +59,40 @@ def test_a_training_is_done_once_and_known_by_what_its_files_hold(features, tmp_
         patch.setattr("dshc.paper.bench.train", None)
         again = bench.train("one", settings, {"file": "a"})
     assert again.folder == run.folder and again.digest == run.digest
-    # Stopped before its end, it goes on.
-    (run.folder / "last.safetensors").unlink()
-    (run.folder / "best.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="put the checkpoint back|no such file"):
-        (run.folder / "checkpoint" / "state.safetensors").unlink()
-        (run.folder / "last.safetensors").touch()
-        bench.train("one", settings, {"file": "a"})
+    # Another place is another set.
+    (tmp_path / "other.npz").write_bytes(features.read_bytes())
+    assert bench.train("one", settings.with_values(source=str(tmp_path / "other.npz"))).folder != run.folder
+
+
+def test_a_stopped_training_goes_on(features, tmp_path, monkeypatch):
+    settings = RunSettings.of(source=str(features), epochs=3, bits=9, width=8, checkpoint_every=1)
+    whole = Bench(tmp_path / "whole", threads=1).train("one", settings)
+    with monkeypatch.context() as patch:
+        patch.setattr("dshc.paper.bench.train", lambda s, **more: real_train(s, on_event=stop_at(4), **more))
+        with pytest.raises(Stopped):
+            Bench(tmp_path / "bench", threads=1).train("one", settings)
+    resumed = []
+    monkeypatch.setattr(
+        "dshc.paper.bench.train",
+        lambda s, **more: real_train(s, on_event=lambda name, _: resumed.append(name), **more),
+    )
+    run = Bench(tmp_path / "bench", threads=1).train("one", settings)
+    assert "resume" in resumed and final(run.folder) == final(whole.folder)
+
+
+class Stopped(Exception):
+    """Raised in the middle of a training."""
+
+
+def stop_at(checkpoint):
+    seen = []
+
+    def tell(name, _):
+        seen.append(name)
+        if seen.count("checkpoint") == checkpoint:
+            raise Stopped
+
+    return tell
 
 
 def test_sets_by_name_and_by_place(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from dshc.paper import Bench, cifar10, get, lengths
-from dshc.runs import RunSettings
+from dshc.runs import RunSettings, load_run
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def small(monkeypatch, features):
     monkeypatch.setattr(
         cifar10, "RECIPES", {"pretrained": ("one", recipe), "scratch": ("other", {**recipe, "lr": 0.01})}
     )
-    monkeypatch.setattr(lengths, "CODEBOOKS", (("cpbc", 9), ("separated", 7)))
+    monkeypatch.setattr(lengths, "CODEBOOKS", (("cpbc", 9), ("separated", 9), ("separated", 7)))
 
     def settings(self, name, **values):
         assert name == "cifar10"
@@ -39,9 +39,14 @@ def test_the_headline(tmp_path):
 def test_lengths_start_from_the_headlines_network(tmp_path):
     bench = Bench(tmp_path, threads=1)
     page = get("lengths").run(bench)
-    assert [row[:2] for row in page.tables[0].rows] == [["cpbc", "9"], ["separated", "7"]]
-    trained = sorted(path.name.rsplit("-", 1)[0] for path in (tmp_path / "runs").iterdir())
-    assert trained == ["cifar10-pretrained", "lengths-cpbc-9", "lengths-separated-7"]
+    assert [row[:2] for row in page.tables[0].rows] == [["cpbc", "9"], ["separated", "9"], ["separated", "7"]]
+    runs = {path.name.rsplit("-", 1)[0]: load_run(path) for path in (tmp_path / "runs").iterdir()}
+    assert set(runs) == {"cifar10-pretrained", "lengths-cpbc-9", "lengths-separated-9", "lengths-separated-7"}
+    # At the headline's own length, too, the codes are those that the row names.
+    assert runs["lengths-separated-9"].hasher.method.codebook().construction == "separated"
+    network = runs["cifar10-pretrained"].folder
+    for name, run in runs.items():
+        assert (run.settings.encoder.start_from == str(network)) == name.startswith("lengths")
 
 
 def test_recipes_are_settings():

@@ -71,11 +71,11 @@ def test_the_tables(features, tmp_path):
         return RunSettings.of(source=str(features), bits=bits, construction=construction, epochs=2, width=8)
 
     books = (("cpbc", 9), ("separated", 6))
-    tables, numbers = length_tables(Bench(tmp_path, threads=1), settings, books)
+    tables, numbers = length_tables(Bench(tmp_path, threads=1), settings, codebooks=books)
     assert [len(table.rows) for table in tables] == [2, 2]
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
     assert tables[0].rows[0][:3] == ["cpbc", "9", "30"] and tables[0].rows[0][4] == ""
-    again = length_tables(Bench(tmp_path, threads=1), settings, books)
+    again = length_tables(Bench(tmp_path, threads=1), settings, codebooks=books)
     assert again == (tables, numbers)
 
 

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from dshc import machine
+from dshc.machine import made_on
 from dshc.paper import Page, Table
-from dshc.paper.page import against, made_on
+from dshc.paper.page import against
 
 
 def test_a_page_and_its_numbers(tmp_path):
@@ -13,17 +15,26 @@ def test_a_page_and_its_numbers(tmp_path):
         "mAP", ["bits", "paper", "ours", "difference"], [["30", *against(0.9431, 0.95)]], "Of queries."
     )
     page = Page("Headline", "What was done.", [table], {"mean_ap": 0.95})
-    path = page.write(tmp_path, "headline", command="dshc experiment headline", seconds=300)
+    other = {**made_on(), "gpu": "NVIDIA H200", "commit": "", "version": "1.0"}
+    on = {**made_on(), "commit": "abc"}
+    path = page.write(
+        tmp_path, "headline", command="dshc experiment headline", seconds=300, machines=[on, other, on]
+    )
     text = path.read_text()
     head, rest = text.split("\n\n", 1)
     assert head == "# Headline" and rest.startswith("`dshc experiment headline`; ")
-    on = made_on()
-    for part in (on["processor"], f"{on['cores']} cores", on["date"], "5 minutes in all."):
-        assert part in rest.split("\n\n")[0]
+    line = rest.split("\n\n")[0]
+    for part in (on["processor"], f"{on['cores']} cores", on["date"], "commit abc; NVIDIA H200, ", "version 1.0",
+                 "5 minutes in all."):  # fmt: skip
+        assert line.count(part) == (2 if part in other.values() or "cores" in part else 1), part
     assert text.endswith("Of queries.\n\n| bits | paper | ours | difference |\n| --- | --- | --- | --- |\n"
                          "| 30 | 0.9431 | 0.9500 | +0.0069 |\n")  # fmt: skip
     content = json.loads((tmp_path / "headline.json").read_text())
-    assert content["numbers"] == {"mean_ap": 0.95} and content["machine"] == on and content["seconds"] == 300
+    assert (
+        content["numbers"] == {"mean_ap": 0.95}
+        and content["machines"] == [on, other, on]
+        and content["seconds"] == 300
+    )
 
 
 def test_figures_that_are_missing():
@@ -37,6 +48,6 @@ def test_a_row_of_another_width_is_refused():
 
 
 def test_a_commit_is_of_a_checkout_alone(monkeypatch, tmp_path):
-    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
-    monkeypatch.setattr("dshc.paper.page.__file__", str(tmp_path / "a" / "b" / "c" / "page.py"))
-    assert made_on()["commit"] == ""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "a" / "b" / "machine.py"))
+    assert made_on()["commit"] == "" and machine.commit(tmp_path) == ""

@@ -9,8 +9,10 @@ from photos import KINDS, write_photos
 from training_runs import train
 
 import dshc
+from dshc.data import Dataset
 from dshc.errors import InputError
 from dshc.runs import RunSettings, evaluate_run, load_run
+from dshc.runs.pair_sets import with_pairs
 from dshc.runs.run import load_dataset
 
 QUICK = {"epochs": 20, "bits": 12, "width": 16, "batch_size": 32, "threads": 1}
@@ -55,6 +57,25 @@ def test_a_run_finds_its_labels_again_and_goes_on(given, tmp_path):
     assert more.settings.data.pairs == str(pairs)
 
 
+def test_a_run_on_pairs_is_not_continued_on_others(given, tmp_path):
+    items, labels, pairs = given
+    own = tmp_path / "pairs.npz"
+    own.write_bytes(pairs.read_bytes())
+    asked = {
+        "source": str(items),
+        "pairs": str(own),
+        "method": "dpsh",
+        **QUICK,
+        "epochs": 2,
+        "checkpoint_every": 1,
+    }
+    run = train(tmp_path / "run", asked)
+    (run.folder / "last.safetensors").unlink()
+    np.savez(own, similarity=pairs_of(labels).known.toarray() > 0)
+    with pytest.raises(InputError, match="split.json: another split than the data and settings give now"):
+        train(tmp_path / "run", asked, resume=True)
+
+
 def test_labels_of_the_items_are_left_aside(given, features, tmp_path):
     _, labels, _ = given
     coarse = pairs_of(np.minimum(labels, 1))
@@ -90,7 +111,26 @@ def test_items_that_are_like_no_other_are_left_out(given, tmp_path):
     )
     kept = np.setdiff1d(np.arange(240), [3, 7])
     assert np.array_equal(found.inputs, np.load(items)[kept]) and same_groups(found.labels, labels[kept])
-    assert found.reading.line().endswith("2 items that are similar to none are left out")
+    assert found.reading.line().endswith("2 items without one are left out")
+
+
+def test_what_belongs_to_items_is_left_out_with_them(tmp_path):
+    labels = np.arange(12) % 2
+    parts = {"query": np.array([10, 11]), "train": np.arange(10)}
+    dataset = Dataset("named", "features", np.eye(12, dtype=np.float32), labels, ("a", "b"), np.arange(12) >= 8,
+                      tuple("abcdefghijkl"), published=parts)  # fmt: skip
+    matrix = pairs_of(labels).known.toarray() > 0
+    matrix[[3]] = matrix[:, [3]] = False
+    np.save(tmp_path / "pairs.npy", matrix)
+    settings = RunSettings.of(source="x", pairs=str(tmp_path / "pairs.npy"))
+    found = with_pairs(dataset, settings)
+    assert found.ids == tuple("abcefghijkl") and found.test_mask.sum() == 4 and found.published is None
+    assert same_groups(found.labels, np.delete(labels, 3))
+    matrix[8:] = matrix[:, 8:] = False  # the whole test part
+    np.save(tmp_path / "pairs.npy", matrix)
+    assert with_pairs(dataset, settings).test_mask is None
+    np.save(tmp_path / "pairs.npy", pairs_of(labels).known.toarray() > 0)
+    assert with_pairs(dataset, settings).published is parts
 
 
 def test_several_labels_from_neighbourhoods(labelled, tmp_path):
@@ -127,6 +167,10 @@ def test_a_comparison_is_of_recovered_labels(given, tmp_path):
     settings = RunSettings.of(source=str(items), pairs=str(pairs), epochs=2, width=8, threads=1)
     table = dshc.compare(settings, ["dpsh", "csq"], bits=(8,), out=tmp_path / "out")
     assert [result.numbers["n_query"] for result in table.results] == [48, 48]
+    other = tmp_path / "other.npy"
+    np.save(other, pairs_of(given[1]).known.toarray() > 0)
+    with pytest.raises(InputError, match="pairs must be '[0-9a-f]{16}' as in the comparison in"):
+        dshc.compare(settings.with_values(pairs=str(other)), ["dpsh"], bits=(8,), out=tmp_path / "out")
     config = json.loads((tmp_path / "out" / table.results[0].run).parent.joinpath("trial.json").read_text())
     assert config["settings"]["data"]["recover"] == "auto"
 
@@ -138,11 +182,16 @@ def test_a_comparison_is_of_recovered_labels(given, tmp_path):
         ({"recover": "neighbourhoods"}, "recover must be markov or spectral where pairs are missing"),
         ({"pairs": "missing.npz"}, "missing.npz: no such file"),
         ({"method": "dshc-multilabel"}, "method must be one of .* for items with one class an item, got 'dshc-multi"),
+        ({"pairs": "similar.npz", "method": "dpsh"}, "dpsh must be given pairs that are not similar, too"),
         ({"recover": "guess"}, "recover must be one of auto, neighbourhoods, markov, spectral or nothing, got 'guess'"),
     ],
 )  # fmt: skip
 def test_what_is_refused(given, values, message, tmp_path):
-    items, _, pairs = given
+    items, labels, pairs = given
+    low, high = np.nonzero(np.triu(labels[:, None] == labels, 1))
+    np.savez(tmp_path / "similar.npz", pairs=np.column_stack([low, high]))
+    if (name := values.get("pairs")) is not None:
+        values = {**values, "pairs": str(tmp_path / name)}
     with pytest.raises(ValueError, match=message):
         train(tmp_path / "run", {"source": str(items), "pairs": str(pairs), **values})
     assert not (tmp_path / "run").exists()
@@ -165,9 +214,5 @@ def test_pairs_of_photos_go_by_their_names(tmp_path):
 
 
 def test_settings_without_pairs_are_what_they_were():
-    with pytest.raises(InputError, match="unknown setting"):
-        RunSettings.of(pair="x")
-    assert (
-        RunSettings.of(source="digits").fingerprint()
-        == RunSettings.of(source="digits", recover=None).fingerprint()
-    )
+    """As a version that knew no pairs had it: its runs and comparisons are found again."""
+    assert RunSettings.of(source="digits", bits=30).fingerprint() == "266ce7592175574e"
