@@ -74,7 +74,7 @@ def code_set(kind: str, n_bits: int, n_query: int, n_db: int) -> CodeSet:
     if kind in ("learned", "dshc-310"):
         made = _learned(n_query, n_db) if kind == "learned" else _dshc_310(rng, n_query, n_db)
         if made.n_bits != n_bits:
-            raise SystemExit(f"{kind} codes have {made.n_bits} bits, asked for were {n_bits}")
+            raise SystemExit(f"{kind} codes must have {n_bits} bits, got {made.n_bits}")
         return made
     if kind == "random":
         queries, database = _random(rng, n_query, n_bits), _random(rng, n_db, n_bits)

@@ -103,7 +103,7 @@ def _describe(model: type[Settings], error: ErrorDetails) -> str:
         return f"{name}: {inner}" if nested and not str(inner).startswith(f"{name} ") else str(inner)
     if problem == "extra_forbidden":
         known = list(model.model_fields)
-        return f"unknown setting {name!r}{did_you_mean(name, known) or '; known are ' + ', '.join(known)}"
+        return f"unknown setting {name!r}{did_you_mean(name, known) or '; it must be one of ' + ', '.join(known)}"
     if problem == "missing":
         return f"{name} must be given, got nothing"
     if field is not None and len(place) > 1 and isinstance(place[1], int):

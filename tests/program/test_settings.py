@@ -54,7 +54,8 @@ def message(**values: Any) -> str:
         ({"schedul": "step"}, "unknown setting 'schedul'; did you mean 'schedule'?"),
         (
             {"zzz": 1},
-            "unknown setting 'zzz'; known are epochs, bits, lr, out, flip, schedule, optimizer, widths, share, inner",
+            "unknown setting 'zzz'; it must be one of epochs, bits, lr, out, flip, schedule, optimizer, widths, "
+            "share, inner",
         ),
         ({"schedule": "cosin"}, "schedule must be one of cosine, step, got 'cosin'; did you mean 'cosine'?"),
         ({"schedule": "zzz"}, "schedule must be one of cosine, step, got 'zzz'"),

@@ -102,7 +102,7 @@ def labels_from_pairs(pairs: Pairs, how: Recovery = "auto", *, seed: int = 0) ->
         if found and found[-1].agreement == 1:
             break
     if not found:
-        raise InputError(f"pairs must show at least one label by {how}, {pairs} show none")
+        raise InputError(f"pairs must show at least one label by {how}, got none from {pairs}")
     return max(found, key=lambda one: one.agreement)
 
 

@@ -65,11 +65,11 @@ class Pairs:
         if len(pairs) and (pairs.min() < 0 or pairs.max() >= n_items):
             row = int(np.argmax((pairs < 0).any(1) | (pairs >= n_items).any(1)))
             raise InputError(
-                f"pairs must hold item numbers from 0 to {n_items - 1}, pair {row} is {pairs[row].tolist()}"
+                f"pairs must hold item numbers from 0 to {n_items - 1}, got {pairs[row].tolist()} as pair {row}"
             )
         if (alone := pairs[:, 0] == pairs[:, 1]).any():
             row = int(np.argmax(alone))
-            raise InputError(f"pairs must be of two items, pair {row} is {pairs[row].tolist()}")
+            raise InputError(f"pairs must be of two items, got {pairs[row].tolist()} as pair {row}")
         low, high = pairs.min(1).astype(np.int32), pairs.max(1).astype(np.int32)
         votes = np.where(similar, 1, -1).astype(np.int32)
         upper = sparse.csr_array((votes, (low, high)), shape=(n_items, n_items))  # votes of a pair are summed
@@ -132,7 +132,7 @@ def read_pairs(path: Path, n_items: int, ids: Sequence[str] | None = None) -> Pa
     else:
         found = _from_text(path, _DELIMITERS[suffix], n_items, ids, where)
     if not found.n_similar:
-        raise InputError(f"{where}: must have a pair of similar items, has {found.n_pairs:,} that are not")
+        raise InputError(f"{where}: must have a pair of similar items, got {found.n_pairs:,} that are not")
     return found
 
 
@@ -173,7 +173,10 @@ def _from_matrix(matrix: np.ndarray, n_items: int, where: str) -> Pairs:
         raise InputError(f"{where} must be 1, 0, or -1 (not known), got {matrix.min()} to {matrix.max()}")
     if not (matrix == matrix.T).all():
         row, column = np.argwhere(matrix != matrix.T)[0]
-        raise InputError(f"{where} must be symmetric, is not in row {row}, column {column}")
+        raise InputError(
+            f"{where} must be symmetric, got {matrix[row, column]} in row {row}, column {column}, "
+            f"and {matrix[column, row]} across"
+        )
     known = np.zeros((n_items, n_items), np.int8)
     known[matrix == 1], known[matrix == 0] = 1, -1
     np.fill_diagonal(known, 0)
@@ -203,7 +206,7 @@ def _from_text(
     if rows and _is_header(rows[0][1]) and not (names and names.keys() & set(rows[0][1][:2])):
         rows = rows[1:]
     if not rows:
-        raise InputError(f"{where}: must hold pairs, is empty")
+        raise InputError(f"{where}: must hold pairs, got none")
     width = len(rows[0][1])
     for number, row in rows:
         if len(row) != width or width not in (2, 3):
@@ -217,13 +220,11 @@ def _from_text(
     cells = {cell for _, row in rows for cell in row[:2]}
     by_name = names is not None and (cells <= names.keys() or not all(map(_is_number, cells)))
     if by_name and len(names or ()) < len(ids or ()):
-        raise InputError(f"{where}: items must have different ids to go by them, some have the same")
+        raise InputError(f"{where}: items must have different ids to go by them, got the same for some")
     pairs = np.array([[_item(cell, names if by_name else None, n_items, f"{where}: line {number}")
                        for cell in row[:2]] for number, row in rows], np.int64)  # fmt: skip
     if (alone := pairs[:, 0] == pairs[:, 1]).any():
-        raise InputError(
-            f"{where}: line {rows[int(np.argmax(alone))][0]} must name two items, names one twice"
-        )
+        raise InputError(f"{where}: line {rows[int(np.argmax(alone))][0]} must name two items, got one twice")
     return Pairs.of(n_items, pairs, np.array([width == 2 or _VALUES[row[2].lower()] for _, row in rows]))
 
 

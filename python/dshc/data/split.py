@@ -74,7 +74,7 @@ class Split:
             *(getattr(self, field.name) for field in fields(self) if field.name not in ("checksum", "run"))
         )
         if self.checksum != found:
-            raise ValueError(f"the checksum is {found}, the one given is {self.checksum}")
+            raise ValueError(f"the checksum must be {found}, got {self.checksum}")
 
     @classmethod
     def of(

@@ -43,9 +43,7 @@ class OutputBank:
     def labels(self) -> Tensor:
         """Of all items, as the training has them; raises ``ValueError`` where it knows pairs instead."""
         if (labels := self._begun()[1]) is None:
-            raise ValueError(
-                f"{self.method} must have labels of its items to be asked for, its training has pairs"
-            )
+            raise ValueError(f"{self.method} must have labels of its items to be asked for, got pairs")
         return labels
 
     def write(self, outputs: Tensor, step: Step) -> None:

@@ -39,7 +39,7 @@ def with_pairs(dataset: Dataset, settings: RunSettings) -> Dataset:
     if source.recover is None and "pairs" in methods.get(settings.method.name).label_kinds:
         if pairs.n_similar == pairs.n_pairs:  # one code for all items would fit them best
             raise InputError(
-                f"{settings.method.name} must be given pairs that are not similar, too, {source.pairs} has none; "
+                f"{settings.method.name} must be given pairs that are not similar, too, got none in {source.pairs}; "
                 "--recover markov finds labels in similar pairs alone"
             )
         note = f"trained on {pairs}"

@@ -112,7 +112,7 @@ class RunSettings(Settings):
             )
         for name, value in content.items():
             if name not in (*TABLES, "out"):
-                hint = did_you_mean(name, TABLES) or f"; known are {', '.join(TABLES)}"
+                hint = did_you_mean(name, TABLES) or f"; it must be one of {', '.join(TABLES)}"
                 raise InputError(f"{path}: unknown table {name!r}{hint}")
             if name in TABLES and not isinstance(value, Mapping):
                 raise InputError(f"{path}: {name} must be a table, got {value!r}")

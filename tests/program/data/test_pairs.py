@@ -111,7 +111,9 @@ def test_all_rows_decide_whether_items_go_by_their_ids(tmp_path):
     assert read_pairs(rows_of("5,4\n", path), N, ids).known[0, 1] == 1
     ids = ("7", "4", "3", "2", "1", "0")
     assert read_pairs(rows_of("1,4\n5,0\n", path), N, ids).known[1, 4] == 1  # no item is called 5
-    with pytest.raises(InputError, match="items must have different ids to go by them, some have the same"):
+    with pytest.raises(
+        InputError, match="items must have different ids to go by them, got the same for some"
+    ):
         read_pairs(rows_of("a,b\n", path), N, ("a", "b", "c", "a", "e", "f"))
 
 
@@ -154,19 +156,19 @@ def test_items_with_ids_may_go_by_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must hold pairs, is empty"),
-        ("a,b,similar\n", "must hold pairs, is empty"),
+        ("", "must hold pairs, got none"),
+        ("a,b,similar\n", "must hold pairs, got none"),
         ("0,1,1\n0,1,1,1\n", "line 2 must have 2 or 3 columns as line 1, got 4"),
         ("0,1,1\n\n0,2\n", "line 3 must have 2 or 3 columns as line 1, got 2"),
         ("0\n", "line 1 must have 2 or 3 columns"),
         ("0,1,maybe\n", "line 1 must end with 1 .similar. or 0, got 'maybe'"),
         ("0,1,1\n0,6,1\n", "line 2 must name two items by numbers from 0 to 5, got '6'"),
         ("0,1,1\n0,x,1\n", "line 2 must name two items by numbers from 0 to 5, got 'x'"),
-        ("0,1,1\n3,3,1\n", "line 2 must name two items, names one twice"),
+        ("0,1,1\n3,3,1\n", "line 2 must name two items, got one twice"),
         ("c/1.JPG,c/2.JPG,1\n0,1,1\n", "line 1 must name two items by numbers from 0 to 5, got 'c/1.JPG'"),
         ("-1,-2,1\n0,1,1\n", "line 1 must name two items by numbers from 0 to 5, got '-1'"),
         ('0,1,1\n"0,2,1\n', "line 2 must be a row of a table"),
-        ("0,1,0\n", "must have a pair of similar items, has 1 that are not"),
+        ("0,1,0\n", "must have a pair of similar items, got 1 that are not"),
     ],
 )  # fmt: skip
 def test_text_that_is_refused(text, message, tmp_path):
@@ -188,12 +190,12 @@ def test_an_unknown_id_is_named(tmp_path):
         ({"pairs": PAIRS.T}, r"pairs must have shape \(m, 2\), got \(2, 4\)"),
         ({"pairs": PAIRS, "similar": SIMILAR[1:]}, r"similar must have shape \(4,\) as pairs has, got \(3,\)"),
         ({"pairs": PAIRS, "similar": np.arange(4)}, "similar must be 1, 0 or -1, got 0 to 3"),
-        ({"pairs": PAIRS + 1}, r"pairs must hold item numbers from 0 to 5, pair 3 is \[6, 1\]"),
-        ({"pairs": PAIRS - 1}, r"pairs must hold item numbers from 0 to 5, pair 0 is \[-1, 0\]"),
-        ({"pairs": np.array([[1, 1]])}, r"pairs must be of two items, pair 0 is \[1, 1\]"),
+        ({"pairs": PAIRS + 1}, r"pairs must hold item numbers from 0 to 5, got \[6, 1\] as pair 3"),
+        ({"pairs": PAIRS - 1}, r"pairs must hold item numbers from 0 to 5, got \[-1, 0\] as pair 0"),
+        ({"pairs": np.array([[1, 1]])}, r"pairs must be of two items, got \[1, 1\] as pair 0"),
         ({"similarity": MATRIX[:5]}, r"similarity must have shape \(6, 6\), got \(5, 6\)"),
         ({"similarity": MATRIX * 2}, "similarity must be 1, 0, or -1 .not known., got -2 to 2"),
-        ({"similarity": np.triu(MATRIX)}, "similarity must be symmetric, is not in row 0, column 1"),
+        ({"similarity": np.triu(MATRIX)}, "similarity must be symmetric, got 1 in row 0, column 1, and 0 across"),
     ],
 )  # fmt: skip
 def test_arrays_that_are_refused(arrays, message, tmp_path):

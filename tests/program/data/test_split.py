@@ -54,12 +54,12 @@ def test_save_and_load(tmp_path):
     ("change", "message"),
     [
         (lambda c: c["query"].__setitem__(0, c["query"][0] + 1), "checksum|rising|queries are in"),
-        (lambda c: c["train"].pop(), "the checksum is"),
-        (lambda c: c.update(seed=1), "the checksum is"),
-        (lambda c: c.update(protocol="random"), "the checksum is"),
-        (lambda c: c.update(dropped=1), "the checksum is"),
-        (lambda c: c.update(labels_digest="0" * 64), "the checksum is"),
-        (lambda c: c.update(checksum="0" * 16), "the one given is 0000"),
+        (lambda c: c["train"].pop(), "the checksum must be"),
+        (lambda c: c.update(seed=1), "the checksum must be"),
+        (lambda c: c.update(protocol="random"), "the checksum must be"),
+        (lambda c: c.update(dropped=1), "the checksum must be"),
+        (lambda c: c.update(labels_digest="0" * 64), "the checksum must be"),
+        (lambda c: c.update(checksum="0" * 16), "got 0000"),
         (lambda c: c.update(validation=c["query"][:3]), "3 queries are in validation too"),
         (lambda c: c.update(validation=c["train"][:3]), "3 items are in both train and validation"),
         (

@@ -188,9 +188,7 @@ def test_pairs_of_another_shape_are_refused():
         DPSHLoss().of_pairs(rows, torch.zeros(5, 2, dtype=torch.int8), torch.zeros(5, 3))
     method = DPSH(DPSH.Settings(bits=8), Spec(0, "pairs", 5))
     method.begin(Training(4, None, torch.Generator(), torch.device("cpu"), pairs_of(np.arange(4) % 2)))
-    with pytest.raises(
-        ValueError, match="dpsh must have labels of its items to be asked for, its training has pairs"
-    ):
+    with pytest.raises(ValueError, match="dpsh must have labels of its items to be asked for, got pairs"):
         _ = method._bank.labels
 
 

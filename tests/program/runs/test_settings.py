@@ -67,7 +67,7 @@ def test_values_override_the_file_and_none_does_not(tmp_path):
     ("text", "message"),
     [
         ("[method]\nbit = 30", "method: unknown setting 'bit'; did you mean 'bits'"),
-        ("[optim]\nzzz = 30", "optim: unknown setting 'zzz'; known are epochs, first_size"),
+        ("[optim]\nzzz = 30", "optim: unknown setting 'zzz'; it must be one of epochs, first_size"),
         ("[method]\nbits = 30.0", "bits must be a whole number or nothing, got 30.0"),
         ("[method]\nbits = true", "bits must be a whole number or nothing, got True"),
         ('[optim]\nepochs = "3"', "epochs must be a whole number or nothing, got '3'"),
@@ -79,7 +79,10 @@ def test_values_override_the_file_and_none_does_not(tmp_path):
         ("[method]\ntopk = -1", "topk must be at least 0, got -1"),
         ('[optim]\nschedule = "stairs"', "schedule must be one of cosine, onecycle"),
         ('[runtime]\nprecision = "fp16"', "precision must be one of fp32, bf16, got 'fp16'"),
-        ("[model]\nbits = 3", "unknown table 'model'; known are data, encoder, method, optim, runtime"),
+        (
+            "[model]\nbits = 3",
+            "unknown table 'model'; it must be one of data, encoder, method, optim, runtime",
+        ),
         ("[optin]\nlr = 3", "unknown table 'optin'; did you mean 'optim'"),
         ("bits = 3", "unknown table 'bits'"),
         ("data = 3", "data must be a table, got 3"),
