@@ -13,7 +13,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from timing import RESULTS, machine, made_on
+from timing import RESULTS, machine, made_on, write_page
 
 from dshc.cli.settings_flags import as_values
 from dshc.experiment import over_seeds
@@ -39,10 +39,8 @@ def main() -> None:
     content = {"machine": about, "command": command, **table.to_dict()}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    text = f"# {name}\n\n`{command}`, {made_on()}.\n\n{table.to_markdown()}\n"
-    (RESULTS / f"{name}.md").write_text(text)
     print(table.to_markdown())
-    print(f"wrote {RESULTS / name}.json and .md")
+    write_page(name, name, f"`{command}`; {made_on()}", "", table.to_markdown().splitlines())
 
 
 if __name__ == "__main__":

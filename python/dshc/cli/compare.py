@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from ..report import report_run, write_comparison
 from ..runs import RunSettings, evaluate_run, load_run
 from ..runs.settings import default_folder
 from ..training import Interrupted
-from .console import remark, say, table
+from .console import remark, say, stopped, table
 
 __all__ = ["run_compare"]
 
@@ -71,8 +70,7 @@ def run_compare(
                 progress=update,
             )
     except Interrupted as stop:
-        remark(f"dshc: {stop}")
-        raise SystemExit(128 + signal.Signals[stop.signal_name].value) from None
+        raise stopped(stop, stop.signal_name) from None
     if run_reports:
         _write_run_reports(folder, found, conventions)
     page = write_comparison(folder, found)

@@ -6,6 +6,7 @@ printed may hold names from outside: none is taken for markup, and none steers t
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from ..progress import visible
 
-__all__ = ["prepare_streams", "remark", "say", "shown", "table", "working"]
+__all__ = ["prepare_streams", "remark", "say", "shown", "stopped", "table", "working"]
 
 
 def prepare_streams() -> None:
@@ -40,6 +41,12 @@ def say(text: str = "", *, style: str = "") -> None:
 def remark(text: str, *, style: str = "dim") -> None:
     """Print one line to stderr that is not a result."""
     _print_line(sys.stderr, text, style)
+
+
+def stopped(text: object, signal_name: str) -> SystemExit:
+    """To be raised where work was stopped by a signal: says ``text``, and ends with 128 and the signal's number."""
+    remark(f"dshc: {text}")
+    return SystemExit(128 + signal.Signals[signal_name].value)
 
 
 def _print_line(stream: TextIO, text: str, style: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from ..errors import InputError, did_you_mean
 from ..paper import Bench, available, get
 from ..storage import folder_lock
 from ..training import Interrupted
-from .console import remark, say, table
+from .console import remark, say, stopped, table
 
 __all__ = ["list_experiments", "run_experiment"]
 
@@ -38,11 +37,8 @@ def run_experiment(name: str, *, out: Path, places: Sequence[str], threads: int 
         with folder_lock(out):
             page = experiment.run(bench)
     except (Interrupted, KeyboardInterrupt) as stop:
-        remark(f"dshc: stopped; nothing is lost: the same command goes on ({shlex.quote(str(bench.folder))})")
-        number = (
-            signal.Signals[stop.signal_name].value if isinstance(stop, Interrupted) else signal.SIGINT.value
-        )
-        raise SystemExit(128 + number) from None
+        text = f"stopped; nothing is lost: the same command goes on ({shlex.quote(str(out))})"
+        raise stopped(text, getattr(stop, "signal_name", "SIGINT")) from None
     # Folders are nobody else's: the page has the command with the names alone.
     command = " ".join(["dshc experiment", name, *(f"--data {data}=FOLDER" for data in known)])
     path = page.write(out, name, command=command, seconds=bench.seconds, machines=bench.machines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from ..runs import Run, RunSettings, train
 from ..runs.run_folder import RunFolder
 from ..runs.settings import default_folder
 from ..training import Interrupted, Processes
-from .console import remark, say
+from .console import remark, say, stopped
 from .evaluate import measure_run
 
 __all__ = ["run_demo", "run_train"]
@@ -67,8 +66,7 @@ def _train_and_measure(settings: RunSettings, *, resume: bool, overwrite: bool, 
     try:
         run = train(settings, resume=resume, overwrite=overwrite, on_event=_tell)
     except Interrupted as stop:
-        remark(f"dshc: {stop}")
-        raise SystemExit(128 + signal.Signals[stop.signal_name].value) from None
+        raise stopped(stop, stop.signal_name) from None
     if not Processes.is_first():
         return run
     split = run.split

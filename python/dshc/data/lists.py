@@ -22,7 +22,6 @@ must look like that of an image, or be there. Paths are relative to the list's f
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -39,7 +38,7 @@ from .image_stores import FileStore
 from .item_labels import as_hot_rows, check_classes_left, kind_of, labels_of_hot, labels_of_names
 from .reading import VALIDATION_NAMES, Reading, read_for_training
 from .scan import some
-from .tables import KNOWN_SUFFIXES, from_table
+from .tables import KNOWN_SUFFIXES, from_table, read_text
 
 __all__ = [
     "LIST_SUFFIXES",
@@ -95,7 +94,7 @@ def read_list(path: Path, root: Path | None = None) -> Listed:
 
     Raises as :func:`load_list`.
     """
-    text = _read_text(path)
+    text = read_text(path)
     where = printable(path)
     base = os.fspath(path.parent if root is None else root)
     if path.suffix.lower() == ".txt":
@@ -180,22 +179,6 @@ def read_parts(values: Sequence[str], where: Callable[[int], str]) -> Parts:
             )
     mask = np.array([part == "test" for part in parts], bool)
     return Parts(mask if mask.any() and not mask.all() else None, tuple(notes))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be read ({error.strerror})") from None
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        try:
-            return data.decode("utf-16")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{printable(path)}: no UTF-16 text ({error})") from None
-    text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
-    if "\0" in text:
-        raise InputError(f"{printable(path)}: must be a text file, holds zero bytes")
-    return text
 
 
 def _from_lines(text: str, where: str) -> tuple[list[int], list[str], list[list[str]]]:

@@ -26,6 +26,7 @@ from ..errors import InputError
 from .embeddings import SUFFIXES as ARRAY_SUFFIXES
 from .embeddings import read_arrays
 from .image_fit import printable
+from .tables import read_text
 
 __all__ = ["PAIR_SUFFIXES", "Pairs", "read_pairs"]
 
@@ -189,10 +190,7 @@ def _from_matrix(matrix: np.ndarray, n_items: int, where: str) -> Pairs:
 def _from_text(
     path: Path, delimiter: str | None, n_items: int, ids: Sequence[str] | None, where: str
 ) -> Pairs:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: cannot be read ({error})") from None
+    text = read_text(path)
     if delimiter is None:
         rows = [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1)]
     else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from ..errors import InputError
 from .image_fit import HEIF_SUFFIXES, IMAGE_SUFFIXES, printable
 from .item_labels import as_hot_rows, labels_of_hot, labels_of_names
 
-__all__ = ["ID_COLUMNS", "KNOWN_SUFFIXES", "PATH_COLUMNS", "from_table"]
+__all__ = ["ID_COLUMNS", "KNOWN_SUFFIXES", "PATH_COLUMNS", "from_table", "read_text"]
 
 PATH_COLUMNS = ("path", "image", "file", "file_name", "filename", "image_path")
 ID_COLUMNS = ("id", "ids", "image_id")
@@ -89,6 +91,26 @@ def from_table(
         )
     rows01 = np.array([[cell == "1" for cell in columns[i]] for i in others], np.uint8).T
     return numbers, paths, (labels_of_hot(rows01), tuple(printable(first[i].strip()) for i in others)), extra
+
+
+def read_text(path: Path) -> str:
+    """The text of a list or table: UTF-8, in which names may hold any bytes, or UTF-16 with its mark.
+
+    Raises :class:`InputError` naming a file that cannot be read or is no text.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{printable(path)}: cannot be read ({error.strerror})") from None
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{printable(path)}: must be UTF-16 text as its mark says ({error})") from None
+    text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    if "\0" in text:
+        raise InputError(f"{printable(path)}: must be a text file, got zero bytes")
+    return text
 
 
 def _check_header(header: list[str], named: list[str], where: str) -> None:

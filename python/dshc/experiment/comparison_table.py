@@ -14,7 +14,7 @@ from ..storage import write_whole
 from .seeds import Spread
 from .trial import Trial
 
-__all__ = ["ComparisonTable", "Group", "Result", "Tuning", "results_of"]
+__all__ = ["ComparisonTable", "Group", "Result", "Tuning", "results_of", "markdown_table"]
 
 _COST = {
     "seconds": None,
@@ -260,9 +260,9 @@ class ComparisonTable:
 
     def to_markdown(self) -> str:
         """The table, what it is under, and the tuning."""
-        lines = [*_markdown(self.columns(), self.rows()), "", *self.notes()]
+        lines = [*markdown_table(self.columns(), self.rows()), "", *self.notes()]
         if any(tuning.tried or tuning.chosen for tuning in self.tunings):
-            lines += ["", *_markdown(["method", "tried: validation mAP", "chosen"], self.tuning_rows())]
+            lines += ["", *markdown_table(["method", "tried: validation mAP", "chosen"], self.tuning_rows())]
         return "\n".join(lines) + "\n"
 
     def save(self, folder: Path) -> None:
@@ -271,7 +271,8 @@ class ComparisonTable:
         write_whole(folder / MARKDOWN_FILE, self.to_markdown())
 
 
-def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (columns, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return [lines[0], "|" + " --- |" * len(columns), *lines[1:]]

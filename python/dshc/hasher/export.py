@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, install
 from ..storage import write_whole
+from .preprocessing import mean_of_flips
 
 if TYPE_CHECKING:
     from .hasher import Hasher
@@ -31,10 +32,10 @@ class Graph(nn.Module):
 
     def forward(self, items: Tensor) -> Tensor:
         inputs = self.preprocessing(items)
-        outputs = self.head(self.backbone(inputs))
-        if not self.average_flips:
-            return outputs
-        return (outputs + self.head(self.backbone(inputs.flip(-1)))) / 2
+        return mean_of_flips(self.network, inputs) if self.average_flips else self.network(inputs)
+
+    def network(self, inputs: Tensor) -> Tensor:
+        return self.head(self.backbone(inputs))
 
 
 def export(hasher: Hasher, path: Path) -> Path:

@@ -22,7 +22,7 @@ from ..methods import Method, MethodSettings, Spec
 from . import card, files
 from .device import resolve_device
 from .items import in_files, item_batches
-from .preprocessing import Preprocessing
+from .preprocessing import Preprocessing, mean_of_flips
 
 __all__ = ["Hasher", "encoding_batch"]
 
@@ -195,13 +195,12 @@ class Hasher(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The method's real-valued outputs of normalised inputs, float32 ``(b, n_outputs)``."""
-        outputs = self._in_precision(self._network, inputs)
-        if self.training or not self.encoder_settings.average_flips:
-            return outputs
-        return (outputs + self._in_precision(self._network, inputs.flip(-1))) / 2
+        if self.encoder_settings.average_flips and not self.training:
+            return mean_of_flips(self._network, inputs)
+        return self._network(inputs)
 
     def _network(self, inputs: Tensor) -> Tensor:
-        return self.method.head(self.backbone(inputs))
+        return self._in_precision(lambda x: self.method.head(self.backbone(x)), inputs)
 
     def _in_precision(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         if self.precision == "fp32":

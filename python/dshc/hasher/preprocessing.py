@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from ..data.image_batches import normalised
 
-__all__ = ["Preprocessing"]
+__all__ = ["Preprocessing", "mean_of_flips"]
 
 
 class Preprocessing(nn.Module):
@@ -29,3 +31,8 @@ class Preprocessing(nn.Module):
         if self.kind == "features":
             return (items.float() - self.mean) / self.std
         return normalised(items.float(), self.mean, self.std)
+
+
+def mean_of_flips(network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """The mean of a network's outputs of images ``(b, c, h, w)`` and of their mirror images."""
+    return (network(inputs) + network(inputs.flip(-1))) / 2

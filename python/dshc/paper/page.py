@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..experiment.comparison_table import markdown_table
 from ..storage import write_whole
 
 __all__ = ["Page", "Table", "against"]
@@ -26,12 +27,10 @@ class Table:
         lines = [f"## {self.title}", ""]
         if self.about:
             lines += [self.about, ""]
-        lines += [f"| {' | '.join(self.columns)} |", "|" + " --- |" * len(self.columns)]
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"a row must have {len(self.columns)} cells, got {len(row)}: {row}")
-            lines.append(f"| {' | '.join(row)} |")
-        return [*lines, ""]
+        return [*lines, *markdown_table(self.columns, self.rows), ""]
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_split_and_id_columns(folder):
         ("x.txt", "a.png cat dog cat\nb.jpg dog\n", "line 1: must name each label once, names 'cat' twice"),
         ("x.txt", "a.png cat\n./a.png dog\n", "'a.png' is in line 1 and line 2"),
         ("x.txt", "\tcat\n", "line 1 must begin with a path"),
-        ("x.txt", b"a.png\0 cat\n", "must be a text file, holds zero bytes"),
+        ("x.txt", b"a.png\0 cat\n", "must be a text file, got zero bytes"),
         ("x.csv", "path,label\na.png\n", "line 2 must have 2 columns as line 1 has, got 1"),
         ("x.csv", "path,label\na.png,\nb.jpg,dog\n", "line 2 must give a label, as line 3 does"),
         ("x.csv", "path,label,label\na.png,a,b\n", "must name each column once, has label twice"),
@@ -124,7 +124,7 @@ def test_split_and_id_columns(folder):
         ("x.csv", 'path,label\na.png,"cat\n', "line [23] is no row of a table"),
         ("x.txt", "a.png cat\ngone.png cat\n", r"1 of 2 are missing: .*gone.png \(line 2\); root says"),
         ("x.txt", "deep cat\n", r"missing: .*deep \(line 1\)"),
-        ("x.txt", b"\xff\xfe\x00", "no UTF-16 text"),
+        ("x.txt", b"\xff\xfe\x00", "must be UTF-16 text as its mark says"),
     ],
 )  # fmt: skip
 def test_refused_by_line(name, text, message, folder):

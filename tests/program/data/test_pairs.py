@@ -137,6 +137,18 @@ def test_every_form_says_the_same(form, tmp_path):
     assert np.array_equal(found.known.toarray(), MATRIX)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_text_as_spreadsheets_write_it(encoding, tmp_path):
+    (tmp_path / "pairs.csv").write_text("a,b,similar\n0,1,1\n2,4,0\n", encoding=encoding)
+    assert read_pairs(tmp_path / "pairs.csv", N).known[0, 1] == 1
+
+
+def test_names_may_hold_any_bytes(tmp_path):
+    (tmp_path / "pairs.csv").write_bytes(b"\xff.png,a.png,1\n")
+    ids = ("a.png", b"\xff.png".decode("utf-8", "surrogateescape"))
+    assert read_pairs(tmp_path / "pairs.csv", 2, ids).known[0, 1] == 1
+
+
 def test_two_columns_are_similar_pairs(tmp_path):
     expected = np.abs(MATRIX)
     text = rows_of("".join(f"{i},{j}\n" for i, j in PAIRS), tmp_path / "pairs.csv")
