@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -20,6 +20,7 @@ from ..data.ahead import ahead
 from ..errors import InputError
 from ..methods import Method, MethodSettings, Spec
 from . import card, files
+from .arithmetic import Precision, in_precision
 from .device import resolve_device
 from .items import in_files, item_batches
 from .preprocessing import Preprocessing, mean_of_flips
@@ -27,7 +28,6 @@ from .preprocessing import Preprocessing, mean_of_flips
 __all__ = ["Hasher", "encoding_batch"]
 
 FORMAT = 1
-Precision = Literal["fp32", "bf16"]
 Interpolation = Literal["bilinear", "bicubic"]
 
 
@@ -187,11 +187,11 @@ class Hasher(nn.Module):
 
     def features(self, inputs: Tensor) -> Tensor:
         """The backbone's features of normalised inputs, float32 ``(b, n_features)``."""
-        return self._in_precision(self.backbone, inputs)
+        return in_precision(self.precision, self.backbone, inputs)
 
     def frozen_features(self, inputs: Tensor) -> Tensor:
         """What a frozen backbone gives before its neck, float32 ``(b, n_frozen)``."""
-        return self._in_precision(self.backbone.frozen_features, inputs)
+        return in_precision(self.precision, self.backbone.frozen_features, inputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The method's real-valued outputs of normalised inputs, float32 ``(b, n_outputs)``."""
@@ -200,14 +200,7 @@ class Hasher(nn.Module):
         return self._network(inputs)
 
     def _network(self, inputs: Tensor) -> Tensor:
-        return self._in_precision(lambda x: self.method.head(self.backbone(x)), inputs)
-
-    def _in_precision(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-        if self.precision == "fp32":
-            return network(inputs).float()
-        with torch.autocast(inputs.device.type, torch.bfloat16):
-            outputs = network(inputs)
-        return outputs.float()
+        return in_precision(self.precision, lambda x: self.method.head(self.backbone(x)), inputs)
 
     @torch.no_grad()
     def outputs(self, items: Any, *, batch_size: int | None = None) -> Tensor:

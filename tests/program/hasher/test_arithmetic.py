@@ -1,0 +1,65 @@
+"""The arithmetic of a network: what is computed in bfloat16, and what stays in float32."""
+
+import pytest
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from dshc.hasher.arithmetic import in_precision
+
+
+def _network(kernel, stride, groups):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, kernel, stride, kernel // 2, groups=groups), nn.Conv2d(8, 4, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups", "is_float"),
+    [(5, 1, 8, True), (3, 2, 8, True), (3, 1, 8, False), (5, 1, 1, False), (3, 2, 2, False)],
+)
+def test_slow_depthwise_convolutions_are_computed_in_float32(kernel, stride, groups, is_float):
+    network = _network(kernel, stride, groups)
+    taken = []
+    conv2d = torch.conv2d
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func is conv2d:
+                taken.append((torch.is_autocast_enabled("cpu"), args[0].dtype))
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        outputs = in_precision("bf16", network, torch.randn(2, 3, 9, 9))
+    assert outputs.dtype == torch.float32
+    assert [on for on, _ in taken] == [True, not is_float, True]
+    assert taken[1][1] == (torch.float32 if is_float else torch.bfloat16)
+
+
+def test_gradients_reach_every_weight_and_are_those_of_float32_nearly():
+    network, inputs = _network(5, 2, 8), torch.randn(4, 3, 16, 16)
+    found = {}
+    for precision in ("fp32", "bf16"):
+        network.zero_grad()
+        in_precision(precision, network, inputs).square().sum().backward()
+        found[precision] = [weight.grad.clone() for weight in network.parameters()]
+    for exact, rounded in zip(*found.values(), strict=True):
+        assert rounded.dtype == torch.float32
+        assert (rounded - exact).norm() < 0.02 * exact.norm()
+
+
+def test_float32_is_what_the_network_gives():
+    network, inputs = _network(5, 1, 8), torch.randn(2, 3, 8, 8)
+    assert torch.equal(in_precision("fp32", network, inputs), network(inputs))
+
+
+def test_a_convolution_without_a_batch_or_by_name_is_understood():
+    weight = torch.randn(8, 1, 5, 5)
+
+    def network(x):
+        return torch.conv2d(x, weight, groups=8, stride=(2, 2)) + torch.conv2d(
+            x, weight=weight, groups=8, stride=2
+        )
+
+    one = torch.randn(8, 12, 12)
+    assert in_precision("bf16", network, one).shape == in_precision("bf16", network, one[None]).shape[1:]
