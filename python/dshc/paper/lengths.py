@@ -23,6 +23,7 @@ from ..runs.encoding import outputs_of_items
 from ..storage import CodeFile
 from .bench import Bench
 from .page import Table, against
+from .stability import VIEWS, measured_stability, stability_table
 
 __all__ = ["CODEBOOKS", "READINGS", "length_tables", "measured_readings", "top_average"]
 
@@ -138,7 +139,25 @@ def length_tables(
 
         numbers = readings_of(bench, f"readings of {name}", asked, run, depends)
         found.append({"construction": construction, "bits": bits, **numbers})
-    return [_table3(found), _table4(found)], found
+        found[-1]["stability"] = _stability_of(bench, name, asked, run, depends)
+    tables = [_table3(found), _table4(found)]
+    if any(one["stability"]["views"] for one in found):
+        tables.append(stability_table(found, READINGS))
+    return tables, found
+
+
+def _stability_of(
+    bench: Bench, name: str, settings: RunSettings, run: Callable[[], Run], depends: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """:func:`measured_stability` as a step; without views where items are no images."""
+    known = {"settings": settings.fingerprint(), "source": settings.data.source, "root": settings.data.root}
+    known |= {"readings": list(READINGS), "views": list(VIEWS), "depends": dict(depends or {})}
+
+    def make() -> dict[str, Any]:
+        trained = run()
+        return measured_stability(trained, READINGS) if trained.hasher.kind == "images" else {"views": {}}
+
+    return bench.step(f"stability of {name}", known, make)
 
 
 def _table3(found: Sequence[Mapping[str, Any]]) -> Table:
