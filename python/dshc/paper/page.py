@@ -35,17 +35,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Page:
-    """``tables`` under a ``title``; ``about`` says what was done; ``numbers``: all that was measured, as plain JSON."""
+    """``tables`` under a ``title``; ``about`` says what was done; ``numbers``: all that was measured, as plain JSON.
+
+    ``figures``, by name: what each shows, and its PNG.
+    """
 
     title: str
     about: str
     tables: Sequence[Table]
     numbers: Any = field(default_factory=dict)
+    figures: Mapping[str, tuple[str, bytes]] = field(default_factory=dict)
 
     def write(
         self, folder: Path, name: str, *, command: str, seconds: float, machines: Sequence[Mapping[str, Any]]
     ) -> Path:
-        """Write ``NAME.md`` and ``NAME.json`` into a folder; returns the path of the first.
+        """Write ``NAME.md``, ``NAME.json`` and its figures into a folder; returns the path of the first.
 
         ``machines``: on which the steps were done, as :func:`dshc.machine.made_on` says it.
         """
@@ -54,6 +58,9 @@ class Page:
         lines = [f"# {self.title}", "", f"`{command}`; {on}; {took} in all.", "", self.about, ""]
         for table in self.tables:
             lines += table.to_markdown()
+        for figure, (shows, picture) in self.figures.items():
+            write_whole(folder / f"{name}-{figure}.png", picture)
+            lines += [f"![{shows}]({name}-{figure}.png)", "", shows, ""]
         path = folder / f"{name}.md"
         content = {
             "command": command,

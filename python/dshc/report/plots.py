@@ -24,6 +24,7 @@ __all__ = [
     "Theme",
     "bits_plot",
     "draw",
+    "dress",
     "evaluation_plots",
     "new_figure",
     "png",

@@ -37,6 +37,13 @@ def test_a_page_and_its_numbers(tmp_path):
     )
 
 
+def test_pictures_lie_beside_the_page(tmp_path):
+    page = Page("T", "About.", [], {}, {"curve": ("What it shows.", b"picture")})
+    path = page.write(tmp_path, "one", command="c", seconds=1, machines=[made_on()])
+    assert "![What it shows.](one-curve.png)\n\nWhat it shows.\n" in path.read_text()
+    assert (tmp_path / "one-curve.png").read_bytes() == b"picture"
+
+
 def test_figures_that_are_missing():
     assert against(None, 0.5) == ["", "0.5000", ""] and against(0.5, None) == ["0.5000", "", ""]
     assert against(0.9, 0.8)[2] == "-0.1000"
