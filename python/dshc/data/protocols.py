@@ -214,6 +214,31 @@ def _cifar10_5k_54k(dataset: Dataset, words: np.ndarray) -> _Roles:
     )
 
 
+def _nuswide_full(dataset: Dataset, words: np.ndarray) -> _Roles:
+    query, rest, _ = _nuswide_parts(dataset, words, "nuswide-full", 0)
+    return _Roles(query, rest, rest)
+
+
+def _nuswide_10500(dataset: Dataset, words: np.ndarray) -> _Roles:
+    return _Roles(*_nuswide_parts(dataset, words, "nuswide-10500", 10_500))
+
+
+def _nuswide_parts(
+    dataset: Dataset, words: np.ndarray, protocol: str, n_train: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """2,100 of the items with a label, all others, and ``n_train`` more of those with a label."""
+    labelled, least = _labelled(dataset), 2100 + max(n_train, 1)
+    if not dataset.multilabel or labelled.sum() < least:
+        raise ValueError(
+            f"{dataset.name}: protocol {protocol} is for sets with several labels per item and at least {least:,} "
+            f"items that have one, not {_describe(dataset)}"
+        )
+    rank = _ranks(np.where(labelled, 0, 1), words)
+    query = labelled & (rank < 2100)
+    train = labelled & ~query & (rank < 2100 + n_train)
+    return np.flatnonzero(query), np.flatnonzero(~query), np.flatnonzero(train)
+
+
 _PAPERS = "HashNet (arXiv 1702.00758) and those that compare with it"
 _PROTOCOLS: dict[str, Protocol] = {
     row.name: row
@@ -249,6 +274,20 @@ _PROTOCOLS: dict[str, Protocol] = {
             "100 queries and 500 training images per class; database = the 54,000 that are neither",
             "thulab/DeepHash; the reduced protocol of SDSH",
             _cifar10_5k_54k,
+        ),
+        Protocol(
+            "nuswide-full",
+            "2,100 queries, drawn from the items that have a label; all others are training images and database; for "
+            "NUS-WIDE's 195,834 images of its 21 most frequent labels",
+            "DSHC",
+            _nuswide_full,
+        ),
+        Protocol(
+            "nuswide-10500",
+            "the same queries; 10,500 training images drawn from the others that have a label; database = all that are "
+            "no query",
+            "DSHC, its second setting; DPSH and those that compare with it draw both by label",
+            _nuswide_10500,
         ),
         Protocol(
             "digits",

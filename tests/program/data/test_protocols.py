@@ -36,6 +36,8 @@ def test_names():
         "cifar10-full",
         "cifar10-5k-59k",
         "cifar10-5k-54k",
+        "nuswide-full",
+        "nuswide-10500",
         "digits",
         "random",
         "all",
@@ -94,6 +96,26 @@ def test_cifar10_5k():
     assert np.bincount(data.labels[trained]).tolist() == [500] * 10
     assert np.isin(trained, with_train.database).all() and not np.isin(trained, without.database).any()
     assert with_train.checksum != without.checksum
+
+
+def test_the_papers_nuswide_settings():
+    hot = (np.arange(13_000)[:, None] % np.arange(3, 8) == 0).astype(np.uint8)
+    data, has = labelled(hot), hot.any(axis=1)
+    full = make_split(data, "nuswide-full", validation=0)
+    assert len(full.query) == 2100 and has[full.query].all() and full.dropped == 0
+    assert np.array_equal(full.train, full.database) and not np.isin(full.query, full.database).any()
+    assert len(full.database) == 13_000 - 2100
+    assert not np.array_equal(make_split(data, "nuswide-full", seed=1, validation=0).query, full.query)
+    with pytest.raises(ValueError, match="at least 12,600 items that have one, not"):
+        make_split(data, "nuswide-10500")
+    data = labelled(np.concatenate([hot, np.ones((6_000, 5), np.uint8)]))
+    some = make_split(data, "nuswide-10500", validation=0)
+    whole = make_split(data, "nuswide-full", validation=0)
+    assert np.array_equal(some.query, whole.query) and np.array_equal(some.database, whole.database)
+    assert len(some.train) == 10_500 and data.labels[some.train].any(axis=1).all()
+    assert np.isin(some.train, some.database).all()
+    with pytest.raises(ValueError, match="nuswide-full is for sets with several labels per item"):
+        make_split(labelled(np.arange(5000) % 3), "nuswide-full")
 
 
 def test_official_takes_the_test_part_whatever_the_seed():
