@@ -48,12 +48,15 @@ def evaluate(
             metavar="RUN|QUERIES", help="Run folder, or code file of queries.", show_default=False
         ),
     ],
-    database: Annotated[
-        Path | None,
+    other: Annotated[
+        str | None,
         typer.Argument(
-            metavar="DATABASE", help="Code file of the database, with QUERIES.", show_default=False
+            metavar="SOURCE|DATABASE",
+            help="The run's data set, if it lies elsewhere now; with QUERIES the code file of the database.",
+            show_default=False,
         ),
     ] = None,
+    root: Annotated[str | None, flag("Folder of the official files of the run's named set.")] = None,
     k: Annotated[
         list[int] | None,
         flag(
@@ -87,7 +90,7 @@ def evaluate(
 ) -> None:
     """Measure retrieval: mAP with its conventions, curves, code statistics, class accuracy.
 
-    Give a run folder, or two labelled code files (queries, database).
+    Give a run folder, with its data set if that lies elsewhere now, or two labelled code files (queries, database).
     """
     from ..evaluation import Conventions, check_cut
     from .evaluate import run_evaluate
@@ -104,8 +107,9 @@ def evaluate(
     )
     run_evaluate(
         target,
-        database,
+        other,
         conventions,
+        root=root,
         per_query=per_query,
         as_json=as_json,
         out=out,

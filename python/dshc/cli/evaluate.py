@@ -19,30 +19,40 @@ __all__ = ["measure_run", "run_evaluate", "show"]
 
 def run_evaluate(
     target: Path,
-    database: Path | None,
+    other: str | None,
     conventions: Conventions,
     *,
+    root: str | None,
     per_query: bool,
     as_json: bool,
     out: Path | None,
     report: bool,
 ) -> None:
-    """Evaluate a run folder (``database`` None), or a file of query codes against one of database codes."""
+    """Evaluate a run folder, or a file of query codes against one of database codes.
+
+    ``other``: the data set of the run, where it lies now, or the file of database codes; ``root``: the folder of its
+    official files.
+    """
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out must name a folder, {out} is a file")
     folder = out
-    if database is None:
-        if target.is_file():
-            what = "a code file of queries needs a second one, the database"
-            if not is_code_file(target):
-                what = "must be a run folder or a code file, it is neither"
-            raise InputError(f"{target}: {what}")
-        measured = measure_run(open_run(target), conventions, out=out, report=report, per_query=per_query)
+    if target.is_dir() or (other is None and not target.exists()):
+        if other is not None and Path(other).is_file() and is_code_file(Path(other)):
+            raise InputError(f"QUERIES must be a code file where DATABASE is one, {target} is a folder")
+        run = open_run(target, source=other, root=root)
+        measured = measure_run(run, conventions, out=out, report=report, per_query=per_query)
         folder = out or target
+    elif other is None:
+        what = "a code file of queries needs a second one, the database"
+        if not is_code_file(target):
+            what = "must be a run folder or a code file, it is neither"
+        raise InputError(f"{target}: {what}")
     else:
-        for name, path in (("QUERIES", target), ("DATABASE", database)):
-            if path.is_dir():
-                raise InputError(f"{name} must be a code file where two are given, {path} is a folder")
+        database = Path(other)
+        if root is not None:
+            raise InputError("--root must go with a run, not with code files")
+        if database.is_dir():
+            raise InputError(f"DATABASE must be a code file where QUERIES is one, {database} is a folder")
         with working("evaluating"):
             measured = evaluate_files(target, database, conventions, out=out, per_query=per_query)
         if out is not None and report:

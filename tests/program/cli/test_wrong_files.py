@@ -173,9 +173,10 @@ def test_evaluate_codes_of_different_lengths(run: Path, tmp_path: Path) -> None:
 
 def test_evaluate_a_run_where_codes_are_wanted(run: Path) -> None:
     codes = run / "codes" / "database.safetensors"
-    for name, arguments in {"DATABASE": (codes, run), "QUERIES": (run, codes)}.items():
+    names = ("DATABASE", "QUERIES")
+    for name, other, arguments in zip(names, names[::-1], ((codes, run), (run, codes)), strict=True):
         line = dshc_fails("evaluate", *arguments)
-        assert f"{name} must be a code file where two are given, {run} is a folder" in line
+        assert f"{name} must be a code file where {other} is one, {run} is a folder" in line
 
 
 def test_evaluate_something_else(run: Path, photo: Path, tmp_path: Path) -> None:
