@@ -10,6 +10,7 @@ from __future__ import annotations
 from ..errors import one_of
 from .bench import Bench
 from .cifar10 import EXPERIMENTS as _CIFAR10
+from .cifar100 import EXPERIMENTS as _CIFAR100
 from .experiment import Experiment
 from .multilabel import EXPERIMENTS as _MULTILABEL
 from .others import EXPERIMENTS as _OTHERS
@@ -18,7 +19,9 @@ from .pairs import EXPERIMENTS as _PAIRS
 
 __all__ = ["Bench", "Experiment", "Page", "Table", "available", "get"]
 
-_EXPERIMENTS = {experiment.name: experiment for experiment in (*_CIFAR10, *_OTHERS, *_MULTILABEL, *_PAIRS)}
+_EXPERIMENTS = {
+    experiment.name: experiment for experiment in (*_CIFAR10, *_CIFAR100, *_OTHERS, *_MULTILABEL, *_PAIRS)
+}
 
 
 def available() -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The headline and the tables behind it, on small embeddings in the place of CIFAR-10."""
 
+import numpy as np
 import pytest
 
-from dshc.paper import Bench, cifar10, get, lengths
+from dshc.paper import Bench, cifar10, cifar100, get, lengths
 from dshc.runs import RunSettings, load_run
 
 
@@ -47,6 +48,40 @@ def test_lengths_start_from_the_headlines_network(tmp_path):
     network = runs["cifar10-pretrained"].folder
     for name, run in runs.items():
         assert (run.settings.encoder.start_from == str(network)) == name.startswith("lengths")
+
+
+@pytest.mark.usefixtures("small")
+def test_seeds_have_a_mean_and_a_deviation(tmp_path, monkeypatch):
+    reduced = {"backbone": "mlp", "width": 16, "epochs": 5, "train_per_class": 20, "input_size": 64}
+    monkeypatch.setattr(cifar10, "REDUCED", reduced)
+    monkeypatch.setattr(cifar10, "N_SEEDS", 2)
+    settings = Bench.settings
+    monkeypatch.setattr(
+        Bench, "settings", lambda self, name, input_size=0, **values: settings(self, name, **values)
+    )
+    page = get("cifar10-seeds").run(Bench(tmp_path, threads=1))
+    (table,) = page.tables
+    assert table.columns == ["", "seed 0", "seed 1", "mean and deviation"]
+    values = [one["readings"]["1"]["mean_ap"] for one in page.numbers]
+    assert table.rows[0] == ["K = 1", *(f"{value:.4f}" for value in values),
+                             f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"]  # fmt: skip
+    assert values[0] != values[1] and [row[0] for row in table.rows][-1] == "minutes of training"
+
+
+@pytest.mark.usefixtures("small")
+def test_lengths_on_a_hundred_classes(tmp_path, monkeypatch, features):
+    monkeypatch.setattr(cifar100, "CODEBOOKS", (("separated", 9), ("cpbc", 9)))
+
+    def settings(self, name, **values):
+        kept = ("method", "construction", "bits", "start_from", "validation")
+        return RunSettings.of(source=str(features), batch_size=32, epochs=4, protocol="random",
+                              **({} if "start_from" in values else {"width": 16}),
+                              **{key: value for key, value in values.items() if key in kept})  # fmt: skip
+
+    monkeypatch.setattr(Bench, "settings", settings)
+    page = get("lengths-cifar100").run(Bench(tmp_path, threads=1))
+    assert [row[:2] for row in page.tables[0].rows] == [["separated", "9"], ["cpbc", "9"]]
+    assert "CIFAR-100" in page.title and get("lengths-cifar100").data == ("cifar100",)
 
 
 def test_recipes_are_settings():
