@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -32,39 +34,58 @@ def main() -> None:
         "--weights-from", default="", help="where the network's first weights are from, and their licence"
     )
     given = parser.parse_args()
-    if given.out.exists():
-        parser.error(f"OUT must be a new folder, {given.out} exists")
-    publish(given.run, given.out, given.name, given.weights_from)
+    try:
+        publish(given.run, given.out, given.name, given.weights_from)
+    except InputError as error:
+        parser.error(str(error))
 
 
 def publish(folder: Path, out: Path, name: str, weights_from: str = "") -> None:
-    """Write the published form of the run in ``folder`` to ``out``."""
+    """Write the published form of the run in ``folder`` to ``out``; raises :class:`dshc.errors.InputError`."""
     run, found = load_run(folder), RunFolder.read(folder)
-    source = found.settings.data.source
-    if source not in available():
-        raise InputError(f"RUN must be of a named set, which others have too, got {source}")
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    head = {"run": {"format": 2, "id": found.run_id, "settings": found.fingerprint}}
-    out.mkdir(parents=True)
-    for file in ("split.json", "metrics.jsonl", f"{run.weights}.safetensors"):
-        shutil.copy(folder / file, out / file)
-    settings = found.settings.replaced(data=found.settings.data.replaced(root=None))
-    write_whole(out / "config.toml", settings.to_toml(head))
-    write_whole(out / "README.md", card(run, out, name, weights_from, evaluation))
-    load_run(out)  # its files fit each other
+    data, encoder = found.settings.data, found.settings.encoder
+    measured = folder / "evaluation.json"
+    if out.exists():
+        raise InputError(f"OUT must be a new folder, {out} exists")
+    if data.source not in available():
+        raise InputError(f"RUN must be of a named set, which others have too, got {data.source}")
+    for setting, path in (("labels", data.labels), ("pairs", data.pairs), ("weights", encoder.weights),
+                          ("start_from", encoder.start_from)):  # fmt: skip
+        if path is not None:
+            raise InputError(f"RUN must depend on no file of this machine, got {setting} {path}")
+    if encoder.pretrained and not weights_from:
+        raise InputError("--weights-from must say where the first weights are from, got none")
+    if not measured.is_file():
+        raise InputError(f"RUN must have been measured (dshc evaluate {folder}), got no {measured.name}")
+    head = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["run"]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as whole:  # all of it or nothing
+        new = Path(whole) / out.name
+        new.mkdir()
+        for file in ("split.json", "metrics.jsonl", f"{run.weights}.safetensors"):
+            shutil.copy(folder / file, new / file)
+        settings = found.settings.replaced(data=data.replaced(root=None))
+        write_whole(new / "config.toml", settings.to_toml({"run": head}))
+        write_whole(
+            new / "README.md", card(run, out.name, name, weights_from, json.loads(measured.read_text()))
+        )
+        load_run(new)  # its files fit each other
+        new.rename(out)
 
 
-def card(run: Run, out: Path, name: str, weights_from: str, evaluation: dict[str, Any]) -> str:
+def card(run: Run, folder: str, name: str, weights_from: str, evaluation: dict[str, Any]) -> str:
     """The model card, in Markdown."""
     hasher, data, counts = run.hasher, run.settings.data, evaluation["counts"]
     measured = evaluation["mean_average_precision"]
     conventions = evaluation["conventions"]
     method = hasher.method
+    shape = " x ".join(map(str, hasher.item_shape))
+    if hasher.seen_shape != hasher.item_shape:
+        shape += f", enlarged to {' x '.join(map(str, hasher.seen_shape[:2]))}"
     seconds = sum(row["seconds"] for row in run.metrics)
     facts = {
         "method": f"{method.title} (`{method.name}`), {hasher.n_bits} bits; {method.source}",
-        "network": f"`{run.settings.encoder.backbone}`, images {' x '.join(map(str, hasher.item_shape))} enlarged to "
-        f"{' x '.join(map(str, hasher.seen_shape[:2]))}",
+        "network": f"`{run.settings.encoder.backbone}`, {hasher.kind} {shape}",
         "first weights": weights_from or "random",
         "trained on": f"{len(run.split.train):,} items of {data.source}, protocol {run.split.protocol}, seed "
         f"{run.split.seed}, split {run.split.checksum}",
@@ -86,7 +107,7 @@ tags: [hashing, image-retrieval]
 | --- | --- |
 {rows}
 
-    dshc evaluate {out.as_posix()} {data.source} --root FOLDER --out runs/{out.name}
+    dshc evaluate models/{folder} {data.source} --root FOLDER --out runs/{folder}
 
 measures it again; the folder of the official files is yours. Queries and database are those of `split.json`, and other
 labels than it was made of are refused.
@@ -94,7 +115,7 @@ labels than it was made of are refused.
 ```python
 from dshc import Hasher
 
-hasher = Hasher.load("{out.as_posix()}")
+hasher = Hasher.load("models/{folder}")
 codes = hasher.encode(items)  # uint8 (n, {-(-hasher.n_bits // 8)}), bit j in byte j // 8 at position j % 8
 ```
 """

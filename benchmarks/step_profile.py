@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dshc.data.image_batches import ImageBatches
 from dshc.experiment.comparison_table import markdown_table
-from dshc.paper.cifar10 import _ALL, RECIPES
+from dshc.paper.cifar10 import ALL, RECIPES
 from dshc.runs import RunSettings, train
 from dshc.training.trainer import Trainer
 
@@ -105,7 +105,7 @@ def taken_apart(clock: Clock) -> Iterator[None]:
 
 def profile(root: str, side: int, n_steps: int, threads: int | None) -> dict[str, Any]:
     """Median seconds of each part of a step at one image size."""
-    recipe = {**_ALL, **RECIPES["pretrained"][1]}
+    recipe = {**ALL, **RECIPES["pretrained"][1]}
     for name in ("first_size", "first_epochs"):
         recipe.pop(name)
     per_class = -(-n_steps * recipe["batch_size"] // 10)

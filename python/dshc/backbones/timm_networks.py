@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import math
 import os
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -79,24 +82,43 @@ def enlarged(images: Tensor, side: int) -> Tensor:
 
     A network made for photos halves them five times; images of 32 pixels would be one pixel behind it.
 
-    Two products of matrices, float32 whatever autocast says: the interpolation of torch takes a tenth of a step of a
-    network that is trained on small images, and goes channel by channel where they lie last.
+    Two products of matrices, in float32 at least, whatever autocast says: the interpolation of torch goes channel by
+    channel where they lie last, and a network of small images feels it.
     """
     height, width = enlarged_shape(images.shape[2], images.shape[3], side)
-    with torch.autocast(images.device.type, enabled=False):
-        rows = _bicubic(images.shape[2], height, images.device)
-        columns = _bicubic(images.shape[3], width, images.device)
-        larger = rows @ images.float() @ columns.mT
     last = images.is_contiguous(memory_format=torch.channels_last)
+    with _without_autocast(images.device.type):
+        images = images if images.dtype == torch.float64 else images.float()
+        rows, columns = (
+            torch.from_numpy(_bicubic(n, m)).to(images)
+            for n, m in ((images.shape[2], height), (images.shape[3], width))
+        )
+        larger = rows @ images @ columns.mT
     return larger.contiguous(memory_format=torch.channels_last) if last else larger
 
 
+def _without_autocast(device: str) -> contextlib.AbstractContextManager[object]:
+    known = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if known else contextlib.nullcontext()
+
+
+# Of numpy: a tensor would be of whatever traces the first call, and stay so.
 @functools.lru_cache(maxsize=16)
-def _bicubic(n: int, m: int, device: torch.device) -> Tensor:
-    """What makes ``m`` pixels in a row of ``n``, ``(m, n)``."""
-    columns = torch.eye(n)[None, None]
-    size = (m, n)
-    return nn.functional.interpolate(columns, size=size, mode="bicubic", align_corners=False)[0, 0].to(device)
+def _bicubic(n: int, m: int) -> np.ndarray:
+    """What makes ``m`` pixels of a row of ``n``, float64 ``(m, n)``: cubic convolution (Keys 1981, with a = -3/4).
+
+    Pixels are squares, and those beyond the border are the last ones before it, as torch and OpenCV have it.
+    """
+    a, matrix = -0.75, np.zeros((m, n))
+    for row in range(m):
+        center = (row + 0.5) * n / m - 0.5
+        first = math.floor(center) - 1
+        for pixel in range(first, first + 4):
+            d = abs(center - pixel)
+            inner = (a + 2) * d**3 - (a + 3) * d**2 + 1
+            outer = a * (d**3 - 5 * d**2 + 8 * d - 4)
+            matrix[row, min(max(pixel, 0), n - 1)] += inner if d <= 1 else outer
+    return matrix
 
 
 def seen_shape(item_shape: tuple[int, int, int], side: int | None) -> tuple[int, int, int]:

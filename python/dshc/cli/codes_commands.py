@@ -57,6 +57,7 @@ def evaluate(
         ),
     ] = None,
     root: Annotated[str | None, flag("Folder of the official files of the run's named set.")] = None,
+    labels: Annotated[str | None, flag("File of the labels of the run's data set.")] = None,
     k: Annotated[
         list[int] | None,
         flag(
@@ -110,6 +111,7 @@ def evaluate(
         other,
         conventions,
         root=root,
+        labels=labels,
         per_query=per_query,
         as_json=as_json,
         out=out,

@@ -23,6 +23,7 @@ def run_evaluate(
     conventions: Conventions,
     *,
     root: str | None,
+    labels: str | None,
     per_query: bool,
     as_json: bool,
     out: Path | None,
@@ -31,15 +32,19 @@ def run_evaluate(
     """Evaluate a run folder, or a file of query codes against one of database codes.
 
     ``other``: the data set of the run, where it lies now, or the file of database codes; ``root``: the folder of its
-    official files.
+    official files; ``labels``: the file of its labels.
     """
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out must name a folder, {out} is a file")
     folder = out
-    if target.is_dir() or (other is None and not target.exists()):
+    moved = root is not None or labels is not None
+    is_run = target.is_dir() or (
+        not target.exists() and (other is None or moved or target.suffix != ".safetensors")
+    )
+    if is_run:
         if other is not None and Path(other).is_file() and is_code_file(Path(other)):
             raise InputError(f"QUERIES must be a code file where DATABASE is one, {target} is a folder")
-        run = open_run(target, source=other, root=root)
+        run = open_run(target, source=other, root=root, labels=labels)
         measured = measure_run(run, conventions, out=out, report=report, per_query=per_query)
         folder = out or target
     elif other is None:
@@ -49,8 +54,9 @@ def run_evaluate(
         raise InputError(f"{target}: {what}")
     else:
         database = Path(other)
-        if root is not None:
-            raise InputError("--root must go with a run, not with code files")
+        if moved:
+            name = "--labels" if root is None else "--root"
+            raise InputError(f"{name} must go with a run, not with code files")
         if database.is_dir():
             raise InputError(f"DATABASE must be a code file where QUERIES is one, {database} is a folder")
         with working("evaluating"):

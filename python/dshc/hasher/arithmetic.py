@@ -37,29 +37,29 @@ def _bfloat16(device: str) -> Iterator[None]:
 class _DepthwiseInFloat(TorchFunctionMode):
     """Convolutions of one channel each in float32, the rest as it is.
 
-    On the CPU torch has no fast gradient of them in bfloat16: those of 5 x 5 or of stride 2 take up to nine times as
-    long as in float32, three quarters of a step of EfficientNet-Lite0 (torch 2.14, Zen 5).
+    On the CPU torch has no fast gradient in bfloat16 of those of 5 x 5 or of stride 2 (torch 2.14): in float32 they
+    take a fraction of the time (``benchmarks/step_profile.py``).
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is not torch.conv2d or not _is_slow(*args, **kwargs):
+        if func is not torch.conv2d or not torch.is_autocast_enabled("cpu"):
             return func(*args, **kwargs)
-        inputs, *others = args
+        named = dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
+        if not _is_slow(named):
+            return func(*args, **kwargs)
+        for name in ("input", "weight", "bias"):
+            if named.get(name) is not None:
+                named[name] = named[name].float()
         with torch.autocast("cpu", enabled=False):
-            return func(inputs.float(), *others, **kwargs).to(torch.bfloat16)
+            return func(**named).to(torch.bfloat16)
 
 
-def _is_slow(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> bool:
-    if weight.shape[1] != 1 or groups == 1:
+_ARGUMENTS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+
+
+def _is_slow(convolution: dict[str, Any]) -> bool:
+    weight, stride = convolution["weight"], convolution.get("stride", 1)
+    if convolution.get("groups", 1) == 1 or weight.shape[1] != 1:
         return False
-    strides = (stride,) if isinstance(stride, int) else tuple(stride)
-    return weight.shape[-1] > 3 or any(step > 1 for step in strides)
+    return max(weight.shape[2:]) > 3 or max([stride] if isinstance(stride, int) else stride) > 1

@@ -23,7 +23,7 @@ from .hasher import Hasher, encoding_batch
 __all__ = ["frozen_features"]
 
 KIND = "features"
-_VERSION = 1
+_VERSION = 2  # raised where the same network gives other features than before
 _PART = 16  # batches between two writes: what a kill costs at most
 _at_hand: WeakKeyDictionary[Dataset, tuple[str, np.ndarray]] = WeakKeyDictionary()
 

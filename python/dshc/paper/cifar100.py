@@ -49,7 +49,7 @@ def _page(bench: Bench) -> Page:
         start = str(run.folder.resolve())
         return bench.settings("cifar100", construction=construction, bits=bits, start_from=start, **_HEAD)
 
-    tables, found = length_tables(bench, head, {"network": run.digest}, CODEBOOKS)
+    tables, found = length_tables(bench, head, {"network": run.digest}, CODEBOOKS, with_paper=False)
     about = (
         "10,000 test images are the queries, 50,000 training images the database. An ImageNet-pretrained "
         f"EfficientNet-Lite0, trained for {_NETWORK['epochs']} epochs at {_NETWORK['input_size']} pixels by DSHC at "

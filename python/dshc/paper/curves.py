@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
 
 from ..report.plots import LIGHT, dress, new_figure, png
 
@@ -41,7 +40,11 @@ def radius_figure(named: Mapping[str, Measured]) -> bytes:
 
 
 def code_map(bits: np.ndarray) -> list[list[float]]:
-    """Places of codes (bits 0 and 1, ``(n, n_bits)``) in the plane by t-SNE, seed 0."""
+    """Places of codes (bits 0 and 1, ``(n, n_bits)``) in the plane by t-SNE, seed 0; all at 0 where all are equal."""
+    from sklearn.manifold import TSNE  # which takes a second that nothing else here needs
+
+    if (bits == bits[0]).all():
+        return [[0.0, 0.0]] * len(bits)
     signs = bits.astype(np.float32) * 2 - 1
     perplexity = min(30.0, (len(signs) - 1) / 3)
     places = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(signs)

@@ -23,7 +23,7 @@ from ..runs.encoding import outputs_of_items
 from ..storage import CodeFile
 from .bench import Bench
 from .page import Table, against
-from .stability import VIEWS, measured_stability, stability_table
+from .stability import N_IMAGES, VIEWS, measured_stability, stability_table
 
 __all__ = ["CODEBOOKS", "READINGS", "length_tables", "measured_readings", "top_average"]
 
@@ -124,10 +124,12 @@ def length_tables(
     settings: Callable[[str, int], RunSettings],
     depends: Mapping[str, Any] | None = None,
     codebooks: Iterable[tuple[str, int]] | None = None,
+    *,
+    with_paper: bool = True,
 ) -> tuple[list[Table], list[dict[str, Any]]]:
     """A head for every codebook, by ``settings`` of construction and bits; tables 3 and 4, and their numbers.
 
-    ``depends``: what the trainings depend on beside their settings.
+    ``depends``: what the trainings depend on beside their settings; ``with_paper``: beside the paper's figures.
     """
     found = []
     for construction, bits in CODEBOOKS if codebooks is None else codebooks:
@@ -140,7 +142,7 @@ def length_tables(
         numbers = readings_of(bench, f"readings of {name}", asked, run, depends)
         found.append({"construction": construction, "bits": bits, **numbers})
         found[-1]["stability"] = _stability_of(bench, name, asked, run, depends)
-    tables = [_table3(found), _table4(found)]
+    tables = [_by_length(found, with_paper), _at_cut(found, with_paper)]
     if any(one["stability"]["views"] for one in found):
         tables.append(stability_table(found, READINGS))
     return tables, found
@@ -151,7 +153,12 @@ def _stability_of(
 ) -> dict[str, Any]:
     """:func:`measured_stability` as a step; without views where items are no images."""
     known = {"settings": settings.fingerprint(), "source": settings.data.source, "root": settings.data.root}
-    known |= {"readings": list(READINGS), "views": list(VIEWS), "depends": dict(depends or {})}
+    known |= {
+        "readings": list(READINGS),
+        "views": list(VIEWS),
+        "images": N_IMAGES,
+        "depends": dict(depends or {}),
+    }
 
     def make() -> dict[str, Any]:
         trained = run()
@@ -160,39 +167,52 @@ def _stability_of(
     return bench.step(f"stability of {name}", known, make)
 
 
-def _table3(found: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ["codes", "bits", "sub-classes", "accuracy", "paper", "K = 1", "difference",
-               *(f"K = {k}" if k else "centers" for k in READINGS if k != 1),
-               *(f"averages, K = {k}" for k in READINGS if k > 1), "recall at 0", "seconds"]  # fmt: skip
-    rows = []
+def _by_length(found: Sequence[Mapping[str, Any]], with_paper: bool) -> Table:
+    rows, last = [], [k for k in READINGS if k != 1]
     for one in found:
-        by_k = one["readings"]
+        by_k, key = one["readings"], (one["construction"], one["bits"])
         rows.append(
             [
                 one["construction"],
                 str(one["bits"]),
                 str(one["subclasses"]),
                 f"{one['accuracy']:.4f}",
-                *against(PAPER_MAP.get((one["construction"], one["bits"])), by_k["1"]["mean_ap"]),
-                *(f"{by_k[str(k)]['mean_ap']:.4f}" for k in READINGS if k != 1),
+                *_beside(PAPER_MAP.get(key), by_k["1"]["mean_ap"], with_paper),
+                *(f"{by_k[str(k)]['mean_ap']:.4f}" for k in last),
                 *(f"{by_k[str(k)]['averages']:.4f}" for k in READINGS if k > 1),
                 f"{by_k['1']['recall_at_0']:.4f}",
                 f"{one['train_seconds']:.0f}",
             ]
         )
+    columns = ["codes", "bits", "sub-classes", "accuracy", *_headed(with_paper),
+               *(f"K = {k}" if k else "centers" for k in last),
+               *(f"averages, K = {k}" for k in READINGS if k > 1), "recall at 0", "seconds"]  # fmt: skip
     about = (
-        "mAP@all. K: sub-classes whose codes are averaged; the paper does not say which, its figures fit K = 1. "
-        "Averages: not rounded to bits, ranked by inner product. Recall at distance 0 is at K = 1."
+        "mAP@all. K: sub-classes whose codes are averaged. Averages: not rounded to bits, ranked by inner product, "
+        f"{_REAL_VALUED:,} queries. Recall at distance 0 is at K = 1."
     )
-    return Table("Table 3: length and K", columns, rows, about)
+    if with_paper:
+        about += " The paper does not say its K; its figures fit K = 1."
+    return Table("Table 3: length and K" if with_paper else "Length and K", columns, rows, about)
 
 
-def _table4(found: Sequence[Mapping[str, Any]]) -> Table:
-    rows = [
-        [one["construction"], str(one["bits"]), str(one["subclasses"]),
-         *against(PAPER_MAP_5000.get((one["construction"], one["bits"])), one["readings"]["1"]["map_at"]),
-         f"{one['readings']['0']['map_at']:.4f}"]
-        for one in found
-    ]  # fmt: skip
-    columns = ["codes", "bits", "sub-classes", "paper", "K = 1", "difference", "centers"]
-    return Table(f"Table 4: mAP@{CUT}", columns, rows, "The paper's denominator is not stated.")
+def _at_cut(found: Sequence[Mapping[str, Any]], with_paper: bool) -> Table:
+    rows = []
+    for one in found:
+        own, key = one["readings"], (one["construction"], one["bits"])
+        beside = _beside(PAPER_MAP_5000.get(key), own["1"]["map_at"], with_paper)
+        start = [one["construction"], str(one["bits"]), str(one["subclasses"])]
+        rows.append([*start, *beside, f"{own['0']['map_at']:.4f}"])
+    columns = ["codes", "bits", "sub-classes", *_headed(with_paper), "centers"]
+    title, about = f"mAP@{CUT}", "AP is divided by the relevant items among the first ones."
+    if with_paper:
+        return Table(f"Table 4: {title}", columns, rows, f"{about} The paper does not say by what.")
+    return Table(title, columns, rows, about)
+
+
+def _beside(paper: float | None, ours: float, with_paper: bool) -> list[str]:
+    return against(paper, ours) if with_paper else [f"{ours:.4f}"]
+
+
+def _headed(with_paper: bool) -> list[str]:
+    return ["paper", "K = 1", "difference"] if with_paper else ["K = 1"]

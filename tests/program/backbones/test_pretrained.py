@@ -327,7 +327,12 @@ def test_images_are_enlarged_as_torch_interpolates(shape, layout):
     expected = torch.nn.functional.interpolate(
         images, size=found.shape[2:], mode="bicubic", align_corners=False
     )
-    torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)  # torch rounds places to float32
+    exact = torch.nn.functional.interpolate(
+        images.double(), size=found.shape[2:], mode="bicubic", align_corners=False
+    )
+    torch.testing.assert_close(enlarged(images.double(), 48), exact, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=2e-6)
     assert found.is_contiguous(memory_format=layout)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(enlarged(images, 48), found)

@@ -63,9 +63,39 @@ def test_a_named_set_elsewhere(tmp_path: Path) -> None:
         assert found["mean_average_precision"] == before
 
 
-def test_a_root_goes_with_a_run_alone(run: Path) -> None:
-    codes = run / "codes"
-    line = dshc_fails(
-        "evaluate", codes / "query.safetensors", codes / "database.safetensors", "--root", codes
-    )
-    assert "--root must go with a run, not with code files" in line
+def test_labels_in_a_file_of_their_own_move_too(tmp_path: Path) -> None:
+    rng, labels = np.random.default_rng(0), np.arange(60) % 3
+    np.save(tmp_path / "items.npy", (labels[:, None] + rng.normal(0, 0.1, (60, 4))).astype(np.float32))
+    np.save(tmp_path / "labels.npy", labels)
+    run = tmp_path / "run"
+    small = ("--bits", 9, "--epochs", 2, "--batch-size", 16, "--width", 8, "--out", run)
+    dshc_ok("train", tmp_path / "items.npy", "--labels", tmp_path / "labels.npy", *small)
+    before = json.loads((run / "evaluation.json").read_text())["mean_average_precision"]
+    items = (tmp_path / "items.npy").rename(tmp_path / "a.npy")
+    own = (tmp_path / "labels.npy").rename(tmp_path / "b.npy")
+    dshc_ok("evaluate", run, items, "--labels", own, "--out", tmp_path / "out", "--no-report")
+    after = json.loads((tmp_path / "out" / "evaluation.json").read_text())["mean_average_precision"]
+    assert after == before
+
+
+def test_items_of_another_shape_are_refused(moved: tuple[Path, Path], tmp_path: Path) -> None:
+    run, data = moved
+    with np.load(data) as arrays:
+        content = dict(arrays)
+    content["features"] = content["features"][:, :5]
+    np.savez(data, **content)
+    line = dshc_fails("evaluate", run, data, "--out", tmp_path / "out")
+    assert "items must be features of shape (12,), as the run's were, got features of shape (5,)" in line
+
+
+def test_where_data_lie_goes_with_a_run_alone(run: Path) -> None:
+    files = (run / "codes" / "query.safetensors", run / "codes" / "database.safetensors")
+    for flag in ("--root", "--labels"):
+        line = dshc_fails("evaluate", *files, flag, run)
+        assert f"{flag} must go with a run, not with code files" in line
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for arguments in ((), ("digits",), ("cifar10", "--root", tmp_path)):
+        line = dshc_fails("evaluate", tmp_path / "typo", *arguments)
+        assert f"{tmp_path / 'typo'}: no such run folder" in line

@@ -26,7 +26,8 @@ def test_slow_depthwise_convolutions_are_computed_in_float32(kernel, stride, gro
     class Watch(TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):
             if func is conv2d:
-                taken.append((torch.is_autocast_enabled("cpu"), args[0].dtype))
+                given = args[0] if args else kwargs["input"]
+                taken.append((torch.is_autocast_enabled("cpu"), given.dtype))
             return func(*args, **(kwargs or {}))
 
     with Watch():
@@ -53,13 +54,33 @@ def test_float32_is_what_the_network_gives():
     assert torch.equal(in_precision("fp32", network, inputs), network(inputs))
 
 
-def test_a_convolution_without_a_batch_or_by_name_is_understood():
+def test_every_form_of_a_call_is_understood():
+    weight, bias, one = torch.randn(8, 1, 5, 5), torch.randn(8), torch.randn(8, 12, 12)
+    forms = {
+        "positions": lambda x: torch.conv2d(x, weight, bias, (2, 2), 0, 1, 8),
+        "names": lambda x: torch.conv2d(input=x, weight=weight, bias=bias, stride=2, groups=8),
+        "both": lambda x: torch.conv2d(x, weight, bias, groups=8, stride=(2, 1))[..., ::2],
+        "bfloat16 weights": lambda x: torch.conv2d(x, weight.bfloat16().float(), bias, 2, groups=8),
+    }
+    exact = torch.conv2d(one, weight, bias, 2, groups=8)
+    for name, form in forms.items():
+        found = in_precision("bf16", form, one)
+        if name != "bfloat16 weights":  # computed in float32, and rounded once
+            assert torch.equal(found, exact.bfloat16().float()), name
+        assert found.shape == exact.shape
+        assert torch.equal(in_precision("bf16", form, one[None])[0], found), name
+    assert (
+        in_precision("bf16", lambda x: torch.conv2d(x, weight.bfloat16(), None, 2, groups=8), one).shape
+        == exact.shape
+    )
+
+
+def test_a_network_that_wants_float32_gets_it():
     weight = torch.randn(8, 1, 5, 5)
 
     def network(x):
-        return torch.conv2d(x, weight, groups=8, stride=(2, 2)) + torch.conv2d(
-            x, weight=weight, groups=8, stride=2
-        )
+        with torch.autocast("cpu", enabled=False):
+            return torch.conv2d(x, weight, groups=8)
 
-    one = torch.randn(8, 12, 12)
-    assert in_precision("bf16", network, one).shape == in_precision("bf16", network, one[None]).shape[1:]
+    one = torch.randn(1, 8, 12, 12)
+    assert torch.equal(in_precision("bf16", network, one), network(one))

@@ -9,7 +9,7 @@ from training_runs import final
 from dshc import train as real_train
 from dshc.errors import InputError
 from dshc.machine import made_on
-from dshc.paper import Bench
+from dshc.paper import Bench, cifar10, cifar100, multilabel, others, pairs
 from dshc.runs import RunSettings
 
 
@@ -114,3 +114,26 @@ def test_features_of_a_frozen_network(tmp_path):
     features, dataset = bench.features("shapes", image_size=32)
     assert features.shape[0] == dataset.n_items == 8 and features.dtype == np.float32 and features.std() > 0
     assert dataset.n_classes == 2
+
+
+def test_every_setting_of_an_experiment_is_one(tmp_path):
+    places = {
+        name: "/photos" for name in ("ucm", "ucm-multilabel", "scene", "corel5k", "corel16k001", "nuswide")
+    }
+    bench = Bench(tmp_path, {**places, "cifar10": "/data", "cifar100": "/data"})
+    for recipe in cifar10.RECIPES:
+        cifar10.settings(bench, recipe)
+    bench.settings("cifar10", **{**cifar10.ALL, **cifar10.REDUCED})
+    bench.settings("cifar100", **cifar100._NETWORK)
+    bench.settings("cifar100", construction="cpbc", bits=100, start_from="/run", **cifar100._HEAD)
+    for method in others.METHODS:
+        asked = bench.settings("cifar10", method=method, bits=30, **others._ALL, **others.OWN[method])
+        assert asked.optim.epochs == others._ALL["epochs"]
+    for plan in (multilabel._PHOTOS, multilabel._FEATURES, multilabel._NUSWIDE):
+        for name in plan.data:
+            for method in ("dshc-multilabel", *multilabel.OTHERS):
+                bench.settings(name, method=method, **plan.values, **plan.own.get(method, {}))
+    for plan in (pairs._CIFAR10, pairs._UCM):
+        for method, own in pairs.METHODS.items():
+            bench.settings(plan.data, method=method, bits=plan.bits, **plan.values, **own)
+        bench.settings(plan.data, method="lsh", bits=8, finetune="none", **plan.encoder)

@@ -11,7 +11,7 @@ from dshc.runs import RunSettings, load_run
 def small(monkeypatch, features):
     own = {"method": "dshc", "construction": "cpbc", "bits": 9, "validation": 0.0, "batch_size": 32}
     recipe = {"backbone": "mlp", "width": 16, "epochs": 20}
-    monkeypatch.setattr(cifar10, "_ALL", own)
+    monkeypatch.setattr(cifar10, "ALL", own)
     monkeypatch.setattr(
         cifar10, "RECIPES", {"pretrained": ("one", recipe), "scratch": ("other", {**recipe, "lr": 0.01})}
     )
@@ -81,6 +81,7 @@ def test_lengths_on_a_hundred_classes(tmp_path, monkeypatch, features):
     monkeypatch.setattr(Bench, "settings", settings)
     page = get("lengths-cifar100").run(Bench(tmp_path, threads=1))
     assert [row[:2] for row in page.tables[0].rows] == [["separated", "9"], ["cpbc", "9"]]
+    assert not any("Table" in table.title or "paper" in table.columns for table in page.tables)
     assert "CIFAR-100" in page.title and get("lengths-cifar100").data == ("cifar100",)
 
 

