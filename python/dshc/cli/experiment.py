@@ -26,7 +26,7 @@ def list_experiments() -> None:
 def run_experiment(name: str, *, out: Path, places: Sequence[str], threads: int | None) -> None:
     """Run an experiment, or what is left of it, and write its page into its folder."""
     experiment = get(name)
-    known = _places(places, experiment.data)
+    known = _places(places, (*experiment.data, *experiment.optional))
     bench = Bench(out, known, threads=threads, tell=remark)
     for needed in experiment.data:
         bench.settings(needed)  # what nobody said is found before hours of work

@@ -8,11 +8,12 @@ trainings are on all 50,000 and take their last epoch.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from ..backbones.pretrained import PACKAGED
-from ..runs import Run, RunSettings
+from ..runs import Run, RunSettings, load_run
 from .bench import Bench
 from .experiment import Experiment
 from .lengths import length_tables, readings_of
@@ -130,7 +131,8 @@ def _seeds_page(bench: Bench) -> Page:
 
 
 def _lengths_page(bench: Bench) -> Page:
-    run = headline(bench)
+    given = bench.place("network")
+    run = headline(bench) if given is None else load_run(given)
     network = {"network": run.digest}  # whatever folder it lies in
 
     def head(construction: str, bits: int) -> RunSettings:
@@ -146,10 +148,11 @@ def _lengths_page(bench: Bench) -> Page:
         )
 
     tables, found = length_tables(bench, head, network)
+    published = f", as it lies in {Path(given).name}" if given else ""
     about = (
-        "The network is that of the experiment `cifar10` (pretrained, 30 bits); every row is a head of its own on its "
-        "features, where the paper trains a network per row. That of 30 bits by cpbc goes on from the network's own. "
-        "Features are of images as they are: mirror images are not averaged."
+        f"The network is that of the experiment `cifar10` (pretrained, 30 bits){published}; every row is a head of its "
+        "own on its features, where the paper trains a network per row. That of 30 bits by cpbc goes on from the "
+        "network's own. Features are of images as they are: mirror images are not averaged."
     )
     return Page("Length, construction and K on CIFAR-10", about, tables, found)
 
@@ -186,5 +189,6 @@ EXPERIMENTS = (
         ("cifar10",),
         "after cifar10: minutes per row; not measured yet",
         _lengths_page,
+        ("network",),
     ),
 )

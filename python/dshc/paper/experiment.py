@@ -17,7 +17,8 @@ class Experiment:
 
     ``name`` on the command line; ``title`` in a line; ``paper``: what of it is repeated, and where it stands;
     ``data``: the sets that it reads, by name, each to be found by ``--data NAME=PLACE`` or among the known sets;
-    ``cost``: what it takes, in words; ``run``: the steps, and the page that comes of them.
+    ``cost``: what it takes, in words; ``run``: the steps, and the page that comes of them; ``optional``: places that it
+    takes, and can do without.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Experiment:
     data: tuple[str, ...]
     cost: str
     run: Callable[[Bench], Page]
+    optional: tuple[str, ...] = ()

@@ -26,6 +26,18 @@ def small(monkeypatch, features):
 
 
 @pytest.mark.usefixtures("small")
+def test_lengths_start_from_a_network_that_is_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(lengths, "CODEBOOKS", (("cpbc", 9),))
+    network = cifar10.headline(Bench(tmp_path / "first", threads=1)).folder.rename(tmp_path / "given")
+    bench = Bench(tmp_path / "second", {"network": str(network)}, threads=1)
+    page = get("lengths").run(bench)
+    assert [path.name.rsplit("-", 1)[0] for path in (tmp_path / "second" / "runs").iterdir()] == [
+        "lengths-cpbc-9"
+    ]
+    assert "as it lies in given" in page.about and get("lengths").optional == ("network",)
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(("name", "title"), [("cifar10", "one"), ("cifar10-scratch", "other")])
 def test_the_headline(tmp_path, name, title):
     page = get(name).run(Bench(tmp_path, threads=1))
