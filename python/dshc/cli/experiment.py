@@ -41,7 +41,7 @@ def run_experiment(name: str, *, out: Path, places: Sequence[str], threads: int 
         raise stopped(text, getattr(stop, "signal_name", "SIGINT")) from None
     # Folders are nobody else's: the page has the command with the names alone.
     command = " ".join(["dshc experiment", name, *(f"--data {data}=FOLDER" for data in known)])
-    path = page.write(out, name, command=command, seconds=bench.seconds, machines=bench.machines)
+    path = page.write(out, f"paper-{name}", command=command, seconds=bench.seconds, machines=bench.machines)
     for line in path.read_text(encoding="utf-8").rstrip().splitlines():
         say(line)
     again = " ".join([f"dshc experiment {name}", *given])

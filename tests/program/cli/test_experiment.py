@@ -37,15 +37,15 @@ def test_the_list():
 
 def test_a_page(tmp_path):
     output = dshc_ok("experiment", "tiny", "--out", tmp_path)
-    page = (tmp_path / "tiny.md").read_text()
-    assert page.rstrip() in output and f"page:    {tmp_path / 'tiny.md'}" in output
+    page = (tmp_path / "paper-tiny.md").read_text()
+    assert page.rstrip() in output and f"page:    {tmp_path / 'paper-tiny.md'}" in output
     assert "`dshc experiment tiny`; " in page and "| 0.5 |" in page and "thinking: " in output
     assert "thinking: " not in dshc_ok("experiment", "tiny", "--out", tmp_path)
 
 
 def test_folders_do_not_stand_on_the_page(tmp_path):
     output = dshc_ok("experiment", "photos", "--out", tmp_path, "--data", "shapes=/my photos")
-    page = (tmp_path / "photos.md").read_text()
+    page = (tmp_path / "paper-photos.md").read_text()
     assert "`dshc experiment photos --data shapes=FOLDER`" in page and "/my photos" not in page
     assert f"dshc experiment photos --data 'shapes=/my photos' --out {tmp_path}" in output
 
@@ -53,7 +53,7 @@ def test_folders_do_not_stand_on_the_page(tmp_path):
 def test_stopped_it_says_how_to_go_on(tmp_path):
     code, output = dshc("experiment", "stopped", "--out", tmp_path)
     assert code == 128 + signal.SIGTERM and "nothing is lost: the same command goes on" in output
-    assert not (tmp_path / "stopped.md").exists()
+    assert not (tmp_path / "paper-stopped.md").exists()
 
 
 @pytest.mark.parametrize(
