@@ -77,7 +77,7 @@ def card(run: Run, folder: str, name: str, weights_from: str, evaluation: dict[s
     """The model card, in Markdown."""
     hasher, data, counts = run.hasher, run.settings.data, evaluation["counts"]
     measured = evaluation["mean_average_precision"]
-    conventions = evaluation["conventions"]
+    conventions = {**evaluation["conventions"], "k": evaluation["conventions"]["k"] or "all"}
     method = hasher.method
     shape = " x ".join(map(str, hasher.item_shape))
     if hasher.seen_shape != hasher.item_shape:
