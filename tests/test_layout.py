@@ -32,6 +32,7 @@ LAYERS = (
     "settings",
     "progress",
     "machine",
+    "kept_memory",
     "storage",
     "codebooks",
     "data",

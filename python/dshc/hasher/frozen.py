@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data import Dataset
 from ..data.ahead import ahead
+from ..kept_memory import kept_memory
 from ..progress import progress
 from ..storage import fingerprint, open_rows
 from .hasher import Hasher, encoding_batch
@@ -61,7 +62,7 @@ def _computed(
             return cache.rows
         check(cache.n_done)
         hasher.eval()
-        with progress(f"features of {n} images") as update:
+        with progress(f"features of {n} images") as update, kept_memory():
             update(cache.n_done, n)
             starts = range(cache.n_done, n, batch)
             rows: list[Tensor] = []

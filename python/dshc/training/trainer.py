@@ -20,11 +20,11 @@ from torch.nn.utils import clip_grad_norm_
 
 from ..data.fetched_images import lost_workers
 from ..hasher import Hasher
+from ..kept_memory import kept_memory
 from ..methods import Pass, Step, Training
 from .averaging import WeightAverage, swapped_in
 from .callbacks import Callback
 from .checkpoint import Checkpoint, MisfitError, Position, restore
-from .kept_memory import kept_memory
 from .optimizers import build_optimizers, set_learning_rate
 from .passes import make_pass
 from .plan import Plan

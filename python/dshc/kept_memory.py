@@ -1,8 +1,8 @@
-"""Memory that a step frees is kept for the next one.
+"""Memory that a step of a training, or a batch of an encoding, frees is kept for the next one.
 
 glibc gives large blocks back to the system as they are freed, and the system clears every page that it hands out anew:
-with convolutions over photos that is a third of a step. Only glibc is told; what the allocator of another system does
-is left to it.
+with convolutions over photos that is a third of a step, and more of an encoding. Only glibc is told; what the allocator
+of another system does is left to it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 __all__ = ["kept_memory"]
@@ -20,11 +21,14 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _NEVER, _BY_DEFAULT = -1, 65536
 # What glibc's thresholds come to by themselves once large blocks were freed; told once, they stay where they are put.
 _LARGE = 32 << 20
+# Blocks that are entered now, in whatever thread: malloc is one for all.
+_n_inside = 0
+_changing = threading.Lock()
 
 
 @contextlib.contextmanager
 def kept_memory() -> Iterator[None]:
-    """Inside, freed memory stays with the process; afterwards what is free goes back.
+    """Inside, freed memory stays with the process; afterwards, when the last block is left, what is free goes back.
 
     Does nothing where malloc was tuned by the environment (``MALLOC_...``, ``GLIBC_TUNABLES``), or is not glibc's.
     """
@@ -32,15 +36,21 @@ def kept_memory() -> Iterator[None]:
     if mallopt is None or trim is None or _tuned():
         yield
         return
-    mallopt(_MMAP_MAX, 0)
-    mallopt(_TRIM_THRESHOLD, _NEVER)
+    global _n_inside
+    with _changing:
+        _n_inside += 1
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, _NEVER)
     try:
         yield
     finally:
-        mallopt(_MMAP_MAX, _BY_DEFAULT)
-        mallopt(_MMAP_THRESHOLD, _LARGE)
-        mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
-        trim(0)
+        with _changing:
+            _n_inside -= 1
+            if not _n_inside:
+                mallopt(_MMAP_MAX, _BY_DEFAULT)
+                mallopt(_MMAP_THRESHOLD, _LARGE)
+                mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
+                trim(0)
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:

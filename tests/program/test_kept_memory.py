@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from dshc.training.kept_memory import kept_memory
+from dshc.kept_memory import kept_memory
 
 glibc = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 needs_glibc = pytest.mark.skipif(not glibc, reason="malloc is not glibc's")
@@ -16,7 +16,7 @@ needs_glibc = pytest.mark.skipif(not glibc, reason="malloc is not glibc's")
 COUNT = """
     import resource
     import torch
-    from dshc.training.kept_memory import kept_memory
+    from dshc.kept_memory import kept_memory
 
     def faults():
         # Pages that the system had to give, over steps that each take and free 3 blocks of 64 MiB.
@@ -31,7 +31,9 @@ COUNT = """
 
     free, before = faults(), resident()
     with kept_memory():
-        faults()
+        with kept_memory():
+            faults()
+        # A block within the block has not given anything back.
         kept, inside = faults(), resident()
     print(free, kept, before, inside, resident())
 """
