@@ -12,9 +12,12 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
-__all__ = ["kept_memory"]
+__all__ = ["kept_between", "kept_memory"]
+
+T = TypeVar("T")
 
 # Of malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
@@ -51,6 +54,15 @@ def kept_memory() -> Iterator[None]:
                 mallopt(_MMAP_THRESHOLD, _LARGE)
                 mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
                 trim(0)
+
+
+def kept_between(items: Iterable[T]) -> Iterator[T]:
+    """The items in their order; from the second on, what is freed between them is kept. One alone costs nothing."""
+    with contextlib.ExitStack() as inside:
+        for number, item in enumerate(items):
+            if number == 1:
+                inside.enter_context(kept_memory())
+            yield item
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:

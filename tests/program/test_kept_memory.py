@@ -8,7 +8,8 @@ import textwrap
 
 import pytest
 
-from dshc.kept_memory import kept_memory
+from dshc import kept_memory as module
+from dshc.kept_memory import kept_between, kept_memory
 
 glibc = sys.platform.startswith("linux") and hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 needs_glibc = pytest.mark.skipif(not glibc, reason="malloc is not glibc's")
@@ -69,3 +70,19 @@ def test_a_malloc_that_was_tuned_is_left_alone(name):
 def test_the_block_passes_errors_on():
     with pytest.raises(KeyError), kept_memory():
         raise KeyError
+
+
+def test_batches_come_in_order_and_memory_is_kept_from_the_second_on():
+    seen = []
+    for n in range(4):
+        found = []
+        for item in kept_between(iter(range(n))):
+            found.append(item)
+            seen.append((n, item, module._n_inside))
+        assert found == list(range(n)) and module._n_inside == 0
+    if glibc and not module._tuned():
+        assert [inside for *_, inside in seen] == [0, 0, 1, 0, 1, 1]
+    batches = kept_between(range(5))
+    assert [next(batches), next(batches)] == [0, 1]
+    batches.close()  # left half way
+    assert module._n_inside == 0

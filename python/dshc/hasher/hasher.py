@@ -18,6 +18,7 @@ from ..backbones.timm_networks import seen_shape
 from ..data import ImageFit
 from ..data.ahead import ahead
 from ..errors import InputError
+from ..kept_memory import kept_between
 from ..methods import Method, MethodSettings, Spec
 from . import card, files
 from .arithmetic import Precision, in_precision
@@ -249,7 +250,7 @@ class Hasher(nn.Module):
             batches = item_batches(
                 items, kind=self.kind, item_shape=self.item_shape, batch_size=batch_size, fit=self.image_fit
             )
-            for array in ahead(batches) if in_files(items) else batches:
+            for array in kept_between(ahead(batches) if in_files(items) else batches):
                 n += len(array)
                 yield self(self.preprocessing(torch.from_numpy(array).to(self.device)))
             if not n:

@@ -16,7 +16,6 @@ from ..errors import InputError
 from ..hasher import Hasher
 from ..hasher.frozen import frozen_features
 from ..hasher.hasher import encoding_batch
-from ..kept_memory import kept_memory
 from ..progress import progress
 from ..storage import CodeFile
 from .run import Run, load_dataset
@@ -80,8 +79,7 @@ def outputs_of_items(run: Run, items: np.ndarray) -> Tensor:
         hasher, inputs = behind, frozen_features(hasher, run.dataset)
     step = encoding_batch(hasher.seen_shape)
     slices = (inputs[items[start : start + step]] for start in range(0, len(items), step))
-    with kept_memory():
-        return hasher.outputs(ahead(slices) if isinstance(inputs, ImageFiles) else slices).cpu()
+    return hasher.outputs(ahead(slices) if isinstance(inputs, ImageFiles) else slices).cpu()
 
 
 def stored_part(run: Run, part: str) -> CodeFile:
@@ -205,7 +203,7 @@ def encode_files(run: Run, paths: Sequence[str]) -> tuple[CodeFile, np.ndarray |
     Raises ``ValueError`` naming the first that cannot be read.
     """
     step = encoding_batch(run.hasher.seen_shape)  # whole batches, so that slicing changes none
-    with progress(f"encoding {len(paths)} image{'s' * (len(paths) != 1)}") as update, kept_memory():
+    with progress(f"encoding {len(paths)} image{'s' * (len(paths) != 1)}") as update:
 
         def slices() -> Iterator[Sequence[Path]]:
             for start in range(0, len(paths), step):
@@ -223,7 +221,7 @@ def _in_slices(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Codes and predictions of ``items``, some at a time under a progress bar."""
     step = encoding_batch(hasher.seen_shape)  # whole batches, so that slicing changes none
-    with progress(text) as update, kept_memory():
+    with progress(text) as update:
 
         def slices() -> Iterator[np.ndarray]:
             for start in range(0, len(items), step):
