@@ -15,6 +15,7 @@ And what a cluster is can be asked of the pairs that are *not* similar, too, whi
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ from .settings import RECOVERIES, Recovery
 
 __all__ = ["VERSION", "PairLabels", "labels_from_pairs"]
 
-VERSION = 1  # another number where the same pairs give other labels: what was kept is then found no more
+VERSION = 2  # another number where the same pairs give other labels: what was kept is then found no more
 _INFLATIONS = (
     2.0,
     1.4,
@@ -38,6 +39,7 @@ _MOST_MERGED = 1024  # clusters: the time grows with the cube, and more are hard
 _ROUNDS = 20
 _ROWS = 512  # of a whole matrix at a time
 _FIRST_VECTORS, _MOST_VECTORS = 16, 256
+_DENSE = 512  # items whose matrix is taken apart whole, which takes no longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +142,6 @@ def _neighbourhoods(pairs: Pairs) -> np.ndarray:
 
 
 def _spectral(pairs: Pairs, seed: int) -> np.ndarray:
-    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
     from sklearn.cluster import KMeans
 
     n = pairs.n_items
@@ -149,14 +150,10 @@ def _spectral(pairs: Pairs, seed: int) -> np.ndarray:
     matrix = pairs.known.astype(np.float32)
     # Of a random symmetric matrix with entries of deviation s all eigenvalues lie within 2 s sqrt(n).
     edge = 2 * np.sqrt(pairs.known.nnz / n)
-    start = np.random.default_rng(seed).standard_normal(n)
     wanted = _FIRST_VECTORS
     while True:
         count = min(wanted, n - 1)
-        try:
-            values, vectors = eigsh(matrix, k=count, which="LA", v0=start)
-        except ArpackNoConvergence as stopped:  # those that it has found are right
-            values, vectors = stopped.eigenvalues, stopped.eigenvectors
+        values, vectors = _leading(matrix, count, seed)
         outside = values > edge
         if not outside.all() or count == n - 1 or wanted >= _MOST_VECTORS:
             break
@@ -167,6 +164,30 @@ def _spectral(pairs: Pairs, seed: int) -> np.ndarray:
     n_clusters = int(outside.sum()) + (pairs.n_similar < pairs.n_pairs)
     places = vectors[:, outside] * np.sqrt(values[outside])
     return numbered(KMeans(n_clusters, n_init=4, random_state=seed).fit_predict(places))
+
+
+def _leading(matrix: sparse.csr_array, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest eigenvalues and their eigenvectors; fewer, or none, where they cannot all be found."""
+    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
+
+    n = matrix.shape[0]
+    if n <= _DENSE:
+        values, vectors = np.linalg.eigh(matrix.toarray())
+        return values[-count:], vectors[:, -count:]
+    random = np.random.default_rng(seed)
+    start = random.standard_normal(n)
+    # Clean pairs make a matrix of few different eigenvalues, whose Krylov space ends early; ARPACK then goes on from
+    # random vectors (from 1.17 on drawn from ``rng``), and may still run out of directions where it holds few.
+    options = {"rng": random} if "rng" in inspect.signature(eigsh).parameters else {}
+    for per_value in (2, 4, 8):
+        held = min(n, max(per_value * count + 1, 20))
+        try:
+            return eigsh(matrix, k=count, which="LA", v0=start, ncv=held, **options)
+        except ArpackNoConvergence as stopped:  # those that it has found are right
+            return stopped.eigenvalues, stopped.eigenvectors
+        except ArpackError:
+            continue
+    return np.zeros(0), np.zeros((n, 0))
 
 
 # Clusters made to agree with the pairs

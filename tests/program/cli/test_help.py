@@ -164,7 +164,7 @@ def test_arguments_are_called_as_the_manual_calls_them() -> None:
         "compare": "SOURCE",
         "methods": "[METHOD]",
         "encode": "RUN INPUT",
-        "evaluate": "RUN|QUERIES [DATABASE]",
+        "evaluate": "RUN|QUERIES [SOURCE|DATABASE]",
         "search": "RUN|CODES [QUERY]...",
     }.items():
         line = next(line for line in dshc_ok(command, "--help").splitlines() if "Usage" in line)

@@ -69,6 +69,30 @@ def test_items_without_pairs_get_no_label_however_many_they_are(most, monkeypatc
         assert (found.labels[60:] == -1).all() and same_groups(found.labels[:60], np.arange(60) % 3)
 
 
+@pytest.mark.parametrize("n", [60, 90, 700, 1201])
+def test_clean_pairs_have_a_spectrum_of_few_values_and_are_recovered_all_the_same(n):
+    labels = np.arange(n) % 3
+    first = labels_from_pairs(pairs_of(labels), "spectral").labels
+    assert same_groups(first, labels)
+    for _ in range(3):  # the seed decides, and nothing else
+        assert np.array_equal(labels_from_pairs(pairs_of(labels), "spectral").labels, first)
+
+
+def test_a_spectrum_that_cannot_be_found_is_no_label(monkeypatch):
+    from scipy.sparse import linalg
+
+    tried = []
+
+    def fails(matrix, *, ncv, **options):
+        tried.append(ncv)
+        raise linalg.ArpackError(3)
+
+    monkeypatch.setattr(linalg, "eigsh", fails)
+    with pytest.raises(InputError):
+        labels_from_pairs(pairs_of(np.arange(700) % 3), "spectral")
+    assert tried[0] < tried[1] < tried[2]
+
+
 def test_the_spectrum_of_similar_pairs_alone_has_no_class_too_many():
     known = pairs_of(LABELS, known=0.3).known.copy()
     known.data[known.data < 0] = 0
