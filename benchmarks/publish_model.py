@@ -18,6 +18,7 @@ from typing import Any
 
 from dshc.data import available
 from dshc.errors import InputError
+from dshc.hasher.card import card_page, input_shape
 from dshc.runs import Run, load_run
 from dshc.runs.run_folder import RunFolder
 from dshc.storage import write_whole
@@ -79,13 +80,10 @@ def card(run: Run, folder: str, name: str, weights_from: str, evaluation: dict[s
     measured = evaluation["mean_average_precision"]
     conventions = {**evaluation["conventions"], "k": evaluation["conventions"]["k"] or "all"}
     method = hasher.method
-    shape = " x ".join(map(str, hasher.item_shape))
-    if hasher.seen_shape != hasher.item_shape:
-        shape += f", enlarged to {' x '.join(map(str, hasher.seen_shape[:2]))}"
     seconds = sum(row["seconds"] for row in run.metrics)
     facts = {
         "method": f"{method.title} (`{method.name}`), {hasher.n_bits} bits; {method.source}",
-        "network": f"`{run.settings.encoder.backbone}`, {hasher.kind} {shape}",
+        "network": f"`{run.settings.encoder.backbone}`, {input_shape(hasher)}",
         "first weights": weights_from or "random",
         "trained on": f"{len(run.split.train):,} items of {data.source}, protocol {run.split.protocol}, seed "
         f"{run.split.seed}, split {run.split.checksum}",
@@ -95,30 +93,13 @@ def card(run: Run, folder: str, name: str, weights_from: str, evaluation: dict[s
         "mAP": f"{measured['value']:.4f} ({', '.join(f'{key}={value}' for key, value in conventions.items())})",
         "measured on": f"{counts['n_query']:,} queries, a database of {counts['n_database']:,}",
     }
-    rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
-    return f"""---
-library_name: dshc
-tags: [hashing, image-retrieval]
----
-
-# {name}
-
-| | |
-| --- | --- |
-{rows}
-
-    dshc evaluate models/{folder} {data.source} --root FOLDER --out runs/{folder}
+    more = f"""    dshc evaluate models/{folder} {data.source} --root FOLDER --out runs/{folder}
 
 measures it again; the folder of the official files is yours. Queries and database are those of `split.json`, and other
 labels than it was made of are refused.
 
-```python
-from dshc import Hasher
-
-hasher = Hasher.load("models/{folder}")
-codes = hasher.encode(items)  # uint8 (n, {-(-hasher.n_bits // 8)}), bit j in byte j // 8 at position j % 8
-```
 """
+    return card_page(hasher, name, facts, folder=f"models/{folder}", more=more)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def check_known(name: str) -> None:
         known = False
     if not known:
         raise InputError(
-            f"backbone: timm does not know {name!r} ({len(models.list_models())} models are known)"
+            f"backbone timm:NAME must be one of timm's {len(models.list_models())} models, got {name!r}"
         )
 
 

@@ -168,7 +168,7 @@ def _check_size(image: Image.Image) -> None:
     """Refuse what Pillow would warn of, and only refuse at twice the size."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
-        raise ValueError(f"{image.width} x {image.height} pixels; at most {limit:,} pixels are read, {_BOMB}")
+        raise ValueError(f"must have at most {limit:,} pixels, {_BOMB}, got {image.width} x {image.height}")
 
 
 def _register_heif(source: str | os.PathLike[str] | BinaryIO) -> None:

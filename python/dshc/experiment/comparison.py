@@ -97,7 +97,7 @@ def compare(
     if seeds_at is not None and (unknown := sorted(set(seeds_at) - set(lengths))):
         raise InputError(f"seeds_at must be among bits, got {', '.join(map(str, unknown))}")
     if tuned is not None and grid is not None:
-        raise InputError(f"grid must be None where choices are taken over from {tuned}, got {grid}")
+        raise InputError(f"grid must be None with tuned={tuned}, which brings the choices, got {grid}")
     for name in postprocessing:
         if name not in POSTPROCESSING:
             raise InputError(f"postprocessing must be among {', '.join(POSTPROCESSING)}, got {name!r}")

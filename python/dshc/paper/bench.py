@@ -22,7 +22,16 @@ from ..machine import made_on
 from ..runs import Run, RunSettings, load_run, train
 from ..storage import fingerprint, write_whole
 
-__all__ = ["Bench"]
+__all__ = ["Bench", "known_by"]
+
+
+def known_by(settings: RunSettings) -> dict[str, Any]:
+    """What a training of these settings is known by: they, and the places of its data, which their digest lacks."""
+    return {
+        "settings": settings.fingerprint(),
+        "source": settings.data.source,
+        "root": settings.data.root,
+    }
 
 
 class Bench:
@@ -71,12 +80,7 @@ class Bench:
         ``depends``: what else it depends on, such as what its files hold; of these, settings know the places alone.
         """
         settings = settings.with_values(**{"runtime.threads": self.threads, **settings.paths()})
-        known = {
-            "settings": settings.fingerprint(),
-            "source": settings.data.source,
-            "root": settings.data.root,
-        }
-        key = fingerprint({**known, "depends": dict(depends or {})})
+        key = fingerprint({**known_by(settings), "depends": dict(depends or {})})
         folder = self.folder / "runs" / f"{name}-{key[:8]}"
         if (folder / "last.safetensors").is_file():
             return load_run(folder)

@@ -21,7 +21,7 @@ from ..methods import DSHC
 from ..runs import Run, RunSettings
 from ..runs.encoding import outputs_of_items
 from ..storage import CodeFile
-from .bench import Bench
+from .bench import Bench, known_by
 from .page import Table, against
 from .stability import N_IMAGES, VIEWS, measured_stability, stability_table
 
@@ -114,7 +114,7 @@ def readings_of(
     depends: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """:func:`measured_readings` of a run, as a step that is done once."""
-    known = {"settings": settings.fingerprint(), "source": settings.data.source, "root": settings.data.root}
+    known = known_by(settings)
     known |= {"readings": list(READINGS), "cut": CUT, "depends": dict(depends or {})}
     return bench.step(name, known, lambda: measured_readings(run()))
 
@@ -152,7 +152,7 @@ def _stability_of(
     bench: Bench, name: str, settings: RunSettings, run: Callable[[], Run], depends: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """:func:`measured_stability` as a step; without views where items are no images."""
-    known = {"settings": settings.fingerprint(), "source": settings.data.source, "root": settings.data.root}
+    known = known_by(settings)
     known |= {
         "readings": list(READINGS),
         "views": list(VIEWS),

@@ -15,7 +15,7 @@ from typing import Any
 from ..evaluation import Conventions, evaluate
 from ..runs import Run, RunSettings
 from ..runs.encoding import encode_part
-from .bench import Bench
+from .bench import Bench, known_by
 from .experiment import Experiment
 from .page import Page, Table, against
 
@@ -94,12 +94,7 @@ def _seeds(
 
 
 def _measured(bench: Bench, called: str, settings: RunSettings, cut: int) -> dict[str, Any]:
-    known = {
-        "settings": settings.fingerprint(),
-        "source": settings.data.source,
-        "root": settings.data.root,
-        "cut": cut,
-    }
+    known = {**known_by(settings), "cut": cut}
     return bench.step(
         f"multilabel, {called}",
         known,

@@ -89,7 +89,7 @@ def test_timm_models_and_their_weights(tmp_path):
 
 @needs_timm
 def test_unknown_timm_models_and_sizes_are_refused():
-    with pytest.raises(ValueError, match="timm does not know 'resnet1800'"):
+    with pytest.raises(ValueError, match="models, got 'resnet1800'"):
         timm_backbone("resnet1800", (32, 32, 3))
     with pytest.raises(
         ValueError, match="image_size must be one that timm:vit_tiny_patch16_224 accepts, got 32x32"

@@ -43,8 +43,8 @@ def test_a_folder_of_photos_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--backbone", "timm:resnet1800"), "timm does not know 'resnet1800'"),
-        (("--backbone", "timm:resnet18.nonsense"), "timm does not know 'resnet18.nonsense'"),
+        (("--backbone", "timm:resnet1800"), "models, got 'resnet1800'"),
+        (("--backbone", "timm:resnet18.nonsense"), "models, got 'resnet18.nonsense'"),
         (
             ("--backbone", "timm:test_maxvit"),
             "pretrained must be false for timm:test_maxvit, of which timm knows no ImageNet weights",

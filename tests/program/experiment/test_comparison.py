@@ -183,7 +183,7 @@ def test_what_another_comparison_chose_is_taken_over(small, features, tmp_path):
         compared(features, tmp_path / "other", ("csq",), tuned=out)
     with pytest.raises(InputError, match=r"tuned must be the folder of a comparison, got .*no table\.json"):
         compared(features, tmp_path / "other", tuned=tmp_path)
-    with pytest.raises(InputError, match="grid must be None where choices are taken over"):
+    with pytest.raises(InputError, match="grid must be None with tuned=.*, which brings the choices"):
         compared(features, tmp_path / "other", tuned=out, grid=Grid())
 
 

@@ -140,7 +140,7 @@ def test_another_backbone_brings_its_own_images(folder):
     chosen = decided(folder, backbone="timm:test_vit2")
     assert chosen == LITE | {"encoder.backbone": "timm:test_vit2", "data.image_size": 160}
     assert decided(folder, backbone="small_net") == {"encoder.backbone": "small_net"}
-    with pytest.raises(InputError, match="timm does not know 'resnet1800'"):
+    with pytest.raises(InputError, match="models, got 'resnet1800'"):
         decided(folder, backbone="timm:resnet1800")
 
 
