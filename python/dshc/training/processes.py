@@ -6,6 +6,7 @@ shared in whole batches, so that what a network makes of an item does not depend
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -22,6 +23,12 @@ __all__ = ["Processes"]
 
 # Fabric tells on every start which precision it was asked for.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+
+def _leave_group() -> None:
+    """Ends the group's threads while the interpreter is whole: one that asked for it later would abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class Processes:
@@ -41,7 +48,10 @@ class Processes:
         self._fabric = Fabric(
             accelerator=self.device.type, devices=local, num_nodes=max(1, size // local), strategy="ddp"
         )
+        ours = not dist.is_initialized()
         self._fabric.launch()
+        if ours:
+            atexit.register(_leave_group)
         self.size, self.rank = self._fabric.world_size, self._fabric.global_rank
         self.device = self._fabric.device
 

@@ -13,7 +13,7 @@ from dshc.hasher.files import read_hasher
 from dshc.training import Processes
 
 PASSES = """
-import hashlib, json, sys
+import atexit, hashlib, json, sys
 import numpy as np, torch
 from dshc.backbones import EncoderSettings
 from dshc.data.batches import make_batches
@@ -22,6 +22,8 @@ from dshc.methods import get
 from dshc.training import Processes
 from dshc.training.passes import make_pass
 
+# Said last, for what is registered first runs last.
+atexit.register(lambda: print("GROUP", torch.distributed.is_initialized(), flush=True))
 processes = Processes("cpu")
 items = np.random.default_rng(0).normal(size=(2500, 6)).astype(np.float32)
 batches = make_batches(items, train_indices=np.arange(2500))
@@ -90,7 +92,9 @@ def launched(tmp_path):
 
 @pytest.mark.deep
 def test_passes_are_those_of_one_process(launched):
-    one, two = (json.loads(launched(n, PASSES).split("ANSWERS ")[1].splitlines()[0]) for n in (1, 2))
+    output = [launched(n, PASSES) for n in (1, 2)]
+    one, two = (json.loads(text.split("ANSWERS ")[1].splitlines()[0]) for text in output)
+    assert output[1].count("GROUP False") == 2  # whose threads would abort the process as it ends
     assert one["outputs"] == two["outputs"] and one["features"] == two["features"]
     for all_of_it, first, second in zip(one["own"][0], *two["own"], strict=True):
         assert sorted(first + second) == all_of_it and not set(first) & set(second)
