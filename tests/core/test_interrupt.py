@@ -65,7 +65,8 @@ def call(name: str, /, **arguments) -> Callable[[], object]:
 
 
 MANY, DB = 20_000, 1_000_000
-# Calls that take several times WAIT on fast processors, one for every op and every way through it that has loops of its own.
+# Calls that take several times WAIT on fast processors, one for every op and every way through it that has loops of
+# its own.
 CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "topk": lambda: call("hamming_topk", queries=codes(MANY), database=codes(DB), k=10),
     "topk, one group": lambda: call(

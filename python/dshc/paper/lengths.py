@@ -23,6 +23,7 @@ from ..runs.encoding import outputs_of_items
 from ..storage import CodeFile
 from .bench import Bench, known_by
 from .page import Table, against
+from .simulation import UNEVEN, simulated_readings, simulation_table
 from .stability import N_IMAGES, VIEWS, measured_stability, stability_table
 
 __all__ = ["CODEBOOKS", "READINGS", "length_tables", "measured_readings", "top_average"]
@@ -141,11 +142,28 @@ def length_tables(
 
         numbers = readings_of(bench, f"readings of {name}", asked, run, depends)
         found.append({"construction": construction, "bits": bits, **numbers})
+        found[-1]["simulated"] = _simulated_of(bench, name, asked, run, numbers, depends)
         found[-1]["stability"] = _stability_of(bench, name, asked, run, depends)
-    tables = [_by_length(found, with_paper), _at_cut(found, with_paper)]
+    papers = {"mean_ap": PAPER_MAP, "map_at": PAPER_MAP_5000} if with_paper else {}
+    tables = [_by_length(found, with_paper), _at_cut(found, with_paper), simulation_table(found, CUT, papers)]
     if any(one["stability"]["views"] for one in found):
         tables.append(stability_table(found, READINGS))
     return tables, found
+
+
+def _simulated_of(
+    bench: Bench,
+    name: str,
+    settings: RunSettings,
+    run: Callable[[], Run],
+    numbers: Mapping[str, Any],
+    depends: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """:func:`simulated_readings` as a step, with the accuracies that were measured."""
+    accuracies = [numbers["accuracy"], numbers["database_accuracy"]]
+    known = known_by(settings) | {"accuracies": accuracies, "cut": CUT, "uneven": UNEVEN}
+    known |= {"depends": dict(depends or {})}
+    return bench.step(f"draws of {name}", known, lambda: simulated_readings(run(), accuracies, CUT))
 
 
 def _stability_of(

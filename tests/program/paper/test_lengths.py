@@ -72,7 +72,7 @@ def test_the_tables(features, tmp_path):
 
     books = (("cpbc", 9), ("separated", 6))
     tables, numbers = length_tables(Bench(tmp_path, threads=1), settings, codebooks=books)
-    assert [len(table.rows) for table in tables] == [2, 2]
+    assert [len(table.rows) for table in tables] == [2, 2, 2]
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
     assert tables[0].rows[0][:3] == ["cpbc", "9", "30"] and tables[0].rows[0][4] == ""
     again = length_tables(Bench(tmp_path, threads=1), settings, codebooks=books)
