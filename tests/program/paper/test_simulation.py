@@ -1,4 +1,4 @@
-"""Sub-classes that are drawn: classes and shares are those asked for, and perfect classes of far codes rank perfectly."""
+"""Draws among sub-classes: shares are those asked for, and perfect classes of far codes rank perfectly."""
 
 import numpy as np
 import pytest
