@@ -191,7 +191,12 @@ EXPERIMENTS = tuple(
         name, plan.title[0].lower() + plan.title[1:], paper, plan.data, cost, partial(_page, plan=plan)
     )
     for name, plan, paper, cost in (
-        ("multilabel-ucm", _PHOTOS, "section 4, NUS-WIDE, as several labels on photos", "5 minutes on 2 cores"),
+        (
+            "multilabel-ucm",
+            _PHOTOS,
+            "section 4, NUS-WIDE, as several labels on photos",
+            "5 minutes on 2 cores",
+        ),
         ("multilabel-features", _FEATURES, "section 4, NUS-WIDE, on features", "not measured yet"),
         (
             "multilabel-nuswide",
