@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -191,6 +192,9 @@ def _from_text(
     path: Path, delimiter: str | None, n_items: int, ids: Sequence[str] | None, where: str
 ) -> Pairs:
     text = read_text(path)
+    if (plain := _plain_numbers(text, delimiter, n_items, ids)) is not None:
+        # Of no third column, all.
+        return Pairs.of(n_items, plain[:, :2], (plain[:, 2:] == 1).all(axis=1))
     if delimiter is None:
         rows = [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1)]
     else:
@@ -224,6 +228,34 @@ def _from_text(
     if (alone := pairs[:, 0] == pairs[:, 1]).any():
         raise InputError(f"{where}: line {rows[int(np.argmax(alone))][0]} must name two items, got one twice")
     return Pairs.of(n_items, pairs, np.array([width == 2 or _VALUES[row[2].lower()] for _, row in rows]))
+
+
+def _plain_numbers(
+    text: str, delimiter: str | None, n_items: int, ids: Sequence[str] | None
+) -> np.ndarray | None:
+    """Columns of a text of numbers alone, at the pace and size of arrays; None for any other text, right or wrong."""
+    if "+" in text or (ids is not None and any(map(_is_number, ids))):
+        return None
+    begin = len(text) - len(text.lstrip("\r\n"))
+    first = text[begin:].split("\n", 1)[0].strip()
+    if _is_header([cell.strip() for cell in first.split(delimiter)]):
+        begin = text.find("\n", begin) + 1
+        if not begin:
+            return None
+    lines = io.StringIO(text)
+    lines.seek(begin)
+    try:
+        with warnings.catch_warnings(action="error"):  # of numbers such as 1.0, and of no line at all
+            found = np.loadtxt(lines, dtype=np.int64, delimiter=delimiter, comments=None, ndmin=2)
+    except (ValueError, Warning):
+        return None
+    if found.shape[1] not in (2, 3) or found[:, :2].min() < 0 or found[:, :2].max() >= n_items:
+        return None
+    if (found[:, 0] == found[:, 1]).any() or (
+        found.shape[1] == 3 and not np.isin(found[:, 2], (-1, 0, 1)).all()
+    ):
+        return None
+    return found
 
 
 def _is_header(row: Sequence[str]) -> bool:

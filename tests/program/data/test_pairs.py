@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
+import dshc.data.pairs as pairs_module
 from dshc.data.pairs import Pairs, read_pairs
 from dshc.errors import InputError
 
@@ -186,6 +187,37 @@ def test_items_with_ids_may_go_by_numbers(tmp_path):
 def test_text_that_is_refused(text, message, tmp_path):
     with pytest.raises(InputError, match=f"pairs.csv: {message}"):
         read_pairs(rows_of(text, tmp_path / "pairs.csv"), N)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt"])
+@pytest.mark.parametrize("header", ["", "a{0}b{0}similar\n", "\n\nimage 1{0}image 2\n"])
+@pytest.mark.parametrize("columns", [2, 3])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_numbers_alone_are_read_as_arrays(suffix, header, columns, end, tmp_path, monkeypatch):
+    between = {".csv": ",", ".tsv": "\t", ".txt": " "}[suffix]
+    if suffix == ".txt" and "image 1" in header:
+        header = "a b\n"  # where spaces part the columns
+    rows = [(*pair, int(yes)) for pair, yes in zip(PAIRS.tolist(), SIMILAR, strict=True)]
+    text = header.format(between) + "".join(between.join(map(str, row[:columns])) + end for row in rows)
+    path = tmp_path / f"pairs{suffix}"
+    path.write_bytes(text.encode())
+    fast = read_pairs(path, N)
+    assert np.array_equal(fast.known.toarray(), MATRIX if columns == 3 else np.abs(MATRIX))
+    assert (
+        pairs_module._plain_numbers(pairs_module.read_text(path), between.strip(" ") or None, N, None)
+        is not None
+    )
+    monkeypatch.setattr(pairs_module, "_plain_numbers", lambda *_: None)
+    assert read_pairs(path, N).digest() == fast.digest()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n", "a,b", "0,1,yes\n", "0,1.0\n", "0,+1\n", '"0","1"\n', "0,1,2\n", "0,6\n", "-1,0\n", "3,3\n",
+             "0\n", "0,1,1,1\n", "0,1\n2\n", "#0,1\n", "0,1\r2,3\r"]
+)  # fmt: skip
+def test_other_text_is_read_line_by_line(text):
+    assert pairs_module._plain_numbers(text, ",", N, None) is None
+    assert pairs_module._plain_numbers("0,1\n", ",", N, IDS) is None  # an item is called by a number
 
 
 def test_an_unknown_id_is_named(tmp_path):
