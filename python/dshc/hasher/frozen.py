@@ -19,6 +19,7 @@ from ..data.ahead import ahead
 from ..kept_memory import kept_memory
 from ..progress import progress
 from ..storage import fingerprint, open_rows
+from .arithmetic import computed_in
 from .hasher import Hasher, encoding_batch
 
 __all__ = ["frozen_features"]
@@ -96,7 +97,7 @@ def _key(hasher: Hasher, dataset: Dataset) -> str:
             # Left out where None, as by the versions that had no such setting: features they kept are found.
             **({} if size is None else {"input_size": size}),
             "weights": digest.hexdigest(),
-            "precision": hasher.precision,
+            "precision": computed_in(hasher.precision, hasher.device),
             "device": hasher.device.type,  # the last bits are the device's
             "items": dataset.digest(),
         }

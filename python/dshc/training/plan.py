@@ -21,6 +21,7 @@ from ..data.batches import Batches, TensorFeatures, make_batches
 from ..data.samplers import epoch_order
 from ..data.settings import DataSettings
 from ..hasher import Hasher
+from ..hasher.arithmetic import computed_in
 from ..hasher.frozen import frozen_features
 from ..methods import MethodSettings
 from ..methods.base import Method, Stage, describe_labels
@@ -147,10 +148,15 @@ def make_plan(
 
     ``saved``: the state dict of a checkpoint that will be loaded; ``earlier``: a hasher whose normalisation and
     weights the training starts from. Raises ``ValueError`` naming the setting that does
-    not fit the data; warns where all items are of one class.
+    not fit the data; warns where all items are of one class, and where bfloat16 is computed in float32.
     """
     _check_labels(dataset, method)
     device = processes.device
+    if computed_in(runtime.precision, device) != runtime.precision:
+        warnings.warn(
+            f"precision {runtime.precision} is computed in float32: this processor does not have it",
+            stacklevel=3,
+        )
     if earlier is not None:
         check_fits(earlier, dataset.kind, dataset.item_shape)
     frozen = encoder.finetune == "none"

@@ -52,7 +52,9 @@ class RuntimeSettings(Settings):
     """Seed, arithmetic and machine."""
 
     seed: int = setting(0, "seed of split, codebook, weights, order and augmentation", ge=0, le=2**63 - 1)
-    precision: Literal["fp32", "bf16"] = setting("fp32", "arithmetic")
+    precision: Literal["fp32", "bf16"] = setting(
+        "fp32", "arithmetic; a CPU without bf16 computes in fp32 instead"
+    )
     device: Literal["auto", "cpu", "cuda"] = setting("auto", "where to run", result=False)
     threads: int | None = setting(
         None, "CPU threads (default: as torch has it)", result=False, ge=1, le=MAX_THREADS

@@ -1,11 +1,17 @@
 """The arithmetic of a network: what is computed in bfloat16, and what stays in float32."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from dshc.hasher.arithmetic import in_precision
+from dshc.hasher import arithmetic
+from dshc.hasher.arithmetic import computed_in, in_precision
 
 
 def _network(kernel, stride, groups):
@@ -52,6 +58,31 @@ def test_gradients_reach_every_weight_and_are_those_of_float32_nearly():
 def test_float32_is_what_the_network_gives():
     network, inputs = _network(5, 1, 8), torch.randn(2, 3, 8, 8)
     assert torch.equal(in_precision("fp32", network, inputs), network(inputs))
+
+
+def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch):
+    network, inputs = _network(3, 1, 8), torch.randn(2, 3, 8, 8)
+    exact = network(inputs)
+    assert not torch.equal(in_precision("bf16", network, inputs), exact)
+    monkeypatch.setattr(arithmetic, "_cpu_has_bfloat16", lambda: False)
+    assert torch.equal(in_precision("bf16", network, inputs), exact)
+    assert [computed_in(precision, torch.device("cpu")) for precision in ("bf16", "fp32")] == ["fp32", "fp32"]
+    assert computed_in("bf16", torch.device("cuda")) == "bf16"
+
+
+def test_it_is_known_whether_the_cpu_has_bfloat16():
+    code = "from dshc.hasher.arithmetic import _cpu_has_bfloat16; print(_cpu_has_bfloat16())"
+    found = {}
+    for isa in ("AVX2", "DEFAULT"):
+        environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": isa}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+        )
+        found[isa] = done.stdout.strip()
+    assert found["AVX2"] == "False"
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    if "avx512_bf16" in flags:
+        assert found["DEFAULT"] == "True"
 
 
 def test_every_form_of_a_call_is_understood():

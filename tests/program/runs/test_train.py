@@ -76,6 +76,18 @@ def test_multilabel_data(labelled, tmp_path):
     assert dshc.load_run(run.folder).hasher.class_names == run.dataset.class_names
 
 
+def test_bf16_on_a_cpu_without_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("dshc.hasher.arithmetic._cpu_has_bfloat16", lambda: False)
+    with pytest.warns(
+        UserWarning, match="precision bf16 is computed in float32: this processor does not have it"
+    ):
+        found = train(tmp_path / "run", precision="bf16", epochs=1)
+    expected = train(tmp_path / "exact", precision="fp32", epochs=1)
+    assert found.hasher.precision == "bf16"
+    weights = (run.hasher.state_dict() for run in (found, expected))
+    assert all(torch.equal(*pair) for pair in zip(*(one.values() for one in weights), strict=True))
+
+
 def test_bf16_trains_and_resumes(tmp_path):
     run = train(tmp_path / "run", precision="bf16", epochs=1)
     assert np.isfinite(run.metrics[0]["loss"])
