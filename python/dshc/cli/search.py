@@ -16,6 +16,7 @@ from ..index.queries import Queries, pick_queries, read_queries
 from ..runs import Run
 from ..runs.encoding import stored_part
 from ..runs.run_folder import is_run_file
+from ..storage import CodeFile
 from .console import remark, say, table, working
 from .open_run import open_run
 
@@ -51,7 +52,7 @@ def run_search(
         if run_folder is not None:
             raise InputError(f"--run must go with a code file to search, {target} is a run folder")
         run = owner = open_run(target)
-        index = CodeIndex(stored_part(run, "database"))
+        index = CodeIndex(_database_of(run, target))
     else:
         index = CodeIndex.load(target)
         run = open_run(run_folder) if run_folder is not None else None
@@ -79,6 +80,17 @@ def run_search(
         _print(shown, score or index.file.score, total)
     if page is not None or open_page:
         _write_page(page, index, queries, shown, owner, more=total - len(shown), open_page=open_page)
+
+
+def _database_of(run: Run, target: Path) -> CodeFile:
+    """The codes of a run's database; :class:`InputError` saying what to do where neither they nor its data are here."""
+    try:
+        return stored_part(run, "database")
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{error}; to search other items, encode them (dshc encode {target} INPUT) and search their codes "
+            f"(dshc search codes.safetensors QUERY --run {target})"
+        ) from None
 
 
 def _is_database_of(target: Path, run: Run | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,16 @@ def test_a_run_is_measured_on_its_data_wherever_they_lie(moved: tuple[Path, Path
     after = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert after["mean_average_precision"] == before["mean_average_precision"]
     assert after["counts"] == before["counts"]
+
+
+def test_a_search_without_data_says_how_to_search_others(moved: tuple[Path, Path], tmp_path: Path) -> None:
+    run, data = moved
+    shutil.rmtree(run / "codes")
+    line = dshc_fails("search", run, data)
+    assert "no such file" in line and f"encode them (dshc encode {run} INPUT)" in line
+    codes = tmp_path / "codes.safetensors"
+    dshc_ok("encode", run, data, "--out", codes)
+    dshc_ok("search", codes, data, "--run", run, "--k", 2)
 
 
 def test_other_labels_are_refused(moved: tuple[Path, Path], tmp_path: Path) -> None:
