@@ -181,9 +181,7 @@ class Bench:
             if self.elapsed() > self.seconds:
                 self.refuse(job.name, f"no time left of {self.seconds:.0f} s")
             elif (room := self._room()) < job.n_bytes:
-                self.refuse(
-                    job.name, f"needs {job.n_bytes / 1e9:.0f} GB of memory, there are {room / 1e9:.0f}"
-                )
+                self.refuse(job.name, f"must have {job.n_bytes / 1e9:.0f} GB of memory, got {room / 1e9:.0f}")
             else:
                 self.end(job.name, "begun")
                 stuck = self._watch()

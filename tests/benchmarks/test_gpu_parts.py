@@ -237,7 +237,10 @@ def test_jobs_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert ran == ["RuntimeError", "OutOfMemoryError", "third"]
     found = ended(run)
     assert found["first"] == ("failed", "RuntimeError: a launch failed") and found["third"] == ("done", "")
-    assert found["second"][0] == found["huge"][0] == "left out" and "needs 1000000 GB" in found["huge"][1]
+    assert (
+        found["second"][0] == found["huge"][0] == "left out"
+        and "must have 1000000 GB of memory, got " in found["huge"][1]
+    )
 
     run = make_bench(tmp_path / "b")
     monkeypatch.setattr(run, "_alive", lambda: False)

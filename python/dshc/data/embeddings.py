@@ -180,7 +180,7 @@ def _as_labels(
     if raw.ndim == 2:
         if raw.dtype.kind not in "biuf" or not np.isin(raw, (0, 1)).all():
             raise ValueError(
-                f"{origin}: two-dimensional labels are multi-hot, 0 and 1 only (class ids have shape (n,))"
+                f"{origin}: labels of two dimensions must be multi-hot, 0 and 1 (class ids have shape (n,)), got others"
             )
         names = names or tuple(str(i) for i in range(raw.shape[1]))
         if len(names) != raw.shape[1]:

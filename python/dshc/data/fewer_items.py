@@ -39,7 +39,7 @@ def without_classes(dataset: Dataset, pool: np.ndarray, n_classes: int, words: n
     """
     if dataset.multilabel:
         raise InputError(
-            f"{dataset.name}: unseen_classes is for items of one class each, these have several labels"
+            f"{dataset.name}: items must be of one class each for unseen_classes, got several labels"
         )
     there = np.unique(dataset.labels[pool])
     if n_classes > len(there) - 2:

@@ -153,7 +153,7 @@ def _reason(source: str | os.PathLike[str] | BinaryIO, error: Exception) -> str:
         size = source.seek(0, os.SEEK_END) if not isinstance(source, (str, os.PathLike)) else None
         with suppress(OSError):
             size = os.stat(source).st_size if size is None else size
-        return "the file is empty" if size == 0 else "no image format that is known here"
+        return "the file is empty" if size == 0 else "no image format that Pillow reads"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"more than {Image.MAX_IMAGE_PIXELS:,} pixels, {_BOMB}"
     if isinstance(error, OSError) and error.strerror:

@@ -107,7 +107,9 @@ def make_split(
     seed = int(seed)
     if dataset.labels is None:
         if train_per_class is not None or unseen_classes:
-            raise ValueError(f"{dataset.name}: has no labels, which train_per_class and unseen_classes need")
+            raise ValueError(
+                f"{dataset.name}: must have labels for train_per_class and unseen_classes, got none"
+            )
         return _unlabelled(dataset, protocol, seed)
     roles = _PROTOCOLS[protocol].roles(dataset, _words(dataset.n_items, seed, _DRAW))
     if not len(roles.pool) or not len(roles.database):
@@ -151,7 +153,7 @@ def _default(dataset: Dataset) -> str:
 def _unlabelled(dataset: Dataset, protocol: str, seed: int) -> Split:
     if protocol != "all":
         raise ValueError(
-            f"{dataset.name}: has no labels, which protocol {protocol} needs; protocol all does without"
+            f"{dataset.name}: must have labels for protocol {protocol}, got none; protocol all does without"
         )
     nothing, everything = np.zeros(0, np.int64), np.arange(dataset.n_items)
     return Split.of(
@@ -160,19 +162,21 @@ def _unlabelled(dataset: Dataset, protocol: str, seed: int) -> Split:
 
 
 def _all(dataset: Dataset, _words: np.ndarray) -> _Roles:
-    raise InputError(f"{dataset.name}: protocol all is for items without labels, these have some")
+    raise InputError(f"{dataset.name}: must have no labels for protocol all, got some")
 
 
 def _published(dataset: Dataset, _words: np.ndarray) -> _Roles:
     if dataset.published is None:
-        raise InputError(f"{dataset.name}: has no published split; protocol random draws one")
+        raise InputError(f"{dataset.name}: must have a published split, got none; protocol random draws one")
     parts = dataset.published
     return _Roles(parts["query"], parts.get("database", parts["train"]), parts["train"])
 
 
 def _official(dataset: Dataset, _words: np.ndarray) -> _Roles:
     if dataset.test_mask is None:
-        raise ValueError(f"{dataset.name}: has no official test part; protocol random draws one")
+        raise ValueError(
+            f"{dataset.name}: must have an official test part, got none; protocol random draws one"
+        )
     rest = np.flatnonzero(~dataset.test_mask)
     return _Roles(np.flatnonzero(dataset.test_mask), rest, rest)
 
@@ -180,7 +184,9 @@ def _official(dataset: Dataset, _words: np.ndarray) -> _Roles:
 def _random(dataset: Dataset, words: np.ndarray) -> _Roles:
     query = _draw(dataset, np.arange(dataset.n_items), _QUERY_SHARE, words)
     if not len(query):
-        raise ValueError(f"{dataset.name}: no class has two items, one to ask and one to find")
+        raise ValueError(
+            f"{dataset.name}: must have a class of two items, one to ask and one to find, got none"
+        )
     rest = np.setdiff1d(np.arange(dataset.n_items), query, assume_unique=True)
     return _Roles(query, rest, rest)
 
@@ -230,8 +236,8 @@ def _nuswide_parts(
     labelled, least = _labelled(dataset), 2100 + max(n_train, 1)
     if not dataset.multilabel or labelled.sum() < least:
         raise ValueError(
-            f"{dataset.name}: protocol {protocol} is for sets with several labels per item and at least {least:,} "
-            f"items that have one, not {_describe(dataset)}"
+            f"{dataset.name}: must have several labels per item and at least {least:,} items that have one for "
+            f"protocol {protocol}, got {_describe(dataset)}"
         )
     rank = _ranks(np.where(labelled, 0, 1), words)
     query = labelled & (rank < 2100)

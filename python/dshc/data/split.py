@@ -104,7 +104,7 @@ class Split:
         """Raise ``ValueError`` unless this split was made for exactly these labels."""
         if self.n_items != dataset.n_items:
             raise ValueError(
-                f"split {self.checksum} is of {self.n_items} items, {dataset.name} has {dataset.n_items}"
+                f"{dataset.name}: must have {self.n_items} items as split {self.checksum} has, got {dataset.n_items}"
             )
         if self.labels_digest != labels_digest(dataset):
             raise ValueError(f"split {self.checksum} was made for other labels than those of {dataset.name}")

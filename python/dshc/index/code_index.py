@@ -29,7 +29,7 @@ class CodeIndex:
 
     def __init__(self, file: CodeFile) -> None:
         if not len(file):
-            raise ValueError(f"the database {file.path or 'of codes'} is empty; at least one code is needed")
+            raise ValueError(f"{file.path or 'the database'}: must hold at least one code, got none")
         self.file = file
 
     @functools.cached_property

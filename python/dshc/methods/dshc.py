@@ -334,7 +334,7 @@ def _check(settings: DSHCSettings, codebook: Codebook) -> None:
         raise ValueError(f"target must be 'normalized' with subclass = 'learned', got {settings.target!r}")
     if codebook.n_subclasses == codebook.n_classes:
         raise ValueError(
-            "per_class must leave a class two sub-classes with subclass = 'learned': with one there is no choice"
+            "per_class must leave some class two sub-classes with subclass = 'learned', got one for each"
         )
     if settings.queue and settings.assignment == "kmeans":
         raise ValueError(f"queue must be 0 with assignment = 'kmeans', got {settings.queue}")

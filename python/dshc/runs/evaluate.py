@@ -78,7 +78,7 @@ def evaluate_files(
     queries, database = CodeFile.load(query_path), CodeFile.load(database_path)
     for file in (queries, database):
         if file.labels is None:
-            raise InputError(f"{file.path}: holds no labels; an evaluation needs them")
+            raise InputError(f"{file.path}: must hold labels to be evaluated, got none")
     if queries.class_names and database.class_names and queries.class_names != database.class_names:
         raise InputError(f"{query_path} and {database_path}: their labels name different classes")
     evaluation = evaluate(queries, database, conventions=conventions)

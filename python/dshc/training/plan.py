@@ -154,7 +154,7 @@ def make_plan(
     device = processes.device
     if computed_in(runtime.precision, device) != runtime.precision:
         warnings.warn(
-            f"precision {runtime.precision} is computed in float32: this processor does not have it",
+            f"precision {runtime.precision} must have a processor with it, got one without; float32 takes its place",
             stacklevel=3,
         )
     if earlier is not None:

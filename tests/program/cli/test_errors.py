@@ -119,7 +119,9 @@ def test_damaged_code_files(run: Path, tmp_path: Path, damage: str) -> None:
 def test_code_files_that_do_not_fit(run: Path, tmp_path: Path) -> None:
     database = CodeFile.load(codes_of(run, "database"))
     bare = CodeFile(database.codes, 9).save(tmp_path / "bare.safetensors")
-    assert "holds no labels" in dshc_fails("evaluate", codes_of(run, "query"), bare)
+    assert "must hold labels to be evaluated, got none" in dshc_fails(
+        "evaluate", codes_of(run, "query"), bare
+    )
     longer = CodeFile(database.codes, 10, labels=database.labels).save(tmp_path / "longer.safetensors")
     assert "9 bits" in dshc_fails("evaluate", codes_of(run, "query"), longer)
     assert "10" in dshc_fails("search", longer, codes_of(run, "query"))

@@ -140,7 +140,11 @@ def with_nan(value: float) -> np.ndarray:
             TypeError,
             "labels must be integers or text .*, got dtype float64",
         ),
-        ({"features": FEATURES, "labels": np.full((6, 2), 2)}, ValueError, "multi-hot, 0 and 1 only"),
+        (
+            {"features": FEATURES, "labels": np.full((6, 2), 2)},
+            ValueError,
+            "labels of two dimensions must be multi-hot, 0 and 1 .*, got others",
+        ),
         (
             {"features": FEATURES, "labels": LABELS, "class_names": np.array(["a"])},
             ValueError,

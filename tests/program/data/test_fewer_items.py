@@ -75,12 +75,12 @@ def test_unseen_classes_are_asked_and_found_but_not_trained_on():
 
 def test_unseen_classes_of_items_with_several_labels_or_none_are_refused():
     with pytest.raises(
-        InputError, match="some: unseen_classes is for items of one class each, these have several"
+        InputError, match="some: items must be of one class each for unseen_classes, got several"
     ):
         make_split(labelled(np.ones((9, 2), np.uint8)), unseen_classes=1)
     bare = Dataset("bare", "features", np.zeros((3, 1), np.float32), None, ())
     for values in ({"unseen_classes": 1}, {"train_per_class": 1}):
         with pytest.raises(
-            ValueError, match="bare: has no labels, which train_per_class and unseen_classes need"
+            ValueError, match="bare: must have labels for train_per_class and unseen_classes, got none"
         ):
             make_split(bare, **values)

@@ -106,7 +106,10 @@ def test_the_papers_nuswide_settings():
     assert np.array_equal(full.train, full.database) and not np.isin(full.query, full.database).any()
     assert len(full.database) == 13_000 - 2100
     assert not np.array_equal(make_split(data, "nuswide-full", seed=1, validation=0).query, full.query)
-    with pytest.raises(ValueError, match="at least 12,600 items that have one, not"):
+    with pytest.raises(
+        ValueError,
+        match="at least 12,600 items that have one for protocol nuswide-10500, got 13000 items of 5 labels",
+    ):
         make_split(data, "nuswide-10500")
     data = labelled(np.concatenate([hot, np.ones((6_000, 5), np.uint8)]))
     some = make_split(data, "nuswide-10500", validation=0)
@@ -114,7 +117,10 @@ def test_the_papers_nuswide_settings():
     assert np.array_equal(some.query, whole.query) and np.array_equal(some.database, whole.database)
     assert len(some.train) == 10_500 and data.labels[some.train].any(axis=1).all()
     assert np.isin(some.train, some.database).all()
-    with pytest.raises(ValueError, match="nuswide-full is for sets with several labels per item"):
+    with pytest.raises(
+        ValueError,
+        match="must have several labels per item and at least .* items that have one for protocol nuswide-full, got ",
+    ):
         make_split(labelled(np.arange(5000) % 3), "nuswide-full")
 
 
@@ -143,7 +149,7 @@ def test_default_follows_the_set():
             ValueError,
             "protocol must be one of default, published, official, .*, got 'mine'",
         ),
-        ({"protocol": "official"}, ValueError, "some: has no official test part"),
+        ({"protocol": "official"}, ValueError, "some: must have an official test part, got none"),
         (
             {"protocol": "digits"},
             ValueError,
@@ -177,7 +183,9 @@ def test_refused_by_name(arguments, error, message):
 
 
 def test_sets_that_cannot_be_split():
-    with pytest.raises(ValueError, match="no class has two items"):
+    with pytest.raises(
+        ValueError, match="must have a class of two items, one to ask and one to find, got none"
+    ):
         make_split(labelled(np.arange(4)))
     with pytest.raises(ValueError, match="leaves no query with a label"):
         make_split(labelled(np.zeros((9, 2), np.uint8)))
@@ -195,9 +203,9 @@ def test_items_without_labels_are_all_trained_on_and_found(tmp_path):
     assert Split.load(tmp_path / "split.json", bare).checksum == split.checksum
     with pytest.raises(ValueError, match="split.json"):
         Split.load(tmp_path / "split.json", labelled(np.array([0, 1, 0])))
-    with pytest.raises(ValueError, match="bare: has no labels, which protocol random needs"):
+    with pytest.raises(ValueError, match="bare: must have labels for protocol random, got none"):
         make_split(bare, "random")
-    with pytest.raises(ValueError, match="some: protocol all is for items without labels"):
+    with pytest.raises(ValueError, match="some: must have no labels for protocol all, got some"):
         make_split(labelled(np.arange(20) % 2), "all")
 
 

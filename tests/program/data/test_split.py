@@ -33,7 +33,7 @@ def test_the_checksum_sees_labels_order_and_roles():
     assert make_split(labelled(labels, name="another name")).checksum == base.checksum
     with pytest.raises(ValueError, match="was made for other labels than those of some"):
         base.check(labelled(other))
-    with pytest.raises(ValueError, match="is of 40 items, some has 20"):
+    with pytest.raises(ValueError, match="some: must have 40 items as split .* has, got 20"):
         base.check(labelled(labels[:20]))
     base.check(labelled(labels))
 
@@ -46,7 +46,9 @@ def test_save_and_load(tmp_path):
     found = Split.load(path, data)
     assert found == split and arrays(found) == arrays(split) and found.summary() == split.summary()
     assert json.loads(path.read_text())["schema"] == "dshc.split/1"
-    with pytest.raises(ValueError, match="split.json: refused as a split.*is of 1797 items, some has 8"):
+    with pytest.raises(
+        ValueError, match="split.json: refused as a split.*some: must have 1797 items as split .* has, got 8"
+    ):
         Split.load(path, labelled(np.arange(8) % 2))
 
 

@@ -234,7 +234,7 @@ def test_a_folder_with_something_else_is_left_alone(features, tmp_path):
         ({"conventions": Conventions(score="overlap")}, "score must be each method's own"),
         (
             {"values": {"protocol": "official"}},
-            "features: has no official test part; protocol random draws one",
+            "features: must have an official test part, got none; protocol random draws one",
         ),
     ],
 )

@@ -87,7 +87,7 @@ def test_wrong_queries_are_refused() -> None:
 def test_an_empty_database_is_refused(tmp_path: Path) -> None:
     empty = CodeFile(CODES[:0], 9)
     path = empty.save(tmp_path / "empty.safetensors")
-    with pytest.raises(ValueError, match="empty.safetensors is empty"):
+    with pytest.raises(ValueError, match="empty.safetensors: must hold at least one code, got none"):
         CodeIndex.load(path)
 
 

@@ -79,7 +79,8 @@ def test_multilabel_data(labelled, tmp_path):
 def test_bf16_on_a_cpu_without_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("dshc.hasher.arithmetic._cpu_has_bfloat16", lambda: False)
     with pytest.warns(
-        UserWarning, match="precision bf16 is computed in float32: this processor does not have it"
+        UserWarning,
+        match="precision bf16 must have a processor with it, got one without; float32 takes its place",
     ):
         found = train(tmp_path / "run", precision="bf16", epochs=1)
     expected = train(tmp_path / "exact", precision="fp32", epochs=1)
