@@ -45,6 +45,14 @@ _LITE0: dict[str, Any] = {
     "label_smoothing": 0.0,
 }
 # Settings were chosen on a tenth of the training images that was held back: docs/paper.md.
+_SMALL_NET: dict[str, Any] = {
+    "backbone": "small_net",
+    "width": 64,
+    "batch_size": 128,
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "precision": "bf16",
+}
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "pretrained": (
         "ImageNet-pretrained EfficientNet-Lite0, 6 epochs at 64 pixels and 9 at 128",
@@ -52,15 +60,12 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "scratch": (
         "a small residual network from random weights, 40 epochs at 32 pixels",
-        {
-            "backbone": "small_net",
-            "width": 64,
-            "batch_size": 128,
-            "optimizer": "sgd",
-            "lr": 0.1,
-            "precision": "bf16",
-            "epochs": 40,
-        },
+        {**_SMALL_NET, "epochs": 40},
+    ),
+    # Enlarged to 64 pixels the network's first stage, which halves them, is at the images' own 32: four times the work.
+    "scratch-long": (
+        "the same network, 20 epochs at 32 pixels and 40 at 64",
+        {**_SMALL_NET, "input_size": 64, "first_size": 32, "first_epochs": 20, "epochs": 60},
     ),
 }
 
@@ -174,6 +179,14 @@ EXPERIMENTS = (
         ("cifar10",),
         "half an hour on 2 cores with bfloat16",
         partial(_headline_page, recipe="scratch"),
+    ),
+    Experiment(
+        "cifar10-scratch-long",
+        "the same from random weights, for longer",
+        "table 1, table 3: mAP 0.9431",
+        ("cifar10",),
+        "two hours on 2 cores with bfloat16",
+        partial(_headline_page, recipe="scratch-long"),
     ),
     Experiment(
         "cifar10-seeds",
