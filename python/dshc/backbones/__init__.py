@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from .enlarged import Enlarging, seen_shape
 from .identity import identity
 from .mlp import mlp
 from .pretrained import ImageInput, has_vision, image_input
@@ -20,6 +21,7 @@ from .timm_networks import TimmBackbone, timm_backbone
 
 __all__ = [
     "EncoderSettings",
+    "Enlarging",
     "ImageInput",
     "TimmBackbone",
     "build_backbone",
@@ -28,6 +30,7 @@ __all__ = [
     "identity",
     "image_input",
     "mlp",
+    "seen_shape",
     "small_net",
     "timm_backbone",
 ]
@@ -59,9 +62,11 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
         raise ValueError(
             f"weights must go with a backbone timm:NAME; {name!r} starts from random weights, got {settings.weights!r}"
         )
-    if (side := settings.input_size) is not None:
+    convolution = name in _CONVOLUTIONS and len(item_shape) == 3
+    if (side := settings.input_size) is not None and not convolution:
+        known = ", ".join(_CONVOLUTIONS)
         raise ValueError(
-            f"input_size must go with a backbone timm:NAME; {name!r} takes images as they are, got {side}"
+            f"input_size must go with a backbone {known} or timm:NAME; {name!r} takes items as they are, got {side}"
         )
     if settings.pretrained or settings.finetune in ("none", "last"):
         asked = "pretrained" if settings.pretrained else f"finetune {settings.finetune!r}"
@@ -72,10 +77,12 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
         return identity(item_shape)
     if name == "mlp" and len(item_shape) == 1:
         return mlp(item_shape[0], width=settings.width or 512)
-    if name in _CONVOLUTIONS and len(item_shape) == 3:
+    if convolution:
         make, width = _CONVOLUTIONS[name]
-        net = make(item_shape[2], width=settings.width or width, image_size=max(item_shape[:2]))
-        features_of(net, name, item_shape)
+        height, breadth, n_channels = seen = seen_shape(item_shape, side)  # type: ignore[arg-type]
+        net = make(n_channels, width=settings.width or width, image_size=max(height, breadth))
+        features_of(net, name, seen)
+        net.input_size = side
         return net.train()
     known = "mlp or identity" if len(item_shape) == 1 else "small_net, conv_net, identity or timm:NAME"
     raise ValueError(f"backbone must be {known} for items of shape {item_shape}, got {name!r}")

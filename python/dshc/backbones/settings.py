@@ -26,7 +26,7 @@ class EncoderSettings(Settings):
     )
     input_size: int | None = setting(
         None,
-        "timm:NAME: side to which small images, such as those of a named set, are enlarged on the device before the "
+        "images: side to which small ones, such as those of a named set, are enlarged on the device before the "
         "network (default: as they are)",
         later=True,
         ge=1,

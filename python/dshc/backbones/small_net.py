@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["conv_net", "small_net"]
+from .enlarged import Enlarging
+
+__all__ = ["ConvNet", "conv_net", "small_net"]
 
 
-def small_net(n_channels: int, *, width: int = 64, image_size: int = 32) -> nn.Sequential:
+class ConvNet(Enlarging, nn.Sequential):
+    """Layers one after the other; ``n_features`` is the width of what the last one gives."""
+
+    def __init__(self, *layers: nn.Module, n_features: int) -> None:
+        super().__init__(*layers)
+        self.n_features = n_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(self.enlarge(images))
+
+    def at_size(self) -> nn.Module:
+        return nn.Sequential(*self)
+
+
+def small_net(n_channels: int, *, width: int = 64, image_size: int = 32) -> ConvNet:
     """A small residual network over images ``(b, n_channels, h, w)``; ``n_features`` is ``4 * width``.
 
     Three stages of ``width``, ``2 * width`` and ``4 * width`` channels. Above 16 pixels the first convolution
-    halves the image at once: most of the time at full resolution goes into memory traffic, and costs little
-    accuracy to save.
+    halves the image at once, for a fourth of the work; images that are enlarged to twice their side (``input_size``)
+    pass it at their own.
     """
     stride = 2 if image_size > 16 else 1
-    net = nn.Sequential(
+    return ConvNet(
         *_convolution(n_channels, width, kernel=4 if stride == 2 else 3, stride=stride),
         *_convolution(width, 2 * width),
         nn.MaxPool2d(2),
@@ -25,21 +41,19 @@ def small_net(n_channels: int, *, width: int = 64, image_size: int = 32) -> nn.S
         _Residual(4 * width),
         nn.AdaptiveMaxPool2d(1),
         nn.Flatten(),
+        n_features=4 * width,
     )
-    net.n_features = 4 * width
-    return net
 
 
-def conv_net(n_channels: int, *, width: int = 32, image_size: int = 32) -> nn.Sequential:
+def conv_net(n_channels: int, *, width: int = 32, image_size: int = 32) -> ConvNet:
     """Three convolutions over images ``(b, n_channels, h, w)``; ``n_features`` is ``4 * width``.
 
     ``small_net`` without its residual blocks: for comparisons of losses on a network as small as their papers', and
     the fastest that there is here.
     """
     net = small_net(n_channels, width=width, image_size=image_size)
-    plain = nn.Sequential(*(layer for layer in net if not isinstance(layer, _Residual)))
-    plain.n_features = net.n_features
-    return plain
+    layers = (layer for layer in net if not isinstance(layer, _Residual))
+    return ConvNet(*layers, n_features=net.n_features)
 
 
 class _Residual(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import methods
 from ..backbones import EncoderSettings, build_backbone
-from ..backbones.timm_networks import seen_shape
+from ..backbones.enlarged import seen_shape
 from ..data import ImageFit
 from ..data.ahead import ahead
 from ..errors import InputError

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .. import methods
 from ..backbones import EncoderSettings, image_input
+from ..backbones.enlarged import seen_shape
 from ..backbones.probe import features_of
-from ..backbones.timm_networks import seen_shape
 from ..data import Dataset, Split
 from ..data.batches import Batches, TensorFeatures, make_batches
 from ..data.samplers import epoch_order
@@ -203,7 +203,7 @@ def make_plan(
     )
     if (first := optim.first_size) is not None:
         features_of(
-            whole.backbone.net,
+            whole.backbone.at_size(),
             encoder.backbone or "",
             seen_shape(dataset.item_shape, first),
             "first_size",

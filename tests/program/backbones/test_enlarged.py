@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from dshc.backbones import timm_backbone
-from dshc.backbones.timm_networks import enlarged
+from dshc.backbones.enlarged import enlarged
 
 pytest.importorskip("timm", reason="timm is not installed (extra 'vision')")
 

@@ -10,7 +10,7 @@ from frozen_backbones import NAME
 from training_runs import Stopped, at_step, final, stop, train
 
 from dshc import Hasher
-from dshc.backbones import TimmBackbone, timm_networks
+from dshc.backbones import TimmBackbone, enlarged
 from dshc.hasher.frozen import frozen_features
 
 pytest.importorskip("timm", reason="timm is not installed (extra 'vision')")
@@ -78,7 +78,7 @@ def test_what_is_exported_enlarges(settings, tmp_path, suffix):
     run = train(tmp_path / "run", settings)
     images = run.dataset.inputs[:7]
     before = run.hasher.outputs(images)
-    timm_networks._bicubic.cache_clear()
+    enlarged._bicubic.cache_clear()
     hasher = Hasher.load(tmp_path / "run", device="cpu")
     for _ in range(2):  # what traces a call leaves nothing behind
         path = hasher.export(tmp_path / f"hasher{suffix}")
