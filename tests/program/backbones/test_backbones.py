@@ -111,3 +111,38 @@ def test_small_nets_refuse_what_is_too_small(name, shape):
     ):
         build_backbone(EncoderSettings(backbone=name, width=4), shape)
     assert build_backbone(EncoderSettings(backbone=name, width=4), (4, 4, 1)).training
+
+
+# Images that are enlarged before the network
+
+
+@pytest.mark.parametrize("name", ["small_net", "conv_net"])
+def test_small_nets_enlarge_their_images(name):
+    torch.manual_seed(0)
+    net = build_backbone(EncoderSettings(backbone=name, width=4, input_size=20), (10, 8, 3))
+    make = small_net if name == "small_net" else conv_net
+    plain = make(3, width=4, image_size=20)  # halves images of more than 16 pixels, as this one does
+    plain.load_state_dict(net.state_dict())
+    images = torch.randn(5, 3, 10, 8)
+    expected = torch.nn.functional.interpolate(images, size=(20, 16), mode="bicubic", align_corners=False)
+    with torch.no_grad():
+        torch.testing.assert_close(net.eval()(images), plain.eval()(expected), rtol=1e-4, atol=1e-5)
+        net.train_size = 10
+        torch.testing.assert_close(net(images), plain(expected), rtol=1e-4, atol=1e-5)
+        assert torch.equal(net.train()(images), plain.train()(images))
+        assert torch.equal(net.at_size()(images), plain(images))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "shape"), [("mlp", (5,)), ("identity", (5,)), ("identity", (8, 8, 3)), ("small_net", (5,))]
+)
+def test_only_networks_of_images_enlarge(backbone, shape):
+    message = f"input_size must go with a backbone small_net, conv_net or timm:NAME; {backbone!r} takes items"
+    with pytest.raises(ValueError, match=message):
+        build_backbone(EncoderSettings(backbone=backbone, input_size=64), shape)
+
+
+@pytest.mark.parametrize("name", ["small_net", "conv_net"])
+def test_small_nets_do_not_make_images_smaller(name):
+    with pytest.raises(ValueError, match="input_size must be at least 10, the side of the images, got 9"):
+        build_backbone(EncoderSettings(backbone=name, width=4, input_size=9), (10, 8, 3))

@@ -298,13 +298,6 @@ def test_a_frozen_network_gives_the_same_while_training_and_after():
 # Other networks
 
 
-@pytest.mark.parametrize(("backbone", "shape"), [("small_net", (8, 8, 3)), ("mlp", (5,)), ("identity", (5,))])
-def test_other_networks_take_images_as_they_are(backbone, shape):
-    message = f"input_size must go with a backbone timm:NAME; '{backbone}' takes images as they are, got 64"
-    with pytest.raises(ValueError, match=message):
-        build_backbone(EncoderSettings(backbone=backbone, input_size=64), shape)
-
-
 @pytest.mark.parametrize("width", [None, 6])
 def test_the_width_is_the_necks(width):
     net = tiny(width=width)

@@ -10,27 +10,36 @@ from frozen_backbones import NAME
 from training_runs import Stopped, at_step, final, stop, train
 
 from dshc import Hasher
-from dshc.backbones import TimmBackbone, enlarged
+from dshc.backbones import Enlarging, enlarged
 from dshc.hasher.frozen import frozen_features
 
 pytest.importorskip("timm", reason="timm is not installed (extra 'vision')")
 pytestmark = pytest.mark.usefixtures("cache")
 
+COMMON = {
+    "source": "digits",
+    "train_per_class": 6,
+    "input_size": 32,
+    "bits": 9,
+    "epochs": 1,
+    "batch_size": 20,
+    "threads": 1,
+}
+
 
 @pytest.fixture
-def settings(weights):
+def of_timm(weights):
     return {
-        "source": "digits",
-        "train_per_class": 6,
+        **COMMON,
         "backbone": f"timm:{NAME}",
         "weights": str(weights),
         "finetune": "all",
-        "input_size": 32,
-        "bits": 9,
-        "epochs": 1,
-        "batch_size": 20,
-        "threads": 1,
     }
+
+
+@pytest.fixture(params=["timm", "small_net"])
+def settings(request, of_timm):
+    return of_timm if request.param == "timm" else {**COMMON, "backbone": "small_net", "width": 4}
 
 
 def test_a_saved_hasher_enlarges_as_it_was_trained(settings, tmp_path):
@@ -47,7 +56,8 @@ def test_a_saved_hasher_enlarges_as_it_was_trained(settings, tmp_path):
     assert not torch.equal(hasher.outputs(images), run.hasher.outputs(images))
 
 
-def test_kept_features_are_those_of_their_size(settings, tmp_path, calls):
+def test_kept_features_are_those_of_their_size(of_timm, tmp_path, calls):
+    settings = of_timm
     run = train(tmp_path / "a", settings, finetune="none", width=16)
     n = run.dataset.n_items
     assert calls.since() == n
@@ -63,8 +73,8 @@ def test_kept_features_are_those_of_their_size(settings, tmp_path, calls):
 def test_a_training_goes_on_at_the_same_size_or_another(settings, tmp_path):
     train(tmp_path / "run", settings)
     start = {**settings, "start_from": str(tmp_path / "run"), "lr": 1e-4}
-    for name in ("backbone", "weights", "input_size"):
-        del start[name]
+    for name in ("backbone", "weights", "input_size", "width"):
+        start.pop(name, None)
     with pytest.raises(ValueError, match="input_size must be at least 8, the side of the images, got 7"):
         train(tmp_path / "small", start, input_size=7)
     assert train(tmp_path / "larger", start, input_size=48).hasher.backbone.input_size == 48
@@ -101,22 +111,17 @@ class Sizes:
     """The sides that a network has seen, in training and otherwise."""
 
     def __init__(self, monkeypatch):
-        self.trained, self.measured, real = [], set(), TimmBackbone.frozen_features
+        self.trained, self.measured, real = [], set(), Enlarging.enlarge
 
         def seen(backbone, images):
-            handle = backbone.net.register_forward_pre_hook(lambda _, given: self.note(backbone, given[0]))
-            try:
-                return real(backbone, images)
-            finally:
-                handle.remove()
+            larger = real(backbone, images)
+            if backbone.training:
+                self.trained.append(larger.shape[-1])
+            else:
+                self.measured.add(larger.shape[-1])
+            return larger
 
-        monkeypatch.setattr(TimmBackbone, "frozen_features", seen)
-
-    def note(self, backbone, images):
-        if backbone.training:
-            self.trained.append(images.shape[-1])
-        else:
-            self.measured.add(images.shape[-1])
+        monkeypatch.setattr(Enlarging, "enlarge", seen)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +149,8 @@ def test_stopped_within_the_first_epochs_or_behind_it_comes_to_the_same(
     assert final(tmp_path / "run") == final(whole.folder)
 
 
-def test_a_network_that_takes_one_size_has_no_smaller_epochs(settings, tmp_path):
-    settings = {**settings, "backbone": "timm:vit_tiny_patch16_224", "input_size": 224, "pretrained": False}
+def test_a_network_that_takes_one_size_has_no_smaller_epochs(of_timm, tmp_path):
+    settings = {**of_timm, "backbone": "timm:vit_tiny_patch16_224", "input_size": 224, "pretrained": False}
     del settings["weights"]
     with pytest.raises(ValueError, match="first_size must be one that timm:vit_tiny_.* accepts, got 96x96"):
         train(tmp_path / "run", settings, first_size=96)
@@ -164,13 +169,26 @@ def test_a_network_that_takes_one_size_has_no_smaller_epochs(settings, tmp_path)
             {"first_size": 16, "input_size": None},
             "first_size must go with input_size and a network that is trained",
         ),
-        (
-            {"first_size": 16, "finetune": "none"},
-            "first_size must go with input_size and a network that is trained",
-        ),
         ({"first_epochs": 2}, "first_epochs must go with first_size, got 2"),
     ],
 )
 def test_sizes_that_no_training_has_are_refused(settings, tmp_path, more, message):
     with pytest.raises(ValueError, match=message):
         train(tmp_path / "run", settings, **more)
+
+
+def test_a_frozen_network_has_no_smaller_epochs(of_timm, tmp_path):
+    with pytest.raises(
+        ValueError, match="first_size must go with input_size and a network that is trained, got 16"
+    ):
+        train(tmp_path / "run", of_timm, first_size=16, finetune="none")
+
+
+def test_a_small_net_refuses_a_first_size_that_is_too_small_for_it(tmp_path):
+    source = tmp_path / "two.npz"
+    images = np.random.default_rng(0).integers(0, 256, (20, 3, 5, 1), dtype=np.uint8)
+    np.savez(source, images=images, labels=np.arange(20) % 2)
+    small = {**COMMON, "source": str(source), "train_per_class": None, "backbone": "small_net", "width": 4}
+    with pytest.raises(ValueError, match="first_size must be one that small_net accepts, got 3x5"):
+        train(tmp_path / "run", small, first_size=5)
+    assert not (tmp_path / "run" / "config.toml").exists()
