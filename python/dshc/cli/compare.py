@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
-from ..evaluation import Conventions
+from ..evaluation import Conventions, check_cut
 from ..experiment import ComparisonTable, Grid, compare
 from ..progress import progress
 from ..report import report_run, write_comparison
@@ -50,7 +50,7 @@ def run_compare(
             _numbers(text, float, name) for text, name in zip(factors, ("lr", "weight"), strict=True)
         )
         grid = Grid(lr, weight, widen)
-    conventions = Conventions(ks=ks)
+    conventions = Conventions(ks=tuple(check_cut("--k", cut) for cut in ks))
     try:
         with progress("trainings") as update:
             found = compare(

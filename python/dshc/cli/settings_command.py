@@ -31,9 +31,13 @@ class SettingsCommand(TyperCommand):
         # In the order of the headings, which is that of the tables; arguments and --help have none.
         order = [None, *PANELS.values()]
         own = super().get_params(ctx)
-        taken = {p.name for p in own} | self.left_out
+        taken = {p.name for p in own} | self.without()
         flags = [p for p in options() if p.name not in taken]
         return sorted([*own, *flags], key=lambda p: order.index(getattr(p, "rich_help_panel", None)))
+
+    def without(self) -> frozenset[str]:
+        """The settings that have no flag here."""
+        return self.left_out
 
     def invoke(self, ctx: Any) -> Any:
         named = {parameter.name for parameter in super().get_params(ctx)}
@@ -42,9 +46,14 @@ class SettingsCommand(TyperCommand):
 
 
 class ComparisonCommand(SettingsCommand):
-    """Without the settings that a comparison decides for each of its trainings."""
+    """Without the settings that a comparison decides for each of its trainings, and those of methods."""
 
-    left_out = frozenset({"method", "seed", "lengths"})
+    left_out = frozenset({"seed"})
+
+    def without(self) -> frozenset[str]:
+        from .settings_flags import method_flags
+
+        return self.left_out | method_flags()
 
 
 def given_settings(context: Any) -> dict[str, Any]:

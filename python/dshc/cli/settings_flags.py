@@ -18,7 +18,7 @@ from ..runs.settings import TABLES, RunSettings
 from ..settings import choices, plain_type
 from .options import PANELS, flag
 
-__all__ = ["as_values", "options"]
+__all__ = ["as_values", "method_flags", "options"]
 
 _NOT_FLAGS = {"data.source", "method.name"}  # the argument, and --method
 
@@ -39,6 +39,11 @@ def options() -> tuple[Any, ...]:
     app.command()(nothing)
     command = typer.main.get_command(app)
     return tuple(command.params)
+
+
+def method_flags() -> frozenset[str]:
+    """The flags of the method and of its settings, as parameters."""
+    return frozenset(name for name, setting in _tables().items() if setting.partition(".")[0] == "method")
 
 
 def as_values(given: Mapping[str, object], assignments: Sequence[str]) -> dict[str, object]:

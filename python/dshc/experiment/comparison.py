@@ -18,8 +18,11 @@ from typing import Any
 import torch
 
 from ..data import Dataset
+from ..data.split import labels_digest
 from ..errors import InputError
 from ..evaluation import Conventions
+from ..hasher import Hasher
+from ..hasher.frozen import weights_digest
 from ..runs import RunSettings
 from ..runs.earlier import earlier_hasher, with_network
 from ..runs.photos import for_photos
@@ -37,6 +40,11 @@ __all__ = ["Grid", "compare"]
 
 _FILE = "comparison.json"
 _EARLIER = {"unseen_classes": 0, "pairs": None}  # of files of earlier versions, which do not say it
+_NOT_SAID = {
+    "labels",
+    "start_from",
+    "weights",
+}  # by files of earlier versions, whose results are taken as they are
 _TUNE_BITS = 32
 
 
@@ -94,6 +102,11 @@ def compare(
         raise InputError(f"jobs must be at least 1, got {jobs}")
     if jobs > 1 and settings.runtime.threads is None:
         settings = settings.with_values(**{"runtime.threads": max(1, torch.get_num_threads() // jobs)})
+    if grid is not None and not settings.data.validation:
+        raise InputError(
+            f"validation must be more than 0 where a grid is tuned by it, got {settings.data.validation}"
+        )
+    _refuse_decided(settings)
     if seeds_at is not None and (unknown := sorted(set(seeds_at) - set(lengths))):
         raise InputError(f"seeds_at must be among bits, got {', '.join(map(str, unknown))}")
     if tuned is not None and grid is not None:
@@ -112,6 +125,12 @@ def compare(
     settings = settings.with_values(**lazily)
     dataset = load_dataset(settings.with_values(**{"data.max_memory_mib": 0}), any_labels=True)
     found = contestants(settings, methods, dataset)
+    nesting = nested and len(lengths) > 1 and any(contestant.nests for contestant in found)
+    if nesting and postprocessing:
+        got = ", ".join(postprocessing)
+        raise InputError(
+            f"postprocessing must be none with nested, whose codes share their first bits, got {got}"
+        )
     split_of(dataset, settings)  # what does not fit here would fail in every training
     measuring = Measuring(
         conventions.k,
@@ -127,7 +146,7 @@ def compare(
     first_alone = dataset.kind == "images" and settings.encoder.finetune == "none"
     work = _Work(dataset, out, asked, grid, known, nested, measuring, jobs, first_alone, tell, progress)
     with folder_lock(out):
-        _own(out, dataset, settings)
+        _own(out, dataset, settings, earlier)
         # What trainings import late takes seconds, which would be every trial's: torch's optimizers bring its compiler.
         late = ["torch._dynamo", *(["timm"] if settings.encoder.timm_name is not None else [])]
         with workshop(*late) as shop:
@@ -317,6 +336,14 @@ def _line(trial: Trial, measure: bool) -> str:
     return text
 
 
+def _refuse_decided(settings: RunSettings) -> None:
+    """Refuse what a comparison decides for each of its trainings."""
+    if settings.runtime.seed != RunSettings().runtime.seed:
+        raise InputError(f"seed must be left to a comparison, which has several, got {settings.runtime.seed}")
+    if settings.out is not None:
+        raise InputError(f"out of the settings must be left to a comparison, got {settings.out}")
+
+
 def _lengths(bits: Sequence[int]) -> tuple[int, ...]:
     lengths = tuple(sorted(set(bits)))
     if not lengths or lengths[0] < 1:
@@ -326,16 +353,24 @@ def _lengths(bits: Sequence[int]) -> tuple[int, ...]:
     return lengths
 
 
-def _own(out: Path, dataset: Dataset, settings: RunSettings) -> None:
-    """Make the folder this data's; refuse one that compares other data, whose results would be taken for these."""
-    data = settings.data
-    asked = {"data": dataset.name, "digest": dataset.digest(), "protocol": data.protocol}
+def _own(out: Path, dataset: Dataset, settings: RunSettings, earlier: Hasher | None) -> None:
+    """Make the folder this data's; refuse one that compares other data, whose results would be taken for these.
+
+    The same for weights that all trainings start from: their settings know the place alone.
+    """
+    data, weights = settings.data, settings.encoder.weights
+    asked = {"data": dataset.name, "digest": dataset.digest(), "labels": labels_digest(dataset)}
+    asked |= {"protocol": data.protocol}
+    asked["start_from"] = None if earlier is None else weights_digest(earlier)
+    asked["weights"] = None if weights is None else file_digest(Path(weights))
     asked |= {"train_per_class": data.train_per_class, "unseen_classes": data.unseen_classes}
     asked["pairs"] = None if data.pairs is None else file_digest(Path(data.pairs))
     path = out / _FILE
     if path.is_file():
         held = json.loads(path.read_text(encoding="utf-8"))
         for name, value in asked.items():
+            if name in _NOT_SAID and name not in held:
+                continue
             if (known := held.get(name, _EARLIER.get(name))) != value:
                 raise InputError(f"{name} must be {known!r} as in the comparison in {out}, got {value!r}")
         return

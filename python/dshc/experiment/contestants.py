@@ -16,6 +16,8 @@ from ..training.plan import label_kind
 
 __all__ = ["Contestant", "contestants"]
 
+_DECIDED = {"method.bits", "method.lengths", "runtime.seed"}  # for each training
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -54,7 +56,14 @@ def contestants(settings: RunSettings, labels: Sequence[str], dataset: Dataset) 
     if not expanded:
         raise InputError("methods must name at least one, got none")
     found = [_contestant(settings, label) for label in expanded]
+    of_method = settings.method.model_dump(exclude_defaults=True, exclude={"name", "bits"})
     for contestant in found:
+        if of_method and contestant.method.name != settings.method.name:
+            name, value = next(iter(of_method.items()))
+            raise InputError(
+                f"{name} must stand with its method, as in {settings.method.name}:{name}={value}, got it for all, "
+                f"{contestant.label} among them"
+            )
         if kind not in contestant.method.label_kinds:
             takes = " or ".join(methods.base.describe_labels(k) for k in contestant.method.label_kinds)
             raise InputError(
@@ -77,6 +86,8 @@ def _contestant(settings: RunSettings, label: str) -> Contestant:
     try:
         method = methods.get(name)
         own = frozenset(".".join(find(key, fields_of(method.Settings))) for key in values)
+        if decided := sorted(own & _DECIDED):
+            raise InputError(f"{decided[0]} must be left to the comparison")
         return Contestant(label, settings.with_values(method=name, **values), own)
     except InputError as error:
         raise InputError(f"{label}: {error}" if assignments else str(error)) from None

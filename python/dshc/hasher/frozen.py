@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import Dataset
 from ..data.ahead import ahead
@@ -83,12 +83,17 @@ def _computed(
         return cache.rows
 
 
-def _key(hasher: Hasher, dataset: Dataset) -> str:
+def weights_digest(*modules: nn.Module) -> str:
+    """SHA-256, hexadecimal, of all that modules hold."""
     digest = hashlib.sha256()
-    for part in (hasher.preprocessing, hasher.backbone.net):
-        for name, tensor in sorted(part.state_dict().items()):
+    for module in modules:
+        for name, tensor in sorted(module.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _key(hasher: Hasher, dataset: Dataset) -> str:
     size = hasher.encoder_settings.input_size
     return fingerprint(
         {
@@ -96,7 +101,7 @@ def _key(hasher: Hasher, dataset: Dataset) -> str:
             "backbone": hasher.encoder_settings.backbone,
             # Left out where None, as by the versions that had no such setting: features they kept are found.
             **({} if size is None else {"input_size": size}),
-            "weights": digest.hexdigest(),
+            "weights": weights_digest(hasher.preprocessing, hasher.backbone.net),
             "precision": computed_in(hasher.precision, hasher.device),
             "device": hasher.device.type,  # the last bits are the device's
             "items": dataset.digest(),

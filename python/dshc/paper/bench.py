@@ -16,22 +16,15 @@ import numpy as np
 
 from .. import data
 from ..data import Dataset
+from ..data.split import labels_digest
 from ..errors import InputError
 from ..hasher.frozen import frozen_features
 from ..machine import made_on
 from ..runs import Run, RunSettings, load_run, train
+from ..runs.run import load_dataset
 from ..storage import fingerprint, write_whole
 
-__all__ = ["Bench", "known_by"]
-
-
-def known_by(settings: RunSettings) -> dict[str, Any]:
-    """What a training of these settings is known by: they, and the places of its data, which their digest lacks."""
-    return {
-        "settings": settings.fingerprint(),
-        "source": settings.data.source,
-        "root": settings.data.root,
-    }
+__all__ = ["Bench"]
 
 
 class Bench:
@@ -49,6 +42,7 @@ class Bench:
         self._places = dict(places or {})
         self.seconds = 0.0  # of all steps, whenever they were done
         self.machines: list[dict[str, Any]] = []  # on which they were done
+        self._digests: dict[str, dict[str, str]] = {}
 
     def step(
         self, name: str, depends: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]
@@ -74,16 +68,53 @@ class Bench:
         self.tell(f"{name}: {result['seconds']:.1f} s")
         return result
 
-    def train(self, name: str, settings: RunSettings, depends: Mapping[str, Any] | None = None) -> Run:
+    def known_by(self, settings: RunSettings, depends: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What a training of these settings is known by: they, and what its data hold, wherever they lie.
+
+        ``depends``: what else it depends on, such as the weights that it starts from, of which settings know the place.
+        """
+        asked = repr(settings.data)
+        if asked not in self._digests:
+            dataset = load_dataset(settings.with_values(**{"data.max_memory_mib": 0}), any_labels=True)
+            self._digests[asked] = {"inputs": dataset.digest(), "labels": labels_digest(dataset)}
+        return {
+            "settings": settings.fingerprint(),
+            "data": self._digests[asked],
+            "depends": dict(depends or {}),
+        }
+
+    def network(self, name: str, settings: RunSettings, depends: Mapping[str, Any] | None = None) -> Run:
+        """As :meth:`train`, of a run that steps start from: its time is that of the experiment too."""
+
+        def seconds() -> dict[str, float]:
+            run = self.train(name, settings, depends)
+            return {"train_seconds": sum(row["seconds"] for row in run.metrics)}
+
+        self.step(f"network {name}", self.known_by(settings, depends), seconds)
+        return self.train(name, settings, depends)
+
+    def train(
+        self,
+        name: str,
+        settings: RunSettings,
+        depends: Mapping[str, Any] | None = None,
+        *,
+        known: Mapping[str, Any] | None = None,
+    ) -> Run:
         """The run of these settings: trained once, continued where it was stopped.
 
-        ``depends``: what else it depends on, such as what its files hold; of these, settings know the places alone.
+        ``depends`` as in :meth:`known_by`; ``known``: all that it is known by, where that needs no look at its data.
         """
         settings = settings.with_values(**{"runtime.threads": self.threads, **settings.paths()})
-        key = fingerprint({**known_by(settings), "depends": dict(depends or {})})
+        key = fingerprint(self.known_by(settings, depends) if known is None else known)
         folder = self.folder / "runs" / f"{name}-{key[:8]}"
         if (folder / "last.safetensors").is_file():
-            return load_run(folder)
+            run = load_run(folder)
+            places = [
+                {name: place for name, place in one.paths().items() if name.startswith("data.")}
+                for one in (run.settings, settings)
+            ]
+            return run if places[0] == places[1] else load_run(folder, dataset=load_dataset(settings))
         return train(settings.with_values(out=folder), resume=(folder / "config.toml").is_file())
 
     def place(self, name: str) -> str | None:
@@ -105,7 +136,15 @@ class Bench:
         ``encoder``: settings of the network; by default that of photos.
         """
         # The cheapest training that brings the network.
-        run = self.train(
-            f"features-{name}", self.settings(name, method="lsh", bits=8, finetune="none", **encoder)
-        )
-        return frozen_features(run.hasher, run.dataset), run.dataset
+        settings = self.settings(name, method="lsh", bits=8, finetune="none", **encoder)
+        found: list[tuple[np.ndarray, Dataset]] = []
+
+        def compute() -> dict[str, Any]:
+            run = self.train(f"features-{name}", settings)
+            found.append((frozen_features(run.hasher, run.dataset), run.dataset))
+            return {}
+
+        self.step(f"features {name}", self.known_by(settings), compute)
+        if not found:
+            compute()  # they are kept
+        return found[0]

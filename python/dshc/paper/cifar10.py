@@ -171,7 +171,14 @@ def _seeds_page(bench: Bench) -> Page:
 
 def _lengths_page(bench: Bench) -> Page:
     given = bench.place("network")
-    run = headline(bench) if given is None else load_run(given)
+    if given is None:
+        run = bench.network("cifar10-pretrained", settings(bench, "pretrained"))
+        whose = "that of the experiment `cifar10` (pretrained, 30 bits)"
+    else:
+        run = load_run(given)
+        whose = (
+            f"{Path(given).name}, as it was given ({run.settings.encoder.backbone}, {run.hasher.n_bits} bits)"
+        )
     network = {"network": run.digest}  # whatever folder it lies in
 
     def head(construction: str, bits: int) -> RunSettings:
@@ -187,11 +194,10 @@ def _lengths_page(bench: Bench) -> Page:
         )
 
     tables, found = length_tables(bench, head, network)
-    published = f", as it lies in {Path(given).name}" if given else ""
     about = (
-        f"The network is that of the experiment `cifar10` (pretrained, 30 bits){published}; every row is a head of its "
-        "own on its features, where the paper trains a network per row. That of 30 bits by cpbc goes on from the "
-        "network's own. Features are of images as they are: mirror images are not averaged."
+        f"The network is {whose}; every row is a head of its own on its features, where the paper trains a network per "
+        "row. A row whose codes are the network's own goes on from its head. Features are of images as they are: "
+        "mirror images are not averaged."
     )
     return Page("Length, construction and K on CIFAR-10", about, tables, found)
 
@@ -218,7 +224,7 @@ EXPERIMENTS = (
         "the same from random weights, for longer",
         "table 1, table 3: mAP 0.9431",
         ("cifar10",),
-        "two hours on 2 cores with bfloat16",
+        "about two hours on 2 cores with bfloat16; not measured yet",
         partial(_headline_page, recipe="scratch-long"),
     ),
     Experiment(

@@ -39,7 +39,7 @@ _HEAD: dict[str, Any] = {"finetune": "none", "epochs": 10, "validation": 0.0, "p
 
 
 def _network(bench: Bench) -> Run:
-    return bench.train("cifar100-network", bench.settings("cifar100", **_NETWORK))
+    return bench.network("cifar100-network", bench.settings("cifar100", **_NETWORK))
 
 
 def _page(bench: Bench) -> Page:

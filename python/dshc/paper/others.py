@@ -13,7 +13,7 @@ from ..backbones.pretrained import PACKAGED
 from ..evaluation import evaluate
 from ..runs import Run, RunSettings
 from ..runs.encoding import encode_part
-from .bench import Bench, known_by
+from .bench import Bench
 from .curves import code_map, code_map_figure, curve_figure, radius_figure
 from .experiment import Experiment
 from .page import Page, Table, against
@@ -108,8 +108,7 @@ def _page(bench: Bench) -> Page:
 
 
 def _measured(bench: Bench, name: str, settings: RunSettings) -> dict[str, Any]:
-    known = known_by(settings)
-    known |= {"shown": N_SHOWN}
+    known = bench.known_by(settings) | {"shown": N_SHOWN}
     return bench.step(f"others, {name}", known, lambda: measured_run(bench.train(f"others-{name}", settings)))
 
 

@@ -166,7 +166,7 @@ class _Work:
         folder = self.bench.folder / "given" / f"{self.plan.data}-{called}"
         folder.mkdir(parents=True, exist_ok=True)
         values = self.give_labels(folder, labels) if pairs is None else self.give_pairs(folder, *pairs)
-        run = self.bench.train(f"{self.plan.data}-{called}", settings.with_values(**values), depends)
+        run = self.bench.train(f"{self.plan.data}-{called}", settings.with_values(**values), known=depends)
         parts = [self.codes(run, part) for part in (self.split.query, self.split.database)]
         result = {
             "mean_ap": evaluate(*parts).mean_ap,
@@ -214,8 +214,9 @@ def _tables(cells: Sequence[Mapping[str, Any]]) -> list[Table]:
         table("DPSH on the pairs", "mAP.", lambda cell: f"{cell['dpsh']['mean_ap']:.4f}"),
         table(
             "Labels",
-            "The share of the items whose recovered class is mostly their own, how many classes were found, and how.",
-            lambda cell: f"{cell['right']:.4f}, {cell['classes']}, {cell['how']}",
+            "The share of the items whose recovered class is mostly their own, how many classes were found, how, and "
+            "the share of the known pairs that they agree with.",
+            lambda cell: f"{cell['right']:.4f}, {cell['classes']}, {cell['how']}, {cell['agreement']:.4f}",
         ),
         table("Seconds", "To recover labels, to train DSHC, to train DPSH.",
               lambda cell: " / ".join(f"{seconds:.0f}" for seconds in (

@@ -147,6 +147,35 @@ def test_other_data_is_refused(small, tmp_path):
         compared(tmp_path / "features.npz", out)
 
 
+def test_other_labels_are_other_data(small, features, tmp_path):
+    content = dict(np.load(features))
+    content["labels"] = np.roll(content["labels"], 1)
+    np.savez(tmp_path / "features.npz", **content)
+    with pytest.raises(InputError, match="labels must be '.*' as in the comparison in .*, got '"):
+        compared(tmp_path / "features.npz", small[0])
+
+
+def test_other_weights_to_start_from_are_refused(features, tmp_path):
+    for seed in (0, 1):
+        dshc.train(settings(features, bits=8), seed=seed, out=tmp_path / str(seed))
+    values = {"start_from": str(tmp_path / "run")}
+    shutil.copytree(tmp_path / "0", tmp_path / "run")
+    compared(features, tmp_path / "out", ("hashnet",), values=values)
+    shutil.rmtree(tmp_path / "run")
+    shutil.copytree(tmp_path / "1", tmp_path / "run")
+    with pytest.raises(InputError, match="start_from must be '.*' as in the comparison in .*, got '"):
+        compared(features, tmp_path / "out", ("hashnet",), values=values)
+
+
+def test_a_folder_of_an_earlier_version_does_not_say_its_labels(features, tmp_path):
+    table = compared(features, tmp_path, ("itq",))
+    held = json.loads((tmp_path / "comparison.json").read_text())
+    for name in ("labels", "start_from", "weights"):
+        del held[name]
+    (tmp_path / "comparison.json").write_text(json.dumps(held))
+    assert compared(features, tmp_path, ("itq",)).rows() == table.rows()
+
+
 def test_fewer_items_are_other_data(small, features):
     with pytest.raises(InputError, match="train_per_class must be None as in the comparison in .*, got 9"):
         compared(features, small[0], values={"train_per_class": 9})
@@ -230,6 +259,22 @@ def test_a_folder_with_something_else_is_left_alone(features, tmp_path):
         ({"methods": ("dshc-multilabel",)}, "must be given items with several labels an item, got one class"),
         ({"methods": ("dshc:bitz=3",)}, "dshc:bitz=3: unknown setting 'bitz'"),
         ({"methods": ("dshc:bits",)}, "a method's settings must be NAME=VALUE, got 'bits'"),
+        ({"methods": ("dshc:bits=6",)}, "dshc:bits=6: method.bits must be left to the comparison"),
+        ({"methods": ("dshc:runtime.seed=6",)}, "runtime.seed must be left to the comparison"),
+        ({"values": {"seed": 3}}, "seed must be left to a comparison, which has several, got 3"),
+        ({"values": {"out": "here"}}, "out of the settings must be left to a comparison, got here"),
+        (
+            {"values": {"topk": 3}},
+            "topk must stand with its method, as in dshc:topk=3, got it for all, hashnet among them",
+        ),
+        (
+            {"grid": Grid(), "values": {"validation": 0.0}},
+            "validation must be more than 0 where a grid is tuned by it, got 0.0",
+        ),
+        (
+            {"postprocessing": ("itq",), "nested": True, "bits": (4, 8)},
+            "postprocessing must be none with nested, whose codes share their first bits, got itq",
+        ),
         ({"postprocessing": ("pca",)}, "postprocessing must be among itq, map, thresholds, got 'pca'"),
         ({"conventions": Conventions(score="overlap")}, "score must be each method's own"),
         (

@@ -59,9 +59,40 @@ def test_a_training_is_done_once_and_known_by_what_its_files_hold(features, tmp_
         patch.setattr("dshc.paper.bench.train", None)
         again = bench.train("one", settings, {"file": "a"})
     assert again.folder == run.folder and again.digest == run.digest
-    # Another place is another set.
-    (tmp_path / "other.npz").write_bytes(features.read_bytes())
-    assert bench.train("one", settings.with_values(source=str(tmp_path / "other.npz"))).folder != run.folder
+
+
+def test_a_training_is_known_by_what_its_data_hold_wherever_they_lie(features, tmp_path):
+    place = tmp_path / "data" / "set.npz"
+    place.parent.mkdir()
+    place.write_bytes(features.read_bytes())
+    folder = tmp_path / "bench"
+
+    def trained(place):
+        return Bench(folder, threads=1).train(
+            "one", RunSettings.of(source=str(place), epochs=1, bits=9, width=8)
+        )
+
+    run = trained(place)
+    moved = trained(place.rename(tmp_path / "moved.npz"))
+    assert moved.folder == run.folder and moved.dataset.n_items == 240
+    with np.load(features) as held:
+        content = dict(held)
+    for name in content:
+        changed = {**content, name: content[name].copy()}
+        changed[name][:2] = changed[name][1::-1]  # of the labels, and of the items
+        changed[name][0] = changed[name][-1]
+        np.savez(tmp_path / "moved.npz", **changed)
+        assert trained(tmp_path / "moved.npz").folder != run.folder, name
+
+
+def test_a_network_that_steps_start_from_takes_time_too(features, tmp_path):
+    settings = RunSettings.of(source=str(features), epochs=2, bits=9, width=8)
+    bench = Bench(tmp_path, threads=1)
+    run = bench.network("one", settings)
+    took = sum(row["seconds"] for row in run.metrics)
+    assert bench.seconds >= took > 0 and len(bench.machines) == 1
+    again = Bench(tmp_path, threads=1)
+    assert again.network("one", settings).folder == run.folder and again.seconds == bench.seconds
 
 
 def test_a_stopped_training_goes_on(features, tmp_path, monkeypatch):
@@ -132,7 +163,7 @@ def test_every_setting_of_an_experiment_is_one(tmp_path):
     for plan in (multilabel._PHOTOS, multilabel._FEATURES, multilabel._NUSWIDE):
         for name in plan.data:
             for method in ("dshc-multilabel", *multilabel.OTHERS):
-                bench.settings(name, method=method, **plan.values, **plan.own.get(method, {}))
+                bench.settings(name, method=method, **plan.values)
     for plan in (pairs._CIFAR10, pairs._UCM):
         for method, own in pairs.METHODS.items():
             bench.settings(plan.data, method=method, bits=plan.bits, **plan.values, **own)

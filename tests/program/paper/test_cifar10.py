@@ -34,7 +34,9 @@ def test_lengths_start_from_a_network_that_is_given(tmp_path, monkeypatch):
     assert [path.name.rsplit("-", 1)[0] for path in (tmp_path / "second" / "runs").iterdir()] == [
         "lengths-cpbc-9"
     ]
-    assert "as it lies in given" in page.about and get("lengths").optional == ("network",)
+    assert "The network is given, as it was given (mlp, 9 bits)" in page.about and get(
+        "lengths"
+    ).optional == ("network",)
 
 
 @pytest.mark.usefixtures("small")

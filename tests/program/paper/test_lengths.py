@@ -8,7 +8,7 @@ from training_runs import train
 import dshc
 import dshc_fast
 from dshc.evaluation import Conventions
-from dshc.paper import Bench
+from dshc.paper import Bench, lengths
 from dshc.paper.lengths import (
     CODEBOOKS,
     PAPER_MAP,
@@ -53,7 +53,27 @@ def test_a_reading_is_what_a_method_of_that_setting_gives(run):
         assert reading["recall_at_0"] == pytest.approx(recall)
     assert run.hasher.method.settings == own
     assert found["accuracy"] == np.mean(run.hasher.predict(run.dataset.inputs[run.split.query]) == labels[0])
-    assert all("averages" in found["readings"][str(k)] for k in (2, 3, 5))
+    assert all(0 < found["readings"][str(k)]["averages"] <= 1 for k in (2, 3, 5))
+
+
+def test_averages_stand_beside_their_rounding_on_the_same_queries(run, monkeypatch):
+    everything = measured_readings(run)["readings"]
+    assert all(reading["rounded"] == reading["mean_ap"] for reading in everything.values())
+    monkeypatch.setattr(lengths, "_REAL_VALUED", 5)
+    few = measured_readings(run)["readings"]
+    rows = run.split.query[np.linspace(0, len(run.split.query) - 1, 5).round().astype(np.int64)]
+    own = run.hasher.method.settings
+    for k in READINGS:
+        run.hasher.method.settings = own.replaced(topk=k)
+        files = [
+            dshc.storage.CodeFile(
+                run.hasher.encode(run.dataset.inputs[part]), 9, labels=run.dataset.labels[part]
+            )
+            for part in (rows, run.split.database)
+        ]
+        run.hasher.method.settings = own
+        assert few[str(k)]["rounded"] == dshc.evaluate(*files).mean_ap
+        assert few[str(k)]["mean_ap"] == everything[str(k)]["mean_ap"]
 
 
 def test_averages_are_of_the_likeliest_codes(run):
@@ -72,7 +92,7 @@ def test_the_tables(features, tmp_path):
 
     books = (("cpbc", 9), ("separated", 6))
     tables, numbers = length_tables(Bench(tmp_path, threads=1), settings, codebooks=books)
-    assert [len(table.rows) for table in tables] == [2, 2, 2]
+    assert [len(table.rows) for table in tables] == [2, 2, 2, 2]
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
     assert tables[0].rows[0][:3] == ["cpbc", "9", "30"] and tables[0].rows[0][4] == ""
     again = length_tables(Bench(tmp_path, threads=1), settings, codebooks=books)

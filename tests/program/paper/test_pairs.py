@@ -62,11 +62,11 @@ def test_a_stopped_one_goes_on(small, tmp_path, monkeypatch):
     bench = Bench(tmp_path, threads=1)
     real, calls = Bench.train, []
 
-    def train(self, name, settings, depends=None):
+    def train(self, name, settings, **more):
         calls.append(name)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(self, name, settings, depends)
+        return real(self, name, settings, **more)
 
     monkeypatch.setattr(Bench, "train", train)
     with pytest.raises(KeyboardInterrupt):
