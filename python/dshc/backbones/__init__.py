@@ -39,7 +39,7 @@ __all__ = [
 _CONVOLUTIONS = {
     "small_net": (small_net, 64),
     "conv_net": (conv_net, 32),
-}  # and the width that each has by default
+}  # and the width of each where nothing says one
 
 
 def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn.Module:
@@ -48,7 +48,10 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
     Raises ``ValueError`` where it takes no such items, ``ImportError`` naming the extra where timm is missing.
     """
     name = settings.backbone or ""
-    if settings.timm_name is not None and len(item_shape) == 3:
+    known = "mlp or identity" if len(item_shape) == 1 else "small_net, conv_net, identity or timm:NAME"
+    if settings.timm_name is not None and len(item_shape) != 3:
+        raise ValueError(f"backbone must be {known} for items of shape {item_shape}, got {name!r}")
+    if settings.timm_name is not None:
         return timm_backbone(
             settings.timm_name,
             item_shape,
@@ -64,9 +67,9 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
         )
     convolution = name in _CONVOLUTIONS and len(item_shape) == 3
     if (side := settings.input_size) is not None and not convolution:
-        known = ", ".join(_CONVOLUTIONS)
         raise ValueError(
-            f"input_size must go with a backbone {known} or timm:NAME; {name!r} takes items as they are, got {side}"
+            f"input_size must go with a backbone {', '.join(_CONVOLUTIONS)} or timm:NAME; {name!r} takes items as they "
+            f"are, got {side}"
         )
     if settings.pretrained or settings.finetune in ("none", "last"):
         asked = "pretrained" if settings.pretrained else f"finetune {settings.finetune!r}"
@@ -81,8 +84,7 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
         make, width = _CONVOLUTIONS[name]
         height, breadth, n_channels = seen = seen_shape(item_shape, side)  # type: ignore[arg-type]
         net = make(n_channels, width=settings.width or width, image_size=max(height, breadth))
-        features_of(net, name, seen)
+        features_of(net, name, seen, "image_size" if side is None else "input_size")
         net.input_size = side
         return net.train()
-    known = "mlp or identity" if len(item_shape) == 1 else "small_net, conv_net, identity or timm:NAME"
     raise ValueError(f"backbone must be {known} for items of shape {item_shape}, got {name!r}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .dataset import Dataset
+from .item_labels import is_plain_integer
 
 __all__ = ["SUFFIXES", "load_arrays", "read_arrays"]
 
@@ -49,6 +51,8 @@ def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
         raw = None if raw is None else _unpack(raw, content.get("n_labels"), origin)
     else:
         origin, raw = str(labels), _read_labels_file(labels)
+    if raw is not None and not raw.ndim:
+        raise ValueError(f"{origin}: labels must have shape (n,) or (n, n_labels), got ()")
     if raw is not None and len(raw) != len(inputs):
         raise ValueError(f"{origin}: {len(raw)} labels for {len(inputs)} items")
     label_array, class_names = (None, ()) if raw is None else _as_labels(raw, names, origin)
@@ -107,7 +111,10 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _read_labels_file(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
-        return read_arrays(path)["x"]
+        content = read_arrays(path)
+        if "x" not in content or len(content) > 1:
+            raise ValueError(f"{path}: a .npy file of labels must hold one array, got an archive")
+        return content["x"]
     if path.suffix not in (".txt", ".csv"):
         raise ValueError(
             f"{path}: a file of labels must be .npy, or .txt or .csv with one class name per line, got {path.suffix!r}"
@@ -119,11 +126,9 @@ def _read_labels_file(path: Path) -> np.ndarray:
     lines = [line.strip() for line in text.splitlines()]
     if "" in lines:
         raise ValueError(f"{path}: line {lines.index('') + 1} must be a class name, it is empty")
-    try:
-        # Numbers sort as numbers: 10 comes after 9.
-        return np.array([int(line) for line in lines], np.int64)
-    except (ValueError, OverflowError):
-        return np.array(lines, np.str_)
+    if all(is_plain_integer(line) for line in lines):
+        return np.array([int(line) for line in lines], np.int64)  # numbers sort as numbers: 10 comes after 9
+    return np.array(lines, np.str_)
 
 
 def _take(content: dict[str, np.ndarray], keys: tuple[str, ...], path: Path) -> tuple[str, np.ndarray | None]:
@@ -191,7 +196,14 @@ def _as_labels(
             f"{origin} must be integers or text (n,), or multi-hot (n, n_labels), got dtype {raw.dtype} and shape "
             f"{raw.shape}"
         )
-    if raw.dtype.kind != "U" and names is not None:
+    if names is not None and len(set(names)) < len(names):
+        raise ValueError(f"{origin}: class names must differ, got {_repeated(names)!r} more than once")
+    if names is not None and raw.dtype.kind == "U":
+        numbers = {name: number for number, name in enumerate(names)}
+        if unknown := [str(name) for name in np.unique(raw) if str(name) not in numbers]:
+            raise ValueError(f"{origin}: labels must be among the class names, got {unknown[0]!r}")
+        return np.array([numbers[str(name)] for name in raw], np.int64), names
+    if names is not None:
         if raw.min(initial=0) < 0 or raw.max(initial=0) >= len(names):
             raise ValueError(
                 f"{origin}: class ids from {raw.min()} to {raw.max()} for {len(names)} class names"
@@ -199,6 +211,11 @@ def _as_labels(
         return raw.astype(np.int64), names
     values, ids = np.unique(raw, return_inverse=True)
     return ids.astype(np.int64), tuple(str(value) for value in values)
+
+
+def _repeated(names: Sequence[str]) -> str:
+    """The first name that was there before."""
+    return next(name for number, name in enumerate(names) if name in names[:number])
 
 
 def _strings(values: np.ndarray | None, name: str) -> tuple[str, ...] | None:

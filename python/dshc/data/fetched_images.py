@@ -60,8 +60,8 @@ class FetchedImages(ImageBatches):
         check_statistics(train_indices, mean, std)
         if mean is None:
             known = np.asarray(train_indices)
-            if isinstance(source, ImageFiles) and len(known) > _STATISTICS_ITEMS:
-                known = known[np.linspace(0, len(known) - 1, _STATISTICS_ITEMS).astype(np.int64)]
+            if isinstance(source, ImageFiles):
+                known = statistics_items(known)
             mean, std = channel_statistics(source, known)
         super().__init__(source.shape[1:], mean, std, **options)
         self.source = source
@@ -161,6 +161,13 @@ class _Items(Dataset):
 
 def _stacked(images: list[Tensor | Exception]) -> Tensor | Exception:
     return next((image for image in images if isinstance(image, Exception)), None) or torch.stack(images)
+
+
+def statistics_items(items: np.ndarray) -> np.ndarray:
+    """Of many photos those that mean and deviation are taken of: at most 4,096, spread evenly."""
+    if len(items) <= _STATISTICS_ITEMS:
+        return items
+    return items[np.linspace(0, len(items) - 1, _STATISTICS_ITEMS).astype(np.int64)]
 
 
 def _augmentation(name: str) -> Callable[[Tensor], Tensor] | None:

@@ -21,6 +21,7 @@ __all__ = [
     "check_classes_left",
     "check_kind",
     "kind_of",
+    "is_plain_integer",
     "labels_of_hot",
     "labels_of_names",
     "labels_of_numbers",
@@ -77,7 +78,7 @@ def labels_of_names(
     ``where(row)`` names an item in errors. Raises :class:`InputError` for a label that an item names twice.
     """
     known = {printable(name) for row in rows for name in row}
-    names = tuple(sorted(known, key=int)) if all(_is_plain_integer(name) for name in known) else None
+    names = tuple(sorted(known, key=int)) if all(is_plain_integer(name) for name in known) else None
     names = tuple(sorted(known)) if names is None else names
     numbers = {name: number for number, name in enumerate(names)}
     return _labels([[numbers[printable(name)] for name in row] for row in rows], names, where), names
@@ -132,6 +133,6 @@ def _labels(rows: Sequence[Sequence[int]], names: Sequence[str], where: Callable
     return hot
 
 
-def _is_plain_integer(name: str) -> bool:
+def is_plain_integer(name: str) -> bool:
     digits = name.removeprefix("-")  # how many comes first: Python refuses to read more than 4,300
     return len(name) < 19 and digits.isascii() and digits.isdigit() and str(int(name)) == name

@@ -220,7 +220,7 @@ def _from_text(
                 f"{where}: line {number} must end with 1 (similar) or 0, got {printable(row[2])!r}"
             )
     cells = {cell for _, row in rows for cell in row[:2]}
-    by_name = names is not None and (cells <= names.keys() or not all(map(_is_number, cells)))
+    by_name = names is not None and (not cells.isdisjoint(names.keys()) or not all(map(_is_number, cells)))
     if by_name and len(names or ()) < len(ids or ()):
         raise InputError(f"{where}: items must have different ids to go by them, got the same for some")
     pairs = np.array([[_item(cell, names if by_name else None, n_items, f"{where}: line {number}")
@@ -238,7 +238,10 @@ def _plain_numbers(
         return None
     begin = len(text) - len(text.lstrip("\r\n"))
     first = text[begin:].split("\n", 1)[0].strip()
-    if _is_header([cell.strip() for cell in first.split(delimiter)]):
+    cells = [cell.strip() for cell in first.split(delimiter)]
+    if _is_header(cells):
+        if ids is not None and not set(cells[:2]).isdisjoint(ids):
+            return None
         begin = text.find("\n", begin) + 1
         if not begin:
             return None

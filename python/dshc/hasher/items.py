@@ -82,15 +82,27 @@ def in_files(items: Any) -> bool:
 
 
 def _holds_batches(items: Sequence[Any], item_shape: tuple[int, ...]) -> bool:
-    """Whether these are arrays of several items each."""
-    return len(items) > 0 and isinstance(items[0], _NUMBERS) and np.ndim(items[0]) > len(item_shape)
+    """Whether these are arrays of several items each, perhaps with labels."""
+    if not len(items):
+        return False
+    first = items[0]
+    return _is_pair(first, item_shape) or (isinstance(first, _NUMBERS) and _depth(first) > len(item_shape))
+
+
+def _depth(items: Any) -> int:
+    """The number of dimensions, by the first of each, for rows need not be equally long."""
+    if isinstance(items, (list, tuple)):
+        return 1 + (_depth(items[0]) if items else 0)
+    return items.ndim if isinstance(items, (np.ndarray, Tensor)) else 0
 
 
 def _one_by_one(
     items: Sequence[Any], kind: str, item_shape: tuple[int, ...], batch_size: int, fit: ImageFit | None
 ) -> Iterator[np.ndarray]:
     if len(items) and isinstance(items[0], _NUMBERS):
-        yield from item_batches(_stacked(items), kind=kind, item_shape=item_shape, batch_size=batch_size)
+        yield from item_batches(
+            _stacked(items, kind), kind=kind, item_shape=item_shape, batch_size=batch_size
+        )
     elif len(items):
         _check_images(kind)
         yield from _in_batches(items, fit, batch_size)
@@ -100,17 +112,22 @@ def _is_pair(batch: Any, item_shape: tuple[int, ...]) -> bool:
     """Whether this is a batch of items with its labels, and not a batch of two items."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         return False
-    if isinstance(batch[0], (np.ndarray, Tensor)):
-        return batch[0].ndim > len(item_shape)
-    return isinstance(batch[0], (tuple, list)) and isinstance(batch[1], (np.ndarray, Tensor, tuple, list))
+    first, labels = batch
+    if isinstance(first, (np.ndarray, Tensor)) or (
+        isinstance(first, (tuple, list)) and len(first) and isinstance(first[0], _NUMBERS)
+    ):
+        return _depth(first) > len(item_shape)
+    return isinstance(first, (tuple, list)) and isinstance(labels, (np.ndarray, Tensor, tuple, list))
 
 
-def _stacked(items: Sequence[Any]) -> np.ndarray:
-    """Items one by one as one array."""
+def _stacked(items: Sequence[Any], kind: str) -> np.ndarray:
+    """Items one by one as one array; features may be written as whole numbers."""
     try:
-        return np.stack([_numbers(item) for item in items])
+        stacked = np.stack([_numbers(item) for item in items])
     except ValueError:
         raise InputError("items of a sequence must all have one shape, got several") from None
+    written = kind == "features" and all(isinstance(item, (list, tuple, int, float)) for item in items)
+    return stacked.astype(np.float32) if written and stacked.dtype.kind in "iu" else stacked
 
 
 def _numbers(items: Any) -> np.ndarray:

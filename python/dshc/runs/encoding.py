@@ -100,6 +100,8 @@ def inputs_of(run: Run, part: str, rows: np.ndarray) -> np.ndarray:
     """
     data = run.settings.data
     in_files = run.hasher.kind == "images" and is_photos(data.source)
+    # A matrix of pairs has no rows of images that cannot be read: all must be read to know which these are.
+    unchecked = in_files and not (data.skip_unreadable and data.pairs is not None)
     # What the run left out as unreadable is known only once all is read, so that its items go by their names instead.
     names = stored_part(run, part) if in_files and data.skip_unreadable else None
     if "dataset" not in vars(run):
@@ -107,7 +109,7 @@ def inputs_of(run: Run, part: str, rows: np.ndarray) -> np.ndarray:
         if in_files:
             values["data.n_channels"] = run.hasher.item_shape[2]
         settings = run.settings.with_values(**values)
-        found = load_dataset(settings, check_images=not in_files)
+        found = load_dataset(settings, check_images=not unchecked)
         if names is not None and len(set(found.ids or ())) == found.n_items:
             return found.inputs[_by_name(found, names, rows)]
         run.dataset = found if names is None else load_dataset(settings)

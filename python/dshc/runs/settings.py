@@ -61,7 +61,7 @@ class RunSettings(Settings):
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return methods.get(value.get("name", "dshc")).Settings(**value)
+            return methods.get(_method_name(value.get("name", "dshc"))).Settings(**value)
         return value
 
     @classmethod
@@ -80,7 +80,7 @@ class RunSettings(Settings):
         tables: dict[str, dict[str, Any]] = {name: dict(getattr(self, name).values()) for name in TABLES}
         out, given = self.out, {name: value for name, value in values.items() if value is not None}
         if (name := given.pop("method", given.pop("method.name", None))) is not None:
-            if name != self.method.name:
+            if _method_name(name) != self.method.name:
                 tables["method"] = {"bits": self.method.bits}
             tables["method"]["name"] = name
         known = fields_of(methods.get(tables["method"]["name"]).Settings)
@@ -143,8 +143,12 @@ class RunSettings(Settings):
                 )
             chosen["optim.epochs"] = max(chosen["optim.epochs"], _epochs_for(least, n_items, batch))
         asked = self.optim.optimizer
+        recipes_rate = chosen["optim.lr"]
         if asked is not None and asked != chosen.get("optim.optimizer"):
             chosen["optim.lr"] = BY_OPTIMIZER[asked]  # a recipe's rate is for the recipe's optimizer
+        if "optim.backbone_lr" in chosen:  # the recipe's share of the rate, whatever that is
+            rate = self.optim.lr or chosen["optim.lr"]
+            chosen["optim.backbone_lr"] *= rate / recipes_rate
         return self.filled(chosen).with_values(out=self.folder, **self.paths())
 
     def paths(self) -> dict[str, str]:
@@ -242,6 +246,12 @@ class RunSettings(Settings):
     def to_toml(self, head: Mapping[str, Mapping[str, Any]] | None = None) -> str:
         """As TOML, each setting under its description; settings at None are comments. ``head``: tables before it."""
         return to_toml(self, TABLES, head or {})
+
+
+def _method_name(value: object) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"method must be one of {', '.join(methods.available())}, got {value!r}")
+    return value
 
 
 def _shown(value: object) -> str:

@@ -107,6 +107,7 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
             saved=None if checkpoint is None else checkpoint.tensors["hasher"],
             earlier=earlier,
         )
+        earlier = None  # whose weights the plan has, where they are of use
         trainer = Trainer(plan)
 
         processes.wait()  # all have looked at the folder; from here on the first changes it

@@ -16,8 +16,9 @@ from .. import methods
 from ..backbones import EncoderSettings, image_input
 from ..backbones.enlarged import seen_shape
 from ..backbones.probe import features_of
-from ..data import Dataset, Split
+from ..data import Dataset, Split, is_photos
 from ..data.batches import Batches, TensorFeatures, make_batches
+from ..data.fetched_images import statistics_items
 from ..data.samplers import epoch_order
 from ..data.settings import DataSettings
 from ..hasher import Hasher
@@ -166,10 +167,11 @@ def make_plan(
         statistics = {name: saved[f"preprocessing.{name}"] for name in ("mean", "std")}
     elif earlier is not None:
         statistics = {"mean": earlier.preprocessing.mean.cpu(), "std": earlier.preprocessing.std.cpu()}
-    elif (known := image_input(encoder)) is not None:
+    elif dataset.kind == "images" and (known := image_input(encoder)) is not None:
         statistics = dict(zip(("mean", "std"), known.statistics(dataset.item_shape[2]), strict=True))
     else:
-        statistics = {"train_indices": split.train}
+        photos = is_photos(data.source)  # the same ones whether they lie in memory or in files
+        statistics = {"train_indices": statistics_items(split.train) if photos else split.train}
     if frozen and "train_indices" in statistics and encoder.weights is None:
         raise ValueError(
             "finetune must be 'all' where the backbone starts from random weights, got 'none'; pretrained, weights or "
@@ -230,6 +232,7 @@ def make_plan(
         n_steps,
         tuple(zip(stages, ends, strict=True)),
     )
+    _check_first_epochs(plan)
     if stages:
         plan.order(0)  # thrown away: what the sampler refuses is refused before anything is written
     return plan
@@ -249,6 +252,16 @@ def _check_first_size(optim: OptimSettings, encoder: EncoderSettings, dataset: D
         raise ValueError(
             f"first_size must be at least {side}, the side of the images, and below input_size {size}, got {first}"
         )
+
+
+def _check_first_epochs(plan: Plan) -> None:
+    """Refuse smaller first epochs that are none, or all."""
+    if plan.optim.first_size is None:
+        return
+    if plan.n_epochs < 2:
+        raise ValueError(f"first_size must go with at least 2 epochs, got {plan.n_epochs}")
+    if (first := plan.optim.first_epochs) is not None and first >= plan.n_epochs:
+        raise ValueError(f"first_epochs must be fewer than the {plan.n_epochs} epochs, got {first}")
 
 
 def _batches(n_items: int, optim: OptimSettings, processes: Processes, method: Method) -> tuple[int, int]:

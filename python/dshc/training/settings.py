@@ -29,7 +29,9 @@ class OptimSettings(Settings):
     batch_size: int | None = setting(None, "items per step, over all processes", ge=1, le=1_000_000)
     optimizer: Literal[tuple(OPTIMIZERS)] | None = setting(None, "optimizer")  # type: ignore[valid-type]
     lr: float | None = setting(None, "peak learning rate", gt=0)
-    backbone_lr: float | None = setting(None, "peak learning rate of the backbone (default: lr)", gt=0)
+    backbone_lr: float | None = setting(
+        None, "peak learning rate of the backbone (default: lr; where photos fine-tune it 0.3 lr)", gt=0
+    )
     momentum: float = setting(0.9, "sgd, rmsprop, muon: momentum", ge=0, lt=1)
     weight_decay: float = setting(5e-4, "weight decay; not on biases and normalisation", ge=0)
     schedule: Literal[tuple(SCHEDULES)] = setting("cosine", "learning rate over time")  # type: ignore[valid-type]

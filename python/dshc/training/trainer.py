@@ -95,7 +95,7 @@ class Trainer:
                 if position.step == 0 and position.history:
                     self._save_again(position)
                 if not plan.stages:
-                    return self._fitted(position)
+                    position = self._fitted(position)
                 for epoch in range(position.epoch, plan.n_epochs):
                     with lost_workers(getattr(plan.batches, "workers", 0)):
                         self._run_epoch(position, stop)
@@ -104,6 +104,8 @@ class Trainer:
                         if self._is_behind:
                             self._tell("checkpoint", position)
                         raise self._interrupted(f"after epoch {epoch + 1} of {plan.n_epochs}", stop)
+                if self.processes.any(stop.asked):
+                    raise self._interrupted("after the training, whose weights are written", stop)
             finally:
                 self._tell("end", position)
         return position

@@ -142,6 +142,20 @@ def test_only_networks_of_images_enlarge(backbone, shape):
         build_backbone(EncoderSettings(backbone=backbone, input_size=64), shape)
 
 
+@pytest.mark.parametrize("pretrained", [False, True])
+@pytest.mark.parametrize("weights", [None, "w.pth"])
+def test_networks_of_timm_take_images_alone(weights, pretrained):
+    settings = EncoderSettings(backbone="timm:resnet18", weights=weights, pretrained=pretrained)
+    with pytest.raises(ValueError, match=r"backbone must be mlp or identity for items of shape \(5,\), got"):
+        build_backbone(settings, (5,))
+
+
+def test_the_setting_that_chose_the_size_is_named():
+    for side, name in ((None, "image_size"), (3, "input_size")):
+        with pytest.raises(ValueError, match=f"{name} must be one that small_net accepts, got"):
+            build_backbone(EncoderSettings(backbone="small_net", width=4, input_size=side), (2, 2, 1))
+
+
 @pytest.mark.parametrize("name", ["small_net", "conv_net"])
 def test_small_nets_do_not_make_images_smaller(name):
     with pytest.raises(ValueError, match="input_size must be at least 10, the side of the images, got 9"):

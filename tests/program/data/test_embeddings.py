@@ -79,6 +79,20 @@ def test_bare_npy_with_a_file_of_labels(tmp_path):
     assert load(tmp_path / "x.npy", labels=tmp_path / "l.txt").class_names == ("3", "7", "10")
     np.save(tmp_path / "l.npy", np.eye(6, 3, dtype=bool))
     assert load(tmp_path / "x.npy", labels=tmp_path / "l.npy").multilabel
+    for names, expected in [
+        (["01", "1", "1", "10", "1_0", "2"], ("01", "1", "10", "1_0", "2")),
+        (["10", "9", "9", "-1", "10", "9"], ("-1", "9", "10")),
+        (["+1", "1", "1", "1", "1", "1"], ("+1", "1")),
+    ]:
+        (tmp_path / "l.txt").write_text("\n".join(names))
+        data = load(tmp_path / "x.npy", labels=tmp_path / "l.txt")
+        assert data.class_names == expected and [expected[i] for i in data.labels] == names
+    np.savez(tmp_path / "two.npz", a=LABELS)
+    (tmp_path / "two.npz").rename(tmp_path / "two.npy")
+    with pytest.raises(
+        ValueError, match="two.npy: a .npy file of labels must hold one array, got an archive"
+    ):
+        load(tmp_path / "x.npy", labels=tmp_path / "two.npy")
     for text, message in [("a\n\nb", "line 2 must be a class name"), ("a\nb", "l.txt: 2 labels for 6 items")]:
         (tmp_path / "l.txt").write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -87,6 +101,12 @@ def test_bare_npy_with_a_file_of_labels(tmp_path):
         load(tmp_path / "x.npy", labels=tmp_path / "l.json")
     with pytest.raises(ValueError, match="none.txt: labels cannot be read"):
         load(tmp_path / "x.npy", labels=tmp_path / "none.txt")
+
+
+def test_labels_in_words_are_numbered_by_the_class_names(tmp_path):
+    words, names = np.array(list("cbccbb")), np.array(["c", "a", "b"])
+    data = load(write_arrays(tmp_path / "a.npz", features=FEATURES, labels=words, class_names=names))
+    assert data.class_names == ("c", "a", "b") and data.labels.tolist() == [0, 2, 0, 0, 2, 2]
 
 
 def test_packed_rows_are_unpacked(tmp_path):
@@ -149,6 +169,17 @@ def with_nan(value: float) -> np.ndarray:
             {"features": FEATURES, "labels": LABELS, "class_names": np.array(["a"])},
             ValueError,
             "for 1 class names",
+        ),
+        ({"features": FEATURES, "labels": np.int64(3)}, ValueError, r"labels must have shape .*, got \(\)"),
+        (
+            {"features": FEATURES, "labels": LABELS % 2, "class_names": np.array(["a", "a"])},
+            ValueError,
+            "class names must differ, got 'a' more than once",
+        ),
+        (
+            {"features": FEATURES, "labels": np.array(list("aabbab")), "class_names": np.array(["a", "c"])},
+            ValueError,
+            "labels must be among the class names, got 'b'",
         ),
         ({"features": FEATURES[0], "labels": LABELS}, ValueError, r"shape \(5,\)"),
         ({"features": FEATURES.astype(complex), "labels": LABELS}, TypeError, "complex128"),

@@ -111,7 +111,11 @@ def test_all_rows_decide_whether_items_go_by_their_ids(tmp_path):
     path = tmp_path / "pairs.csv"
     assert read_pairs(rows_of("5,4\n", path), N, ids).known[0, 1] == 1
     ids = ("7", "4", "3", "2", "1", "0")
-    assert read_pairs(rows_of("1,4\n5,0\n", path), N, ids).known[1, 4] == 1  # no item is called 5
+    with pytest.raises(InputError, match="line 2 must name two items of the set, got '5'"):
+        read_pairs(
+            rows_of("1,4\n5,0\n", path), N, ids
+        )  # no item is called 5: numbers are not taken for places then
+    assert read_pairs(rows_of("1,4\n5,0\n", path), N, tuple("abcdef")).known[1, 4] == 1
     with pytest.raises(
         InputError, match="items must have different ids to go by them, got the same for some"
     ):
@@ -218,6 +222,12 @@ def test_numbers_alone_are_read_as_arrays(suffix, header, columns, end, tmp_path
 def test_other_text_is_read_line_by_line(text):
     assert pairs_module._plain_numbers(text, ",", N, None) is None
     assert pairs_module._plain_numbers("0,1\n", ",", N, IDS) is None  # an item is called by a number
+
+
+def test_a_first_line_that_names_an_item_is_no_header(tmp_path):
+    assert pairs_module._plain_numbers("a,b,1\n0,2,0\n", ",", N, tuple("abcdef")) is None
+    with pytest.raises(InputError, match="line 2 must name two items of the set, got '0'"):
+        read_pairs(rows_of("a,b,1\n0,2,0\n", tmp_path / "pairs.csv"), N, tuple("abcdef"))
 
 
 def test_an_unknown_id_is_named(tmp_path):

@@ -100,6 +100,8 @@ def test_features_come_as_arrays_tensors_and_lists(of_features):
         assert np.array_equal(of_features.encode(same), codes), type(same)
     for one in (items[3], items[3].tolist(), torch.from_numpy(items[3])):
         assert np.array_equal(of_features.encode(one), codes[3:4]), type(one)
+    whole = np.arange(24).reshape(2, 12)
+    assert np.array_equal(of_features.encode(whole.tolist()), of_features.encode(whole.astype(np.float32)))
     rounded = torch.from_numpy(items).bfloat16()
     assert np.array_equal(of_features.encode(rounded), of_features.encode(rounded.float()))
 
@@ -113,6 +115,20 @@ def test_batches_come_from_loaders_with_and_without_labels(kind):
             assert np.array_equal(hasher.encode(DataLoader(data, batch_size=size)), codes)
     assert np.array_equal(hasher.encode([items[:2], items[2:]]), codes)  # a list of batches
     assert np.array_equal(hasher.encode(part for part in (items[:5], items[5:])), codes)
+
+
+def test_batches_as_lists_lose_no_item(of_features):
+    items = items_of("features")
+    codes, rows = of_features.encode(items), items.tolist()
+    two, three, labels = rows[:2], rows[2:5], [0, 1]
+    assert np.array_equal(of_features.encode(part for part in (two,)), codes[:2])  # of two items is no pair
+    assert np.array_equal(of_features.encode([three, two]), codes[[2, 3, 4, 0, 1]])
+    for first in (two, items[:2], torch.from_numpy(items[:2])):
+        for pairs in ([(first, labels), (first, labels)], [(first, torch.tensor(labels))] * 2):
+            assert np.array_equal(of_features.encode(pairs), codes[[0, 1, 0, 1]])
+            assert np.array_equal(of_features.encode(iter(pairs)), codes[[0, 1, 0, 1]])
+    with pytest.raises(InputError, match="items of a sequence must all have one shape, got several"):
+        of_features.encode([[1.0, 2.0], [3.0]])
 
 
 def test_a_loader_of_paths_loses_none(of_images, pictures):

@@ -125,7 +125,7 @@ class Sizes:
 
 
 @pytest.mark.parametrize(
-    ("first_epochs", "expected"), [(1, [16, 32, 32, 32]), (None, [16, 16, 32, 32]), (9, [16] * 4)]
+    ("first_epochs", "expected"), [(1, [16, 32, 32, 32]), (None, [16, 16, 32, 32]), (3, [16, 16, 16, 32])]
 )
 def test_the_first_epochs_are_trained_smaller(settings, tmp_path, monkeypatch, first_epochs, expected):
     sizes = Sizes(monkeypatch)
@@ -170,6 +170,11 @@ def test_a_network_that_takes_one_size_has_no_smaller_epochs(of_timm, tmp_path):
             "first_size must go with input_size and a network that is trained",
         ),
         ({"first_epochs": 2}, "first_epochs must go with first_size, got 2"),
+        ({"first_size": 16}, "first_size must go with at least 2 epochs, got 1"),
+        (
+            {"first_size": 16, "first_epochs": 4, "epochs": 4},
+            "first_epochs must be fewer than the 4 epochs, got 4",
+        ),
     ],
 )
 def test_sizes_that_no_training_has_are_refused(settings, tmp_path, more, message):
@@ -190,5 +195,5 @@ def test_a_small_net_refuses_a_first_size_that_is_too_small_for_it(tmp_path):
     np.savez(source, images=images, labels=np.arange(20) % 2)
     small = {**COMMON, "source": str(source), "train_per_class": None, "backbone": "small_net", "width": 4}
     with pytest.raises(ValueError, match="first_size must be one that small_net accepts, got 3x5"):
-        train(tmp_path / "run", small, first_size=5)
+        train(tmp_path / "run", small, first_size=5, epochs=2)
     assert not (tmp_path / "run" / "config.toml").exists()

@@ -79,6 +79,18 @@ def test_of_a_run_whose_images_were_all_read(photos, tmp_path, opened):
     assert (inputs_of(run, "query", np.array([1])) == expected[[1]]).all() and len(opened) == 1
 
 
+def test_of_a_run_on_a_matrix_of_pairs_that_left_out_unreadable_images(photos, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        readable = dshc.load_data(str(photos), skip_unreadable=True, image_size=8)
+        np.save(tmp_path / "pairs.npy", (readable.labels[:, None] == readable.labels).astype(np.int8))
+        run = train(tmp_path / "run", {**TINY, "source": str(photos), "pairs": str(tmp_path / "pairs.npy")},
+                    skip_unreadable=True)  # fmt: skip
+        stored_part(run, "query")
+        expected = run.dataset.inputs[run.split.query]
+        assert (inputs_of(load_run(tmp_path / "run"), "query", np.array([0, 1])) == expected[:2]).all()
+
+
 def test_another_data_set_is_refused(trained, photos):
     run = load_run(trained)
     name = stored_part(run, "query").ids[0]

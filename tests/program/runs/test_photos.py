@@ -239,6 +239,17 @@ def test_a_training_starts_from_a_run_on_photos(folder, tmp_path, earlier):
     assert after.hasher.image_fit == before.hasher.image_fit
 
 
+def test_images_are_normalised_alike_in_memory_and_in_files(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("dshc.data.fetched_images._STATISTICS_ITEMS", 5)
+    small = {"backbone": "small_net", "width": 4, "epochs": 1, "bits": 6, "threads": 1, "image_size": 12}
+    small = {**small, "source": str(folder), "pretrained": False}
+    runs = [train(tmp_path / str(mib), small, max_memory_mib=mib) for mib in (0, 100)]
+    means = [run.hasher.preprocessing.mean for run in runs]
+    assert torch.equal(*means) and runs[0].settings.fingerprint() == runs[1].settings.fingerprint()
+    everything = runs[1].dataset.inputs[runs[1].split.train].mean((0, 1, 2)) / 255
+    assert not np.allclose(means[0].flatten(), everything, atol=1e-4)
+
+
 WARM = {"epochs": 2, "threads": 1, "batch_size": 4, "checkpoint_every": 1}
 
 

@@ -334,3 +334,29 @@ def test_codes_are_separated_where_a_class_would_have_fewer_than_three_bits(
 def test_several_labels_have_a_bit_each():
     multilabel = of(method="dshc-multilabel").resolved(images(n_classes=500, multilabel=True))
     assert multilabel.method.bits == 500
+
+
+@pytest.mark.parametrize("name", [["dshc"], {"name": "dshc"}, 3, True])
+def test_a_method_must_be_a_name(name):
+    with pytest.raises(InputError, match="method must be one of .*, got "):
+        of(method=name)
+    with pytest.raises(InputError, match="method must be one of .*, got "):
+        RunSettings.from_tables({"method": {"name": name}}, "config.toml")
+
+
+@pytest.mark.parametrize(
+    ("asked", "rates"),
+    [
+        ({}, (1e-3, 3e-4)),
+        ({"lr": 1e-4}, (1e-4, 3e-5)),
+        ({"optimizer": "sgd"}, (0.1, 0.03)),
+        ({"optimizer": "sgd", "lr": 0.01}, (0.01, 0.003)),
+        ({"lr": 1e-4, "backbone_lr": 1e-4}, (1e-4, 1e-4)),
+    ],
+)
+def test_the_backbone_has_its_share_of_the_rate(asked, rates):
+    settings = of(source="photos", backbone="timm:resnet18", pretrained=True, finetune="all", **asked)
+    optim = settings.resolved(images()).optim
+    assert (optim.lr, optim.backbone_lr) == pytest.approx(rates)
+    plain = of(source="photos", backbone="small_net", **asked).resolved(images()).optim
+    assert plain.backbone_lr == asked.get("backbone_lr")

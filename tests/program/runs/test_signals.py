@@ -1,14 +1,16 @@
 """``dshc train`` as its own process and signals: a checkpoint that resumes to the same bytes, and the exit code."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from training_runs import PIPES, SMALL, environment, train
+from training_runs import PIPES, SMALL, environment, final, train
 
 from dshc.runs.run_folder import CHECKPOINT
+from dshc.training import Interrupted
 from dshc.training.checkpoint import read_checkpoint
 
 COMMAND = [sys.executable, "-m", "dshc", "train"]
@@ -65,6 +67,26 @@ def test_a_signal_leaves_a_checkpoint_that_resumes_to_the_same_bytes(tmp_path, n
     resumed, whole = (read_checkpoint(f / CHECKPOINT) for f in (folder, tmp_path / "whole"))
     assert (resumed.position.epoch, resumed.position.step) == (epoch, 0)
     assert bits(resumed) == bits(whole)
+
+
+@pytest.mark.parametrize(
+    ("method", "when"), [("itq", "start"), ("itq", "epoch"), ("dpsh", "epoch"), ("dpsh", "checkpoint")]
+)
+def test_a_signal_in_the_last_epoch_stops_too(features, tmp_path, method, when):
+    """And what is trained by then is there."""
+    settings = {"source": str(features), "method": method, "bits": 6, "epochs": 1, "width": 8, "threads": 1}
+    whole = train(tmp_path / "whole", settings)
+
+    def tell(name, _):
+        if name == when:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="after the training, whose weights are written") as stop:
+        train(tmp_path / "run", settings, on_event=tell)
+    assert stop.value.signal_name == "SIGTERM"
+    assert final(tmp_path / "run") == final(whole.folder)
+    train(tmp_path / "run", settings, resume=True)
+    assert final(tmp_path / "run") == final(whole.folder)
 
 
 class Enough(Exception):

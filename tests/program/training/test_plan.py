@@ -54,6 +54,12 @@ def test_normalised_by_the_training_items_unless_asked_not_to(source):
     assert torch.equal(plain.batches.batch(torch.from_numpy(plan.split.train)), rows)
 
 
+def test_a_network_of_timm_for_embeddings_is_refused(source):
+    for more in ({"pretrained": True}, {}):
+        with pytest.raises(ValueError, match=r"backbone must be mlp or identity for items of shape \(6,\)"):
+            planned(source, **{**SMALL, "width": None}, backbone="timm:resnet18", **more)
+
+
 def test_labels_decide_which_methods_fit(source, labelled):
     with pytest.raises(
         ValueError, match="method must be one of .* for items with one class an item, got 'dshc-m"
