@@ -154,6 +154,8 @@ class Pairs:
         self.database = database if database.is_contiguous() else contiguous(database)
         self.allowed = allowed
         if allowed is not None:
+            if allowed.numel() and not allowed.data_ptr():
+                raise ValueError("allowed must hold values, got a tensor whose storage was freed")
             rows = contiguous(allowed).reshape(-1, allowed.shape[-1])
             self.allowed = rows if allowed.dtype == torch.uint8 else pack_bits(rows)
         stride = self.allowed.shape[1] if allowed is not None and allowed.dim() == 2 else 0

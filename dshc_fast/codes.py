@@ -225,20 +225,19 @@ def multilabel_codes(logits: Kind, threshold: object = 0.0, *, check: bool | Non
     checks.check_flag(check, "check")
     tensor = as_tensor(logits, "logits").detach()
     if not isinstance(threshold, (Tensor, np.ndarray)):
-        if isinstance(threshold, bool):
-            raise TypeError("threshold must be a number, or one per class, got bool")
+        if isinstance(threshold, (bool, np.bool_, complex, np.complexfloating)):
+            raise TypeError(f"threshold must be a number, or one per class, got {type(threshold).__name__}")
         try:
-            if isinstance(
-                threshold, (int, float)
-            ):  # filled in on the device: nothing to copy, nothing to wait for
-                threshold = torch.full((), threshold, dtype=torch.float64, device=tensor.device)
+            if isinstance(threshold, (int, float, np.integer, np.floating)):
+                # Filled in on the device: nothing to copy, nothing to wait for.
+                threshold = torch.full((), float(threshold), dtype=torch.float64, device=tensor.device)
             else:
                 threshold = on_device(threshold, torch.float64, tensor.device)
         except OverflowError:
             raise ValueError(
                 "threshold must hold numbers that float64 can hold, and infinities, got a larger one"
             ) from None
-        except (TypeError, ValueError, RuntimeError):
+        except (IndexError, TypeError, ValueError, RuntimeError):
             raise TypeError(
                 f"threshold must be a number, or one per class, got {type(threshold).__name__}"
             ) from None
@@ -264,9 +263,9 @@ def as_offsets(class_offsets: object, device: torch.device) -> Tensor:
     tensor = as_tensor(class_offsets, "class_offsets")
     if not isinstance(class_offsets, np.ndarray) or device.type == "cpu":
         return tensor
-    if tensor.dim() != 1 or tensor.is_floating_point() or tensor.is_complex():  # the op says what is wrong
+    if tensor.dim() != 1 or class_offsets.dtype.kind not in "iu":  # the op says what is wrong
         return tensor.to(device)
-    return on_device(tensor.tolist(), tensor.dtype, device)
+    return on_device(tensor.tolist(), torch.int64, device)
 
 
 def _short(number: int) -> str:

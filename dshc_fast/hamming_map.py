@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,10 @@ from . import _shapes as shapes
 from ._arguments import check_multi_hot, check_padding
 from ._arrays import Array, as_tensor
 from ._composite_ops import EMPTY
+from ._torch_threads import torch_steps
 from .metrics import mean_average_precision, optional_int
+
+_STATES = ("query_codes", "query_labels", "database_codes", "database_labels")
 
 
 class HammingMAP(Metric):
@@ -74,7 +78,8 @@ class HammingMAP(Metric):
             "score": score,
             "empty": empty,
         }
-        for state in ("query_codes", "query_labels", "database_codes", "database_labels"):
+        self._of_batch = False
+        for state in _STATES:
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, codes: Array, labels: Array, is_query: Array | bool) -> None:
@@ -102,12 +107,37 @@ class HammingMAP(Metric):
             checks.check_bits(n_bits, codes.shape[1])
             if not codes.is_cuda:
                 check_padding(codes, n_bits, "codes")
-        check_multi_hot(labels, "labels", None)
-        is_query = _as_mask(is_query, codes)
-        self.query_codes.append(codes[is_query])
-        self.query_labels.append(labels[is_query])
-        self.database_codes.append(codes[~is_query])
-        self.database_labels.append(labels[~is_query])
+        with torch_steps():
+            check_multi_hot(labels, "labels", None)
+            is_query = _as_mask(is_query, codes)
+            parts = codes[is_query], labels[is_query], codes[~is_query], labels[~is_query]
+        for state, part in zip(self._states(), parts, strict=True):
+            state.append(part)
+
+    def _states(self) -> tuple[list[Tensor], ...]:
+        return tuple(getattr(self, name) for name in _STATES)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Add a batch as `update` does; the mAP of the batch alone: NaN where it has no database items.
+
+        Raises:
+            TypeError, ValueError: as `update`; what came before is kept.
+        """
+        before, n_updates = [list(state) for state in self._states()], self._update_count
+        self._of_batch = True
+        try:
+            answer = super().forward(*args, **kwargs)
+            if before[0]:  # which the batch has not met: it is measured on its own
+                codes, labels = (before[0][0], self.query_codes[-1]), (before[1][0], self.query_labels[-1])
+                _check_like(codes, labels, not self.compute_on_cpu)
+            return answer
+        except BaseException:
+            for name, state in zip(_STATES, before, strict=True):
+                setattr(self, name, state)
+            self._update_count = n_updates
+            raise
+        finally:
+            self._of_batch = False
 
     def _check_like_earlier(self, codes: Tensor, labels: Tensor) -> None:
         if not self.query_codes:
@@ -123,6 +153,8 @@ class HammingMAP(Metric):
             ValueError: no database item has come yet, or metrics of other codes or labels were merged into this one.
         """
         if not self.database_codes or not sum(len(codes) for codes in self.database_codes):
+            if self._of_batch:
+                return torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
             raise ValueError("HammingMAP must have at least one database item before compute(), got none")
         codes, labels = (
             [part for state in states for part in ([state] if isinstance(state, Tensor) else state)]
@@ -132,11 +164,13 @@ class HammingMAP(Metric):
             )
         )
         _check_like(codes, labels, True)
+        with torch_steps():
+            queries, query_labels, database, database_labels = map(dim_zero_cat, self._states())
         return mean_average_precision(
-            dim_zero_cat(self.query_codes),
-            dim_zero_cat(self.database_codes),
-            dim_zero_cat(self.query_labels),
-            dim_zero_cat(self.database_labels),
+            queries,
+            database,
+            query_labels,
+            database_labels,
             **self.options,  # type: ignore[arg-type]  # each is of its own type; mean_average_precision checks them
         )
 

@@ -151,6 +151,8 @@ void bind_cuda(py::module_& module) {
 
   m.def("class_softmax_loss_backward", [](const ClassSoftmax& task, Address stats, Address grad_loss, Address grad_logits,
                                           int device, Address stream) {
+    need_memory(stats, task.n, "stats");
+    need_memory(grad_loss, task.n, "grad_loss");
     on_device("class_softmax_loss_backward", device, [&] {
       return cuda::class_softmax_loss_backward(task, at<void>(stats), at<void>(grad_loss), at<void>(grad_logits),
                                                at<void>(stream));

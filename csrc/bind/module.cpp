@@ -239,6 +239,8 @@ PYBIND11_MODULE(_dshc_fast, m) {
 
   m.def("class_softmax_loss_backward", [](const ClassSoftmax& task, Address stats, Address grad_loss,
                                           Address grad_logits, int n_threads) {
+    need_memory(stats, task.n, "stats");
+    need_memory(grad_loss, task.n, "grad_loss");
     run_op([&] {
       cpu::class_softmax_loss_backward(task, at<void>(stats), at<void>(grad_loss), at<void>(grad_logits), n_threads);
     });

@@ -13,22 +13,24 @@ namespace {
 template <class Real>
 Real log_sum_exp(const SimdKernels& kernels, const Real* values, int64_t n) {
   const Real largest = max_value(kernels, values, n);
-  if (std::isinf(largest)) return largest;  // the shift below would give inf - inf
+  if (std::isinf(largest)) {  // the shift below would give inf - inf
+    return any_nan(kernels, values, n) ? std::numeric_limits<Real>::quiet_NaN() : largest;
+  }
   return largest + std::log(sum_exp(kernels, values, n, largest));
 }
 
 template <class Real>
 int64_t best_class(const SimdKernels& kernels, const Real* logits, const int64_t* offsets, int64_t n_classes) {
-  int64_t best = 0;
-  Real best_score = -std::numeric_limits<Real>::infinity();
+  int64_t best = -1;
+  Real best_score{};
   for (int64_t c = 0; c < n_classes; ++c) {
     const Real score = log_sum_exp(kernels, logits + offsets[c], offsets[c + 1] - offsets[c]);
-    if (score > best_score) {
+    if (best < 0 ? score == score : score > best_score) {
       best = c;
       best_score = score;
     }
   }
-  return best;
+  return best < 0 ? 0 : best;
 }
 
 }  // namespace

@@ -78,11 +78,12 @@ bool best_subclasses(const Real* logits, int64_t n, int64_t k, Buffers<Real>& bu
       }
     }
   }
-  if (static_cast<int64_t>(best.size()) < k) {  // of NaNs, unchecked
+  const bool too_few = static_cast<int64_t>(best.size()) < k;  // of NaNs, unchecked
+  if (too_few) {
     best.resize(static_cast<size_t>(n));
     std::iota(best.begin(), best.end(), int64_t{0});
   }
-  if (k > kInsertion || static_cast<int64_t>(best.size()) > k) {
+  if (k > kInsertion || too_few) {
     const auto order = [&](int64_t a, int64_t b) { return better(logits, a, b); };
     std::nth_element(best.begin(), best.begin() + (k - 1), best.end(), order);
     best.resize(static_cast<size_t>(k));

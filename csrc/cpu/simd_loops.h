@@ -188,21 +188,17 @@ void from_bfloat16(const uint16_t* values, int64_t n, float* out) {
   }
 }
 
-// Shift the half's fields into a float's place and multiply by 2^112, which also makes subnormals right; infinities and
-// NaNs get the full exponent afterwards.
+// The half's fields in a float's place, with the exponent moved by 112; infinities and NaNs get the full one. A subnormal
+// half is a whole number of 2^-24: no subnormal float comes up on the way, which a caller's floating-point mode may flush.
 void from_float16(const uint16_t* values, int64_t n, float* out) {
-  const uint32_t kScaleBits = 0x77800000;  // 2^112
-  float scale;
-  std::memcpy(&scale, &kScaleBits, 4);
   for (int64_t i = 0; i < n; ++i) {
     const uint32_t half = values[i];
     const uint32_t magnitude = (half & 0x7FFF) << 13;
-    float value;
-    std::memcpy(&value, &magnitude, 4);
-    value *= scale;
+    const float small = static_cast<float>(static_cast<int32_t>(half & 0x3FF)) * 0x1p-24f;
     uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    bits = magnitude >= (0x7C00u << 13) ? (magnitude | 0x7F800000) : bits;
+    std::memcpy(&bits, &small, 4);
+    bits = (half & 0x7C00) == 0 ? bits : magnitude + (112u << 23);
+    bits = (half & 0x7C00) == 0x7C00 ? (magnitude | 0x7F800000) : bits;
     bits |= (half & 0x8000) << 16;
     std::memcpy(out + i, &bits, 4);
   }

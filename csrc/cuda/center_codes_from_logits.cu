@@ -36,9 +36,16 @@ __global__ void __launch_bounds__(kThreads) center_kernel(const T* __restrict__ 
     const int64_t last = clamped_offset(class_offsets[c + 1], n_subclasses);
     const MaxSum<R> all = warp_reduce(
         thread_max_sum(logits + row * n_subclasses, last, first + lane(), kWarp), MergeMaxSum{});
-    // The logarithm of a sum does not repair an infinite largest logit: inf - inf was never formed.
-    const R score = all.largest == lowest || all.largest == -lowest ? all.largest : all.largest + log_of(all.sum);
-    if (score > best.score) best = {score, c};
+    R score = all.largest + log_of(all.sum);
+    if (all.largest == lowest || all.largest == -lowest) {  // the sum says nothing then: inf - inf is NaN as well
+      bool nan = false;
+      for (int64_t j = first + lane(); j < last; j += kWarp) {
+        const R value = to_real(logits[row * n_subclasses + j]);
+        nan |= value != value;
+      }
+      score = __any_sync(kFullMask, nan) ? static_cast<R>(NAN) : all.largest;
+    }
+    if (score > best.score || (best.index < 0 && score == score)) best = {score, c};
   }
   if (lane() == 0) of_warps[warp()] = best;
   __syncthreads();

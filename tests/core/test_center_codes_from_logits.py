@@ -137,6 +137,26 @@ def test_nan_raises(backend) -> None:
         assert codes.shape == (2, 1) and codes[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "best"),
+    [
+        ([math.inf, math.nan, 1.0, 0.0], 1),
+        ([math.nan, 0.0, -math.inf, -math.inf], 1),
+        ([math.nan, math.nan, -math.inf, -math.inf], 1),
+        ([-math.inf, -math.inf, math.nan, math.inf], 0),
+        ([-math.inf, -math.inf, -math.inf, -math.inf], 0),
+        ([0.0, 1.0, math.inf, 0.0], 1),
+        ([math.nan] * 4, 0),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_class_with_a_nan_ranks_last_unchecked(row, best, dtype, backend) -> None:
+    centers = np.array([[1], [2]], np.uint8)
+    logits = torch.tensor([row], dtype=dtype)
+    codes = native("center_codes_from_logits", backend.device, logits, [0, 2, 4], centers, check=False)
+    assert codes.tolist() == [[best + 1]]
+
+
 def test_no_gradient_and_many_rows(device: str) -> None:
     logits = torch.randn(3001, 6, device=device, requires_grad=True)
     centers = to_torch(np.array([[1], [2]], np.uint8), device)

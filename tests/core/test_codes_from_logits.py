@@ -152,6 +152,21 @@ def test_zeros_of_both_signs_are_equal(backend) -> None:
         assert codes.tolist() == [[1], [1]], who
 
 
+@pytest.mark.parametrize("weighting", ["mean", "probability"])
+@pytest.mark.parametrize("n", [2, 3, 16, 17, 40])
+def test_a_nan_ranks_last_unchecked(n: int, weighting: str, backend) -> None:
+    """Of two, the code of the first decides where the bits differ."""
+    logits = torch.full((1, n), -9.0)
+    logits[0, 0], logits[0, 1] = math.nan, 1.0
+    codebook = np.zeros((n, 1), np.uint8)
+    codebook[1] = 255
+    for k in {1, 2} if weighting == "mean" else {1}:
+        codes = native(
+            "codes_from_logits", backend.device, logits, codebook, k, weighting=weighting, check=False
+        )
+        assert codes.tolist() == [[255]], k
+
+
 def test_nan_and_infinity_raise(backend) -> None:
     codebook = np.array([[1], [2], [4]], np.uint8)
     for at in range(3):

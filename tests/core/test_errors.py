@@ -157,6 +157,8 @@ CASES: list[Case] = [
     ("multilabel_codes", {"threshold": np.zeros((3, 9), np.float32)}, ValueError, "threshold"),
     ("multilabel_codes", {"threshold": math.nan}, ValueError, "threshold"),
     ("multilabel_codes", {"threshold": "0.5"}, TypeError, "threshold"),
+    ("multilabel_codes", {"threshold": np.bool_(True)}, TypeError, "threshold"),
+    ("multilabel_codes", {"threshold": np.complex64(1)}, TypeError, "threshold"),
 ]
 for _op in RANKING:
     CASES += [

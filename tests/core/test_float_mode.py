@@ -67,3 +67,28 @@ def test_one_mode_a_call(name: str, flushed: bool, simd_level: str, threads) -> 
     assert torch.equal(found, CALLS[name]())
     if name in SHOWS_THE_MODE:
         assert bool((found == (0 if flushed else 255)).all())
+
+
+def test_small_halves_are_no_denormal_floats(flushed: bool, simd_level: str) -> None:
+    """float16 goes down to 6e-8, where float32 is far from its denormals: no mode changes what they are."""
+    least = torch.finfo(torch.float16).smallest_normal
+    values = torch.tensor([[least / 64, least, -least, 0.0]], dtype=torch.float16)
+    book = torch.tensor([[1], [2], [4], [8]], dtype=torch.uint8)
+    assert dshc_fast.multilabel_codes(values).tolist() == [[0b0011]]
+    assert dshc_fast.codes_from_logits(values, book, 1).tolist() == [[2]]
+    assert dshc_fast.codes_from_logits(values[:, [0, 3]], book[:2], 1).tolist() == [[1]]
+    assert dshc_fast.center_codes_from_logits(values[:, [3, 0]], [0, 1, 2], book[:2]).tolist() == [[2]]
+
+
+def test_every_half_is_the_float_it_is(flushed: bool, simd_level: str) -> None:
+    """By where it stands against thresholds: its own value, and a little less."""
+    halves = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    halves = halves[halves.isfinite()]
+    values = halves.double()
+    below = values - torch.where(values == 0, 1e-9, values.abs() * 1e-9)
+    for first in range(0, len(halves), 4096):
+        part = slice(first, first + 4096)
+        row = halves[None, part]
+        assert not bool(dshc_fast.multilabel_codes(row, values[part]).any())
+        codes = dshc_fast.multilabel_codes(row, below[part])
+        assert bool(dshc_fast.unpack_codes(codes, row.shape[1]).all())

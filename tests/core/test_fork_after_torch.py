@@ -29,6 +29,7 @@ hot = torch.from_numpy(rng.integers(0, 2, (n, 12)))
 hot[:, 0] = 1
 strided_hot = hot.t().contiguous().t()
 allowed = torch.from_numpy(rng.integers(0, 2, n)).bool()
+queried = torch.arange(n) < 5
 logits = torch.randn(n, 6)
 offsets, book = [0, 2, 6], codes[:6]
 labels = torch.from_numpy(rng.integers(0, 2, n))
@@ -60,7 +61,15 @@ def metrics(f, **more):
     return {f"{name} {more or ''}": case for name, case in cases.items()}
 
 
+def collected(labels):
+    metric = dshc_fast.HammingMAP(n_bits=52)
+    metric.update(codes, labels, queried)
+    return metric.compute()
+
+
 cases = {
+    "HammingMAP": lambda: collected(ids),
+    "HammingMAP, multi-hot": lambda: collected(hot),
     "pack_codes": lambda: dshc_fast.pack_codes(logits),
     "pack_codes, strided": lambda: dshc_fast.pack_codes(strided_logits),
     "unpack_codes": lambda: dshc_fast.unpack_codes(codes, 52),
@@ -135,4 +144,4 @@ def test_every_op_in_the_child() -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     called, failed = done.stdout.splitlines()[-2:]
     assert failed == "failed: {}", done.stderr[-2000:]
-    assert set(called.split()) == {*OPS, "HammingDatabase"}
+    assert set(called.split()) == {*OPS, "HammingDatabase", "HammingMAP"}

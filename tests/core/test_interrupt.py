@@ -203,7 +203,8 @@ def test_a_call_that_waits_for_its_turn_stops(interrupted, threads) -> None:
     late = interrupted(CALLS["topk"]())
     stopped = time.perf_counter()
     other.join()
-    assert late < SOON and stopped < ended[0], "the other thread's call goes on"
+    # Nobody works but the other call: both its threads count, and the signal comes 25 ms after they began.
+    assert late < 2 * SOON and stopped < ended[0], "the other thread's call goes on"
 
 
 def test_a_handler_that_does_not_raise_changes_nothing(threads) -> None:
@@ -211,19 +212,18 @@ def test_a_handler_that_does_not_raise_changes_nothing(threads) -> None:
     torch.set_num_threads(2)
     work = call("hamming_topk", queries=codes(MANY)[:3000], database=codes(DB), k=10)
     inner = call("hamming_topk", queries=codes(MANY)[:60], database=codes(DB)[:100_000], k=10)
-    begin = time.perf_counter()
-    expected, seen = work(), []
-    alarm = min(0.06, (time.perf_counter() - begin) / 3)  # within the call on a fast machine, too
-    inner_expected = inner()
-    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(inner()))
-    signal.setitimer(signal.ITIMER_REAL, alarm, 0.06)
+    expected, inner_expected, seen, found = work(), inner(), [], []
+    before = signal.signal(signal.SIGPROF, lambda *_: seen.append(inner()))
+    # Of the process's own time, as above: the call takes some 0.07 s of it.
+    signal.setitimer(signal.ITIMER_PROF, 0.01, 0.06)
     try:
-        found = work()
+        while not seen and len(found) < 20:
+            found.append(work())
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, before)
     assert seen and all(same_answer(answer, inner_expected) for answer in seen)
-    assert same_answer(found, expected)
+    assert all(same_answer(answer, expected) for answer in found)
 
 
 SCRIPT = """

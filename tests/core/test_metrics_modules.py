@@ -90,6 +90,28 @@ def test_forward_answers_for_the_batch() -> None:
     same(metric.compute(), direct(*[torch.cat(pair) for pair in zip(a, b, strict=True)]))
 
 
+def test_forward_of_a_batch_that_has_none_of_either_keeps_what_came_before() -> None:
+    metric = dshc_fast.HammingMAP()
+    codes, labels, is_query = items(1)
+    metric.update(codes, labels, is_query)
+    assert metric(codes[:3], labels[:3], True).isnan()
+    metric(codes[:3], labels[:3], False)
+    with pytest.raises(ValueError, match="codes must"):
+        metric(torch.zeros(len(codes), 9, dtype=torch.uint8), labels, is_query)
+    with pytest.raises(TypeError, match="is_query"):
+        metric(codes, labels, labels)
+    same(
+        metric.compute(),
+        direct(
+            torch.cat([codes, codes[:3], codes[:3]]),
+            torch.cat([labels, labels[:3], labels[:3]]),
+            torch.cat([is_query, torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)]),
+        ),
+    )
+    with pytest.raises(ValueError, match="at least one database item"):
+        dshc_fast.HammingMAP().compute()
+
+
 def test_merge_states() -> None:
     """Two metrics over shards, merged: the metric over all (what a distributed run does)."""
     first, second, whole = dshc_fast.HammingMAP(), dshc_fast.HammingMAP(), dshc_fast.HammingMAP()

@@ -55,7 +55,7 @@ def test_threshold_forms(device: str) -> None:
         assert dshc_fast.multilabel_codes(logits, threshold).tolist() == [[0b101]]
         on_device = to_torch(threshold, device)
         assert dshc_fast.multilabel_codes(to_torch(logits, device), on_device).tolist() == [[0b101]]
-    for threshold in (2, 2.0, np.float32(2), np.int64(2)):
+    for threshold in (2, 2.0, np.float32(2), np.float16(2), np.int64(2), np.uint8(2)):
         assert dshc_fast.multilabel_codes(logits, threshold).tolist() == [[0b100]]
 
 

@@ -293,5 +293,24 @@ def test_tensors_whose_memory_was_freed(op: str) -> None:
             continue
         if op == "reverse_bit_order" or op == "codes_from_features" and name != "codebook":
             continue
-        with pytest.raises(ValueError, match="must hold values, got a tensor whose storage was freed"):
+        with pytest.raises(ValueError, match=f"{FREED}|^allowed {FREED}" if name == "allowed" else FREED):
             getattr(dshc_fast, op)(**call | {name: freed(value)})
+
+
+FREED = "must hold values, got a tensor whose storage was freed"
+
+
+def test_masks_and_gradients_whose_memory_was_freed() -> None:
+    bits = torch.tensor([0b100], dtype=torch.uint8)
+    for mask in (bits, bits.expand(2, 1).contiguous(), torch.tensor([False, False, True])):
+        assert dshc_fast.hamming_topk(CODES[:2], CODES[:3], 2, allowed=mask).indices.tolist() == [[2, -1]] * 2
+        with pytest.raises(ValueError, match=f"^allowed {FREED}"):
+            dshc_fast.hamming_topk(CODES[:2], CODES[:3], 2, allowed=freed(mask))
+    op, logits = torch.ops.dshc_fast, torch.randn(3, 4)
+    labels, offsets = torch.tensor([0, 1, 0]), torch.tensor([0, 2, 4])
+    loss, stats = op.class_softmax_loss(logits, labels, offsets)
+    for name, wrong in (("stats", (loss, freed(stats))), ("grad_loss", (freed(loss), stats))):
+        grad_loss, kept = wrong
+        for call in (op.class_softmax_loss_backward, op.class_softmax_loss_backward_):
+            with pytest.raises(ValueError, match=f"^{name} {FREED}"):
+                call(grad_loss, logits.clone(), kept, labels, offsets)

@@ -361,3 +361,20 @@ def test_center_codes_of_equal_classes(dtype, order: str) -> None:
     logits[0, 7], logits[1, 0] = math.nan, math.inf
     codes = runs(order).center_codes_from_logits(logits[:2], [0, 7, 14, 21, 28], centers)
     assert codes.tolist() == [[4], [1]]  # a class with a NaN ranks last
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_center_codes_of_classes_with_nans_and_infinities(dtype, order: str) -> None:
+    inf, nan = math.inf, math.nan
+    rows = {
+        (inf, nan, 1.0, 0.0): 2,
+        (nan, 0.0, -inf, -inf): 2,
+        (nan, nan, -inf, -inf): 2,
+        (-inf, -inf, nan, inf): 1,
+        (-inf, -inf, -inf, -inf): 1,
+        (0.0, 1.0, inf, 0.0): 2,
+        (nan, nan, nan, nan): 1,
+    }
+    centers = np.array([[1], [2]], np.uint8)
+    codes = runs(order).center_codes_from_logits(torch.tensor([*rows], dtype=dtype), [0, 2, 4], centers)
+    assert codes.flatten().tolist() == [*rows.values()]

@@ -10,10 +10,20 @@ import re
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from dshc_fast import _arguments, _cuda_ops, _device_values, _linear_ops, _logit_arguments, _native, _ops
+from dshc_fast import (
+    _arguments,
+    _cuda_ops,
+    _device_values,
+    _linear_ops,
+    _logit_arguments,
+    _native,
+    _ops,
+    codes,
+)
 
 
 def build(cuda: bool, runtime: int = 13000, driver: int = 13000) -> SimpleNamespace:
@@ -256,6 +266,14 @@ def test_values_reach_a_device(values: list, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda capturing=capturing: capturing)
         found = _device_values.on_device(values, dtype, device)
         assert found.dtype == dtype and found.tolist() == values
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int16, np.int64])
+def test_offsets_of_every_integer_dtype_reach_a_device(dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch counts out no unsigned numbers."""
+    monkeypatch.setattr(codes, "on_device", lambda values, dtype, device: (values, dtype, device.type))
+    device = SimpleNamespace(type="cuda")
+    assert codes.as_offsets(np.array([0, 3, 6], dtype), device) == ([0, 3, 6], torch.int64, "cuda")
 
 
 def test_what_waits_for_the_device_is_tagged() -> None:

@@ -66,5 +66,6 @@ def build(name: str, target: str, *options: str) -> Path:
             (folder / "CMakeCache.txt").unlink(missing_ok=True)
             run([*configure, *common, *options], timeout=300)
         run([cmake, "--build", str(folder), "--target", target, "--parallel", "2"], timeout=900)
-    found = (path for path in folder.rglob(target) if path.is_file() and os.access(path, os.X_OK))
-    return next(found)
+        # Before another process configures anew, which removes folders.
+        found = (path for path in folder.rglob(target) if path.is_file() and os.access(path, os.X_OK))
+        return next(found)
