@@ -33,17 +33,20 @@ def run_codebook(
         book = build(construction, n_classes, n_bits, **settings)
         rows = properties(book)
     if as_json:
-        say(json.dumps({key: value for key, _, value in rows}))
+        told = {key: value for key, _, value in rows}
+        say(json.dumps({**told, **({"center_codes": _centers(book)} if codes else {})}))
     else:
         say(f"{construction}: {n_classes} classes, {n_bits} bits", style="bold")
         shown = [(text, _shown(value)) for _, text, value in rows]
         table("", ("property", "value"), shown, numeric="lr")
-    if codes:
+    if codes and not as_json:
         _show_codes(book)
     if out is not None:
+        tell = remark if as_json else say  # JSON stands alone
         book.save(out)
-        say(f"codebook: {out}")
-        _draw(book, out.with_suffix(".png"))
+        tell(f"codebook: {out}")
+        if (picture := _draw(book, out.with_suffix(".png"))) is not None:
+            tell(f"distances: {picture}")
 
 
 def properties(book: Codebook) -> list[tuple[str, str, object]]:
@@ -76,17 +79,22 @@ def _shown(value: object) -> str:
 
 def _show_codes(book: Codebook) -> None:
     """The center of every class, bit 0 first."""
-    bits = dshc_fast.unpack_codes(book.centers, book.n_bits)
     sizes = book.class_offsets[1:] - book.class_offsets[:-1]
-    rows = [(c, sizes[c], "".join(map(str, row.tolist()))) for c, row in enumerate(bits)]
+    rows = [(c, sizes[c], center) for c, center in enumerate(_centers(book))]
     table("", ("class", "sub-classes", "center, bit 0 first"), rows, numeric="rrl")
 
 
-def _draw(book: Codebook, path: Path) -> None:
+def _centers(book: Codebook) -> list[str]:
+    """The centers as words of 0 and 1, bit 0 first."""
+    bits = dshc_fast.unpack_codes(book.centers, book.n_bits)
+    return ["".join(map(str, row.tolist())) for row in bits]
+
+
+def _draw(book: Codebook, path: Path) -> Path | None:
+    """The picture of its distances; None where nothing draws it."""
     try:
         from ..report.codebook_plot import distance_matrix
     except ImportError:
         remark("dshc: no picture of the distances, matplotlib is not installed")
-        return
-    write_whole(path, distance_matrix(book))
-    say(f"distances: {path}")
+        return None
+    return write_whole(path, distance_matrix(book))

@@ -15,7 +15,7 @@ import numpy as np
 
 import dshc_fast
 
-__all__ = ["MAX_SUBCLASSES", "balls", "class_sizes", "patterns"]
+__all__ = ["MAX_SUBCLASSES", "balls", "class_sizes", "is_whole", "patterns"]
 
 MAX_SUBCLASSES = 1 << 27
 
@@ -45,7 +45,10 @@ def class_sizes(sub_codes: int | Sequence[int] | None, n_classes: int) -> list[i
 
     Raises ``TypeError`` or ``ValueError`` naming ``sub_codes`` where it is no count, or not one per class.
     """
-    sizes = [sub_codes] * n_classes if sub_codes is None or isinstance(sub_codes, int) else list(sub_codes)
+    single = sub_codes is None or isinstance(sub_codes, (int, np.integer))
+    if not single and (isinstance(sub_codes, str) or not isinstance(sub_codes, (Sequence, np.ndarray))):
+        raise TypeError(f"sub_codes must be a whole number, or one per class, got {sub_codes!r}")
+    sizes: list[int | None] = [sub_codes] * n_classes if single else list(sub_codes)  # type: ignore
     if len(sizes) != n_classes:
         raise ValueError(
             f"sub_codes must be one number or one per class, got {len(sizes)} numbers for {n_classes} classes"
@@ -56,6 +59,15 @@ def class_sizes(sub_codes: int | Sequence[int] | None, n_classes: int) -> list[i
         if size is not None and size < 1:
             raise ValueError(f"sub_codes must be at least 1, got {size}")
     return sizes
+
+
+def is_whole(
+    n_bits: int, radius: int, sub_codes: int | Sequence[int] | None, flipped: int | None = None
+) -> bool:
+    """Whether a class gets all codes within the radius, whatever number it is limited to."""
+    flipped = n_bits if flipped is None else flipped
+    size = sum(comb(flipped, weight) for weight in range(radius + 1))
+    return any(limit is None or limit >= size for limit in np.atleast_1d(np.array(sub_codes, dtype=object)))
 
 
 def balls(

@@ -46,6 +46,11 @@ class Codebook:
     origin: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.n_bits, bool) or not isinstance(self.n_bits, (int, np.integer)):
+            raise TypeError(f"n_bits must be a whole number, got {self.n_bits!r}")
+        for name in ("codes", "centers", "class_offsets"):
+            if not isinstance(array := getattr(self, name), np.ndarray):
+                raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}")
         if not 1 <= self.n_bits <= MAX_BITS:
             raise ValueError(f"n_bits must be between 1 and {MAX_BITS}, got {self.n_bits}")
         width = -(-self.n_bits // 8)

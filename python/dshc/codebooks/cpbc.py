@@ -9,7 +9,7 @@ import numpy as np
 
 import dshc_fast
 
-from .balls import balls
+from .balls import balls, class_sizes, is_whole
 from .book import Codebook
 
 __all__ = ["cpbc"]
@@ -24,9 +24,10 @@ def cpbc(n_classes: int, n_bits: int, *, radius: int, sub_codes: int | Sequence[
             f"pass {n_classes} or more (3 per class, {3 * n_classes}, separate the classes), or the "
             "construction separated"
         )
-    if n_classes > 1 and per_class < 3 and radius == 1 and sub_codes is None:
-        _warn(n_classes, n_bits, per_class)
     used = n_classes * per_class
+    class_sizes(sub_codes, n_classes)
+    if n_classes > 1 and 2 * per_class <= 4 * radius and is_whole(n_bits, radius, sub_codes, used):
+        _warn(n_classes, n_bits, per_class, radius)
     centers = np.zeros((n_classes, n_bits), dtype=bool)
     centers[:, :used] = np.repeat(np.eye(n_classes, dtype=bool), per_class, axis=1)
     packed = dshc_fast.pack_codes(centers)
@@ -36,8 +37,16 @@ def cpbc(n_classes: int, n_bits: int, *, radius: int, sub_codes: int | Sequence[
     return Codebook("cpbc", n_bits, codes, offsets, packed, radius=radius, origin=origin)
 
 
-def _warn(n_classes: int, n_bits: int, per_class: int) -> None:
-    if per_class == 1:
+def _warn(n_classes: int, n_bits: int, per_class: int, radius: int) -> None:
+    if radius > 1:
+        apart, least = 2 * per_class - 2 * radius, 2 * radius + 1
+        how = f"come as near ({apart}) as those of one ({2 * radius})" if apart > 0 else "collide"
+        text = (
+            f"cpbc with H = {per_class} ({n_bits} bits, {n_classes} classes) cannot separate the classes: sub-codes of "
+            f"different classes at radius {radius} {how}; H >= {least} ({least * n_classes} bits) separates, as does a "
+            "smaller radius"
+        )
+    elif per_class == 1:
         shared = 1 + n_classes * (n_classes - 1) // 2
         text = (
             f"cpbc with H = 1 ({n_bits} bits, {n_classes} classes): sub-codes of different classes collide, "

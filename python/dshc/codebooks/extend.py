@@ -9,6 +9,7 @@ import numpy as np
 
 import dshc_fast
 
+from . import geometry
 from .balls import balls
 from .book import Codebook
 
@@ -18,20 +19,33 @@ _CANDIDATES = 1 << 14
 _EVERY_WORD = 14  # bits up to which all words are candidates
 
 
-def extended(book: Codebook, places: Sequence[int | None], *, seed: int = 0) -> Codebook:
+def extended(
+    book: Codebook,
+    places: Sequence[int | None],
+    *,
+    seed: int = 0,
+    sub_codes: int | None = None,
+    per_class: int | None = None,
+) -> Codebook:
     """A codebook of ``len(places)`` classes: class c is class ``places[c]`` of ``book``, or new where that is None.
 
     Classes of the book keep their codes. A new class gets the center farthest from all others (by the least distance,
     at equal ones the first) among all words of up to 14 bits, else among 2^14 drawn by ``seed``, and sub-codes within
-    the book's radius. Greedy, so that a codebook built at once for all classes may be wider.
+    the book's radius: at most ``sub_codes`` of them, as of :func:`dshc.codebooks.build`, of which ``per_class`` are
+    used, as of :meth:`Codebook.thinned`. Greedy, so that a codebook built at once for all classes may be wider.
 
-    Raises ``ValueError`` where a class comes twice or is not the book's, or no word is left that is no center yet.
+    Raises ``ValueError`` or ``TypeError`` where there is no class, one comes twice or is not the book's, or no word is
+    left that is no center yet.
 
     >>> from dshc.codebooks import build
     >>> more = extended(build("separated", 4, 10), [0, None, 1, 2, 3])
     >>> more.n_classes, more.center_distance >= 3
     (5, True)
     """
+    if not len(places):
+        raise ValueError("places must name at least one class, got none")
+    if any(place is not None and not isinstance(place, (int, np.integer)) for place in places):
+        raise TypeError(f"places must be classes of the book or None, got {list(places)}")
     kept = [place for place in places if place is not None]
     if len(set(kept)) != len(kept) or any(not 0 <= place < book.n_classes for place in kept):
         raise ValueError(
@@ -42,7 +56,8 @@ def extended(book: Codebook, places: Sequence[int | None], *, seed: int = 0) -> 
     for place in places:
         if place is None:
             center = next(new)
-            own = balls(center[None], book.n_bits, 1 if book.radius is None else book.radius)[0]
+            own = balls(center[None], book.n_bits, 1 if book.radius is None else book.radius, sub_codes)[0]
+            own = own if per_class is None else own[geometry.far_apart(own, per_class)]
         else:
             center = book.centers[place]
             own = book.codes[book.class_offsets[place] : book.class_offsets[place + 1]]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from .balls import MAX_SUBCLASSES
 from .book import MAX_BITS, Codebook
@@ -11,6 +12,7 @@ from .cpbc import cpbc
 from .kbc import MAX_KBC_BITS, kbc
 from .planner import plan
 from .separated import DEFAULT_STEPS, separated
+from .whole import whole
 
 __all__ = ["build", "constructions", "default_bits", "is_short"]
 
@@ -65,19 +67,21 @@ def build(
     """
     if construction not in constructions():
         raise ValueError(f"construction must be one of {', '.join(constructions())}, got {construction!r}")
-    n_classes, n_bits = _whole("n_classes", n_classes, 1), _whole("n_bits", n_bits, 1)
+    n_classes, n_bits = whole("n_classes", n_classes, 1), whole("n_bits", n_bits, 1)
     if n_bits > MAX_BITS:
         raise ValueError(f"n_bits must be between 1 and {MAX_BITS}, got {n_bits}")
     if n_classes > MAX_SUBCLASSES:
         raise ValueError(f"n_classes must be at most {MAX_SUBCLASSES:,}, got {n_classes:,}")
-    seed, threshold = _whole("seed", seed, 0), _whole("threshold", threshold, 0)
-    radius, search_steps = _whole("radius", radius, 0), _whole("search_steps", search_steps, 0)
+    seed, threshold = whole("seed", seed, 0), whole("threshold", threshold, 0)
+    radius, search_steps = whole("radius", radius, 0), whole("search_steps", search_steps, 0)
     if radius > n_bits:
         raise ValueError(f"radius must be between 0 and {n_bits} (n_bits), got {radius}")
     options = {"seed": seed, "threshold": threshold, "radius": radius, "sub_codes": sub_codes}
     options["search_steps"] = search_steps
-    if lengths and construction != "separated":
+    if np.size(lengths) and construction != "separated":
         raise ValueError(f"construction must be 'separated' where lengths are nested, got {construction!r}")
+    if not isinstance(lengths, (Sequence, np.ndarray)):
+        raise TypeError(f"lengths must be whole numbers, got {lengths!r}")
     options["lengths"] = tuple(lengths)
     make, own = _CONSTRUCTIONS[construction]
     return make(n_classes, n_bits, **{name: options[name] for name in own})
@@ -108,6 +112,9 @@ def default_bits(n_classes: int, construction: str = "cpbc", radius: int = 1) ->
     >>> default_bits(10), default_bits(10, "separated"), default_bits(1000, "separated")
     (30, 10, 19)
     """
+    if construction not in constructions():
+        raise ValueError(f"construction must be one of {', '.join(constructions())}, got {construction!r}")
+    n_classes, radius = whole("n_classes", n_classes, 1), whole("radius", radius, 0)
     if construction == "separated":
         n_bits = max(1, (n_classes - 1).bit_length())
         while (
@@ -135,15 +142,3 @@ def is_short(n_classes: int, n_bits: int | None) -> bool:
     if n_bits is not None:
         return n_bits < 3 * n_classes
     return n_classes * (3 * n_classes + 1) > MAX_DEFAULT_OUTPUTS
-
-
-def _whole(name: str, value: int, least: int) -> int:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
-    return number

@@ -28,6 +28,7 @@ import dshc_fast
 
 from . import geometry, search
 from .separated import separated_centers
+from .whole import whole
 
 __all__ = ["NESTED_STEPS", "NestedCenters", "nested_centers"]
 
@@ -68,7 +69,10 @@ def nested_centers(
     >>> nested_centers(10, (16, 32, 64)).distances
     (8, 17, 35)
     """
-    lengths = tuple(lengths)
+    n_words = whole("n_words", n_words, 1)
+    if not isinstance(lengths, (Sequence, np.ndarray)):
+        raise TypeError(f"lengths must be whole numbers, got {lengths!r}")
+    lengths = tuple(whole("lengths", length) for length in lengths)
     if not lengths or lengths[0] < 1 or list(lengths) != sorted(set(lengths)):
         raise ValueError(f"lengths must be at least 1 and rise, got {lengths}")
     if n_words > 2 ** lengths[0]:

@@ -17,7 +17,7 @@ import numpy as np
 import dshc_fast
 
 from . import linear, search
-from .balls import balls
+from .balls import balls, is_whole
 from .book import Codebook
 from .bounds import distance_bound
 from .planner import plan
@@ -115,7 +115,7 @@ def separated(
     if centers.distance is not None:
         if book.center_distance < centers.distance:
             raise AssertionError(f"{centers.origin}: distance {book.center_distance}, not {centers.distance}")
-        if radius and sub_codes is None and book.center_distance <= 4 * radius:
+        if book.center_distance <= 4 * radius and is_whole(n_bits, radius, sub_codes):
             _warn(book, radius)
     return book
 

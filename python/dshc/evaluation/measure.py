@@ -86,6 +86,8 @@ def evaluate(
     >>> evaluate(codes[:1], codes[1:], np.array([0]), np.array([0, 0, 1]), n_bits=3).line()
     'mAP@all 1.0000 (ties=expected, denominator=retrieved, 1 queries, 3 database)'
     """
+    if not isinstance(conventions, Conventions):
+        raise TypeError(f"conventions must be Conventions, got {type(conventions).__name__}")
     if isinstance(queries, CodeFile) and isinstance(database, CodeFile):
         check_same_code(queries, database)
     asked = _part("queries", queries, query_labels, hasher, n_bits)
@@ -130,6 +132,8 @@ def _part(name: str, items: Any, labels: Any, hasher: Encoder | None, n_bits: in
         raise InputError(f"n_bits must be given with packed {name}, got None")
     else:
         codes, own_bits = items, n_bits
+    if n_bits is not None and (isinstance(n_bits, bool) or not isinstance(n_bits, (int, np.integer))):
+        raise TypeError(f"n_bits must be a whole number, got {n_bits!r}")
     if n_bits is not None and own_bits != n_bits:
         raise InputError(f"n_bits must be {own_bits} for these {name}, got {n_bits}")
     if labels is None:
@@ -143,6 +147,13 @@ def _part(name: str, items: Any, labels: Any, hasher: Encoder | None, n_bits: in
         raise InputError(f"{name} must hold at least one item, got none")
     if not isinstance(labels, Tensor):
         labels = np.asarray(labels)
+    numbers = (
+        labels.is_floating_point() or labels.is_complex()
+        if isinstance(labels, Tensor)
+        else (labels.dtype.kind not in "biu")
+    )
+    if labels.ndim == 1 and numbers:
+        raise TypeError(f"{label_name} must be integers, or multi-hot 0 and 1, got {labels.dtype}")
     if isinstance(codes, Tensor) and codes.is_cuda:
         labels = torch.as_tensor(labels).to(codes.device)
     return _Part(name, codes, labels, int(own_bits), score, predicted)
@@ -229,4 +240,6 @@ def _groups(evaluation: Evaluation, groups: Mapping[str, np.ndarray]) -> dict[st
 def _accuracy(accuracy: Accuracy) -> dict[str, dict[str, float]]:
     if isinstance(accuracy, Mapping):
         return {part: {name: float(value) for name, value in by.items()} for part, by in accuracy.items()}
+    if isinstance(accuracy, (bool, str)) or not isinstance(accuracy, (int, float, np.number)):
+        raise TypeError(f"accuracy must be a number, or numbers by part and name, got {accuracy!r}")
     return {"queries": {"top_1": float(accuracy)}}

@@ -187,8 +187,13 @@ def _outputs(name: str, outputs: np.ndarray | Tensor) -> Tensor:
     return tensor
 
 
+_KINDS = {"U": "text", "S": "bytes", "M": "dates", "m": "durations"}
+
+
 def _labels(name: str, labels: np.ndarray | Tensor, outputs: Tensor) -> Tensor:
     """int64 ``(n,)``, or float32 ``(n, n_labels)``, on the device of the outputs."""
+    if not isinstance(labels, Tensor) and (kind := np.asarray(labels).dtype.kind) not in "biufc":
+        raise TypeError(f"{name} must be integers, or multi-hot 0 and 1, got {_KINDS.get(kind, 'objects')}")
     tensor = labels.detach() if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels))
     if tensor.dim() not in (1, 2) or len(tensor) != len(outputs):
         raise InputError(

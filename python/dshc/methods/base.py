@@ -160,7 +160,9 @@ class Method(nn.Module, ABC):
     (``"hamming"`` or ``"overlap"``); ``quality``, the name of what :meth:`tally` counts (None: it predicts nothing;
     an instance may have its own, by the labels it is for); ``recipe``, its own defaults for settings of other tables,
     by ``"table.name"``; ``main_weight``, the setting that a fair comparison tunes beside the learning rate (None: it
-    has no such weight); ``bit_per_label``, whether codes have a bit per label, hence one length. An instance has
+    has no such weight); ``bit_per_label``, whether codes have a bit per label, hence one length; ``code_settings``,
+    which settings decide the codes of classes: a training that starts from another has that one's in place of its own
+    defaults. An instance has
     ``settings``, ``spec``, ``n_bits``, ``n_outputs`` and ``head``.
     """
 
@@ -174,6 +176,7 @@ class Method(nn.Module, ABC):
     recipe: ClassVar[Mapping[str, Any]] = {}
     main_weight: ClassVar[str | None] = None
     bit_per_label: ClassVar[bool] = False
+    code_settings: ClassVar[tuple[str, ...]] = ()
 
     n_bits: int
     n_outputs: int

@@ -163,6 +163,7 @@ class CenterMethod(ClasswiseMethod):
     """
 
     qualities: ClassVar[Mapping[LabelKind, str]] = {"ids": "accuracy"}
+    code_settings = ("centers",)
 
     def __init__(self, settings: CenterSettings, spec: Spec, centers: Tensor | None = None) -> None:
         super().__init__(settings, spec)
@@ -222,8 +223,10 @@ def _names(spec: Spec) -> tuple[str, ...]:
 
 
 def _known(cls: type[CenterMethod], settings: Any, spec: Spec, earlier: Method | None) -> Tensor | None:
-    """The centers of an earlier method with classes added; None where it has other lengths or knows other classes."""
+    """The centers of an earlier method with classes added; None where it has others, or knows other classes."""
     if not isinstance(earlier, CenterMethod) or earlier.name != cls.name:
+        return None
+    if settings.centers != earlier.settings.centers:
         return None
     names, old = _names(spec), _names(earlier.spec)
     lengths = cls.complete(settings, spec.n_classes).bits, settings.lengths

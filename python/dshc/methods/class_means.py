@@ -63,6 +63,8 @@ def nearer_to_another(outputs: Tensor, labels: Tensor, centers: Tensor | None = 
         _check(outputs, labels, len(centers))
         if means.ndim != 2 or means.shape[1] != outputs.shape[1]:
             raise ValueError(f"centers must have shape (C, {outputs.shape[1]}), got {tuple(centers.shape)}")
+    if not len(outputs):
+        return float("nan")
     n_nearer = n_counted = 0
     size = max(1, _CHUNK // max(means.shape))
     for rows, of_rows in zip(outputs.split(size), labels.split(size), strict=True):

@@ -25,6 +25,7 @@ from ..settings import setting
 from .bank import OutputBank
 from .base import Spec, Step, Training, in_full
 from .itq import signs
+from .pairs import own_rows
 from .signs import SignMethod, SignSettings
 from .similarity import similar
 
@@ -67,12 +68,15 @@ class DPSHLoss(nn.Module):
         """
         return self._with_distance(bank_likelihood(outputs, labels, bank, bank_labels), outputs, len(bank))
 
-    def of_pairs(self, outputs: Tensor, known: Tensor, bank: Tensor) -> Tensor:
+    def of_pairs(
+        self, outputs: Tensor, known: Tensor, bank: Tensor, gather: Callable[[Tensor], Tensor] = own_rows
+    ) -> Tensor:
         """The loss where not labels but pairs are known: ``known`` int8 ``(b, n)``, 1 similar, -1 not, 0 not known.
 
-        The likelihood is the mean over the known pairs, 0 where there is none. Otherwise as :meth:`forward`.
+        The likelihood is the mean over the known pairs, 0 where there is none; they are counted over all processes by
+        ``gather``, so that the mean over processes is the one-process value. Otherwise as :meth:`forward`.
         """
-        return self._with_distance(known_likelihood(outputs, known, bank), outputs, len(bank))
+        return self._with_distance(known_likelihood(outputs, known, bank, gather), outputs, len(bank))
 
     def _with_distance(self, likelihood: Tensor, outputs: Tensor, n_bank: int) -> Tensor:
         with torch.autocast(outputs.device.type, enabled=False):
@@ -95,7 +99,9 @@ def bank_likelihood(outputs: Tensor, labels: Tensor, bank: Tensor, bank_labels: 
     return _likelihood(outputs, bank, sign, len(outputs) * len(bank))
 
 
-def known_likelihood(outputs: Tensor, known: Tensor, bank: Tensor) -> Tensor:
+def known_likelihood(
+    outputs: Tensor, known: Tensor, bank: Tensor, gather: Callable[[Tensor], Tensor] = own_rows
+) -> Tensor:
     """The same mean over the known pairs alone, 0-d: ``known`` int8 ``(b, n)``, 1 similar, -1 not, 0 not known.
 
     The others are as in :meth:`DPSHLoss.of_pairs`. Raises ``ValueError`` where shapes do not fit.
@@ -107,14 +113,26 @@ def known_likelihood(outputs: Tensor, known: Tensor, bank: Tensor) -> Tensor:
     def sign(part: slice) -> Tensor:
         return -known[:, part].to(outputs.dtype)
 
-    return _likelihood(outputs, bank, sign, int(known.count_nonzero()))
+    everyone = gather(known.count_nonzero(1))
+    of_all = int(everyone.sum()) * len(outputs) / len(everyone)  # the processes' mean
+    return _likelihood(outputs, bank, sign, int(known.count_nonzero()), of_all)
 
 
-def _likelihood(outputs: Tensor, bank: Tensor, sign: Callable[[slice], Tensor], n_pairs: int) -> Tensor:
-    """Over ``n_pairs`` pairs, those of a sign that is not 0; ``sign`` gives 1 - 2 s for some rows of the bank."""
+def _likelihood(
+    outputs: Tensor,
+    bank: Tensor,
+    sign: Callable[[slice], Tensor],
+    n_pairs: int,
+    divisor: float | None = None,
+) -> Tensor:
+    """Of ``n_pairs`` pairs, those of a sign that is not 0, by ``divisor`` (None: their mean).
+
+    ``sign`` gives 1 - 2 s for some rows of the bank.
+    """
     with torch.autocast(outputs.device.type, enabled=False):
         outputs = in_full(outputs)
-        return _Likelihood.apply(outputs, bank.detach().to(outputs.dtype), sign, n_pairs)
+        divisor = n_pairs if divisor is None else divisor
+        return _Likelihood.apply(outputs, bank.detach().to(outputs.dtype), sign, n_pairs, divisor)
 
 
 class _Likelihood(torch.autograd.Function):
@@ -122,7 +140,12 @@ class _Likelihood(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, outputs: Tensor, bank: Tensor, sign_of: Callable[[slice], Tensor], n_pairs: int
+        ctx: Any,
+        outputs: Tensor,
+        bank: Tensor,
+        sign_of: Callable[[slice], Tensor],
+        n_pairs: int,
+        divisor: float,
     ) -> Tensor:
         n_unknown = len(outputs) * len(bank) - n_pairs
         total = outputs.new_zeros((), dtype=torch.float64)
@@ -137,14 +160,15 @@ class _Likelihood(torch.autograd.Function):
             total -= logsigmoid(-signed).sum(dtype=torch.float64)
             gradient.addmm_(signed.sigmoid_().mul_(sign), rows)  # (sigmoid(theta) - s) u_j
         total -= math.log(2) * n_unknown  # what a pair of sign 0 has added
-        ctx.save_for_backward(gradient.mul_(0.5 / max(n_pairs, 1)))
-        return (total / max(n_pairs, 1)).to(outputs.dtype)
+        divisor = divisor or 1
+        ctx.save_for_backward(gradient.mul_(0.5 / divisor))
+        return (total / divisor).to(outputs.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream, None, None, None
+        return gradient * upstream, None, None, None, None
 
 
 class DPSH(SignMethod):
@@ -190,7 +214,7 @@ class DPSH(SignMethod):
         bank = self._bank.outputs[:, : outputs.shape[1]]
         if self._pairs is not None:
             known = torch.from_numpy(self._pairs.rows(step.items.cpu().numpy())).to(outputs.device)
-            return self.pair_loss.of_pairs(outputs, known, bank)
+            return self.pair_loss.of_pairs(outputs, known, bank, step.gather)
         return self.pair_loss(outputs, step.labels, bank, self._bank.labels)
 
     def training_state(self) -> dict[str, Tensor]:

@@ -107,6 +107,7 @@ class DSHC(Method):
     )
     Settings = DSHCSettings
     label_kinds = ("ids",)
+    code_settings = ("radius", "sub_codes", "per_class", "threshold", "lengths")
     quality: ClassVar[str | None] = "accuracy"
 
     def __init__(self, settings: DSHCSettings, spec: Spec, codebook: Codebook) -> None:
@@ -120,6 +121,9 @@ class DSHC(Method):
         self.target: Literal["normalized"] | float = (
             1 / (self.n_bits // spec.n_classes) if settings.target == "paper" else "normalized"
         )
+        # Of cpbc, whose classes all have as many sub-classes.
+        n_each = self.n_outputs / spec.n_classes
+        self._target_sum = 1.0 if self.target == "normalized" else self.target * n_each
         if settings.head == "identity" and spec.n_features != self.n_outputs:
             raise ValueError(
                 f"head must be 'linear' where {spec.n_features} features are not {self.n_outputs} sub-classes"
@@ -222,12 +226,12 @@ class DSHC(Method):
         if share := self.settings.label_smoothing:
             # One class that owns everything: the mean over all sub-classes.
             anything = dshc_fast.class_softmax_loss(outputs, torch.zeros_like(step.labels), self.whole)
-            loss = (1 - share) * loss + share * anything
+            loss = (1 - share) * loss + share * self._target_sum * anything
         return loss
 
     def encode(self, outputs: Tensor) -> Tensor:
         if self.settings.rounding == "dithered":
-            return dshc_fast.pack_codes((self.relaxed(outputs) > self.dithering).to(torch.uint8))
+            return dshc_fast.pack_codes(self.relaxed(outputs) - self.dithering)  # which refuses NaN
         if self.settings.topk == 0:
             return dshc_fast.center_codes_from_logits(outputs, self.offsets, self.centers)
         return dshc_fast.codes_from_logits(
@@ -299,11 +303,16 @@ def _extended(earlier: Method | None, settings: DSHCSettings, spec: Spec) -> Cod
         return None
     if settings.construction not in (None, earlier.codebook().construction):
         return None
+    if any(getattr(settings, name) != getattr(earlier.settings, name) for name in DSHC.code_settings):
+        return None
     names = earlier.spec.class_names
     if not set(names) <= set(spec.class_names):
         return None
     places = [names.index(name) if name in names else None for name in spec.class_names]
-    return codebooks.extended(earlier.codebook(), places, seed=spec.seed)
+    if None in places and settings.lengths is not None:
+        return None  # the farthest words need not be far apart in their first bits
+    sizes = {"sub_codes": settings.sub_codes, "per_class": settings.per_class}
+    return codebooks.extended(earlier.codebook(), places, seed=spec.seed, **sizes)
 
 
 def _check(settings: DSHCSettings, codebook: Codebook) -> None:

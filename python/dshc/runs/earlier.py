@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import methods
 from ..hasher import Hasher
 from .settings import RunSettings
 
@@ -35,4 +36,11 @@ def _with_method(settings: RunSettings, earlier: Hasher) -> RunSettings:
     method = earlier.method.settings.replaced(bits=earlier.n_bits)
     if method.name != settings.method.name:
         return settings
-    return settings.filled({f"method.{name}": value for name, value in method.values().items()})
+    defaults = type(method)().values()
+    kept = {
+        f"method.{name}": getattr(method, name)
+        for name in methods.get(method.name).code_settings
+        if getattr(settings.method, name) == defaults[name]
+    }
+    filled = settings.filled({f"method.{name}": value for name, value in method.values().items()})
+    return filled.with_values(**kept)

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_runs import dshc, dshc_ok
+from typer.testing import CliRunner
 
 import dshc_fast
+from dshc.cli.app import app
 
 
 def test_codebook_shows_and_saves(tmp_path: Path) -> None:
@@ -23,6 +25,14 @@ def test_codebook_shows_and_saves(tmp_path: Path) -> None:
     assert Codebook.load(out).n_subclasses == 310
     document = json.loads(dshc_ok("codebook", "--classes", 10, "--bits", 30, "--json"))
     assert document["n_subclasses"] == 310 and document["collisions"] == 0
+
+
+def test_the_json_of_a_codebook_stands_alone(tmp_path: Path) -> None:
+    out = tmp_path / "book.safetensors"
+    arguments = ["codebook", "--classes", "4", "--bits", "12", "--json", "--codes", "--out", str(out)]
+    done = CliRunner().invoke(app, arguments)
+    document = json.loads(done.stdout)
+    assert document["center_codes"][1] == "000111000000" and out.is_file() and str(out) in done.stderr
 
 
 def test_codebook_warns_in_one_line() -> None:

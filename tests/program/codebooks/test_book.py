@@ -61,3 +61,19 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
         build("cpbc", 4, 16).save(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"codes": [[1]]}, "codes must be a numpy array, got list"),
+        ({"class_offsets": [0, 1]}, "class_offsets must be a numpy array, got list"),
+        ({"n_bits": "8"}, "n_bits must be a whole number, got '8'"),
+        ({"n_bits": 8.0}, "n_bits must be a whole number, got 8.0"),
+    ],
+)
+def test_a_field_of_another_type_is_named(change, message):
+    codes = np.array([[1]], np.uint8)
+    fields = {"n_bits": 8, "codes": codes, "class_offsets": np.array([0, 1]), "centers": codes}
+    with pytest.raises(TypeError, match=message):
+        Codebook("own", **{**fields, **change})

@@ -68,3 +68,29 @@ def test_cpbc_is_silent_from_three_bits_a_class():
         warnings.simplefilter("error")
         build("cpbc", 10, 30)
         build("cpbc", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("n_bits", "radius", "message"),
+    [
+        (20, 2, r"cpbc with H = 2 .* at radius 2 collide; H >= 5 \(50 bits\) separates"),
+        (30, 2, r"H = 3 .* at radius 2 come as near \(2\) as those of one \(4\)"),
+        (40, 2, r"H = 4 .* come as near \(4\)"),
+    ],
+)
+def test_cpbc_warns_at_larger_radii(n_bits, radius, message):
+    with pytest.warns(UserWarning, match=message):
+        book = build("cpbc", 10, n_bits, radius=radius)
+    assert book.min_between == max(0, 2 * (n_bits // 10) - 2 * radius)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert build("cpbc", 10, 50, radius=2).min_between == 6
+
+
+def test_a_number_of_sub_codes_that_leaves_none_out_changes_no_warning():
+    with pytest.warns(UserWarning, match="46 codes"):
+        assert build("cpbc", 10, 10, sub_codes=11).collisions == 46
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build("cpbc", 10, 10, sub_codes=1)
+        build("cpbc", 10, 10, radius=0)

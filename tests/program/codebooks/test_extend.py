@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import dshc_fast
 from dshc.codebooks import build, extended
+from dshc.codebooks.geometry import far_apart
 
 
 @settings(max_examples=examples(60), deadline=None)
@@ -49,3 +50,26 @@ def test_words_come_to_an_end():
         ValueError, match="2 bits must leave a word for each of 3 new classes, got none after 2"
     ):
         extended(build("separated", 2, 2, radius=0), [0, 1, None, None, None])
+
+
+def test_a_new_class_gets_as_many_sub_codes_as_the_others():
+    limited = build("separated", 10, 33, sub_codes=2)
+    assert np.diff(extended(limited, [*range(10), None], sub_codes=2).class_offsets).tolist() == [2] * 11
+    thinned = build("separated", 10, 33).thinned(3)
+    more = extended(thinned, [None, *range(10)], per_class=3)
+    assert np.diff(more.class_offsets).tolist() == [3] * 11
+    whole = extended(build("separated", 10, 33), [*range(10), None])
+    last = whole.codes[whole.class_offsets[10] :]
+    assert {bytes(code) for code in more.codes[:3]} == {bytes(code) for code in last[far_apart(last, 3)]}
+
+
+@pytest.mark.parametrize(
+    ("places", "error", "message"),
+    [
+        ([], ValueError, "places must name at least one class, got none"),
+        ([0, "a"], TypeError, "places must be"),
+    ],
+)
+def test_places_are_named(places, error, message):
+    with pytest.raises(error, match=message):
+        extended(build("separated", 2, 10), places)

@@ -3,9 +3,10 @@
 import doctest
 import importlib
 
+import numpy as np
 import pytest
 
-from dshc.codebooks import build, default_bits, planner
+from dshc.codebooks import build, default_bits, nested_centers, planner
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,36 @@ def test_three_bits_a_class_by_default_elsewhere():
 def test_examples_print_what_they_say(module):
     result = doctest.testmod(importlib.import_module(f"dshc.codebooks.{module}"))
     assert result.attempted and not result.failed
+
+
+@pytest.mark.parametrize("sub_codes", ["3", 2.5, [1, 2.0], object()])
+def test_a_number_of_sub_codes_is_a_whole_number(sub_codes):
+    with pytest.raises(TypeError, match="sub_codes must be a whole number"):
+        build("cpbc", 2, 6, sub_codes=sub_codes)
+
+
+def test_numbers_of_numpy_are_whole_numbers():
+    expected = build("cpbc", 2, 6, sub_codes=2).codes
+    for sub_codes in (np.int64(2), np.array([2, 2]), [np.int32(2), 2]):
+        assert np.array_equal(build("cpbc", np.int64(2), np.int16(6), sub_codes=sub_codes).codes, expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: build("separated", 4, 16, lengths=8), TypeError, "lengths must be whole numbers, got 8"),
+        (
+            lambda: build("separated", 4, 16, lengths=(8.5,)),
+            TypeError,
+            "lengths must be a whole number, got 8.5",
+        ),
+        (lambda: nested_centers(0, (16,)), ValueError, "n_words must be at least 1, got 0"),
+        (lambda: nested_centers(10, (8.5, 16)), TypeError, "lengths must be a whole number, got 8.5"),
+        (lambda: nested_centers(10, 16), TypeError, "lengths must be whole numbers, got 16"),
+        (lambda: default_bits(5, "foo"), ValueError, "construction must be one of .*, got 'foo'"),
+        (lambda: default_bits(0), ValueError, "n_classes must be at least 1, got 0"),
+    ],
+)
+def test_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -57,7 +57,7 @@ def test_so_many_sub_codes_are_the_nearest(construction):
         ),
         ({"sub_codes": [1, 2, 0]}, ValueError, "sub_codes must be at least 1, got 0"),
         ({"sub_codes": [1, 2, 2.5]}, TypeError, "sub_codes must be a whole number, got 2.5"),
-        ({"sub_codes": "many"}, ValueError, "sub_codes"),
+        ({"sub_codes": "many"}, TypeError, "sub_codes must be a whole number, or one per class, got .many."),
         ({"search_steps": -1}, ValueError, "search_steps must be at least 0, got -1"),
     ],
 )

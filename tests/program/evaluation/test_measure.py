@@ -269,3 +269,25 @@ def test_wrong_operands_are_refused() -> None:
         evaluate([[0]], DATABASE, *labels, n_bits=2)
     with pytest.raises(TypeError, match="queries must be uint8 .* got float64"):
         evaluate(QUERY.astype(float), DATABASE, *labels, n_bits=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"n_bits": 3.5}, TypeError, "n_bits must be a whole number, got 3.5"),
+        ({"n_bits": "8"}, TypeError, "n_bits must be a whole number, got '8'"),
+        ({"accuracy": "x"}, TypeError, "accuracy must be a number, .*, got 'x'"),
+        ({"conventions": {"k": 3}}, TypeError, "conventions must be Conventions, got dict"),
+        ({"query_labels": np.array(["a", "b"])}, TypeError, "query_labels must be integers, .*, got <U1"),
+        (
+            {"database_labels": np.array([0.0, 1.0])},
+            TypeError,
+            "database_labels must be integers, .* float64",
+        ),
+    ],
+)
+def test_arguments_of_another_type_are_named(change, error, message):
+    codes = np.array([[1], [2]], np.uint8)
+    given = {"query_labels": np.array([0, 1]), "database_labels": np.array([0, 1]), "n_bits": 8}
+    with pytest.raises(error, match=message):
+        dshc.evaluate(codes, codes, **{**given, **change})

@@ -227,3 +227,14 @@ def test_wrong_arguments_are_named() -> None:
 def test_the_example_of_the_docstring_runs() -> None:
     found = doctest.testmod(dshc.evaluation.real_valued)
     assert found.failed == 0 < found.attempted
+
+
+@pytest.mark.parametrize("name", ["query_labels", "database_labels"])
+def test_labels_in_words_are_named(name):
+    given = {
+        "query_labels": np.array([0, 1]),
+        "database_labels": np.array([0, 1]),
+        name: np.array(["a", "b"]),
+    }
+    with pytest.raises(TypeError, match=f"{name} must be integers, or multi-hot 0 and 1, got text"):
+        evaluate_outputs(torch.eye(2), torch.eye(2), **given)

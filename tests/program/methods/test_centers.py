@@ -228,6 +228,10 @@ def test_known_classes_keep_their_centers():
     fresh = nearest(names=("a", "b", "c"))
     for other in (nearest(names=("b", "a"), bits=20), nearest(names=("x", "a")), None):
         assert torch.equal(nearest(names=("a", "b", "c"), earlier=other).centers, fresh.centers)
+    cpbc = nearest(names=("b", "a"), centers="cpbc")
+    assert torch.equal(nearest(names=("a", "b", "c"), earlier=cpbc).centers, fresh.centers)
+    kept = nearest(names=("a", "b", "c"), centers="cpbc", earlier=cpbc)
+    assert torch.equal(kept.centers[[1, 0]], cpbc.centers)
     assert new.known_outputs(nearest(names=("b", "a"), bits=20)) == ([], [])
     assert new.known_outputs(nearest(names=("x", "a"))) == ([], [])
     assert fresh.known_outputs(nearest(names=("a", "b", "c"), seed=1, centers="random")) == ([], [])

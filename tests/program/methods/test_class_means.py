@@ -97,3 +97,7 @@ def test_refusals():
         class_sums(rows, torch.zeros(2, 3), 4)
     with pytest.raises(ValueError, match=r"centers must have shape \(C, 3\), got \(4, 2\)"):
         nearer_to_another(rows, torch.zeros(2, dtype=torch.int64), torch.zeros(4, 2))
+
+
+def test_of_no_items_none_is_nearer_to_another():
+    assert np.isnan(nearer_to_another(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)))

@@ -371,3 +371,22 @@ def test_refusals():
         method.load_training_state({})
     with pytest.raises(ValueError, match=r"bank must have shape \(4, 2\), got \(5, 2\)"):
         method.load_training_state({"bank": torch.zeros(5, 2)})
+
+
+def test_known_pairs_are_counted_over_all_processes():
+    """The mean over two processes of value and gradient is that of one, however the known pairs are spread."""
+    outputs, labels, bank, bank_labels = pairs(6, 9, 4, 3, False)
+    known = known_of(labels, bank_labels, 0.6, 1)
+    known[:3, 1:] = 0
+    counts = known.count_nonzero(1)
+    whole = outputs.clone().requires_grad_()
+    value = DPSHLoss().of_pairs(whole, known, bank)
+    value.backward()
+    parts = []
+    for rows in (slice(0, 3), slice(3, 6)):
+        leaf = outputs[rows].clone().requires_grad_()
+        loss = DPSHLoss().of_pairs(leaf, known[rows], bank, lambda _: counts)
+        loss.backward()
+        parts.append((loss.item(), leaf.grad / 2))
+    assert value.item() == pytest.approx(sum(loss for loss, _ in parts) / 2, rel=1e-12)
+    torch.testing.assert_close(whole.grad, torch.cat([gradient for _, gradient in parts]))

@@ -229,3 +229,40 @@ def test_nested_lengths_are_in_the_codebook_and_leave_the_loss_alone():
     ]:
         with pytest.raises(ValueError, match=message):
             DSHC.build(DSHC.Settings(**settings), spec)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_dithered_codes_of_no_numbers_are_refused(value):
+    method = a_method(bits=30, rounding="dithered")
+    outputs = torch.zeros(2, 310)
+    outputs[1, 5] = value
+    with pytest.raises(ValueError, match="must hold numbers and infinities, got NaN"):
+        method.encode(outputs)
+
+
+NAMES = tuple("abcdefghij")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "extends"),
+    [
+        ({}, {}, True),
+        ({}, {"radius": 0}, False),
+        ({}, {"per_class": 3}, False),
+        ({}, {"sub_codes": 2}, False),
+        ({"sub_codes": 2}, {"sub_codes": 2}, True),
+        ({"per_class": 3}, {"per_class": 3}, True),
+        ({"radius": 0}, {"radius": 0}, True),
+        ({"radius": 0}, {}, False),
+    ],
+)
+def test_codes_are_those_that_are_asked_for_and_new_classes_have_as_many(old, new, extends):
+    common = {"bits": 33, "construction": "separated"}
+    before = DSHC.build(DSHC.Settings(**common, **old), Spec(10, "ids", 6, NAMES))
+    spec = Spec(11, "ids", 6, (*NAMES, "k"))
+    after = DSHC.build(DSHC.Settings(**common, **new), spec, earlier=before)
+    sizes = after.codebook().class_offsets
+    fresh = DSHC.build(DSHC.Settings(**common, **new), spec)
+    assert np.array_equal(np.diff(sizes), np.diff(fresh.codebook().class_offsets))
+    assert torch.equal(after.codes[: sizes[10]], before.codes) == extends
+    assert extends or torch.equal(after.codes, fresh.codes)

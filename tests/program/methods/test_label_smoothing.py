@@ -27,3 +27,16 @@ def test_a_share_of_the_target_lies_on_every_sub_class(share):
     loss.backward()
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(outputs.grad.double(), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_share_is_of_the_papers_targets_too():
+    """Their sum is (H C + 1) / H."""
+    logits = 3 * torch.randn(7, 4 * 13)
+    step = Step(labels=torch.randint(4, (7,)), items=torch.arange(7))
+    losses = [
+        DSHC.build(DSHC.Settings(bits=12, label_smoothing=0.5, target=target), Spec(4, "ids", 7)).loss(
+            logits, step
+        )
+        for target in ("paper", "normalized")
+    ]
+    torch.testing.assert_close(losses[0], losses[1] * 13 / 3)

@@ -139,3 +139,24 @@ def test_a_saved_hasher_will_do_as_well_as_a_run(before, old, four, tmp_path):
     train(tmp_path / "1", settings, start_from=str(before))
     train(tmp_path / "2", settings, start_from=str(old.save(tmp_path / "saved")))
     assert final(tmp_path / "1")[0][0] == final(tmp_path / "2")[0][0]
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "name"), [("dshc", {"radius": 0}, "radius"), ("dshc", {"threshold": 5}, "threshold"),
+                                   ("csq", {"centers": "hadamard", "bits": 16}, "centers")]
+)  # fmt: skip
+def test_the_codes_are_the_earlier_ones_and_recorded_as_they_are(tmp_path, four, method, values, name):
+    """A setting that is left at its default is the earlier run's; one that is given makes other codes."""
+    settings = {**SMALL, "method": method, **values}
+    first = train(tmp_path / "first", {"source": str(items(tmp_path / "abd.npz", "abd")), **settings})
+    start = {**SMALL, "method": method, "bits": settings["bits"], "source": str(four)}
+    second = train(tmp_path / "second", start, start_from=str(first.folder))
+    assert second.settings[f"method.{name}"] == values[name] == getattr(second.hasher.method.settings, name)
+    third = train(
+        tmp_path / "third", {**start, "source": str(four)}, start_from=str(second.hasher.save(tmp_path / "h"))
+    )
+    assert getattr(third.hasher.method.settings, name) == values[name]
+    codes = [
+        getattr(run.hasher.method, "codes" if method == "dshc" else "centers") for run in (second, third)
+    ]
+    assert torch.equal(*codes)
