@@ -119,9 +119,14 @@ def load(
     options = ImageOptions(
         image_size, interpolation, n_channels, skip_unreadable, max_memory_mib, kinds, check_images
     )
-    if source in _ARRAY_SETS or (path.suffix in ARRAY_SUFFIXES and not path.is_dir()):
+    is_arrays = suffix in ARRAY_SUFFIXES and not path.is_dir()
+    if source in _ARRAY_SETS or is_arrays:
         _check_no_images(source, options)
-    if labels is not None and source not in PUBLISHED and path.suffix not in ARRAY_SUFFIXES:
+    if root is not None and source not in _NAMED and (is_arrays or path.is_dir()):
+        raise InputError(
+            f"root must go with a named set or a list of images, got {os.fspath(root)!r} with {printable(source)!r}"
+        )
+    if labels is not None and source not in PUBLISHED and suffix not in ARRAY_SUFFIXES:
         raise InputError(
             f"labels must go with {', '.join(ARRAY_SUFFIXES)} or one of {', '.join(PUBLISHED)}, "
             f"got {os.fspath(labels)!r} with {printable(source)!r}"
@@ -134,7 +139,7 @@ def load(
         data = _load_named(source, folder)
         check_kind(kind_of(data.labels), kinds, source)
         return data
-    if path.suffix in ARRAY_SUFFIXES and not path.is_dir():
+    if is_arrays:
         data = load_arrays(path, labels=labels)
         how = "give them inside (.npz, .safetensors) or by labels=FILE"
         check_kind(kind_of(data.labels), kinds, printable(path), how)

@@ -110,12 +110,13 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_labels_file(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         content = read_arrays(path)
         if "x" not in content or len(content) > 1:
             raise ValueError(f"{path}: a .npy file of labels must hold one array, got an archive")
         return content["x"]
-    if path.suffix not in (".txt", ".csv"):
+    if suffix not in (".txt", ".csv"):
         raise ValueError(
             f"{path}: a file of labels must be .npy, or .txt or .csv with one class name per line, got {path.suffix!r}"
         )
@@ -182,6 +183,8 @@ def _as_inputs(values: np.ndarray, name: str) -> tuple[str, np.ndarray]:
 def _as_labels(
     raw: np.ndarray, names: tuple[str, ...] | None, origin: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
+    if raw.ndim == 2 and raw.shape[1] < 2:
+        raise ValueError(f"{origin}: labels must have shape (n,) or (n, L), L at least 2, got {raw.shape}")
     if raw.ndim == 2:
         if raw.dtype.kind not in "biuf" or not np.isin(raw, (0, 1)).all():
             raise ValueError(

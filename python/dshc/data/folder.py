@@ -21,6 +21,7 @@ __all__ = ["IMAGE_SUFFIXES", "image_files", "is_flat", "load_flat_images", "load
 
 # What people call the parts of a set on disk, in any case; the official test part holds the queries.
 _PART_NAMES = {"train", "test", *VALIDATION_NAMES}
+_MOST_PARTS = 5  # folders that may be parts under other names
 
 
 def load_folder(folder: Path, options: ImageOptions) -> Dataset:
@@ -103,7 +104,7 @@ def load_flat_images(path: Path, options: ImageOptions) -> Dataset:
         raise InputError(f"{where}: must hold images{_what_is_there(scan)}")
     gathered = gather(FileStore(paths), options, where=where)
     keep = gathered.keep
-    names = item_names([_below(p, base) for p in paths])
+    names = item_names([path.name] if path.is_file() else [_below(p, base) for p in paths])
     skipped = tuple(name for name, kept in zip(names, keep, strict=True) if not kept)
     warn_of_unreadable(where, skipped)
     return Dataset(
@@ -164,9 +165,9 @@ def _find_parts(folder: str, scan: Scan) -> tuple[list[_Part], int]:
     if len(names) < len(root.classes) and names <= _PART_NAMES:
         raise InputError(f"{where}: must hold one folder for each part, got {some(set(root.classes))}")
     by_part = {name.lower(): path for name, path in root.classes.items()}
-    if "train" in names and names <= _PART_NAMES:
+    if "train" in names and names <= _PART_NAMES or _are_parts(by_part):
         validation = [name for name in names if name in VALIDATION_NAMES]
-        if len(names) == 1 or len(validation) > 1:
+        if len(names) == 1 or len(validation) > 1 or "train" not in names or not names <= _PART_NAMES:
             raise InputError(
                 f"{where}: the parts must be train and test (the queries), perhaps with one of "
                 f"{', '.join(VALIDATION_NAMES)} (read for training, or in the place of test), got "
@@ -188,6 +189,14 @@ def _find_parts(folder: str, scan: Scan) -> tuple[list[_Part], int]:
         )
         raise InputError(f"{where}: must hold one sub-folder of images per class, got no such folder{beside}")
     return [root], root.n_images
+
+
+def _are_parts(folders: dict[str, str]) -> bool:
+    """Whether folders of other names hold the same class folders as one called ``train`` or ``test``."""
+    if len(folders) > _MOST_PARTS or not folders.keys() & {"train", "test"}:
+        return False
+    inside = [{entry.name for entry in Scan().entries(path)[0]} for path in folders.values()]
+    return len(inside) > 1 and all(inside) and len(set.intersection(*inside)) > 0
 
 
 def _class_images(path: str, scan: Scan) -> list[str]:

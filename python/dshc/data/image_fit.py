@@ -104,8 +104,9 @@ class ImageFit:
         """
         image.load()  # a TIFF is turned upright by this, and says so only afterwards
         turn = _TURNS.get(_orientation(image))
-        upright = image if turn is None else _with_info(image.transpose(turn), image)
-        pixels = _on_white(_eight_bits(upright), "L" if self.n_channels == 1 else "RGB")
+        eight = _eight_bits(image)  # of the image as it was opened, which knows its format
+        upright = eight if turn is None else _with_info(eight.transpose(turn), eight)
+        pixels = _on_white(upright, "L" if self.n_channels == 1 else "RGB")
         fitted = ImageOps.fit(pixels, (self.width, self.height), _RESAMPLING[self.interpolation])
         return np.asarray(fitted).reshape(self.shape)
 
@@ -206,6 +207,7 @@ def _with_info(image: Image.Image, origin: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """An image of 8 bits per channel (or 1); grey of more bits becomes ``L`` or, with transparency, ``LA``."""
+    _check_tiff(image)
     deep = image.mode.startswith("I;16")
     if not deep and image.mode not in ("I", "F"):
         return image
@@ -216,6 +218,23 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         return grey
     alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
     return Image.merge("LA", (grey, alpha))
+
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0
+
+
+def _check_tiff(image: Image.Image) -> None:
+    """Refuse grey of more than 8 bits whose numbers Pillow hands out as they are, though they mean something else."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None or not image.mode.startswith("I;16"):
+        return
+    bits = tags.get(_BITS_PER_SAMPLE, (16,))
+    bits = bits[0] if isinstance(bits, tuple) else bits
+    if bits != 16 or tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        what = f"{bits} bits" if bits != 16 else "0 for white"
+        raise ValueError(
+            f"grey TIFF of more than 8 bits must have 16 and 0 for black, got {what}; store it as PNG"
+        )
 
 
 def _scaled(values: np.ndarray, file_format: str | None) -> np.ndarray:

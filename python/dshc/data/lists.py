@@ -105,18 +105,23 @@ def read_list(path: Path, root: Path | None = None) -> Listed:
         is_there: Callable[[str], bool] = lambda name: _is_file(os.path.join(base, name))  # noqa: E731
         lines, written, given, extra = from_table(text, delimiter, where, is_there)
     if not written:
-        raise InputError(f"{where}: must name at least one image, is empty")
+        raise InputError(f"{where}: must name at least one image, got none")
     places = [f"line {line}" for line in lines]
     if isinstance(given, tuple):
         labels, class_names = given
     else:
         labels, class_names = _labels(given, places, where)
     names = [os.path.normpath(name) for name in written]
-    check_distinct(names, places, where)
+    check_distinct(names, places, where, files=[os.path.normpath(os.path.join(base, name)) for name in names])
+    ids = extra.get("id")
+    if ids is not None:
+        if "" in ids:
+            raise InputError(f"{where}: {places[ids.index('')]} must give an id as others do, got none")
+        check_distinct(ids, places, where, what="item")
     split = extra.get("split")
     return Listed(
         [os.path.join(base, name) for name in written],
-        extra.get("id") or names,
+        ids or names,
         places,
         labels,
         class_names,
@@ -184,8 +189,7 @@ def read_parts(values: Sequence[str], where: Callable[[int], str]) -> Parts:
 def _from_lines(text: str, where: str) -> tuple[list[int], list[str], list[list[str]]]:
     """Line numbers, paths and labels of a ``.txt``."""
     numbers, paths, labels = [], [], []
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.rstrip("\r")
+    for number, line in enumerate(re.split("\r\n|\n|\r", text), 1):
         if not line.strip():
             continue
         path, *given = _parts(line, f"{where}: line {number}")
@@ -199,7 +203,10 @@ def _from_lines(text: str, where: str) -> tuple[list[int], list[str], list[list[
 
 def _parts(line: str, where: str) -> list[str]:
     if "\t" in line:
-        return [part.strip() for part in line.split("\t")]
+        parts = [part.strip() for part in line.split("\t")]
+        if len(parts) == 2 and len(parts[1].split()) > 1 and {*parts[1].split()} <= {"0", "1"}:
+            raise InputError(f"{where} must separate its 0 and 1 by tabs as its path, got {parts[1]!r}")
+        return parts
     line = line.strip()
     ends = [match.end() for match in _PATH_END.finditer(line)]
     if len(ends) > 1:
@@ -228,14 +235,21 @@ def _labels(
     return labels_of_names(given, lambda row: f"{where}: {places[row]}")
 
 
-def check_distinct(names: Sequence[str], places: Sequence[str], where: str) -> None:
-    """Refuse an image that is named twice."""
+def check_distinct(
+    names: Sequence[str],
+    places: Sequence[str],
+    where: str,
+    *,
+    files: Sequence[str] | None = None,
+    what: str = "image",
+) -> None:
+    """Refuse an image, or ``what`` they are, that is named twice; ``files``: what names stand for."""
     seen: dict[str, int] = {}
-    for row, name in enumerate(names):
-        if (first := seen.setdefault(name, row)) != row:
+    for row, (name, key) in enumerate(zip(names, files or names, strict=True)):
+        if (first := seen.setdefault(key, row)) != row:
             raise InputError(
-                f"{where}: must name each image once (several labels of one stand together), "
-                f"{printable(name)!r} is in {places[first]} and {places[row]}"
+                f"{where}: must name each {what} once (several labels of one stand together), got "
+                f"{printable(name)!r} in {places[first]} and {places[row]}"
             )
 
 

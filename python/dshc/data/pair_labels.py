@@ -29,7 +29,7 @@ from .settings import RECOVERIES, Recovery
 
 __all__ = ["VERSION", "PairLabels", "labels_from_pairs"]
 
-VERSION = 2  # another number where the same pairs give other labels: what was kept is then found no more
+VERSION = 3  # another number where the same pairs give other labels: what was kept is then found no more
 _INFLATIONS = (
     2.0,
     1.4,
@@ -66,6 +66,10 @@ class PairLabels:
 def labels_from_pairs(pairs: Pairs, how: Recovery = "auto", *, seed: int = 0) -> PairLabels:
     """Recover labels; ``auto`` takes the way whose labels agree best with the pairs, the first of equals.
 
+    Where some pairs are known to be similar and none not to be, one label for all would agree with them: there the labels
+    of the largest modularity are taken (Newman and Girvan, *Finding and evaluating community structure in networks*,
+    2004), that is of the most similar pairs within beyond what their items' numbers of pairs make likely.
+
     It looks at neighbourhoods only where all pairs are known, and where pairs of both kinds are known it tries one
     inflation of Markov clustering and the spectrum. A label has two items at least, and an item that is known to be
     similar to no other has none. At most 257 labels come from the spectrum. ``seed`` is of k-means.
@@ -101,11 +105,13 @@ def labels_from_pairs(pairs: Pairs, how: Recovery = "auto", *, seed: int = 0) ->
         n_classes = int(labels.max(initial=-1)) + 1 if labels.ndim == 1 else labels.shape[1]
         if n_classes:
             found.append(PairLabels(labels, name, _agreement(pairs, labels), n_classes))
-        if found and found[-1].agreement == 1:
+        if found and found[-1].agreement == 1 and (has_both or pairs.complete):
             break
     if not found:
         raise InputError(f"pairs must show at least one label by {how}, got none from {pairs}")
-    return max(found, key=lambda one: one.agreement)
+    if has_both or pairs.complete:
+        return max(found, key=lambda one: one.agreement)
+    return max(found, key=lambda one: _modularity(pairs, one.labels))
 
 
 # By neighbourhoods
@@ -201,7 +207,7 @@ def _settled(pairs: Pairs, clusters: np.ndarray) -> np.ndarray:
         if not (clusters >= 0).any():
             break
         evidence = _evidence(pairs, clusters)
-        before, clusters = clusters, _renumbered(_moved(evidence, _merged(evidence, clusters)))
+        before, clusters = clusters, _renumbered(_moved(evidence, *_merged(evidence, clusters)))
         if np.array_equal(before, clusters):
             break
     return clusters
@@ -226,10 +232,11 @@ def _evidence(pairs: Pairs, clusters: np.ndarray) -> sparse.csr_array:
     return sparse.csr_array((np.where(similar, *for_one), known.indices, known.indptr), shape=known.shape)
 
 
-def _merged(evidence: sparse.csr_array, clusters: np.ndarray) -> np.ndarray:
-    """Merge the two clusters that most speaks for, until nothing speaks for any.
+def _merged(evidence: sparse.csr_array, clusters: np.ndarray) -> tuple[np.ndarray, int]:
+    """Merge the two clusters that most speaks for, until nothing speaks for any; and how many there are of these.
 
-    Of many only the largest are looked at; the items of the others belong to none (-1) from here on.
+    Of many only the largest are looked at. The others stay what they are, numbered behind the merged ones; items alone
+    in one belong to none (-1) from here on.
     """
     sizes = np.bincount(clusters[clusters >= 0])
     chosen = np.sort(np.argsort(-sizes, kind="stable")[:_MOST_MERGED])
@@ -258,17 +265,26 @@ def _merged(evidence: sparse.csr_array, clusters: np.ndarray) -> np.ndarray:
         value = between[np.arange(len(best)), best]
     final = np.full(len(sizes) + 1, -1)
     final[chosen] = np.unique(into, return_inverse=True)[1]
-    return final[clusters]
+    n_merged = int(final.max(initial=-1)) + 1
+    others = np.setdiff1d(np.flatnonzero(sizes > 1), chosen)
+    final[others] = n_merged + np.arange(len(others))
+    return final[clusters], n_merged
 
 
-def _moved(evidence: sparse.csr_array, clusters: np.ndarray) -> np.ndarray:
-    """Move each item to the cluster that its pairs most speak for, all at once, some times over."""
+def _moved(evidence: sparse.csr_array, clusters: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Move each item to that of the first ``n_clusters`` that its pairs most speak for, all at once, some times."""
     everyone = np.arange(len(clusters))
-    n_clusters = int(clusters.max()) + 1
+    rows = np.repeat(everyone, np.diff(evidence.indptr))
     for _ in range(_ROUNDS):
-        for_each = (evidence @ _members(clusters, n_clusters)).toarray()
+        in_first = np.where(clusters < n_clusters, clusters, -1)
+        for_each = (evidence @ _members(in_first, n_clusters)).toarray()
         best = for_each.argmax(1)
-        moves = for_each[everyone, best] > np.where(clusters >= 0, for_each[everyone, clusters], 0)
+        own = np.where(in_first >= 0, for_each[everyone, in_first], 0)
+        if (others := clusters >= n_clusters).any():
+            within = others[rows] & (clusters[rows] == clusters[evidence.indices])
+            sums = np.bincount(rows[within], weights=evidence.data[within], minlength=len(clusters))
+            own = np.where(others, sums, own)
+        moves = for_each[everyone, best] > own
         if not moves.any():
             break
         clusters = np.where(moves, best, clusters)
@@ -291,6 +307,16 @@ def _without_single(labels: np.ndarray) -> np.ndarray:
     sizes = np.bincount(labels[labels >= 0])
     number = np.where(sizes > 1, np.cumsum(sizes > 1) - 1, -1)
     return np.append(number, -1)[labels]  # the last is that of -1
+
+
+def _modularity(pairs: Pairs, labels: np.ndarray) -> float:
+    """Of class ids in the graph of similar pairs: the share of its edges within, less what chance would put there."""
+    graph = pairs.known
+    rows = np.repeat(np.arange(pairs.n_items), np.diff(graph.indptr))
+    within = (labels[rows] == labels[graph.indices]) & (labels[rows] >= 0)
+    ends = np.diff(graph.indptr)
+    of_label = np.bincount(labels[labels >= 0], weights=ends[labels >= 0])
+    return float(within.mean() - ((of_label / max(graph.nnz, 1)) ** 2).sum())
 
 
 def _agreement(pairs: Pairs, labels: np.ndarray) -> float:

@@ -62,7 +62,7 @@ def load_parquet(path: Path, root: Path | None, options: ImageOptions) -> Datase
     kind, column = arrow.inputs()
     n = arrow.n_rows
     if not n:
-        raise InputError(f"{where}: must have at least one row, has none")
+        raise InputError(f"{where}: must have at least one row, got none")
     labels, class_names = _labels(arrow, where)
     options.check_kind(kind_of(labels), where)
     ids = arrow.texts(arrow.one_of(ID_COLUMNS))
@@ -72,7 +72,7 @@ def load_parquet(path: Path, root: Path | None, options: ImageOptions) -> Datase
     name = printable(path.resolve().stem)
     if kind == "features":
         if options.image_size is not None or options.n_channels is not None:
-            raise InputError(f"{where}: image_size and n_channels must go with images, holds embeddings")
+            raise InputError(f"{where}: image_size and n_channels must go with images, got embeddings")
         features = arrow.features(column)
         reading = Reading(n, notes=parts.notes, what="embedding") if parts.notes else None
         names = None if ids is None else tuple(ids)
@@ -84,7 +84,7 @@ def load_parquet(path: Path, root: Path | None, options: ImageOptions) -> Datase
         check_distinct([os.path.normpath(p) for p in paths], places, where)
         files = [os.path.join(base, p) for p in paths]
         return to_dataset(Listed(files, ids or paths, places, labels, class_names, parts), path, options)
-    batches = arrow.image_bytes(column)
+    batches = arrow.image_bytes(column, skip_null=options.skip_unreadable)
     if options.fits(n):
         gathered = gather_batches(batches, n, options, where=where)
     else:
@@ -150,10 +150,10 @@ class _Arrow:
                 paths.append(field.name)
         if features and (images or paths):
             both = ", ".join(map(printable, [*features, *images, *paths]))
-            raise InputError(f"{self.where}: must hold either embeddings or images, has the columns {both}")
+            raise InputError(f"{self.where}: must hold either embeddings or images, got the columns {both}")
         for kind, found in (("features", features), ("images", images), ("paths", paths)):
             if len(found) > 1:
-                raise InputError(f"{self.where}: must have one column of {kind}, has {', '.join(found)}")
+                raise InputError(f"{self.where}: must have one column of {kind}, got {', '.join(found)}")
             if found and kind == "images" and not _is_bytes(types, self.schema.field(found[0]).type):
                 return self._struct(found[0])
             if found:
@@ -161,7 +161,7 @@ class _Arrow:
         known = ", ".join(dict.fromkeys((*_IMAGE_COLUMNS, *PATH_COLUMNS, *_FEATURE_COLUMNS)))
         raise InputError(
             f"{self.where}: must have a column of images, paths or embeddings ({known}), "
-            f"has {', '.join(printable(name) for name in self.schema.names) or 'none'}"
+            f"got {', '.join(printable(name) for name in self.schema.names) or 'none'}"
         )
 
     def _struct(self, column: str) -> tuple[str, str]:
@@ -169,7 +169,7 @@ class _Arrow:
         if "bytes" not in parts:
             raise InputError(
                 f"{self.where}: column {column} must be binary or a struct of bytes and path, "
-                f"is a struct of {', '.join(sorted(parts))}"
+                f"got a struct of {', '.join(sorted(parts))}"
             )
         return "images", column
 
@@ -177,13 +177,13 @@ class _Arrow:
         """The one column of these names, in any case."""
         found = [name for name in self.schema.names if name.lower() in names]
         if len(found) > 1:
-            raise InputError(f"{self.where}: must have one of the columns {' and '.join(found)}, has both")
+            raise InputError(f"{self.where}: must have one of the columns {' and '.join(found)}, got both")
         return found[0] if found else None
 
-    def column(self, name: str) -> list[Any]:
-        """A column as Python values, dictionaries and nulls resolved."""
+    def column(self, name: str, part: str | None = None) -> list[Any]:
+        """A column as Python values, dictionaries and nulls resolved; of a struct perhaps one ``part`` alone."""
         try:
-            return self._file.read(columns=[name])[name].to_pylist()
+            return self._file.read(columns=[part or name])[name].to_pylist()
         except (OSError, self._pa.ArrowException, KeyError) as error:
             raise InputError(f"{self.where}: column {name} cannot be read ({error})") from None
 
@@ -202,19 +202,19 @@ class _Arrow:
         if column is not None:
             return self.texts(column)
         named = self.one_of(("path", "file", "file_name", "filename", "image_path"))
-        if named is not None:
+        if named is not None and None not in self.column(named):
             return self.texts(named)
         for field in self.schema:
             if field.name.lower() in _IMAGE_COLUMNS and self._pa.types.is_struct(field.type):
                 if "path" in {part.name for part in field.type}:
-                    found = self._file.read(columns=[f"{field.name}.path"])[field.name].to_pylist()
+                    found = self.column(field.name, f"{field.name}.path")
                     names = [value["path"] if value else None for value in found]
                     distinct = len(set(names)) == len(names)
                     return names if distinct and all(isinstance(name, str) for name in names) else None
         return None
 
-    def image_bytes(self, column: str) -> Iterator[list[bytes]]:
-        """The encoded images, some rows at a time."""
+    def image_bytes(self, column: str, *, skip_null: bool) -> Iterator[list[bytes]]:
+        """The encoded images, some rows at a time; of a null nothing with ``skip_null``, which no decoder reads."""
         row = 0
         with progress(f"reading {self.n_rows:,} images") as update:
             try:
@@ -222,14 +222,22 @@ class _Arrow:
                     images = []
                     for value in batch.column(0).to_pylist():
                         data = value.get("bytes") if isinstance(value, dict) else value
+                        if data is None and skip_null:
+                            data = b""
                         if not isinstance(data, bytes):
                             raise InputError(
                                 f"{self.where}: row {row}: {column} must hold the bytes of an image, got null"
                             )
                         images.append(data)
                         row += 1
+                    if row > self.n_rows:
+                        break
                     yield images
                     update(row, self.n_rows)
+                if row != self.n_rows:
+                    raise InputError(
+                        f"{self.where}: must hold {self.n_rows} rows as it says, got {row} or more"
+                    )
             except (OSError, self._pa.ArrowException) as error:
                 raise InputError(f"{self.where}: damaged behind row {row} ({error})") from None
 
@@ -240,7 +248,7 @@ class _Arrow:
         listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         if not listed or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
             raise InputError(
-                f"{self.where}: column {column} must be a list of numbers in each row, is {kind}"
+                f"{self.where}: column {column} must be a list of numbers in each row, got {kind}"
             )
         parts, width, row = [], None, 0
         try:
@@ -260,7 +268,7 @@ class _Arrow:
                 flat = rows.flatten()
                 if flat.null_count:
                     raise InputError(
-                        f"{self.where}: {column} must hold numbers only, has nulls from row {row} on"
+                        f"{self.where}: {column} must hold numbers only, got nulls from row {row} on"
                     )
                 with np.errstate(over="ignore"):  # what overflows float32 is refused as infinite
                     parts.append(

@@ -125,6 +125,8 @@ def make_split(
     query = roles.query[labelled[roles.query]]
     if not len(query):
         raise ValueError(f"{dataset.name}: protocol {protocol} leaves no query with a label")
+    if not labelled[pool].any():
+        raise ValueError(f"{dataset.name}: protocol {name} must leave training items with a label, got none")
     # A float is what its shortest decimal says: 0.1 of 1,000 is 100, whatever the binary value next to it.
     share = Fraction(repr(float(validation)))
     chosen = _draw(dataset, pool[labelled[pool]], share, _words(dataset.n_items, seed, _VALIDATION))

@@ -17,6 +17,7 @@ import io
 import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from .dataset import Dataset
 from .gather import ImageOptions, gather, item_names, warn_of_unreadable
 from .image_fit import printable
 from .image_stores import FileStore
-from .item_labels import kind_of, labels_of_hot
+from .item_labels import check_classes_left, kind_of, labels_of_hot
 from .lists import read_list
 from .scan import Scan, some
 
@@ -126,6 +127,8 @@ def load_published(name: str, root: Path | None, labels: Path | None, options: I
     ids = item_names(lists.names)
     unreadable = [ids[row] for row in rows[~gathered.keep]]
     warn_of_unreadable(where, unreadable)
+    class_names = _class_names(name, lists.names, class_labels, known.n_labels)
+    check_classes_left(class_labels, kept, class_names, name)
     left_out = np.setdiff1d(np.arange(len(ids)), kept)
     notes = lists.notes
     if len(left_out):
@@ -135,7 +138,7 @@ def load_published(name: str, root: Path | None, labels: Path | None, options: I
         "images",
         gathered.inputs,
         class_labels[kept],
-        _class_names(name, lists.names, class_labels, known.n_labels),
+        class_names,
         ids=tuple(ids[row] for row in kept),
         skipped=tuple(ids[row] for row in left_out),
         reading=replace(
@@ -193,6 +196,8 @@ def _from_file(path: Path) -> LabelLists:
     except (
         lzma.LZMAError,
         zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,  # NotImplementedError among them, of damaged headers
         ValueError,
         EOFError,
         KeyError,

@@ -80,13 +80,14 @@ def from_table(
         if not any(several):
             return numbers, paths, several, extra
         return numbers, paths, labels_of_names(several, lambda row: f"{where}: line {numbers[row]}"), extra
-    others = [i for i, name in enumerate(header) if name not in (named[0], "split", *ID_COLUMNS)]
+    # A column without a name is the number of the row, as spreadsheets and data frames write it.
+    others = [i for i, name in enumerate(header) if name not in (named[0], "split", "", *ID_COLUMNS)]
     if not others:
         return numbers, paths, [[] for _ in body], extra
     hot = np.array([[cell in ("0", "1") for cell in columns[i]] for i in others], bool)
     if len(others) < 2 or not hot.all():
         raise InputError(
-            f"{where}: must have a column label or labels, or one column of 0 and 1 for each label; has "
+            f"{where}: must have a column label or labels, or one column of 0 and 1 for each label, got "
             f"{', '.join(printable(first[i].strip()) for i in others)}"
         )
     rows01 = np.array([[cell == "1" for cell in columns[i]] for i in others], np.uint8).T
@@ -116,10 +117,13 @@ def read_text(path: Path) -> str:
 def _check_header(header: list[str], named: list[str], where: str) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
-        raise InputError(f"{where}: must name each column once, has {', '.join(map(printable, twice))} twice")
-    for group in (named, [name for name in ("label", "labels") if name in header]):
+        raise InputError(f"{where}: must name each column once, got {', '.join(map(printable, twice))} twice")
+    for group in (
+        named,
+        *([name for name in of if name in header] for of in (("label", "labels"), ID_COLUMNS)),
+    ):
         if len(group) > 1:
-            raise InputError(f"{where}: must have one of the columns {' and '.join(group)}, has both")
+            raise InputError(f"{where}: must have one of the columns {' and '.join(group)}, got both")
 
 
 def _check_begins_with_image(

@@ -97,6 +97,12 @@ def test_bare_npy_with_a_file_of_labels(tmp_path):
         (tmp_path / "l.txt").write_text(text)
         with pytest.raises(ValueError, match=message):
             load(tmp_path / "x.npy", labels=tmp_path / "l.txt")
+    (tmp_path / "L.TXT").write_text("\n".join("abcabc"))
+    np.save(tmp_path / "X.npy", FEATURES)
+    (tmp_path / "X.npy").rename(tmp_path / "X.NPY")
+    assert load(tmp_path / "X.NPY", labels=tmp_path / "L.TXT").class_names == ("a", "b", "c")
+    with pytest.raises(ValueError, match="root must go with a named set or a list of images"):
+        load(tmp_path / "x.npy", labels=tmp_path / "L.TXT", root=tmp_path)
     with pytest.raises(ValueError, match=r"l.json: a file of labels must be .npy, .*, got .\.json."):
         load(tmp_path / "x.npy", labels=tmp_path / "l.json")
     with pytest.raises(ValueError, match="none.txt: labels cannot be read"):
@@ -169,6 +175,11 @@ def with_nan(value: float) -> np.ndarray:
             {"features": FEATURES, "labels": LABELS, "class_names": np.array(["a"])},
             ValueError,
             "for 1 class names",
+        ),
+        (
+            {"features": FEATURES, "labels": LABELS[:, None] % 2},
+            ValueError,
+            r"labels must have shape \(n,\) or \(n, L\), L at least 2, got \(6, 1\)",
         ),
         ({"features": FEATURES, "labels": np.int64(3)}, ValueError, r"labels must have shape .*, got \(\)"),
         (

@@ -160,7 +160,7 @@ def test_folders_that_do_not_fit(tmp_path):
         load(tmp_path, n_channels=2)
 
 
-def test_images_without_labels(tmp_path):
+def test_images_without_labels(tmp_path, monkeypatch):
     picture(tmp_path / "2.png", (2, 2, 2))
     picture(tmp_path / "1.png", (1, 1, 1))
     with pytest.raises(ValueError, match="must hold one sub-folder of images per class, got no such folder"):
@@ -176,6 +176,37 @@ def test_images_without_labels(tmp_path):
     )
     one = load(tmp_path / "1.png", image_size=4, require_labels=False, n_channels=1)
     assert one.inputs.shape == (1, 4, 4, 1) and one.ids == ("1.png",)
+    monkeypatch.chdir(tmp_path)
+    for name in ("1.png", "./1.png", f"../{tmp_path.name}/1.png"):
+        assert load(name, image_size=4, require_labels=False).ids == ("1.png",)
+    with pytest.raises(ValueError, match="root must go with a named set or a list of images, got '/nowhere'"):
+        load(tmp_path, require_labels=False, root="/nowhere")
+
+
+@pytest.mark.parametrize("others", [("test", "unlabeled"), ("dev",), ("holdout",)])
+def test_parts_of_other_names_are_no_classes(others, tmp_path):
+    for part in ("train", *others):
+        for kind in ("cat", "dog"):
+            (tmp_path / part / kind).mkdir(parents=True)
+            picture(tmp_path / part / kind / "1.png", (2, 2, 2))
+    with pytest.raises(ValueError, match="the parts must be train and test .*, got "):
+        load(tmp_path)
+
+
+def test_the_parts_test_and_val_alone_are_refused(tmp_path):
+    for part in ("test", "val"):
+        for kind in ("cat", "dog"):
+            (tmp_path / part / kind).mkdir(parents=True)
+            picture(tmp_path / part / kind / "1.png", (2, 2, 2))
+    with pytest.raises(ValueError, match="the parts must be train and test .*, got test, val"):
+        load(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    for kind in ("bus", "train", "car"):
+        (tmp_path / kind).mkdir()
+        picture(tmp_path / kind / "1.png", (2, 2, 2))
+    assert load(tmp_path, image_size=4).class_names == ("bus", "car", "train")
     assert read_images([], image_size=4).shape == (0, 4, 4, 3)
 
 

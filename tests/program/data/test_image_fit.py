@@ -307,3 +307,20 @@ def test_a_large_jpeg_is_decoded_small_and_right(tmp_path):
     with Image.open(tmp_path / "a.jpg") as image:
         whole = ImageFit(8, 8).apply(image).astype(int)
     assert np.abs(ImageFit(8, 8).read(tmp_path / "a.jpg").astype(int) - whole).max() <= 8
+
+
+@pytest.mark.parametrize(("tag", "value", "message"), [(262, 0, "got 0 for white"), (258, 12, "got 12 bits")])
+def test_tiffs_whose_numbers_mean_something_else_are_refused(tag, value, message, tmp_path):
+    image = Image.fromarray(np.full((4, 4), 60_000, np.uint16))
+    image.save(tmp_path / "a.tif")
+    with Image.open(tmp_path / "a.tif") as opened:
+        opened.load()
+        opened.tag_v2[tag] = value
+        with pytest.raises(ValueError, match=f"must have 16 and 0 for black, {message}"):
+            FIT.apply(opened)
+
+
+def test_a_turned_image_keeps_its_format():
+    image = Image.new("I", (4, 4), 200)
+    image.format, image.getexif()[0x112] = "PNG", 6
+    assert FIT.apply(image)[0, 0, 0] == 0  # of 65,535

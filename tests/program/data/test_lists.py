@@ -101,24 +101,24 @@ def test_split_and_id_columns(folder):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.txt", "", "must name at least one image, is empty"),
-        ("x.txt", " \n\n", "is empty"),
-        ("x.csv", "path,label\n", "is empty"),
+        ("x.txt", "", "must name at least one image, got none"),
+        ("x.txt", " \n\n", "must name at least one image, got none"),
+        ("x.csv", "path,label\n", "must name at least one image, got none"),
         ("x.txt", "a.png b.jpg\n", "line 1 can be read in two ways, as a path to 'a.png' or to 'a.png b.jpg'"),
         ("x.txt", "a.png cat\n\nb.jpg\n", "line 3 must give a label, as line 1 does"),
         ("x.txt", "b.jpg\na.png cat\n", "line 1 must give a label, as line 2 does"),
         ("x.txt", "a.png\tcat\t\n", "line 1 must give a label"),
         ("x.txt", "a.png cat dog cat\nb.jpg dog\n", "line 1: must name each label once, names 'cat' twice"),
-        ("x.txt", "a.png cat\n./a.png dog\n", "'a.png' is in line 1 and line 2"),
+        ("x.txt", "a.png cat\n./a.png dog\n", "got 'a.png' in line 1 and line 2"),
         ("x.txt", "\tcat\n", "line 1 must begin with a path"),
         ("x.txt", b"a.png\0 cat\n", "must be a text file, got zero bytes"),
         ("x.csv", "path,label\na.png\n", "line 2 must have 2 columns as line 1 has, got 1"),
         ("x.csv", "path,label\na.png,\nb.jpg,dog\n", "line 2 must give a label, as line 3 does"),
-        ("x.csv", "path,label,label\na.png,a,b\n", "must name each column once, has label twice"),
-        ("x.csv", "path,image,label\na.png,a.png,b\n", "one of the columns path and image, has both"),
-        ("x.csv", "path,label,labels\na.png,a,b\n", "one of the columns label and labels, has both"),
-        ("x.csv", "path,animal\na.png,cat\n", "must have a column label or labels, .*; has animal"),
-        ("x.csv", "path,cat\na.png,1\n", "; has cat"),
+        ("x.csv", "path,label,label\na.png,a,b\n", "must name each column once, got label twice"),
+        ("x.csv", "path,image,label\na.png,a.png,b\n", "one of the columns path and image, got both"),
+        ("x.csv", "path,label,labels\na.png,a,b\n", "one of the columns label and labels, got both"),
+        ("x.csv", "path,animal\na.png,cat\n", "must have a column label or labels, .*, got animal"),
+        ("x.csv", "path,cat\na.png,1\n", "for each label, got cat"),
         ("x.csv", "name,kind,x\na.png,cat,y\n", "must begin with a header that has a column path"),
         ("x.csv", "path,label\n,cat\n", "line 2 must name a file, its path is empty"),
         ("x.csv", 'path,label\na.png,"cat\n', "line [23] is no row of a table"),
@@ -243,3 +243,41 @@ def test_labels_of_more_digits_than_python_reads(folder):
     assert load(listed(folder, "long.csv", f"a.png,{long}\nb.jpg,2\n")).class_names == (long, "2")
     data = load(listed(folder, "long.txt", f"a.png\t-{long}\nb.jpg\t2\n"))
     assert data.class_names == (f"-{long}", "2")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "x.txt",
+            "a.png\t0 1 0\nb.jpg\t1 1 0\n",
+            "line 1 must separate its 0 and 1 by tabs as its path, got '0 1 0'",
+        ),
+        ("x.csv", "path,label,id,image_id\na.png,a,1,x\n", "one of the columns id and image_id, got both"),
+        ("x.csv", "path,label,id\na.png,a,1\nb.jpg,b,\n", "line 3 must give an id as others do, got none"),
+        (
+            "x.csv",
+            "path,label,id\na.png,a,1\nb.jpg,b,1\n",
+            "must name each item once .*, got '1' in line 2 and line 3",
+        ),
+    ],
+)
+def test_what_could_be_read_as_something_else_is_refused(name, text, message, folder):
+    with pytest.raises(ValueError, match=message):
+        load(listed(folder, name, text), require_labels=False)
+
+
+def test_a_file_under_two_names_is_named_twice(folder):
+    text = f"path,label,split\na.png,cat,train\n{folder / 'a.png'},dog,test\n"
+    with pytest.raises(ValueError, match="must name each image once .*, got '.*a.png' in line 2 and line 3"):
+        load(listed(folder, "x.csv", text))
+
+
+def test_lines_may_end_by_a_carriage_return_alone(folder):
+    data = load(listed(folder, "x.txt", "a.png\tcat\rb.jpg\tdog\r"))
+    assert data.class_names == ("cat", "dog") and data.labels.tolist() == [0, 1]
+
+
+def test_a_column_without_a_name_is_no_label(folder):
+    data = load(listed(folder, "x.csv", ",path,x,y\n0,a.png,1,0\n1,b.jpg,1,1\n2,deep/c.png,0,1\n"))
+    assert data.class_names == ("x", "y") and data.labels.tolist() == [[1, 0], [1, 1], [0, 1]]

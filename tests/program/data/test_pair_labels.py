@@ -30,6 +30,31 @@ def test_missing_and_wrong_pairs_give_the_classes(how, known, wrong):
     assert (found.agreement == 1) == (wrong == 0)
 
 
+@pytest.mark.parametrize(("n_classes", "per_class", "n_wrong"), [(5, 20, 400), (30, 10, 1200)])
+def test_one_label_for_all_is_no_better_where_only_similar_pairs_are_known(n_classes, per_class, n_wrong):
+    """Some of them wrong, so that all classes hang together."""
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(n_classes), per_class)
+    first, second = np.triu_indices(len(labels), 1)
+    same = labels[first] == labels[second]
+    kept = np.r_[np.flatnonzero(same), rng.choice(np.flatnonzero(~same), n_wrong, replace=False)]
+    pairs = Pairs.of(len(labels), np.c_[first, second][kept], np.ones(len(kept), bool))
+    for how in ("auto", "markov"):
+        found = labels_from_pairs(pairs, how)
+        assert same_groups(found.labels, labels)
+        assert found.agreement == pytest.approx(same.sum() / len(kept))
+
+
+def test_more_clusters_than_are_merged_keep_their_labels(monkeypatch):
+    monkeypatch.setattr("dshc.data.pair_labels._MOST_MERGED", 10)
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(40), 4)
+    pairs = pairs_of(labels)
+    some = pairs.known.tocoo()
+    upper = (some.row < some.col) & ((some.data > 0) | (rng.random(some.nnz) < 0.2))
+    known = Pairs.of(160, np.c_[some.row[upper], some.col[upper]], some.data[upper] > 0)
+    found = labels_from_pairs(known, "markov")
+    assert same_groups(found.labels, labels) and found.agreement == 1 and found.n_left_out == 0
+
+
 def test_similar_pairs_alone_give_the_classes():
     known = pairs_of(LABELS, known=0.3).known.copy()
     known.data[known.data < 0] = 0

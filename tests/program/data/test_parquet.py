@@ -110,7 +110,7 @@ def test_embeddings(kind, tmp_path):
         data.labels.tolist() == [1, 0] * 3 and data.class_names == ("1", "3") and data.ids == tuple("abcdef")
     )
     assert not is_photos(path)
-    with pytest.raises(ValueError, match="image_size and n_channels must go with images, holds embeddings"):
+    with pytest.raises(ValueError, match="image_size and n_channels must go with images, got embeddings"):
         load(path, image_size=4)
 
 
@@ -165,14 +165,14 @@ def test_names_of_classes_by_hugging_face(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"picture_of": IMAGES}, r"must have a column of images, paths or embeddings \(image, .*, has picture_of"),
-        ({"image": IMAGES, "features": [[1.0]] * N}, "either embeddings or images, has the columns features, image"),
-        ({"image": IMAGES, "img": IMAGES}, "one column of images, has image, img"),
-        ({"path": ["a"] * N, "file": ["a"] * N}, "one column of paths, has path, file"),
-        ({"image": [{"path": "a"}] * N}, "must be binary or a struct of bytes and path, is a struct of path"),
+        ({"picture_of": IMAGES}, r"must have a column of images, paths or embeddings \(image, .*, got picture_of"),
+        ({"image": IMAGES, "features": [[1.0]] * N}, "either embeddings or images, got the columns features, image"),
+        ({"image": IMAGES, "img": IMAGES}, "one column of images, got image, img"),
+        ({"path": ["a"] * N, "file": ["a"] * N}, "one column of paths, got path, file"),
+        ({"image": [{"path": "a"}] * N}, "must be binary or a struct of bytes and path, got a struct of path"),
         ({"image": [*IMAGES[:5], None]}, "row 5: image must hold the bytes of an image, got null"),
         ({"image": [{"bytes": None, "path": "a"}] * N}, "row 0: image must hold the bytes of an image"),
-        ({"image": IMAGES, "label": [1] * N, "labels": [1] * N}, "one of the columns label and labels, has both"),
+        ({"image": IMAGES, "label": [1] * N, "labels": [1] * N}, "one of the columns label and labels, got both"),
         ({"image": IMAGES, "label": [1, None] * 3}, "row 1: label must be text, an integer .*, got None"),
         ({"image": IMAGES, "label": [1.5] * N}, "row 0: label must be .*got 1.5"),
         ({"image": IMAGES, "label": [True, False] * 3}, "row 0: label must be .*got True"),
@@ -181,9 +181,9 @@ def test_names_of_classes_by_hugging_face(tmp_path):
         ({"image": IMAGES, "label": LABELS, "split": ["dev"] * N}, "row 0: split must be train or test"),
         ({"features": [[1.0, 2.0]] * 5 + [[1.0]]}, "row 5: features must have 2 numbers as row 0 has, got 1"),
         ({"features": [[1.0]] * 5 + [None]}, "row 5: features must be a list of numbers, got null"),
-        ({"features": [[1.0]] * 5 + [[None]]}, "features must hold numbers only, has nulls"),
+        ({"features": [[1.0]] * 5 + [[None]]}, "features must hold numbers only, got nulls"),
         ({"features": [[1.0]] * 5 + [[np.nan]]}, "NaN or infinity, first in row 5"),
-        ({"features": [1.0] * N}, "must be a list of numbers in each row, is double"),
+        ({"features": [1.0] * N}, "must be a list of numbers in each row, got double"),
         ({"features": [["a"]] * N}, "must be a list of numbers in each row"),
         ({"image": pa.array([], pa.binary())}, "must have at least one row"),
     ],
@@ -231,7 +231,7 @@ def test_a_path_that_is_named_twice_is_refused(tmp_path):
     (tmp_path / "0.png").write_bytes(IMAGES[0])
     path = written(tmp_path / "set.parquet", {"path": ["0.png", "./0.png"], "label": ["a", "b"]})
     with pytest.raises(
-        ValueError, match=r"set\.parquet: must name each image once .*'0.png' is in row 0 and row 1"
+        ValueError, match=r"set\.parquet: must name each image once .*got '0.png' in row 0 and row 1"
     ):
         load(path)
 
@@ -246,3 +246,17 @@ def test_a_validation_part_beside_train_and_test_is_read_for_training(tmp_path):
     assert data.test_mask.tolist() == [False, False, True] * 2
     assert data.reading.line().startswith("6 embeddings read; val is read for training")
     assert load(written(tmp_path / "features.parquet", features)).reading is None
+
+
+def test_a_row_without_an_image_is_unreadable(tmp_path):
+    path = written(tmp_path / "set.parquet", {"image": [*IMAGES[:5], None], "label": LABELS})
+    with pytest.raises(ValueError, match="row 5: image must hold the bytes of an image, got null"):
+        load(path, image_size=4)
+    with pytest.warns(UserWarning, match="1"):
+        data = load(path, image_size=4, skip_unreadable=True)
+    assert data.n_items == 5 and len(data.skipped) == 1
+
+
+def test_names_beside_the_bytes_may_be_missing(tmp_path):
+    columns = {"image": IMAGES, "file_name": [None, *"bcdef"], "label": LABELS}
+    assert load(written(tmp_path / "set.parquet", columns), image_size=4).ids == tuple(map(str, range(N)))

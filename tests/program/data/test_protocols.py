@@ -189,6 +189,13 @@ def test_sets_that_cannot_be_split():
         make_split(labelled(np.arange(4)))
     with pytest.raises(ValueError, match="leaves no query with a label"):
         make_split(labelled(np.zeros((9, 2), np.uint8)))
+    hot = np.array([[0, 0]] * 4 + [[1, 0]] * 2, np.uint8)
+    official = labelled(hot, test_mask=np.arange(6) >= 4)
+    for more in ({}, {"train_per_class": 2}):
+        with pytest.raises(
+            ValueError, match="protocol official.* must leave training items with a label, got"
+        ):
+            make_split(official, **more)
     with pytest.raises(ValueError, match="some: protocol official leaves nothing to train on"):
         make_split(labelled(np.arange(4), test_mask=np.ones(4, bool)))
 

@@ -201,6 +201,12 @@ def test_damaged_lists(voc):
         path.write_bytes(data)
         with pytest.raises(ValueError, match="voc2012.npz.xz: damaged or no file of label lists"):
             load("voc2012", root=voc)
+    np.savez_compressed(voc / "small.npz", ids=np.zeros(5000, np.uint8))
+    data = bytearray((voc / "small.npz").read_bytes())
+    data[57] ^= 0xFF
+    (voc / "small.npz").write_bytes(data)
+    with pytest.raises(ValueError, match="small.npz: damaged or no file of label lists"):
+        load("voc2012", root=voc, labels=voc / "small.npz")
     with pytest.raises(ValueError, match="gone.npz: cannot be read"):
         load("voc2012", root=voc, labels=voc / "gone.npz")
 
