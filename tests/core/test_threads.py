@@ -181,7 +181,7 @@ def test_concurrent_calls(count: int, threads) -> None:
 def test_the_gil_is_released(threads) -> None:
     """Another Python thread moves on while a long call runs."""
     torch.set_num_threads(1)
-    call = tensors(good_calls(seed=3, n_query=400, n_db=60_000, n_bytes=64)["hamming_topk"])
+    call = tensors(good_calls(seed=3, n_query=4_000, n_db=200_000, n_bytes=64)["hamming_topk"])
     ticks, stop = [], threading.Event()
 
     def tick() -> None:
@@ -197,4 +197,4 @@ def test_the_gil_is_released(threads) -> None:
     stop.set()
     clock.join()
     inside = [t for t in ticks if start < t < end]
-    assert end - start < 0.05 or len(inside) >= 3, f"{len(inside)} ticks in {end - start:.3f} s"
+    assert len(inside) >= 3, f"{len(inside)} ticks in {end - start:.3f} s"

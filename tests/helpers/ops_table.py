@@ -86,8 +86,9 @@ def leaves(answer: Any) -> list[Any]:
 
 
 def same_answer(a: Any, b: Any) -> bool:
-    """Equal to the bit, NaN equal to NaN."""
-    return len(leaves(a)) == len(leaves(b)) and all(
-        np.array_equal(np.asarray(x), np.asarray(y), equal_nan=np.asarray(x).dtype.kind == "f")
-        for x, y in zip(leaves(a), leaves(b), strict=True)
+    """Equal to the bit, in dtype and shape too; NaN equal to NaN."""
+    parts = [[np.asarray(leaf) for leaf in leaves(answer)] for answer in (a, b)]
+    return len(parts[0]) == len(parts[1]) and all(
+        x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+        for x, y in zip(*parts, strict=True)
     )

@@ -37,6 +37,14 @@ def test_what_raises_ahead_is_raised_in_its_place(error):
     assert found == [1, 2] and caught.value is error and not threads()
 
 
+def until(reached):
+    """Wait for another thread to get there."""
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_ahead_makes_one_while_one_is_in_use_and_no_more():
     made, now, let = [], threading.Event(), threading.Event()
 
@@ -55,6 +63,7 @@ def test_ahead_makes_one_while_one_is_in_use_and_no_more():
     time.sleep(0.05)
     assert made == [0, 1]
     assert next(source) == 1
+    until(lambda: len(made) == 3)
     time.sleep(0.05)
     assert made == [0, 1, 2]
     assert list(source) == [2, 3, 4] and not threads()
@@ -74,8 +83,8 @@ def test_ahead_lets_go_of_what_was_used():
             del item
 
     most = 0
-    for item in ahead(items()):
-        time.sleep(0.02)
+    for number, item in enumerate(ahead(items())):
+        until(lambda number=number: len(references) == min(number + 2, 4))  # the next one is made
         gc.collect()
         most = max(most, sum(reference() is not None for reference in references))
         del item
