@@ -37,7 +37,7 @@ def epoch_order(
       epochs all items come equally often; within an epoch those of a class do, give or take one. A batch has no item
       twice unless a class has fewer than m.
 
-    ``labels``: class ids, an integer ``(n_items,)``, for all but plain ``"uniform"``. Several labels an item
+    ``labels``: class ids, an integer ``(n_items,)``, for all but plain ``"uniform"``. Several labels per item
     (multi-hot) are refused: an item brings its other labels along, and no order has all of them equally often.
     Raises ``ValueError`` or ``TypeError`` naming the argument.
     """
@@ -148,7 +148,7 @@ def _members(labels: Tensor | None, n_items: int, what: str) -> list[np.ndarray]
     if labels is None:
         raise ValueError(f"{what} must be given labels, got items without labels")
     if labels.ndim == 2:
-        raise ValueError(f"{what} must be given one class an item, got several labels an item (multi-hot)")
+        raise ValueError(f"{what} must be given one class per item, got several labels per item (multi-hot)")
     if labels.shape != (n_items,):
         raise ValueError(f"labels must have shape ({n_items},), got {tuple(labels.shape)}")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:

@@ -309,8 +309,8 @@ class Method(nn.Module, ABC):
 def describe_labels(kind: str) -> str:
     """A kind of labels in words."""
     return {
-        "ids": "one class an item",
-        "multi-hot": "several labels an item",
+        "ids": "one class per item",
+        "multi-hot": "several labels per item",
         "none": "no labels",
         "pairs": "pairs of similar items",
     }[kind]

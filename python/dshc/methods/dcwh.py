@@ -103,7 +103,7 @@ class DCWH(ClasswiseMethod):
     Centers start as draws of a normal distribution and are computed before the epochs ``period``, 2 ``period`` and so
     on, counted from 0. A class without items keeps its center. The second stage is the last ``refine`` of the epochs,
     rounded down: a training of one epoch has only the first stage. The predicted class is that of the nearest center;
-    of several labels an item none are predicted, for p compares labels and says of none whether it is there.
+    of several labels per item none are predicted, for p compares labels and says of none whether it is there.
 
     The paper gives no loss for several labels; the mean over them is the usual one.
     """

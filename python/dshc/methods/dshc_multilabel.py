@@ -35,7 +35,7 @@ class DSHCMultiLabel(Method):
     """A bit per label; a label is predicted where its logit is more than ``label_threshold``."""
 
     name: ClassVar[str] = "dshc-multilabel"
-    title: ClassVar[str] = "Deep Supervised Hashing by Classification, several labels an item"
+    title: ClassVar[str] = "Deep Supervised Hashing by Classification, several labels per item"
     source: ClassVar[str] = "Luo et al., Deep Supervised Hashing by Classification, section 3.4, equation 3"
     Settings = DSHCMultiLabelSettings
     label_kinds = ("multi-hot",)

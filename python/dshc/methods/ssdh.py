@@ -5,7 +5,7 @@ Yang, Lin and Chen, *Supervised Learning of Semantics-Preserving Hash via Deep C
 
     E1 = mean_i loss(W a_i, y_i)    E2 = -1/2 mean_ik (a_ik - 1/2)^2    E3 = 1/2 mean_i (mean_k a_ik - 1/2)^2
 
-where the loss of E1 is cross-entropy for one class an item, and a regression with a margin for several labels.
+where the loss of E1 is cross-entropy for one class per item, and a regression with a margin for several labels.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class SSDH(ClassifierMethod):
     The head's weights are drawn with deviation 0.01 (for 4,096 features), the classifier's with 0.2; biases are 0. The
     paper's learning rates of the new layers, 10 and 20 times that of the network, are left out: they set new layers
     apart from a network that was trained before, for which there is ``backbone_lr``. So is dropout in front of the
-    head, which belongs to the network. With several labels an item, those are predicted whose score is nearer to 1
+    head, which belongs to the network. With several labels per item, those are predicted whose score is nearer to 1
     than to 0.
     """
 
@@ -117,7 +117,7 @@ class SSDH(ClassifierMethod):
 def margin_regression(scores: Tensor, labels: Tensor) -> Tensor:
     """A label's squared distance from 1 or 0, halved, and 0 beyond: summed over labels, the mean over items, 0-d.
 
-    The paper's loss for several labels an item, max(0, 1 - s)^p / 2 for labels that are there and max(0, s)^p / 2 for
+    The paper's loss for several labels per item, max(0, 1 - s)^p / 2 for labels that are there and max(0, s)^p / 2 for
     the others, with p = 2 of its 1 and 2: the gradient then goes to 0 with the distance.
 
     ``scores`` float ``(b, C)``, ``labels`` multi-hot ``(b, C)``.

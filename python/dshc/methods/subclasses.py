@@ -1,4 +1,4 @@
-"""Which sub-class of its class an item belongs to.
+"""Which sub-class of its class per item belongs to.
 
 The paper's loss asks for the uniform distribution over a class's sub-classes, so that the one an item lands on
 means nothing. An :class:`Assigner` gives every training item one sub-class of its own class, and

@@ -130,7 +130,7 @@ class TripletMethod(SignMethod):
     """A method trained by triplets. The head is linear; ``triplet_loss`` is the method's loss as a module.
 
     Random batches of many classes hold few positives: from 32 classes on, batches are 8 items of each of some classes
-    where items have one class each. With several labels an item, batches are random.
+    where items have one class each. With several labels per item, batches are random.
     """
 
     triplet_loss: nn.Module

@@ -79,9 +79,9 @@ class VMF(ClasswiseMethod):
 
     Directions are computed before the epochs 0, ``period``, 2 ``period`` and so on; the first are those of the network
     as it starts. A class without items, or whose items cancel out, keeps its direction; it starts with a random one.
-    The predicted class is that of the nearest direction; of several labels an item none are predicted, as with DCWH.
+    The predicted class is that of the nearest direction; of several labels per item none are predicted, as with DCWH.
 
-    The paper is about one class an item and about retrieval by cosine. The codes are the signs of the outputs: among
+    The paper is about one class per item and about retrieval by cosine. The codes are the signs of the outputs: among
     codes, the order by cosine is that by Hamming distance.
     """
 

@@ -1,4 +1,4 @@
-"""Several labels an item (Luo et al., section 3.4): the thresholded labels as a code, beside later methods.
+"""Several labels per item (Luo et al., section 3.4): the thresholded labels as a code, beside later methods.
 
 The paper's set is NUS-WIDE, whose images are not published with it. Its settings stand here for who has them; the same
 tables are made on sets that are at hand.

@@ -165,7 +165,7 @@ def test_orders_pinned() -> None:
         (
             {"sampler": "balanced", "labels": torch.ones(6, 3, dtype=torch.uint8)},
             ValueError,
-            "must be given one class an item, got several labels",
+            "must be given one class per item, got several labels",
         ),
         (
             {"sampler": "balanced", "labels": torch.arange(5)},

@@ -256,7 +256,10 @@ def test_a_folder_with_something_else_is_left_alone(features, tmp_path):
         ({"methods": ("dpsg",)}, "method must be one of .*did you mean 'dpsh'"),
         ({"methods": ()}, "methods must name at least one, got none"),
         ({"methods": ("itq", "itq")}, "methods must differ, got itq more than once"),
-        ({"methods": ("dshc-multilabel",)}, "must be given items with several labels an item, got one class"),
+        (
+            {"methods": ("dshc-multilabel",)},
+            "must be given items with several labels per item, got one class",
+        ),
         ({"methods": ("dshc:bitz=3",)}, "dshc:bitz=3: unknown setting 'bitz'"),
         ({"methods": ("dshc:bits",)}, "a method's settings must be NAME=VALUE, got 'bits'"),
         ({"methods": ("dshc:bits=6",)}, "dshc:bits=6: method.bits must be left to the comparison"),

@@ -177,7 +177,7 @@ def test_files_of_other_kinds_and_versions_are_refused(tmp_path):
             {"item_shape": [8, 8, 3]},
             "backbone must be small_net, conv_net, identity or timm:NAME for items of shape",
         ),
-        ({"seed": None, "label_kind": "none"}, "must be given one class an item, got no labels"),
+        ({"seed": None, "label_kind": "none"}, "must be given one class per item, got no labels"),
     ],
 )
 def test_weights_that_are_not_what_they_say_are_refused(tmp_path, change, message):

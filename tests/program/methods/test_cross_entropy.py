@@ -131,5 +131,7 @@ def test_refusals():
         loss(rows[0], ids, nn.Linear(3, 4))
     with pytest.raises(ValueError, match=r"labels must have shape \(2,\) or \(2, 4\), got \(1,\)"):
         loss(rows, ids[:1], nn.Linear(3, 4))
-    with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
+    with pytest.raises(
+        ValueError, match="must be given one class per item or several labels per item, got no"
+    ):
         CrossEntropy(CrossEntropy.Settings(), Spec(0, "none", 5))

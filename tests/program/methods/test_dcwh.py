@@ -339,5 +339,7 @@ def test_refusals():
     ):
         with pytest.raises(InputError, match=f"{name} must be {rule}"):
             DCWH.Settings(**{name: value})
-    with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
+    with pytest.raises(
+        ValueError, match="must be given one class per item or several labels per item, got no"
+    ):
         method_of(kind="none", n_classes=0)

@@ -244,5 +244,7 @@ def test_refusals():
             DHNLoss(eta)
     with pytest.raises(InputError, match="eta must be at least 0"):
         DHN.Settings(eta=-1.0)
-    with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
+    with pytest.raises(
+        ValueError, match="must be given one class per item or several labels per item, got no"
+    ):
         DHN(DHN.Settings(), Spec(0, "none", 5))

@@ -363,7 +363,7 @@ def test_refusals():
         method.begin(Training(4, None, torch.Generator(), torch.device("cpu")))
     with pytest.raises(
         ValueError,
-        match="must be given one class an item or several labels an item or pairs of similar items, got no labels",
+        match="must be given one class per item or several labels per item or pairs of similar items, got no labels",
     ):
         DPSH(DPSH.Settings(), Spec(0, "none", 5))
     method = method_of(labels=torch.tensor([0, 1, 0, 2]))

@@ -291,7 +291,9 @@ def test_refusals():
     assert method.training_state() == {}
     with pytest.raises(ValueError, match="dsdh must be given labels of the training items, got none"):
         method.begin(Training(4, None, generator(), torch.device("cpu")))
-    with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
+    with pytest.raises(
+        ValueError, match="must be given one class per item or several labels per item, got no"
+    ):
         DSDH(DSDH.Settings(), Spec(0, "none", 5))
     method = method_of(labels=torch.tensor([0, 1, 0, 2]))
     with pytest.raises(ValueError, match="the training state of dsdh must be bank, codes_2, got bank"):

@@ -228,5 +228,7 @@ def test_refusals():
     for name in ("eta", "margin"):
         with pytest.raises(InputError, match=f"{name} must be at least 0"):
             DSH.Settings(**{name: -1.0})
-    with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
+    with pytest.raises(
+        ValueError, match="must be given one class per item or several labels per item, got no"
+    ):
         DSH(DSH.Settings(), Spec(0, "none", 5))

@@ -179,7 +179,7 @@ def test_a_codebook_of_other_classes_or_bits_is_refused():
 
 @pytest.mark.parametrize("kind", ["multi-hot", "none"])
 def test_other_kinds_of_labels_are_refused(kind):
-    with pytest.raises(ValueError, match="method dshc must be given one class an item, got"):
+    with pytest.raises(ValueError, match="method dshc must be given one class per item, got"):
         DSHC.build(DSHC.Settings(), Spec(10, kind, 6))
 
 

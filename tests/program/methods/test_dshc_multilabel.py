@@ -1,4 +1,4 @@
-"""DSHC for several labels an item: loss, codes, micro F1, and what it refuses."""
+"""DSHC for several labels per item: loss, codes, micro F1, and what it refuses."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_refused():
         ValueError, match=r"bits must be 10 for dshc-multilabel \(one bit per label\), got 32"
     ):
         a_method(bits=32)
-    with pytest.raises(ValueError, match="must be given several labels an item, got one class an item"):
+    with pytest.raises(ValueError, match="must be given several labels per item, got one class per item"):
         DSHCMultiLabel.build(DSHCMultiLabel.Settings(), Spec(10, "ids", 6))
     with pytest.raises(InputError, match="unknown setting 'subclass'"):
         DSHCMultiLabel.Settings(subclass="learned")

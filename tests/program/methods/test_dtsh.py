@@ -212,6 +212,6 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"outputs must have shape \(b, L\), got \(3,\)"):
         DTSHLoss()(torch.zeros(3), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(
-        ValueError, match="must be given one class an item or several labels an item, got no labels"
+        ValueError, match="must be given one class per item or several labels per item, got no labels"
     ):
         DTSH(DTSH.Settings(), Spec(0, "none", 5))

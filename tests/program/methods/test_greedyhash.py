@@ -224,5 +224,7 @@ def test_refusals():
             GreedyHashLoss(eta)
     with pytest.raises(InputError, match="eta must be at least 0"):
         GreedyHash.Settings(eta=-1.0)
-    with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
+    with pytest.raises(
+        ValueError, match="must be given one class per item or several labels per item, got no"
+    ):
         GreedyHash(GreedyHash.Settings(), Spec(0, "none", 5))

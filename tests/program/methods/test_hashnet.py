@@ -268,6 +268,6 @@ def test_refusals():
         with pytest.raises(InputError, match=f"{name} must be {rule}"):
             HashNet.Settings(**{name: value})
     with pytest.raises(
-        ValueError, match="must be given one class an item or several labels an item, got no labels"
+        ValueError, match="must be given one class per item or several labels per item, got no labels"
     ):
         HashNet(HashNet.Settings(), Spec(0, "none", 5))

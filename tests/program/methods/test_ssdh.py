@@ -242,5 +242,7 @@ def test_refusals():
                 SSDHLoss(**{name: value})
         with pytest.raises(InputError, match=f"{name} must be at least 0"):
             SSDH.Settings(**{name: -1.0})
-    with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
+    with pytest.raises(
+        ValueError, match="must be given one class per item or several labels per item, got no"
+    ):
         SSDH(SSDH.Settings(), Spec(0, "none", 5))

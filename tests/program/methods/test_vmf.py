@@ -255,5 +255,7 @@ def test_refusals():
     for name, value, rule in (("kappa", 0.0, "more than 0"), ("period", 0, "at least 1")):
         with pytest.raises(InputError, match=f"{name} must be {rule}"):
             VMF.Settings(**{name: value})
-    with pytest.raises(ValueError, match="must be given one class an item or several labels an item, got no"):
+    with pytest.raises(
+        ValueError, match="must be given one class per item or several labels per item, got no"
+    ):
         method_of(kind="none", n_classes=0)

@@ -181,7 +181,7 @@ def test_a_comparison_is_of_recovered_labels(given, tmp_path):
         ({"pairs": None, "recover": "markov"}, "recover must go with pairs, got markov"),
         ({"recover": "neighbourhoods"}, "recover must be markov or spectral where pairs are missing"),
         ({"pairs": "missing.npz"}, "missing.npz: no such file"),
-        ({"method": "dshc-multilabel"}, "method must be one of .* for items with one class an item, got 'dshc-multi"),
+        ({"method": "dshc-multilabel"}, "method must be one of .* for items with one class per item, got 'dshc-multi"),
         ({"pairs": "similar.npz", "method": "dpsh"}, "dpsh must be given pairs that are not similar, too"),
         ({"recover": "guess"}, "recover must be one of auto, neighbourhoods, markov, spectral or nothing, got 'guess'"),
     ],

@@ -14,7 +14,7 @@ import dshc
         ({"topk": 311}, "topk must be at most 310"),
         (
             {"method": "dshc-multilabel"},
-            "method must be one of dshc, .* for items with one class an item, got 'dshc-multilabel'",
+            "method must be one of dshc, .* for items with one class per item, got 'dshc-multilabel'",
         ),
         ({"method": "nothing"}, "method must be one of dshc, .*, got 'nothing'"),
         (
@@ -36,7 +36,7 @@ def test_nothing_is_written_for_settings_that_cannot_be(tmp_path, settings, mess
 
 def test_a_balanced_sampler_is_refused_for_several_labels_an_item(tmp_path, labelled):
     settings = {"source": str(labelled), "method": "dshc-multilabel", "sampler": "balanced"}
-    with pytest.raises(ValueError, match="sampler 'balanced' must be given one class an item"):
+    with pytest.raises(ValueError, match="sampler 'balanced' must be given one class per item"):
         train(tmp_path / "run", settings)
     assert not (tmp_path / "run").exists()
 

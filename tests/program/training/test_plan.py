@@ -62,10 +62,10 @@ def test_a_network_of_timm_for_embeddings_is_refused(source):
 
 def test_labels_decide_which_methods_fit(source, labelled):
     with pytest.raises(
-        ValueError, match="method must be one of .* for items with one class an item, got 'dshc-m"
+        ValueError, match="method must be one of .* for items with one class per item, got 'dshc-m"
     ):
         planned(source, **SMALL, method="dshc-multilabel")
-    message = "method must be one of .*dshc-multilabel.* for items with several labels an item, got 'dshc'"
+    message = "method must be one of .*dshc-multilabel.* for items with several labels per item, got 'dshc'"
     with pytest.raises(ValueError, match=message):
         planned(labelled, epochs=1)
 
