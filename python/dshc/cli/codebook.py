@@ -10,7 +10,9 @@ from typing import Any
 import dshc_fast
 
 from ..codebooks import Codebook, build
-from ..storage import write_whole
+from ..errors import InputError
+from ..runs.run_folder import is_run_file
+from ..storage import check_can_write, write_whole
 from .console import remark, say, table, working
 
 __all__ = ["properties", "run_codebook"]
@@ -24,11 +26,12 @@ def run_codebook(
     *,
     out: Path | None,
     codes: bool,
+    overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Build, describe and (with ``out``) save and draw a codebook."""
-    if out is not None and out.suffix != ".safetensors":
-        raise ValueError(f"--out must name a .safetensors file, got {out}")
+    """Build, describe and (with ``out``) save and draw a codebook; what is there is kept unless ``overwrite`` asks."""
+    if out is not None:
+        _check_out(out, overwrite)
     with working(f"{construction}: {n_classes} classes, {n_bits} bits"):
         book = build(construction, n_classes, n_bits, **settings)
         rows = properties(book)
@@ -47,6 +50,27 @@ def run_codebook(
         tell(f"codebook: {out}")
         if (picture := _draw(book, out.with_suffix(".png"))) is not None:
             tell(f"distances: {picture}")
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Refuse what is no place for a codebook and its picture."""
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out must name a .safetensors file, got {out}")
+    if is_run_file(out):
+        raise InputError(f"--out must not be one of a run's own files, got {out}")
+    there = [path for path in (out, out.with_suffix(".png")) if path.exists()]
+    if there and not overwrite:
+        raise InputError(f"{there[0]}: exists; --overwrite replaces it")
+    if out.exists():
+        try:
+            Codebook.load(out)
+        except ValueError:  # embeddings and weights end in .safetensors, too
+            raise InputError(
+                f"--out must name a new file or a codebook, {out} is neither, and is left as it is"
+            ) from None
+    elif there:
+        raise InputError(f"--out must name a file without a picture of that name beside it, got {there[0]}")
+    check_can_write(out)
 
 
 def properties(book: Codebook) -> list[tuple[str, str, object]]:

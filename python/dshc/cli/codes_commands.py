@@ -207,6 +207,9 @@ def codebook(
         Path | None, flag("Save it as .safetensors, its distances drawn in a .png beside.")
     ] = None,
     codes: Annotated[bool, typer.Option("--codes", help="Print the center of every class.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a codebook in --out and its picture.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Build a codebook and show how well it keeps the classes apart."""
@@ -215,7 +218,9 @@ def codebook(
     settings = {"seed": seed, "threshold": threshold, "radius": radius, "sub_codes": sub_codes}
     if search_steps is not None:
         settings["search_steps"] = search_steps
-    run_codebook(construction, classes, bits, settings, out=out, codes=codes, as_json=as_json)
+    run_codebook(
+        construction, classes, bits, settings, out=out, codes=codes, overwrite=overwrite, as_json=as_json
+    )
 
 
 @app.command()

@@ -6,6 +6,7 @@ printed may hold names from outside: none is taken for markup, and none steers t
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,13 @@ __all__ = ["prepare_streams", "remark", "say", "shown", "stopped", "table", "wor
 
 
 def prepare_streams() -> None:
-    """Let stdout and stderr escape the letters that their encoding lacks, where they would fail."""
+    """Let stdout and stderr escape the letters that their encoding lacks, where they would fail.
+
+    One that the caller closed goes nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a stream that a caller put there may be no file
             stream.reconfigure(errors="backslashreplace")

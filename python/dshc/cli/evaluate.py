@@ -11,6 +11,7 @@ from ..report import report_files, report_run
 from ..runs import Run, evaluate_files, evaluate_run
 from ..runs.encoding import is_code_file
 from ..runs.evaluate import Measured
+from ..runs.run_folder import is_run_file
 from .console import say, table, working
 from .open_run import open_run
 
@@ -36,12 +37,16 @@ def run_evaluate(
     """
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out must name a folder, {out} is a file")
+    if out is not None and is_run_file(out / "evaluation.json") and out.resolve() != target.resolve():
+        raise InputError(f"--out must not be the folder of another run, got {out}")
     folder = out
     moved = root is not None or labels is not None
     is_run = target.is_dir() or (
         not target.exists() and (other is None or moved or target.suffix != ".safetensors")
     )
     if is_run:
+        if not target.exists():
+            raise FileNotFoundError(f"{target}: no such file or folder")
         if other is not None and Path(other).is_file() and is_code_file(Path(other)):
             raise InputError(f"QUERIES must be a code file where DATABASE is one, {target} is a folder")
         run = open_run(target, source=other, root=root, labels=labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import os
 import re
@@ -37,14 +38,26 @@ class OneLineErrors(TyperGroup):
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 code = super().main(*args, standalone_mode=False, **options)
+                sys.stdout.flush()
         except KeyboardInterrupt:
             code = 130
         except BrokenPipeError:  # the reader of our output (head, less) has gone; nobody is left to tell
-            sys.stderr.close()
             code = 1
         except Exception as error:
             code = _fail(error)
+        _let_go_of_stdout()
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _let_go_of_stdout() -> None:
+    """What is left in the buffer and cannot be written is dropped, for Python would try again as it ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
 
 
 def _fail(error: Exception) -> int:

@@ -122,7 +122,7 @@ def load(
     is_arrays = suffix in ARRAY_SUFFIXES and not path.is_dir()
     if source in _ARRAY_SETS or is_arrays:
         _check_no_images(source, options)
-    if root is not None and source not in _NAMED and (is_arrays or path.is_dir()):
+    if root is not None and source not in _NAMED and (is_arrays or path.is_dir() or suffix in IMAGE_SUFFIXES):
         raise InputError(
             f"root must go with a named set or a list of images, got {os.fspath(root)!r} with {printable(source)!r}"
         )

@@ -67,8 +67,8 @@ def labels_from_pairs(pairs: Pairs, how: Recovery = "auto", *, seed: int = 0) ->
     """Recover labels; ``auto`` takes the way whose labels agree best with the pairs, the first of equals.
 
     Where some pairs are known to be similar and none not to be, one label for all would agree with them: there the
-    labels of the largest modularity are taken (Newman and Girvan, *Finding and evaluating community structure in networks*,
-    2004), that is of the most similar pairs within beyond what their items' numbers of pairs make likely.
+    labels of the largest modularity are taken (Newman and Girvan, *Finding and evaluating community structure in
+    networks*, 2004), that is of the most similar pairs within beyond what their items' numbers of pairs make likely.
 
     It looks at neighbourhoods only where all pairs are known, and where pairs of both kinds are known it tries one
     inflation of Markov clustering and the spectrum. A label has two items at least, and an item that is known to be

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..progress import visible
+
 if TYPE_CHECKING:
     from .hasher import Hasher
 
@@ -38,7 +40,7 @@ def card_page(
     hasher: Hasher, title: str, facts: Mapping[str, str], *, folder: str = "FOLDER", more: str = ""
 ) -> str:
     """A model card: ``facts`` as a table, ``more`` text, and how the model in ``folder`` is used."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts.items())
     return f"""---
 library_name: dshc
 tags: [hashing, image-retrieval]
@@ -57,6 +59,11 @@ hasher = Hasher.load("{folder}")
 codes = hasher.encode(items)  # uint8 (n, {-(-hasher.n_bits // 8)}), bit j in byte j // 8 at position j % 8
 ```
 """
+
+
+def _cell(text: str) -> str:
+    """Names come from outside, and must not end the cell or the row."""
+    return visible(text).replace("|", "\\|")
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -50,6 +50,14 @@ def from_classifier(
     if isinstance(classifier, nn.Module):
         if item_shape is None:
             raise InputError("item_shape must be given with a network, such as (3, 224, 224)")
+        if not isinstance(item_shape, Sequence) or not all(
+            type(side) is int and side > 0 for side in item_shape
+        ):
+            raise InputError(f"item_shape must be whole numbers, such as (3, 224, 224), got {item_shape!r}")
+        if any(weight.dtype == torch.bfloat16 for weight in classifier.parameters()):
+            raise InputError(
+                "classifier must have weights of float32, float16 or float64, got bfloat16; .float() it"
+            )
         n_classes = _width(classifier, tuple(item_shape))
         network, encoder = classifier, EncoderSettings()
     else:
@@ -58,8 +66,15 @@ def from_classifier(
         n_classes = classifier.shape[1]
         item_shape, network, encoder = (n_classes,), None, EncoderSettings(backbone="identity")
     names = tuple(class_names) or tuple(map(str, range(n_classes)))
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"class_names must be text, got {next(n for n in names if not isinstance(n, str))!r}"
+        )
+    if any("\ud800" <= letter <= "\udfff" for name in names for letter in name):
+        raise InputError("class_names must be text that UTF-8 can hold, got half of a surrogate pair")
     if len(names) != n_classes:
         raise InputError(f"class_names must name the {n_classes} classes, got {len(names)}")
+    device = _device(network) if isinstance(network, nn.Module) else torch.device("cpu")
     settings = DSHCSettings(bits=bits, construction="separated", radius=0, head="identity")
     hasher = Hasher.build(
         encoder,
@@ -68,8 +83,8 @@ def from_classifier(
         item_shape=tuple(item_shape),
         label_kind="ids",
         class_names=names,
-        mean=torch.zeros(()),
-        std=torch.ones(()),
+        mean=torch.zeros((), device=device),
+        std=torch.ones((), device=device),
         seed=seed,
         network=network,
         n_features=n_classes,
@@ -78,12 +93,15 @@ def from_classifier(
     return hasher.eval()
 
 
+def _device(network: nn.Module) -> torch.device:
+    return next((weight.device for weight in network.parameters()), torch.device("cpu"))
+
+
 @torch.no_grad()
 def _width(classifier: nn.Module, item_shape: tuple[int, ...]) -> int:
-    device = next((p.device for p in classifier.parameters()), torch.device("cpu"))
     try:
-        logits = classifier.eval()(torch.zeros(1, *item_shape, device=device))
-    except (AssertionError, RuntimeError, ValueError) as error:
+        logits = classifier.eval()(torch.zeros(1, *item_shape, device=_device(classifier)))
+    except Exception as error:  # a network of the caller's, which may raise anything
         raise InputError(f"classifier must take items of shape {item_shape}, got an error: {error}") from None
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -23,6 +23,7 @@ __all__ = ["CONFIG", "WEIGHTS", "find_weights", "read_description", "read_hasher
 KIND = "dshc.hasher/1"
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+CARD = "README.md"
 _OLD_KIND = "dshc.weights/1"
 _CHOICES = ("best", "last")
 
@@ -90,9 +91,15 @@ def read_description(path: Path) -> dict[str, Any] | None:
 
 
 def save_folder(folder: Path, state: Mapping[str, Tensor], description: dict[str, Any], card: str) -> Path:
-    """Weights, model card and, last, config.json."""
+    """Weights, model card and, last, config.json.
+
+    Raises :class:`InputError` where files of these names are there that are no hasher's.
+    """
+    for name in (CARD, CONFIG):
+        if (folder / name).exists() and not (folder / WEIGHTS).exists():
+            raise InputError(f"folder must hold no {name} but that of a saved hasher, got one in {folder}")
     write_hasher(folder / WEIGHTS, state, description)
-    write_whole(folder / "README.md", card)
+    write_whole(folder / CARD, card)
     write_whole(folder / CONFIG, json.dumps(description, indent=2, sort_keys=True) + "\n")
     return folder
 

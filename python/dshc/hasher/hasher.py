@@ -128,7 +128,9 @@ class Hasher(nn.Module):
             precision=precision,
             interpolation=interpolation,
         )
-        hasher.to(memory_format=torch.channels_last)
+        # Of images; what a caller's own network holds beside them, such as filters of volumes, stays as it is.
+        if not any(weight.ndim == 5 for weight in hasher.parameters()):
+            hasher.to(memory_format=torch.channels_last)
         return hasher
 
     @property

@@ -146,4 +146,9 @@ class CodeIndex:
                 f"queries must have shape (n, {self.file.codes.shape[1]}) for codes of {self.file.n_bits} "
                 f"bits, got {queries.shape}"
             )
+        n_bits = self.file.n_bits
+        if n_bits % 8 and queries.size and int(queries[:, -1].max()) >> (n_bits % 8):
+            raise ValueError(
+                f"queries must have padding bits of 0 (from bit {n_bits} on), got some that are set"
+            )
         return queries

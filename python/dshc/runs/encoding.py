@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,10 +88,18 @@ def stored_part(run: Run, part: str) -> CodeFile:
     """The codes of a part as :func:`encode_part` left them; encoded anew where the model is another now."""
     path = _part_path(run, part)
     if path.is_file():
-        file = CodeFile.load(path)
-        if file.model == model_name(run):
+        try:
+            file = CodeFile.load(path)
+        except ValueError:  # damaged: they are found again
+            file = None
+        if file is not None and file.model == model_name(run):
             return file
-    return encode_part(run, part)[0]
+    file = encode_part(run, part, keep=False)[0]
+    try:
+        return replace(file, path=file.save(path))
+    except OSError as error:
+        warnings.warn(f"{path}: codes are not kept ({error.strerror})", stacklevel=2)
+        return file
 
 
 def inputs_of(run: Run, part: str, rows: np.ndarray) -> np.ndarray:
@@ -102,8 +112,10 @@ def inputs_of(run: Run, part: str, rows: np.ndarray) -> np.ndarray:
     in_files = run.hasher.kind == "images" and is_photos(data.source)
     # A matrix of pairs has no rows of images that cannot be read: all must be read to know which these are.
     unchecked = in_files and not (data.skip_unreadable and data.pairs is not None)
-    # What the run left out as unreadable is known only once all is read, so that its items go by their names instead.
-    names = stored_part(run, part) if in_files and data.skip_unreadable else None
+    # Files may bear other names by now, and what the run left out as unreadable is known only once all is read: items
+    # go by their names, where they have names of their own.
+    known = in_files and (data.skip_unreadable or _part_path(run, part).is_file())
+    names = stored_part(run, part) if known else None
     if "dataset" not in vars(run):
         values: dict[str, int] = {"data.max_memory_mib": 0}
         if in_files:
@@ -112,7 +124,7 @@ def inputs_of(run: Run, part: str, rows: np.ndarray) -> np.ndarray:
         found = load_dataset(settings, check_images=not unchecked)
         if names is not None and len(set(found.ids or ())) == found.n_items:
             return found.inputs[_by_name(found, names, rows)]
-        run.dataset = found if names is None else load_dataset(settings)
+        run.dataset = load_dataset(settings) if data.skip_unreadable else found
     return run.dataset.inputs[getattr(run.split, part)[rows]]
 
 
@@ -122,7 +134,7 @@ def _by_name(dataset: Dataset, codes: CodeFile, rows: np.ndarray) -> np.ndarray:
     wanted = [codes.name_of(int(row)) for row in rows]
     if gone := [name for name in wanted if name not in places]:
         raise InputError(
-            f"{dataset.name}: must hold the items that the run was trained on, lacks {gone[0]!r}"
+            f"{dataset.name}: must hold the items that the run was trained on, got none called {gone[0]!r}"
         )
     items = np.array([places[name] for name in wanted], np.int64)
     same = dataset.class_names == codes.class_names and (
@@ -131,7 +143,7 @@ def _by_name(dataset: Dataset, codes: CodeFile, rows: np.ndarray) -> np.ndarray:
         else codes.labels is not None and np.array_equal(dataset.labels[items], codes.labels[rows])
     )
     if not same:
-        raise InputError(f"{dataset.name}: must have the labels that the run was trained on, has others")
+        raise InputError(f"{dataset.name}: must have the labels that the run was trained on, got others")
     return items
 
 
@@ -142,7 +154,7 @@ def read_input(source: str, run: Run, *, root: str | None = None, labels: str | 
     of the shape of one item (an embedding ``(d,)``) is that item.
     """
     shape = run.hasher.item_shape
-    dataset = _one_item(source, run) if labels is None else None
+    dataset = _one_item(source, run) if labels is None and root is None else None
     if dataset is None:
         images = {}
         if run.hasher.kind == "images" and is_photos(source):

@@ -187,7 +187,8 @@ class RunFolder:
         return replace(self, settings=settings.with_values(out=self.path, **own))
 
     def _remove_run(self) -> None:
-        for name in (*RUN_FILES, *_OLD_FILES):
+        earlier = "dataset" in read_toml(self.path / CONFIG)
+        for name in (*RUN_FILES, *(_OLD_FILES if earlier else ())):
             (self.path / name).unlink(missing_ok=True)
         for name in RUN_FOLDERS:
             if (self.path / name).is_dir():

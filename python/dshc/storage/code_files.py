@@ -73,6 +73,9 @@ class CodeFile:
             _check_labels(self.labels, len(codes))
         if self.ids is not None and len(self.ids) != len(codes):
             raise ValueError(f"ids must name each of the {len(codes)} codes, got {len(self.ids)}")
+        for name in ("ids", "class_names"):
+            if wrong := [text for text in getattr(self, name) or () if not isinstance(text, str)]:
+                raise TypeError(f"{name} must be text, got {wrong[0]!r}")
         if self.score not in ("hamming", "overlap"):
             raise ValueError(f'score must be "hamming" or "overlap", got {self.score!r}')
 

@@ -7,7 +7,9 @@ never meets half a file.
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import hashlib
 import json
 import os
 import tempfile
@@ -18,6 +20,9 @@ import numpy as np
 import safetensors.numpy
 
 __all__ = ["check_can_write", "remove_left_overs", "safetensors_bytes", "write_whole"]
+
+_SUFFIX = ".tmp"
+_LONG_NAME = 200  # bytes, of the 255 that file systems take
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> Path:
@@ -44,8 +49,9 @@ def check_can_write(path: str | os.PathLike[str]) -> None:
     while not os.path.lexists(folder):
         folder = folder.parent
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=_prefix(Path(path)), suffix=_SUFFIX):
+            with contextlib.suppress(FileNotFoundError):  # any other error is of the name
+                os.lstat(folder / Path(path).name)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
@@ -53,12 +59,18 @@ def check_can_write(path: str | os.PathLike[str]) -> None:
 def remove_left_overs(path: str | os.PathLike[str]) -> None:
     """Remove the temporary files that killed writes of ``path`` left, and no other file."""
     path = Path(path)
-    for left_over in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for left_over in path.parent.glob(f"{glob.escape(_prefix(path))}*{_SUFFIX}"):
         left_over.unlink()
 
 
+def _prefix(path: Path) -> str:
+    """How the temporary files of ``path`` begin: by its name, or by a short one for it where that leaves no room."""
+    name = os.fsencode(path.name)
+    return f".{path.name}." if len(name) <= _LONG_NAME else f".{hashlib.sha256(name).hexdigest()[:32]}."
+
+
 def _write_and_rename(path: Path, data: bytes | str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path), suffix=_SUFFIX)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)

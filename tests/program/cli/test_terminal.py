@@ -8,6 +8,8 @@ import json
 import os
 import pty
 import re
+import shlex
+import subprocess
 import sys
 import threading
 import unicodedata
@@ -266,3 +268,21 @@ def test_streams_without_an_encoding_are_left_alone(monkeypatch: pytest.MonkeyPa
     prepare_streams()
     say("é\x1b")
     assert closed.getvalue() == "é\\x1b\n"
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "error"),
+    [
+        ("{} methods | true; exit ${{PIPESTATUS[0]}}", 1, ""),
+        ("{} methods > /dev/full", 2, "dshc: [Errno 28] No space left on device\n"),
+        ("{} methods >&-", 0, ""),
+        ("{} methods --nothing 2>&-", 2, ""),
+    ],
+)
+def test_streams_that_take_nothing(shell: str, code: int, error: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = shell.format(f"{shlex.quote(sys.executable)} -m dshc")
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, error)

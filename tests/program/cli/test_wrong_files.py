@@ -158,6 +158,38 @@ def test_evaluate_writes_into_folders_only(run: Path, tmp_path: Path) -> None:
     assert out.read_text() == "mine"
 
 
+def test_evaluate_keeps_the_files_of_another_run(run: Path, copy: Path, tmp_path: Path) -> None:
+    codes, before = run / "codes" / "query.safetensors", contents(copy)
+    for target in ((run,), (codes, codes)):
+        assert "--out must not be the folder of another run" in dshc_fails("evaluate", *target, "--out", copy)
+    assert contents(copy) == before
+    assert "no such file or folder" in dshc_fails("evaluate", tmp_path / "missing", codes)
+
+
+def test_a_codebook_replaces_codebooks_only(copy: Path, tmp_path: Path) -> None:
+    before = contents(copy)
+    small = ("codebook", "--classes", 3, "--bits", 9)
+    for name in ("best.safetensors", "codes/query.safetensors"):
+        for more in ((), ("--overwrite",)):
+            line = dshc_fails(*small, "--out", copy / name, *more)
+            assert "--out must not be one of a run's own files" in line
+    assert contents(copy) == before
+    out = tmp_path / "book.safetensors"
+    dshc_ok(*small, "--out", out)
+    whole = {path: path.read_bytes() for path in (out, out.with_suffix(".png"))}
+    assert f"{out}: exists; --overwrite replaces it" in dshc_fails(*small, "--out", out)
+    dshc_ok(*small, "--out", out, "--overwrite")
+    assert {path: path.read_bytes() for path in whole} == whole
+    codes = copy / "codes" / "query.safetensors"
+    other = tmp_path / "codes.safetensors"
+    other.write_bytes(codes.read_bytes())
+    assert "must name a new file or a codebook" in dshc_fails(*small, "--out", other, "--overwrite")
+    (tmp_path / "holiday.png").write_text("mine")
+    for more in ((), ("--overwrite",)):
+        assert "holiday.png" in dshc_fails(*small, "--out", tmp_path / "holiday.safetensors", *more)
+    assert (tmp_path / "holiday.png").read_text() == "mine" and other.read_bytes() == codes.read_bytes()
+
+
 def test_evaluate_codes_of_different_lengths(run: Path, tmp_path: Path) -> None:
     queries = run / "codes" / "query.safetensors"
     file = CodeFile.load(run / "codes" / "database.safetensors")

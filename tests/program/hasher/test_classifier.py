@@ -102,6 +102,23 @@ class _Pair(nn.Module):
         return inputs, inputs
 
 
+class _Raw(nn.Module):
+    def forward(self, inputs):
+        return inputs.flatten(1) * inputs.shape[3]
+
+
+def test_a_network_of_volumes_is_a_classifier_too(tmp_path):
+    network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(16, 3))
+    hasher = from_classifier(network, item_shape=(1, 4, 4, 4))
+    items = np.random.default_rng(0).normal(size=(5, 1, 4, 4, 4)).astype(np.float32)
+    assert len(hasher.encode(items)) == 5
+
+
+def test_what_stands_beside_a_network_is_on_its_device():
+    hasher = from_classifier(nn.Linear(4, 3, device="meta"), item_shape=(4,))
+    assert hasher.preprocessing.mean.is_meta and hasher.preprocessing.std.is_meta
+
+
 @pytest.mark.parametrize(
     ("classifier", "values", "message"),
     [
@@ -116,6 +133,16 @@ class _Pair(nn.Module):
         (np.zeros(4, np.float32), {}, r"logits must have shape \(n, n_classes\), got \(4,\)"),
         (np.zeros((1, 4), np.float32), {"class_names": "abc"}, "class_names must name the 4 classes, got 3"),
         (np.zeros((1, 40), np.float32), {"bits": 2}, "bits"),
+        (np.zeros((1, 3), np.float32), {"class_names": range(3)}, "class_names must be text, got 0"),
+        (
+            np.zeros((1, 1), np.float32),
+            {"class_names": ["\ud800"]},
+            "class_names must be text that UTF-8 can hold",
+        ),
+        (a_network(), {"item_shape": 4}, "item_shape must be whole numbers, .*, got 4"),
+        (a_network(), {"item_shape": (3, 0, 6)}, "item_shape must be whole numbers, .*, got"),
+        (_Raw(), {"item_shape": (3,)}, "classifier must take items of shape .*, got an error: tuple index"),
+        (nn.Linear(4, 3).bfloat16(), {"item_shape": (4,)}, "classifier must have weights .*, got bfloat16"),
     ],
 )
 def test_what_is_no_classifier_is_refused(classifier, values, message):

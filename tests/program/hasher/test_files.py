@@ -12,7 +12,7 @@ import torch
 from small_hashers import VALUES, a_hasher, items_of
 from training_runs import train
 
-from dshc import Hasher
+from dshc import Hasher, from_classifier
 from dshc.errors import InputError
 from dshc.hasher.files import read_hasher, write_hasher
 from dshc.storage import save_arrays
@@ -278,3 +278,24 @@ def test_the_model_card_says_what_the_model_is(name, tmp_path):
     names = {"items": items_of("features")}
     exec(compile(example, "README.md", "exec"), names)
     assert np.array_equal(names["codes"], hasher.encode(names["items"]))
+
+
+def test_names_of_classes_stay_in_their_cell(tmp_path):
+    names = ("new\nline", "|pipe|", "\u202eturned")
+    hasher = from_classifier(np.zeros((1, 3), np.float32), class_names=names)
+    card = (hasher.save(tmp_path / "saved") / "README.md").read_text(encoding="utf-8")
+    (row,) = [line for line in card.splitlines() if line.startswith("| classes |")]
+    assert row == r"| classes | new\nline, \|pipe\|, \u202eturned |"
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json"])
+def test_files_of_somebody_else_are_left_alone(name, tmp_path):
+    hasher = a_hasher("itq")
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(
+        ValueError, match=f"folder must hold no {name} but that of a saved hasher, got one in"
+    ):
+        hasher.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "mine"
+    hasher.save(tmp_path / "new")
+    hasher.save(tmp_path / "new")  # again

@@ -80,6 +80,10 @@ def test_wrong_queries_are_refused() -> None:
         index.search(CODES.astype(np.int64), 1)
     with pytest.raises(ValueError, match=r"queries must have shape \(n, 2\) for codes of 9 bits"):
         index.search(CODES[:, :1], 1)
+    padded = CODES.copy()
+    padded[0, 1] |= 0b10
+    with pytest.raises(ValueError, match=r"queries must have padding bits of 0 \(from bit 9 on\), got some"):
+        index.search(padded, 1)
     with pytest.raises(ValueError, match="10 bits.*9"):
         index.search(a_file(n_bits=10), 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 
 import numpy as np
@@ -13,6 +14,7 @@ import dshc.data.gather
 import dshc.data.image_files
 from dshc import load_run
 from dshc.runs.encoding import inputs_of, stored_part
+from dshc.storage import CodeFile
 
 TINY = {"width": 4, "epochs": 1, "batch_size": 8, "threads": 1, "image_size": 8, "pretrained": False}
 BAD = ("brick/03.png", "dots/05.png")
@@ -91,6 +93,49 @@ def test_of_a_run_on_a_matrix_of_pairs_that_left_out_unreadable_images(photos, t
         assert (inputs_of(load_run(tmp_path / "run"), "query", np.array([0, 1])) == expected[:2]).all()
 
 
+def test_a_renamed_image_is_not_taken_for_another(photos, tmp_path):
+    clean = write_photos(tmp_path / "clean", per_kind=6, side=8, suffix=".png", kinds=KINDS[:2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = train(tmp_path / "run", {**TINY, "source": str(clean)})
+        names = stored_part(whole, "query").ids
+        expected = {
+            name: whole.dataset.inputs[item] for name, item in zip(names, whole.split.query, strict=True)
+        }
+    other = sorted(path for path in clean.glob("*/*.png") if str(path.relative_to(clean)) not in names)[0]
+    other.rename(other.with_name("zz.png"))  # all behind it move up by one
+    found = inputs_of(load_run(tmp_path / "run"), "query", np.arange(len(names)))
+    assert all((image == expected[name]).all() for name, image in zip(names, found, strict=True))
+
+
+def test_damaged_codes_are_found_again(trained, tmp_path):
+    trained = shutil.copytree(trained, tmp_path / "copy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = stored_part(load_run(trained), "query").codes
+        (trained / "codes" / "query.safetensors").write_bytes(b"half")
+        assert (stored_part(load_run(trained), "query").codes == expected).all()
+        assert (CodeFile.load(trained / "codes" / "query.safetensors").codes == expected).all()
+
+
+def test_codes_that_cannot_be_kept_are_of_use_all_the_same(trained, tmp_path, monkeypatch):
+    trained = shutil.copytree(trained, tmp_path / "copy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = stored_part(load_run(trained), "query").codes
+    (trained / "codes" / "query.safetensors").unlink()
+
+    def refuse(self, path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.warns(UserWarning, match="codes are not kept .Permission denied"),
+    ):
+        patch.setattr(CodeFile, "save", refuse)
+        assert (stored_part(load_run(trained), "query").codes == expected).all()
+
+
 def test_another_data_set_is_refused(trained, photos):
     run = load_run(trained)
     name = stored_part(run, "query").ids[0]
@@ -98,7 +143,7 @@ def test_another_data_set_is_refused(trained, photos):
     image.rename(other)
     try:
         with pytest.raises(
-            ValueError, match=f"must hold the items that the run was trained on, lacks '{name}'"
+            ValueError, match=f"must hold the items that the run was trained on, got none called '{name}'"
         ):
             inputs_of(run, "query", np.array([0]))
     finally:
@@ -106,7 +151,7 @@ def test_another_data_set_is_refused(trained, photos):
     (photos / "eel").mkdir()
     (photos / "eel" / "0.png").write_bytes(image.read_bytes())
     try:
-        with pytest.raises(ValueError, match="must have the labels that the run was trained on, has others"):
+        with pytest.raises(ValueError, match="must have the labels that the run was trained on, got others"):
             inputs_of(run, "query", np.array([0]))
     finally:
         (photos / "eel" / "0.png").unlink()

@@ -130,6 +130,15 @@ def test_a_replaced_run_leaves_nothing_behind(copy, features):
     assert RunFolder.read(copy).run_id != before
 
 
+def test_a_replaced_run_leaves_what_was_saved_beside_it(copy, features):
+    """Files of the names that runs of before had are removed with such a run, and not with another."""
+    (copy / "codebook.safetensors").write_text("mine")
+    saved = dshc.load_run(copy).hasher.save(copy / "saved")
+    (saved / "model.safetensors").rename(copy / "model.safetensors")
+    train(copy, small(features), overwrite=True)
+    assert (copy / "codebook.safetensors").read_text() == "mine" and (copy / "model.safetensors").is_file()
+
+
 def test_only_temporary_files_of_a_run_are_cleared_away(tmp_path, features):
     for name in (".mine.tmp", ".split.json.abc.tmp"):
         (tmp_path / name).write_text("")

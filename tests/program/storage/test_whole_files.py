@@ -190,3 +190,12 @@ def test_what_is_another_file_is_refused(tmp_path: Path) -> None:
         load_arrays(tmp_path / "b.safetensors", "test/1")
     with pytest.raises(FileNotFoundError, match="no such file"):
         load_arrays(tmp_path, "test/1")
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("q" * 251 + ".bin")
+    check_can_write(path)
+    assert write_whole(path, b"x").read_bytes() == b"x" and os.listdir(tmp_path) == [path.name]
+    with pytest.raises(OSError, match="File name too long"):
+        check_can_write(tmp_path / ("q" * 256))
+    assert os.listdir(tmp_path) == [path.name]
