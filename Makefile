@@ -17,7 +17,7 @@ KERNELS := $(if $(ARCHITECTURES),-C cmake.define.DSHC_CUDA_ARCHITECTURES=$(ARCHI
 # threads ask for theirs.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install demo test test-deep lint types docs bench on-gpu doctor clean
+.PHONY: install demo test test-deep lint docs bench on-gpu doctor clean
 
 install: $(VENV)/.installed
 
@@ -63,7 +63,7 @@ $(VENV)/.docs: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check '.[bench]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(KERNELS) '.[bench]'
 	@touch $@
 
 doctor: install

@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", help="a named set of images, such as cifar10, or a folder of photos")
+    parser.add_argument("source", help="a named set of images, such as cifar10")
     parser.add_argument("--root", help="folder of the official files of a named set")
     parser.add_argument("--backbone", default=f"timm:{PACKAGED}")
     parser.add_argument("--size", type=int, help="side in pixels (default: the network's own)")

@@ -1,6 +1,7 @@
 """Many lengths from one training against a training per length, by `dshc compare`; into docs/results.
 
-    python benchmarks/nested.py NAME SOURCE --work FOLDER --single FOLDER [--note TEXT] [any flags of dshc compare]
+    python benchmarks/nested.py NAME SOURCE --work FOLDER --single FOLDER --methods NAMES --bits LENGTHS [--note TEXT]
+        [any flags of dshc compare]
 
 `--single` holds a comparison of the same data with a training per length: its choices of rates and weights are taken
 over, and its rows stand beside those of the nested trainings, which go to `--work`. Goes on where it was stopped.

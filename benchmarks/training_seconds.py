@@ -32,6 +32,8 @@ def main() -> None:
     counts = given.counts.split(",")
     if len(counts) < 2 or any(flag.partition("=")[0] in ("--jobs", "--bits") for flag in flags):
         parser.error("counts must be at least two, and seconds are of one training at a time, of 32 bits")
+    if any(flag.partition("=")[0] == "--epochs" for flag in flags):
+        parser.error(f"epochs must be {EPOCHS}, as the page says")
     flags = ["--no-tune", "--no-run-reports", "--epochs", str(EPOCHS), *flags]
     rows: list[dict[str, Any]] = []
     for count in counts:

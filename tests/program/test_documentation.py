@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
+import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 
@@ -18,13 +21,36 @@ LAYERS = sorted(
 )
 
 
-@pytest.mark.parametrize("page", ["index.md", "how-to/index.md"])
-def test_examples(page: str, capsys) -> None:
+@pytest.mark.parametrize("page", ["index.md", "how-to/index.md", "data.md"])
+def test_examples(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
     examples = blocks(DOCS / page, "python")
     assert examples
     for _, content in examples:
         exec(compile(content, page, "exec"), {})
     assert capsys.readouterr().out
+
+
+def modules_with_examples() -> list[str]:
+    found = []
+    for package in (dshc, dshc_fast):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            spec = importlib.util.find_spec(module.name)
+            if (
+                spec
+                and spec.origin
+                and spec.origin.endswith(".py")
+                and ">>> " in Path(spec.origin).read_text()
+            ):
+                found.append(module.name)
+    return found
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_the_examples_of_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted and not found.failed
 
 
 @pytest.mark.deep

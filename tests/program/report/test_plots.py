@@ -9,7 +9,9 @@ from dshc.report.plots import DARK, LIGHT, draw, evaluation_plots, training_plot
 
 
 def test_plots_in_both_dresses() -> None:
-    for plot in evaluation_plots(evaluation_of()):
+    plots = evaluation_plots(evaluation_of())
+    assert len({plot.name for plot in plots}) == len(plots) > 1
+    for plot in plots:
         light, dark = (np.asarray(picture(draw(plot, theme)).convert("RGBA")) for theme in (LIGHT, DARK))
         assert light.shape == dark.shape
         assert light[0, 0].tolist() == [255, 255, 255, 255] and dark[0, 0, 3] == 0, "dark has no background"

@@ -67,13 +67,20 @@ def test_resuming_what_is_not_there_or_otherwise_made_is_refused(finished, tmp_p
 
 
 @pytest.mark.parametrize(
-    "other", [{"seed": 1}, {"bits": 40}, {"ema": 0.5}, {"method": "hashnet", "bits": 30}, {"source": "x.npz"}]
+    ("other", "named"),
+    [
+        ({"seed": 1}, "seed must be 0 as in the run in"),
+        ({"bits": 40}, "bits must be 30 as in the run in"),
+        ({"ema": 0.5}, "ema must be 0.0 as in the run in"),
+        ({"method": "hashnet", "bits": 30}, "must be .* as in the run in"),
+        ({"source": "x.npz"}, "source must be 'digits' as in the run in"),
+    ],
 )
-def test_a_run_is_continued_with_its_own_settings_alone(copy, features, other):
+def test_a_run_is_continued_with_its_own_settings_alone(copy, features, other, named):
     before = contents(copy)
     if "source" in other:
         other = {"source": str(features)}
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=named):
         train(copy, SMALL, **other, resume=True)
     assert contents(copy) == before
 
