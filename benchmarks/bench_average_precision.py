@@ -10,6 +10,10 @@ ties=expected the reference twin. Result: docs/results/bench_average_precision.j
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy
+
 import argparse
 import sys
 import time

@@ -88,8 +88,8 @@ class Table:
         print(line, flush=True)
 
     def save(self) -> None:
-        if self.effort.dry:
-            return print("not written (--dry)")
+        if self.effort.dry or self.effort.only:  # some rows are no table, and would take the place of one
+            return print(f"not written (--{'dry' if self.effort.dry else 'only'})")
         effort = "quick" if self.effort.quick else "full" if self.effort.full else "default"
         print("wrote", write(self.name, self.rows, versions=versions(), effort=effort))
 
@@ -101,7 +101,7 @@ def parse(description: str | None, *, seconds: float = 8.0) -> argparse.Namespac
     parser.add_argument("--quick", action="store_true", help="the small rows only, three rounds of each")
     parser.add_argument("--full", action="store_true", help="every row, seven rounds of each")
     parser.add_argument("--dry", action="store_true", help="print only; write no result file")
-    parser.add_argument("--only", default="", help="rows whose section contains this")
+    parser.add_argument("--only", default="", help="rows whose section contains this; writes no result file")
     effort = parser.parse_args()
     effort.rounds = 3 if effort.quick else 7 if effort.full else 5
     effort.seconds = seconds * (0.25 if effort.quick else 4 if effort.full else 1)
