@@ -45,9 +45,9 @@ def run_evaluate(
         not target.exists() and (other is None or moved or target.suffix != ".safetensors")
     )
     if is_run:
-        if not target.exists():
-            raise FileNotFoundError(f"{target}: no such file or folder")
         if other is not None and Path(other).is_file() and is_code_file(Path(other)):
+            if not target.exists():
+                raise FileNotFoundError(f"{target}: no such file or folder")
             raise InputError(f"QUERIES must be a code file where DATABASE is one, {target} is a folder")
         run = open_run(target, source=other, root=root, labels=labels)
         measured = measure_run(run, conventions, out=out, report=report, per_query=per_query)
