@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 __all__ = ["Enlarging", "enlarged", "seen_shape"]
 
 
-class Enlarging(nn.Module):
+class Enlarging(nn.Module, ABC):
     """A network that enlarges its images first.
 
     ``input_size``: the side that they are enlarged to (:func:`enlarged`); None: as they are. ``train_size`` is another
@@ -28,9 +29,9 @@ class Enlarging(nn.Module):
         side = (self.training and self.train_size) or self.input_size
         return images if side is None else enlarged(images, side)
 
+    @abstractmethod
     def at_size(self) -> nn.Module:
         """The network behind it, which takes images at their size."""
-        raise NotImplementedError
 
 
 def enlarged(images: Tensor, side: int) -> Tensor:

@@ -144,7 +144,9 @@ class _Nameless:
 
 
 def _opened_again(owner: int, descriptor: int, identity: tuple[int, int]) -> _Nameless:
-    gone = ValueError(f"images must still be held by the process that kept them ({owner}), are not")
+    gone = ValueError(
+        f"images must still be held by the process that kept them ({owner}), got another process"
+    )
     try:
         found = _Nameless(os.open(f"/proc/{owner}/fd/{descriptor}", os.O_RDONLY))
     except OSError:

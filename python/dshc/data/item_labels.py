@@ -56,7 +56,7 @@ def check_kind(
     if kind == "none":
         raise LabelsError(f"{where}: has no labels; {how}", kind)
     wanted = " or ".join(_IN_WORDS[known] for known in LABEL_KINDS if known in kinds)
-    raise LabelsError(f"{where}: must have {wanted}, has {_IN_WORDS[kind]}", kind)
+    raise LabelsError(f"{where}: must have {wanted}, got {_IN_WORDS[kind]}", kind)
 
 
 def check_classes_left(labels: np.ndarray | None, kept: np.ndarray, names: Sequence[str], where: str) -> None:
@@ -65,7 +65,7 @@ def check_classes_left(labels: np.ndarray | None, kept: np.ndarray, names: Seque
         return
     if len(gone := np.setdiff1d(labels, labels[kept])):
         raise InputError(
-            f"{where}: must have an image of each class that can be read, has none of "
+            f"{where}: must have an image of each class that can be read, got none of "
             f"{some([names[number] for number in gone])}"
         )
 

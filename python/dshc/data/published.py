@@ -197,7 +197,7 @@ def _from_file(path: Path) -> LabelLists:
         lzma.LZMAError,
         zipfile.BadZipFile,
         zlib.error,
-        RuntimeError,  # NotImplementedError among them, of damaged headers
+        RuntimeError,  # zipfile, of a header that names a version or method it does not know
         ValueError,
         EOFError,
         KeyError,
@@ -207,7 +207,7 @@ def _from_file(path: Path) -> LabelLists:
         raise InputError(f"{where}: damaged or no file of label lists ({error})") from None
     if lacking := [key for key in ("ids", "labels", "n_labels", "query", "train") if key not in content]:
         raise InputError(
-            f"{where}: must hold ids, labels, n_labels, query and train; lacks {', '.join(lacking)}"
+            f"{where}: must hold ids, labels, n_labels, query and train, got none called {', '.join(lacking)}"
         )
     try:
         names = content["ids"].astype(np.uint8).tobytes().decode("utf-8").split("\n")
@@ -289,7 +289,7 @@ def _find_images(names: list[str], found: Iterable[str], where: str) -> list[str
             best = [path for path, like in zip(candidates, likeness, strict=True) if like == max(likeness)]
             if len(best) > 1:
                 raise InputError(
-                    f"{where}: must hold one file for each image, has several of {printable(name)}: {some(best)}"
+                    f"{where}: must hold one file for each image, got several of {printable(name)}: {some(best)}"
                 )
             candidates = best
         files.append(candidates[0] if candidates else None)

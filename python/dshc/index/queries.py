@@ -147,7 +147,7 @@ def _array_files(folder: Path) -> list[Path]:
     files = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".") and file.is_file()]
     found = [file for file in files if file.suffix.lower() in ARRAY_SUFFIXES]
     if not found:
-        raise InputError(f"{folder}: must hold files of embeddings ({', '.join(ARRAY_SUFFIXES)}), has none")
+        raise InputError(f"{folder}: must hold files of embeddings ({', '.join(ARRAY_SUFFIXES)}), got none")
     return found
 
 

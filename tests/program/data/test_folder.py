@@ -183,22 +183,21 @@ def test_images_without_labels(tmp_path, monkeypatch):
         load(tmp_path, require_labels=False, root="/nowhere")
 
 
-@pytest.mark.parametrize("others", [("test", "unlabeled"), ("dev",), ("holdout",)])
-def test_parts_of_other_names_are_no_classes(others, tmp_path):
-    for part in ("train", *others):
+@pytest.mark.parametrize(
+    ("parts", "got"),
+    [
+        (("train", "test", "unlabeled"), "test, train, unlabeled"),
+        (("train", "dev"), "dev, train"),
+        (("train", "holdout"), "holdout, train"),
+        (("test", "val"), "test, val"),
+    ],
+)
+def test_parts_of_other_names_are_no_classes(parts, got, tmp_path):
+    for part in parts:
         for kind in ("cat", "dog"):
             (tmp_path / part / kind).mkdir(parents=True)
             picture(tmp_path / part / kind / "1.png", (2, 2, 2))
-    with pytest.raises(ValueError, match="the parts must be train and test .*, got "):
-        load(tmp_path)
-
-
-def test_the_parts_test_and_val_alone_are_refused(tmp_path):
-    for part in ("test", "val"):
-        for kind in ("cat", "dog"):
-            (tmp_path / part / kind).mkdir(parents=True)
-            picture(tmp_path / part / kind / "1.png", (2, 2, 2))
-    with pytest.raises(ValueError, match="the parts must be train and test .*, got test, val"):
+    with pytest.raises(ValueError, match=f"the parts must be train and test .*, got {got}"):
         load(tmp_path)
 
 

@@ -49,11 +49,11 @@ def test_lists(name, folder):
         return
     other = next(known for known in IN_WORDS if known != kind)
     with pytest.raises(
-        LabelsError, match=f"{name}: must have {IN_WORDS[other]}, has {IN_WORDS[kind]}"
+        LabelsError, match=f"{name}: must have {IN_WORDS[other]}, got {IN_WORDS[kind]}"
     ) as caught:
         load(folder / name, label_kinds=(other,))
     assert caught.value.kind == kind
-    with pytest.raises(LabelsError, match=f"must have {IN_WORDS[other]} or no labels, has {IN_WORDS[kind]}"):
+    with pytest.raises(LabelsError, match=f"must have {IN_WORDS[other]} or no labels, got {IN_WORDS[kind]}"):
         load(folder / name, label_kinds=(other, "none"))
     with pytest.raises(AssertionError, match="an image was opened"):
         load(folder / name)
@@ -63,7 +63,7 @@ def test_folders(folder):
     (folder / "photos" / "cat").mkdir(parents=True)
     (folder / "a.png").rename(folder / "photos" / "cat" / "a.png")
     with pytest.raises(
-        LabelsError, match="photos: must have several labels per item, has one class per item"
+        LabelsError, match="photos: must have several labels per item, got one class per item"
     ):
         load(folder / "photos", label_kinds=("multi-hot",))
 
@@ -75,7 +75,7 @@ def test_parquet(folder):
     image = (folder / "a.png").read_bytes()
     for columns in ({"image": [image] * 2}, {"path": ["a.png", "b.png"]}):
         pq.write_table(pa.table({**columns, "label": [["x", "y"], ["y"]]}), folder / "x.parquet")
-        with pytest.raises(LabelsError, match="x.parquet: must have one class per item, has several"):
+        with pytest.raises(LabelsError, match="x.parquet: must have one class per item, got several"):
             load(folder / "x.parquet", label_kinds=("ids",))
         pq.write_table(pa.table(columns), folder / "x.parquet")
         with pytest.raises(LabelsError, match="x.parquet: has no labels"):
@@ -91,19 +91,19 @@ def test_published_lists(tmp_path):
     lists = tmp_path / "voc2012.npz"
     lists.with_suffix(".npz.xz").write_bytes(lzma.compress(lists.read_bytes()))
     with pytest.raises(
-        LabelsError, match="voc2012: must have one class per item, has several labels per item"
+        LabelsError, match="voc2012: must have one class per item, got several labels per item"
     ):
         load("voc2012", root=tmp_path, label_kinds=("ids",))
 
 
 def test_arrays_and_named_sets(tmp_path):
     np.savez(tmp_path / "x.npz", features=np.ones((2, 3), np.float32), labels=np.ones((2, 2), np.uint8))
-    with pytest.raises(LabelsError, match="x.npz: must have one class per item, has several"):
+    with pytest.raises(LabelsError, match="x.npz: must have one class per item, got several"):
         load(tmp_path / "x.npz", label_kinds=("ids",))
     np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
     assert load(tmp_path / "x.npy", label_kinds=("ids", "none")).labels is None
     with pytest.raises(
-        LabelsError, match="digits: must have several labels per item, has one class per item"
+        LabelsError, match="digits: must have several labels per item, got one class per item"
     ):
         load("digits", label_kinds=("multi-hot",))
     with pytest.raises(InputError, match="label_kinds must be one of ids, multi-hot, none, got 'pairs'"):

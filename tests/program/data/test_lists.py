@@ -159,7 +159,7 @@ def test_a_class_of_which_no_image_is_left_is_refused(name, folder):
     (folder / "bad.png").write_bytes(b"no image")
     text = "a.png,cat\ngone.png,dog\nbad.png,eel\nb.jpg,cat\n"
     path = listed(folder, name, text if name == "lost.csv" else text.replace(",", " "))
-    message = f"{name}: must have an image of each class that can be read, has none of dog, eel"
+    message = f"{name}: must have an image of each class that can be read, got none of dog, eel"
     with pytest.warns(UserWarning), pytest.raises(ValueError, match=message):
         load(path, skip_unreadable=True)
 

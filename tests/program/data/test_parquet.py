@@ -222,7 +222,7 @@ def test_images_that_fit_into_memory_are_not_copied_to_the_disk(tmp_path, monkey
 @pytest.mark.parametrize("limit", [0, 1024])
 def test_a_class_of_which_no_image_is_left_is_refused(limit, tmp_path):
     path = written(tmp_path / "set.parquet", {"image": [*IMAGES[:2], b""], "label": ["cat", "cat", "dog"]})
-    message = "set.parquet: must have an image of each class that can be read, has none of dog"
+    message = "set.parquet: must have an image of each class that can be read, got none of dog"
     with pytest.warns(UserWarning), pytest.raises(ValueError, match=message):
         load(path, skip_unreadable=True, max_memory_mib=limit)
 

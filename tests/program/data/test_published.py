@@ -115,7 +115,7 @@ def test_missing_images(voc):
 
 def test_two_files_of_one_name(voc):
     pictures(voc / "copy", ["2008_000003.jpg"])
-    with pytest.raises(ValueError, match=r"has several of 2008_000003\.jpg: .*b/2008.*copy/2008"):
+    with pytest.raises(ValueError, match=r"got several of 2008_000003\.jpg: .*b/2008.*copy/2008"):
         load("voc2012", root=voc)
     names = [f"../data/voc/{'ab'[i % 2]}/2008_{i:06}.jpg" for i in range(N)]  # folders tell them apart
     write_lists(voc / "voc2012.npz.xz", names=names)
@@ -184,7 +184,7 @@ def test_text_lists_and_their_traps(voc):
         ({"names": ["a.jpg"]}, "damaged or no file of label lists"),
         ({"query": [0], "train": [12]}, "train must hold rows below 12"),
         ({"query": [0, 0], "train": [1]}, "query must hold rows below 12, each once"),
-        ({"query": [0]}, "lacks train"),
+        ({"query": [0]}, "and train, got none called train"),
         ({"query": [0, 1], "train": [1]}, "queries must not be training images"),
     ],
 )

@@ -14,7 +14,6 @@ from training_runs import environment
 
 import dshc
 from dshc.errors import InputError
-from dshc.evaluation import Conventions
 from dshc.experiment import ComparisonTable, Grid
 from dshc.experiment.comparison_table import results_of
 from dshc.experiment.contestants import contestants
@@ -243,53 +242,6 @@ def test_a_folder_with_something_else_is_left_alone(features, tmp_path):
     with pytest.raises(InputError, match="out must be an empty folder or one with a comparison, got"):
         compared(features, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir() if p.name != ".lock") == ["thesis.txt"]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"bits": ()}, "bits must be at least one length"),
-        ({"bits": (8, 8)}, "bits must differ, got 8, 8"),
-        ({"seeds": 0}, "seeds must be at least 1, got 0"),
-        ({"jobs": 0}, "jobs must be at least 1, got 0"),
-        ({"seeds_at": (9,)}, "seeds_at must be among bits, got 9"),
-        ({"methods": ("dpsg",)}, "method must be one of .*did you mean 'dpsh'"),
-        ({"methods": ()}, "methods must name at least one, got none"),
-        ({"methods": ("itq", "itq")}, "methods must differ, got itq more than once"),
-        (
-            {"methods": ("dshc-multilabel",)},
-            "must be given items with several labels per item, got one class",
-        ),
-        ({"methods": ("dshc:bitz=3",)}, "dshc:bitz=3: unknown setting 'bitz'"),
-        ({"methods": ("dshc:bits",)}, "a method's settings must be NAME=VALUE, got 'bits'"),
-        ({"methods": ("dshc:bits=6",)}, "dshc:bits=6: method.bits must be left to the comparison"),
-        ({"methods": ("dshc:runtime.seed=6",)}, "runtime.seed must be left to the comparison"),
-        ({"values": {"seed": 3}}, "seed must be left to a comparison, which has several, got 3"),
-        ({"values": {"out": "here"}}, "out of the settings must be left to a comparison, got here"),
-        (
-            {"values": {"topk": 3}},
-            "topk must stand with its method, as in dshc:topk=3, got it for all, hashnet among them",
-        ),
-        (
-            {"grid": Grid(), "values": {"validation": 0.0}},
-            "validation must be more than 0 where a grid is tuned by it, got 0.0",
-        ),
-        (
-            {"postprocessing": ("itq",), "nested": True, "bits": (4, 8)},
-            "postprocessing must be none with nested, whose codes share their first bits, got itq",
-        ),
-        ({"postprocessing": ("pca",)}, "postprocessing must be among itq, map, thresholds, got 'pca'"),
-        ({"conventions": Conventions(score="overlap")}, "score must be each method's own"),
-        (
-            {"values": {"protocol": "official"}},
-            "features: must have an official test part, got none; protocol random draws one",
-        ),
-    ],
-)
-def test_what_is_refused(features, tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
-        compared(features, tmp_path / "out", **options)
-    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_factors_must_be_numbers_above_0():
