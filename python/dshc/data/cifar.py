@@ -137,7 +137,7 @@ def load_cifar(name: str, root: Path) -> Dataset:
     folder = _find_folder(root, _FOLDERS[name], (*train_files, test_file, names_file))
     names = read_plain_pickle(folder / names_file).get(names_key)
     if not isinstance(names, list) or not names:
-        raise ValueError(f"{folder / names_file}: has no list {names_key!r}")
+        raise ValueError(f"{folder / names_file}: {names_key!r} must be a list of names, got {names!r:.60}")
     parts = [_read_part(folder / file, label_key, len(names)) for file in (*train_files, test_file)]
     images = np.concatenate([part[0] for part in parts])
     labels = np.concatenate([part[1] for part in parts])

@@ -40,7 +40,7 @@ def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
     where, inputs = _take(content, _INPUT_KEYS, path)
     if inputs is None:
         raise ValueError(
-            f"{path}: has no array {' | '.join(_INPUT_KEYS)}, only {', '.join(sorted(content)) or 'nothing'}"
+            f"{path}: must hold an array {' | '.join(_INPUT_KEYS)}, got {', '.join(sorted(content)) or 'nothing'}"
         )
     inputs = _unpack(inputs, content.get("n_features"), f"{path}: {where}")
     kind, inputs = _as_inputs(inputs, f"{path}: {where}")

@@ -54,7 +54,7 @@ def check_kind(
     if kind in kinds:
         return
     if kind == "none":
-        raise LabelsError(f"{where}: has no labels; {how}", kind)
+        raise LabelsError(f"{where}: must have labels, got none; {how}", kind)
     wanted = " or ".join(_IN_WORDS[known] for known in LABEL_KINDS if known in kinds)
     raise LabelsError(f"{where}: must have {wanted}, got {_IN_WORDS[kind]}", kind)
 

@@ -132,5 +132,5 @@ def test_without_queries_there_is_nothing_to_measure_or_to_take(unlabelled: Path
 @pytest.mark.parametrize("name", ["dshc", "dshc-multilabel", "dpsh", "hashnet"])
 def test_methods_that_need_labels_say_so(unlabelled: Path, tmp_path: Path, name: str) -> None:
     line = dshc_fails("train", unlabelled / "items.npz", "--method", name, "--out", tmp_path / "run")
-    assert "items.npz: has no labels" in line
+    assert "items.npz: must have labels, got none" in line
     assert not (tmp_path / "run").exists()

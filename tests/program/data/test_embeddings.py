@@ -69,7 +69,7 @@ def test_bfloat16_features(tmp_path):
 
 def test_bare_npy_with_a_file_of_labels(tmp_path):
     np.save(tmp_path / "x.npy", FEATURES)
-    with pytest.raises(ValueError, match="x.npy: has no labels.*labels=FILE"):
+    with pytest.raises(ValueError, match="x.npy: must have labels, got none.*labels=FILE"):
         load(tmp_path / "x.npy")
     assert load(tmp_path / "x.npy", require_labels=False).labels is None
     (tmp_path / "l.txt").write_text("cat\ndog\ncat\nbird\nbird\ndog\n")
@@ -194,7 +194,7 @@ def with_nan(value: float) -> np.ndarray:
         ),
         ({"features": FEATURES[0], "labels": LABELS}, ValueError, r"shape \(5,\)"),
         ({"features": FEATURES.astype(complex), "labels": LABELS}, TypeError, "complex128"),
-        ({"codes": FEATURES}, ValueError, "has no array features .* only codes"),
+        ({"codes": FEATURES}, ValueError, "must hold an array features .* got codes"),
         (
             {"features": FEATURES, "x": FEATURES, "labels": LABELS},
             ValueError,

@@ -43,7 +43,8 @@ def test_lists(name, folder):
     kind = SOURCES[name][0]
     if kind == "none":
         with pytest.raises(
-            LabelsError, match=f"{name}: has no labels; give one or several per image, or train a"
+            LabelsError,
+            match=f"{name}: must have labels, got none; give one or several per image, or train a",
         ):
             load(folder / name)
         return
@@ -78,7 +79,7 @@ def test_parquet(folder):
         with pytest.raises(LabelsError, match="x.parquet: must have one class per item, got several"):
             load(folder / "x.parquet", label_kinds=("ids",))
         pq.write_table(pa.table(columns), folder / "x.parquet")
-        with pytest.raises(LabelsError, match="x.parquet: has no labels"):
+        with pytest.raises(LabelsError, match="x.parquet: must have labels, got none"):
             load(folder / "x.parquet")
 
 
@@ -122,7 +123,7 @@ def test_a_training_names_the_methods_that_fit(folder):
             "dshc-multilabel",
             "method must be one of dshc, .* for items with one class .*got 'dshc-multilabel'",
         ),
-        ("none.txt", "dshc", "none.txt: has no labels; .*train a method that needs none"),
+        ("none.txt", "dshc", "none.txt: must have labels, got none; .*train a method that needs none"),
     ):
         settings = RunSettings.of(source=str(folder / name), method=method)
         with pytest.raises(ValueError, match=message):

@@ -76,7 +76,9 @@ def test_forms(name, folder):
 
 
 def test_without_labels_only_where_none_are_needed(folder):
-    with pytest.raises(ValueError, match="bare.txt: has no labels; give one or several per image"):
+    with pytest.raises(
+        ValueError, match="bare.txt: must have labels, got none; give one or several per image"
+    ):
         load(listed(folder, "bare.txt", FORMS["bare.txt"][0]))
 
 
