@@ -28,6 +28,16 @@ from .metrics import (
     retrieval_curves,
 )
 from .ranking import HammingRadius, HammingTopK, hamming_distance, hamming_radius, hamming_topk
+from .retrieval_metrics import (
+    average_precision_at_r,
+    hit_rate,
+    ndcg,
+    precision,
+    r_precision,
+    recall,
+    reciprocal_rank,
+    retrieval_metric,
+)
 
 __version__ = "0.1.0"
 
@@ -36,11 +46,19 @@ __all__ = [
     "ClassSoftmaxLoss",
     "HammingDatabase",
     "HammingHistogram",
+    "HammingHitRate",
     "HammingMAP",
+    "HammingMAPAtR",
+    "HammingMRR",
+    "HammingNDCG",
+    "HammingPrecision",
+    "HammingRPrecision",
     "HammingRadius",
+    "HammingRecall",
     "HammingTopK",
     "RetrievalCurves",
     "average_precision",
+    "average_precision_at_r",
     "build_info",
     "center_codes_from_logits",
     "class_softmax_linear_loss",
@@ -52,24 +70,50 @@ __all__ = [
     "hamming_histogram",
     "hamming_radius",
     "hamming_topk",
+    "hit_rate",
     "mean_average_precision",
     "multilabel_codes",
+    "ndcg",
     "pack_codes",
+    "precision",
+    "r_precision",
+    "recall",
+    "reciprocal_rank",
     "reference",
     "retrieval_curves",
+    "retrieval_metric",
     "reverse_bit_order",
     "set_simd_level",
     "unpack_codes",
 ]
 
 
-if TYPE_CHECKING:  # at run time it is imported when it is asked for, with torchmetrics
-    from .hamming_map import HammingMAP as HammingMAP
+if TYPE_CHECKING:  # at run time they are imported when one is asked for, with torchmetrics
+    from .hamming_metrics import HammingHitRate as HammingHitRate
+    from .hamming_metrics import HammingMAP as HammingMAP
+    from .hamming_metrics import HammingMAPAtR as HammingMAPAtR
+    from .hamming_metrics import HammingMRR as HammingMRR
+    from .hamming_metrics import HammingNDCG as HammingNDCG
+    from .hamming_metrics import HammingPrecision as HammingPrecision
+    from .hamming_metrics import HammingRecall as HammingRecall
+    from .hamming_metrics import HammingRPrecision as HammingRPrecision
+
+
+_TORCHMETRICS = (
+    "HammingHitRate",
+    "HammingMAP",
+    "HammingMAPAtR",
+    "HammingMRR",
+    "HammingNDCG",
+    "HammingPrecision",
+    "HammingRPrecision",
+    "HammingRecall",
+)
 
 
 def __getattr__(name: str) -> object:
-    if name == "HammingMAP":
-        from .hamming_map import HammingMAP
+    if name in _TORCHMETRICS:
+        from . import hamming_metrics
 
-        return HammingMAP
+        return getattr(hamming_metrics, name)
     raise AttributeError(f"module 'dshc_fast' has no attribute {name!r}")

@@ -34,6 +34,8 @@ def cases(n_bytes: int, generator: torch.Generator, device: str) -> list[tuple[s
         ("hamming_histogram", lambda op: op.hamming_histogram(*labelled)),
         ("average_precision", lambda op: op.average_precision(*labelled, k=33)),
         ("average_precision", lambda op: op.average_precision(*labelled, ties="index")),
+        ("retrieval_metric", lambda op: op.retrieval_metric(*labelled, "ndcg", k=33)),
+        ("retrieval_metric", lambda op: op.retrieval_metric(*labelled, "reciprocal_rank", ties="index")),
         ("codes_from_logits", lambda op: op.codes_from_logits(logits, codes, 5)),
         ("center_codes_from_logits", lambda op: op.center_codes_from_logits(logits, offsets, codes[:4])),
         ("multilabel_codes", lambda op: op.multilabel_codes(values)),

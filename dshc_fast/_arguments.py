@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from . import _checks as checks
 from . import _prepared
 from . import _shapes as shapes
 from ._native import native
@@ -161,7 +162,7 @@ class Pairs:
         stride = self.allowed.shape[1] if allowed is not None and allowed.dim() == 2 else 0
         self.native = native.Pairs(
             self.queries.data_ptr(), self.database.data_ptr(), queries.shape[0], database.shape[0],
-            queries.shape[1], shapes.SCORES.index(score), 0 if self.allowed is None else self.allowed.data_ptr(),
+            queries.shape[1], checks.SCORES.index(score), 0 if self.allowed is None else self.allowed.data_ptr(),
             stride, *self.equal_codes.arguments,
         )  # fmt: skip
 
@@ -299,6 +300,11 @@ def label_words(labels: Tensor, name: str, check: bool | None) -> Tensor:
         with torch_steps():
             check_multi_hot(labels, name, check)
     return words
+
+
+def workspace_bytes(n_bytes: int, beside: Tensor) -> Tensor:
+    """Room on the device of a tensor; torch's allocator keeps what is freed in the order of the stream."""
+    return beside.new_empty((n_bytes,), dtype=torch.uint8)
 
 
 def wants_check(check: bool | None, tensor: Tensor) -> bool:

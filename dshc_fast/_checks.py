@@ -13,6 +13,7 @@ from torch import Tensor
 from ._torch_threads import torch_steps
 
 MAX_BYTES = 512
+SCORES = ("hamming", "overlap")
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGERS = (
     torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64,
@@ -240,6 +241,10 @@ def check_choice(value: object, name: str, choices: Sequence[str]) -> None:
         raise TypeError(f"{name} must be a string, got {type(value).__name__}")
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(repr(word) for word in choices)}, got {value!r}")
+
+
+def check_score(score: str) -> None:
+    check_choice(score, "score", SCORES)
 
 
 def check_bool(value: object, name: str) -> None:

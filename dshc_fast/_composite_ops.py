@@ -68,9 +68,14 @@ def _mean_average_precision(
         prepared,
     )  # fmt: skip
     with torch_steps():
-        if empty == "error":
-            _refuse_empty(precisions.isnan())
-        return precisions.nanmean() if empty == "skip" else precisions.nan_to_num(nan=0.0).mean()
+        return mean_of_queries(precisions, empty)
+
+
+def mean_of_queries(values: Tensor, empty: str) -> Tensor:
+    """The mean of a metric, which is NaN for queries with nothing relevant in the database."""
+    if empty == "error":
+        _refuse_empty(values.isnan())
+    return values.nanmean() if empty == "skip" else values.nan_to_num(nan=0.0).mean()
 
 
 def _retrieval_curves(

@@ -20,13 +20,15 @@ from . import _shapes as shapes
 from ._arguments import (
     DTYPE_CODES,
     Pairs,
-    Relevance,
-    check_metric_values,
     first_true,
     place,
     refuse_nan,
     wants_check,
+    workspace_bytes,
 )
+from ._cuda_metric_ops import _average_precision as _average_precision
+from ._cuda_metric_ops import _hamming_histogram as _hamming_histogram
+from ._cuda_metric_ops import _retrieval_metric as _retrieval_metric
 from ._logit_arguments import ClassSoftmax, write_codes
 from ._native import native, version_text
 from ._ops import SCHEMAS, check_inplace_backward, check_loss_backward, library
@@ -93,10 +95,6 @@ def on_first_tensor(op: Callable) -> Callable:
     return call
 
 
-def _workspace(n_bytes: int, beside: Tensor) -> Tensor:
-    return beside.new_empty((n_bytes,), dtype=torch.uint8)
-
-
 def _check_offset_values(class_offsets: Tensor, n_subclasses: int) -> None:
     checks.check_offset_values(class_offsets.cpu(), n_subclasses)
 
@@ -154,7 +152,9 @@ def _hamming_topk(
     pairs = Pairs(queries, database, score, allowed, prepared)
     device, stream = place(queries)
     kernel = _topk_kernel()
-    workspace = _workspace(native.cuda.hamming_topk_workspace_bytes(pairs.native, k, kernel, device), queries)
+    workspace = workspace_bytes(
+        native.cuda.hamming_topk_workspace_bytes(pairs.native, k, kernel, device), queries
+    )
     native.cuda.hamming_topk(
         pairs.native, k, kernel, counts.data_ptr(), indices.data_ptr(), workspace.data_ptr(), device, stream
     )
@@ -181,7 +181,7 @@ def _hamming_radius(
     indices = queries.new_empty((n_found,), dtype=torch.int64)
     counts = queries.new_empty((n_found,), dtype=torch.int32)
     if n_found:
-        workspace = _workspace(
+        workspace = workspace_bytes(
             native.cuda.hamming_radius_workspace_bytes(pairs.native, n_found, device), queries
         )
         native.cuda.hamming_radius_fill(
@@ -189,80 +189,6 @@ def _hamming_radius(
             workspace.data_ptr(), device, stream,
         )  # fmt: skip
     return offsets, indices, counts
-
-
-# ---- metrics ----
-
-
-def _hamming_histogram(
-    queries: Tensor,
-    database: Tensor,
-    query_labels: Tensor,
-    database_labels: Tensor,
-    score: str = "hamming",
-    n_bits: int | None = None,
-    allowed: Tensor | None = None,
-    check: bool | None = None,
-    prepared: Sequence[Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    items, relevant = shapes.hamming_histogram(
-        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
-    )
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
-    native.cuda.hamming_histogram(
-        pairs.native,
-        relevance.native,
-        items.shape[1] - 1,
-        items.data_ptr(),
-        relevant.data_ptr(),
-        *place(queries),
-    )
-    return items, relevant
-
-
-def _average_precision(
-    queries: Tensor,
-    database: Tensor,
-    query_labels: Tensor,
-    database_labels: Tensor,
-    k: int | None = None,
-    ties: str = "expected",
-    denominator: str = "retrieved",
-    score: str = "hamming",
-    n_bits: int | None = None,
-    allowed: Tensor | None = None,
-    check: bool | None = None,
-    prepared: Sequence[Tensor] | None = None,
-) -> Tensor:
-    result = shapes.average_precision(
-        queries,
-        database,
-        query_labels,
-        database_labels,
-        k,
-        ties,
-        denominator,
-        score,
-        n_bits,
-        allowed,
-        check,
-        prepared,
-    )
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
-    device, stream = place(queries)
-    n_db, tie_code = database.shape[0], shapes.TIES.index(ties)
-    workspace = _workspace(
-        native.cuda.average_precision_workspace_bytes(pairs.native, tie_code, device), queries
-    )
-    native.cuda.average_precision(
-        pairs.native, relevance.native, n_db if k is None else min(k, n_db), tie_code,
-        shapes.DENOMINATORS.index(denominator), result.data_ptr(), workspace.data_ptr(), device, stream,
-    )  # fmt: skip
-    return result
 
 
 # ---- loss ----

@@ -1,10 +1,11 @@
 """The ops `torch.ops.dshc_fast.*`: schemas, registration, and the calls into the native module. Addresses are
-touched here, in _cuda_ops.py, _arguments.py and _logit_arguments.py only.
+touched here, in _cuda_ops.py, _arguments.py and _logit_arguments.py, and for the metrics in _metric_ops.py and
+_cuda_metric_ops.py, only.
 
 Every op has a line in SCHEMAS, a CPU implementation `_<op>` here, a CUDA implementation of the same name in
-_cuda_ops.py and a shape function of its name in _shapes.py. An implementation validates and allocates (its
-shape function does both), makes contiguous locals (a temporary's memory is gone before the kernel reads it),
-and calls.
+_cuda_ops.py and a shape function of its name in _shapes.py; those of the metrics come from files of their own. An
+implementation validates and allocates (its shape function does both), makes contiguous locals (a temporary's memory
+is gone before the kernel reads it), and calls.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from . import _shapes as shapes
 from ._arguments import (
     DTYPE_CODES,
     Pairs,
-    Relevance,
     as_int64,
-    check_metric_values,
     contiguous,
 )
 from ._logit_arguments import ClassSoftmax, write_codes
 from ._loss_formulas import gradient_vjp
+from ._metric_ops import _average_precision as _average_precision
+from ._metric_ops import _hamming_histogram as _hamming_histogram
+from ._metric_ops import _retrieval_metric as _retrieval_metric
 from ._native import native
 
 LABELLED = "Tensor queries, Tensor database, Tensor query_labels, Tensor database_labels"
@@ -45,6 +47,9 @@ SCHEMAS = {
     f"bool? check=None, {PREPARED}) -> (Tensor, Tensor)",
     "average_precision": f"({LABELLED}, SymInt? k=None, "
     'str ties="expected", str denominator="retrieved", str score="hamming", SymInt? n_bits=None, Tensor? allowed=None, '
+    f"bool? check=None, {PREPARED}) -> Tensor",
+    "retrieval_metric": f"({LABELLED}, str metric, SymInt? k=None, "
+    'str ties="expected", str gains="linear", str score="hamming", SymInt? n_bits=None, Tensor? allowed=None, '
     f"bool? check=None, {PREPARED}) -> Tensor",
     # weight 0: 1 / m_c. The second result is what the backward pass reads (csrc/core/class_softmax_loss.h).
     "class_softmax_loss": "(Tensor logits, Tensor labels, Tensor class_offsets, float weight=0.0, "
@@ -129,81 +134,6 @@ def _hamming_radius(
     counts = queries.new_empty((search.n_found(),), dtype=torch.int32)
     search.write(offsets.data_ptr(), indices.data_ptr(), counts.data_ptr(), n_threads)
     return offsets, indices, counts
-
-
-# ---- metrics ----
-
-
-def _hamming_histogram(
-    queries: Tensor,
-    database: Tensor,
-    query_labels: Tensor,
-    database_labels: Tensor,
-    score: str = "hamming",
-    n_bits: int | None = None,
-    allowed: Tensor | None = None,
-    check: bool | None = None,
-    prepared: Sequence[Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    items, relevant = shapes.hamming_histogram(
-        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
-    )
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
-    native.hamming_histogram(
-        pairs.native,
-        relevance.native,
-        items.shape[1] - 1,
-        items.data_ptr(),
-        relevant.data_ptr(),
-        torch.get_num_threads(),
-    )
-    return items, relevant
-
-
-def _average_precision(
-    queries: Tensor,
-    database: Tensor,
-    query_labels: Tensor,
-    database_labels: Tensor,
-    k: int | None = None,
-    ties: str = "expected",
-    denominator: str = "retrieved",
-    score: str = "hamming",
-    n_bits: int | None = None,
-    allowed: Tensor | None = None,
-    check: bool | None = None,
-    prepared: Sequence[Tensor] | None = None,
-) -> Tensor:
-    result = shapes.average_precision(
-        queries,
-        database,
-        query_labels,
-        database_labels,
-        k,
-        ties,
-        denominator,
-        score,
-        n_bits,
-        allowed,
-        check,
-        prepared,
-    )
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
-    n_db = database.shape[0]
-    native.average_precision(
-        pairs.native,
-        relevance.native,
-        n_db if k is None else min(k, n_db),
-        shapes.TIES.index(ties),
-        shapes.DENOMINATORS.index(denominator),
-        result.data_ptr(),
-        torch.get_num_threads(),
-    )
-    return result
 
 
 # ---- loss ----

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from . import _checks as checks
+from ._metric_shapes import average_precision as average_precision
+from ._metric_shapes import hamming_histogram as hamming_histogram
+from ._metric_shapes import retrieval_metric as retrieval_metric
 
-SCORES = ("hamming", "overlap")
-TIES = ("expected", "index", "best", "worst")
-DENOMINATORS = ("retrieved", "min", "relevant")
 WEIGHTINGS = ("mean", "probability")
 
 
@@ -41,15 +41,11 @@ def unpack_codes(codes: Tensor, n_bits: int, signed: bool = False) -> Tensor:
     return codes.new_empty((codes.shape[0], n_bits), dtype=torch.int8 if signed else torch.uint8)
 
 
-def check_score(score: str) -> None:
-    checks.check_choice(score, "score", SCORES)
-
-
 def hamming_distance(
     queries: Tensor, database: Tensor, score: str = "hamming", prepared: Sequence[Tensor] | None = None
 ) -> Tensor:
     checks.check_pairs(queries, database, None, prepared)
-    check_score(score)
+    checks.check_score(score)
     return queries.new_empty((queries.shape[0], database.shape[0]), dtype=torch.int32)
 
 
@@ -62,7 +58,7 @@ def hamming_topk(
     prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     checks.check_pairs(queries, database, allowed, prepared)
-    check_score(score)
+    checks.check_score(score)
     if not 1 <= k <= database.shape[0]:
         raise ValueError(f"k must be between 1 and {database.shape[0]} (the database), got {k}")
     shape = (queries.shape[0], k)
@@ -78,7 +74,7 @@ def check_hamming_radius(
     prepared: Sequence[Tensor] | None,
 ) -> None:
     checks.check_pairs(queries, database, allowed, prepared)
-    check_score(score)
+    checks.check_score(score)
     if radius < 0:
         raise ValueError(f"radius must be 0 or more, got {radius}")
 
@@ -98,68 +94,6 @@ def hamming_radius(
         queries.new_empty((found,), dtype=torch.int64),
         queries.new_empty((found,), dtype=torch.int32),
     )
-
-
-def check_metric(
-    queries: Tensor,
-    database: Tensor,
-    query_labels: Tensor,
-    database_labels: Tensor,
-    score: str,
-    n_bits: int | None,
-    allowed: Tensor | None,
-    prepared: Sequence[Tensor] | None,
-) -> int:
-    checks.check_pairs(queries, database, allowed, prepared)
-    checks.check_labels(queries, database, query_labels, database_labels)
-    checks.check_prepared_labels(database_labels, prepared)
-    check_score(score)
-    if n_bits is None:
-        return 8 * queries.shape[1]
-    checks.check_bits(n_bits, queries.shape[1])
-    return n_bits
-
-
-def hamming_histogram(
-    queries: Tensor,
-    database: Tensor,
-    query_labels: Tensor,
-    database_labels: Tensor,
-    score: str = "hamming",
-    n_bits: int | None = None,
-    allowed: Tensor | None = None,
-    check: bool | None = None,
-    prepared: Sequence[Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    n_bits = check_metric(queries, database, query_labels, database_labels, score, n_bits, allowed, prepared)
-    shape = (queries.shape[0], n_bits + 1)
-    return queries.new_empty(shape, dtype=torch.int64), queries.new_empty(shape, dtype=torch.int64)
-
-
-def check_cut(k: int | None) -> None:
-    if k is not None and k < 1:
-        raise ValueError(f"k must be 1 or more, or None for all, got {k}")
-
-
-def average_precision(
-    queries: Tensor,
-    database: Tensor,
-    query_labels: Tensor,
-    database_labels: Tensor,
-    k: int | None = None,
-    ties: str = "expected",
-    denominator: str = "retrieved",
-    score: str = "hamming",
-    n_bits: int | None = None,
-    allowed: Tensor | None = None,
-    check: bool | None = None,
-    prepared: Sequence[Tensor] | None = None,
-) -> Tensor:
-    check_metric(queries, database, query_labels, database_labels, score, n_bits, allowed, prepared)
-    checks.check_choice(ties, "ties", TIES)
-    checks.check_choice(denominator, "denominator", DENOMINATORS)
-    check_cut(k)
-    return queries.new_empty((queries.shape[0],), dtype=torch.float64)
 
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import _checks as checks
-from . import _shapes as shapes
+from . import _metric_shapes as shapes
 from ._arrays import Array, Kind, answer, as_tensor
 from ._composite_ops import EMPTY
 from .database import HammingDatabase, as_labelled_database
@@ -45,7 +45,7 @@ class RetrievalCurves(NamedTuple, Generic[Kind]):
     recall_at_rank: Kind
 
 
-def _inputs(
+def labelled_inputs(
     queries: Array, database: Array | HammingDatabase, query_labels: Array, database_labels: Array | None
 ) -> tuple[tuple[Tensor, ...], list[Tensor] | None]:
     """The four tensors of every metric, and what a prepared database keeps beside them."""
@@ -94,9 +94,9 @@ def hamming_histogram(
         >>> dshc_fast.hamming_histogram(codes[:1], codes, labels[:1], labels, n_bits=2)
         HammingHistogram(items=array([[1, 1, 1]]), relevant=array([[1, 1, 0]]))
     """
-    checks.check_choice(score, "score", shapes.SCORES)
+    checks.check_score(score)
     checks.check_flag(check, "check")
-    inputs, prepared = _inputs(queries, database, query_labels, database_labels)
+    inputs, prepared = labelled_inputs(queries, database, query_labels, database_labels)
     counts = _op.hamming_histogram(
         *inputs,
         score,
@@ -149,11 +149,11 @@ def average_precision(
         >>> float(ap[0].round(6))
         0.816667
     """
-    checks.check_choice(score, "score", shapes.SCORES)
+    checks.check_score(score)
     checks.check_choice(ties, "ties", shapes.TIES)
     checks.check_choice(denominator, "denominator", shapes.DENOMINATORS)
     checks.check_flag(check, "check")
-    inputs, prepared = _inputs(queries, database, query_labels, database_labels)
+    inputs, prepared = labelled_inputs(queries, database, query_labels, database_labels)
     result = _op.average_precision(
         *inputs,
         optional_int(k, "k"),
@@ -240,11 +240,11 @@ def mean_average_precision(
         0.972222222222
     """
     checks.check_choice(empty, "empty", EMPTY)
-    checks.check_choice(score, "score", shapes.SCORES)
+    checks.check_score(score)
     checks.check_choice(ties, "ties", shapes.TIES)
     checks.check_choice(denominator, "denominator", shapes.DENOMINATORS)
     checks.check_flag(check, "check")
-    inputs, prepared = _inputs(queries, database, query_labels, database_labels)
+    inputs, prepared = labelled_inputs(queries, database, query_labels, database_labels)
     mean = _op.mean_average_precision(
         *inputs,
         optional_int(k, "k"),
@@ -310,9 +310,9 @@ def retrieval_curves(
         (array([1.   , 0.722, 0.556]), array([0.667, 1.   , 1.   ]))
     """
     checks.check_choice(empty, "empty", EMPTY)
-    checks.check_choice(score, "score", shapes.SCORES)
+    checks.check_score(score)
     checks.check_flag(check, "check")
-    inputs, prepared = _inputs(queries, database, query_labels, database_labels)
+    inputs, prepared = labelled_inputs(queries, database, query_labels, database_labels)
     curves = _op.retrieval_curves(
         *inputs,
         _as_ranks(ranks),

@@ -7,7 +7,6 @@ from typing import Generic, NamedTuple
 import torch
 
 from . import _checks as checks
-from . import _shapes as shapes
 from ._arrays import Array, Kind, answer, as_tensor
 from .database import HammingDatabase, as_database
 
@@ -53,7 +52,7 @@ def hamming_distance(queries: Kind, database: Array | HammingDatabase, *, score:
         >>> dshc_fast.hamming_distance(np.array([[3]], dtype=np.uint8), np.array([[1], [7]], dtype=np.uint8))
         array([[1, 1]], dtype=int32)
     """
-    checks.check_choice(score, "score", shapes.SCORES)
+    checks.check_score(score)
     queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
     counts = _op.hamming_distance(queries_tensor, codes, score, prepared)
     return answer(counts, queries)
@@ -94,7 +93,7 @@ def hamming_topk(
         >>> dshc_fast.hamming_topk(np.array([[1]], dtype=np.uint8), database, 3)
         HammingTopK(distances=array([[0, 0, 1]], dtype=int32), indices=array([[1, 3, 0]]))
     """
-    checks.check_choice(score, "score", shapes.SCORES)
+    checks.check_score(score)
     k = checks.as_int(k, "k")
     queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
     distances, indices = _op.hamming_topk(queries_tensor, codes, k, score, as_allowed(allowed), prepared)
@@ -132,7 +131,7 @@ def hamming_radius(
         >>> found.indices, found.distances
         (array([2, 0]), array([0, 1], dtype=int32))
     """
-    checks.check_choice(score, "score", shapes.SCORES)
+    checks.check_score(score)
     radius = checks.as_int(radius, "radius")
     queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
     found = _op.hamming_radius(queries_tensor, codes, radius, score, as_allowed(allowed), prepared)

@@ -24,7 +24,19 @@ CSRC, CORE_PYTHON, PROGRAM, TESTS = (
 )
 C_SUFFIXES = {".h", ".hpp", ".cpp", ".cc", ".c", ".cu", ".cuh", ".inc"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"][^>"]+[>"])', re.MULTILINE)
-CLASSES = ("ClassSoftmaxLinearLoss", "ClassSoftmaxLoss", "HammingDatabase", "HammingMAP")
+CLASSES = (
+    "ClassSoftmaxLinearLoss",
+    "ClassSoftmaxLoss",
+    "HammingDatabase",
+    "HammingHitRate",
+    "HammingMAP",
+    "HammingMAPAtR",
+    "HammingMRR",
+    "HammingNDCG",
+    "HammingPrecision",
+    "HammingRPrecision",
+    "HammingRecall",
+)
 OTHERS = ("set_simd_level", "get_simd_level", "build_info", "__version__")
 # Files and packages of the program, from the ground up: each knows itself and those before it.
 LAYERS = (
@@ -118,7 +130,14 @@ def test_only_ops_touches_pointers() -> None:
         if "data_ptr" in path.read_text(encoding="utf-8"):
             owners = [
                 CORE_PYTHON / name
-                for name in ("_ops.py", "_cuda_ops.py", "_arguments.py", "_logit_arguments.py")
+                for name in (
+                    "_ops.py",
+                    "_metric_ops.py",
+                    "_cuda_ops.py",
+                    "_cuda_metric_ops.py",
+                    "_arguments.py",
+                    "_logit_arguments.py",
+                )  # fmt: skip
             ]
             assert path in owners, f"data_ptr in {path.relative_to(ROOT)}"
 
@@ -215,7 +234,7 @@ def test_every_op_in_every_layer(op: str) -> None:
     assert op in dshc_fast.__all__
     assert (getattr(dshc_fast, op).__doc__ or "").strip(), "a public docstring"
     assert ">>>" in getattr(dshc_fast, op).__doc__, "one runnable example"
-    assert callable(getattr(reference, op)), "a twin in reference.py"
+    assert callable(getattr(reference, op)), "a twin in reference/"
     assert (TESTS / "core" / f"test_{TEST_FILES.get(op, op)}.py").is_file()
 
 

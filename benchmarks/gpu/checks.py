@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import dshc_fast
+from dshc_fast._metric_shapes import METRICS
 from gpu import codes
 from gpu.clock import captured
 from gpu.forms import CHOICE, form
@@ -239,6 +240,9 @@ def smoke_checks(forms: tuple[str, ...]) -> Iterator[Check]:
         for ties in ("expected", "index", "best", "worst"):
             call = lambda *x, ties=ties: dshc_fast.average_precision(*x, ties=ties, k=500)  # noqa: E731
             yield Check(f"average_precision, {name}, {ties}", call, inputs)
+            for metric in METRICS:
+                call = lambda *x, metric=metric, ties=ties: dshc_fast.retrieval_metric(*x, metric, ties=ties)  # noqa: E731
+                yield Check(f"retrieval_metric, {metric}, {name}, {ties}", call, inputs)
         yield Check(f"mean_average_precision, {name}", dshc_fast.mean_average_precision, inputs)
         curves = lambda *x: tuple(dshc_fast.retrieval_curves(*x))  # noqa: E731
         yield Check(f"retrieval_curves, {name}", curves, inputs)

@@ -18,6 +18,7 @@
 #include "../core/hamming_topk.h"
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
+#include "../core/retrieval_metric.h"
 #include "../core/unpack_codes.h"
 #include "call.h"
 
@@ -141,6 +142,24 @@ void bind_cuda(py::module_& module) {
     });
   }, py::arg("pairs"), py::arg("relevance"), py::arg("k"), py::arg("ties"), py::arg("denominator"), py::arg("result"),
      py::arg("workspace"), py::arg("device"), py::arg("stream"));
+
+  m.def("retrieval_metric_workspace_bytes", [](const Pairs& pairs, int metric, int64_t k, int ties, int gains, int32_t n_labels,
+                                               int device) {
+    return bytes_on_device("retrieval_metric", device, [&] {
+      return cuda::retrieval_metric_workspace_bytes(pairs, metric_task(metric, k, ties, gains), n_labels);
+    });
+  }, py::arg("pairs"), py::arg("metric"), py::arg("k"), py::arg("ties"), py::arg("gains"), py::arg("n_labels"),
+     py::arg("device"));
+
+  m.def("retrieval_metric", [](const Pairs& pairs, const Relevance& relevance, int metric, int64_t k, int ties, int gains,
+                               int32_t n_labels, Address result, Address workspace, int device, Address stream) {
+    need_query_labels(pairs, relevance);
+    on_device("retrieval_metric", device, [&] {
+      return cuda::retrieval_metric(pairs, relevance, metric_task(metric, k, ties, gains), n_labels, at<double>(result),
+                                    at<void>(workspace), at<void>(stream));
+    });
+  }, py::arg("pairs"), py::arg("relevance"), py::arg("metric"), py::arg("k"), py::arg("ties"), py::arg("gains"),
+     py::arg("n_labels"), py::arg("result"), py::arg("workspace"), py::arg("device"), py::arg("stream"));
 
   m.def("class_softmax_loss", [](const ClassSoftmax& task, Address carry, Address loss, Address stats, int device,
                                  Address stream) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "../core/retrieval_metric.h"
 #include "../core/types.h"
 
 namespace dshc {
@@ -25,6 +26,10 @@ inline void need_memory(Address address, int64_t n, const char* name) {
 
 // Likewise of labels, whose number is that of the queries.
 void need_query_labels(const Pairs& pairs, const Relevance& relevance);
+
+inline MetricTask metric_task(int metric, int64_t k, int ties, int gains) {
+  return {static_cast<Metric>(metric), k, static_cast<Ties>(ties), static_cast<Gains>(gains)};
+}
 
 void bind_cuda(pybind11::module_& module);
 

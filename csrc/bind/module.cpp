@@ -16,6 +16,7 @@
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
 #include "../core/partition_rows.h"
+#include "../core/retrieval_metric.h"
 #include "../core/unpack_codes.h"
 #include "../cpu/simd.h"
 #include "call.h"
@@ -26,7 +27,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 5;
+constexpr int kAbi = 6;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
@@ -227,6 +228,15 @@ PYBIND11_MODULE(_dshc_fast, m) {
     });
   }, py::arg("pairs"), py::arg("relevance"), py::arg("k"), py::arg("ties"), py::arg("denominator"), py::arg("result"),
      py::arg("n_threads"));
+
+  m.def("retrieval_metric", [](const Pairs& pairs, const Relevance& relevance, int metric, int64_t k, int ties, int gains,
+                               Address result, int n_threads) {
+    need_query_labels(pairs, relevance);
+    run_op([&] {
+      cpu::retrieval_metric(pairs, relevance, metric_task(metric, k, ties, gains), at<double>(result), n_threads);
+    });
+  }, py::arg("pairs"), py::arg("relevance"), py::arg("metric"), py::arg("k"), py::arg("ties"), py::arg("gains"),
+     py::arg("result"), py::arg("n_threads"));
 
   m.def("class_softmax_loss", [](const ClassSoftmax& task, Address carry, Address loss, Address stats, bool check,
                                  int n_threads) {

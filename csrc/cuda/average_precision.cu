@@ -16,7 +16,7 @@
 
 #include "../common/average_precision.h"
 #include "index_columns.h"
-#include "ordered_items.h"
+#include "relevant_places.h"
 #include "value_counts.h"
 
 namespace dshc::cuda {
@@ -70,21 +70,16 @@ __global__ void __launch_bounds__(kHistogramThreads, 6) from_histogram_kernel(co
 
 // What the pass by index reads and writes, for the queries of one launch.
 struct ByIndex {
-  int64_t *items, *relevant;                // [n_query, n_values, n_shards] counts, then places
-  int64_t *item_starts, *relevant_starts;   // [n_query, n_values + 1]
-  double* sums;                             // [n_query, n_shards]
-  int64_t* hits;                            // [n_query, n_shards]
+  PlaceTables places;
+  double* sums;   // [n_query, n_shards]
+  int64_t* hits;  // [n_query, n_shards]
 };
 
 ByIndex carve(void* workspace, int64_t n_query, const RowPlan& plan) {
-  const int64_t table = n_query * plan.n_values * plan.n_shards, starts = n_query * (plan.n_values + 1);
-  auto* at = static_cast<int64_t*>(workspace);
   ByIndex by{};
-  by.items = at;
-  by.relevant = by.items + table;
-  by.item_starts = by.relevant + table;
-  by.relevant_starts = by.item_starts + starts;
-  by.hits = by.relevant_starts + starts;
+  auto* at = static_cast<int64_t*>(workspace);
+  by.places = carve_places(at, n_query, plan);
+  by.hits = at + place_entries(n_query, plan);
   by.sums = reinterpret_cast<double*>(by.hits + n_query * plan.n_shards);
   return by;
 }
@@ -92,47 +87,20 @@ ByIndex carve(void* workspace, int64_t n_query, const RowPlan& plan) {
 template <class Word, int kQueries>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocks) by_index_kernel(Pairs pairs, Relevance relevance, RowPlan plan,
                                                                   ByIndex by, int64_t k) {
-  uint32_t* tables = zero_tables(pairs, plan, 2);  // [2, kQueries, n_values] items, relevant items so far in this shard
-  const int table_size = kQueries * plan.n_values;
-  const int64_t query = block_first_query(plan) + warp(), in_launch = query - plan.first_query, shard = block_shard(plan);
-  const int64_t start_row = in_launch * (plan.n_values + 1), table_row = in_launch * plan.n_values;
   double sum = 0.0;
   int64_t hits = 0;
-  walk_rows<Word, kQueries, true>(pairs, relevance, plan, [&](int q, uint16_t entry, int64_t) {
-    const bool counts = entry != kNoItem, hit = counts && (entry & kRelevantMark);
-    const int value = entry & kValueBits;  // of kNoItem: one that no item has
-    const unsigned equal = __match_any_sync(kFullMask, static_cast<unsigned>(value));
-    const unsigned equal_hits = equal & __ballot_sync(kFullMask, hit);
-    uint32_t* counter = tables + q * plan.n_values + value;
-    uint32_t earlier = 0, earlier_hits = 0;
-    if (counts) {
-      earlier = counter[0];
-      earlier_hits = counter[table_size];
-    }
-    if (hit) {
-      const int64_t entry_of_shard = (table_row + value) * plan.n_shards + shard;
-      const int64_t before = by.item_starts[start_row + value] + by.items[entry_of_shard] + earlier +
-                             __popc(equal & lanes_below());
-      const int64_t hits_before = by.relevant_starts[start_row + value] + by.relevant[entry_of_shard] + earlier_hits +
-                                  __popc(equal_hits & lanes_below());
-      if (before < k) {
-        sum += static_cast<double>(hits_before + 1) / static_cast<double>(before + 1);
-        ++hits;
-      }
-    }
-    __syncwarp();  // all lanes have read the counters
-    if (counts && (equal & lanes_below()) == 0) {
-      counter[0] = earlier + static_cast<uint32_t>(__popc(equal));
-      counter[table_size] = earlier_hits + static_cast<uint32_t>(__popc(equal_hits));
-    }
-    __syncwarp();
+  walk_places<Word, kQueries>(pairs, relevance, plan, by.places, [&](int64_t before, int64_t hits_before, int64_t) {
+    if (before >= k) return;
+    sum += static_cast<double>(hits_before + 1) / static_cast<double>(before + 1);
+    ++hits;
   });
+  const int64_t query = block_first_query(plan) + warp(), in_launch = query - plan.first_query;
   if (warp() >= kQueries || query >= plan.end_query) return;  // whole warps
   sum = warp_reduce(sum, Sum{});
   hits = warp_reduce(hits, Sum{});
   if (lane() == 0) {
-    by.sums[in_launch * plan.n_shards + shard] = sum;
-    by.hits[in_launch * plan.n_shards + shard] = hits;
+    by.sums[in_launch * plan.n_shards + block_shard(plan)] = sum;
+    by.hits[in_launch * plan.n_shards + block_shard(plan)] = hits;
   }
 }
 
@@ -147,8 +115,8 @@ __global__ void __launch_bounds__(kFinishThreads) add_shards_kernel(ByIndex by, 
     sum += by.sums[query * n_shards + shard];
     hits += by.hits[query * n_shards + shard];
   }
-  const int64_t all_items = by.item_starts[query * (n_values + 1) + n_values];
-  const int64_t all_relevant = by.relevant_starts[query * (n_values + 1) + n_values];
+  const int64_t all_items = by.places.item_starts[query * (n_values + 1) + n_values];
+  const int64_t all_relevant = by.places.relevant_starts[query * (n_values + 1) + n_values];
   const int64_t cut = k < all_items ? k : all_items;
   result[query] = all_relevant == 0 ? NAN : divide_precisions(sum, hits, all_relevant, cut, denominator);
 }
@@ -169,12 +137,8 @@ int by_index(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan
              double* result, void* workspace, Stream stream) {
   const int64_t n_query = plan.end_query - plan.first_query;
   const ByIndex by = carve(workspace, n_query, plan);
-  const ValueCounts counts{by.items, by.relevant, true, plan.first_query, plan.n_values, false};
-  if (const int status = count_values(pairs, relevance, plan, counts, stream)) return status;
-  int status = place_values(by.items, by.item_starts, n_query, plan.n_values, plan.n_shards, stream);
-  if (!status) status = place_values(by.relevant, by.relevant_starts, n_query, plan.n_values, plan.n_shards, stream);
-  if (status) return status;
-  status = with_word_and_group(pairs, plan, [&](auto word, auto group) {
+  if (const int status = place_relevant(pairs, relevance, plan, by.places, stream)) return status;
+  const int status = with_word_and_group(pairs, plan, [&](auto word, auto group) {
     return launch(by_index_kernel<decltype(word), decltype(group)::value>, grid_of(plan.n_blocks()), dim3(kRowThreads),
                   row_shared_bytes(pairs, plan, 2), stream, pairs, relevance, plan, by, k);
   });
@@ -189,9 +153,9 @@ int64_t average_precision_workspace_bytes(const Pairs& pairs, Ties ties) {
   if (ties == Ties::index && fits_index_columns(pairs)) return index_columns_workspace_bytes(pairs);
   const RowPlan plan = plan_rows(pairs);
   const int64_t n_query = launch_queries(pairs, plan);
-  int64_t a_query = 2 * plan.n_values;
-  if (ties == Ties::index) a_query = 2 * plan.n_values * plan.n_shards + 2 * (plan.n_values + 1) + 2 * plan.n_shards;
-  return static_cast<int64_t>(sizeof(int64_t)) * n_query * a_query;
+  int64_t entries = 2 * n_query * plan.n_values;
+  if (ties == Ties::index) entries = place_entries(n_query, plan) + 2 * n_query * plan.n_shards;
+  return static_cast<int64_t>(sizeof(int64_t)) * entries;
 }
 
 int average_precision(const Pairs& pairs, const Relevance& relevance, int64_t k, Ties ties, Denominator denominator,

@@ -13,6 +13,7 @@
 #include "../core/hamming_topk.h"
 #include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
+#include "../core/retrieval_metric.h"
 #include "../core/unpack_codes.h"
 #include "../cuda/collect.h"
 #include "arguments.h"
@@ -100,6 +101,14 @@ int average_precision(Request& r) {
                                  workspace->data(), nullptr);
 }
 
+int retrieval_metric(Request& r) {
+  const MetricTask task{static_cast<Metric>(r.integer("metric")), r.integer("k"), static_cast<Ties>(r.integer("ties")),
+                        static_cast<Gains>(r.integer("gains"))};
+  const auto n_labels = static_cast<int32_t>(r.integer("n_labels"));
+  const auto workspace = workspace_of(r, cuda::retrieval_metric_workspace_bytes(pairs(r), task, n_labels));
+  return cuda::retrieval_metric(pairs(r), relevance(r), task, n_labels, r.array<double>("result"), workspace->data(), nullptr);
+}
+
 int class_softmax_loss(Request& r) {
   const ClassSoftmax task = class_softmax(r);
   auto* carry = r.array<double>("carry");
@@ -157,6 +166,7 @@ const std::map<std::string, Op>& kernel_ops() {
       {"hamming_radius_fill", hamming_radius_fill},
       {"hamming_histogram", hamming_histogram},
       {"average_precision", average_precision},
+      {"retrieval_metric", retrieval_metric},
       {"class_softmax_loss", class_softmax_loss},
       {"class_softmax_loss_backward", class_softmax_loss_backward},
       {"codes_from_logits", codes_from_logits},

@@ -57,6 +57,49 @@ def test_batches_are_the_whole(options: dict, device: str) -> None:
     same(metric.compute(), direct(*parts, **options))
 
 
+FAMILY = {
+    "HammingNDCG": ("ndcg", {"k": 7, "gains": "exponential", "ties": "index"}),
+    "HammingMRR": ("reciprocal_rank", {"k": 3, "score": "overlap"}),
+    "HammingPrecision": ("precision", {"k": 5, "ties": "worst"}),
+    "HammingRecall": ("recall", {"k": 9, "n_bits": 16}),
+    "HammingHitRate": ("hit_rate", {"k": 1}),
+    "HammingRPrecision": ("r_precision", {"ties": "best"}),
+    "HammingMAPAtR": ("average_precision_at_r", {}),
+}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("empty", ["zero", "skip"])
+def test_family_of_metrics(name: str, empty: str, device: str) -> None:
+    """Each class is the mean of its metric over the queries; one query has nothing relevant."""
+    function, options = FAMILY[name]
+    codes, labels, is_query = (part.to(device) for part in items(3))
+    labels[int(is_query.nonzero()[0])] = 99
+    metric = getattr(dshc_fast, name)(empty=empty, **options).to(device)
+    for start in range(0, 60, 13):
+        metric.update(*[part[start : start + 13] for part in (codes, labels, is_query)])
+    values = getattr(dshc_fast, function)(
+        codes[is_query], codes[~is_query], labels[is_query], labels[~is_query], **options
+    )
+    assert values.isnan().sum() == 1
+    same(metric.compute(), values.nanmean() if empty == "skip" else values.nan_to_num(0.0).mean())
+    metric.reset()
+    metric.update(codes, labels, is_query=True)
+    with pytest.raises(ValueError, match=f"{name} must have at least one database item"):
+        metric.compute()
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_family_refuses_what_its_functions_refuse(name: str) -> None:
+    family = getattr(dshc_fast, name)
+    for wrong, error in (({"ties": "x"}, ValueError), ({"empty": "x"}, ValueError), ({"n_bits": 0}, ValueError),
+                         ({"score": "x"}, ValueError), ({"gain": "linear"}, (TypeError, ValueError))):  # fmt: skip
+        with pytest.raises(error):
+            family(**wrong)
+    with pytest.raises((ValueError, TypeError)):  # those at R have no cut
+        family(k=0)
+
+
 def test_is_a_metric() -> None:
     metric = dshc_fast.HammingMAP()
     assert isinstance(metric, torchmetrics.Metric)

@@ -19,6 +19,7 @@ RANKING = (
     "average_precision",
     "mean_average_precision",
     "retrieval_curves",
+    "retrieval_metric",
 )
 LABELLED = RANKING[3:]
 
@@ -51,6 +52,7 @@ def good_calls(
         "average_precision": dict(labelled),
         "mean_average_precision": dict(labelled),
         "retrieval_curves": dict(labelled),
+        "retrieval_metric": {**labelled, "metric": "ndcg"},
         "class_softmax_loss": {"logits": logits, "labels": ids[0], "class_offsets": OFFSETS},
         "class_softmax_linear_loss": {
             **layer,

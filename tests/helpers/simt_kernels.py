@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from metric_oracles import METRICS
 from simt import Output, Simt, program
 
 DTYPE_CODES = {  # csrc/core/types.h, enum DType
@@ -21,6 +22,7 @@ COLLECT_TUNING = {
     "first_item": 0,
 }  # fmt: skip
 SCORES, TIES = ("hamming", "overlap"), ("expected", "index", "best", "worst")
+GAINS = ("linear", "exponential")
 DENOMINATORS, WEIGHTINGS = ("retrieved", "min", "relevant"), ("mean", "probability")
 NO_RADIUS = 2**31 - 1  # larger ones are all the same
 # Around warps, blocks and the tiles that kernels cut the database into.
@@ -176,6 +178,17 @@ class Kernels(Simt):
         return self.run(
             "average_precision", inputs, {"result": Output((len(queries),), np.float64)}, **scalars,
             k=k, ties=TIES.index(ties), denominator=DENOMINATORS.index(denominator),
+        )[0]  # fmt: skip
+
+    def retrieval_metric(
+        self, queries, database, query_labels, database_labels, metric: str, *,
+        k=None, ties="expected", gains="linear", score="hamming", allowed=None,
+    ) -> np.ndarray:  # fmt: skip
+        inputs, scalars = _labelled(queries, database, query_labels, database_labels, score, allowed)
+        return self.run(
+            "retrieval_metric", inputs, {"result": Output((len(queries),), np.float64)}, **scalars,
+            metric=METRICS.index(metric), k=k or 0, ties=TIES.index(ties), gains=GAINS.index(gains),
+            n_labels=query_labels.shape[1] if query_labels.ndim == 2 else 1,
         )[0]  # fmt: skip
 
     # ---- loss ----

@@ -31,6 +31,10 @@ def of_torch(values: Tensor, codes: Tensor, labels: Tensor) -> None:
     assert_type(dshc_fast.codes_from_features(values, values, None, codes, 5), Tensor)
     assert_type(dshc_fast.center_codes_from_logits(values, [0, 3, 6], codes), Tensor)
     assert_type(dshc_fast.multilabel_codes(values, 0.5), Tensor)
+    assert_type(dshc_fast.retrieval_metric(codes, codes, labels, labels, "recall", k=10), Tensor)
+    assert_type(dshc_fast.ndcg(codes, database, labels, gains="exponential"), Tensor)
+    ndcg: dshc_fast.HammingNDCG = dshc_fast.HammingNDCG(k=100)
+    ndcg.update(codes, labels, is_query=True)
     metric = dshc_fast.HammingMAP(k=100)
     metric.update(codes, labels, is_query=True)
     assert_type(dshc_fast.ClassSoftmaxLoss([0, 3, 6])(values, labels), Any)  # nn.Module.__call__
@@ -43,6 +47,7 @@ def of_numpy(values: Numpy, codes: Numpy, labels: Numpy) -> None:
     assert_type(top.distances, Numpy)
     assert_type(dshc_fast.mean_average_precision(codes, codes, labels, labels, ties="index"), float)
     assert_type(dshc_fast.retrieval_curves(codes, codes, labels, labels).radius, Numpy)
+    assert_type(dshc_fast.reciprocal_rank(codes, codes, labels, labels, k=10), Numpy)
     assert_type(dshc_fast.codes_from_logits(values, codes, 5), Numpy)
 
 

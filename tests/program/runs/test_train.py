@@ -187,7 +187,7 @@ def test_the_loops_run_on_the_registered_ops_and_never_on_the_reference(monkeypa
         raise AssertionError("the reference was called")
 
     for name, value in vars(dshc_fast.reference).items():
-        if callable(value) and getattr(value, "__module__", "") == dshc_fast.reference.__name__:
+        if callable(value) and getattr(value, "__module__", "").startswith(dshc_fast.reference.__name__):
             monkeypatch.setattr(dshc_fast.reference, name, never)
 
     def ops(action):
