@@ -17,6 +17,9 @@ DSHC_HOST_DEVICE inline double gain_of(int64_t n_shared, Gains gains) {
   return gains == Gains::linear ? static_cast<double>(n_shared) : std::exp2(static_cast<double>(n_shared)) - 1.0;
 }
 
+// All metrics are at most 1, of which rounding may take them an ulp beyond.
+DSHC_HOST_DEVICE inline double at_most_one(double value) { return value > 1.0 ? 1.0 : value; }
+
 // Metrics that know their value at the first relevant item; the others are sums over relevant items.
 DSHC_HOST_DEVICE inline bool is_of_first(Metric metric) {
   return metric == Metric::reciprocal_rank || metric == Metric::hit_rate;
@@ -47,7 +50,7 @@ DSHC_HOST_DEVICE inline double chance_of_hit(int64_t n, int64_t p, int64_t m) {
     hit += none * (others / left);
     none *= (left - others) / left;
   }
-  return hit;
+  return at_most_one(hit);
 }
 
 // E[1 / rank of the first relevant item], 0 where it lies beyond the first m. P(none of the first t is relevant) falls about as
@@ -92,7 +95,7 @@ DSHC_HOST_DEVICE inline double from_tie(Metric metric, Ties ties, int64_t n, int
 // The metric of such a sum. `k` is the cut as it was asked for, or 0.
 DSHC_HOST_DEVICE inline double from_sum(Metric metric, double sum, int64_t k, int64_t all_items, int64_t all_relevant) {
   const int64_t divisor = metric == Metric::precision ? (k == 0 ? all_items : k) : all_relevant;
-  return sum / static_cast<double>(divisor);
+  return at_most_one(sum / static_cast<double>(divisor));
 }
 
 // Adds what `count` items of one gain are worth at the ranks behind `*at`, as far as the cut allows, and moves on.
@@ -190,7 +193,7 @@ DSHC_HOST_DEVICE inline double ndcg_from_histogram(Items items, Relevant relevan
     sum += dcg_of_tie([&](int64_t s) { return counts(l, s); }, most, n, p, N, k, task.ties, task.gains);
     return true;
   });
-  return sum / ideal_dcg(totals, most, k, task.gains);
+  return at_most_one(sum / ideal_dcg(totals, most, k, task.gains));
 }
 
 }  // namespace dshc

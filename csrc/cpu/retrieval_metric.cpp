@@ -47,8 +47,8 @@ struct RankedSum {
     if (task.metric == Metric::hit_rate) return first <= k ? 1.0 : 0.0;
     if (task.metric == Metric::reciprocal_rank) return first <= k ? 1.0 / static_cast<double>(first) : 0.0;
     if (task.metric != Metric::ndcg) return from_sum(task.metric, sum, task.k, places.all_items(), places.all_relevant());
-    return sum / ideal_dcg([&](int64_t s) { return totals[static_cast<size_t>(s)]; },
-                           static_cast<int64_t>(totals.size()) - 1, k, task.gains);
+    const auto total = [&](int64_t s) { return totals[static_cast<size_t>(s)]; };
+    return at_most_one(sum / ideal_dcg(total, static_cast<int64_t>(totals.size()) - 1, k, task.gains));
   }
 };
 

@@ -135,8 +135,8 @@ __global__ void __launch_bounds__(kFinishThreads) from_histogram_kernel(Histogra
   sum = warp_reduce(sum, Sum{});
   if (task.metric == Metric::ndcg) {
     int64_t at = 0;
-    sum /= shared ? ideal_of(shared, n_values, from.n_labels, k, task.gains)
-                  : run_of_gain(all.relevant, gain_of(1, task.gains), k, &at);
+    sum = at_most_one(sum / (shared ? ideal_of(shared, n_values, from.n_labels, k, task.gains)
+                                    : run_of_gain(all.relevant, gain_of(1, task.gains), k, &at)));
   } else if (!of_first) {
     sum = from_sum(task.metric, sum, task.k, all.items, all.relevant);
   }
@@ -237,7 +237,8 @@ __global__ void __launch_bounds__(kFinishThreads) merge_kernel(ByIndex by, int64
   }
   if (task.metric == Metric::ndcg) {
     const auto totals = [&](int64_t s) { return by.totals ? by.totals[query * by.n_labels + s - 1] : all.relevant; };
-    value /= ideal_dcg(totals, by.totals ? by.n_labels : 1, cut_of(task, all.items, all.relevant), task.gains);
+    const int64_t k = cut_of(task, all.items, all.relevant);
+    value = at_most_one(value / ideal_dcg(totals, by.totals ? by.n_labels : 1, k, task.gains));
   } else if (!is_of_first(task.metric)) {
     value = from_sum(task.metric, value, task.k, all.items, all.relevant);
   }

@@ -158,6 +158,21 @@ def test_one_huge_tie(n_relevant: int, backend) -> None:
             np.testing.assert_allclose(found, [value], rtol=1e-11, err_msg=f"{metric} k={k}")
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@given(seed=seeds())
+def test_a_perfect_ranking_is_one(metric: str, seed: int, backend) -> None:
+    """All relevant items first, in ties: 1, and not an ulp more."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 3000))
+    hits = np.arange(n) < int(rng.integers(1, n + 1))
+    values = np.where(hits, rng.integers(0, 3, n), 8)
+    problem, k = ranked_problem(values, hits), None if metric in AT_R else int(hits.sum())
+    for ties in TIES:
+        found = native("retrieval_metric", backend.device, *problem, metric, k=k, ties=ties)
+        assert found[0] <= 1.0
+        np.testing.assert_allclose(found, 1.0, rtol=1e-14)
+
+
 @given(problem=problems(max_db=60), data=st.data())
 def test_relations(problem: Problem, data, backend) -> None:
     """What follows from the definitions, and from `average_precision` and `retrieval_curves`."""

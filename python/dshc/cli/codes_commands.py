@@ -78,6 +78,22 @@ def evaluate(
     empty: Annotated[
         str, typer.Option(metavar="zero|skip|error", help="Queries with nothing relevant in the database.")
     ] = "zero",
+    metric: Annotated[
+        list[str] | None,
+        flag(
+            "A further metric, repeatable: ndcg, reciprocal_rank, precision, recall or hit_rate, with a cut-off if "
+            "wished (ndcg@100); r_precision; average_precision_at_r.",
+            None,
+            "--metric",
+            metavar="NAME[@K]",
+        ),
+    ] = None,
+    gains: Annotated[
+        str,
+        typer.Option(
+            metavar="linear|exponential", help="What s shared labels are worth to nDCG: s, or 2^s - 1."
+        ),
+    ] = "linear",
     out: Annotated[
         Path | None,
         flag("Folder for evaluation.json and report; by default RUN."),
@@ -105,6 +121,8 @@ def evaluate(
         denominator=denominator,
         score=score,
         empty=empty,
+        metrics=tuple(metric or ()),
+        gains=gains,
     )
     run_evaluate(
         target,

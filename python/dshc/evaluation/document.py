@@ -45,6 +45,7 @@ class _Conventions(_Object):
     denominator: str
     score: str
     empty: str
+    gains: str = "linear"  # not in files of earlier versions
 
 
 class _Counts(_Object):
@@ -124,6 +125,11 @@ class _Group(_Object):
     mean_average_precision: Share
 
 
+class _Metric(_Object):
+    name: str
+    value: Share
+
+
 class _Document(_Object):
     software: dict[str, str]
     conventions: _Conventions
@@ -137,6 +143,7 @@ class _Document(_Object):
     average_precision: list[Share] | None = None
     ties: _Ties | None = None  # not in files of earlier versions
     query_groups: list[_Group] = []
+    retrieval_metrics: list[_Metric] = []
 
 
 def read(text: bytes, name: str) -> Evaluation:
@@ -220,6 +227,7 @@ def _class_sizes(part: str, codes: _Codes) -> list[tuple[str, int, int]]:
 def _evaluation(document: _Document) -> Evaluation:
     counts, mean = document.counts, document.mean_average_precision
     at_k = {cut.k: _number(cut.value) for cut in mean.at_k}
+    metrics = {metric.name: _number(metric.value) for metric in document.retrieval_metrics}
     per_query = document.average_precision
     return Evaluation(
         n_bits=counts.n_bits,
@@ -227,7 +235,7 @@ def _evaluation(document: _Document) -> Evaluation:
         n_database=counts.n_database,
         n_empty=counts.n_empty_queries,
         multilabel=counts.multilabel,
-        conventions=Conventions(**document.conventions.model_dump(), ks=tuple(at_k)),
+        conventions=Conventions(**document.conventions.model_dump(), ks=tuple(at_k), metrics=tuple(metrics)),
         mean_ap=_number(mean.value),
         standard_error=_number(mean.standard_error),
         by_ties={str(rule): _number(value) for rule, value in mean.by_ties.items()},
@@ -246,6 +254,7 @@ def _evaluation(document: _Document) -> Evaluation:
         software=document.software,
         tie_statistics=None if document.ties is None else _ties(document.ties),
         groups={g.name: (g.n_query, _number(g.mean_average_precision)) for g in document.query_groups},
+        metrics=metrics,
     )
 
 

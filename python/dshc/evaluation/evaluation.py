@@ -33,6 +33,7 @@ class Evaluation:
         mean_ap: mAP under the conventions.
         by_ties: mAP under the same conventions but each tie rule computed (always expected, best, worst).
         at_k: mAP at each further cut-off asked for.
+        metrics: the mean of each further metric asked for, by its name (``ndcg@100``).
         per_query: AP of each query, float64 ``(n_query,)``, NaN where nothing in the database is relevant; None
             where it was read from a file that leaves them out.
         curves: precision and recall at every radius and at some ranks (``dshc_fast.retrieval_curves``).
@@ -66,6 +67,7 @@ class Evaluation:
     software: dict[str, str] = field(default_factory=dict)
     tie_statistics: TieStatistics | None = None
     groups: dict[str, tuple[int, float]] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Evaluation):
@@ -121,6 +123,10 @@ class Evaluation:
             bounds += "; no bounds for a cut with denominator=retrieved"
         rows.append((f"{name_of(self.k)}, worst / best ties", f"{_number(worst)} / {_number(best)}", bounds))
         rows += [(name_of(k), _number(value), shared) for k, value in self.at_k.items()]
+        of_metrics = f"mean over queries, ties={self.conventions.ties}, empty={self.conventions.empty}"
+        for name, value in self.metrics.items():
+            gains = f", gains={self.conventions.gains}" if name.startswith("ndcg") else ""
+            rows.append((name, _number(value), of_metrics + gains))
         for name, (n_query, value) in self.groups.items():
             rows.append((f"{name_of(self.k)}, {name}", _number(value), f"{n_query} of the queries, {shared}"))
         rows += self._accuracy_rows()
@@ -145,6 +151,7 @@ class Evaluation:
                 "denominator": str(self.conventions.denominator),
                 "score": self.score,
                 "empty": str(self.conventions.empty),
+                "gains": str(self.conventions.gains),
             },
             "counts": {
                 "n_bits": self.n_bits,
@@ -166,6 +173,10 @@ class Evaluation:
             "codes": {"queries": self.query_codes.to_dict(), "database": self.database_codes.to_dict()},
             "class_accuracy": self.accuracy,
         }
+        if self.metrics:
+            document["retrieval_metrics"] = [
+                {"name": name, "value": value} for name, value in self.metrics.items()
+            ]
         if self.groups:
             document["query_groups"] = [
                 {"name": name, "n_query": n_query, "mean_average_precision": value}

@@ -20,7 +20,7 @@ import dshc_fast
 
 from ..errors import InputError
 from ..storage.code_files import CodeFile, check_same_code
-from .conventions import Conventions, Ties
+from .conventions import Conventions, Ties, metric_of
 from .evaluation import Evaluation
 from .statistics import (
     as_numpy,
@@ -176,6 +176,12 @@ def _measure(
             dshc_fast.average_precision(*operands, k=k, ties=str(ties), denominator=denominator, **options)
         )
 
+    def metric_at(name: str) -> float:
+        metric, k = metric_of(name)
+        choices = {"k": k, "ties": str(conventions.ties), "gains": str(conventions.gains)}
+        values = dshc_fast.retrieval_metric(*operands, metric=metric, **choices, **options)
+        return mean_of_queries(as_numpy(values), conventions.empty)
+
     empty, ties = conventions.empty, conventions.ties
     by_rule = {rule: per_query_at(conventions.k, rule) for rule in Ties if rule == ties or rule != Ties.index}
     at_k = {k: mean_of_queries(per_query_at(k, ties), empty) for k in conventions.ks}
@@ -203,6 +209,7 @@ def _measure(
         accuracy=accuracy,
         tie_statistics=tie_statistics(items, curves.ranks, score=score),
         software={"dshc_fast": dshc_fast.__version__},
+        metrics={name: metric_at(name) for name in conventions.metrics},
     )
 
 

@@ -84,7 +84,7 @@ def evaluate_outputs(
             ``(n, n_labels)``, relevant where a label is shared.
         measure: ``"cosine"`` (0 for outputs of length 0) and ``"inner"`` product, descending; ``"l2"`` distance,
             ascending.
-        conventions: cut-offs, ties, denominator and empty queries; ``score`` must be None.
+        conventions: cut-offs, ties, denominator and empty queries; ``score`` must be None, ``metrics`` empty.
         chunk: queries at a time; None: as many as keep the working memory at some 400 MB, at least one.
 
     Raises:
@@ -101,6 +101,11 @@ def evaluate_outputs(
     if conventions.score is not None:
         raise InputError(
             f"score must be None for real-valued outputs, got {conventions.score!s}; measure ranks them"
+        )
+    if conventions.metrics:
+        asked_for = ", ".join(conventions.metrics)
+        raise InputError(
+            f"metrics must be empty for real-valued outputs, which have mAP alone, got {asked_for}"
         )
     if chunk is not None:
         chunk = check_cut("chunk", chunk)

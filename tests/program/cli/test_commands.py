@@ -56,6 +56,12 @@ def test_evaluate_takes_every_convention(run: Path, tmp_path: Path) -> None:
         "skip",
         "--score",
         "overlap",
+        "--metric",
+        "ndcg@10",
+        "--metric",
+        "average_precision_at_r",
+        "--gains",
+        "exponential",
     )
     output = dshc_ok("evaluate", run, *flags, "--out", tmp_path, "--json", "--per-query", "--no-report")
     document = json.loads(output)
@@ -65,7 +71,12 @@ def test_evaluate_takes_every_convention(run: Path, tmp_path: Path) -> None:
         "denominator": "min",
         "score": "overlap",
         "empty": "skip",
+        "gains": "exponential",
     }
+    assert [metric["name"] for metric in document["retrieval_metrics"]] == [
+        "ndcg@10",
+        "average_precision_at_r",
+    ]
     assert [cut["k"] for cut in document["mean_average_precision"]["at_k"]] == [20]
     assert len(document["average_precision"]) == document["counts"]["n_query"]
 

@@ -58,6 +58,22 @@ def test_replaced_conventions_are_checked_again() -> None:
         ({"denominator": "R"}, ValueError, "denominator must be one of retrieved, min, relevant, got 'R'"),
         ({"score": "cosine"}, ValueError, "score must be one of hamming, overlap, got 'cosine'"),
         ({"empty": "drop"}, ValueError, "empty must be one of zero, skip, error, got 'drop'"),
+        ({"gains": "square"}, ValueError, "gains must be one of linear, exponential, got 'square'"),
+        ({"metrics": "ndcg"}, TypeError, "metrics must be a sequence of names, got str"),
+        ({"metrics": (3,)}, TypeError, "metrics must hold names such as ndcg@100, got int"),
+        (
+            {"metrics": ("mrr",)},
+            ValueError,
+            "metrics must be one of ndcg, reciprocal_rank, precision, recall",
+        ),
+        ({"metrics": ("ndcg@",)}, ValueError, "metrics must have a whole number behind the @, got 'ndcg@'"),
+        (
+            {"metrics": ("ndcg@all",)},
+            ValueError,
+            "metrics must have a whole number behind the @, got 'ndcg@all'",
+        ),
+        ({"metrics": ("recall@0",)}, ValueError, "the cut of a metric must be at least 1, got 0"),
+        ({"metrics": ("r_precision@5",)}, ValueError, "metrics must name r_precision without a cut"),
     ],
 )
 def test_wrong_conventions_are_named(options: dict[str, object], error: type[Exception], words: str) -> None:

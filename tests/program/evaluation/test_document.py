@@ -54,7 +54,7 @@ def test_the_json_is_what_the_documentation_says(multilabel: bool) -> None:
     evaluation = evaluate(
         *operands,
         n_bits=11,
-        conventions=Conventions(ks=(3,), ties="index"),
+        conventions=Conventions(ks=(3,), ties="index", metrics=("ndcg@3", "r_precision")),
         accuracy={"queries": accuracy, "database": accuracy},
         groups={"half": np.arange(len(operands[0])) % 2 == 0},
     )
@@ -87,6 +87,7 @@ def test_the_json_agrees_with_the_numbers(tmp_path: Path) -> None:
         "denominator": "retrieved",
         "score": "hamming",
         "empty": "zero",
+        "gains": "linear",
     }
     assert document["class_accuracy"] == {"queries": {"top_1": 0.25}}
     assert "average_precision" not in document
@@ -109,6 +110,11 @@ def evaluations() -> st.SearchStrategy[Evaluation]:
             denominator=st.sampled_from(["retrieved", "min", "relevant"]),
             score=st.none() | st.sampled_from(["hamming", "overlap"]),
             empty=st.sampled_from(["zero", "skip"]),
+            metrics=st.lists(
+                st.sampled_from(["ndcg", "ndcg@7", "recall@3", "hit_rate@1", "average_precision_at_r"]),
+                max_size=3,
+            ),
+            gains=st.sampled_from(["linear", "exponential"]),
         ),
         st.none() | st.floats(0, 1),
     )
@@ -300,11 +306,11 @@ def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
         Evaluation.load(tmp_path / "none.json")
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_the_examples_of_the_manual_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     examples_ = MANUAL.read_text(encoding="utf-8").split("## evaluation.json")[0].split("```python")[1:]
     monkeypatch.chdir(tmp_path)
-    assert len(examples_) == 3
+    assert len(examples_) == 4
     names: dict[str, object] = {}
     for text in examples_[: number + 1]:  # each goes on from those before
         exec(compile(text.split("```")[0], "docs/evaluation.md", "exec"), names)

@@ -46,6 +46,31 @@ def test_further_cuts_keep_the_conventions() -> None:
     assert {"mAP@all", "mAP@2", "mAP@4"} <= set(names)
 
 
+@pytest.mark.parametrize("multilabel", [False, True], ids=["ids", "multi-hot"])
+@pytest.mark.parametrize("empty", ["zero", "skip"])
+def test_further_metrics_are_means_of_the_core_s(multilabel: bool, empty: str) -> None:
+    """Under the same ties and empty queries as mAP, each by its own cut; the last queries have nothing relevant."""
+    operands = random_sets(multilabel=multilabel)
+    operands[2][-2:] = 0 if multilabel else 99
+    names = ("ndcg@7", "ndcg", "reciprocal_rank@3", "recall@5", "hit_rate@1", "r_precision", "ndcg@7")
+    conventions = Conventions(metrics=names, ties="worst", empty=empty, gains="exponential")
+    assert conventions.metrics == names[:-1] and "ndcg@7, ndcg, " in str(conventions)
+    assert "gains=exponential" in str(conventions)
+    evaluation = evaluate(*operands, n_bits=11, conventions=conventions)
+    assert list(evaluation.metrics) == list(names[:-1])
+    rows = {name: (value, note) for name, value, note in evaluation.rows()}
+    for name, value in evaluation.metrics.items():
+        metric, _, k = name.partition("@")
+        of_queries = dshc_fast.retrieval_metric(
+            *operands, metric, k=int(k) if k else None, ties="worst", gains="exponential", n_bits=11
+        )
+        assert np.isnan(of_queries[-2:]).all()
+        expected = np.nanmean(of_queries) if empty == "skip" else np.nan_to_num(of_queries).mean()
+        assert value == pytest.approx(expected, rel=1e-12)
+        assert rows[name][0] == f"{value:.4f}" and f"ties=worst, empty={empty}" in rows[name][1]
+        assert ("gains=exponential" in rows[name][1]) == (metric == "ndcg")
+
+
 def test_the_line_carries_its_conventions() -> None:
     assert hand().line() == "mAP@all 0.8167 (ties=expected, denominator=retrieved, 1 queries, 6 database)"
     assert hand(k=4, ties="worst", denominator="min", score="overlap").line().startswith("mAP@4 ")

@@ -219,6 +219,12 @@ def test_wrong_arguments_are_named() -> None:
             (good, good, ids, ids),
             {"conventions": Conventions(score="hamming")},
         ),
+        (
+            ValueError,
+            "metrics must be empty for real-valued outputs, which have mAP alone, got ndcg@5",
+            (good, good, ids, ids),
+            {"conventions": Conventions(metrics=("ndcg@5",))},
+        ),
     ]:
         with pytest.raises(error, match=words):
             evaluate_outputs(*arguments, **options)
