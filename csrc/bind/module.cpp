@@ -17,7 +17,7 @@
 #include "../core/pack_codes.h"
 #include "../core/partition_rows.h"
 #include "../core/unpack_codes.h"
-#include "../cpu/simd.h"
+#include "../cpu/kernels/level.h"
 #include "call.h"
 #include "cuda.h"
 

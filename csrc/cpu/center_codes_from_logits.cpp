@@ -2,10 +2,10 @@
 
 #include <cstring>
 
-#include "call.h"
-#include "first_row.h"
-#include "float_rows.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "logits/first_fault.h"
+#include "logits/float_rows.h"
 
 namespace dshc::cpu {
 namespace {

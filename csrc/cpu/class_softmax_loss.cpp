@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "call.h"
-#include "float_rows.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "logits/float_rows.h"
 
 namespace dshc::cpu {
 namespace {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "call.h"
-#include "scan.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "counts/scan.h"
 
 namespace dshc::cpu {
 

@@ -5,12 +5,12 @@
 #include <utility>
 #include <vector>
 
-#include "allowed_items.h"
-#include "call.h"
-#include "equal_queries.h"
-#include "filter_walk.h"
-#include "grouped_ranking.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "repeats/allowed_items.h"
+#include "repeats/equal_queries.h"
+#include "search/grouped.h"
+#include "search/walk.h"
 
 namespace dshc::cpu {
 namespace {

@@ -7,10 +7,10 @@
 #include <type_traits>
 
 #include "../common/dtype.h"
-#include "call.h"
-#include "first_row.h"
-#include "pack_bits.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "logits/first_fault.h"
+#include "logits/pack_bits.h"
 
 namespace dshc::cpu {
 namespace {

@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "../cpu/simd.h"
+#include "../cpu/kernels/level.h"
 
 namespace dshc::test {
 

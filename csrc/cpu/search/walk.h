@@ -1,0 +1,171 @@
+// The walk of top-k and radius search: groups of queries against cache-sized blocks of the database, through the filter of
+// the SIMD level. A block (16 KiB of codes) stays in the first-level cache while all queries of a group pass over it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "../../core/types.h"
+#include "../call/call.h"
+#include "../counts/scan.h"
+#include "../kernels/level.h"
+#include "plane_queries.h"
+#include "survivors.h"
+
+namespace dshc::cpu {
+
+// How codes lie as words: word_bytes 4 for codes of up to 4 bytes, else 8.
+struct WordShape {
+  int32_t word_bytes, n_words;
+  explicit WordShape(int32_t n_bytes) : word_bytes(n_bytes <= 4 ? 4 : 8), n_words(n_bytes <= 4 ? 1 : (n_bytes + 7) / 8) {}
+  int32_t code_bytes() const { return word_bytes * n_words; }
+};
+
+// Whether so many queries are worth cutting blocks into half bytes, and the items of such a block.
+bool half_bytes_pay(const Pairs& pairs, int64_t n_queries);
+int64_t tiled_items(int32_t n_bytes);
+
+// Word planes of blocks of the database: an aligned copy, or the database itself where its codes are single words and too
+// few queries come to make up for the copy. Loads that cross no cache line, always from the same addresses: measured, the
+// copy is worth a fifth of the pace with 100 queries.
+class BlockPlanes {
+ public:
+  BlockPlanes(const Pairs& pairs, int64_t n_queries)
+      : pairs_(pairs),
+        shape_(pairs.n_bytes),
+        tiled_(half_bytes_pay(pairs, n_queries)),
+        in_place_(!tiled_ && n_queries < 16 && shape_.n_words == 1 && pairs.n_bytes == shape_.word_bytes),
+        // The end of each block waits for its last loads; in place they come from far, so there should be few ends.
+        block_(in_place_ && n_queries < 4 ? kMostBlockItems
+               : tiled_                   ? tiled_items(pairs.n_bytes)
+                                          : block_items(shape_.code_bytes())) {}
+  int64_t items() const { return block_; }  // in a block
+  WordShape shape() const { return shape_; }
+  const uint8_t* load(int64_t first, int64_t n);  // valid until the next call
+  const uint8_t* half_bytes(const FilterPass& pass);  // over the block loaded last; null: it is filtered without
+
+ private:
+  const Pairs& pairs_;
+  WordShape shape_;
+  bool tiled_, in_place_, cut_ = false;  // cut_: half_bytes_ are those of the block
+  int64_t block_;
+  struct alignas(64) Line {
+    uint64_t words[8];
+  };
+  std::unique_ptr<Line[]> planes_, half_bytes_;
+};
+
+// Queries of a group as padded words, one after the other.
+std::vector<uint64_t> query_words(const Pairs& pairs, int64_t begin, int64_t end);
+
+// How the walk of one op is cut up; like Plan, for groups as wide as the filter likes them.
+Plan make_filter_plan(const Pairs& pairs, int64_t state_bytes, int n_threads);
+
+// One walk of queries [begin, end).
+class FilterWalk {
+ public:
+  FilterWalk(const Pairs& pairs, int64_t begin, int64_t end);
+
+  // Lets survivors(q), q in [begin, end), take what is in [db_begin, db_end).
+  template <class GetSurvivors>
+  void run(int64_t db_begin, int64_t db_end, GetSurvivors survivors) {
+    // Blocks grow from a small one, because until a bound has fallen every item is a candidate.
+    constexpr int64_t kFirstBlock = 128;
+    int64_t block = kFirstBlock, n = 0;
+    for (int64_t first = db_begin; first < db_end; first += n, block = 2 * block) {
+      if (block > planes_.items()) block = planes_.items();
+      n = block < db_end - first ? block : db_end - first;
+      stop_point(0.1 * static_cast<double>(n * static_cast<int64_t>(all_.size()) * shape_.n_words));
+      const uint8_t* words = planes_.load(first, n);
+      if (sliced_ && n >= kSlicedItems) choose(survivors);
+      const int64_t n_sliced = use_sliced_ ? n / kSlicedItems * kSlicedItems : 0;
+      count(survivors, use_sliced_ ? counted_ : all_, words, first, n);
+      for (int64_t i = 0; i < n_sliced; i += kSlicedItems) {
+        const SlicedBlock part{words + i * shape_.word_bytes, planes_.items(), static_cast<uint64_t>(first + i)};
+        sliced_->walk(part, [&](int64_t q) -> Survivors& { return survivors(begin_ + q); },
+                      [&](int64_t q) { return allowed(begin_ + q, first + i); });
+      }
+      // What is left of the last block.
+      if (use_sliced_ && n_sliced < n) {
+        count(survivors, sliced_->list(), words + n_sliced * shape_.word_bytes, first + n_sliced, n - n_sliced);
+      }
+    }
+  }
+
+ private:
+  const uint8_t* allowed(int64_t query, int64_t item) const {
+    return pairs_.allowed ? pairs_.allowed + query * pairs_.allowed_stride + item / 8 : nullptr;
+  }
+
+  // Queries go over to bit planes once their bound can be written there; it never rises again.
+  template <class GetSurvivors>
+  void choose(GetSurvivors survivors) {
+    size_t kept = 0;
+    for (const uint16_t q : counted_) {
+      if (sliced_->takes(survivors(begin_ + q).bound())) {
+        sliced_->add(q);
+      } else {
+        counted_[kept++] = q;
+      }
+    }
+    const bool all_are_new = !use_sliced_;
+    const size_t n_new = all_are_new ? sliced_->list().size() : counted_.size() - kept;
+    counted_.resize(kept);
+    use_sliced_ = sliced_->size() >= kFewestSlicedQueries;
+    if (!use_sliced_) return;
+    for (size_t i = sliced_->list().size() - n_new; i < sliced_->list().size(); ++i) {
+      const uint16_t q = sliced_->list()[i];
+      sliced_->set_bound(q, survivors(begin_ + q).bound());
+    }
+  }
+
+  // By popcounts, kFilterQueries at a time: n items from `first` on, whose words begin at `words`.
+  template <class GetSurvivors>
+  void count(GetSurvivors survivors, const std::vector<uint16_t>& list, const uint8_t* words, int64_t first,
+             int64_t n) {
+    FilterPass pass{};
+    pass.score = pairs_.score;
+    pass.n_bytes = pairs_.n_bytes;
+    pass.word_bytes = shape_.word_bytes;
+    pass.n_words = shape_.n_words;
+    pass.planes = words;
+    pass.plane_items = shape_.n_words == 1 ? 0 : planes_.items();
+    pass.n = n;
+    pass.first = static_cast<uint64_t>(first);
+    const int64_t n_list = static_cast<int64_t>(list.size());
+    for (int64_t at = 0; at < n_list; at += kFilterQueries) {
+      const uint16_t* numbers = list.data() + at;
+      pass.n_queries = static_cast<int>(kFilterQueries < n_list - at ? kFilterQueries : n_list - at);
+      for (int q = 0; q < pass.n_queries; ++q) {
+        const int64_t query = begin_ + numbers[q];
+        Survivors& mine = survivors(query);
+        pass.queries[q] = reinterpret_cast<const uint8_t*>(words_.data() + numbers[q] * shape_.n_words);
+        pass.bounds[q] = mine.bound();
+        pass.allowed[q] = allowed(query, first);
+        pass.found[q] = mine.room(n);
+      }
+      pass.half_bytes = planes_.half_bytes(pass);
+      kernels_.filter(pass);
+      for (int q = 0; q < pass.n_queries; ++q) survivors(begin_ + numbers[q]).take(pass.found[q]);
+    }
+  }
+
+  const Pairs& pairs_;
+  int64_t begin_;
+  const FilterKernels& kernels_;
+  BlockPlanes planes_;
+  WordShape shape_;
+  std::vector<uint64_t> words_;
+  std::vector<uint16_t> all_, counted_;  // numbers of queries: all, and those not yet in sliced_
+  std::unique_ptr<SlicedQueries> sliced_;  // null: these pairs do not go there
+  bool use_sliced_ = false;
+};
+
+template <class GetSurvivors>
+void filter_walk(const Pairs& pairs, int64_t begin, int64_t end, int64_t db_begin, int64_t db_end,
+                 GetSurvivors survivors) {
+  FilterWalk(pairs, begin, end).run(db_begin, db_end, survivors);
+}
+
+}  // namespace dshc::cpu
