@@ -40,7 +40,7 @@ Status center_codes_from_logits(const void* logits, DType dtype, int64_t n, int6
                                 int64_t n_bytes, uint8_t* codes, bool check, int n_threads) {
   const Call call;
   const SimdKernels& kernels = simd();
-  FirstRow first_nan;
+  FirstFault first_nan;
   const int64_t n_tasks = task_count(n, static_cast<double>(n_subclasses), n_threads);
   const auto one_row = [&](const auto* values, int64_t row) {
     if (check && any_nan(kernels, values, n_subclasses)) first_nan.note(row);

@@ -12,7 +12,7 @@ Status multilabel_codes(const void* logits, DType dtype, int64_t n, int64_t n_bi
                         uint8_t* codes, bool check, int n_threads) {
   const Call call;
   const int64_t n_bytes = (n_bits + 7) / 8;
-  FirstRow first_nan;
+  FirstFault first_nan;
   const auto one_row = [&](const auto* values, int64_t row) {
     bool nan = false;
     pack_row(n_bits, codes + row * n_bytes, [&](int64_t j) {

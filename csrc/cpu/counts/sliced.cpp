@@ -20,8 +20,8 @@ SlicedDatabase::SlicedDatabase(const Pairs& pairs, const Relevance& relevance, i
     : pairs_(pairs),
       relevance_(relevance),
       n_values_(n_rank_values(pairs)),
-      n_blocks_((pairs.n_db + kBlockItems - 1) / kBlockItems) {
-  if (pairs.n_bytes > kMaxSlicedBytes || pairs.n_db < kBlockItems) return;
+      n_blocks_((pairs.n_db + kPlaneItems - 1) / kPlaneItems) {
+  if (pairs.n_bytes > kMaxSlicedBytes || pairs.n_db < kPlaneItems) return;
   if (relevance.database_ids) {
     const int64_t max_labels = pairs.n_query >= kWorthAnyLabels ? pairs.n_db : pairs.n_db / kLabelRepeats;
     labels_ = std::make_unique<DatabaseLabels>(pairs, relevance, max_labels, n_threads);
@@ -64,7 +64,7 @@ SlicedDatabase::Counter::Counter(const SlicedDatabase& database, int64_t begin, 
       bits_(static_cast<size_t>((end - begin) * n_bits_)),
       counts_(static_cast<size_t>((end - begin) * 2 * (n_bits_ + 8)), 0),
       ranges_(static_cast<size_t>(end - begin)),
-      asked_(static_cast<size_t>(end - begin)),
+      query_labels_(static_cast<size_t>(end - begin)),
       items_(static_cast<size_t>((end - begin) * database.n_values_)),
       relevant_(items_.size()) {
   const Relevance& relevance = database.relevance_;
@@ -79,7 +79,7 @@ SlicedDatabase::Counter::Counter(const SlicedDatabase& database, int64_t begin, 
       continue;
     }
     for (int32_t label = 0; label < 64 * relevance.n_words; ++label) {
-      if (relevance.query_words[q * relevance.n_words + label / 64] >> (label % 64) & 1) asked_[at].push_back(label);
+      if (relevance.query_words[q * relevance.n_words + label / 64] >> (label % 64) & 1) query_labels_[at].push_back(label);
     }
   }
 }
@@ -93,7 +93,7 @@ void SlicedDatabase::Counter::count() {
     }
   }
   const Pairs& pairs = database_.pairs_;
-  const int64_t padding = n_blocks * kBlockItems - pairs.n_db;
+  const int64_t padding = n_blocks * kPlaneItems - pairs.n_db;
   for (int64_t q = begin_; q < end_; ++q) {
     uint64_t* counts = counts_.data() + (q - begin_) * 2 * (n_bits_ + 8);
     const auto bits = bits_.begin() + (q - begin_) * n_bits_;
@@ -111,10 +111,10 @@ void SlicedDatabase::Counter::count() {
 void SlicedDatabase::Counter::mark(int64_t query, int64_t first_block, int64_t end_block) {
   masks_.assign(static_cast<size_t>((end_block - first_block) * kPlaneWords), 0);
   const size_t at = static_cast<size_t>(query - begin_);
-  if (database_.labels_) return mark_range(ranges_[at], first_block * kBlockItems, end_block * kBlockItems);
+  if (database_.labels_) return mark_range(ranges_[at], first_block * kPlaneItems, end_block * kPlaneItems);
   for (int64_t block = first_block; block < end_block; ++block) {
     uint64_t* words = masks_.data() + (block - first_block) * kPlaneWords;
-    for (const int32_t label : asked_[at]) {
+    for (const int32_t label : query_labels_[at]) {
       const uint64_t* plane = database_.label_planes_.block(block) + label * kPlaneWords;
       for (int64_t w = 0; w < kPlaneWords; ++w) words[w] |= plane[w];
     }
@@ -152,7 +152,7 @@ void SlicedDatabase::Counter::count_chunk(int64_t query, int64_t first_block, in
   for (int64_t begin = first_block, end = 0; begin < end_block; begin = end) {
     const Kind run = kind(begin);
     for (end = begin + 1; end < end_block && kind(end) == run;) ++end;
-    SlicedCall call{database_.pairs_.score,
+    CountCall call{database_.pairs_.score,
                     database_.pairs_.n_bytes,
                     database_.planes_.block(begin),
                     end - begin,
@@ -166,7 +166,7 @@ void SlicedDatabase::Counter::count_chunk(int64_t query, int64_t first_block, in
     } else if (run == Kind::some) {
       call.masks = masks_.data() + (begin - first_block) * kPlaneWords;
     }
-    sliced().count(call);
+    plane_kernels().count(call);
     if (run == Kind::all) {
       for (size_t c = 0; c < all.size(); ++c) {
         counts[c] += all[c];

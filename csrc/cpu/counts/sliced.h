@@ -40,7 +40,7 @@ class SlicedDatabase {
     std::vector<uint64_t> bits_;               // [queries, n_bits_] all ones or zero
     std::vector<uint64_t> counts_;             // [queries, 2, n_bits_ + 8]: items, relevant items
     std::vector<Range> ranges_;                // class ids: each query's relevant items
-    std::vector<std::vector<int32_t>> asked_;  // multi-hot: each query's labels
+    std::vector<std::vector<int32_t>> query_labels_;  // multi-hot: each query's labels
     std::vector<uint64_t> masks_;              // the relevant items of a chunk of blocks
     std::vector<int64_t> items_, relevant_;
   };

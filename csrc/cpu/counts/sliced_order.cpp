@@ -22,11 +22,11 @@ constexpr int64_t kChunkBytes = 256 << 10;  // else: of planes that the queries 
 
 SlicedOrder::SlicedOrder(const Pairs& pairs, const Relevance& relevance, int n_threads)
     : pairs_(pairs),
-      n_blocks_((pairs.n_db + kBlockItems - 1) / kBlockItems),
+      n_blocks_((pairs.n_db + kPlaneItems - 1) / kPlaneItems),
       lane_items_(64 * n_blocks_),
       labels_(pairs, relevance,
               !pairs.allowed && relevance.database_ids && pairs.n_bytes <= kMaxSlicedBytes &&
-                      pairs.n_query >= kWorthSlicing && pairs.n_db >= kBlockItems && pairs.n_db <= kMaxItems
+                      pairs.n_query >= kWorthSlicing && pairs.n_db >= kPlaneItems && pairs.n_db <= kMaxItems
                   ? (pairs.n_query >= kWorthAnyLabels ? pairs.n_db : pairs.n_db / kLabelRepeats)
                   : 0,
               n_threads) {
@@ -63,12 +63,12 @@ void SlicedOrder::place_items() {
   places_.resize(static_cast<size_t>(pairs_.n_db));
   codes_.assign(static_cast<size_t>(pairs_.n_db * stride), 0);
   for (int64_t block = 0; block < n_blocks_; ++block) {
-    stop_point(5.0 * kBlockItems);
+    stop_point(5.0 * kPlaneItems);
     for (int64_t w = 0; w < kPlaneWords; ++w) {
       const int64_t first = item(block, w), end = std::min(first + 64, pairs_.n_db);
       for (int64_t i = first; i < end; ++i) {
         const int64_t to = next[label_of[static_cast<size_t>(i)]]++;
-        places_[static_cast<size_t>(to)] = static_cast<uint32_t>(block * kBlockItems + w * 64 + i - first);
+        places_[static_cast<size_t>(to)] = static_cast<uint32_t>(block * kPlaneItems + w * 64 + i - first);
         std::memcpy(codes_.data() + to * stride, pairs_.database + i * pairs_.n_bytes, static_cast<size_t>(pairs_.n_bytes));
       }
     }
@@ -84,7 +84,7 @@ class SlicedOrder::Walker {
         bits_(static_cast<size_t>(8 * order.pairs_.n_bytes)),
         code_(static_cast<size_t>(StridedCodes(order.pairs_.n_bytes).stride()), 0),
         seen_(n_slots_),
-        asked_(n_slots_) {}
+        relevant_(n_slots_) {}
 
   void start(int64_t query) {
     const Pairs& pairs = order_.pairs_;
@@ -92,7 +92,7 @@ class SlicedOrder::Walker {
     spread_bits(code, pairs.n_bytes, bits_.data());
     std::memcpy(code_.data(), code, static_cast<size_t>(pairs.n_bytes));
     std::fill(seen_.begin(), seen_.end(), uint64_t{0});
-    std::fill(asked_.begin(), asked_.end(), 0u);
+    std::fill(relevant_.begin(), relevant_.end(), 0u);
     begin_ = end_ = at_ = 0;
     order_.labels_.for_each_relevant(query, [&](int64_t label) {  // a class id is one label at most
       begin_ = order_.labels_.parts().offsets[label];
@@ -100,7 +100,7 @@ class SlicedOrder::Walker {
     });
     const size_t n = static_cast<size_t>(end_ - begin_);
     if (slots_.size() < n) {
-      for (auto* wide : {&items_before_, &asked_before_}) wide->resize(n);
+      for (auto* wide : {&items_before_, &relevant_before_}) wide->resize(n);
       for (auto* narrow : {&counts_, &slots_}) narrow->resize(n);
     }
     if (n == 0) return;
@@ -115,11 +115,12 @@ class SlicedOrder::Walker {
   // `matches` is room that no query keeps anything in.
   void walk(int64_t first_block, int64_t end_block, std::vector<uint64_t>& matches) {
     const uint32_t* places = order_.places_.data() + begin_;
-    const uint32_t end_place = static_cast<uint32_t>(end_block * kBlockItems);
+    const uint32_t end_place = static_cast<uint32_t>(end_block * kPlaneItems);
     const int64_t next = std::lower_bound(places + at_, places + (end_ - begin_), end_place) - places;
-    sliced().walk({order_.pairs_.score, order_.pairs_.n_bytes, order_.planes_.block(first_block), end_block - first_block,
-                   bits_.data(), first_block, next - at_, places + at_, counts_.data() + at_, matches.data(), seen_.data(),
-                   asked_.data(), slots_.data() + at_, items_before_.data() + at_, asked_before_.data() + at_});
+    plane_kernels().walk({order_.pairs_.score, order_.pairs_.n_bytes, order_.planes_.block(first_block),
+                          end_block - first_block, bits_.data(), first_block, next - at_, places + at_, counts_.data() + at_,
+                          matches.data(), seen_.data(), relevant_.data(), slots_.data() + at_, items_before_.data() + at_,
+                          relevant_before_.data() + at_});
     at_ = next;
   }
 
@@ -134,20 +135,21 @@ class SlicedOrder::Walker {
       seen_[static_cast<size_t>(padding_count * kPlaneWords + w)] -= static_cast<uint64_t>(order_.lane_items_ - there);
     }
     items_base_.resize(n_slots_);
-    asked_base_.resize(n_slots_);
-    uint32_t items = 0, asked = 0;
+    relevant_base_.resize(n_slots_);
+    uint32_t items = 0, relevant = 0;
     for (int32_t value = 0; value < n_rank_values(pairs); ++value) {
       size_t slot = static_cast<size_t>(count_of(pairs, value) * kPlaneWords);
       for (int64_t w = 0; w < kPlaneWords; ++w, ++slot) {
         items_base_[slot] = items;
-        asked_base_[slot] = asked;
+        relevant_base_[slot] = relevant;
         items += static_cast<uint32_t>(seen_[slot]);
-        asked += asked_[slot];
+        relevant += relevant_[slot];
       }
     }
     k = std::min(k, pairs.n_db);
-    const PrecisionSum found = sliced().sum_precisions({end_ - begin_, k, slots_.data(), items_before_.data(),
-                                                        asked_before_.data(), items_base_.data(), asked_base_.data()});
+    const PrecisionSum found = plane_kernels().sum_precisions({end_ - begin_, k, slots_.data(), items_before_.data(),
+                                                               relevant_before_.data(), items_base_.data(),
+                                                               relevant_base_.data()});
     return divide_precisions(found.sum, found.n_taken, end_ - begin_, k, denominator);
   }
 
@@ -157,11 +159,11 @@ class SlicedOrder::Walker {
   std::vector<uint64_t> bits_;
   std::vector<uint8_t> code_;
   std::vector<uint64_t> seen_;
-  std::vector<uint32_t> asked_, items_base_, asked_base_;
+  std::vector<uint32_t> relevant_, items_base_, relevant_base_;
   int64_t begin_ = 0, end_ = 0;  // of the query's class in places_
   int64_t at_ = 0;               // the next of these items
   std::vector<uint16_t> counts_, slots_;
-  std::vector<uint32_t> items_before_, asked_before_;
+  std::vector<uint32_t> items_before_, relevant_before_;
 };
 
 void SlicedOrder::average_precision(int64_t k, Denominator denominator, double* result, int n_threads) const {

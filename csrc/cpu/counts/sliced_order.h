@@ -33,7 +33,7 @@ class SlicedOrder {
   int64_t n_blocks_, lane_items_;
   DatabaseLabels labels_;
   Planes planes_;
-  std::vector<uint32_t> places_;  // [n_db] label by label, as the blocks have them: block * kBlockItems + place
+  std::vector<uint32_t> places_;  // [n_db] label by label, as the blocks have them: block * kPlaneItems + place
   std::vector<uint8_t> codes_;    // [n_db, stride] in that order
 };
 

@@ -8,17 +8,17 @@
 
 namespace dshc::cpu {
 
-extern const SlicedKernels kGenericSliced;
+extern const PlaneKernels kGenericPlanes;
 #if defined(DSHC_HAVE_X86_LEVELS)
-extern const SlicedKernels kAvx2Sliced, kAvx512Sliced;
+extern const PlaneKernels kAvx2Planes, kAvx512Planes;
 #endif
 
-const SlicedKernels& sliced() {
+const PlaneKernels& plane_kernels() {
 #if defined(DSHC_HAVE_X86_LEVELS)
-  if (std::strcmp(simd().name, "avx512") == 0) return kAvx512Sliced;
-  if (std::strcmp(simd().name, "avx2") == 0) return kAvx2Sliced;
+  if (std::strcmp(simd().name, "avx512") == 0) return kAvx512Planes;
+  if (std::strcmp(simd().name, "avx2") == 0) return kAvx2Planes;
 #endif
-  return kGenericSliced;
+  return kGenericPlanes;
 }
 
 namespace {

@@ -17,25 +17,25 @@ constexpr int64_t index_of(Key key) { return static_cast<int64_t>(key & ((Key{1}
 constexpr int kFilterQueries = 4;  // of a pass
 constexpr int kMostBlockItems = 16384;
 
-// Half bytes: tiles of kTileItems items, in a tile all items' half byte 0 (the lower one of byte 0), then all their half
-// byte 1, ...; a byte each.
+// Nibbles: tiles of kTileItems items, in a tile all items' nibble 0 (the lower one of byte 0), then all their nibble 1,
+// ...; a byte each.
 constexpr int kTileItems = 128;
-constexpr int kMostTiledItems = 4096;    // of a block
-constexpr int kMostTiledHalfBytes = 64;  // of a code
+constexpr int kMostTiledItems = 4096;  // of a block
+constexpr int kMostTiledNibbles = 64;  // of a code
 // Rank values are told from bounds up to this one within a byte.
 constexpr int32_t most_tiled_bound(int32_t n_bytes) { return n_bytes <= 16 ? 128 : 255; }
 
-// One pass: up to kFilterQueries queries against a block. The block lies in word planes: word w of item i at
-// planes + (w * plane_items + i) * word_bytes, so that one vector holds the same word of neighbouring items whatever the
+// One pass: up to kFilterQueries queries against a block. The block lies in word columns: word w of item i at
+// columns + (w * column_items + i) * word_bytes, so that one vector holds the same word of neighbouring items whatever the
 // code length, and codes of one word need no copy.
 struct FilterPass {
   Score score;
   int32_t n_bytes;          // of a code; the words are padded with zeros
   int32_t word_bytes;       // 4 (codes of up to 4 bytes) or 8
   int32_t n_words;
-  const uint8_t* planes;
-  int64_t plane_items;
-  const uint8_t* half_bytes;  // of the block's whole tiles; null: none, or a bound is too high for them
+  const uint8_t* columns;
+  int64_t column_items;
+  const uint8_t* nibbles;   // of the block's whole tiles; null: none, or a bound is too high for them
   int64_t n;                // items in the block
   uint64_t first;           // index of its first item
   int n_queries;
@@ -48,10 +48,10 @@ struct FilterPass {
 // What a level brings for the filter.
 struct FilterKernels {
   void (*filter)(FilterPass& pass);
-  // Codes of whole words, [n, n_words], as word planes.
-  void (*to_planes)(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* planes, int64_t plane_items);
-  // Half bytes of the whole tiles of a block in word planes; null: this level has no use for them.
-  void (*to_half_bytes)(const FilterPass& block, uint8_t* half_bytes) = nullptr;
+  // Codes of whole words, [n, n_words], as word columns.
+  void (*to_columns)(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items);
+  // Nibbles of the whole tiles of a block in word columns; null: this level has no use for them.
+  void (*to_nibbles)(const FilterPass& block, uint8_t* nibbles) = nullptr;
 };
 
 }  // namespace dshc::cpu

@@ -9,7 +9,7 @@
 namespace dshc::cpu {
 
 constexpr int kRun = 32;  // values
-constexpr int kClasses = 64;
+constexpr int kBuckets = 64;
 
 struct SimdKernels {
   const char* name;
@@ -31,7 +31,7 @@ struct SimdKernels {
 
   float (*max_value)(const float* values, int64_t n);  // NaNs are passed over; -inf for n = 0
   bool (*any_nan)(const float* values, int64_t n);
-  // *bound: k or more values are at least as large, hardly more; -inf where fewer are not NaN, and for k > kClasses. True if
+  // *bound: k or more values are at least as large, hardly more; -inf where fewer are not NaN, and for k > kBuckets. True if
   // a value is NaN.
   bool (*bound_of_top)(const float* values, int64_t n, int64_t k, float* bound);
   // Positions i with values[i] >= bound, ascending; returns how many. `positions` has room for n < 2^32.

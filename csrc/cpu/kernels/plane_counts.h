@@ -6,16 +6,15 @@
 #include <cstdint>
 
 #include "../../core/types.h"
+#include "planes.h"
 
 namespace dshc::cpu {
 
-constexpr int64_t kBlockItems = 512;
-constexpr int64_t kPlaneWords = 8;
 constexpr int32_t kMaxSlicedBytes = 128;  // of a code; the tables of longer ones outgrow the first-level cache
 
 // Adds to items[c] how many items of the blocks have count c (XOR or AND; rank values are the caller's), and to masked[c]
 // how many of those that `masks` has a bit for. c runs to 8 * n_bytes + 7; columns beyond 8 * n_bytes get nothing.
-struct SlicedCall {
+struct CountCall {
   Score score;
   int32_t n_bytes;
   const uint64_t* planes;  // [n_blocks, 8 * n_bytes, kPlaneWords]
@@ -28,46 +27,46 @@ struct SlicedCall {
 
 // Items of one label walked in the order of the blocks, each with what comes before it. The eight words of a plane are
 // eight lanes; a lane's items lie in ascending order, block after block, and every (count, lane) is a slot of its own.
-struct WalkCall {
+struct OrderCall {
   Score score;
   int32_t n_bytes;
   const uint64_t* planes;   // [n_blocks, 8 * n_bytes, kPlaneWords]
   int64_t n_blocks;
   const uint64_t* query;    // as above
   int64_t first_block;      // number of the first one
-  int64_t n_asked;          // items, all of them in these blocks
-  const uint32_t* places;   // [n_asked] block * kBlockItems + place in the block, ascending
-  const uint16_t* counts;   // [n_asked] their counts with the query
+  int64_t n_relevant;       // items, all of them in these blocks
+  const uint32_t* places;   // [n_relevant] block * kPlaneItems + place in the block, ascending
+  const uint16_t* counts;   // [n_relevant] their counts with the query
   uint64_t* matches;        // [8 * n_bytes + 8, kPlaneWords] room
   uint64_t* seen;           // [8 * n_bytes + 8, kPlaneWords] items of each slot so far
-  uint32_t* asked;          // [8 * n_bytes + 8, kPlaneWords] asked items of each slot so far
-  // For each asked item: its slot, and how many items and asked ones its slot held before it.
+  uint32_t* relevant;       // [8 * n_bytes + 8, kPlaneWords] relevant items of each slot so far
+  // For each relevant item: its slot, and how many items and relevant ones its slot held before it.
   uint16_t* slots;
   uint32_t* items_before;
-  uint32_t* asked_before;
+  uint32_t* relevant_before;
 };
 
-// The sum of (asked_before + asked_base[slot] + 1) / (items_before + items_base[slot] + 1) over the asked items whose
-// divisor is at most k. Added up in the same order on every level.
+// The sum of (relevant_before + relevant_base[slot] + 1) / (items_before + items_base[slot] + 1) over the relevant items
+// whose divisor is at most k. Added up in the same order on every level.
 struct PrecisionCall {
-  int64_t n_asked;
+  int64_t n_relevant;
   int64_t k;  // at most 2^31 - 2, as the ranks are
   const uint16_t* slots;
-  const uint32_t *items_before, *asked_before;
-  const uint32_t *items_base, *asked_base;  // of each slot
+  const uint32_t *items_before, *relevant_before;
+  const uint32_t *items_base, *relevant_base;  // of each slot
 };
 struct PrecisionSum {
   double sum;
   int64_t n_taken;
 };
 
-struct SlicedKernels {
-  void (*count)(const SlicedCall& call);
-  void (*walk)(const WalkCall& call);
+struct PlaneKernels {
+  void (*count)(const CountCall& call);
+  void (*walk)(const OrderCall& call);
   PrecisionSum (*sum_precisions)(const PrecisionCall& call);
 };
 
 // Of the level that simd() has chosen.
-const SlicedKernels& sliced();
+const PlaneKernels& plane_kernels();
 
 }  // namespace dshc::cpu

@@ -1,4 +1,4 @@
-// SlicedKernels::count for one instruction set. The including file defines, in an anonymous namespace, the vector `Slice`
+// PlaneKernels::count for one instruction set. The including file defines, in an anonymous namespace, the vector `Slice`
 // of kSliceWords words and sum3, majority, and_not (a & ~b), any, lane_popcounts and add_sums for it.
 #pragma once
 #include "plane_counts.h"
@@ -25,8 +25,8 @@ inline Slice add(Slice& sum, Slice a, Slice b) {
 
 template <Score score>
 inline Slice compared(const uint64_t* plane, uint64_t query) {
-  const Slice word = load_slice(plane), asked = query - Slice{};
-  return score == Score::hamming ? word ^ asked : word & asked;
+  const Slice word = load_slice(plane), bit = query - Slice{};
+  return score == Score::hamming ? word ^ bit : word & bit;
 }
 
 // The eights of eight planes; what is less stays in the lowest three digits.
@@ -115,7 +115,7 @@ inline void count_tables(const Slice* tables, int64_t n, int32_t n_high, const S
 }
 
 template <Score score, int kHigh>
-void count_with(const SlicedCall& call) {
+void count_with(const CountCall& call) {
   const int32_t n_high = call.n_bytes + 1;
   const int64_t stride = kLowValues + n_high, plane_words = 8 * static_cast<int64_t>(call.n_bytes) * kPlaneWords;
   constexpr int64_t kMaxSlices = kTableBytes / static_cast<int64_t>(sizeof(Slice));
@@ -156,14 +156,14 @@ inline void with_digits(Score score, int32_t n_bytes, Use use) {
 }
 
 struct Count {
-  const SlicedCall& call;
+  const CountCall& call;
   template <Score score, int kHigh>
   void run() const {
     count_with<score, kHigh>(call);
   }
 };
 
-void count(const SlicedCall& call) { with_digits(call.score, call.n_bytes, Count{call}); }
+void count(const CountCall& call) { with_digits(call.score, call.n_bytes, Count{call}); }
 
 }  // namespace
 }  // namespace dshc::cpu

@@ -9,40 +9,39 @@
 #include <cstdint>
 
 #include "filter.h"
+#include "planes.h"
 
 namespace dshc::cpu {
 
-constexpr int64_t kSlicedItems = 512;
-
 // A query: its bits with their parities, three bits for each of 16 tables in a word; then, for each weight from 2 on,
 // all ones where the constant has the bit. Bit 0 of the constant is the third bit of the last table.
-struct SlicedShape {
+struct PlaneShape {
   int32_t bits, n_tables, pattern_words, start_words, query_words;  // query_words: from one query to the next
 };
-constexpr SlicedShape sliced_shape(int32_t bits) {
+constexpr PlaneShape plane_shape(int32_t bits) {
   return {bits, bits / 2, (bits / 2 + 15) / 16, bits == 32 ? 4 : bits == 64 ? 5 : 6, bits == 128 ? 16 : 8};
 }
 
-// 512 codes as word planes: word w of item i at words + (w * plane_items + i) * bytes of a word.
-struct SlicedBlock {
+// 512 codes as word columns: word w of item i at words + (w * column_items + i) * bytes of a word.
+struct PlaneBlock {
   const uint8_t* words;
-  int64_t plane_items;
+  int64_t column_items;
   uint64_t first;  // index of the first item
 };
 
-struct SlicedFilterKernels {
-  SlicedShape shape;
-  void (*tabulate)(const SlicedBlock& block, uint64_t* tables);  // [n_tables, 8 patterns, 8 words], on a cache line
+struct PlaneFilterKernels {
+  PlaneShape shape;
+  void (*tabulate)(const PlaneBlock& block, uint64_t* tables);  // [n_tables, 8 patterns, 8 words], on a cache line
   // Writes the queries[list[i]] that have items inside, and which: [.., 8 words]. Returns how many; room for n + 1.
   int64_t (*filter)(const uint64_t* tables, const uint64_t* queries, const uint16_t* list, int64_t n, uint16_t* hits,
                     uint64_t* masks);
   // Appends the keys of the items in `mask` and `allowed` (512 bits, or null).
-  Key* (*keys)(const SlicedBlock& block, const uint64_t* mask, const uint8_t* allowed, const uint64_t* query,
+  Key* (*keys)(const PlaneBlock& block, const uint64_t* mask, const uint8_t* allowed, const uint64_t* query,
                Key* found);
 };
 
 // Null: these pairs are not filtered this way, with so many queries side by side or on this machine and level.
-const SlicedFilterKernels* sliced_filter(const Pairs& pairs, int64_t n_queries);
-constexpr int64_t kFewestSlicedQueries = 48;  // measured: 32 are level with popcounts
+const PlaneFilterKernels* plane_filter(const Pairs& pairs, int64_t n_queries);
+constexpr int64_t kFewestPlaneQueries = 48;  // measured: 32 are level with popcounts
 
 }  // namespace dshc::cpu

@@ -1,4 +1,4 @@
-// SlicedKernels::walk and sum_precisions for one instruction set; included after plane_counts_loops.h.
+// PlaneKernels::walk and sum_precisions for one instruction set; included after plane_counts_loops.h.
 #pragma once
 #include "plane_counts_loops.h"
 
@@ -8,7 +8,7 @@ namespace {
 inline void store_slice(uint64_t* to, Slice slice) { __builtin_memcpy(to, &slice, sizeof slice); }
 
 template <Score score, int kHigh>
-void walk_with(const WalkCall& call) {
+void walk_with(const OrderCall& call) {
   const int32_t n_high = call.n_bytes + 1;
   const int64_t plane_words = 8 * static_cast<int64_t>(call.n_bytes) * kPlaneWords;
   Slice table[kLowValues + kMaxSlicedBytes + 1];
@@ -28,28 +28,28 @@ void walk_with(const WalkCall& call) {
         }
       }
     }
-    const uint32_t end = static_cast<uint32_t>((call.first_block + block + 1) * kBlockItems);
-    for (; j < call.n_asked && call.places[j] < end; ++j) {
-      const uint32_t place = call.places[j] % kBlockItems;
+    const uint32_t end = static_cast<uint32_t>((call.first_block + block + 1) * kPlaneItems);
+    for (; j < call.n_relevant && call.places[j] < end; ++j) {
+      const uint32_t place = call.places[j] % kPlaneItems;
       const size_t slot = call.counts[j] * static_cast<size_t>(kPlaneWords) + place / 64;
       call.slots[j] = static_cast<uint16_t>(slot);
       // The item itself and those of its slot behind it in this block.
       const uint32_t from_here = static_cast<uint32_t>(popcount(call.matches[slot] >> place % 64));
       call.items_before[j] = static_cast<uint32_t>(call.seen[slot]) - from_here;
-      call.asked_before[j] = call.asked[slot]++;
+      call.relevant_before[j] = call.relevant[slot]++;
     }
   }
 }
 
 struct Walk {
-  const WalkCall& call;
+  const OrderCall& call;
   template <Score score, int kHigh>
   void run() const {
     walk_with<score, kHigh>(call);
   }
 };
 
-void walk(const WalkCall& call) { with_digits(call.score, call.n_bytes, Walk{call}); }
+void walk(const OrderCall& call) { with_digits(call.score, call.n_bytes, Walk{call}); }
 
 // Two passes over a tile of items, because the gathered bases would hold up the divisions: ranks first, then eight
 // quotients at a time.
@@ -62,12 +62,12 @@ PrecisionSum sum_precisions(const PrecisionCall& call) {
   Doubles sums = {};
   Ints minus_taken = {};
   int32_t ranks[kTile], hits[kTile];
-  for (int64_t first = 0; first < call.n_asked; first += kTile) {
-    const int64_t n = call.n_asked - first < kTile ? call.n_asked - first : kTile;
+  for (int64_t first = 0; first < call.n_relevant; first += kTile) {
+    const int64_t n = call.n_relevant - first < kTile ? call.n_relevant - first : kTile;
     const uint16_t* slots = call.slots + first;
     for (int64_t i = 0; i < n; ++i) {
       ranks[i] = static_cast<int32_t>(call.items_before[first + i] + call.items_base[slots[i]] + 1);
-      hits[i] = static_cast<int32_t>(call.asked_before[first + i] + call.asked_base[slots[i]] + 1);
+      hits[i] = static_cast<int32_t>(call.relevant_before[first + i] + call.relevant_base[slots[i]] + 1);
     }
     for (int64_t i = n; i % kSums != 0; ++i) {
       ranks[i] = INT32_MAX;  // beyond any k

@@ -1,5 +1,5 @@
 // The filter's loops, for any vector type. Included once by each <level>/filter.cpp, which is compiled with that level's
-// flags; like loops.h it keeps to an anonymous namespace and off inline functions of the standard library.
+// flags; like floats.h it keeps to an anonymous namespace and off inline functions of the standard library.
 //
 // Each word of a block is loaded once for kQueries queries. Per vector of items and query: XOR, popcount, and one minimum
 // into a register that kSteps vectors share; only that minimum is compared with the bound. Comparing every vector would
@@ -51,7 +51,7 @@ void filter_items(FilterPass& pass, int q, int64_t begin) {
   for (int64_t i = begin; i < pass.n; ++i) {
     uint64_t value = 0;
     for (int32_t w = 0; w < pass.n_words; ++w) {
-      value += Lanes::popcount(filter_combine<score>(word_at<Word>(pass.planes, w * pass.plane_items + i),
+      value += Lanes::popcount(filter_combine<score>(word_at<Word>(pass.columns, w * pass.column_items + i),
                                                      word_at<Word>(pass.queries[q], w)));
     }
     value -= excess;
@@ -68,7 +68,7 @@ inline void filter_counts(const FilterPass& pass, int64_t item, const uint8_t* c
   using Word = typename Lanes::Word;
   const int32_t n_words = kWords ? kWords : pass.n_words;
   for (int32_t w = 0; w < n_words; ++w) {
-    auto code = Lanes::load(pass.planes + (w * pass.plane_items + item) * static_cast<int64_t>(sizeof(Word)));
+    auto code = Lanes::load(pass.columns + (w * pass.column_items + item) * static_cast<int64_t>(sizeof(Word)));
     // Or the compiler loads it anew for each query, and loads that cross cache lines become the limit.
     if (kQueries > 1) Lanes::keep(code);
     for (int q = 0; q < kQueries; ++q) {
@@ -102,7 +102,7 @@ inline uint64_t filter_value(const FilterPass& pass, int64_t item, const uint8_t
   uint64_t value = 0;
   for (int32_t w = 0; w < pass.n_words; ++w) {
     value += Lanes::popcount(
-        filter_combine<score>(word_at<Word>(pass.planes, w * pass.plane_items + item), word_at<Word>(query, w)));
+        filter_combine<score>(word_at<Word>(pass.columns, w * pass.column_items + item), word_at<Word>(query, w)));
   }
   return value;
 }
@@ -180,9 +180,9 @@ void filter_lanes(FilterPass& pass) {
   pass.score == Score::hamming ? filter_score<Lanes, Score::hamming>(pass) : filter_score<Lanes, Score::overlap>(pass);
 }
 
-void to_planes_by_word(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* planes, int64_t plane_items) {
+void to_columns_by_word(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items) {
   for (int32_t w = 0; w < n_words; ++w) {
-    for (int64_t i = 0; i < n; ++i) planes[w * plane_items + i] = word_at<uint64_t>(codes, i * n_words + w);
+    for (int64_t i = 0; i < n; ++i) columns[w * column_items + i] = word_at<uint64_t>(codes, i * n_words + w);
   }
 }
 

@@ -7,7 +7,7 @@
 
 namespace dshc::cpu {
 
-class FirstRow {
+class FirstFault {
  public:
   void note(int64_t row) {
     int64_t seen = row_.load(std::memory_order_relaxed);

@@ -53,15 +53,15 @@ inline bool any_nan(const SimdKernels&, const double* v, int64_t n) {
 }
 
 inline bool bound_of_top(const SimdKernels& kernels, const double* v, int64_t n, int64_t k, double* bound) {
-  double maxima[kClasses];
+  double maxima[kBuckets];
   for (double& best : maxima) best = -std::numeric_limits<double>::infinity();
   for (int64_t i = 0; i < n; ++i) {
-    double& best = maxima[i % kClasses];
+    double& best = maxima[i % kBuckets];
     best = v[i] > best ? v[i] : best;
   }
   *bound = -std::numeric_limits<double>::infinity();
-  if (k <= kClasses) {
-    std::nth_element(maxima, maxima + (k - 1), maxima + kClasses, std::greater<double>());
+  if (k <= kBuckets) {
+    std::nth_element(maxima, maxima + (k - 1), maxima + kBuckets, std::greater<double>());
     *bound = maxima[k - 1];
   }
   return any_nan(kernels, v, n);

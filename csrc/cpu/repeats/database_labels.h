@@ -26,11 +26,11 @@ class DatabaseLabels {
       return;
     }
     const int32_t n_words = relevance_->n_words;
-    const uint64_t* asked = relevance_->query_words + query * n_words;
+    const uint64_t* query_words = relevance_->query_words + query * n_words;
     for (int64_t label = 0; label < parts_.n_parts; ++label) {
       const uint64_t* words = words_.data() + label * n_words;
       uint64_t shared = 0;
-      for (int32_t w = 0; w < n_words; ++w) shared |= words[w] & asked[w];
+      for (int32_t w = 0; w < n_words; ++w) shared |= words[w] & query_words[w];
       if (shared) use(label);
     }
   }

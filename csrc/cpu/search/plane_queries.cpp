@@ -8,7 +8,7 @@
 namespace dshc::cpu {
 
 #if defined(DSHC_HAVE_X86_LEVELS)
-extern const SlicedFilterKernels kAvx512SlicedFilter32, kAvx512SlicedFilter64, kAvx512SlicedFilter128;
+extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128;
 
 namespace {
 bool has_bit_matrices() {
@@ -18,22 +18,22 @@ bool has_bit_matrices() {
 }  // namespace
 #endif
 
-const SlicedFilterKernels* sliced_filter(const Pairs& pairs, int64_t n_queries) {
+const PlaneFilterKernels* plane_filter(const Pairs& pairs, int64_t n_queries) {
 #if defined(DSHC_HAVE_X86_LEVELS)
-  if (pairs.score == Score::hamming && pairs.n_bytes <= 16 && n_queries >= kFewestSlicedQueries &&
+  if (pairs.score == Score::hamming && pairs.n_bytes <= 16 && n_queries >= kFewestPlaneQueries &&
       std::strcmp(simd().name, "avx512") == 0 && has_bit_matrices()) {
-    return pairs.n_bytes <= 4   ? &kAvx512SlicedFilter32
-           : pairs.n_bytes <= 8 ? &kAvx512SlicedFilter64
-                                : &kAvx512SlicedFilter128;
+    return pairs.n_bytes <= 4   ? &kAvx512PlaneFilter32
+           : pairs.n_bytes <= 8 ? &kAvx512PlaneFilter64
+                                : &kAvx512PlaneFilter128;
   }
 #endif
   static_cast<void>(pairs), static_cast<void>(n_queries);
   return nullptr;
 }
 
-SlicedQueries::SlicedQueries(const SlicedFilterKernels& kernels, const std::vector<uint64_t>& words, int64_t n)
+PlaneQueries::PlaneQueries(const PlaneFilterKernels& kernels, const std::vector<uint64_t>& words, int64_t n)
     : kernels_(kernels), words_(words), code_words_(kernels.shape.bits == 128 ? 2 : 1) {
-  const SlicedShape& shape = kernels.shape;
+  const PlaneShape& shape = kernels.shape;
   const size_t size = static_cast<size_t>(n);
   list_.reserve(size);
   tables_.reset(new Line[static_cast<size_t>(8 * shape.n_tables)]);
@@ -56,8 +56,8 @@ SlicedQueries::SlicedQueries(const SlicedFilterKernels& kernels, const std::vect
   }
 }
 
-void SlicedQueries::set_bound(int64_t q, int32_t bound) {
-  const SlicedShape& shape = kernels_.shape;
+void PlaneQueries::set_bound(int64_t q, int32_t bound) {
+  const PlaneShape& shape = kernels_.shape;
   uint64_t* mine = query(q);
   const uint64_t constant = static_cast<uint64_t>(shape.bits - std::max(bound, 1));
   constexpr int kThirdBit = 3 * 15 + 2;  // of the last table, the sixteenth of its word

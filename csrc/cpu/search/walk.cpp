@@ -21,9 +21,9 @@ void cut_database(const Pairs& pairs, int64_t shards, Plan& plan) {
   if (shards > 1) plan.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
 }
 
-// Groups for the sliced filter, whose tables are shared by a group: as wide as threads and memory allow. False: they
+// Groups for the filter by bit planes, whose tables are shared by a group: as wide as threads and memory allow. False: they
 // would come out too narrow, or the merging of shards would cost what they save. The figures are measured.
-bool cut_sliced(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
+bool cut_for_planes(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
   constexpr int64_t kNarrow = 64, kUsual = 128, kWidest = 512;  // queries
   // A group uses the memory of the one before it again; over few items new pages cost more than tables.
   constexpr int64_t kItemsForQuery = 1024;
@@ -33,9 +33,9 @@ bool cut_sliced(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
                                   kStateBytes / std::max<int64_t>(state_bytes, 1));
   const int64_t share = divide_up(pairs.n_query, plan.n_threads);
   const int64_t wanted = std::max({divide_up(share, plan.n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
-  if (widest < kFewestSlicedQueries || !sliced_filter(pairs, pairs.n_query)) return false;
+  if (widest < kFewestPlaneQueries || !plane_filter(pairs, pairs.n_query)) return false;
   const int64_t n_groups =
-      std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / kFewestSlicedQueries);
+      std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / kFewestPlaneQueries);
   const int64_t shards = divide_up(plan.n_threads, n_groups);
   const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
   if (shards > 1 && (shard_bytes < kLeastShardBytes || state_bytes > kMostShardState)) return false;
@@ -47,11 +47,11 @@ bool cut_sliced(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
 void cut_counted(const Pairs& pairs, int64_t state_bytes, Plan& plan) {
   const int64_t tasks_wanted = plan.n_threads == 1 ? 1 : 4 * plan.n_threads;
   int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
-  // Wider groups and more shards in their place, where half bytes make up for the merging of shards.
-  constexpr int64_t kMostMergedState = 96 << 10, kGroupForHalfBytes = 16;
+  // Wider groups and more shards in their place, where nibbles make up for the merging of shards.
+  constexpr int64_t kMostMergedState = 96 << 10, kGroupForNibbles = 16;
   if (plan.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * plan.n_threads * kSmallestShard &&
-      half_bytes_pay(pairs, pairs.n_query)) {
-    fair = std::max(fair, kGroupForHalfBytes);
+      nibbles_pay(pairs, pairs.n_query)) {
+    fair = std::max(fair, kGroupForNibbles);
   }
   plan.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
   const int64_t n_groups = divide_up(pairs.n_query, plan.group), few = 2 * plan.n_threads;
@@ -66,7 +66,7 @@ Plan make_filter_plan(const Pairs& pairs, int64_t state_bytes, int n_threads) {
                       WordShape(pairs.n_bytes).n_words;
   Plan plan{};
   plan.n_threads = work < kWorthThreads ? 1 : n_threads;
-  if (!cut_sliced(pairs, state_bytes, plan)) cut_counted(pairs, state_bytes, plan);
+  if (!cut_for_planes(pairs, state_bytes, plan)) cut_counted(pairs, state_bytes, plan);
   plan.n_groups = divide_up(pairs.n_query, plan.group);
   plan.n_shards = divide_up(pairs.n_db, plan.shard);
   return plan;
@@ -88,9 +88,9 @@ uint64_t padded_word(const uint8_t* code, int32_t n_bytes, int32_t w, int64_t re
 
 }  // namespace
 
-bool half_bytes_pay(const Pairs& pairs, int64_t n_queries) {
+bool nibbles_pay(const Pairs& pairs, int64_t n_queries) {
   constexpr int64_t kFewestQueries = 8;  // measured: from six on it pays, with four cutting a block costs what it saves
-  return simd().filter->to_half_bytes && 2 * pairs.n_bytes <= kMostTiledHalfBytes && n_queries >= kFewestQueries;
+  return simd().filter->to_nibbles && 2 * pairs.n_bytes <= kMostTiledNibbles && n_queries >= kFewestQueries;
 }
 
 int64_t tiled_items(int32_t n_bytes) {
@@ -99,42 +99,42 @@ int64_t tiled_items(int32_t n_bytes) {
   return std::min<int64_t>(kBlockBytes / (2 * n_bytes) / kTileItems * kTileItems, kMostTiledItems);
 }
 
-const uint8_t* BlockPlanes::half_bytes(const FilterPass& pass) {
+const uint8_t* BlockColumns::nibbles(const FilterPass& pass) {
   const int32_t bound = *std::max_element(pass.bounds, pass.bounds + pass.n_queries);
   if (!tiled_ || bound > most_tiled_bound(pass.n_bytes)) return nullptr;
-  if (!half_bytes_) half_bytes_.reset(new Line[static_cast<size_t>(block_ * 2 * pairs_.n_bytes / 64)]);
-  uint8_t* half_bytes = reinterpret_cast<uint8_t*>(half_bytes_.get());
-  if (!cut_) simd().filter->to_half_bytes(pass, half_bytes);
+  if (!nibbles_) nibbles_.reset(new Line[static_cast<size_t>(block_ * 2 * pairs_.n_bytes / 64)]);
+  uint8_t* nibbles = reinterpret_cast<uint8_t*>(nibbles_.get());
+  if (!cut_) simd().filter->to_nibbles(pass, nibbles);
   cut_ = true;
-  return half_bytes;
+  return nibbles;
 }
 
-const uint8_t* BlockPlanes::load(int64_t first, int64_t n) {
+const uint8_t* BlockColumns::load(int64_t first, int64_t n) {
   const int32_t n_bytes = pairs_.n_bytes, n_words = shape_.n_words;
   const uint8_t* codes = pairs_.database + first * n_bytes;
   const bool whole_words = n_bytes == shape_.code_bytes();
   if (in_place_) return codes;
   cut_ = false;
-  if (!planes_) planes_.reset(new Line[static_cast<size_t>(block_ * shape_.code_bytes() / 64)]);
-  uint64_t* planes = planes_[0].words;
+  if (!columns_) columns_.reset(new Line[static_cast<size_t>(block_ * shape_.code_bytes() / 64)]);
+  uint64_t* columns = columns_[0].words;
   const int64_t all = (pairs_.n_db - first) * n_bytes;
   if (whole_words && n_words == 1) {
-    std::memcpy(planes, codes, static_cast<size_t>(n * n_bytes));
+    std::memcpy(columns, codes, static_cast<size_t>(n * n_bytes));
   } else if (shape_.word_bytes == 4) {
-    auto* halves = reinterpret_cast<uint32_t*>(planes);
+    auto* halves = reinterpret_cast<uint32_t*>(columns);
     for (int64_t i = 0; i < n; ++i) {
       halves[i] = static_cast<uint32_t>(padded_word(codes + i * n_bytes, n_bytes, 0, all - i * n_bytes));
     }
   } else if (whole_words) {
-    simd().filter->to_planes(codes, n, n_words, planes, block_);
+    simd().filter->to_columns(codes, n, n_words, columns, block_);
   } else {
     for (int64_t i = 0; i < n; ++i) {
       for (int32_t w = 0; w < n_words; ++w) {
-        planes[w * block_ + i] = padded_word(codes + i * n_bytes, n_bytes, w, all - i * n_bytes);
+        columns[w * block_ + i] = padded_word(codes + i * n_bytes, n_bytes, w, all - i * n_bytes);
       }
     }
   }
-  return reinterpret_cast<const uint8_t*>(planes);
+  return reinterpret_cast<const uint8_t*>(columns);
 }
 
 std::vector<uint64_t> query_words(const Pairs& pairs, int64_t begin, int64_t end) {
@@ -148,12 +148,12 @@ std::vector<uint64_t> query_words(const Pairs& pairs, int64_t begin, int64_t end
 }
 
 FilterWalk::FilterWalk(const Pairs& pairs, int64_t begin, int64_t end)
-    : pairs_(pairs), begin_(begin), kernels_(*simd().filter), planes_(pairs, end - begin), shape_(planes_.shape()),
+    : pairs_(pairs), begin_(begin), kernels_(*simd().filter), columns_(pairs, end - begin), shape_(columns_.shape()),
       words_(query_words(pairs, begin, end)), all_(static_cast<size_t>(end - begin)) {
   std::iota(all_.begin(), all_.end(), uint16_t{0});
-  const SlicedFilterKernels* kernels = sliced_filter(pairs, end - begin);
+  const PlaneFilterKernels* kernels = plane_filter(pairs, end - begin);
   if (!kernels) return;
-  sliced_.reset(new SlicedQueries(*kernels, words_, end - begin));
+  plane_queries_.reset(new PlaneQueries(*kernels, words_, end - begin));
   counted_ = all_;
 }
 

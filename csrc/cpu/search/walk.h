@@ -22,19 +22,19 @@ struct WordShape {
   int32_t code_bytes() const { return word_bytes * n_words; }
 };
 
-// Whether so many queries are worth cutting blocks into half bytes, and the items of such a block.
-bool half_bytes_pay(const Pairs& pairs, int64_t n_queries);
+// Whether so many queries are worth cutting blocks into nibbles, and the items of such a block.
+bool nibbles_pay(const Pairs& pairs, int64_t n_queries);
 int64_t tiled_items(int32_t n_bytes);
 
-// Word planes of blocks of the database: an aligned copy, or the database itself where its codes are single words and too
+// Word columns of blocks of the database: an aligned copy, or the database itself where its codes are single words and too
 // few queries come to make up for the copy. Loads that cross no cache line, always from the same addresses: measured, the
 // copy is worth a fifth of the pace with 100 queries.
-class BlockPlanes {
+class BlockColumns {
  public:
-  BlockPlanes(const Pairs& pairs, int64_t n_queries)
+  BlockColumns(const Pairs& pairs, int64_t n_queries)
       : pairs_(pairs),
         shape_(pairs.n_bytes),
-        tiled_(half_bytes_pay(pairs, n_queries)),
+        tiled_(nibbles_pay(pairs, n_queries)),
         in_place_(!tiled_ && n_queries < 16 && shape_.n_words == 1 && pairs.n_bytes == shape_.word_bytes),
         // The end of each block waits for its last loads; in place they come from far, so there should be few ends.
         block_(in_place_ && n_queries < 4 ? kMostBlockItems
@@ -43,17 +43,17 @@ class BlockPlanes {
   int64_t items() const { return block_; }  // in a block
   WordShape shape() const { return shape_; }
   const uint8_t* load(int64_t first, int64_t n);  // valid until the next call
-  const uint8_t* half_bytes(const FilterPass& pass);  // over the block loaded last; null: it is filtered without
+  const uint8_t* nibbles(const FilterPass& pass);  // over the block loaded last; null: it is filtered without
 
  private:
   const Pairs& pairs_;
   WordShape shape_;
-  bool tiled_, in_place_, cut_ = false;  // cut_: half_bytes_ are those of the block
+  bool tiled_, in_place_, cut_ = false;  // cut_: nibbles_ are those of the block
   int64_t block_;
   struct alignas(64) Line {
     uint64_t words[8];
   };
-  std::unique_ptr<Line[]> planes_, half_bytes_;
+  std::unique_ptr<Line[]> columns_, nibbles_;
 };
 
 // Queries of a group as padded words, one after the other.
@@ -74,21 +74,21 @@ class FilterWalk {
     constexpr int64_t kFirstBlock = 128;
     int64_t block = kFirstBlock, n = 0;
     for (int64_t first = db_begin; first < db_end; first += n, block = 2 * block) {
-      if (block > planes_.items()) block = planes_.items();
+      if (block > columns_.items()) block = columns_.items();
       n = block < db_end - first ? block : db_end - first;
       stop_point(0.1 * static_cast<double>(n * static_cast<int64_t>(all_.size()) * shape_.n_words));
-      const uint8_t* words = planes_.load(first, n);
-      if (sliced_ && n >= kSlicedItems) choose(survivors);
-      const int64_t n_sliced = use_sliced_ ? n / kSlicedItems * kSlicedItems : 0;
-      count(survivors, use_sliced_ ? counted_ : all_, words, first, n);
-      for (int64_t i = 0; i < n_sliced; i += kSlicedItems) {
-        const SlicedBlock part{words + i * shape_.word_bytes, planes_.items(), static_cast<uint64_t>(first + i)};
-        sliced_->walk(part, [&](int64_t q) -> Survivors& { return survivors(begin_ + q); },
+      const uint8_t* words = columns_.load(first, n);
+      if (plane_queries_ && n >= kPlaneItems) choose(survivors);
+      const int64_t n_in_planes = use_planes_ ? n / kPlaneItems * kPlaneItems : 0;
+      count(survivors, use_planes_ ? counted_ : all_, words, first, n);
+      for (int64_t i = 0; i < n_in_planes; i += kPlaneItems) {
+        const PlaneBlock part{words + i * shape_.word_bytes, columns_.items(), static_cast<uint64_t>(first + i)};
+        plane_queries_->walk(part, [&](int64_t q) -> Survivors& { return survivors(begin_ + q); },
                       [&](int64_t q) { return allowed(begin_ + q, first + i); });
       }
       // What is left of the last block.
-      if (use_sliced_ && n_sliced < n) {
-        count(survivors, sliced_->list(), words + n_sliced * shape_.word_bytes, first + n_sliced, n - n_sliced);
+      if (use_planes_ && n_in_planes < n) {
+        count(survivors, plane_queries_->list(), words + n_in_planes * shape_.word_bytes, first + n_in_planes, n - n_in_planes);
       }
     }
   }
@@ -103,20 +103,20 @@ class FilterWalk {
   void choose(GetSurvivors survivors) {
     size_t kept = 0;
     for (const uint16_t q : counted_) {
-      if (sliced_->takes(survivors(begin_ + q).bound())) {
-        sliced_->add(q);
+      if (plane_queries_->takes(survivors(begin_ + q).bound())) {
+        plane_queries_->add(q);
       } else {
         counted_[kept++] = q;
       }
     }
-    const bool all_are_new = !use_sliced_;
-    const size_t n_new = all_are_new ? sliced_->list().size() : counted_.size() - kept;
+    const bool all_are_new = !use_planes_;
+    const size_t n_new = all_are_new ? plane_queries_->list().size() : counted_.size() - kept;
     counted_.resize(kept);
-    use_sliced_ = sliced_->size() >= kFewestSlicedQueries;
-    if (!use_sliced_) return;
-    for (size_t i = sliced_->list().size() - n_new; i < sliced_->list().size(); ++i) {
-      const uint16_t q = sliced_->list()[i];
-      sliced_->set_bound(q, survivors(begin_ + q).bound());
+    use_planes_ = plane_queries_->size() >= kFewestPlaneQueries;
+    if (!use_planes_) return;
+    for (size_t i = plane_queries_->list().size() - n_new; i < plane_queries_->list().size(); ++i) {
+      const uint16_t q = plane_queries_->list()[i];
+      plane_queries_->set_bound(q, survivors(begin_ + q).bound());
     }
   }
 
@@ -129,8 +129,8 @@ class FilterWalk {
     pass.n_bytes = pairs_.n_bytes;
     pass.word_bytes = shape_.word_bytes;
     pass.n_words = shape_.n_words;
-    pass.planes = words;
-    pass.plane_items = shape_.n_words == 1 ? 0 : planes_.items();
+    pass.columns = words;
+    pass.column_items = shape_.n_words == 1 ? 0 : columns_.items();
     pass.n = n;
     pass.first = static_cast<uint64_t>(first);
     const int64_t n_list = static_cast<int64_t>(list.size());
@@ -145,7 +145,7 @@ class FilterWalk {
         pass.allowed[q] = allowed(query, first);
         pass.found[q] = mine.room(n);
       }
-      pass.half_bytes = planes_.half_bytes(pass);
+      pass.nibbles = columns_.nibbles(pass);
       kernels_.filter(pass);
       for (int q = 0; q < pass.n_queries; ++q) survivors(begin_ + numbers[q]).take(pass.found[q]);
     }
@@ -154,12 +154,12 @@ class FilterWalk {
   const Pairs& pairs_;
   int64_t begin_;
   const FilterKernels& kernels_;
-  BlockPlanes planes_;
+  BlockColumns columns_;
   WordShape shape_;
   std::vector<uint64_t> words_;
-  std::vector<uint16_t> all_, counted_;  // numbers of queries: all, and those not yet in sliced_
-  std::unique_ptr<SlicedQueries> sliced_;  // null: these pairs do not go there
-  bool use_sliced_ = false;
+  std::vector<uint16_t> all_, counted_;  // numbers of queries: all, and those not yet in plane_queries_
+  std::unique_ptr<PlaneQueries> plane_queries_;  // null: these pairs do not go there
+  bool use_planes_ = false;
 };
 
 template <class GetSurvivors>

@@ -54,9 +54,9 @@ struct Lanes32 {
   }
 };
 
-void to_planes(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* planes, int64_t plane_items) {
+void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items) {
   const auto store = [&](int32_t w, int64_t i, __m256i words) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(planes + w * plane_items + i), words);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(columns + w * column_items + i), words);
   };
   int64_t i = 0;
   if (n_words == 2) {
@@ -80,12 +80,12 @@ void to_planes(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* plane
       store(3, i, _mm256_permute2x128_si256(high[0], high[1], 0x31));
     }
   }
-  to_planes_by_word(codes + i * n_words * 8, n - i, n_words, planes + i, plane_items);
+  to_columns_by_word(codes + i * n_words * 8, n - i, n_words, columns + i, column_items);
 }
 
 template <class Lanes>
 void filter_either_way(FilterPass& pass) {
-  pass.half_bytes ? filter_half_bytes<Lanes>(pass) : filter_lanes<Lanes>(pass);
+  pass.nibbles ? filter_nibbles<Lanes>(pass) : filter_lanes<Lanes>(pass);
 }
 
 void filter(FilterPass& pass) {
@@ -95,6 +95,6 @@ void filter(FilterPass& pass) {
 }  // namespace
 
 extern const FilterKernels kAvx2Filter;
-const FilterKernels kAvx2Filter = {filter, to_planes, to_half_bytes};
+const FilterKernels kAvx2Filter = {filter, to_columns, to_nibbles};
 
 }  // namespace dshc::cpu

@@ -4,7 +4,8 @@ constexpr int kLanes = 8;
 }
 #include <immintrin.h>
 
-#include "../loops.h"
+#include "../floats.h"
+#include "../rank_rows.h"
 #include "byte_popcount.h"
 
 namespace dshc::cpu {

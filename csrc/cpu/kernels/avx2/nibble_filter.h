@@ -1,6 +1,6 @@
-// The filter by half bytes, for blocks that many queries pass over (AVX2). A look-up (vpshufb) in the row of a query's half
-// byte gives what 32 items add to their rank values there, so that a look-up and an addition of bytes serve 32 pairs; the
-// popcount of a byte takes two look-ups and the steps around them. The block is cut into its half bytes once for all queries.
+// The filter by nibbles, for blocks that many queries pass over (AVX2). A look-up (vpshufb) in the row of a query's
+// nibble gives what 32 items add to their rank values there, so that a look-up and an addition of bytes serve 32 pairs; the
+// popcount of a byte takes two look-ups and the steps around them. The block is cut into its nibbles once for all queries.
 #pragma once
 #include <immintrin.h>
 
@@ -17,21 +17,21 @@ inline __m256i load_lanes(const uint8_t* low, const uint8_t* high) {
                                  _mm_loadu_si128(reinterpret_cast<const __m128i*>(high)), 1);
 }
 
-// Half bytes of 32 items from bytes[k], byte k of each in order, k < n_bytes.
+// Nibbles of 32 items from bytes[k], byte k of each in order, k < n_bytes.
 template <int kBytes>
-inline void store_half_bytes(const __m256i (&bytes)[kBytes], int32_t n_bytes, uint8_t* half_bytes) {
+inline void store_nibbles(const __m256i (&bytes)[kBytes], int32_t n_bytes, uint8_t* nibbles) {
   const __m256i low = _mm256_set1_epi8(0x0F);
 #pragma GCC unroll 8
   for (int k = 0; k < kBytes; ++k) {
     if (k >= n_bytes) break;
-    store_bytes(half_bytes + 2 * k * kTileItems, _mm256_and_si256(bytes[k], low));
-    store_bytes(half_bytes + (2 * k + 1) * kTileItems, _mm256_and_si256(_mm256_srli_epi16(bytes[k], 4), low));
+    store_bytes(nibbles + 2 * k * kTileItems, _mm256_and_si256(bytes[k], low));
+    store_bytes(nibbles + (2 * k + 1) * kTileItems, _mm256_and_si256(_mm256_srli_epi16(bytes[k], 4), low));
   }
 }
 
 // 32 words of 8 bytes. Each row holds two words in either lane, their bytes in pairs; a transposition of these pairs makes
 // each lane one byte of 16 words.
-inline void cut_words64(const uint8_t* words, int32_t n_bytes, uint8_t* half_bytes) {
+inline void cut_words64(const uint8_t* words, int32_t n_bytes, uint8_t* nibbles) {
   const __m256i pairs = _mm256_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15,  //
                                          0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
   __m256i rows[8], twos[8], fours[8], bytes[8];
@@ -52,11 +52,11 @@ inline void cut_words64(const uint8_t* words, int32_t n_bytes, uint8_t* half_byt
     bytes[2 * t] = _mm256_unpacklo_epi64(fours[2 * t], fours[2 * t + 1]);
     bytes[2 * t + 1] = _mm256_unpackhi_epi64(fours[2 * t], fours[2 * t + 1]);
   }
-  store_half_bytes(bytes, n_bytes, half_bytes);
+  store_nibbles(bytes, n_bytes, nibbles);
 }
 
 // 32 words of 4 bytes, likewise: four words in either lane of a row.
-inline void cut_words32(const uint8_t* words, int32_t n_bytes, uint8_t* half_bytes) {
+inline void cut_words32(const uint8_t* words, int32_t n_bytes, uint8_t* nibbles) {
   const __m256i fours = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,  //
                                          0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   __m256i rows[4];
@@ -66,25 +66,25 @@ inline void cut_words32(const uint8_t* words, int32_t n_bytes, uint8_t* half_byt
   const __m256i last01 = _mm256_unpacklo_epi32(rows[2], rows[3]), last23 = _mm256_unpackhi_epi32(rows[2], rows[3]);
   const __m256i bytes[4] = {_mm256_unpacklo_epi64(first01, last01), _mm256_unpackhi_epi64(first01, last01),
                             _mm256_unpacklo_epi64(first23, last23), _mm256_unpackhi_epi64(first23, last23)};
-  store_half_bytes(bytes, n_bytes, half_bytes);
+  store_nibbles(bytes, n_bytes, nibbles);
 }
 
-void to_half_bytes(const FilterPass& pass, uint8_t* half_bytes) {
+void to_nibbles(const FilterPass& pass, uint8_t* nibbles) {
   for (int64_t i = 0; i + kTileItems <= pass.n; i += kTileItems) {
-    uint8_t* tile = half_bytes + i * 2 * pass.n_bytes;
+    uint8_t* tile = nibbles + i * 2 * pass.n_bytes;
     for (int64_t at = 0; at < kTileItems; at += 32) {
       for (int32_t w = 0; w < pass.n_words; ++w) {
-        const uint8_t* words = pass.planes + (w * pass.plane_items + i + at) * pass.word_bytes;
+        const uint8_t* words = pass.columns + (w * pass.column_items + i + at) * pass.word_bytes;
         (pass.word_bytes == 4 ? cut_words32 : cut_words64)(words, pass.n_bytes - 8 * w, tile + 16 * w * kTileItems + at);
       }
     }
   }
 }
 
-// rows[score][h][v]: what half bytes h of a query and v of an item add to the rank value.
-struct HalfByteTable {
+// rows[score][h][v]: what nibbles h of a query and v of an item add to the rank value.
+struct NibbleTable {
   alignas(64) uint8_t rows[2][16][16] = {};
-  constexpr HalfByteTable() {
+  constexpr NibbleTable() {
     for (int h = 0; h < 16; ++h) {
       for (int v = 0; v < 16; ++v) {
         for (int bit = 0; bit < 4; ++bit) {
@@ -95,7 +95,7 @@ struct HalfByteTable {
     }
   }
 };
-constexpr HalfByteTable kHalfByteTable;
+constexpr NibbleTable kNibbleTable;
 
 constexpr int kTileVectors = kTileItems / 32;
 
@@ -106,13 +106,13 @@ struct TileHits {
 };
 
 template <bool kSaturate, int kQueries>
-inline __attribute__((always_inline)) void add_half_byte(const uint8_t* half_bytes, const uint8_t* table,
-                                                         const uint8_t (*rows)[kMostTiledHalfBytes], int32_t j,
-                                                         __m256i (&sums)[kQueries][kTileVectors]) {
+inline __attribute__((always_inline)) void add_nibble(const uint8_t* nibbles, const uint8_t* table,
+                                                      const uint8_t (*rows)[kMostTiledNibbles], int32_t j,
+                                                      __m256i (&sums)[kQueries][kTileVectors]) {
   __m256i code[kTileVectors];
 #pragma GCC unroll 4
   for (int v = 0; v < kTileVectors; ++v) {
-    code[v] = load_bytes(half_bytes + j * kTileItems + 32 * v);
+    code[v] = load_bytes(nibbles + j * kTileItems + 32 * v);
     if (kQueries > 1) __asm__("" : "+x"(code[v]));  // or it is loaded for each query, and loads become the limit
   }
 #pragma GCC unroll 2
@@ -128,14 +128,14 @@ inline __attribute__((always_inline)) void add_half_byte(const uint8_t* half_byt
 }
 
 // Candidates in whole tiles for kQueries queries. kBySign, where most_tiled_bound is 128: sums begin at 128 - bound, and
-// candidates are those left below 128; else they begin at 0 and are compared. Up to the last half byte no sum exceeds 252,
+// candidates are those left below 128; else they begin at 0 and are compared. Up to the last nibble no sum exceeds 252,
 // and then they saturate, at a value that is below no bound.
 // kBytes of a code; 0: as many as the pass says.
 template <int kQueries, bool kBySign, int kBytes>
 void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
-  const uint8_t* table = kHalfByteTable.rows[pass.score == Score::hamming ? 0 : 1][0];
-  const int32_t n_bytes = kBytes ? kBytes : pass.n_bytes, last = 2 * n_bytes - 2;  // half byte of the last byte
-  uint8_t rows[kQueries][kMostTiledHalfBytes];
+  const uint8_t* table = kNibbleTable.rows[pass.score == Score::hamming ? 0 : 1][0];
+  const int32_t n_bytes = kBytes ? kBytes : pass.n_bytes, last = 2 * n_bytes - 2;  // nibble of the last byte
+  uint8_t rows[kQueries][kMostTiledNibbles];
   __m256i bounds[kQueries];
   for (int q = 0; q < kQueries; ++q) {
     for (int32_t b = 0; b < n_bytes; ++b) {
@@ -147,7 +147,7 @@ void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
     bounds[q] = _mm256_set1_epi8(static_cast<char>(kBySign ? 128 - bound : bound));
   }
   int64_t n_hits[kQueries] = {};
-  const uint8_t* tile = pass.half_bytes;
+  const uint8_t* tile = pass.nibbles;
   for (int64_t i = 0; i + kTileItems <= pass.n; i += kTileItems, tile += kTileItems * 2 * n_bytes) {
     __m256i sums[kQueries][kTileVectors];
     for (int q = 0; q < kQueries; ++q) {
@@ -155,11 +155,11 @@ void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
     }
 #pragma GCC unroll 8
     for (int32_t j = 0; j < last; j += 2) {
-      add_half_byte<false>(tile, table, rows, j, sums);
-      add_half_byte<false>(tile, table, rows, j + 1, sums);
+      add_nibble<false>(tile, table, rows, j, sums);
+      add_nibble<false>(tile, table, rows, j + 1, sums);
     }
-    add_half_byte<true>(tile, table, rows, last, sums);
-    add_half_byte<true>(tile, table, rows, last + 1, sums);
+    add_nibble<true>(tile, table, rows, last, sums);
+    add_nibble<true>(tile, table, rows, last + 1, sums);
     for (int q = 0; q < kQueries; ++q) {
       uint64_t* masks = hits[q].masks[n_hits[q]];
       uint64_t any = 0;
@@ -218,16 +218,16 @@ void filter_tiles(FilterPass& pass, int first_query) {
   }
 }
 
-// Whole tiles by half bytes, what is left by popcounts.
+// Whole tiles by nibbles, what is left by popcounts.
 template <class Lanes>
-void filter_half_bytes(FilterPass& pass) {
+void filter_nibbles(FilterPass& pass) {
   const int64_t n = pass.n / kTileItems * kTileItems;
   int q = 0;
   for (; q + 2 <= pass.n_queries; q += 2) filter_tiles<Lanes, 2>(pass, q);
   if (q < pass.n_queries) filter_tiles<Lanes, 1>(pass, q);
   if (n == pass.n) return;
   FilterPass rest = pass;
-  rest.planes += n * pass.word_bytes;
+  rest.columns += n * pass.word_bytes;
   rest.n -= n;
   rest.first += static_cast<uint64_t>(n);
   for (q = 0; q < pass.n_queries; ++q) rest.allowed[q] = pass.allowed[q] ? pass.allowed[q] + n / 8 : nullptr;

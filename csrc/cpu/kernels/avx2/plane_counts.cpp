@@ -34,7 +34,7 @@ inline void add_sums(const Slice* sums, uint64_t* counts) {
 
 namespace dshc::cpu {
 
-extern const SlicedKernels kAvx2Sliced;
-const SlicedKernels kAvx2Sliced = {count, walk, sum_precisions};
+extern const PlaneKernels kAvx2Planes;
+const PlaneKernels kAvx2Planes = {count, walk, sum_precisions};
 
 }  // namespace dshc::cpu

@@ -49,14 +49,14 @@ inline void part(__m512i x, __m512i y, __m512i* even, __m512i* odd) {
   *odd = _mm512_permutex2var_epi64(x, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), y);
 }
 
-void to_planes(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* planes, int64_t plane_items) {
+void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items) {
   const auto vector = [&](int64_t i) { return _mm512_loadu_si512(codes + 64 * i); };
   int64_t i = 0;
   if (n_words == 2) {
     for (; i + 8 <= n; i += 8) {
       __m512i words[2];
       part(vector(i / 4), vector(i / 4 + 1), words, words + 1);
-      for (int w = 0; w < 2; ++w) _mm512_storeu_si512(planes + w * plane_items + i, words[w]);
+      for (int w = 0; w < 2; ++w) _mm512_storeu_si512(columns + w * column_items + i, words[w]);
     }
   } else if (n_words == 4) {
     for (; i + 8 <= n; i += 8) {
@@ -65,10 +65,10 @@ void to_planes(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* plane
       part(vector(i / 2 + 2), vector(i / 2 + 3), even + 1, odd + 1);
       part(even[0], even[1], words, words + 2);
       part(odd[0], odd[1], words + 1, words + 3);
-      for (int w = 0; w < 4; ++w) _mm512_storeu_si512(planes + w * plane_items + i, words[w]);
+      for (int w = 0; w < 4; ++w) _mm512_storeu_si512(columns + w * column_items + i, words[w]);
     }
   }
-  to_planes_by_word(codes + i * n_words * 8, n - i, n_words, planes + i, plane_items);
+  to_columns_by_word(codes + i * n_words * 8, n - i, n_words, columns + i, column_items);
 }
 
 void filter(FilterPass& pass) { pass.word_bytes == 4 ? filter_lanes<Lanes32>(pass) : filter_lanes<Lanes64>(pass); }
@@ -76,6 +76,6 @@ void filter(FilterPass& pass) { pass.word_bytes == 4 ? filter_lanes<Lanes32>(pas
 }  // namespace
 
 extern const FilterKernels kAvx512Filter;
-const FilterKernels kAvx512Filter = {filter, to_planes};
+const FilterKernels kAvx512Filter = {filter, to_columns};
 
 }  // namespace dshc::cpu

@@ -46,7 +46,7 @@ inline void add_sums(const Slice* sums, uint64_t* counts) {
 
 namespace dshc::cpu {
 
-extern const SlicedKernels kAvx512Sliced;
-const SlicedKernels kAvx512Sliced = {count, walk, sum_precisions};
+extern const PlaneKernels kAvx512Planes;
+const PlaneKernels kAvx512Planes = {count, walk, sum_precisions};
 
 }  // namespace dshc::cpu

@@ -1,4 +1,4 @@
-// The sliced filter with AVX-512, VBMI and GFNI. Like loops.h it keeps to an anonymous namespace and off inline
+// The filter by bit planes with AVX-512, VBMI and GFNI. Like floats.h it keeps to an anonymous namespace and off inline
 // functions of the standard library.
 #include <immintrin.h>
 
@@ -37,8 +37,8 @@ DSHC_INLINE void transpose_words(Plane* r) {
 
 // Word w of items 8 i..8 i + 7; 32-bit codes pair with the item 256 further on.
 template <int kBits>
-DSHC_INLINE Plane code_words(const SlicedBlock& block, int i, int w) {
-  if (kBits != 32) return _mm512_loadu_si512(block.words + 8 * w * block.plane_items + 64 * i);
+DSHC_INLINE Plane code_words(const PlaneBlock& block, int i, int w) {
+  if (kBits != 32) return _mm512_loadu_si512(block.words + 8 * w * block.column_items + 64 * i);
   const auto half = [](const uint8_t* from) {
     return _mm512_cvtepu32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   };
@@ -46,7 +46,7 @@ DSHC_INLINE Plane code_words(const SlicedBlock& block, int i, int w) {
 }
 
 template <int kBits>
-DSHC_INLINE void make_planes(const SlicedBlock& block, Plane* planes) {
+DSHC_INLINE void make_planes(const PlaneBlock& block, Plane* planes) {
   alignas(64) uint8_t rows[64], columns[64];
   for (int i = 0; i < 64; ++i) rows[8 * (i / 8) + 7 - i % 8] = static_cast<uint8_t>(8 * (i % 8) + i / 8);
   for (int i = 0; i < 64; ++i) columns[i] = static_cast<uint8_t>(8 * (i % 8) + i / 8);
@@ -93,7 +93,7 @@ DSHC_INLINE void all_carries(Plane x, Plane y, Plane z, Plane* to) {
 }
 
 template <int kBits>
-void tabulate(const SlicedBlock& block, uint64_t* tables) {
+void tabulate(const PlaneBlock& block, uint64_t* tables) {
   Plane queue[kBits + kBits / 2];
   make_planes<kBits>(block, queue);
   queue[kBits + kBits / 2 - 1] = _mm512_setzero_si512();  // only the constant's bit
@@ -108,7 +108,7 @@ void tabulate(const SlicedBlock& block, uint64_t* tables) {
 // The sums of some queries side by side: adders depend on each other, and a second query fills the gaps.
 template <int kBits, int kSide>
 struct Sums {
-  static constexpr SlicedShape kShape = sliced_shape(kBits);
+  static constexpr PlaneShape kShape = plane_shape(kBits);
   static constexpr int kTop = kShape.start_words + 1;  // weight 2^kTop = kBits
   struct Planes {
     Plane of[kSide];
@@ -155,7 +155,7 @@ template <int kBits, int kSide>
 DSHC_INLINE int64_t filter_some(const uint64_t* tables, const uint64_t* queries, const uint16_t* list, int64_t n_hits,
                                 uint16_t* hits, uint64_t* masks) {
   const uint64_t* of[kSide];
-  for (int j = 0; j < kSide; ++j) of[j] = queries + list[j] * sliced_shape(kBits).query_words;
+  for (int j = 0; j < kSide; ++j) of[j] = queries + list[j] * plane_shape(kBits).query_words;
   const auto outside = Sums<kBits, kSide>(tables, of).outside();
   const Plane ones = _mm512_set1_epi64(-1);
   for (int j = 0; j < kSide; ++j) {  // without a branch: a mispredicted one costs half as much as the sums
@@ -175,7 +175,7 @@ int64_t filter(const uint64_t* tables, const uint64_t* queries, const uint16_t* 
 }
 
 template <int kBits>
-DSHC_INLINE uint64_t distance(const SlicedBlock& block, int64_t i, const uint64_t* query) {
+DSHC_INLINE uint64_t distance(const PlaneBlock& block, int64_t i, const uint64_t* query) {
   if (kBits == 32) {
     uint32_t word;
     __builtin_memcpy(&word, block.words + 4 * i, 4);
@@ -184,14 +184,14 @@ DSHC_INLINE uint64_t distance(const SlicedBlock& block, int64_t i, const uint64_
   uint64_t count = 0;
   for (int w = 0; w < kBits / 64; ++w) {
     uint64_t word;
-    __builtin_memcpy(&word, block.words + 8 * (w * block.plane_items + i), 8);
+    __builtin_memcpy(&word, block.words + 8 * (w * block.column_items + i), 8);
     count += static_cast<uint64_t>(__builtin_popcountll(word ^ query[w]));
   }
   return count;
 }
 
 template <int kBits>
-Key* keys(const SlicedBlock& block, const uint64_t* mask, const uint8_t* allowed, const uint64_t* query, Key* found) {
+Key* keys(const PlaneBlock& block, const uint64_t* mask, const uint8_t* allowed, const uint64_t* query, Key* found) {
   Plane inside = _mm512_load_si512(mask);
   if (allowed) inside = _mm512_and_si512(inside, _mm512_loadu_si512(allowed));
   alignas(64) uint64_t words[8];
@@ -208,9 +208,9 @@ Key* keys(const SlicedBlock& block, const uint64_t* mask, const uint8_t* allowed
 
 }  // namespace
 
-extern const SlicedFilterKernels kAvx512SlicedFilter32, kAvx512SlicedFilter64, kAvx512SlicedFilter128;
-const SlicedFilterKernels kAvx512SlicedFilter32 = {sliced_shape(32), tabulate<32>, filter<32>, keys<32>};
-const SlicedFilterKernels kAvx512SlicedFilter64 = {sliced_shape(64), tabulate<64>, filter<64>, keys<64>};
-const SlicedFilterKernels kAvx512SlicedFilter128 = {sliced_shape(128), tabulate<128>, filter<128>, keys<128>};
+extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128;
+const PlaneFilterKernels kAvx512PlaneFilter32 = {plane_shape(32), tabulate<32>, filter<32>, keys<32>};
+const PlaneFilterKernels kAvx512PlaneFilter64 = {plane_shape(64), tabulate<64>, filter<64>, keys<64>};
+const PlaneFilterKernels kAvx512PlaneFilter128 = {plane_shape(128), tabulate<128>, filter<128>, keys<128>};
 
 }  // namespace dshc::cpu

@@ -35,6 +35,6 @@ void filter(FilterPass& pass) {
 }  // namespace
 
 extern const FilterKernels kGenericFilter;
-const FilterKernels kGenericFilter = {filter, to_planes_by_word};
+const FilterKernels kGenericFilter = {filter, to_columns_by_word};
 
 }  // namespace dshc::cpu

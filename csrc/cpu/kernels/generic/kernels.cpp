@@ -2,7 +2,8 @@
 namespace {
 constexpr int kLanes = 4;
 }
-#include "../loops.h"
+#include "../floats.h"
+#include "../rank_rows.h"
 
 namespace dshc::cpu {
 namespace {

@@ -39,7 +39,7 @@ inline void add_sums(const Slice* sums, uint64_t* counts) {
 
 namespace dshc::cpu {
 
-extern const SlicedKernels kGenericSliced;
-const SlicedKernels kGenericSliced = {count, walk, sum_precisions};
+extern const PlaneKernels kGenericPlanes;
+const PlaneKernels kGenericPlanes = {count, walk, sum_precisions};
 
 }  // namespace dshc::cpu

@@ -61,6 +61,6 @@ void filter(FilterPass& pass) { pass.word_bytes == 4 ? filter_lanes<Lanes32>(pas
 }  // namespace
 
 extern const FilterKernels kNeonFilter;
-const FilterKernels kNeonFilter = {filter, to_planes_by_word};
+const FilterKernels kNeonFilter = {filter, to_columns_by_word};
 
 }  // namespace dshc::cpu

@@ -4,7 +4,8 @@ constexpr int kLanes = 4;
 }
 #include <arm_neon.h>
 
-#include "../loops.h"
+#include "../floats.h"
+#include "../rank_rows.h"
 
 namespace dshc::cpu {
 namespace {

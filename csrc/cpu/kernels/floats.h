@@ -1,6 +1,6 @@
-// Loops that every instruction set shares. Included once by each <level>/kernels.cpp, which is compiled with that level's
-// flags: everything here is in an anonymous namespace and uses no inline function of the standard library, because the
-// linker keeps one copy of such a function and might keep the one that only the newest processor can run.
+// Loops over floats that every instruction set shares. Included once by each <level>/kernels.cpp, which is compiled with
+// that level's flags: everything here is in an anonymous namespace and uses no inline function of the standard library,
+// because the linker keeps one copy of such a function and might keep the one that only the newest processor can run.
 //
 // Vector code is written with the compilers' vector extension: kLanes floats at a time, set by the including file.
 #pragma once
@@ -103,10 +103,10 @@ inline float largest_lane(Floats v) {
   return lanes[0];
 }
 
-// The values fall into kClasses classes by turns. The k-th largest of the classes' maxima is a bound that k values reach;
+// The values fall into kBuckets buckets by turns. The k-th largest of the buckets' maxima is a bound that k values reach;
 // where maxima are equal it is a smaller one, because all equal ones are taken away at once.
 bool bound_of_top(const float* values, int64_t n, int64_t k, float* bound) {
-  constexpr int kVectors = kClasses / kLanes;
+  constexpr int kVectors = kBuckets / kLanes;
   const Floats kLow = splat(-__builtin_inff());
   Floats largest[kVectors];
   Ints nan = {};
@@ -116,7 +116,7 @@ bool bound_of_top(const float* values, int64_t n, int64_t k, float* bound) {
     largest[v] = u > largest[v] ? u : largest[v];
   };
   int64_t i = 0;
-  for (; i + kClasses <= n; i += kClasses) {
+  for (; i + kBuckets <= n; i += kBuckets) {
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) take(load(values + i + v * kLanes), v);
   }
@@ -124,7 +124,7 @@ bool bound_of_top(const float* values, int64_t n, int64_t k, float* bound) {
   for (; i + kLanes <= n; i += kLanes) take(load(values + i), v++);
   if (i < n) take(load_tail(values + i, n - i, -__builtin_inff()), v);
   *bound = -__builtin_inff();
-  for (int64_t rank = 0; k <= kClasses && rank < k; ++rank) {
+  for (int64_t rank = 0; k <= kBuckets && rank < k; ++rank) {
     Floats all = largest[0];
     for (int u = 1; u < kVectors; ++u) all = largest[u] > all ? largest[u] : all;
     *bound = largest_lane(all);
@@ -201,66 +201,6 @@ void from_float16(const uint16_t* values, int64_t n, float* out) {
     bits = (half & 0x7C00) == 0x7C00 ? (magnitude | 0x7F800000) : bits;
     bits |= (half & 0x8000) << 16;
     std::memcpy(out + i, &bits, 4);
-  }
-}
-
-void add_relevance_ids(uint16_t* row, const int32_t* ids, int32_t query_id, int64_t n, uint16_t offset) {
-  for (int64_t i = 0; i < n; ++i) row[i] = static_cast<uint16_t>(row[i] + (ids[i] == query_id ? offset : 0));
-}
-
-void add_relevance_words(uint16_t* row, const uint64_t* words, const uint64_t* query_words, int32_t n_words, int64_t n,
-                         uint16_t offset) {
-  if (n_words == 1) {
-    const uint64_t query = query_words[0];
-    for (int64_t i = 0; i < n; ++i) row[i] = static_cast<uint16_t>(row[i] + ((words[i] & query) ? offset : 0));
-    return;
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    uint64_t shared = 0;
-    for (int32_t w = 0; w < n_words; ++w) shared |= words[i * n_words + w] & query_words[w];
-    row[i] = static_cast<uint16_t>(row[i] + (shared ? offset : 0));
-  }
-}
-
-template <Score score>
-inline uint64_t combine(uint64_t a, uint64_t b) {
-  return score == Score::hamming ? a ^ b : a & b;
-}
-
-template <Score score>
-inline uint16_t as_rank_value(uint32_t count, uint16_t overlap_top) {
-  return static_cast<uint16_t>(score == Score::hamming ? count : overlap_top - count);
-}
-
-inline uint64_t load_word(const uint8_t* from) {
-  uint64_t word;
-  std::memcpy(&word, from, 8);
-  return word;
-}
-
-inline uint32_t load_half_word(const uint8_t* from) {
-  uint32_t word;
-  std::memcpy(&word, from, 4);
-  return word;
-}
-
-// For every code length, one code at a time; the vector levels keep it for lengths they have no better way for.
-template <Score score, class PopCount>
-inline void rank_row_by_word(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, uint16_t overlap_top,
-                             uint16_t* row, PopCount popcount) {
-  if (stride == 4) {
-    const uint64_t q = load_half_word(query);
-    for (int64_t i = 0; i < n; ++i) {
-      row[i] = as_rank_value<score>(popcount(combine<score>(q, load_half_word(codes + 4 * i))), overlap_top);
-    }
-    return;
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    uint32_t count = 0;
-    for (int32_t w = 0; w < stride; w += 8) {
-      count += popcount(combine<score>(load_word(query + w), load_word(codes + i * stride + w)));
-    }
-    row[i] = as_rank_value<score>(count, overlap_top);
   }
 }
 
