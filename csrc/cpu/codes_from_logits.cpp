@@ -21,7 +21,7 @@ constexpr int64_t kBlock = 4096;    // columns: half of a first-level cache
 
 template <class Real>
 struct Buffers {
-  const SimdKernels& kernels = simd();
+  const FloatKernels& kernels = *level().floats;
   std::vector<float> row;
   std::vector<int64_t> best;
   std::vector<uint32_t> positions = std::vector<uint32_t>(static_cast<size_t>(kBlock));

@@ -24,7 +24,7 @@ Status multilabel_codes(const void* logits, DType dtype, int64_t n, int64_t n_bi
   };
   const int64_t n_tasks = task_count(n, static_cast<double>(n_bits) * 0.3, n_threads);
   parallel_for(n_tasks, n_threads, [&](int64_t task) {
-    const SimdKernels& kernels = simd();
+    const FloatKernels& kernels = *level().floats;
     std::vector<float> buffer;
     for (int64_t row = n * task / n_tasks; row < n * (task + 1) / n_tasks; ++row) {
       if (dtype == DType::float64) {

@@ -57,7 +57,7 @@ Stoppable::~Stoppable() {
 Call::Call() : is_outer_(t_thread.call == nullptr) {
   if (!is_outer_) return;
   ThisThread& me = t_thread;
-  state_.level = &chosen_simd();
+  state_.level = &chosen_level();
   state_.should_stop = me.should_stop;
   state_.context = me.context;
   me.call = &state_;
@@ -74,7 +74,7 @@ Helping::~Helping() { t_thread.call = nullptr; }
 
 CallState* current_call() { return t_thread.call; }
 
-const SimdKernels& simd() { return *t_thread.call->level; }
+const Level& level() { return *t_thread.call->level; }
 
 bool is_stopped(CallState* call) {
   if (!call) return false;

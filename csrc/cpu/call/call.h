@@ -9,11 +9,11 @@
 
 namespace dshc::cpu {
 
-struct SimdKernels;
+struct Level;
 
 // Shared by the threads of a call.
 struct CallState {
-  const SimdKernels* level = nullptr;
+  const Level* level = nullptr;
   bool (*should_stop)(void*) = nullptr;  // for the thread that made the call alone, as is the next line
   void* context = nullptr;
   std::chrono::steady_clock::time_point next_question{};

@@ -64,8 +64,8 @@ class RelevantItems {
 void count_and_note(HistogramTables& tables, int64_t query, const uint16_t* row, int64_t n, Marks marks,
                     std::vector<uint32_t>& positions, std::vector<uint16_t>& before,
                     std::vector<RelevantItems::Note>& notes) {
-  const int64_t found = simd().select_between(row, n, marks.relevant_offset, marks.not_allowed, positions.data());
-  simd().equal_before(row, positions.data(), found, marks.relevant_offset, before.data());
+  const int64_t found = level().rank->select_between(row, n, marks.relevant_offset, marks.not_allowed, positions.data());
+  level().rank->equal_before(row, positions.data(), found, marks.relevant_offset, before.data());
   const size_t old = notes.size();
   notes.resize(old + static_cast<size_t>(found));
   RelevantItems::Note* note = notes.data() + old;

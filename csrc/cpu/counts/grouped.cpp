@@ -66,7 +66,7 @@ void GroupedDatabase::Counter::count(int64_t query) {
   if (!has_query_ || std::memcmp(query_.data(), code, n_bytes) != 0) {  // equal codes come beside each other
     std::memcpy(query_.data(), code, n_bytes);
     has_query_ = true;
-    simd().rank_row(pairs.score, query_.data(), database_.equal_.codes(), codes.n_parts,
+    level().rank->rank_row(pairs.score, query_.data(), database_.equal_.codes(), codes.n_parts,
                     static_cast<int32_t>(query_.size()), static_cast<uint16_t>(8 * pairs.n_bytes), row_.data());
     std::fill(items_.begin(), items_.end(), int64_t{0});
     for (int64_t c = 0; c < codes.n_parts; ++c) {

@@ -64,7 +64,7 @@ void mark_not_allowed(const uint8_t* allowed, int64_t first, int64_t n, uint16_t
 template <class Consume>
 void scan(const Pairs& pairs, const Relevance* relevance, Marks marks, int64_t query_begin, int64_t query_end,
           int64_t db_begin, int64_t db_end, Consume consume) {
-  const SimdKernels& kernels = simd();
+  const RankKernels& kernels = *level().rank;
   StridedCodes query_codes(pairs.n_bytes), database_codes(pairs.n_bytes);
   const int32_t stride = query_codes.stride();
   const uint8_t* queries = query_codes.load(pairs.queries, query_begin, query_end - query_begin);

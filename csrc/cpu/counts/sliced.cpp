@@ -166,7 +166,7 @@ void SlicedDatabase::Counter::count_chunk(int64_t query, int64_t first_block, in
     } else if (run == Kind::some) {
       call.masks = masks_.data() + (begin - first_block) * kPlaneWords;
     }
-    plane_kernels().count(call);
+    level().planes->count(call);
     if (run == Kind::all) {
       for (size_t c = 0; c < all.size(); ++c) {
         counts[c] += all[c];

@@ -106,7 +106,7 @@ class SlicedOrder::Walker {
     if (n == 0) return;
     const int32_t stride = static_cast<int32_t>(code_.size());
     const uint16_t top = static_cast<uint16_t>(8 * pairs.n_bytes);
-    simd().rank_row(pairs.score, code_.data(), order_.codes_.data() + begin_ * stride, end_ - begin_, stride, top,
+    level().rank->rank_row(pairs.score, code_.data(), order_.codes_.data() + begin_ * stride, end_ - begin_, stride, top,
                     counts_.data());
     if (pairs.score == Score::hamming) return;
     for (size_t j = 0; j < n; ++j) counts_[j] = static_cast<uint16_t>(top - counts_[j]);
@@ -117,7 +117,7 @@ class SlicedOrder::Walker {
     const uint32_t* places = order_.places_.data() + begin_;
     const uint32_t end_place = static_cast<uint32_t>(end_block * kPlaneItems);
     const int64_t next = std::lower_bound(places + at_, places + (end_ - begin_), end_place) - places;
-    plane_kernels().walk({order_.pairs_.score, order_.pairs_.n_bytes, order_.planes_.block(first_block),
+    level().planes->walk({order_.pairs_.score, order_.pairs_.n_bytes, order_.planes_.block(first_block),
                           end_block - first_block, bits_.data(), first_block, next - at_, places + at_, counts_.data() + at_,
                           matches.data(), seen_.data(), relevant_.data(), slots_.data() + at_, items_before_.data() + at_,
                           relevant_before_.data() + at_});
@@ -147,7 +147,7 @@ class SlicedOrder::Walker {
       }
     }
     k = std::min(k, pairs.n_db);
-    const PrecisionSum found = plane_kernels().sum_precisions({end_ - begin_, k, slots_.data(), items_before_.data(),
+    const PrecisionSum found = level().planes->sum_precisions({end_ - begin_, k, slots_.data(), items_before_.data(),
                                                                relevant_before_.data(), items_base_.data(),
                                                                relevant_base_.data()});
     return divide_precisions(found.sum, found.n_taken, end_ - begin_, k, denominator);

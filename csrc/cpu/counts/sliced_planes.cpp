@@ -1,26 +1,9 @@
-#include "../kernels/plane_counts.h"
+#include "sliced_planes.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "../kernels/level.h"
-#include "sliced_planes.h"
-
 namespace dshc::cpu {
-
-extern const PlaneKernels kGenericPlanes;
-#if defined(DSHC_HAVE_X86_LEVELS)
-extern const PlaneKernels kAvx2Planes, kAvx512Planes;
-#endif
-
-const PlaneKernels& plane_kernels() {
-#if defined(DSHC_HAVE_X86_LEVELS)
-  if (std::strcmp(simd().name, "avx512") == 0) return kAvx512Planes;
-  if (std::strcmp(simd().name, "avx2") == 0) return kAvx2Planes;
-#endif
-  return kGenericPlanes;
-}
-
 namespace {
 
 // Bit b of word i becomes bit i of word b: blocks of 32, 16, ... bits change places (Hacker's Delight, 7-3).

@@ -17,6 +17,11 @@ constexpr int64_t index_of(Key key) { return static_cast<int64_t>(key & ((Key{1}
 constexpr int kFilterQueries = 4;  // of a pass
 constexpr int kMostBlockItems = 16384;
 
+// How long a block is: what `bytes` have room for, in multiples of some items, `most` at most.
+struct BlockLength {
+  int64_t bytes, multiple, most;
+};
+
 // Nibbles: tiles of kTileItems items, in a tile all items' nibble 0 (the lower one of byte 0), then all their nibble 1,
 // ...; a byte each.
 constexpr int kTileItems = 128;
@@ -43,15 +48,6 @@ struct FilterPass {
   uint16_t bounds[kFilterQueries];         // items of smaller rank value are candidates
   const uint8_t* allowed[kFilterQueries];  // bits of the block's items, little-endian; null: all are
   Key* found[kFilterQueries];              // room for n keys; moves on past those found, in order of index
-};
-
-// What a level brings for the filter.
-struct FilterKernels {
-  void (*filter)(FilterPass& pass);
-  // Codes of whole words, [n, n_words], as word columns.
-  void (*to_columns)(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items);
-  // Nibbles of the whole tiles of a block in word columns; null: this level has no use for them.
-  void (*to_nibbles)(const FilterPass& block, uint8_t* nibbles) = nullptr;
 };
 
 }  // namespace dshc::cpu

@@ -5,24 +5,23 @@
 
 namespace dshc::cpu {
 
-extern const SimdKernels kGenericKernels;
+extern const Level kGenericLevel;
 #if defined(DSHC_HAVE_X86_LEVELS)
-extern const SimdKernels kAvx2Kernels;
-extern const SimdKernels kAvx512Kernels;
+extern const Level kAvx2Level, kAvx512Level, kAvx512BitMatrixLevel;
 #endif
 #if defined(DSHC_HAVE_NEON_LEVEL)
-extern const SimdKernels kNeonKernels;
+extern const Level kNeonLevel;
 #endif
 
 namespace {
 
 struct Levels {
-  const SimdKernels* kernels[4] = {};
+  const Level* levels[4] = {};
   const char* names[5] = {};
   int count = 0;
 
-  void add(const SimdKernels& level) {
-    kernels[count] = &level;
+  void add(const Level& level) {
+    levels[count] = &level;
     names[count++] = level.name;
   }
 
@@ -34,14 +33,16 @@ struct Levels {
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vpopcntdq")) {
-      add(kAvx512Kernels);
+      // One name: what more a newer processor can do shows in the rows of the table.
+      const bool bit_matrices = __builtin_cpu_supports("gfni") && __builtin_cpu_supports("avx512vbmi");
+      add(bit_matrices ? kAvx512BitMatrixLevel : kAvx512Level);
     }
-    if (avx2) add(kAvx2Kernels);
+    if (avx2) add(kAvx2Level);
 #endif
 #if defined(DSHC_HAVE_NEON_LEVEL)
-    add(kNeonKernels);  // part of every aarch64
+    add(kNeonLevel);  // part of every aarch64
 #endif
-    add(kGenericKernels);
+    add(kGenericLevel);
   }
 };
 
@@ -50,13 +51,13 @@ const Levels& levels() {
   return found;
 }
 
-std::atomic<const SimdKernels*> g_chosen{nullptr};
+std::atomic<const Level*> g_chosen{nullptr};
 
 }  // namespace
 
-const SimdKernels& chosen_simd() {
-  const SimdKernels* chosen = g_chosen.load(std::memory_order_relaxed);
-  return chosen ? *chosen : *levels().kernels[0];
+const Level& chosen_level() {
+  const Level* chosen = g_chosen.load(std::memory_order_relaxed);
+  return chosen ? *chosen : *levels().levels[0];
 }
 
 bool set_simd_level(const char* name) {
@@ -66,7 +67,7 @@ bool set_simd_level(const char* name) {
   }
   for (int i = 0; i < levels().count; ++i) {
     if (std::strcmp(levels().names[i], name) == 0) {
-      g_chosen.store(levels().kernels[i], std::memory_order_relaxed);
+      g_chosen.store(levels().levels[i], std::memory_order_relaxed);
       return true;
     }
   }

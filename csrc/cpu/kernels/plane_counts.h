@@ -66,7 +66,4 @@ struct PlaneKernels {
   PrecisionSum (*sum_precisions)(const PrecisionCall& call);
 };
 
-// Of the level that simd() has chosen.
-const PlaneKernels& plane_kernels();
-
 }  // namespace dshc::cpu

@@ -40,8 +40,4 @@ struct PlaneFilterKernels {
                Key* found);
 };
 
-// Null: these pairs are not filtered this way, with so many queries side by side or on this machine and level.
-const PlaneFilterKernels* plane_filter(const Pairs& pairs, int64_t n_queries);
-constexpr int64_t kFewestPlaneQueries = 48;  // measured: 32 are level with popcounts
-
 }  // namespace dshc::cpu

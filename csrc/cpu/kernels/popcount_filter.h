@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "filter.h"
+#include "level.h"
 
 namespace dshc::cpu {
 namespace {
@@ -107,8 +107,9 @@ inline uint64_t filter_value(const FilterPass& pass, int64_t item, const uint8_t
   return value;
 }
 
+// A function of its own for each form, so that the registers of one loop are not another's worry.
 template <class Lanes, Score score, int kWords, int kQueries>
-void filter_queries(FilterPass& pass, int first_query) {
+__attribute__((noinline)) void filter_queries(FilterPass& pass, int first_query) {
   using Word = typename Lanes::Word;
   using Vector = typename Lanes::Vector;
   constexpr int64_t kStride = int64_t{kSteps} * Lanes::kItems;
@@ -165,19 +166,19 @@ void filter_words(FilterPass& pass) {
   for (; q < pass.n_queries; ++q) filter_queries<Lanes, score, kWords, 1>(pass, q);
 }
 
-template <class Lanes, Score score>
-void filter_score(FilterPass& pass) {
-  if (pass.n_words == 1) return filter_words<Lanes, score, 1>(pass);
-  if (sizeof(typename Lanes::Word) == 8) {
-    if (pass.n_words == 2) return filter_words<Lanes, score, 2>(pass);
-    if (pass.n_words == 4) return filter_words<Lanes, score, 4>(pass);
-  }
-  filter_words<Lanes, score, 0>(pass);
+template <class Lanes, int kWords>
+void filter_popcounts(FilterPass& pass) {
+  pass.score == Score::hamming ? filter_words<Lanes, Score::hamming, kWords>(pass)
+                               : filter_words<Lanes, Score::overlap, kWords>(pass);
 }
 
-template <class Lanes>
-void filter_lanes(FilterPass& pass) {
-  pass.score == Score::hamming ? filter_score<Lanes, Score::hamming>(pass) : filter_score<Lanes, Score::overlap>(pass);
+constexpr BlockLength kPopcountBlock = {16 << 10, 64, 2048};
+
+// The row of codes of kWords words; 0: of any number.
+template <class Lanes, int kWords>
+constexpr FilterRow popcount_row() {
+  return {"popcounts", kWords * static_cast<int32_t>(sizeof(typename Lanes::Word)), kBothScores, kNoMaxBound, 0,
+          kPopcountBlock, nullptr, filter_popcounts<Lanes, kWords>, nullptr};
 }
 
 void to_columns_by_word(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items) {

@@ -33,7 +33,7 @@ void GroupedRanking::Ranker::rank(int64_t query) {
   const Partition& parts = database_.equal_.parts();
   stop_point(2.0 * static_cast<double>(parts.n_parts));
   StridedCodes padded(pairs.n_bytes);
-  simd().rank_row(pairs.score, padded.load(pairs.queries, query, 1), database_.equal_.codes(), parts.n_parts,
+  level().rank->rank_row(pairs.score, padded.load(pairs.queries, query, 1), database_.equal_.codes(), parts.n_parts,
                   database_.equal_.stride(), static_cast<uint16_t>(8 * pairs.n_bytes), values_.data());
   std::fill(items_.begin(), items_.end(), 0);
   std::fill(value_begins_.begin(), value_begins_.end(), 0);

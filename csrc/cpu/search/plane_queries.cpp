@@ -3,33 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "../kernels/level.h"
-
 namespace dshc::cpu {
-
-#if defined(DSHC_HAVE_X86_LEVELS)
-extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128;
-
-namespace {
-bool has_bit_matrices() {
-  static const bool found = __builtin_cpu_supports("gfni") && __builtin_cpu_supports("avx512vbmi");
-  return found;
-}
-}  // namespace
-#endif
-
-const PlaneFilterKernels* plane_filter(const Pairs& pairs, int64_t n_queries) {
-#if defined(DSHC_HAVE_X86_LEVELS)
-  if (pairs.score == Score::hamming && pairs.n_bytes <= 16 && n_queries >= kFewestPlaneQueries &&
-      std::strcmp(simd().name, "avx512") == 0 && has_bit_matrices()) {
-    return pairs.n_bytes <= 4   ? &kAvx512PlaneFilter32
-           : pairs.n_bytes <= 8 ? &kAvx512PlaneFilter64
-                                : &kAvx512PlaneFilter128;
-  }
-#endif
-  static_cast<void>(pairs), static_cast<void>(n_queries);
-  return nullptr;
-}
 
 PlaneQueries::PlaneQueries(const PlaneFilterKernels& kernels, const std::vector<uint64_t>& words, int64_t n)
     : kernels_(kernels), words_(words), code_words_(kernels.shape.bits == 128 ? 2 : 1) {

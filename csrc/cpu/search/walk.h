@@ -9,55 +9,11 @@
 #include "../../core/types.h"
 #include "../call/call.h"
 #include "../counts/scan.h"
-#include "../kernels/level.h"
+#include "block.h"
 #include "plane_queries.h"
 #include "survivors.h"
 
 namespace dshc::cpu {
-
-// How codes lie as words: word_bytes 4 for codes of up to 4 bytes, else 8.
-struct WordShape {
-  int32_t word_bytes, n_words;
-  explicit WordShape(int32_t n_bytes) : word_bytes(n_bytes <= 4 ? 4 : 8), n_words(n_bytes <= 4 ? 1 : (n_bytes + 7) / 8) {}
-  int32_t code_bytes() const { return word_bytes * n_words; }
-};
-
-// Whether so many queries are worth cutting blocks into nibbles, and the items of such a block.
-bool nibbles_pay(const Pairs& pairs, int64_t n_queries);
-int64_t tiled_items(int32_t n_bytes);
-
-// Word columns of blocks of the database: an aligned copy, or the database itself where its codes are single words and too
-// few queries come to make up for the copy. Loads that cross no cache line, always from the same addresses: measured, the
-// copy is worth a fifth of the pace with 100 queries.
-class BlockColumns {
- public:
-  BlockColumns(const Pairs& pairs, int64_t n_queries)
-      : pairs_(pairs),
-        shape_(pairs.n_bytes),
-        tiled_(nibbles_pay(pairs, n_queries)),
-        in_place_(!tiled_ && n_queries < 16 && shape_.n_words == 1 && pairs.n_bytes == shape_.word_bytes),
-        // The end of each block waits for its last loads; in place they come from far, so there should be few ends.
-        block_(in_place_ && n_queries < 4 ? kMostBlockItems
-               : tiled_                   ? tiled_items(pairs.n_bytes)
-                                          : block_items(shape_.code_bytes())) {}
-  int64_t items() const { return block_; }  // in a block
-  WordShape shape() const { return shape_; }
-  const uint8_t* load(int64_t first, int64_t n);  // valid until the next call
-  const uint8_t* nibbles(const FilterPass& pass);  // over the block loaded last; null: it is filtered without
-
- private:
-  const Pairs& pairs_;
-  WordShape shape_;
-  bool tiled_, in_place_, cut_ = false;  // cut_: nibbles_ are those of the block
-  int64_t block_;
-  struct alignas(64) Line {
-    uint64_t words[8];
-  };
-  std::unique_ptr<Line[]> columns_, nibbles_;
-};
-
-// Queries of a group as padded words, one after the other.
-std::vector<uint64_t> query_words(const Pairs& pairs, int64_t begin, int64_t end);
 
 // How the walk of one op is cut up; like Plan, for groups as wide as the filter likes them.
 Plan make_filter_plan(const Pairs& pairs, int64_t state_bytes, int n_threads);
@@ -83,12 +39,14 @@ class FilterWalk {
       count(survivors, use_planes_ ? counted_ : all_, words, first, n);
       for (int64_t i = 0; i < n_in_planes; i += kPlaneItems) {
         const PlaneBlock part{words + i * shape_.word_bytes, columns_.items(), static_cast<uint64_t>(first + i)};
-        plane_queries_->walk(part, [&](int64_t q) -> Survivors& { return survivors(begin_ + q); },
-                      [&](int64_t q) { return allowed(begin_ + q, first + i); });
+        plane_queries_->walk(
+            part, [&](int64_t q) -> Survivors& { return survivors(begin_ + q); },
+            [&](int64_t q) { return allowed(begin_ + q, first + i); });
       }
       // What is left of the last block.
       if (use_planes_ && n_in_planes < n) {
-        count(survivors, plane_queries_->list(), words + n_in_planes * shape_.word_bytes, first + n_in_planes, n - n_in_planes);
+        count(survivors, plane_queries_->list(), words + n_in_planes * shape_.word_bytes, first + n_in_planes,
+              n - n_in_planes);
       }
     }
   }
@@ -112,7 +70,7 @@ class FilterWalk {
     const bool all_are_new = !use_planes_;
     const size_t n_new = all_are_new ? plane_queries_->list().size() : counted_.size() - kept;
     counted_.resize(kept);
-    use_planes_ = plane_queries_->size() >= kFewestPlaneQueries;
+    use_planes_ = plane_queries_->size() >= filters_.by_planes()->min_queries;
     if (!use_planes_) return;
     for (size_t i = plane_queries_->list().size() - n_new; i < plane_queries_->list().size(); ++i) {
       const uint16_t q = plane_queries_->list()[i];
@@ -120,7 +78,16 @@ class FilterWalk {
     }
   }
 
-  // By popcounts, kFilterQueries at a time: n items from `first` on, whose words begin at `words`.
+  const FilterRow& row_for(const FilterPass& pass) const {
+    const FilterRow* const* row = filters_.by_pass();
+    if ((*row)->max_bound == kNoMaxBound) return **row;
+    int32_t bound = 0;
+    for (int q = 0; q < pass.n_queries; ++q) bound = pass.bounds[q] > bound ? pass.bounds[q] : bound;
+    while ((*row)->max_bound < bound) ++row;
+    return **row;
+  }
+
+  // Pass after pass, kFilterQueries at a time: n items from `first` on, whose words begin at `words`.
   template <class GetSurvivors>
   void count(GetSurvivors survivors, const std::vector<uint16_t>& list, const uint8_t* words, int64_t first,
              int64_t n) {
@@ -145,15 +112,16 @@ class FilterWalk {
         pass.allowed[q] = allowed(query, first);
         pass.found[q] = mine.room(n);
       }
-      pass.nibbles = columns_.nibbles(pass);
-      kernels_.filter(pass);
+      const FilterRow& row = row_for(pass);
+      pass.nibbles = row.arrange ? columns_.arranged(row, pass) : nullptr;
+      row.filter(pass);
       for (int q = 0; q < pass.n_queries; ++q) survivors(begin_ + numbers[q]).take(pass.found[q]);
     }
   }
 
   const Pairs& pairs_;
   int64_t begin_;
-  const FilterKernels& kernels_;
+  const Filters filters_;
   BlockColumns columns_;
   WordShape shape_;
   std::vector<uint64_t> words_;

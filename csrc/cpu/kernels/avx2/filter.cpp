@@ -83,18 +83,23 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
   to_columns_by_word(codes + i * n_words * 8, n - i, n_words, columns + i, column_items);
 }
 
-template <class Lanes>
-void filter_either_way(FilterPass& pass) {
-  pass.nibbles ? filter_nibbles<Lanes>(pass) : filter_lanes<Lanes>(pass);
-}
-
-void filter(FilterPass& pass) {
-  pass.word_bytes == 4 ? filter_either_way<Lanes32>(pass) : filter_either_way<Lanes64>(pass);
-}
-
 }  // namespace
 
-extern const FilterKernels kAvx2Filter;
-const FilterKernels kAvx2Filter = {filter, to_columns, to_nibbles};
+extern const CodeKernels kAvx2Codes;
+const CodeKernels kAvx2Codes = {to_columns};
+
+extern const FilterRow kAvx2Filters[];
+const FilterRow kAvx2Filters[] = {
+    nibble_row<Lanes32, 1>(4),
+    nibble_row<Lanes64, 1>(8),
+    nibble_row<Lanes64, 2>(16),
+    nibble_row<Lanes64, 0>(24),
+    nibble_row<Lanes64, 4>(32),
+    popcount_row<Lanes32, 1>(),
+    popcount_row<Lanes64, 1>(),
+    popcount_row<Lanes64, 2>(),
+    popcount_row<Lanes64, 4>(),
+    popcount_row<Lanes64, 0>(),
+};
 
 }  // namespace dshc::cpu

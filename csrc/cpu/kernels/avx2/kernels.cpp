@@ -116,13 +116,17 @@ void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_posi
   }
 }
 
+const RankKernels kRank = {rank_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+const FloatKernels kFloats = {max_value, any_nan,    bound_of_top, select_at_least_plain,
+                              sum_exp,   scaled_exp, from_float16, from_bfloat16};
+
 }  // namespace
 
-extern const FilterKernels kAvx2Filter;  // filter.cpp
+extern const FilterRow kAvx2Filters[];  // filter.cpp
+extern const CodeKernels kAvx2Codes;    // filter.cpp
+extern const PlaneKernels kAvx2Planes;  // plane_counts.cpp
 
-extern const SimdKernels kAvx2Kernels;
-const SimdKernels kAvx2Kernels = {"avx2",        rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                  equal_before, max_value, any_nan, bound_of_top, select_at_least_plain, sum_exp, scaled_exp,
-                                  from_float16,  from_bfloat16, &kAvx2Filter};
+extern const Level kAvx2Level;
+const Level kAvx2Level = {"avx2", kAvx2Filters, &kRank, &kAvx2Planes, &kFloats, &kAvx2Codes};
 
 }  // namespace dshc::cpu

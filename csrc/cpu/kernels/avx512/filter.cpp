@@ -71,11 +71,39 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
   to_columns_by_word(codes + i * n_words * 8, n - i, n_words, columns + i, column_items);
 }
 
-void filter(FilterPass& pass) { pass.word_bytes == 4 ? filter_lanes<Lanes32>(pass) : filter_lanes<Lanes64>(pass); }
+}  // namespace
+
+extern const CodeKernels kAvx512Codes;
+const CodeKernels kAvx512Codes = {to_columns};
+
+extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128;  // plane_filter.cpp
+
+namespace {
+
+// Measured: with 32 queries planes are level with popcounts.
+constexpr FilterRow plane_row(int32_t width, const PlaneFilterKernels* planes) {
+  return {"planes", width, score_bit(Score::hamming), 8 * width, 48, kPopcountBlock, nullptr, nullptr, planes};
+}
 
 }  // namespace
 
-extern const FilterKernels kAvx512Filter;
-const FilterKernels kAvx512Filter = {filter, to_columns};
+extern const FilterRow kAvx512Filters[], kAvx512BitMatrixFilters[];
+const FilterRow kAvx512Filters[] = {
+    popcount_row<Lanes32, 1>(),
+    popcount_row<Lanes64, 1>(),
+    popcount_row<Lanes64, 2>(),
+    popcount_row<Lanes64, 4>(),
+    popcount_row<Lanes64, 0>(),
+};
+const FilterRow kAvx512BitMatrixFilters[] = {
+    plane_row(4, &kAvx512PlaneFilter32),
+    plane_row(8, &kAvx512PlaneFilter64),
+    plane_row(16, &kAvx512PlaneFilter128),
+    popcount_row<Lanes32, 1>(),
+    popcount_row<Lanes64, 1>(),
+    popcount_row<Lanes64, 2>(),
+    popcount_row<Lanes64, 4>(),
+    popcount_row<Lanes64, 0>(),
+};
 
 }  // namespace dshc::cpu

@@ -139,13 +139,18 @@ int64_t select_at_least(const float* values, int64_t n, float bound, uint32_t* p
   return found;
 }
 
+const RankKernels kRank = {rank_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+const FloatKernels kFloats = {max_value, any_nan,    bound_of_top, select_at_least,
+                              sum_exp,   scaled_exp, from_float16, from_bfloat16};
+
 }  // namespace
 
-extern const FilterKernels kAvx512Filter;  // filter.cpp
+extern const FilterRow kAvx512Filters[], kAvx512BitMatrixFilters[];  // filter.cpp
+extern const CodeKernels kAvx512Codes;                               // filter.cpp
+extern const PlaneKernels kAvx512Planes;                             // plane_counts.cpp
 
-extern const SimdKernels kAvx512Kernels;
-const SimdKernels kAvx512Kernels = {"avx512",      rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                    equal_before, max_value, any_nan, bound_of_top, select_at_least, sum_exp, scaled_exp,
-                                    from_float16,  from_bfloat16, &kAvx512Filter};
+extern const Level kAvx512Level, kAvx512BitMatrixLevel;
+const Level kAvx512Level = {"avx512", kAvx512Filters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes};
+const Level kAvx512BitMatrixLevel = {"avx512", kAvx512BitMatrixFilters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes};
 
 }  // namespace dshc::cpu

@@ -28,13 +28,18 @@ struct Items {
   static uint32_t below(Vector counts, Vector bound) { return counts < bound; }
 };
 
-void filter(FilterPass& pass) {
-  pass.word_bytes == 4 ? filter_lanes<Items<uint32_t>>(pass) : filter_lanes<Items<uint64_t>>(pass);
-}
-
 }  // namespace
 
-extern const FilterKernels kGenericFilter;
-const FilterKernels kGenericFilter = {filter, to_columns_by_word};
+extern const CodeKernels kGenericCodes;
+const CodeKernels kGenericCodes = {to_columns_by_word};
+
+extern const FilterRow kGenericFilters[];
+const FilterRow kGenericFilters[] = {
+    popcount_row<Items<uint32_t>, 1>(),
+    popcount_row<Items<uint64_t>, 1>(),
+    popcount_row<Items<uint64_t>, 2>(),
+    popcount_row<Items<uint64_t>, 4>(),
+    popcount_row<Items<uint64_t>, 0>(),
+};
 
 }  // namespace dshc::cpu

@@ -44,13 +44,17 @@ void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_posi
   }
 }
 
+const RankKernels kRank = {rank_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+const FloatKernels kFloats = {max_value, any_nan,    bound_of_top, select_at_least_plain,
+                              sum_exp,   scaled_exp, from_float16, from_bfloat16};
+
 }  // namespace
 
-extern const FilterKernels kGenericFilter;  // filter.cpp
+extern const FilterRow kGenericFilters[];  // filter.cpp
+extern const CodeKernels kGenericCodes;    // filter.cpp
+extern const PlaneKernels kGenericPlanes;  // plane_counts.cpp
 
-extern const SimdKernels kGenericKernels;
-const SimdKernels kGenericKernels = {"generic",      rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                     equal_before, max_value, any_nan, bound_of_top, select_at_least_plain, sum_exp, scaled_exp,
-                                     from_float16,   from_bfloat16, &kGenericFilter};
+extern const Level kGenericLevel;
+const Level kGenericLevel = {"generic", kGenericFilters, &kRank, &kGenericPlanes, &kFloats, &kGenericCodes};
 
 }  // namespace dshc::cpu

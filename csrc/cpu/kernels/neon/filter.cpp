@@ -56,11 +56,18 @@ struct Lanes32 {
   }
 };
 
-void filter(FilterPass& pass) { pass.word_bytes == 4 ? filter_lanes<Lanes32>(pass) : filter_lanes<Lanes64>(pass); }
-
 }  // namespace
 
-extern const FilterKernels kNeonFilter;
-const FilterKernels kNeonFilter = {filter, to_columns_by_word};
+extern const CodeKernels kNeonCodes;
+const CodeKernels kNeonCodes = {to_columns_by_word};
+
+extern const FilterRow kNeonFilters[];
+const FilterRow kNeonFilters[] = {
+    popcount_row<Lanes32, 1>(),
+    popcount_row<Lanes64, 1>(),
+    popcount_row<Lanes64, 2>(),
+    popcount_row<Lanes64, 4>(),
+    popcount_row<Lanes64, 0>(),
+};
 
 }  // namespace dshc::cpu

@@ -130,13 +130,17 @@ void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_posi
   }
 }
 
+const RankKernels kRank = {rank_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+const FloatKernels kFloats = {max_value, any_nan,    bound_of_top, select_at_least_plain,
+                              sum_exp,   scaled_exp, from_float16, from_bfloat16};
+
 }  // namespace
 
-extern const FilterKernels kNeonFilter;  // filter.cpp
+extern const FilterRow kNeonFilters[];     // filter.cpp
+extern const CodeKernels kNeonCodes;       // filter.cpp
+extern const PlaneKernels kGenericPlanes;  // generic/plane_counts.cpp
 
-extern const SimdKernels kNeonKernels;
-const SimdKernels kNeonKernels = {"neon",        rank_row,  add_relevance_ids, add_relevance_words, select_between,
-                                  equal_before, max_value, any_nan, bound_of_top, select_at_least_plain, sum_exp, scaled_exp,
-                                  from_float16,  from_bfloat16, &kNeonFilter};
+extern const Level kNeonLevel;
+const Level kNeonLevel = {"neon", kNeonFilters, &kRank, &kGenericPlanes, &kFloats, &kNeonCodes};
 
 }  // namespace dshc::cpu
