@@ -4,10 +4,10 @@
 #include <vector>
 
 #include "../common/average_precision.h"
+#include "call/blocks.h"
 #include "call/call.h"
 #include "counts/by_index.h"
 #include "counts/query_histograms.h"
-#include "counts/scan.h"
 #include "repeats/allowed_items.h"
 #include "repeats/distinct_queries.h"
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "call/blocks.h"
 #include "call/call.h"
 #include "counts/query_histograms.h"
-#include "counts/scan.h"
 #include "repeats/allowed_items.h"
 #include "repeats/distinct_queries.h"
 

@@ -30,7 +30,7 @@ struct RadiusSearch::Found {
   GroupedRanking grouped;
   int32_t limit;
   int64_t n_all;                     // queries of the call
-  Plan plan;
+  Tasks tasks;
   // What was found. Of the groups of queries, in order: a group is small beside a call, so that what is kept for a query
   // without an answer is its size alone. Where shards are to be merged there are few queries, and their survivors are kept.
   std::vector<std::unique_ptr<Key[]>> groups;  // [n_groups] the keys of a group's queries, ascending for each
@@ -44,10 +44,10 @@ struct RadiusSearch::Found {
         grouped(allowed.pairs(), n_threads),
         limit(value_limit(pairs, radius)),
         n_all(pairs.n_query),
-        plan(make_filter_plan(allowed.pairs(), 1, n_threads)),
+        tasks(cut_search(allowed.pairs(), 1, n_threads)),
         sizes(static_cast<size_t>(queries.pairs().n_query), 0) {
     if (limit > 0 && this->pairs().n_db > 0) {
-      grouped.pays() ? count_groups(n_threads) : plan.n_shards == 1 ? search_groups() : search_shards();
+      grouped.pays() ? count_groups(n_threads) : tasks.n_shards == 1 ? search_groups() : search_shards();
     }
     for (int64_t q = 0; q < this->pairs().n_query; ++q) {
       queries.for_each(q, [&](int64_t) { n_found += sizes[static_cast<size_t>(q)]; });
@@ -76,11 +76,11 @@ struct RadiusSearch::Found {
   }
 
   void search_groups() {
-    groups.resize(static_cast<size_t>(plan.n_groups));
+    groups.resize(static_cast<size_t>(tasks.n_groups));
     SpareSurvivors spare;
-    parallel_for(plan.n_groups, plan.n_threads, [&](int64_t group) {
-      const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs().n_query);
-      std::vector<Survivors> found = spare.take(plan.group);
+    parallel_for(tasks.n_groups, tasks.n_threads, [&](int64_t group) {
+      const int64_t begin = group * tasks.group, end = std::min(begin + tasks.group, pairs().n_query);
+      std::vector<Survivors> found = spare.take(tasks.group);
       const auto mine = [&](int64_t q) -> Survivors& { return found[static_cast<size_t>(q - begin)]; };
       // With k beyond the database no bound falls and nothing is dropped.
       for (int64_t q = begin; q < end; ++q) mine(q).start(pairs().n_db + 1, limit);
@@ -97,22 +97,22 @@ struct RadiusSearch::Found {
   }
 
   void search_shards() {
-    survivors.resize(static_cast<size_t>(pairs().n_query * plan.n_shards));
-    parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
-      const int64_t begin = task / plan.n_shards * plan.group, end = std::min(begin + plan.group, pairs().n_query);
-      const int64_t shard = task % plan.n_shards, item = shard * plan.shard;
-      const auto mine = [&](int64_t q) -> Survivors& { return survivors[static_cast<size_t>(q * plan.n_shards + shard)]; };
+    survivors.resize(static_cast<size_t>(pairs().n_query * tasks.n_shards));
+    parallel_for(tasks.n_tasks(), tasks.n_threads, [&](int64_t task) {
+      const int64_t begin = task / tasks.n_shards * tasks.group, end = std::min(begin + tasks.group, pairs().n_query);
+      const int64_t shard = task % tasks.n_shards, item = shard * tasks.shard;
+      const auto mine = [&](int64_t q) -> Survivors& { return survivors[static_cast<size_t>(q * tasks.n_shards + shard)]; };
       for (int64_t q = begin; q < end; ++q) mine(q).start(pairs().n_db + 1, limit);
-      filter_walk(pairs(), begin, end, item, std::min(item + plan.shard, pairs().n_db), mine);
+      filter_walk(pairs(), begin, end, item, std::min(item + tasks.shard, pairs().n_db), mine);
     });
-    for (size_t i = 0; i < survivors.size(); ++i) sizes[i / static_cast<size_t>(plan.n_shards)] += survivors[i].size();
+    for (size_t i = 0; i < survivors.size(); ++i) sizes[i / static_cast<size_t>(tasks.n_shards)] += survivors[i].size();
   }
 
   // Calls use(query, its keys) for the queries of a group.
   template <class Use>
   void for_each_kept(int64_t group, Use use) const {
     const Key* keys = groups[static_cast<size_t>(group)].get();
-    const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs().n_query);
+    const int64_t begin = group * tasks.group, end = std::min(begin + tasks.group, pairs().n_query);
     for (int64_t q = begin; q < end; keys += sizes[static_cast<size_t>(q++)]) use(q, keys);
   }
 
@@ -148,8 +148,8 @@ void RadiusSearch::write(int64_t* offsets, int64_t* indices, int32_t* counts, in
       ranker.write(size(q), counts + place(q), indices + place(q));
       found.finish(size(q), counts + place(q), indices + place(q));
     });
-  } else if (found.plan.n_shards == 1) {
-    parallel_for(found.plan.n_groups, n_threads, [&](int64_t group) {
+  } else if (found.tasks.n_shards == 1) {
+    parallel_for(found.tasks.n_groups, n_threads, [&](int64_t group) {
       found.for_each_kept(group, [&](int64_t q, const Key* keys) {
         int32_t* values = counts + place(q);
         int64_t* items = indices + place(q);
@@ -165,10 +165,10 @@ void RadiusSearch::write(int64_t* offsets, int64_t* indices, int32_t* counts, in
     });
   } else {
     parallel_for(found.pairs().n_query, n_threads, [&](int64_t q) {
-      Survivors* shards = found.survivors.data() + q * found.plan.n_shards;
-      Survivors::finish(shards, found.plan.n_shards, size(q), counts + place(q), indices + place(q));
+      Survivors* shards = found.survivors.data() + q * found.tasks.n_shards;
+      Survivors::finish(shards, found.tasks.n_shards, size(q), counts + place(q), indices + place(q));
       found.finish(size(q), counts + place(q), indices + place(q));
-      for (int64_t s = 0; s < found.plan.n_shards; ++s) shards[s] = Survivors();
+      for (int64_t s = 0; s < found.tasks.n_shards; ++s) shards[s] = Survivors();
     });
   }
   found.queries.copy_answers(counts, indices, n_threads, [&](int64_t query) { return offsets[query]; }, size);

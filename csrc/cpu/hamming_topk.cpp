@@ -50,30 +50,30 @@ class TopK {
         items_(items),
         k_(answers.k),
         limits_(likely_limits(pairs, k_, n_threads)),
-        plan_(make_filter_plan(pairs, 8 * (2 * k_ + 8192), n_threads)) {}
+        tasks_(cut_search(pairs, 8 * (2 * k_ + 8192), n_threads)) {}
 
   void run() {
     // Survivors of all shards wait for the merge; with one shard a group is finished where it was scanned, and the next
     // group takes over its memory.
-    std::vector<Survivors> waiting(plan_.n_shards > 1 ? static_cast<size_t>(pairs_.n_query * plan_.n_shards) : 0);
-    parallel_for(plan_.n_tasks(), plan_.n_threads, [&](int64_t task) {
-      const int64_t begin = task / plan_.n_shards * plan_.group, end = std::min(begin + plan_.group, pairs_.n_query);
-      const int64_t shard = task % plan_.n_shards, item = shard * plan_.shard;
+    std::vector<Survivors> waiting(tasks_.n_shards > 1 ? static_cast<size_t>(pairs_.n_query * tasks_.n_shards) : 0);
+    parallel_for(tasks_.n_tasks(), tasks_.n_threads, [&](int64_t task) {
+      const int64_t begin = task / tasks_.n_shards * tasks_.group, end = std::min(begin + tasks_.group, pairs_.n_query);
+      const int64_t shard = task % tasks_.n_shards, item = shard * tasks_.shard;
       std::vector<Survivors> group;
-      if (plan_.n_shards == 1) group = spare_.take(plan_.group);
+      if (tasks_.n_shards == 1) group = spare_.take(tasks_.group);
       const auto survivors = [&](int64_t q) -> Survivors& {
-        return plan_.n_shards == 1 ? group[static_cast<size_t>(q - begin)]
-                                   : waiting[static_cast<size_t>(q * plan_.n_shards + shard)];
+        return tasks_.n_shards == 1 ? group[static_cast<size_t>(q - begin)]
+                                   : waiting[static_cast<size_t>(q * tasks_.n_shards + shard)];
       };
       for (int64_t q = begin; q < end; ++q) survivors(q).start(k_, limits_[static_cast<size_t>(q)]);
-      filter_walk(pairs_, begin, end, item, std::min(item + plan_.shard, pairs_.n_db), survivors);
-      if (plan_.n_shards > 1) return;
+      filter_walk(pairs_, begin, end, item, std::min(item + tasks_.shard, pairs_.n_db), survivors);
+      if (tasks_.n_shards > 1) return;
       for (int64_t q = begin; q < end; ++q) write(q, &survivors(q), 1);
       spare_.give(std::move(group));
     });
-    if (plan_.n_shards == 1) return;
-    parallel_for(pairs_.n_query, plan_.n_threads, [&](int64_t query) {
-      write(query, waiting.data() + query * plan_.n_shards, plan_.n_shards);
+    if (tasks_.n_shards == 1) return;
+    parallel_for(pairs_.n_query, tasks_.n_threads, [&](int64_t query) {
+      write(query, waiting.data() + query * tasks_.n_shards, tasks_.n_shards);
     });
   }
 
@@ -96,7 +96,7 @@ class TopK {
   const std::vector<int64_t>& items_;
   int64_t k_;
   std::vector<int32_t> limits_;
-  Plan plan_;
+  Tasks tasks_;
   SpareSurvivors spare_;
 };
 

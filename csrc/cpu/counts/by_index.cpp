@@ -123,9 +123,9 @@ void average_precision_by_index(const Pairs& pairs, const Relevance& relevance, 
   const SlicedOrder sliced_order(pairs, relevance, n_threads);
   if (sliced_order.pays()) return sliced_order.average_precision(k, denominator, result, n_threads);
   const int64_t notes_bytes = static_cast<int64_t>(sizeof(RelevantItems::Note)) * std::min(pairs.n_db, kOnePass);
-  const Plan plan = make_plan(pairs, 16 * kTables * n_rank_values(pairs) + notes_bytes, false, n_threads);
-  parallel_for(plan.n_groups, plan.n_threads, [&](int64_t group) {
-    const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs.n_query);
+  const Tasks tasks = cut_scan(pairs, 16 * kTables * n_rank_values(pairs) + notes_bytes, false, n_threads);
+  parallel_for(tasks.n_groups, tasks.n_threads, [&](int64_t group) {
+    const int64_t begin = group * tasks.group, end = std::min(begin + tasks.group, pairs.n_query);
     walk_in_order(pairs, relevance, begin, end, k, denominator, result);
   });
 }

@@ -41,15 +41,15 @@ void sliced(const SlicedDatabase& database, int64_t n_query, int n_threads, cons
 // Every pair is compared and counted for itself. Shards of one query are added up before its histograms are used.
 void scanned(const Pairs& pairs, const Relevance& relevance, int n_threads, const UseHistograms& use) {
   const int32_t n_values = n_rank_values(pairs);
-  const Plan plan = make_plan(pairs, 8 * kTables * n_values, true, n_threads);
-  const bool merge = plan.n_shards > 1;
+  const Tasks tasks = cut_scan(pairs, 8 * kTables * n_values, true, n_threads);
+  const bool merge = tasks.n_shards > 1;
   std::vector<int64_t> merged(merge ? static_cast<size_t>(pairs.n_query * 2 * n_values) : 0);
   std::mutex merging;
-  parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
-    const int64_t begin = task / plan.n_shards * plan.group, end = std::min(begin + plan.group, pairs.n_query);
-    const int64_t item = task % plan.n_shards * plan.shard;
+  parallel_for(tasks.n_tasks(), tasks.n_threads, [&](int64_t task) {
+    const int64_t begin = task / tasks.n_shards * tasks.group, end = std::min(begin + tasks.group, pairs.n_query);
+    const int64_t item = task % tasks.n_shards * tasks.shard;
     HistogramTables tables(end - begin, n_values);
-    scan(pairs, &relevance, histogram_marks(pairs), begin, end, item, std::min(item + plan.shard, pairs.n_db),
+    scan(pairs, &relevance, histogram_marks(pairs), begin, end, item, std::min(item + tasks.shard, pairs.n_db),
          [&](int64_t q, int64_t, int64_t n, const uint16_t* row) { tables.add(q - begin, row, n); });
     std::vector<int64_t> both(static_cast<size_t>(2 * n_values));
     for (int64_t q = begin; q < end; ++q) {

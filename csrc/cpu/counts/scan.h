@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../call/blocks.h"
 #include "../call/call.h"
 #include "../kernels/level.h"
 
@@ -19,39 +20,6 @@ namespace dshc::cpu {
 struct Marks {
   uint16_t relevant_offset;
   uint16_t not_allowed;
-};
-
-// The ranges a call is cut into: groups of queries times shards of the database, one task each.
-struct Plan {
-  int64_t group, n_groups;  // queries per group
-  int64_t shard, n_shards;  // database items a shard, a multiple of 64
-  int n_threads;
-
-  int64_t n_tasks() const { return n_groups * n_shards; }
-};
-
-// Values of a row lie in [0, n_rank_values).
-inline int32_t n_rank_values(const Pairs& pairs) { return 8 * pairs.n_bytes + 1; }
-
-inline int32_t count_of(const Pairs& pairs, int32_t rank_value) {
-  return pairs.score == Score::hamming ? rank_value : 8 * pairs.n_bytes - rank_value;
-}
-
-// `state_bytes`: what the op keeps for a query while it scans; bounds the group. `may_shard`: whether results of several
-// shards can be merged.
-Plan make_plan(const Pairs& pairs, int64_t state_bytes, bool may_shard, int n_threads);
-
-// Codes at a stride the inner loops take: 4 bytes, or a multiple of 8. Codes of other lengths are copied, zero-padded.
-class StridedCodes {
- public:
-  explicit StridedCodes(int32_t n_bytes) : n_bytes_(n_bytes), stride_(n_bytes <= 4 ? 4 : (n_bytes + 7) / 8 * 8) {}
-  int32_t stride() const { return stride_; }
-  // Valid until the next call.
-  const uint8_t* load(const uint8_t* codes, int64_t first, int64_t n);
-
- private:
-  int32_t n_bytes_, stride_;
-  std::vector<uint8_t> copy_;
 };
 
 // Items in a block for this code length; a multiple of 64.

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../counts/scan.h"
+#include "../call/blocks.h"
 #include "partition.h"
 
 namespace dshc::cpu {

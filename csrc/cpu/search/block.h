@@ -5,16 +5,10 @@
 #include <vector>
 
 #include "../../core/types.h"
+#include "../call/blocks.h"
 #include "../kernels/level.h"
 
 namespace dshc::cpu {
-
-// How codes lie as words: word_bytes 4 for codes of up to 4 bytes, else 8.
-struct WordShape {
-  int32_t word_bytes, n_words;
-  explicit WordShape(int32_t n_bytes) : word_bytes(n_bytes <= 4 ? 4 : 8), n_words(n_bytes <= 4 ? 1 : (n_bytes + 7) / 8) {}
-  int32_t code_bytes() const { return word_bytes * n_words; }
-};
 
 // The rows of a level that serve a walk, best first: per query and block the first whose max_bound covers the bound. The
 // last one covers any.

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "../call/call.h"
+#include "../kernels/level.h"
 
 namespace dshc::cpu {
 

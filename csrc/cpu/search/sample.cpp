@@ -69,9 +69,9 @@ std::vector<int32_t> likely_limits(const Pairs& pairs, int64_t k, int n_threads)
   // Four standard deviations above: a second search is needed about once in 30,000 queries of unsorted data.
   const int64_t rank = static_cast<int64_t>(in_sample + 4.0 * std::sqrt(in_sample)) + 4;
   const Sample sample(pairs, n_items);
-  const Plan plan = make_filter_plan(sample.pairs(), 0, n_threads);
-  parallel_for(plan.n_groups, plan.n_threads, [&](int64_t group) {
-    const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs.n_query);
+  const Tasks tasks = cut_search(sample.pairs(), 0, n_threads);
+  parallel_for(tasks.n_groups, tasks.n_threads, [&](int64_t group) {
+    const int64_t begin = group * tasks.group, end = std::min(begin + tasks.group, pairs.n_query);
     std::vector<Survivors> survivors;
     for (int64_t q = begin; q < end; ++q) survivors.emplace_back(rank, no_limit);
     filter_walk(sample.pairs(), begin, end, 0, n_items,

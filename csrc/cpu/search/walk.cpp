@@ -13,16 +13,14 @@ constexpr int64_t kSmallestShard = 1 << 15;      // items
 constexpr double kWordNanoseconds = 0.1;         // a word of a pair, order of magnitude
 constexpr double kWorthThreads = 40e3;           // ns of work from which waking other threads pays
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-void cut_database(const Pairs& pairs, int64_t shards, Plan& plan) {
-  plan.shard = std::max<int64_t>(pairs.n_db, 1);
-  if (shards > 1) plan.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
+void cut_database(const Pairs& pairs, int64_t shards, Tasks& tasks) {
+  tasks.shard = std::max<int64_t>(pairs.n_db, 1);
+  if (shards > 1) tasks.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
 }
 
 // Groups for the filter by bit planes, whose tables are shared by a group: as wide as threads and memory allow. False: they
 // would come out too narrow, or the merging of shards would cost what they save. The figures are measured.
-bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t state_bytes, Plan& plan) {
+bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t state_bytes, Tasks& tasks) {
   constexpr int64_t kNarrow = 64, kUsual = 128, kWidest = 512;  // queries
   // A group uses the memory of the one before it again; over few items new pages cost more than tables.
   constexpr int64_t kItemsForQuery = 1024;
@@ -30,48 +28,48 @@ bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t stat
   constexpr int64_t kLeastShardBytes = 2 << 20, kMostShardState = 72 << 10;
   const int64_t widest = std::min(std::clamp(pairs.n_db / kItemsForQuery, kNarrow, kWidest),
                                   kStateBytes / std::max<int64_t>(state_bytes, 1));
-  const int64_t share = divide_up(pairs.n_query, plan.n_threads);
-  const int64_t wanted = std::max({divide_up(share, plan.n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
+  const int64_t share = divide_up(pairs.n_query, tasks.n_threads);
+  const int64_t wanted = std::max({divide_up(share, tasks.n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
   if (!by_planes || widest < by_planes->min_queries) return false;
   const int64_t n_groups =
       std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / by_planes->min_queries);
-  const int64_t shards = divide_up(plan.n_threads, n_groups);
+  const int64_t shards = divide_up(tasks.n_threads, n_groups);
   const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
   if (shards > 1 && (shard_bytes < kLeastShardBytes || state_bytes > kMostShardState)) return false;
-  plan.group = divide_up(pairs.n_query, n_groups);
-  cut_database(pairs, shards, plan);
+  tasks.group = divide_up(pairs.n_query, n_groups);
+  cut_database(pairs, shards, tasks);
   return true;
 }
 
-void cut_by_passes(const Pairs& pairs, const FilterRow& best, int64_t state_bytes, Plan& plan) {
-  const int64_t tasks_wanted = plan.n_threads == 1 ? 1 : 4 * plan.n_threads;
+void cut_by_passes(const Pairs& pairs, const FilterRow& best, int64_t state_bytes, Tasks& tasks) {
+  const int64_t tasks_wanted = tasks.n_threads == 1 ? 1 : 4 * tasks.n_threads;
   int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
   // Wider groups and more shards in their place, where nibbles make up for the merging of shards.
   constexpr int64_t kMostMergedState = 96 << 10, kGroupForNibbles = 16;
-  if (plan.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * plan.n_threads * kSmallestShard &&
+  if (tasks.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * tasks.n_threads * kSmallestShard &&
       best.arrange) {
     fair = std::max(fair, kGroupForNibbles);
   }
-  plan.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
-  const int64_t n_groups = divide_up(pairs.n_query, plan.group), few = 2 * plan.n_threads;
-  const bool enough = plan.n_threads == 1 || n_groups >= few;
-  cut_database(pairs, enough ? 1 : divide_up(few, std::max<int64_t>(n_groups, 1)), plan);
+  tasks.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
+  const int64_t n_groups = divide_up(pairs.n_query, tasks.group), few = 2 * tasks.n_threads;
+  const bool enough = tasks.n_threads == 1 || n_groups >= few;
+  cut_database(pairs, enough ? 1 : divide_up(few, std::max<int64_t>(n_groups, 1)), tasks);
 }
 
 }  // namespace
 
-Plan make_filter_plan(const Pairs& pairs, int64_t state_bytes, int n_threads) {
+Tasks cut_search(const Pairs& pairs, int64_t state_bytes, int n_threads) {
   const double work = static_cast<double>(pairs.n_query) * static_cast<double>(pairs.n_db) * kWordNanoseconds *
                       WordShape(pairs.n_bytes).n_words;
-  Plan plan{};
-  plan.n_threads = work < kWorthThreads ? 1 : n_threads;
+  Tasks tasks{};
+  tasks.n_threads = work < kWorthThreads ? 1 : n_threads;
   const Filters filters = choose_filters(level(), pairs, pairs.n_query);
-  if (!cut_for_planes(pairs, filters.by_planes(), state_bytes, plan)) {
-    cut_by_passes(pairs, filters.best(), state_bytes, plan);
+  if (!cut_for_planes(pairs, filters.by_planes(), state_bytes, tasks)) {
+    cut_by_passes(pairs, filters.best(), state_bytes, tasks);
   }
-  plan.n_groups = divide_up(pairs.n_query, plan.group);
-  plan.n_shards = divide_up(pairs.n_db, plan.shard);
-  return plan;
+  tasks.n_groups = divide_up(pairs.n_query, tasks.group);
+  tasks.n_shards = divide_up(pairs.n_db, tasks.shard);
+  return tasks;
 }
 
 FilterWalk::FilterWalk(const Pairs& pairs, int64_t begin, int64_t end)

@@ -8,15 +8,14 @@
 
 #include "../../core/types.h"
 #include "../call/call.h"
-#include "../counts/scan.h"
 #include "block.h"
 #include "plane_queries.h"
 #include "survivors.h"
 
 namespace dshc::cpu {
 
-// How the walk of one op is cut up; like Plan, for groups as wide as the filter likes them.
-Plan make_filter_plan(const Pairs& pairs, int64_t state_bytes, int n_threads);
+// How the walk of one op is cut up; like cut_scan, for groups as wide as the filter likes them.
+Tasks cut_search(const Pairs& pairs, int64_t state_bytes, int n_threads);
 
 // One walk of queries [begin, end).
 class FilterWalk {
