@@ -156,6 +156,7 @@ void test_packing();
 void test_logits();
 void test_loss();
 void test_host_arrays();
+void test_plans();
 void test_stop();
 
 }  // namespace dshc::test

@@ -27,6 +27,7 @@ struct BlockLength {
 constexpr int kTileItems = 128;
 constexpr int kMostTiledItems = 4096;  // of a block
 constexpr int kMostTiledNibbles = 64;  // of a code
+constexpr int32_t n_nibbles(int32_t n_bytes) { return 2 * n_bytes; }
 // Rank values are told from bounds up to this one within a byte.
 constexpr int32_t most_tiled_bound(int32_t n_bytes) { return n_bytes <= 16 ? 128 : 255; }
 

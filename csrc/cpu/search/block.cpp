@@ -21,41 +21,15 @@ uint64_t padded_word(const uint8_t* code, int32_t n_bytes, int32_t w, int64_t re
 
 }  // namespace
 
-Filters choose_filters(const Level& level, const Pairs& pairs, int64_t n_queries) {
-  const int32_t width = WordShape(pairs.n_bytes).code_bytes();
-  Filters filters;
-  int n = 0;
-  for (const FilterRow* row = level.filters;; ++row) {
-    const bool fits = (row->width == 0 || row->width == width) && (row->scores & score_bit(pairs.score)) &&
-                      n_queries >= row->min_queries;
-    if (!fits) continue;
-    filters.rows[n++] = row;
-    if (row->max_bound == kNoMaxBound) return filters;
-  }
-}
-
-namespace {
-
-// Bytes of an item as a row filters it.
-int64_t item_bytes(const FilterRow& row, int32_t n_bytes) { return row.arrange ? 2 * n_bytes : WordShape(n_bytes).code_bytes(); }
-
-int64_t block_items(const FilterRow& row, int32_t n_bytes) {
-  const BlockLength& block = row.block;
-  return std::clamp(block.bytes / item_bytes(row, n_bytes) / block.multiple * block.multiple, block.multiple, block.most);
-}
-
-}  // namespace
-
-BlockColumns::BlockColumns(const Pairs& pairs, const Filters& filters, int64_t n_queries)
-    : pairs_(pairs), kernels_(*level().codes), shape_(pairs.n_bytes) {
-  constexpr int64_t kWorthCopy = 16, kWorthShortBlocks = 4;  // queries
-  in_place_ = !filters.best().arrange && n_queries < kWorthCopy && shape_.n_words == 1 && pairs.n_bytes == shape_.word_bytes;
-  // The end of each block waits for its last loads; in place they come from far, so there should be few ends.
-  block_ = in_place_ && n_queries < kWorthShortBlocks ? kMostBlockItems : block_items(filters.best(), pairs.n_bytes);
-}
+BlockColumns::BlockColumns(const Plan& plan, const WalkPlan& walk, const Pairs& pairs)
+    : pairs_(pairs),
+      kernels_(*plan.level->codes),
+      shape_(pairs.n_bytes),
+      in_place_(walk.in_place),
+      block_(walk.block_items) {}
 
 const uint8_t* BlockColumns::arranged(const FilterRow& row, const FilterPass& pass) {
-  if (!nibbles_) nibbles_.reset(new Line[static_cast<size_t>(block_ * item_bytes(row, pairs_.n_bytes) / 64)]);
+  if (!nibbles_) nibbles_.reset(new Line[static_cast<size_t>(block_ * n_nibbles(pairs_.n_bytes) / 64)]);
   uint8_t* nibbles = reinterpret_cast<uint8_t*>(nibbles_.get());
   if (!is_arranged_) row.arrange(pass, nibbles);
   is_arranged_ = true;

@@ -1,4 +1,4 @@
-// Blocks of the database as the filters read them, and which filters those are.
+// Blocks of the database as the filters read them.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -6,30 +6,17 @@
 
 #include "../../core/types.h"
 #include "../call/blocks.h"
+#include "../call/plan.h"
 #include "../kernels/level.h"
 
 namespace dshc::cpu {
-
-// The rows of a level that serve a walk, best first: per query and block the first whose max_bound covers the bound. The
-// last one covers any.
-struct Filters {
-  static constexpr int kMost = 4;
-  const FilterRow* rows[kMost] = {};
-
-  const FilterRow& best() const { return *rows[0]; }
-  // The row whose queries stay with it, and the first of those that take a pass after the other.
-  const FilterRow* by_planes() const { return best().planes ? rows[0] : nullptr; }
-  const FilterRow* const* by_pass() const { return best().planes ? rows + 1 : rows; }
-};
-
-Filters choose_filters(const Level& level, const Pairs& pairs, int64_t n_queries);
 
 // Word columns of blocks of the database: an aligned copy, or the database itself where its codes are single words and too
 // few queries come to make up for the copy. Loads that cross no cache line, always from the same addresses: measured, the
 // copy is worth a fifth of the pace with 100 queries.
 class BlockColumns {
  public:
-  BlockColumns(const Pairs& pairs, const Filters& filters, int64_t n_queries);
+  BlockColumns(const Plan& plan, const WalkPlan& walk, const Pairs& pairs);
   int64_t items() const { return block_; }  // in a block
   WordShape shape() const { return shape_; }
   const uint8_t* load(int64_t first, int64_t n);  // valid until the next call

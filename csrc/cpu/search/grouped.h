@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../call/threads.h"
 #include "../repeats/equal_codes.h"
 
 namespace dshc::cpu {
@@ -16,6 +17,12 @@ class GroupedRanking {
   // codes do not repeat enough, or where the call is too small to find out.
   GroupedRanking(const Pairs& pairs, int n_threads);
   bool pays() const { return equal_.found(); }
+
+  class Ranker;
+
+  // Calls use(ranker, query) for each query once it is ranked, the ranker being that of the task.
+  template <class Use>
+  void rank_all(int n_threads, Use use) const;
 
   // Ranks one query after another, in memory of its own.
   class Ranker {
@@ -43,5 +50,17 @@ class GroupedRanking {
   Pairs pairs_;
   EqualCodes equal_;
 };
+
+template <class Use>
+void GroupedRanking::rank_all(int n_threads, Use use) const {
+  const int64_t n = pairs_.n_query, n_tasks = n < 4 * n_threads ? n : 4 * n_threads;
+  parallel_for(n_tasks, n_threads, [&](int64_t task) {
+    Ranker ranker(*this);
+    for (int64_t q = n * task / n_tasks; q < n * (task + 1) / n_tasks; ++q) {
+      ranker.rank(q);
+      use(ranker, q);
+    }
+  });
+}
 
 }  // namespace dshc::cpu

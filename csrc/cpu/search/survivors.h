@@ -77,6 +77,13 @@ class Survivors {
   size_t end_ = 0, capacity_ = 0;
 };
 
+// The survivors of neighbouring queries, from `begin` on, as they lie in an array.
+struct SurvivorsOf {
+  Survivors* first;
+  int64_t begin, stride;
+  Survivors& operator()(int64_t query) const { return first[(query - begin) * stride]; }
+};
+
 // Survivors of groups that are finished: the next group uses their memory again.
 class SpareSurvivors {
  public:

@@ -1,138 +1,44 @@
-// The walk of top-k and radius search: groups of queries against cache-sized blocks of the database, through the filter of
-// the SIMD level. A block (16 KiB of codes) stays in the first-level cache while all queries of a group pass over it.
+// The walk of top-k and radius search: groups of queries against cache-sized blocks of the database, through the filters of
+// a plan. A block (16 KiB of codes) stays in the first-level cache while all queries of a group pass over it.
 #pragma once
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include "../../core/types.h"
-#include "../call/call.h"
+#include "../call/plan.h"
 #include "block.h"
 #include "plane_queries.h"
 #include "survivors.h"
 
 namespace dshc::cpu {
 
-// How the walk of one op is cut up; like cut_scan, for groups as wide as the filter likes them.
-Tasks cut_search(const Pairs& pairs, int64_t state_bytes, int n_threads);
-
 // One walk of queries [begin, end).
 class FilterWalk {
  public:
-  FilterWalk(const Pairs& pairs, int64_t begin, int64_t end);
+  FilterWalk(const Plan& plan, const Pairs& pairs, int64_t begin, int64_t end);
 
-  // Lets survivors(q), q in [begin, end), take what is in [db_begin, db_end).
-  template <class GetSurvivors>
-  void run(int64_t db_begin, int64_t db_end, GetSurvivors survivors) {
-    // Blocks grow from a small one, because until a bound has fallen every item is a candidate.
-    constexpr int64_t kFirstBlock = 128;
-    int64_t block = kFirstBlock, n = 0;
-    for (int64_t first = db_begin; first < db_end; first += n, block = 2 * block) {
-      if (block > columns_.items()) block = columns_.items();
-      n = block < db_end - first ? block : db_end - first;
-      stop_point(0.1 * static_cast<double>(n * static_cast<int64_t>(all_.size()) * shape_.n_words));
-      const uint8_t* words = columns_.load(first, n);
-      if (plane_queries_ && n >= kPlaneItems) choose(survivors);
-      const int64_t n_in_planes = use_planes_ ? n / kPlaneItems * kPlaneItems : 0;
-      count(survivors, use_planes_ ? counted_ : all_, words, first, n);
-      for (int64_t i = 0; i < n_in_planes; i += kPlaneItems) {
-        const PlaneBlock part{words + i * shape_.word_bytes, columns_.items(), static_cast<uint64_t>(first + i)};
-        plane_queries_->walk(
-            part, [&](int64_t q) -> Survivors& { return survivors(begin_ + q); },
-            [&](int64_t q) { return allowed(begin_ + q, first + i); });
-      }
-      // What is left of the last block.
-      if (use_planes_ && n_in_planes < n) {
-        count(survivors, plane_queries_->list(), words + n_in_planes * shape_.word_bytes, first + n_in_planes,
-              n - n_in_planes);
-      }
-    }
-  }
+  // Lets the survivors of the queries take what is in [db_begin, db_end).
+  void run(int64_t db_begin, int64_t db_end, const SurvivorsOf& survivors);
 
  private:
   const uint8_t* allowed(int64_t query, int64_t item) const {
     return pairs_.allowed ? pairs_.allowed + query * pairs_.allowed_stride + item / 8 : nullptr;
   }
-
-  // Queries go over to bit planes once their bound can be written there; it never rises again.
-  template <class GetSurvivors>
-  void choose(GetSurvivors survivors) {
-    size_t kept = 0;
-    for (const uint16_t q : counted_) {
-      if (plane_queries_->takes(survivors(begin_ + q).bound())) {
-        plane_queries_->add(q);
-      } else {
-        counted_[kept++] = q;
-      }
-    }
-    const bool all_are_new = !use_planes_;
-    const size_t n_new = all_are_new ? plane_queries_->list().size() : counted_.size() - kept;
-    counted_.resize(kept);
-    use_planes_ = plane_queries_->size() >= filters_.by_planes()->min_queries;
-    if (!use_planes_) return;
-    for (size_t i = plane_queries_->list().size() - n_new; i < plane_queries_->list().size(); ++i) {
-      const uint16_t q = plane_queries_->list()[i];
-      plane_queries_->set_bound(q, survivors(begin_ + q).bound());
-    }
-  }
-
-  const FilterRow& row_for(const FilterPass& pass) const {
-    const FilterRow* const* row = filters_.by_pass();
-    if ((*row)->max_bound == kNoMaxBound) return **row;
-    int32_t bound = 0;
-    for (int q = 0; q < pass.n_queries; ++q) bound = pass.bounds[q] > bound ? pass.bounds[q] : bound;
-    while ((*row)->max_bound < bound) ++row;
-    return **row;
-  }
-
-  // Pass after pass, kFilterQueries at a time: n items from `first` on, whose words begin at `words`.
-  template <class GetSurvivors>
-  void count(GetSurvivors survivors, const std::vector<uint16_t>& list, const uint8_t* words, int64_t first,
-             int64_t n) {
-    FilterPass pass{};
-    pass.score = pairs_.score;
-    pass.n_bytes = pairs_.n_bytes;
-    pass.word_bytes = shape_.word_bytes;
-    pass.n_words = shape_.n_words;
-    pass.columns = words;
-    pass.column_items = shape_.n_words == 1 ? 0 : columns_.items();
-    pass.n = n;
-    pass.first = static_cast<uint64_t>(first);
-    const int64_t n_list = static_cast<int64_t>(list.size());
-    for (int64_t at = 0; at < n_list; at += kFilterQueries) {
-      const uint16_t* numbers = list.data() + at;
-      pass.n_queries = static_cast<int>(kFilterQueries < n_list - at ? kFilterQueries : n_list - at);
-      for (int q = 0; q < pass.n_queries; ++q) {
-        const int64_t query = begin_ + numbers[q];
-        Survivors& mine = survivors(query);
-        pass.queries[q] = reinterpret_cast<const uint8_t*>(words_.data() + numbers[q] * shape_.n_words);
-        pass.bounds[q] = mine.bound();
-        pass.allowed[q] = allowed(query, first);
-        pass.found[q] = mine.room(n);
-      }
-      const FilterRow& row = row_for(pass);
-      pass.nibbles = row.arrange ? columns_.arranged(row, pass) : nullptr;
-      row.filter(pass);
-      for (int q = 0; q < pass.n_queries; ++q) survivors(begin_ + numbers[q]).take(pass.found[q]);
-    }
-  }
+  const FilterRow& row_for(const FilterPass& pass) const;
+  void choose(const SurvivorsOf& survivors);
+  void pass_over(const SurvivorsOf& survivors, const std::vector<uint16_t>& list, const uint8_t* words, int64_t first,
+                 int64_t n);
 
   const Pairs& pairs_;
   int64_t begin_;
-  const Filters filters_;
+  const WalkPlan plan_;
   BlockColumns columns_;
   WordShape shape_;
   std::vector<uint64_t> words_;
-  std::vector<uint16_t> all_, counted_;  // numbers of queries: all, and those not yet in plane_queries_
+  std::vector<uint16_t> all_, by_pass_;         // numbers of queries: all, and those not yet in plane_queries_
   std::unique_ptr<PlaneQueries> plane_queries_;  // null: these pairs do not go there
   bool use_planes_ = false;
 };
-
-template <class GetSurvivors>
-void filter_walk(const Pairs& pairs, int64_t begin, int64_t end, int64_t db_begin, int64_t db_end,
-                 GetSurvivors survivors) {
-  FilterWalk(pairs, begin, end).run(db_begin, db_end, survivors);
-}
 
 }  // namespace dshc::cpu
