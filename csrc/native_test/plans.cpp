@@ -1,7 +1,9 @@
-// What a search chooses, in words: each level's filters by width, score and number of queries, and how a call is cut up.
+// What a call chooses, in words: each level's filters by width, score and number of queries, how a call is cut up, and the
+// ways to count.
 #include "../cpu/call/plan.h"
 
 #include "../cpu/call/call.h"
+#include "../cpu/call/count_plan.h"
 #include "../cpu/search/search.h"
 #include "ranking_case.h"
 
@@ -107,6 +109,38 @@ void check_cuts() {
   expect_text(text(cpu::plan_radius(pairs_of(5, 5, 8), 0, false, cpu::chosen_level(), 1)), level + ": nothing to find");
 }
 
+void check_counts() {
+  const cpu::Level& level = cpu::chosen_level();
+  const std::string name = std::string(level.name) + ": ";
+  const int32_t id = 0;
+  const uint64_t word = 0;
+  const Relevance ids{&id, &id, nullptr, nullptr, 0}, words{nullptr, nullptr, &word, &word, 1};
+  const auto histograms = [&](const Pairs& pairs, const Relevance& relevance) {
+    return text(cpu::plan_histograms(pairs, relevance, 1000, level, 1));
+  };
+  const auto ranks = [&](const Pairs& pairs, const Relevance& relevance) {
+    return text(cpu::plan_ranks(pairs, relevance, 1000, level, 1));
+  };
+  expect_text(histograms(pairs_of(100, 0, 8), ids), name + "nothing to count");
+  expect_text(histograms(pairs_of(31, 8000, 8), ids), name + "row by row; 2 groups of 16, 1 shard, 1 thread");
+  expect_text(histograms(pairs_of(32, 8000, 8), ids),
+              name + "by distinct codes if they repeat, else row by row; 2 groups of 16, 1 shard, 1 thread");
+  const std::string sliced = name + "by distinct codes if they repeat, else bit-sliced";
+  const std::string if_few = " if there are at most 1000 labels, else row by row; ";
+  expect_text(histograms(pairs_of(64, 8000, 8), ids), sliced + if_few + "4 groups of 16, 1 shard, 1 thread");
+  expect_text(histograms(pairs_of(64, 8000, 8), words), sliced);
+  expect_text(histograms(pairs_of(64, 8000, 129), words),
+              name + "by distinct codes if they repeat, else row by row; 4 groups of 16, 1 shard, 1 thread");
+  const uint8_t mask = 0;
+  Pairs masked = pairs_of(64, 8000, 8);
+  masked.allowed = &mask;
+  expect_text(histograms(masked, ids), name + "row by row; 4 groups of 16, 1 shard, 1 thread");
+  expect_text(ranks(pairs_of(47, 8000, 8), ids), name + "row by row; 3 groups of 16, 1 shard, 1 thread");
+  expect_text(ranks(pairs_of(48, 8000, 8), ids),
+              name + "bit-sliced if there are at most 1000 labels, else row by row; 3 groups of 16, 1 shard, 1 thread");
+  expect_text(ranks(pairs_of(48, 8000, 8), words), name + "row by row; 3 groups of 16, 1 shard, 1 thread");
+}
+
 // The whole way from the codes.
 void check_search(const RankingCase& repeated, const RankingCase& different) {
   const cpu::Call call;
@@ -126,6 +160,7 @@ void test_plans() {
     check_filters();
     check_rows();
     check_cuts();
+    check_counts();
     check_search(repeated, different);
   });
   finish_group("plans");

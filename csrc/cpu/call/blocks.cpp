@@ -42,4 +42,11 @@ const uint8_t* StridedCodes::load(const uint8_t* codes, int64_t first, int64_t n
   return copy_.data();
 }
 
+std::string number(int64_t n, const char* one) { return std::to_string(n) + " " + one + (n == 1 ? "" : "s"); }
+
+std::string text(const Tasks& tasks) {
+  return number(tasks.n_groups, "group") + " of " + std::to_string(tasks.group) + ", " + number(tasks.n_shards, "shard") +
+         ", " + number(tasks.n_threads, "thread");
+}
+
 }  // namespace dshc::cpu

@@ -2,6 +2,7 @@
 // blocks know of a pair: its rank values, and how its codes lie as words.
 #pragma once
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "../../core/types.h"
@@ -50,5 +51,9 @@ class StridedCodes {
 };
 
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// "1 group", "2 groups"; and what tasks there are, in words.
+std::string number(int64_t n, const char* one);
+std::string text(const Tasks& tasks);
 
 }  // namespace dshc::cpu

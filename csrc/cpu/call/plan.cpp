@@ -124,8 +124,6 @@ Plan plan_search(const Pairs& pairs, int64_t state_bytes, bool codes_repeat, con
   return plan;
 }
 
-std::string number(int64_t n, const char* one) { return std::to_string(n) + " " + one + (n == 1 ? "" : "s"); }
-
 }  // namespace
 
 Plan plan_topk(const Pairs& pairs, int64_t k, bool codes_repeat, const Level& level, int n_threads) {
@@ -159,8 +157,7 @@ std::string text(const Plan& plan) {
     before = ", ";
   }
   words += "; blocks of " + number(plan.walk.block_items, "item") + (plan.walk.in_place ? " in place" : "");
-  words += "; " + number(plan.tasks.n_groups, "group") + " of " + std::to_string(plan.tasks.group) + ", " +
-           number(plan.tasks.n_shards, "shard") + ", " + number(plan.tasks.n_threads, "thread");
+  words += "; " + text(plan.tasks);
   if (plan.sample_items > 0) words += "; bounds guessed from " + number(plan.sample_items, "item");
   return words;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../../common/average_precision.h"
+#include "../call/count_plan.h"
 #include "../call/threads.h"
 #include "scan.h"
 #include "sliced_order.h"
@@ -120,10 +121,14 @@ void walk_in_order(const Pairs& pairs, const Relevance& relevance, int64_t begin
 
 void average_precision_by_index(const Pairs& pairs, const Relevance& relevance, int64_t k, Denominator denominator,
                                 double* result, int n_threads) {
-  const SlicedOrder sliced_order(pairs, relevance, n_threads);
-  if (sliced_order.pays()) return sliced_order.average_precision(k, denominator, result, n_threads);
   const int64_t notes_bytes = static_cast<int64_t>(sizeof(RelevantItems::Note)) * std::min(pairs.n_db, kOnePass);
-  const Tasks tasks = cut_scan(pairs, 16 * kTables * n_rank_values(pairs) + notes_bytes, false, n_threads);
+  const CountPlan plan =
+      plan_ranks(pairs, relevance, 16 * kTables * n_rank_values(pairs) + notes_bytes, level(), n_threads);
+  if (plan.sliced) {
+    const SlicedOrder order(pairs, relevance, plan.max_labels, n_threads);
+    if (order.pays()) return order.average_precision(k, denominator, result, n_threads);
+  }
+  const Tasks& tasks = plan.tasks;
   parallel_for(tasks.n_groups, tasks.n_threads, [&](int64_t group) {
     const int64_t begin = group * tasks.group, end = std::min(begin + tasks.group, pairs.n_query);
     walk_in_order(pairs, relevance, begin, end, k, denominator, result);

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <vector>
 
+#include "../call/count_plan.h"
 #include "../call/threads.h"
 #include "grouped.h"
 #include "scan.h"
@@ -12,9 +13,6 @@
 
 namespace dshc::cpu {
 namespace {
-
-// Fewer queries than this do not pay for a look at the whole database before the scan.
-constexpr int64_t kWorthArranging = 32, kWorthSlicing = 64;
 
 void grouped(const GroupedDatabase& database, int64_t n_query, int n_threads, const UseHistograms& use) {
   const int64_t n_tasks = task_count(n_query, 1000.0, n_threads);
@@ -39,9 +37,8 @@ void sliced(const SlicedDatabase& database, int64_t n_query, int n_threads, cons
 }
 
 // Every pair is compared and counted for itself. Shards of one query are added up before its histograms are used.
-void scanned(const Pairs& pairs, const Relevance& relevance, int n_threads, const UseHistograms& use) {
+void scanned(const Tasks& tasks, const Pairs& pairs, const Relevance& relevance, const UseHistograms& use) {
   const int32_t n_values = n_rank_values(pairs);
-  const Tasks tasks = cut_scan(pairs, 8 * kTables * n_values, true, n_threads);
   const bool merge = tasks.n_shards > 1;
   std::vector<int64_t> merged(merge ? static_cast<size_t>(pairs.n_query * 2 * n_values) : 0);
   std::mutex merging;
@@ -74,20 +71,21 @@ void scanned(const Pairs& pairs, const Relevance& relevance, int n_threads, cons
 }  // namespace
 
 void query_histograms(const Pairs& pairs, const Relevance& relevance, int n_threads, const UseHistograms& use) {
-  if (pairs.n_db == 0) {
+  const CountPlan plan = plan_histograms(pairs, relevance, 8 * kTables * n_rank_values(pairs), level(), n_threads);
+  if (plan.empty) {
     const std::vector<int64_t> zeros(static_cast<size_t>(n_rank_values(pairs)), 0);
     for (int64_t q = 0; q < pairs.n_query; ++q) use(q, zeros.data(), zeros.data());
     return;
   }
-  if (!pairs.allowed && (pairs.n_query >= kWorthArranging || pairs.equal_codes.n_parts > 0)) {
+  if (plan.by_codes) {
     const GroupedDatabase database(pairs, relevance, n_threads);
     if (database.pays()) return grouped(database, pairs.n_query, n_threads, use);
   }
-  if (!pairs.allowed && pairs.n_query >= kWorthSlicing) {
-    const SlicedDatabase database(pairs, relevance, n_threads);
+  if (plan.sliced) {
+    const SlicedDatabase database(pairs, relevance, plan.max_labels, n_threads);
     if (database.pays()) return sliced(database, pairs.n_query, n_threads, use);
   }
-  scanned(pairs, relevance, n_threads, use);
+  scanned(plan.tasks, pairs, relevance, use);
 }
 
 }  // namespace dshc::cpu

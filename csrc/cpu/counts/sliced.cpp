@@ -10,20 +10,16 @@
 namespace dshc::cpu {
 
 namespace {
-constexpr int64_t kLabelRepeats = 8;           // items per class; with fewer, finding the classes takes long
-constexpr int64_t kWorthAnyLabels = 2048;     // queries, from which finding that many classes pays
 constexpr int64_t kChunkBytes = 128 << 10;     // of planes, that all queries of a group pass before the next chunk
 constexpr uint64_t kAll = ~uint64_t{0};
 }  // namespace
 
-SlicedDatabase::SlicedDatabase(const Pairs& pairs, const Relevance& relevance, int n_threads)
+SlicedDatabase::SlicedDatabase(const Pairs& pairs, const Relevance& relevance, int64_t max_labels, int n_threads)
     : pairs_(pairs),
       relevance_(relevance),
       n_values_(n_rank_values(pairs)),
       n_blocks_((pairs.n_db + kPlaneItems - 1) / kPlaneItems) {
-  if (pairs.n_bytes > kMaxSlicedBytes || pairs.n_db < kPlaneItems) return;
   if (relevance.database_ids) {
-    const int64_t max_labels = pairs.n_query >= kWorthAnyLabels ? pairs.n_db : pairs.n_db / kLabelRepeats;
     labels_ = std::make_unique<DatabaseLabels>(pairs, relevance, max_labels, n_threads);
     if (!labels_->found()) return;
   } else {

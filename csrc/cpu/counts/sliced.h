@@ -14,8 +14,8 @@ namespace dshc::cpu {
 
 class SlicedDatabase {
  public:
-  // For pairs without a mask. Empty (pays() false) where these codes and labels are better off without.
-  SlicedDatabase(const Pairs& pairs, const Relevance& relevance, int n_threads);
+  // For pairs whose plan says so. Empty (pays() false) where the items have more than max_labels different class ids.
+  SlicedDatabase(const Pairs& pairs, const Relevance& relevance, int64_t max_labels, int n_threads);
   bool pays() const { return pays_; }
 
   // Histograms of the queries [begin, end), by rank value.

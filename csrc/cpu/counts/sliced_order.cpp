@@ -12,24 +12,15 @@
 namespace dshc::cpu {
 
 namespace {
-constexpr int64_t kMaxItems = 1 << 22;      // 32-bit places, and what a query notes of its class stays small
-constexpr int64_t kWorthSlicing = 48;       // queries
-constexpr int64_t kLabelRepeats = 8;        // items per class; with fewer, finding the classes takes long
-constexpr int64_t kWorthAnyLabels = 2048;  // queries, from which it pays
 constexpr int64_t kCached = 1 << 20;        // bytes of planes that a query may pass whole
 constexpr int64_t kChunkBytes = 256 << 10;  // else: of planes that the queries of a group pass in turn
 }  // namespace
 
-SlicedOrder::SlicedOrder(const Pairs& pairs, const Relevance& relevance, int n_threads)
+SlicedOrder::SlicedOrder(const Pairs& pairs, const Relevance& relevance, int64_t max_labels, int n_threads)
     : pairs_(pairs),
       n_blocks_((pairs.n_db + kPlaneItems - 1) / kPlaneItems),
       lane_items_(64 * n_blocks_),
-      labels_(pairs, relevance,
-              !pairs.allowed && relevance.database_ids && pairs.n_bytes <= kMaxSlicedBytes &&
-                      pairs.n_query >= kWorthSlicing && pairs.n_db >= kPlaneItems && pairs.n_db <= kMaxItems
-                  ? (pairs.n_query >= kWorthAnyLabels ? pairs.n_db : pairs.n_db / kLabelRepeats)
-                  : 0,
-              n_threads) {
+      labels_(pairs, relevance, max_labels, n_threads) {
   if (!labels_.found()) return;
   pays_ = true;
   slice(n_threads);

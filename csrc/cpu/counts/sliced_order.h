@@ -15,8 +15,8 @@ namespace dshc::cpu {
 
 class SlicedOrder {
  public:
-  // Empty (pays() false) where the call does not suit. The answer is the same on every level, and so is this choice.
-  SlicedOrder(const Pairs& pairs, const Relevance& relevance, int n_threads);
+  // For pairs whose plan says so. Empty (pays() false) where the items have more than max_labels different class ids.
+  SlicedOrder(const Pairs& pairs, const Relevance& relevance, int64_t max_labels, int n_threads);
   bool pays() const { return pays_; }
 
   void average_precision(int64_t k, Denominator denominator, double* result /* [n_query] */, int n_threads) const;
