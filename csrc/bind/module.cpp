@@ -18,7 +18,7 @@
 #include "../core/partition_rows.h"
 #include "../core/retrieval_metric.h"
 #include "../core/unpack_codes.h"
-#include "../cpu/simd.h"
+#include "../cpu/kernels/level.h"
 #include "call.h"
 #include "cuda.h"
 
@@ -108,7 +108,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
   m.def("set_simd_level", [](const py::object& name) {
     return cpu::set_simd_level(name.is_none() ? nullptr : name.cast<std::string>().c_str());
   }, py::arg("name"));
-  m.def("simd_level", [] { return cpu::chosen_simd().name; });
+  m.def("simd_level", [] { return cpu::chosen_level().name; });
   m.def("simd_levels", [] {
     py::list names;
     for (const char* const* name = cpu::simd_levels(); *name; ++name) names.append(*name);

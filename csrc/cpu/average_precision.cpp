@@ -4,12 +4,12 @@
 #include <vector>
 
 #include "../common/average_precision.h"
-#include "allowed_items.h"
-#include "average_precision_by_index.h"
-#include "call.h"
-#include "distinct_queries.h"
-#include "query_histograms.h"
-#include "scan.h"
+#include "call/blocks.h"
+#include "call/call.h"
+#include "counts/by_index.h"
+#include "counts/query_histograms.h"
+#include "repeats/allowed_items.h"
+#include "repeats/distinct_queries.h"
 
 namespace dshc::cpu {
 namespace {

@@ -2,16 +2,16 @@
 
 #include <cstring>
 
-#include "call.h"
-#include "first_row.h"
-#include "float_rows.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "logits/first_fault.h"
+#include "logits/float_rows.h"
 
 namespace dshc::cpu {
 namespace {
 
 template <class Real>
-Real log_sum_exp(const SimdKernels& kernels, const Real* values, int64_t n) {
+Real log_sum_exp(const FloatKernels& kernels, const Real* values, int64_t n) {
   const Real largest = max_value(kernels, values, n);
   if (std::isinf(largest)) {  // the shift below would give inf - inf
     return any_nan(kernels, values, n) ? std::numeric_limits<Real>::quiet_NaN() : largest;
@@ -20,7 +20,7 @@ Real log_sum_exp(const SimdKernels& kernels, const Real* values, int64_t n) {
 }
 
 template <class Real>
-int64_t best_class(const SimdKernels& kernels, const Real* logits, const int64_t* offsets, int64_t n_classes) {
+int64_t best_class(const FloatKernels& kernels, const Real* logits, const int64_t* offsets, int64_t n_classes) {
   int64_t best = -1;
   Real best_score{};
   for (int64_t c = 0; c < n_classes; ++c) {
@@ -39,8 +39,8 @@ Status center_codes_from_logits(const void* logits, DType dtype, int64_t n, int6
                                 const int64_t* class_offsets, int64_t n_classes, const uint8_t* centers,
                                 int64_t n_bytes, uint8_t* codes, bool check, int n_threads) {
   const Call call;
-  const SimdKernels& kernels = simd();
-  FirstRow first_nan;
+  const FloatKernels& kernels = *level().floats;
+  FirstFault first_nan;
   const int64_t n_tasks = task_count(n, static_cast<double>(n_subclasses), n_threads);
   const auto one_row = [&](const auto* values, int64_t row) {
     if (check && any_nan(kernels, values, n_subclasses)) first_nan.note(row);

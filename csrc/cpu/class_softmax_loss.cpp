@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "call.h"
-#include "float_rows.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "logits/float_rows.h"
 
 namespace dshc::cpu {
 namespace {
@@ -54,7 +54,7 @@ struct Sums {
 };
 
 template <class Real>
-Sums sums_of(const SimdKernels& kernels, const ClassSoftmax& task, const Real* logits, Run columns) {
+Sums sums_of(const FloatKernels& kernels, const ClassSoftmax& task, const Real* logits, Run columns) {
   const Real largest = max_value(kernels, logits, task.n_columns);
   const bool impossible = largest == -std::numeric_limits<Real>::infinity() && !any_nan(kernels, logits, task.n_columns);
   const Real sum = impossible ? 0 : sum_exp(kernels, logits, task.n_columns, largest);
@@ -66,7 +66,7 @@ Sums sums_of(const SimdKernels& kernels, const ClassSoftmax& task, const Real* l
 }
 
 template <class Real>
-void forward_row(const SimdKernels& kernels, const ClassSoftmax& task, const Real* logits, Run run, double* carry,
+void forward_row(const FloatKernels& kernels, const ClassSoftmax& task, const Real* logits, Run run, double* carry,
                  Real* stats, Real* loss) {
   Sums all = sums_of(kernels, task, logits, columns_of(task, run));
   if (task.first_column > 0) {
@@ -124,15 +124,15 @@ void write_row(DType dtype, const float* values, int64_t n, char* out) {
 }
 
 // scale * exp(logit - shift) - (g * weight inside the run), in float or double.
-void gradient_row(const SimdKernels& kernels, const float* logits, int64_t n, float shift, float scale, float* out) {
+void gradient_row(const FloatKernels& kernels, const float* logits, int64_t n, float shift, float scale, float* out) {
   kernels.scaled_exp(logits, n, shift, scale, out);
 }
-void gradient_row(const SimdKernels&, const double* logits, int64_t n, double shift, double scale, double* out) {
+void gradient_row(const FloatKernels&, const double* logits, int64_t n, double shift, double scale, double* out) {
   for (int64_t j = 0; j < n; ++j) out[j] = scale * std::exp(logits[j] - shift);
 }
 
 template <class Real>
-void backward_row(const SimdKernels& kernels, const ClassSoftmax& task, const Real* logits, Run run, const Real* stats,
+void backward_row(const FloatKernels& kernels, const ClassSoftmax& task, const Real* logits, Run run, const Real* stats,
                   double grad, Real* out) {
   const double weight = weight_of(task, run.last - run.first);
   const double target_sum = weight * static_cast<double>(run.last - run.first);
@@ -156,7 +156,7 @@ void over_rows(int64_t n, int64_t n_tasks, int n_threads, Work work) {
 
 Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, void* stats, bool check, int n_threads) {
   const Call call;
-  const SimdKernels& kernels = simd();
+  const FloatKernels& kernels = *level().floats;
   for (int64_t row = 0; check && row < task.n; ++row) {
     const int64_t label = task.labels[row];
     if (label != task.ignore_index && (label < 0 || label >= task.n_classes)) {
@@ -190,7 +190,7 @@ Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, v
 void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
                                  int n_threads) {
   const Call call;
-  const SimdKernels& kernels = simd();
+  const FloatKernels& kernels = *level().floats;
   const int64_t width = task.n_columns, row_bytes = width * size_of(task.dtype);
   over_rows(task.n, tasks_for(task, n_threads), n_threads, [&](int64_t begin, int64_t end) {
     std::vector<float> buffer, gradient(task.dtype == DType::float64 ? 0 : static_cast<size_t>(width));

@@ -1,4 +1,4 @@
-// The k largest logits of a row, block by block: the largest of each of 64 classes of columns, of which the k-th largest is a
+// The k largest logits of a row, block by block: the largest of each of 64 buckets of columns, of which the k-th largest is a
 // bound that k logits reach; then, if any can enter the list of the k best so far, those that reach the bound are selected
 // from the block, which lies in the first-level cache. So a row is read from memory once, and hardly more than k logits of
 // its first block and very few of the others are looked at. Votes are counted on 64 bits of a code at once.
@@ -8,10 +8,10 @@
 #include <cstring>
 #include <numeric>
 
-#include "call.h"
-#include "first_row.h"
-#include "float_rows.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "logits/first_fault.h"
+#include "logits/float_rows.h"
 
 namespace dshc::cpu {
 namespace {
@@ -21,7 +21,7 @@ constexpr int64_t kBlock = 4096;    // columns: half of a first-level cache
 
 template <class Real>
 struct Buffers {
-  const SimdKernels& kernels = simd();
+  const FloatKernels& kernels = *level().floats;
   std::vector<float> row;
   std::vector<int64_t> best;
   std::vector<uint32_t> positions = std::vector<uint32_t>(static_cast<size_t>(kBlock));
@@ -183,7 +183,7 @@ Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_s
                          int64_t n_bytes, int64_t k, Weighting weighting, const int64_t* subclasses, uint8_t* codes,
                          bool check, int n_threads) {
   const Call call;
-  FirstRow first_nan, first_infinity;
+  FirstFault first_nan, first_infinity;
   const double cost = 8.0 * static_cast<double>(n_bytes) * static_cast<double>(k);
   over_rows(logits, dtype, n, n_subclasses, cost, n_threads, [&](int64_t row, const auto* values, auto& buffers) {
     auto& best = buffers.best;
@@ -211,7 +211,7 @@ Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_s
 Status top_subclasses(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, int64_t k, int64_t* top, bool check,
                       int n_threads) {
   const Call call;
-  FirstRow first_nan;
+  FirstFault first_nan;
   over_rows(logits, dtype, n, n_subclasses, 0.0, n_threads, [&](int64_t row, const auto* values, auto& buffers) {
     if (best_subclasses(values, n_subclasses, k, buffers) && check) first_nan.note(row);
     std::copy(buffers.best.begin(), buffers.best.end(), top + row * k);

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "call.h"
-#include "scan.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "counts/scan.h"
 
 namespace dshc::cpu {
 
@@ -12,11 +12,11 @@ void hamming_distance(const Pairs& task, int32_t* counts, int n_threads) {
   const Call call;
   Pairs pairs = task;
   pairs.allowed = nullptr;
-  const Plan plan = make_plan(pairs, 1, true, n_threads);
-  parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
-    const int64_t query = task / plan.n_shards * plan.group, item = task % plan.n_shards * plan.shard;
-    scan(pairs, nullptr, Marks{0, 0}, query, std::min(query + plan.group, pairs.n_query), item,
-         std::min(item + plan.shard, pairs.n_db), [&](int64_t q, int64_t first, int64_t n, const uint16_t* row) {
+  const Tasks tasks = cut_scan(pairs, 1, true, n_threads);
+  parallel_for(tasks.n_tasks(), tasks.n_threads, [&](int64_t task) {
+    const int64_t query = task / tasks.n_shards * tasks.group, item = task % tasks.n_shards * tasks.shard;
+    scan(pairs, nullptr, Marks{0, 0}, query, std::min(query + tasks.group, pairs.n_query), item,
+         std::min(item + tasks.shard, pairs.n_db), [&](int64_t q, int64_t first, int64_t n, const uint16_t* row) {
            int32_t* out = counts + q * pairs.n_db + first;
            for (int64_t i = 0; i < n; ++i) out[i] = count_of(pairs, row[i]);
          });

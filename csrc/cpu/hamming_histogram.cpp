@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "allowed_items.h"
-#include "call.h"
-#include "distinct_queries.h"
-#include "query_histograms.h"
-#include "scan.h"
+#include "call/blocks.h"
+#include "call/call.h"
+#include "counts/query_histograms.h"
+#include "repeats/allowed_items.h"
+#include "repeats/distinct_queries.h"
 
 namespace dshc::cpu {
 

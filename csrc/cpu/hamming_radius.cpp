@@ -5,12 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "allowed_items.h"
-#include "call.h"
-#include "equal_queries.h"
-#include "filter_walk.h"
-#include "grouped_ranking.h"
-#include "threads.h"
+#include "call/call.h"
+#include "search/search.h"
 
 namespace dshc::cpu {
 namespace {
@@ -24,13 +20,11 @@ int32_t value_limit(const Pairs& pairs, int64_t radius) {
 
 }  // namespace
 
+// All items of each query below the limit. Also how a search keeps them (search/search.h).
 struct RadiusSearch::Found {
-  EqualQueries queries;
-  AllowedItems allowed;
-  GroupedRanking grouped;
   int32_t limit;
-  int64_t n_all;                     // queries of the call
-  Plan plan;
+  int64_t n_all;  // queries of the call
+  Search search;
   // What was found. Of the groups of queries, in order: a group is small beside a call, so that what is kept for a query
   // without an answer is its size alone. Where shards are to be merged there are few queries, and their survivors are kept.
   std::vector<std::unique_ptr<Key[]>> groups;  // [n_groups] the keys of a group's queries, ascending for each
@@ -38,88 +32,63 @@ struct RadiusSearch::Found {
   std::vector<int64_t> sizes;                  // [distinct queries]
   int64_t n_found = 0;
 
-  Found(const Pairs& pairs, int64_t radius, int n_threads)
-      : queries(pairs, n_threads),
-        allowed(queries.pairs()),
-        grouped(allowed.pairs(), n_threads),
-        limit(value_limit(pairs, radius)),
-        n_all(pairs.n_query),
-        plan(make_filter_plan(allowed.pairs(), 1, n_threads)),
-        sizes(static_cast<size_t>(queries.pairs().n_query), 0) {
-    if (limit > 0 && this->pairs().n_db > 0) {
-      grouped.pays() ? count_groups(n_threads) : plan.n_shards == 1 ? search_groups() : search_shards();
+  Found(const Pairs& all_pairs, int64_t radius, int n_threads)
+      : limit(value_limit(all_pairs, radius)),
+        n_all(all_pairs.n_query),
+        search(Search::radius(all_pairs, limit, n_threads)),
+        sizes(static_cast<size_t>(pairs().n_query), 0) {
+    switch (route()) {
+      case Route::empty:
+        break;
+      case Route::grouped:
+        search.grouped().rank_all(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {
+          sizes[static_cast<size_t>(q)] = ranker.n_below(limit);
+        });
+        break;
+      case Route::filtered:
+        groups.resize(static_cast<size_t>(tasks().n_shards == 1 ? tasks().n_groups : 0));
+        cpu::search(search.plan(), pairs(), *this);
+        break;
     }
-    for (int64_t q = 0; q < this->pairs().n_query; ++q) {
-      queries.for_each(q, [&](int64_t) { n_found += sizes[static_cast<size_t>(q)]; });
+    for (int64_t q = 0; q < pairs().n_query; ++q) {
+      search.queries().for_each(q, [&](int64_t) { n_found += sizes[static_cast<size_t>(q)]; });
     }
   }
 
-  const Pairs& pairs() const { return allowed.pairs(); }
+  const Pairs& pairs() const { return search.pairs(); }
+  Route route() const { return search.plan().route; }
+  const Tasks& tasks() const { return search.plan().tasks; }
 
-  // Calls use(ranker, query), the ranker being that of the task.
-  template <class Use>
-  void rank_groups(int n_threads, Use use) {
-    const int64_t n = pairs().n_query, n_tasks = std::min<int64_t>(n, 4 * n_threads);
-    parallel_for(n_tasks, n_threads, [&](int64_t task) {
-      GroupedRanking::Ranker ranker(grouped);
-      for (int64_t q = n * task / n_tasks; q < n * (task + 1) / n_tasks; ++q) {
-        ranker.rank(q);
-        use(ranker, q);
-      }
-    });
+  // With k beyond the database no bound falls and nothing is dropped.
+  void start(int64_t /*query*/, Survivors& mine) const { mine.start(pairs().n_db + 1, limit); }
+
+  void take_group(int64_t group, int64_t begin, int64_t end, Survivors* found) {
+    int64_t all = 0;
+    for (int64_t q = begin; q < end; ++q) all += sizes[static_cast<size_t>(q)] = found[q - begin].size();
+    if (all == 0) return;
+    Key* keys = new Key[static_cast<size_t>(all)];
+    groups[static_cast<size_t>(group)].reset(keys);
+    for (int64_t q = begin; q < end; keys += sizes[static_cast<size_t>(q++)]) found[q - begin].move_sorted(keys);
   }
 
-  void count_groups(int n_threads) {
-    rank_groups(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {
-      sizes[static_cast<size_t>(q)] = ranker.n_below(limit);
-    });
-  }
-
-  void search_groups() {
-    groups.resize(static_cast<size_t>(plan.n_groups));
-    SpareSurvivors spare;
-    parallel_for(plan.n_groups, plan.n_threads, [&](int64_t group) {
-      const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs().n_query);
-      std::vector<Survivors> found = spare.take(plan.group);
-      const auto mine = [&](int64_t q) -> Survivors& { return found[static_cast<size_t>(q - begin)]; };
-      // With k beyond the database no bound falls and nothing is dropped.
-      for (int64_t q = begin; q < end; ++q) mine(q).start(pairs().n_db + 1, limit);
-      filter_walk(pairs(), begin, end, 0, pairs().n_db, mine);
-      int64_t all = 0;
-      for (int64_t q = begin; q < end; ++q) all += sizes[static_cast<size_t>(q)] = mine(q).size();
-      if (all > 0) {
-        Key* keys = new Key[static_cast<size_t>(all)];
-        groups[static_cast<size_t>(group)].reset(keys);
-        for (int64_t q = begin; q < end; keys += sizes[static_cast<size_t>(q++)]) mine(q).move_sorted(keys);
-      }
-      spare.give(std::move(found));
-    });
-  }
-
-  void search_shards() {
-    survivors.resize(static_cast<size_t>(pairs().n_query * plan.n_shards));
-    parallel_for(plan.n_tasks(), plan.n_threads, [&](int64_t task) {
-      const int64_t begin = task / plan.n_shards * plan.group, end = std::min(begin + plan.group, pairs().n_query);
-      const int64_t shard = task % plan.n_shards, item = shard * plan.shard;
-      const auto mine = [&](int64_t q) -> Survivors& { return survivors[static_cast<size_t>(q * plan.n_shards + shard)]; };
-      for (int64_t q = begin; q < end; ++q) mine(q).start(pairs().n_db + 1, limit);
-      filter_walk(pairs(), begin, end, item, std::min(item + plan.shard, pairs().n_db), mine);
-    });
-    for (size_t i = 0; i < survivors.size(); ++i) sizes[i / static_cast<size_t>(plan.n_shards)] += survivors[i].size();
+  void take_shards(std::vector<Survivors>&& found) {
+    survivors = std::move(found);
+    const size_t n_shards = static_cast<size_t>(tasks().n_shards);
+    for (size_t i = 0; i < survivors.size(); ++i) sizes[i / n_shards] += survivors[i].size();
   }
 
   // Calls use(query, its keys) for the queries of a group.
   template <class Use>
   void for_each_kept(int64_t group, Use use) const {
     const Key* keys = groups[static_cast<size_t>(group)].get();
-    const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs().n_query);
+    const int64_t begin = group * tasks().group, end = std::min(begin + tasks().group, pairs().n_query);
     for (int64_t q = begin; q < end; keys += sizes[static_cast<size_t>(q++)]) use(q, keys);
   }
 
   void finish(int64_t size, int32_t* counts, int64_t* indices) const {
     for (int64_t i = 0; i < size; ++i) counts[i] = count_of(pairs(), counts[i]);
-    if (allowed.items().empty()) return;
-    for (int64_t i = 0; i < size; ++i) indices[i] = allowed.items()[static_cast<size_t>(indices[i])];
+    if (search.items().empty()) return;
+    for (int64_t i = 0; i < size; ++i) indices[i] = search.items()[static_cast<size_t>(indices[i])];
   }
 };
 
@@ -137,19 +106,19 @@ void RadiusSearch::write(int64_t* offsets, int64_t* indices, int32_t* counts, in
   Found& found = *found_;
   offsets[0] = 0;
   for (int64_t q = 0; q < found.pairs().n_query; ++q) {
-    found.queries.for_each(q, [&](int64_t query) { offsets[query + 1] = found.sizes[static_cast<size_t>(q)]; });
+    found.search.queries().for_each(q, [&](int64_t query) { offsets[query + 1] = found.sizes[static_cast<size_t>(q)]; });
   }
   for (int64_t q = 0; q < found.n_all; ++q) offsets[q + 1] += offsets[q];
   if (found.n_found == 0) return;
-  const auto place = [&](int64_t q) { return offsets[found.queries.first(q)]; };
+  const auto place = [&](int64_t q) { return offsets[found.search.queries().first(q)]; };
   const auto size = [&](int64_t q) { return found.sizes[static_cast<size_t>(q)]; };
-  if (found.grouped.pays()) {
-    found.rank_groups(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {
+  if (found.route() == Route::grouped) {
+    found.search.grouped().rank_all(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {
       ranker.write(size(q), counts + place(q), indices + place(q));
       found.finish(size(q), counts + place(q), indices + place(q));
     });
-  } else if (found.plan.n_shards == 1) {
-    parallel_for(found.plan.n_groups, n_threads, [&](int64_t group) {
+  } else if (found.tasks().n_shards == 1) {
+    parallel_for(found.tasks().n_groups, n_threads, [&](int64_t group) {
       found.for_each_kept(group, [&](int64_t q, const Key* keys) {
         int32_t* values = counts + place(q);
         int64_t* items = indices + place(q);
@@ -165,13 +134,13 @@ void RadiusSearch::write(int64_t* offsets, int64_t* indices, int32_t* counts, in
     });
   } else {
     parallel_for(found.pairs().n_query, n_threads, [&](int64_t q) {
-      Survivors* shards = found.survivors.data() + q * found.plan.n_shards;
-      Survivors::finish(shards, found.plan.n_shards, size(q), counts + place(q), indices + place(q));
+      Survivors* shards = found.survivors.data() + q * found.tasks().n_shards;
+      Survivors::finish(shards, found.tasks().n_shards, size(q), counts + place(q), indices + place(q));
       found.finish(size(q), counts + place(q), indices + place(q));
-      for (int64_t s = 0; s < found.plan.n_shards; ++s) shards[s] = Survivors();
+      for (int64_t s = 0; s < found.tasks().n_shards; ++s) shards[s] = Survivors();
     });
   }
-  found.queries.copy_answers(counts, indices, n_threads, [&](int64_t query) { return offsets[query]; }, size);
+  found.search.queries().copy_answers(counts, indices, n_threads, [&](int64_t query) { return offsets[query]; }, size);
 }
 
 }  // namespace dshc::cpu

@@ -4,132 +4,111 @@
 #include <limits>
 #include <vector>
 
-#include "allowed_items.h"
-#include "call.h"
-#include "equal_queries.h"
-#include "filter_walk.h"
-#include "grouped_ranking.h"
-#include "sample.h"
-#include "threads.h"
+#include "call/call.h"
+#include "search/sample.h"
+#include "search/search.h"
 
 namespace dshc::cpu {
 namespace {
 
-// Where the answers go: k places for each query of the call, of which `queries` has the distinct ones.
+// Where the answers go: k places for each query of the call, of which `search` has the distinct ones.
 struct Answers {
-  const EqualQueries& queries;
-  Score score;
-  int64_t k, top;  // top: the largest rank value
+  const Search& search;
+  int64_t k;
   int32_t* counts;
   int64_t* indices;
 
-  int32_t* counts_of(int64_t distinct) const { return counts + queries.first(distinct) * k; }
-  int64_t* indices_of(int64_t distinct) const { return indices + queries.first(distinct) * k; }
+  int32_t* counts_of(int64_t distinct) const { return counts + search.queries().first(distinct) * k; }
+  int64_t* indices_of(int64_t distinct) const { return indices + search.queries().first(distinct) * k; }
 
   // Rank values to counts, item numbers of a copy to those of the database, and the fill where fewer than k were found.
-  void finish(int64_t distinct, int64_t found, const std::vector<int64_t>& items) const {
+  void finish(int64_t distinct, int64_t found) const {
     int32_t* values = counts_of(distinct);
     int64_t* numbers = indices_of(distinct);
-    if (score == Score::overlap) {
-      for (int64_t i = 0; i < found; ++i) values[i] = static_cast<int32_t>(top - values[i]);
+    const Pairs& pairs = search.pairs();
+    if (pairs.score == Score::overlap) {
+      for (int64_t i = 0; i < found; ++i) values[i] = count_of(pairs, values[i]);
     }
+    const std::vector<int64_t>& items = search.items();
     if (!items.empty()) {
       for (int64_t i = 0; i < found; ++i) numbers[i] = items[static_cast<size_t>(numbers[i])];
     }
-    const int32_t fill = score == Score::hamming ? std::numeric_limits<int32_t>::max() : -1;
+    const int32_t fill = pairs.score == Score::hamming ? std::numeric_limits<int32_t>::max() : -1;
     std::fill(values + found, values + k, fill);
     std::fill(numbers + found, numbers + k, int64_t{-1});
   }
 };
 
-class TopK {
+// The k best of each query, below a limit that was guessed.
+class KeepBest {
  public:
-  TopK(const Pairs& pairs, const Answers& answers, const std::vector<int64_t>& items, int n_threads)
-      : pairs_(pairs),
-        answers_(answers),
-        items_(items),
-        k_(answers.k),
-        limits_(likely_limits(pairs, k_, n_threads)),
-        plan_(make_filter_plan(pairs, 8 * (2 * k_ + 8192), n_threads)) {}
+  KeepBest(const Answers& answers, int n_threads)
+      : answers_(answers),
+        plan_(answers.search.plan()),
+        pairs_(answers.search.pairs()),
+        limits_(likely_limits(plan_, pairs_, answers.k, n_threads)) {}
 
-  void run() {
-    // Survivors of all shards wait for the merge; with one shard a group is finished where it was scanned, and the next
-    // group takes over its memory.
-    std::vector<Survivors> waiting(plan_.n_shards > 1 ? static_cast<size_t>(pairs_.n_query * plan_.n_shards) : 0);
-    parallel_for(plan_.n_tasks(), plan_.n_threads, [&](int64_t task) {
-      const int64_t begin = task / plan_.n_shards * plan_.group, end = std::min(begin + plan_.group, pairs_.n_query);
-      const int64_t shard = task % plan_.n_shards, item = shard * plan_.shard;
-      std::vector<Survivors> group;
-      if (plan_.n_shards == 1) group = spare_.take(plan_.group);
-      const auto survivors = [&](int64_t q) -> Survivors& {
-        return plan_.n_shards == 1 ? group[static_cast<size_t>(q - begin)]
-                                   : waiting[static_cast<size_t>(q * plan_.n_shards + shard)];
-      };
-      for (int64_t q = begin; q < end; ++q) survivors(q).start(k_, limits_[static_cast<size_t>(q)]);
-      filter_walk(pairs_, begin, end, item, std::min(item + plan_.shard, pairs_.n_db), survivors);
-      if (plan_.n_shards > 1) return;
-      for (int64_t q = begin; q < end; ++q) write(q, &survivors(q), 1);
-      spare_.give(std::move(group));
-    });
-    if (plan_.n_shards == 1) return;
-    parallel_for(pairs_.n_query, plan_.n_threads, [&](int64_t query) {
-      write(query, waiting.data() + query * plan_.n_shards, plan_.n_shards);
-    });
+  void start(int64_t query, Survivors& survivors) const {
+    survivors.start(answers_.k, limits_[static_cast<size_t>(query)]);
+  }
+
+  void take_group(int64_t /*group*/, int64_t begin, int64_t end, const Survivors* found) const {
+    for (int64_t q = begin; q < end; ++q) write(q, found + (q - begin), 1);
+  }
+
+  void take_shards(const std::vector<Survivors>& found) const {
+    const int64_t n_shards = plan_.tasks.n_shards;
+    parallel_for(pairs_.n_query, plan_.tasks.n_threads,
+                 [&](int64_t query) { write(query, found.data() + query * n_shards, n_shards); });
   }
 
  private:
   void write(int64_t query, const Survivors* shards, int64_t n_shards) const {
     int32_t* values = answers_.counts_of(query);
     int64_t* indices = answers_.indices_of(query);
-    int64_t found = Survivors::finish(shards, n_shards, k_, values, indices);
+    int64_t found = Survivors::finish(shards, n_shards, answers_.k, values, indices);
     const int32_t no_limit = n_rank_values(pairs_);
-    if (found < k_ && limits_[static_cast<size_t>(query)] < no_limit) {  // the guess was too low for this query
-      Survivors all(k_, no_limit);
-      filter_walk(pairs_, query, query + 1, 0, pairs_.n_db, [&](int64_t) -> Survivors& { return all; });
-      found = Survivors::finish(&all, 1, k_, values, indices);
+    if (found < answers_.k && limits_[static_cast<size_t>(query)] < no_limit) {  // the guess was too low for this query
+      Survivors all(answers_.k, no_limit);
+      FilterWalk(plan_, pairs_, query, query + 1).run(0, pairs_.n_db, {&all, query, 1});
+      found = Survivors::finish(&all, 1, answers_.k, values, indices);
     }
-    answers_.finish(query, found, items_);
+    answers_.finish(query, found);
   }
 
-  const Pairs& pairs_;
   const Answers& answers_;
-  const std::vector<int64_t>& items_;
-  int64_t k_;
+  const Plan& plan_;
+  const Pairs& pairs_;
   std::vector<int32_t> limits_;
-  Plan plan_;
-  SpareSurvivors spare_;
 };
-
-void grouped_topk(const GroupedRanking& grouped, const Pairs& pairs, const Answers& answers,
-                  const std::vector<int64_t>& items, int n_threads) {
-  const int64_t found = std::min(answers.k, pairs.n_db), n_tasks = std::min<int64_t>(pairs.n_query, 4 * n_threads);
-  parallel_for(n_tasks, n_threads, [&](int64_t task) {
-    GroupedRanking::Ranker ranker(grouped);
-    for (int64_t q = pairs.n_query * task / n_tasks; q < pairs.n_query * (task + 1) / n_tasks; ++q) {
-      ranker.rank(q);
-      ranker.write(found, answers.counts_of(q), answers.indices_of(q));
-      answers.finish(q, found, items);
-    }
-  });
-}
 
 }  // namespace
 
 void hamming_topk(const Pairs& all_pairs, int64_t k, int32_t* counts, int64_t* indices, int n_threads) {
   const Call call;
-  const EqualQueries queries(all_pairs, n_threads);
-  const AllowedItems allowed(queries.pairs());
-  const Pairs& pairs = allowed.pairs();
-  const Answers answers{queries, pairs.score, k, 8 * pairs.n_bytes, counts, indices};
-  const GroupedRanking grouped(pairs, n_threads);
-  if (pairs.n_db == 0) {
-    for (int64_t q = 0; q < pairs.n_query; ++q) answers.finish(q, 0, allowed.items());
-  } else if (grouped.pays()) {
-    grouped_topk(grouped, pairs, answers, allowed.items(), n_threads);
-  } else {
-    TopK(pairs, answers, allowed.items(), n_threads).run();
+  const Search search_of_call = Search::topk(all_pairs, k, n_threads);
+  const Pairs& pairs = search_of_call.pairs();
+  const Answers answers{search_of_call, k, counts, indices};
+  switch (search_of_call.plan().route) {
+    case Route::empty:
+      for (int64_t q = 0; q < pairs.n_query; ++q) answers.finish(q, 0);
+      break;
+    case Route::grouped: {
+      const int64_t found = std::min(k, pairs.n_db);
+      search_of_call.grouped().rank_all(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {
+        ranker.write(found, answers.counts_of(q), answers.indices_of(q));
+        answers.finish(q, found);
+      });
+      break;
+    }
+    case Route::filtered: {
+      KeepBest keep(answers, n_threads);
+      search(search_of_call.plan(), pairs, keep);
+      break;
+    }
   }
-  queries.copy_answers(counts, indices, n_threads, [&](int64_t query) { return query * k; }, [&](int64_t) { return k; });
+  search_of_call.queries().copy_answers(
+      counts, indices, n_threads, [&](int64_t query) { return query * k; }, [&](int64_t) { return k; });
 }
 
 }  // namespace dshc::cpu

@@ -7,10 +7,10 @@
 #include <type_traits>
 
 #include "../common/dtype.h"
-#include "call.h"
-#include "first_row.h"
-#include "pack_bits.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "logits/first_fault.h"
+#include "logits/pack_bits.h"
 
 namespace dshc::cpu {
 namespace {
@@ -58,7 +58,7 @@ bool is_zero(Half<kOne> value) { return (value.bits & 0x7FFF) == 0; }
 template <class T>
 int64_t multi_hot(const T* labels, int64_t n, int64_t n_labels, uint64_t* words, int n_threads) {
   const int64_t n_words = (n_labels + 63) / 64, n_bytes = (n_labels + 7) / 8;
-  FirstRow first_wrong;
+  FirstFault first_wrong;
   over_ranges(n, static_cast<double>(n_labels) * 0.3, n_threads, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       auto* bytes = reinterpret_cast<uint8_t*>(words + row * n_words);

@@ -1,10 +1,10 @@
 #include "../core/multilabel_codes.h"
 
-#include "call.h"
-#include "first_row.h"
-#include "float_rows.h"
-#include "pack_bits.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "logits/first_fault.h"
+#include "logits/float_rows.h"
+#include "logits/pack_bits.h"
 
 namespace dshc::cpu {
 
@@ -12,7 +12,7 @@ Status multilabel_codes(const void* logits, DType dtype, int64_t n, int64_t n_bi
                         uint8_t* codes, bool check, int n_threads) {
   const Call call;
   const int64_t n_bytes = (n_bits + 7) / 8;
-  FirstRow first_nan;
+  FirstFault first_nan;
   const auto one_row = [&](const auto* values, int64_t row) {
     bool nan = false;
     pack_row(n_bits, codes + row * n_bytes, [&](int64_t j) {
@@ -24,7 +24,7 @@ Status multilabel_codes(const void* logits, DType dtype, int64_t n, int64_t n_bi
   };
   const int64_t n_tasks = task_count(n, static_cast<double>(n_bits) * 0.3, n_threads);
   parallel_for(n_tasks, n_threads, [&](int64_t task) {
-    const SimdKernels& kernels = simd();
+    const FloatKernels& kernels = *level().floats;
     std::vector<float> buffer;
     for (int64_t row = n * task / n_tasks; row < n * (task + 1) / n_tasks; ++row) {
       if (dtype == DType::float64) {

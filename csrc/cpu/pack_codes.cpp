@@ -1,10 +1,10 @@
 #include "../core/pack_codes.h"
 
 #include "../common/dtype.h"
-#include "call.h"
-#include "first_row.h"
-#include "pack_bits.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "logits/first_fault.h"
+#include "logits/pack_bits.h"
 
 namespace dshc::cpu {
 namespace {
@@ -31,7 +31,7 @@ template <class T>
 Status pack(const void* values, int64_t n, int64_t n_bits, uint8_t* codes, bool check, int n_threads) {
   const int64_t n_bytes = (n_bits + 7) / 8;
   const auto* typed = static_cast<const T*>(values);
-  FirstRow first_nan;
+  FirstFault first_nan;
   const int64_t n_tasks = task_count(n, static_cast<double>(n_bits) * 0.3, n_threads);
   parallel_for(n_tasks, n_threads, [&](int64_t task) {
     for (int64_t row = n * task / n_tasks; row < n * (task + 1) / n_tasks; ++row) {

@@ -7,9 +7,9 @@
 #include <memory>
 #include <vector>
 
-#include "call.h"
-#include "partition.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
+#include "repeats/partition.h"
 
 namespace dshc::cpu {
 namespace {

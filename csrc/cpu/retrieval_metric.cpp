@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "../common/retrieval_metric.h"
-#include "allowed_items.h"
-#include "call.h"
-#include "distinct_queries.h"
-#include "query_histograms.h"
-#include "relevant_ranks.h"
-#include "scan.h"
+#include "call/blocks.h"
+#include "call/call.h"
+#include "counts/query_histograms.h"
+#include "counts/relevant_ranks.h"
+#include "repeats/allowed_items.h"
+#include "repeats/distinct_queries.h"
 
 namespace dshc::cpu {
 namespace {
@@ -59,7 +59,8 @@ int64_t most_shared(const Relevance& relevance, int64_t query) {
 
 void by_index(const Pairs& pairs, const Relevance& relevance, const MetricTask& task, double* result, int n_threads) {
   const bool graded = task.metric == Metric::ndcg && relevance.query_words;
-  for_each_group_in_order(pairs, n_threads, [&](int64_t begin, int64_t end) {
+  const Tasks tasks = cut_scan(pairs, walk_state_bytes(pairs), false, n_threads);
+  for_each_group(pairs, tasks, [&](int64_t begin, int64_t end) {
     std::vector<RankedSum> sums(static_cast<size_t>(end - begin));
     const auto mine = [&](int64_t q) -> RankedSum& { return sums[static_cast<size_t>(q - begin)]; };
     walk_relevant(
@@ -78,9 +79,8 @@ void graded(const Pairs& pairs, const Relevance& relevance, const MetricTask& ta
   const int32_t n_values = n_rank_values(pairs), n_words = relevance.n_words;
   const Marks marks = histogram_marks(pairs);
   constexpr int64_t kUsualLabels = 16;  // of a query; sizes groups alone
-  const Plan plan = make_plan(pairs, (8 * kTables + 8 * kUsualLabels) * n_values, false, n_threads);
-  parallel_for(plan.n_groups, plan.n_threads, [&](int64_t group) {
-    const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs.n_query);
+  const Tasks tasks = cut_scan(pairs, (8 * kTables + 8 * kUsualLabels) * n_values, false, n_threads);
+  for_each_group(pairs, tasks, [&](int64_t begin, int64_t end) {
     HistogramTables tables(end - begin, n_values);
     std::vector<std::vector<int64_t>> shared(static_cast<size_t>(end - begin));  // [n_values, most], from one label on
     std::vector<int64_t> most(static_cast<size_t>(end - begin));
@@ -93,7 +93,7 @@ void graded(const Pairs& pairs, const Relevance& relevance, const MetricTask& ta
     scan(pairs, &relevance, marks, begin, end, 0, pairs.n_db, [&](int64_t q, int64_t first, int64_t n, const uint16_t* row) {
       const size_t mine = static_cast<size_t>(q - begin);
       tables.add(q - begin, row, n);
-      const int64_t found = simd().select_between(row, n, marks.relevant_offset, marks.not_allowed, positions.data());
+      const int64_t found = level().rank->select_between(row, n, marks.relevant_offset, marks.not_allowed, positions.data());
       for (int64_t i = 0; i < found; ++i) {
         const uint32_t at = positions[static_cast<size_t>(i)];
         const int32_t n_shared = shared_labels(relevance.query_words + q * n_words,

@@ -1,7 +1,7 @@
 #include "../core/unpack_codes.h"
 
-#include "call.h"
-#include "threads.h"
+#include "call/call.h"
+#include "call/threads.h"
 
 namespace dshc::cpu {
 

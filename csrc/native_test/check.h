@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "../cpu/simd.h"
+#include "../cpu/kernels/level.h"
 
 namespace dshc::test {
 
@@ -157,6 +157,7 @@ void test_packing();
 void test_logits();
 void test_loss();
 void test_host_arrays();
+void test_plans();
 void test_stop();
 
 }  // namespace dshc::test

@@ -32,7 +32,7 @@ void check_rank_row(Random& random) {
         on_every_level([&] {
           Exact<uint16_t> row(n);
           const auto top = static_cast<uint16_t>(8 * stride);
-          cpu::chosen_simd().rank_row(score, query.data(), codes.data(), n, stride, top, row.data());
+          cpu::chosen_level().rank->rank_row(score, query.data(), codes.data(), n, stride, top, row.data());
           expect_equal("kernel rank_row", row, wanted);
         });
       }
@@ -60,9 +60,9 @@ void check_relevance(Random& random) {
         Exact<uint16_t> row(n);
         for (int64_t i = 0; i < n; ++i) row[i] = before[i];
         if (n_words == 0) {
-          cpu::chosen_simd().add_relevance_ids(row.data(), ids.data(), -1, n, 4097);
+          cpu::chosen_level().rank->add_relevance_ids(row.data(), ids.data(), -1, n, 4097);
         } else {
-          cpu::chosen_simd().add_relevance_words(row.data(), words.data(), query.data(), n_words, n, 4097);
+          cpu::chosen_level().rank->add_relevance_words(row.data(), words.data(), query.data(), n_words, n, 4097);
         }
         expect_equal("kernel add_relevance", row, wanted);
       });
@@ -87,7 +87,7 @@ void check_selection(Random& random) {
         }
         on_every_level([&] {
           Exact<uint32_t> room(n);
-          const int64_t n_found = cpu::chosen_simd().select_between(row.data(), n, from, high, room.data());
+          const int64_t n_found = cpu::chosen_level().rank->select_between(row.data(), n, from, high, room.data());
           const std::vector<uint32_t> found(room.data(), room.data() + n_found);
           expect_equal("kernel select_between", found, wanted);
         });
@@ -118,7 +118,7 @@ void check_equal_before(Random& random) {
     }
     on_every_level([&] {
       Exact<uint16_t> before(positions.size());
-      cpu::chosen_simd().equal_before(row.data(), positions.data(), positions.size(), shift, before.data());
+      cpu::chosen_level().rank->equal_before(row.data(), positions.data(), positions.size(), shift, before.data());
       expect_equal("kernel equal_before", before, wanted);
     });
   }
@@ -136,11 +136,11 @@ void check_floats(Random& random) {
     double sum = 0.0;
     for (int64_t i = 0; i < n; ++i) sum += std::exp(static_cast<double>(values[i]) - static_cast<double>(shift));
     on_every_level([&] {
-      const auto& simd = cpu::chosen_simd();
-      expect_same("kernel max_value", 0, simd.max_value(values.data(), n), largest);
-      expect_close("kernel sum_exp", 0, simd.sum_exp(values.data(), n, shift), sum, 1e-6 * sum);
+      const cpu::FloatKernels& floats = *cpu::chosen_level().floats;
+      expect_same("kernel max_value", 0, floats.max_value(values.data(), n), largest);
+      expect_close("kernel sum_exp", 0, floats.sum_exp(values.data(), n, shift), sum, 1e-6 * sum);
       Exact<float> out(n), in_place(n);
-      simd.scaled_exp(values.data(), n, shift, 0.75f, out.data());
+      floats.scaled_exp(values.data(), n, shift, 0.75f, out.data());
       for (int64_t i = 0; i < n; ++i) {
         const double x = static_cast<double>(values[i]) - static_cast<double>(shift);
         const double wanted = 0.75 * std::exp(x);
@@ -149,16 +149,16 @@ void check_floats(Random& random) {
         expect_close("kernel scaled_exp", i, out[i], wanted, rounding * wanted + 1e-37);
         in_place[i] = values[i];
       }
-      simd.scaled_exp(in_place.data(), n, shift, 0.75f, in_place.data());
+      floats.scaled_exp(in_place.data(), n, shift, 0.75f, in_place.data());
       expect_equal("kernel scaled_exp", in_place, out);
-      expect_same("kernel any_nan", 0, simd.any_nan(values.data(), n), false);
+      expect_same("kernel any_nan", 0, floats.any_nan(values.data(), n), false);
       for (int64_t at = 0; at < n; ++at) {
         Exact<float> with_nan(n);
         for (int64_t i = 0; i < n; ++i) with_nan[i] = i == at ? NAN : values[i];
-        expect_same("kernel any_nan", at, simd.any_nan(with_nan.data(), n), true);
+        expect_same("kernel any_nan", at, floats.any_nan(with_nan.data(), n), true);
         float other = -INFINITY;
         for (int64_t i = 0; i < n; ++i) other = i == at ? other : std::max(other, values[i]);
-        expect_same("kernel max_value", at, simd.max_value(with_nan.data(), n), other);
+        expect_same("kernel max_value", at, floats.max_value(with_nan.data(), n), other);
       }
       count("kernel any_nan", n + 1);
       count("kernel max_value", n + 1);
@@ -175,7 +175,8 @@ void check_halves() {
       for (int64_t i = 0; i < n; ++i) halves[i] = static_cast<uint16_t>(i);
       on_every_level([&] {
         Exact<float> out(n);
-        (dtype == DType::float16 ? cpu::chosen_simd().from_float16 : cpu::chosen_simd().from_bfloat16)(halves.data(), n, out.data());
+        const cpu::FloatKernels& floats = *cpu::chosen_level().floats;
+        (dtype == DType::float16 ? floats.from_float16 : floats.from_bfloat16)(halves.data(), n, out.data());
         for (int64_t i = 0; i < n; ++i) {
           const double wanted = decode_half(halves[i], fraction_bits(dtype));
           expect_close("kernel from_half", i, out[i], wanted, 0.0);

@@ -1,6 +1,6 @@
 // partition_rows against a search through all rows before, and the ops that group: many queries, repeated codes and
 // labels, with the partitions found by the op and given to it.
-#include "../cpu/partition.h"
+#include "../cpu/repeats/partition.h"
 
 #include <limits>
 

@@ -149,7 +149,7 @@ void test_ranking() {
     for (const int64_t k : {int64_t{1}, int64_t{10}, c.n_db / 3, c.n_db}) check_topk(c, ranked, k);
     for (int64_t radius = turn % 3; radius <= 8 * n_bytes; radius += 1 + n_bytes / 2) check_radius(c, ranked, radius);
   }
-  // So many that top-k and radius filter by half bytes: tiles of 128 items and a rest, an odd query.
+  // So many that top-k and radius filter by nibbles: tiles of 128 items and a rest, an odd query.
   for (int32_t n_bytes = 1; n_bytes <= 33; ++n_bytes) {
     constexpr int64_t kItemsOfTiles[] = {127, 128, 1000, 2175, 5003};
     ++turn;

@@ -1,0 +1,165 @@
+#include "plan.h"
+
+#include <algorithm>
+
+namespace dshc::cpu {
+namespace {
+
+Filters choose_filters(const Level& level, const Pairs& pairs, int64_t n_queries) {
+  const int32_t width = WordShape(pairs.n_bytes).code_bytes();
+  Filters filters;
+  int n = 0;
+  for (const FilterRow* row = level.filters;; ++row) {
+    const bool fits = (row->width == 0 || row->width == width) && (row->scores & score_bit(pairs.score)) &&
+                      n_queries >= row->min_queries;
+    if (!fits) continue;
+    filters.rows[n++] = row;
+    if (row->max_bound == kNoMaxBound) return filters;
+  }
+}
+
+// Bytes of an item as a row filters it.
+int64_t item_bytes(const FilterRow& row, int32_t n_bytes) {
+  return row.arrange ? n_nibbles(n_bytes) : WordShape(n_bytes).code_bytes();
+}
+
+int64_t block_items(const FilterRow& row, int32_t n_bytes) {
+  const BlockLength& block = row.block;
+  return std::clamp(block.bytes / item_bytes(row, n_bytes) / block.multiple * block.multiple, block.multiple, block.most);
+}
+
+WalkPlan choose_walk(const Level& level, const Pairs& pairs, int64_t n_queries) {
+  constexpr int64_t kWorthCopy = 16, kWorthShortBlocks = 4;  // queries
+  const WordShape shape(pairs.n_bytes);
+  WalkPlan walk;
+  walk.filters = choose_filters(level, pairs, n_queries);
+  walk.in_place = !walk.filters.best().arrange && n_queries < kWorthCopy && shape.n_words == 1 &&
+                  pairs.n_bytes == shape.word_bytes;
+  // The end of each block waits for its last loads; in place they come from far, so there should be few ends.
+  walk.block_items = walk.in_place && n_queries < kWorthShortBlocks ? kMostBlockItems
+                                                                    : block_items(walk.filters.best(), pairs.n_bytes);
+  return walk;
+}
+
+constexpr int64_t kMaxGroup = 128;               // queries; a block's way into the cache is shared by so many
+constexpr int64_t kGroupStateBytes = 4 << 20;    // what the survivors of one group may take: it should stay cached
+constexpr int64_t kSmallestShard = 1 << 15;      // items
+constexpr double kWordNanoseconds = 0.1;         // a word of a pair, order of magnitude
+constexpr double kWorthThreads = 40e3;           // ns of work from which waking other threads pays
+
+void cut_database(const Pairs& pairs, int64_t shards, Tasks& tasks) {
+  tasks.shard = std::max<int64_t>(pairs.n_db, 1);
+  if (shards > 1) tasks.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
+}
+
+// Groups for the filter by bit planes, whose tables are shared by a group: as wide as threads and memory allow. False: they
+// would come out too narrow, or the merging of shards would cost what they save. The figures are measured.
+bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t state_bytes, Tasks& tasks) {
+  constexpr int64_t kNarrow = 64, kUsual = 128, kWidest = 512;  // queries
+  // A group uses the memory of the one before it again; over few items new pages cost more than tables.
+  constexpr int64_t kItemsForQuery = 1024;
+  constexpr int64_t kStateBytes = 32 << 20;
+  constexpr int64_t kLeastShardBytes = 2 << 20, kMostShardState = 72 << 10;
+  const int64_t widest = std::min(std::clamp(pairs.n_db / kItemsForQuery, kNarrow, kWidest),
+                                  kStateBytes / std::max<int64_t>(state_bytes, 1));
+  const int64_t share = divide_up(pairs.n_query, tasks.n_threads);
+  const int64_t wanted = std::max({divide_up(share, tasks.n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
+  if (!by_planes || widest < by_planes->min_queries) return false;
+  const int64_t n_groups =
+      std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / by_planes->min_queries);
+  const int64_t shards = divide_up(tasks.n_threads, n_groups);
+  const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
+  if (shards > 1 && (shard_bytes < kLeastShardBytes || state_bytes > kMostShardState)) return false;
+  tasks.group = divide_up(pairs.n_query, n_groups);
+  cut_database(pairs, shards, tasks);
+  return true;
+}
+
+void cut_by_passes(const Pairs& pairs, const FilterRow& best, int64_t state_bytes, Tasks& tasks) {
+  const int64_t tasks_wanted = tasks.n_threads == 1 ? 1 : 4 * tasks.n_threads;
+  int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
+  // Wider groups and more shards in their place, where nibbles make up for the merging of shards.
+  constexpr int64_t kMostMergedState = 96 << 10, kGroupForNibbles = 16;
+  if (tasks.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * tasks.n_threads * kSmallestShard &&
+      best.arrange) {
+    fair = std::max(fair, kGroupForNibbles);
+  }
+  tasks.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
+  const int64_t n_groups = divide_up(pairs.n_query, tasks.group), few = 2 * tasks.n_threads;
+  const bool enough = tasks.n_threads == 1 || n_groups >= few;
+  cut_database(pairs, enough ? 1 : divide_up(few, std::max<int64_t>(n_groups, 1)), tasks);
+}
+
+Tasks cut_search(const Pairs& pairs, const Level& level, int64_t state_bytes, int n_threads) {
+  const double work = static_cast<double>(pairs.n_query) * static_cast<double>(pairs.n_db) * kWordNanoseconds *
+                      WordShape(pairs.n_bytes).n_words;
+  Tasks tasks{};
+  tasks.n_threads = work < kWorthThreads ? 1 : n_threads;
+  const Filters filters = choose_filters(level, pairs, pairs.n_query);
+  if (!cut_for_planes(pairs, filters.by_planes(), state_bytes, tasks)) {
+    cut_by_passes(pairs, filters.best(), state_bytes, tasks);
+  }
+  tasks.group = std::min(tasks.group, pairs.n_query);
+  tasks.n_groups = divide_up(pairs.n_query, tasks.group);
+  tasks.n_shards = divide_up(pairs.n_db, tasks.shard);
+  return tasks;
+}
+
+// With few queries the sample costs more than it saves, with a small k the bound falls fast enough by itself.
+int64_t sample_items(const Pairs& pairs, int64_t k) {
+  constexpr int64_t kMostItems = 1 << 14, kShareOfDatabase = 32;
+  constexpr int64_t kFewestItems = 1024, kFewestQueries = 8, kSmallestK = 64;
+  const int64_t n_items = std::min(kMostItems, pairs.n_db / kShareOfDatabase / kSampleRun * kSampleRun);
+  const bool pays = n_items >= kFewestItems && pairs.n_query >= kFewestQueries && k >= kSmallestK && k <= pairs.n_db / 16;
+  return pays ? n_items : 0;
+}
+
+Plan plan_search(const Pairs& pairs, int64_t state_bytes, bool codes_repeat, const Level& level, int n_threads) {
+  Plan plan{};
+  plan.level = &level;
+  plan.route = pairs.n_query == 0 || pairs.n_db == 0 ? Route::empty : codes_repeat ? Route::grouped : Route::filtered;
+  if (plan.route != Route::filtered) return plan;
+  plan.tasks = cut_search(pairs, level, state_bytes, n_threads);
+  plan.walk = choose_walk(level, pairs, plan.tasks.group);
+  return plan;
+}
+
+}  // namespace
+
+Plan plan_topk(const Pairs& pairs, int64_t k, bool codes_repeat, const Level& level, int n_threads) {
+  Plan plan = plan_search(pairs, 8 * (2 * k + 8192), codes_repeat, level, n_threads);
+  if (plan.route == Route::filtered) plan.sample_items = sample_items(pairs, k);
+  return plan;
+}
+
+Plan plan_radius(const Pairs& pairs, int32_t limit, bool codes_repeat, const Level& level, int n_threads) {
+  Plan plan = plan_search(pairs, 1, codes_repeat, level, n_threads);
+  if (limit <= 0) plan.route = Route::empty;
+  return plan;
+}
+
+Plan plan_sample(const Pairs& sample, const Level& level, int n_threads) {
+  return plan_search(sample, 0, false, level, n_threads);
+}
+
+WalkPlan plan_walk(const Plan& plan, const Pairs& pairs, int64_t n_queries) {
+  return n_queries == plan.tasks.group ? plan.walk : choose_walk(*plan.level, pairs, n_queries);
+}
+
+std::string text(const Plan& plan) {
+  std::string words = std::string(plan.level->name) + ": ";
+  if (plan.route == Route::empty) return words + "nothing to find";
+  if (plan.route == Route::grouped) return words + "ranked by distinct codes";
+  const char* before = "filtered by ";
+  for (const FilterRow* row : plan.walk.filters.rows) {
+    if (!row) break;
+    words += before + std::string(row->name) + (row->width ? " of " + std::to_string(8 * row->width) + " bits" : "");
+    before = ", ";
+  }
+  words += "; blocks of " + number(plan.walk.block_items, "item") + (plan.walk.in_place ? " in place" : "");
+  words += "; " + text(plan.tasks);
+  if (plan.sample_items > 0) words += "; bounds guessed from " + number(plan.sample_items, "item");
+  return words;
+}
+
+}  // namespace dshc::cpu

@@ -1,0 +1,105 @@
+// The filter with AVX2: byte popcounts by table look-up (vpshufb), summed to words by vpsadbw or multiply-add.
+#include <immintrin.h>
+
+#include "byte_popcount.h"
+#include "nibble_filter.h"
+
+namespace dshc::cpu {
+namespace {
+
+template <Score score>
+inline __m256i combined_byte_popcount(__m256i a, __m256i b) {
+  const __m256i ones = _mm256_set1_epi8(-1);
+  return byte_popcount(score == Score::hamming ? _mm256_xor_si256(a, b) : _mm256_xor_si256(_mm256_and_si256(a, b), ones));
+}
+
+struct Lanes64 {
+  using Word = uint64_t;
+  using Vector = __m256i;
+  static constexpr int kItems = 4, kQueries = 2;
+
+  static uint64_t popcount(Word x) { return static_cast<uint64_t>(__builtin_popcountll(x)); }
+  static Vector load(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+  static void keep(Vector& code) { __asm__("" : "+x"(code)); }
+  static Vector splat(Word word) { return _mm256_set1_epi64x(static_cast<long long>(word)); }
+  template <Score score>
+  static Vector counts(Vector a, Vector b) {
+    return _mm256_sad_epu8(combined_byte_popcount<score>(a, b), _mm256_setzero_si256());
+  }
+  static Vector add(Vector a, Vector b) { return _mm256_add_epi64(a, b); }
+  static Vector min(Vector a, Vector b) { return _mm256_min_epu16(a, b); }
+  static uint32_t below(Vector counts, Vector bound) {
+    return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpgt_epi64(bound, counts))));
+  }
+};
+
+struct Lanes32 {
+  using Word = uint32_t;
+  using Vector = __m256i;
+  static constexpr int kItems = 8, kQueries = 2;
+
+  static uint64_t popcount(Word x) { return static_cast<uint64_t>(__builtin_popcount(x)); }
+  static Vector load(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+  static void keep(Vector& code) { __asm__("" : "+x"(code)); }
+  static Vector splat(Word word) { return _mm256_set1_epi32(static_cast<int>(word)); }
+  template <Score score>
+  static Vector counts(Vector a, Vector b) {
+    const __m256i pairs = _mm256_maddubs_epi16(combined_byte_popcount<score>(a, b), _mm256_set1_epi8(1));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  }
+  static Vector add(Vector a, Vector b) { return _mm256_add_epi32(a, b); }
+  static Vector min(Vector a, Vector b) { return _mm256_min_epu16(a, b); }
+  static uint32_t below(Vector counts, Vector bound) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(bound, counts))));
+  }
+};
+
+void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items) {
+  const auto store = [&](int32_t w, int64_t i, __m256i words) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(columns + w * column_items + i), words);
+  };
+  int64_t i = 0;
+  if (n_words == 2) {
+    for (; i + 4 <= n; i += 4) {
+      const __m256i first = Lanes64::load(codes + 16 * i), last = Lanes64::load(codes + 16 * i + 32);
+      const __m256i even = _mm256_permute2x128_si256(first, last, 0x20), odd = _mm256_permute2x128_si256(first, last, 0x31);
+      store(0, i, _mm256_unpacklo_epi64(even, odd));
+      store(1, i, _mm256_unpackhi_epi64(even, odd));
+    }
+  } else if (n_words == 4) {
+    for (; i + 4 <= n; i += 4) {
+      __m256i items[4], low[2], high[2];
+      for (int k = 0; k < 4; ++k) items[k] = Lanes64::load(codes + 32 * (i + k));
+      for (int k = 0; k < 2; ++k) {
+        low[k] = _mm256_unpacklo_epi64(items[2 * k], items[2 * k + 1]);
+        high[k] = _mm256_unpackhi_epi64(items[2 * k], items[2 * k + 1]);
+      }
+      store(0, i, _mm256_permute2x128_si256(low[0], low[1], 0x20));
+      store(1, i, _mm256_permute2x128_si256(high[0], high[1], 0x20));
+      store(2, i, _mm256_permute2x128_si256(low[0], low[1], 0x31));
+      store(3, i, _mm256_permute2x128_si256(high[0], high[1], 0x31));
+    }
+  }
+  to_columns_by_word(codes + i * n_words * 8, n - i, n_words, columns + i, column_items);
+}
+
+}  // namespace
+
+extern const CodeKernels kAvx2Codes;
+const CodeKernels kAvx2Codes = {to_columns};
+
+extern const FilterRow kAvx2Filters[];
+const FilterRow kAvx2Filters[] = {
+    nibble_row<Lanes32, 1>(4),
+    nibble_row<Lanes64, 1>(8),
+    nibble_row<Lanes64, 2>(16),
+    nibble_row<Lanes64, 0>(24),
+    nibble_row<Lanes64, 4>(32),
+    popcount_row<Lanes32, 1>(),
+    popcount_row<Lanes64, 1>(),
+    popcount_row<Lanes64, 2>(),
+    popcount_row<Lanes64, 4>(),
+    popcount_row<Lanes64, 0>(),
+};
+
+}  // namespace dshc::cpu

@@ -1,0 +1,156 @@
+// AVX-512 with VPOPCNTDQ: one instruction counts the bits of eight 64-bit or sixteen 32-bit words.
+namespace {
+constexpr int kLanes = 16;
+}
+#include <immintrin.h>
+
+#include "../floats.h"
+#include "../rank_rows.h"
+
+namespace dshc::cpu {
+namespace {
+
+inline uint32_t popcount(uint64_t x) { return static_cast<uint32_t>(__builtin_popcountll(x)); }
+
+template <Score score>
+inline __m512i combine(__m512i a, __m512i b) {
+  return score == Score::hamming ? _mm512_xor_si512(a, b) : _mm512_and_si512(a, b);
+}
+
+inline __m512i load_512(const uint8_t* from) { return _mm512_loadu_si512(from); }
+
+template <Score score>
+inline __m512i counts_64(__m512i query, const uint8_t* codes) {
+  return _mm512_popcnt_epi64(combine<score>(query, load_512(codes)));
+}
+
+template <Score score>
+inline void store_8(__m512i counts, __m128i top, uint16_t* row) {
+  __m128i values = _mm512_cvtepi64_epi16(counts);
+  if (score == Score::overlap) values = _mm_sub_epi16(top, values);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(row), values);
+}
+
+template <Score score>
+void rank_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, uint16_t overlap_top,
+                 uint16_t* row) {
+  const __m128i top = _mm_set1_epi16(static_cast<short>(overlap_top));
+  int64_t i = 0;
+  if (stride == 4) {
+    const __m512i q = _mm512_set1_epi32(static_cast<int>(load_half_word(query)));
+    const __m256i wide_top = _mm256_set1_epi16(static_cast<short>(overlap_top));
+    for (; i + 16 <= n; i += 16) {
+      const __m512i counts = _mm512_popcnt_epi32(combine<score>(q, load_512(codes + 4 * i)));
+      __m256i values = _mm512_cvtepi32_epi16(counts);
+      if (score == Score::overlap) values = _mm256_sub_epi16(wide_top, values);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(row + i), values);
+    }
+  } else if (stride == 8) {
+    const __m512i q = _mm512_set1_epi64(static_cast<long long>(load_word(query)));
+    for (; i + 8 <= n; i += 8) store_8<score>(counts_64<score>(q, codes + 8 * i), top, row + i);
+  } else if (stride == 16) {
+    // Two vectors hold codes 0-3 and 4-7; adding their even and odd words leaves the order 0 4 1 5 2 6 3 7.
+    const __m512i q = _mm512_broadcast_i64x2(_mm_loadu_si128(reinterpret_cast<const __m128i*>(query)));
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    for (; i + 8 <= n; i += 8) {
+      const __m512i a = counts_64<score>(q, codes + 16 * i), b = counts_64<score>(q, codes + 16 * i + 64);
+      const __m512i sums = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+      store_8<score>(_mm512_permutexvar_epi64(order, sums), top, row + i);
+    }
+  } else if (stride == 32) {
+    // Four vectors of two codes each; two rounds of adding leave the order 0 2 1 3 4 6 5 7.
+    const __m512i q = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
+    const __m512i order = _mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7);
+    for (; i + 8 <= n; i += 8) {
+      __m512i c[4];
+      for (int v = 0; v < 4; ++v) c[v] = counts_64<score>(q, codes + 32 * i + 64 * v);
+      const __m512i s = _mm512_add_epi64(_mm512_unpacklo_epi64(c[0], c[1]), _mm512_unpackhi_epi64(c[0], c[1]));
+      const __m512i t = _mm512_add_epi64(_mm512_unpacklo_epi64(c[2], c[3]), _mm512_unpackhi_epi64(c[2], c[3]));
+      const __m512i sums =
+          _mm512_add_epi64(_mm512_shuffle_i64x2(s, t, 0x88), _mm512_shuffle_i64x2(s, t, 0xDD));
+      store_8<score>(_mm512_permutexvar_epi64(order, sums), top, row + i);
+    }
+  } else if (stride > 32) {
+    const int32_t full = stride / 64 * 64;
+    const __mmask8 rest = static_cast<__mmask8>((1u << ((stride - full) / 8)) - 1);
+    const __m512i q_rest = _mm512_maskz_loadu_epi64(rest, query + full);
+    for (; i < n; ++i) {
+      const uint8_t* code = codes + i * stride;
+      __m512i sum = _mm512_popcnt_epi64(combine<score>(q_rest, _mm512_maskz_loadu_epi64(rest, code + full)));
+      for (int32_t b = 0; b < full; b += 64) {
+        sum = _mm512_add_epi64(sum, counts_64<score>(load_512(query + b), code + b));
+      }
+      row[i] = as_rank_value<score>(static_cast<uint32_t>(_mm512_reduce_add_epi64(sum)), overlap_top);
+    }
+  }
+  rank_row_by_word<score>(query, codes + i * stride, n - i, stride, overlap_top, row + i, popcount);
+}
+
+void rank_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, uint16_t overlap_top,
+              uint16_t* row) {
+  if (score == Score::hamming) {
+    rank_row_of<Score::hamming>(query, codes, n, stride, overlap_top, row);
+  } else {
+    rank_row_of<Score::overlap>(query, codes, n, stride, overlap_top, row);
+  }
+}
+
+inline uint32_t between_mask(__m512i values, __m512i low, __m512i width) {
+  return _mm512_cmplt_epu16_mask(_mm512_sub_epi16(values, low), width);
+}
+
+int64_t select_between(const uint16_t* row, int64_t n, uint16_t low, uint16_t high, uint32_t* positions) {
+  const uint16_t width = static_cast<uint16_t>(high - low);
+  const __m512i low_v = _mm512_set1_epi16(static_cast<short>(low));
+  const __m512i width_v = _mm512_set1_epi16(static_cast<short>(width));
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; i += 32) {
+    const __mmask32 valid = n - i >= 32 ? ~0u : (1u << (n - i)) - 1;
+    const __m512i values = _mm512_maskz_loadu_epi16(valid, row + i);
+    for (uint32_t mask = between_mask(values, low_v, width_v) & valid; mask; mask &= mask - 1) {
+      positions[found++] = static_cast<uint32_t>(i + __builtin_ctz(mask));
+    }
+  }
+  return found;
+}
+
+void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift, uint16_t* before) {
+  for (int64_t j = 0; j < n_positions; ++j) {
+    const uint32_t at = positions[j], start = at / kRun * kRun;
+    const __m512i value = _mm512_set1_epi16(static_cast<short>(row[at] - shift));
+    const uint32_t mask = _mm512_cmpeq_epi16_mask(_mm512_loadu_si512(row + start), value);
+    before[j] = static_cast<uint16_t>(__builtin_popcount(_bzhi_u32(mask, at - start)));
+  }
+}
+
+int64_t select_at_least(const float* values, int64_t n, float bound, uint32_t* positions) {
+  const __m512 bounds = _mm512_set1_ps(bound);
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 valid = static_cast<__mmask16>(n - i >= 16 ? 0xFFFF : (1u << (n - i)) - 1);
+    const __mmask16 hits =
+        _mm512_mask_cmp_ps_mask(valid, _mm512_maskz_loadu_ps(valid, values + i), bounds, _CMP_GE_OQ);
+    if (hits == 0) continue;
+    _mm512_mask_compressstoreu_epi32(positions + found, hits,
+                                     _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(i))));
+    found += __builtin_popcount(hits);
+  }
+  return found;
+}
+
+const RankKernels kRank = {rank_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+const FloatKernels kFloats = {max_value, any_nan,    bound_of_top, select_at_least,
+                              sum_exp,   scaled_exp, from_float16, from_bfloat16};
+
+}  // namespace
+
+extern const FilterRow kAvx512Filters[], kAvx512BitMatrixFilters[];  // filter.cpp
+extern const CodeKernels kAvx512Codes;                               // filter.cpp
+extern const PlaneKernels kAvx512Planes;                             // plane_counts.cpp
+
+extern const Level kAvx512Level, kAvx512BitMatrixLevel;
+const Level kAvx512Level = {"avx512", kAvx512Filters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes};
+const Level kAvx512BitMatrixLevel = {"avx512", kAvx512BitMatrixFilters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes};
+
+}  // namespace dshc::cpu

@@ -1,0 +1,97 @@
+// What differs between instruction sets, as data: a level is tables of functions, and of the ways to filter, chosen once at
+// run time. All levels give the same integers; the float loops of the soft-max agree to rounding.
+#pragma once
+#include <cstdint>
+
+#include "../../core/types.h"
+#include "filter.h"
+#include "plane_counts.h"
+#include "plane_filter.h"
+
+namespace dshc::cpu {
+
+// A way to filter codes of one width. Of a level's rows the first that fits a walk and a bound is taken, so that another
+// width or another way is a row more. For one width a level has rows that arrange a block or a row of planes, not both:
+// planes leave the end of a block to the next row, and an arrangement is of a whole block.
+struct FilterRow {
+  const char* name;
+  int32_t width;        // of a code in bytes, filled up to whole words (WordShape); 0: any
+  uint32_t scores;      // a bit each
+  int32_t max_bound;    // candidates are told below bounds up to this one
+  int32_t min_queries;  // of a walk, from which this way pays
+  BlockLength block;
+  // Nibbles of the whole tiles of a block in word columns; null: the columns are filtered as they are.
+  void (*arrange)(const FilterPass& block, uint8_t* nibbles);
+  void (*filter)(FilterPass& pass);
+  const PlaneFilterKernels* planes;  // in the place of `filter`: queries stay with it from one block to the next
+};
+
+constexpr int32_t kNoMaxBound = INT32_MAX;
+constexpr uint32_t score_bit(Score score) { return 1u << static_cast<int>(score); }
+constexpr uint32_t kBothScores = score_bit(Score::hamming) | score_bit(Score::overlap);
+
+constexpr int kRun = 32;  // values
+
+struct RankKernels {
+  // row[i] = rank value of `query` against code i: XOR count, or 8 * n_bytes_counted - AND count. `stride` is the bytes
+  // of a code as it lies here: 4, or a multiple of 8.
+  void (*rank_row)(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride,
+                   uint16_t overlap_top, uint16_t* row);
+  // row[i] += offset where item i is relevant.
+  void (*add_relevance_ids)(uint16_t* row, const int32_t* ids, int32_t query_id, int64_t n, uint16_t offset);
+  void (*add_relevance_words)(uint16_t* row, const uint64_t* words, const uint64_t* query_words, int32_t n_words,
+                              int64_t n, uint16_t offset);
+  // Positions i with low <= row[i] < high, ascending; returns how many. `positions` has room for n.
+  int64_t (*select_between)(const uint16_t* row, int64_t n, uint16_t low, uint16_t high, uint32_t* positions);
+  // For each position p: how many values of row[p / kRun * kRun .. p) equal row[p] - shift. The row is readable to the end
+  // of the run of its last position.
+  void (*equal_before)(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift,
+                       uint16_t* before);
+};
+
+constexpr int kBuckets = 64;
+
+struct FloatKernels {
+  float (*max_value)(const float* values, int64_t n);  // NaNs are passed over; -inf for n = 0
+  bool (*any_nan)(const float* values, int64_t n);
+  // *bound: k or more values are at least as large, hardly more; -inf where fewer are not NaN, and for k > kBuckets. True if
+  // a value is NaN.
+  bool (*bound_of_top)(const float* values, int64_t n, int64_t k, float* bound);
+  // Positions i with values[i] >= bound, ascending; returns how many. `positions` has room for n < 2^32.
+  int64_t (*select_at_least)(const float* values, int64_t n, float bound, uint32_t* positions);
+  float (*sum_exp)(const float* values, int64_t n, float shift);  // sum of exp(value - shift)
+  // out[i] = scale * exp(values[i] - shift); `out` may be `values`.
+  void (*scaled_exp)(const float* values, int64_t n, float shift, float scale, float* out);
+  void (*from_float16)(const uint16_t* values, int64_t n, float* out);
+  void (*from_bfloat16)(const uint16_t* values, int64_t n, float* out);
+};
+
+struct CodeKernels {
+  // Codes of whole words, [n, n_words], as word columns.
+  void (*to_columns)(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items);
+};
+
+struct Level {
+  const char* name;
+  const FilterRow* filters;  // best first; the last takes any width, score and bound, and any number of queries
+  const RankKernels* rank;
+  const PlaneKernels* planes;
+  const FloatKernels* floats;
+  const CodeKernels* codes;
+};
+
+// The level of the call that this thread works for (call/call.h): one and the same from its beginning to its end. Only
+// inside of calls.
+const Level& level();
+
+// The level that the next call will have.
+const Level& chosen_level();
+
+// Chooses a level by name ("avx512", "avx2", "neon", "generic"); null: the best this machine runs. False: it has no such
+// level.
+bool set_simd_level(const char* name);
+
+// Names of the levels this machine can run, best first; null-terminated.
+const char* const* simd_levels();
+
+}  // namespace dshc::cpu

@@ -1,0 +1,73 @@
+// Loops over rows of rank values that every instruction set shares; like floats.h it keeps to an anonymous namespace and
+// off inline functions of the standard library.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "level.h"
+
+namespace dshc::cpu {
+namespace {
+
+void add_relevance_ids(uint16_t* row, const int32_t* ids, int32_t query_id, int64_t n, uint16_t offset) {
+  for (int64_t i = 0; i < n; ++i) row[i] = static_cast<uint16_t>(row[i] + (ids[i] == query_id ? offset : 0));
+}
+
+void add_relevance_words(uint16_t* row, const uint64_t* words, const uint64_t* query_words, int32_t n_words, int64_t n,
+                         uint16_t offset) {
+  if (n_words == 1) {
+    const uint64_t query = query_words[0];
+    for (int64_t i = 0; i < n; ++i) row[i] = static_cast<uint16_t>(row[i] + ((words[i] & query) ? offset : 0));
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    uint64_t shared = 0;
+    for (int32_t w = 0; w < n_words; ++w) shared |= words[i * n_words + w] & query_words[w];
+    row[i] = static_cast<uint16_t>(row[i] + (shared ? offset : 0));
+  }
+}
+
+template <Score score>
+inline uint64_t combine(uint64_t a, uint64_t b) {
+  return score == Score::hamming ? a ^ b : a & b;
+}
+
+template <Score score>
+inline uint16_t as_rank_value(uint32_t count, uint16_t overlap_top) {
+  return static_cast<uint16_t>(score == Score::hamming ? count : overlap_top - count);
+}
+
+inline uint64_t load_word(const uint8_t* from) {
+  uint64_t word;
+  std::memcpy(&word, from, 8);
+  return word;
+}
+
+inline uint32_t load_half_word(const uint8_t* from) {
+  uint32_t word;
+  std::memcpy(&word, from, 4);
+  return word;
+}
+
+// For every code length, one code at a time; the vector levels keep it for lengths they have no better way for.
+template <Score score, class PopCount>
+inline void rank_row_by_word(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, uint16_t overlap_top,
+                             uint16_t* row, PopCount popcount) {
+  if (stride == 4) {
+    const uint64_t q = load_half_word(query);
+    for (int64_t i = 0; i < n; ++i) {
+      row[i] = as_rank_value<score>(popcount(combine<score>(q, load_half_word(codes + 4 * i))), overlap_top);
+    }
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    uint32_t count = 0;
+    for (int32_t w = 0; w < stride; w += 8) {
+      count += popcount(combine<score>(load_word(query + w), load_word(codes + i * stride + w)));
+    }
+    row[i] = as_rank_value<score>(count, overlap_top);
+  }
+}
+
+}  // namespace
+}  // namespace dshc::cpu

@@ -1,0 +1,66 @@
+// Ranking a database whose codes repeat: each distinct code is compared once, and the answer is put together from the
+// lists of the items that have it. With codes of DSHC, at most (bits + 1) for each class, a query costs the number of
+// distinct codes plus its answer, not n (the closing sentence of the DSHC paper asks for such a search).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "../call/threads.h"
+#include "../repeats/equal_codes.h"
+
+namespace dshc::cpu {
+
+class GroupedRanking {
+ public:
+  // For pairs without a mask; keeps what it needs of the database and points to the queries. Empty (pays() false) where
+  // codes do not repeat enough, or where the call is too small to find out.
+  GroupedRanking(const Pairs& pairs, int n_threads);
+  bool pays() const { return equal_.found(); }
+
+  class Ranker;
+
+  // Calls use(ranker, query) for each query once it is ranked, the ranker being that of the task.
+  template <class Use>
+  void rank_all(int n_threads, Use use) const;
+
+  // Ranks one query after another, in memory of its own.
+  class Ranker {
+   public:
+    explicit Ranker(const GroupedRanking& database);
+
+    void rank(int64_t query);
+    // Items of rank value below `limit`.
+    int64_t n_below(int32_t limit) const;
+    // The k best, ordered by (rank value, index); there must be so many.
+    void write(int64_t k, int32_t* values, int64_t* indices);
+
+   private:
+    void merge(const int32_t* parts, int64_t n_parts, int64_t n_taken, int64_t* indices);
+
+    const GroupedRanking& database_;
+    std::vector<uint16_t> values_;         // of each distinct code
+    std::vector<int64_t> items_;           // at each rank value
+    std::vector<int32_t> by_value_;        // distinct codes in order of rank value
+    std::vector<int32_t> value_begins_;    // [n_rank_values + 1] into by_value_
+    std::vector<uint64_t> marks_;          // a bit an item; all clear between merges
+  };
+
+ private:
+  Pairs pairs_;
+  EqualCodes equal_;
+};
+
+template <class Use>
+void GroupedRanking::rank_all(int n_threads, Use use) const {
+  const int64_t n = pairs_.n_query, n_tasks = n < 4 * n_threads ? n : 4 * n_threads;
+  parallel_for(n_tasks, n_threads, [&](int64_t task) {
+    Ranker ranker(*this);
+    for (int64_t q = n * task / n_tasks; q < n * (task + 1) / n_tasks; ++q) {
+      ranker.rank(q);
+      use(ranker, q);
+    }
+  });
+}
+
+}  // namespace dshc::cpu
