@@ -134,8 +134,13 @@ class EqualRows:
             self.arguments = members.data_ptr(), offsets.data_ptr(), offsets.shape[0] - 1
 
 
+NOBODY_LOOKED = EqualRows()
+
+
 class Pairs:
     """Native description of queries against a database; keeps the tensors it points into alive."""
+
+    __slots__ = ("allowed", "database", "equal_codes", "native", "queries")
 
     def __init__(
         self,
@@ -145,35 +150,49 @@ class Pairs:
         allowed: Tensor | None = None,
         prepared: Sequence[Tensor] | None = None,
     ) -> None:
-        prepared = prepared or ()
-        self.equal_codes = EqualRows(*prepared[1:3])
+        n_query, n_bytes = queries.shape
+        equal = NOBODY_LOOKED
         if prepared:
-            database = _code_rows(database, prepared)
-            padding = database.shape[1] - queries.shape[1]
-            queries = widen_rows(queries, database.shape[1]) if padding else queries
-        self.queries = queries if queries.is_contiguous() else contiguous(queries)
-        self.database = database if database.is_contiguous() else contiguous(database)
-        self.allowed = allowed
+            database, equal = _code_rows(database, prepared)
+            if database.shape[1] != n_bytes:
+                queries = widen_rows(queries, database.shape[1])
+                n_bytes = database.shape[1]
+        if not queries.is_contiguous():
+            queries = contiguous(queries)
+        if not database.is_contiguous():
+            database = contiguous(database)
+        mask = stride = 0
         if allowed is not None:
             if allowed.numel() and not allowed.data_ptr():
                 raise ValueError("allowed must hold values, got a tensor whose storage was freed")
-            rows = contiguous(allowed).reshape(-1, allowed.shape[-1])
-            self.allowed = rows if allowed.dtype == torch.uint8 else pack_bits(rows)
-        stride = self.allowed.shape[1] if allowed is not None and allowed.dim() == 2 else 0
+            stride = allowed.dim() == 2
+            allowed = contiguous(allowed).reshape(-1, allowed.shape[-1])
+            if allowed.dtype != torch.uint8:
+                allowed = pack_bits(allowed)
+            mask, stride = allowed.data_ptr(), allowed.shape[1] if stride else 0
+        self.queries, self.database, self.allowed, self.equal_codes = queries, database, allowed, equal
         self.native = native.Pairs(
-            self.queries.data_ptr(), self.database.data_ptr(), queries.shape[0], database.shape[0],
-            queries.shape[1], checks.SCORES.index(score), 0 if self.allowed is None else self.allowed.data_ptr(),
-            stride, *self.equal_codes.arguments,
+            queries.data_ptr(), database.data_ptr(), n_query, database.shape[0], n_bytes, _SCORE_CODES[score], mask,
+            stride, *equal.arguments,
         )  # fmt: skip
 
 
-def _code_rows(database: Tensor, prepared: Sequence[Tensor]) -> Tensor:
+_SCORE_CODES = {score: code for code, score in enumerate(checks.SCORES)}
+
+
+def _code_rows(database: Tensor, prepared: Sequence[Tensor]) -> tuple[Tensor, EqualRows]:
+    if type(prepared) is _prepared.Prepared:
+        if prepared.is_of(database):
+            if prepared.equal_codes is None:
+                prepared.equal_codes = EqualRows(prepared[1], prepared[2])
+            return prepared[0], prepared.equal_codes
+        checks.check_prepared(database, prepared)
     rows, members, offsets = prepared[:3]
     if not rows.is_cuda and _prepared.group_of(database, prepared[:3]) is None:
         with torch_steps():
             _prepared.check_rows(database, rows, "code")
             _prepared.check_partition(rows, members, offsets, "code")
-    return rows
+    return rows, EqualRows(members, offsets)
 
 
 class Relevance:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Array = Tensor | np.ndarray
+_USUAL = "?bBhilqefd"  # numpy's letters of the dtypes that every torch has
 # Of a function that answers in the kind of its first argument: numpy for numpy, torch for torch.
 Kind = TypeVar("Kind", Tensor, np.ndarray)
 
@@ -24,6 +25,16 @@ def as_tensor(value: object, name: str) -> Tensor:
             kind = "nested" if value.is_nested else "quantized"
             raise TypeError(f"{name} must be a dense tensor, got a {kind} one")
         return value
+    if type(value) is np.ndarray:
+        flags, dtype = value.flags, value.dtype
+        if (
+            flags.c_contiguous
+            and flags.aligned
+            and flags.writeable
+            and dtype.isnative
+            and dtype.char in _USUAL
+        ):
+            return torch.from_numpy(value)  # what follows is for all other arrays
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}")
     if type(value) is not np.ndarray:

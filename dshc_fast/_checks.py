@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ._prepared import Prepared
 from ._torch_threads import torch_steps
 
 MAX_BYTES = 512
@@ -19,6 +20,7 @@ INTEGERS = (
     torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64,
 )  # fmt: skip
 REALS = (torch.bool, *INTEGERS, *FLOATS)
+_INTEGERS, _REALS = frozenset(INTEGERS), frozenset(REALS)
 DEVICES = ("cpu", "cuda", "meta")
 
 
@@ -65,6 +67,10 @@ def check_codes(codes: Tensor, name: str, *, at_least: int = 0) -> None:
 def check_pairs(
     queries: Tensor, database: Tensor, allowed: Tensor | None = None, prepared: Sequence[Tensor] | None = None
 ) -> None:
+    # What a HammingDatabase keeps fits, unless somebody has written to it: _arguments.py asks, before it is used.
+    if allowed is None and (not prepared or type(prepared) is Prepared) and _are_good(queries, database):
+        return
+    # Something does not fit, or has to be looked at more closely: one question after the other, to name what it is.
     check_same_device(queries=queries, database=database, allowed=allowed)
     check_codes(queries, "queries")
     check_codes(database, "database", at_least=1)
@@ -87,6 +93,21 @@ def check_pairs(
             f"allowed must have shape ({width},) or ({n_query}, {width}) where it is {dtype_text(allowed)}, "
             f"got {shape_text(allowed)}"
         )
+
+
+def _are_good(queries: Tensor, database: Tensor) -> bool:
+    """All that is asked of two sets of codes on the CPU, in one look: a call on few items is little but its checks."""
+    ours, theirs = queries.shape, database.shape
+    return (
+        queries.dtype is torch.uint8
+        and database.dtype is torch.uint8
+        and queries.is_cpu
+        and database.is_cpu
+        and len(ours) == len(theirs) == 2
+        and ours[1] == theirs[1]
+        and 1 <= ours[1] <= MAX_BYTES
+        and theirs[0] >= 1
+    )
 
 
 def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
@@ -154,7 +175,26 @@ def check_label_rows(labels: Tensor, name: str, n: int, of: str) -> None:
             raise ValueError(f"{name} must have at least 1 label, got shape {shape_text(labels)}")
 
 
+def _are_good_labels(
+    queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor
+) -> bool:
+    """All that check_labels asks, of labels on the CPU."""
+    ours, theirs = query_labels.shape, database_labels.shape
+    if not (
+        queries.is_cpu and query_labels.is_cpu and database_labels.is_cpu and 1 <= len(ours) == len(theirs)
+    ):
+        return False
+    if ours[0] != queries.shape[0] or theirs[0] != database.shape[0]:
+        return False
+    if len(ours) == 1:
+        return query_labels.dtype in _INTEGERS and database_labels.dtype in _INTEGERS
+    both = query_labels.dtype in _REALS and database_labels.dtype in _REALS
+    return both and len(ours) == 2 and ours[1] == theirs[1] and ours[1] >= 1
+
+
 def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor) -> None:
+    if _are_good_labels(queries, database, query_labels, database_labels):
+        return
     check_same_device(queries=queries, query_labels=query_labels, database_labels=database_labels)
     check_label_rows(query_labels, "query_labels", queries.shape[0], "queries")
     check_label_rows(database_labels, "database_labels", database.shape[0], "database")
@@ -218,10 +258,10 @@ def signed_labels(labels: Tensor) -> Tensor:
 
 
 def as_int(value: object, name: str) -> int:
+    if type(value) is int:
+        return value if -(2**63) <= value < 2**63 else _in_int64(value)
     if isinstance(value, torch.SymInt):
         return value  # type: ignore[return-value]  # an int to whoever traces
-    if type(value) is int:
-        return _in_int64(value)
     if isinstance(value, bool) or isinstance(value, Tensor):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
     try:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,10 +39,36 @@ class Group:
         _made_here[tensors[1]] = self
 
     def is_whole(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether these are the tensors that were made then, and nobody has written to them since."""
         return all(
             made() is tensor and version == tensor._version
             for (made, version), tensor in zip(self._state, tensors, strict=True)
         )
+
+
+class Prepared(tuple):
+    """The tensors as a HammingDatabase keeps them, and the codes that they were made of, by which a call that gets this
+    very tuple knows them at once. A dispatcher hands on a list of its own; group_of finds the groups of its tensors."""
+
+    _source: weakref.ref[Tensor]
+    _writes: int
+    equal_codes: Any = None  # what _arguments.py makes of the second and third, once
+
+    @classmethod
+    def of(cls, source: Tensor, tensors: Sequence[Tensor]) -> Prepared:
+        made = cls(tensors)
+        made._source, made._writes = weakref.ref(source), made._writes_with(source)
+        return made
+
+    def is_of(self, source: Tensor) -> bool:
+        """Whether all was made of these codes, and nobody has written to any of it since."""
+        return self._source() is source and self._writes == self._writes_with(source)
+
+    def _writes_with(self, source: Tensor) -> int:
+        writes = source._version  # each is a count, which only grows: the sum tells as much as all of them
+        for tensor in self:
+            writes += tensor._version
+        return writes
 
 
 def group_of(source: Tensor, prepared: Sequence[Tensor]) -> Group | None:

@@ -17,7 +17,7 @@ from ._arguments import (
 )
 from ._arrays import Array, as_tensor
 from ._cuda_ops import unusable
-from ._prepared import ROWS_PER_PART, Group, as_bytes, padded_bytes
+from ._prepared import ROWS_PER_PART, Group, Prepared, as_bytes, padded_bytes
 from ._torch_threads import torch_steps
 
 
@@ -75,12 +75,13 @@ class HammingDatabase:
         self._numpy_codes, self._numpy_labels = (isinstance(array, np.ndarray) for array in (codes, labels))
         self._labels: Tensor | None = None
         with torch.inference_mode(False), torch.no_grad():  # inference tensors have no version counter
-            self._codes, self._prepared = _prepare_codes(given)
+            self._codes, prepared = _prepare_codes(given)
+            self._prepared = Prepared.of(self._codes, prepared)
             if given_labels is not None:
                 # Where codes are grouped, the labels of a group are counted by label, however many there are.
                 max_parts = len(self) // (1 if self.n_distinct else ROWS_PER_PART)
-                self._labels, prepared = _prepare_labels(given_labels, max_parts)
-                self._prepared += prepared
+                self._labels, more = _prepare_labels(given_labels, max_parts)
+                self._prepared = Prepared.of(self._codes, [*prepared, *more])
 
     def __len__(self) -> int:
         return self._codes.shape[0]
@@ -150,7 +151,7 @@ def _prepare_labels(labels: Tensor, max_parts: int) -> tuple[Tensor, list[Tensor
     return labels, tensors[1:]
 
 
-def as_database(database: Array | HammingDatabase) -> tuple[Tensor, list[Tensor] | None]:
+def as_database(database: Array | HammingDatabase) -> tuple[Tensor, Prepared | None]:
     """The codes of a database, and what is kept beside them."""
     if isinstance(database, HammingDatabase):
         return database._codes, database._prepared
@@ -159,7 +160,7 @@ def as_database(database: Array | HammingDatabase) -> tuple[Tensor, list[Tensor]
 
 def as_labelled_database(
     database: Array | HammingDatabase, labels: Array | None
-) -> tuple[Tensor, Tensor, list[Tensor] | None]:
+) -> tuple[Tensor, Tensor, Prepared | None]:
     """Codes and labels of a database, and what is kept beside them."""
     codes, prepared = as_database(database)
     if not isinstance(database, HammingDatabase):

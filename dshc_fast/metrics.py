@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import _checks as checks
+from . import _direct
 from . import _metric_shapes as shapes
 from ._arrays import Array, Kind, answer, as_tensor
 from ._composite_ops import EMPTY
@@ -47,7 +48,7 @@ class RetrievalCurves(NamedTuple, Generic[Kind]):
 
 def labelled_inputs(
     queries: Array, database: Array | HammingDatabase, query_labels: Array, database_labels: Array | None
-) -> tuple[tuple[Tensor, ...], list[Tensor] | None]:
+) -> tuple[tuple[Tensor, ...], Sequence[Tensor] | None]:
     """The four tensors of every metric, and what a prepared database keeps beside them."""
     queries = as_tensor(queries, "queries")
     codes, labels, prepared = as_labelled_database(database, database_labels)
@@ -97,7 +98,8 @@ def hamming_histogram(
     checks.check_score(score)
     checks.check_flag(check, "check")
     inputs, prepared = labelled_inputs(queries, database, query_labels, database_labels)
-    counts = _op.hamming_histogram(
+    counts = _direct.run(
+        "hamming_histogram",
         *inputs,
         score,
         optional_int(n_bits, "n_bits"),
@@ -154,7 +156,8 @@ def average_precision(
     checks.check_choice(denominator, "denominator", shapes.DENOMINATORS)
     checks.check_flag(check, "check")
     inputs, prepared = labelled_inputs(queries, database, query_labels, database_labels)
-    result = _op.average_precision(
+    result = _direct.run(
+        "average_precision",
         *inputs,
         optional_int(k, "k"),
         ties,

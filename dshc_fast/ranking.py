@@ -7,10 +7,9 @@ from typing import Generic, NamedTuple
 import torch
 
 from . import _checks as checks
+from . import _direct
 from ._arrays import Array, Kind, answer, as_tensor
 from .database import HammingDatabase, as_database
-
-_op = torch.ops.dshc_fast
 
 
 class HammingTopK(NamedTuple, Generic[Kind]):
@@ -54,7 +53,7 @@ def hamming_distance(queries: Kind, database: Array | HammingDatabase, *, score:
     """
     checks.check_score(score)
     queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
-    counts = _op.hamming_distance(queries_tensor, codes, score, prepared)
+    counts = _direct.run("hamming_distance", queries_tensor, codes, score, prepared)
     return answer(counts, queries)
 
 
@@ -96,7 +95,9 @@ def hamming_topk(
     checks.check_score(score)
     k = checks.as_int(k, "k")
     queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
-    distances, indices = _op.hamming_topk(queries_tensor, codes, k, score, as_allowed(allowed), prepared)
+    distances, indices = _direct.run(
+        "hamming_topk", queries_tensor, codes, k, score, as_allowed(allowed), prepared
+    )
     return HammingTopK(answer(distances, queries), answer(indices, queries))
 
 
@@ -134,5 +135,5 @@ def hamming_radius(
     checks.check_score(score)
     radius = checks.as_int(radius, "radius")
     queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
-    found = _op.hamming_radius(queries_tensor, codes, radius, score, as_allowed(allowed), prepared)
+    found = _direct.run("hamming_radius", queries_tensor, codes, radius, score, as_allowed(allowed), prepared)
     return HammingRadius(*(answer(tensor, queries) for tensor in found))

@@ -3,9 +3,8 @@ those that are cut at the number of relevant items."""
 
 from __future__ import annotations
 
-import torch
-
 from . import _checks as checks
+from . import _direct
 from . import _metric_shapes as shapes
 from ._arrays import Array, Kind, answer
 from .database import HammingDatabase
@@ -58,7 +57,8 @@ def retrieval_metric(
     checks.check_choice(gains, "gains", shapes.GAINS)
     checks.check_flag(check, "check")
     inputs, prepared = labelled_inputs(queries, database, query_labels, database_labels)
-    result = torch.ops.dshc_fast.retrieval_metric(
+    result = _direct.run(
+        "retrieval_metric",
         *inputs,
         metric,
         optional_int(k, "k"),

@@ -1,0 +1,84 @@
+"""Calls of the CPU ops past torch's dispatcher, which costs as much as a small search does, where nothing would see
+them there: no compiler, no tracer, no dispatch or function mode, no transform of torch.func, no profiler. A tensor of
+any other class than torch's own, or on another device, goes the usual way too. `torch.ops.dshc_fast.*` are the same
+implementations (_ops.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _ops
+from ._prepared import Prepared
+
+
+def _unknown() -> bool:
+    """In the place of a question that this torch does not answer: something may be watching."""
+    return True
+
+
+def _question(owner: object, *names: str) -> Callable[[], Any]:
+    for name in names:
+        owner = getattr(owner, name, None)
+    return owner if callable(owner) else _unknown
+
+
+_is_tracing = _question(torch._C, "_is_tracing")
+_n_dispatch_modes = _question(torch._C, "_len_torch_dispatch_stack")
+_n_function_modes = _question(torch._C, "_len_torch_function_stack")
+_transform = _question(torch._C, "_functorch", "maybe_current_level")
+_is_profiling = _question(torch._C, "_autograd", "_profiler_enabled")
+
+
+def nothing_watches() -> bool:
+    if (
+        torch.compiler.is_compiling()
+    ):  # first: a compiler that reads this takes it for True, and nothing else is read
+        return False
+    # No level is None, where one may be 0.
+    return not (
+        _n_dispatch_modes()
+        or _n_function_modes()
+        or _is_tracing()
+        or _is_profiling()
+        or _transform() is not None
+    )
+
+
+def run(name: str, queries: Tensor, database: Tensor, *args: Any) -> Any:
+    """The op's answer."""
+    if nothing_watches() and _is_plain(queries) and _is_plain(database):
+        for value in args:
+            if value is not None and type(value) not in _NO_TENSORS and not _is_plain(value):
+                break
+        else:
+            return _CPU[name](queries, database, *args)
+    return _OPS[name](queries, database, *args)
+
+
+_NO_TENSORS = (str, int, bool)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether an argument is no tensor of a class or device that the dispatcher would take elsewhere."""
+    if type(value) is Tensor:
+        return value.is_cpu
+    if type(value) is Prepared:
+        return value[0].is_cpu  # and all others with it
+    return isinstance(value, (list, tuple)) and all(map(_is_plain, value))
+
+
+_NAMES = (
+    "hamming_distance",
+    "hamming_topk",
+    "hamming_radius",
+    "hamming_histogram",
+    "average_precision",
+    "retrieval_metric",
+)
+_OPS = {name: getattr(torch.ops.dshc_fast, name).default for name in _NAMES}
+_CPU = {name: getattr(_ops, f"_{name}") for name in _NAMES}
