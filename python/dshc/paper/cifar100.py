@@ -65,7 +65,7 @@ EXPERIMENTS = (
         "code length on a hundred classes",
         "its remark that complex data need more bits",
         ("cifar100",),
-        "not measured yet",
+        "40 minutes on 2 cores with bfloat16, other work beside",
         _page,
     ),
 )
