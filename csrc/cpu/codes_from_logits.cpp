@@ -12,6 +12,7 @@
 #include "call/threads.h"
 #include "logits/first_fault.h"
 #include "logits/float_rows.h"
+#include "logits/pack_bits.h"
 
 namespace dshc::cpu {
 namespace {
@@ -25,7 +26,7 @@ struct Buffers {
   std::vector<float> row;
   std::vector<int64_t> best;
   std::vector<uint32_t> positions = std::vector<uint32_t>(static_cast<size_t>(kBlock));
-  std::vector<Real> weights;
+  std::vector<Real> weights, sums;
 };
 
 // NaN ranks last, so that an unchecked one still gives a strict order.
@@ -130,24 +131,34 @@ void vote(const std::vector<int64_t>& rows, const uint8_t* codebook, int64_t n_b
   }
 }
 
-// Sign of the weighted sum of +-1 bits, bit by bit. Sums run in rank order, so that rounding is the same everywhere.
-template <class Real>
-void weighted_vote(const std::vector<int64_t>& rows, const std::vector<Real>& weights, const uint8_t* codebook,
-                   int64_t n_bytes, uint8_t* code) {
-  const uint8_t* first = codebook + rows[0] * n_bytes;
-  for (int64_t byte = 0; byte < n_bytes; ++byte) {
-    uint8_t result = 0;
-    for (int bit = 0; bit < 8; ++bit) {
-      Real sum = 0;
-      for (size_t i = 0; i < rows.size(); ++i) {
-        const bool set = codebook[rows[i] * n_bytes + byte] >> bit & 1;
-        sum += set ? weights[i] : -weights[i];
-      }
-      const bool one = sum > 0 || (sum == 0 && (first[byte] >> bit & 1));
-      result = static_cast<uint8_t>(result | (one ? 1u << bit : 0u));
-    }
-    code[byte] = result;
+void signed_sums(const uint8_t* codebook, int64_t n_bytes, const int64_t* rows, const std::vector<float>& weights,
+                 float* sums) {
+  level().bits->signed_sums(codebook, n_bytes, rows, weights.data(), static_cast<int64_t>(weights.size()), sums);
+}
+
+void signed_sums(const uint8_t* codebook, int64_t n_bytes, const int64_t* rows, const std::vector<double>& weights,
+                 double* sums) {
+  const auto n_rows = static_cast<int64_t>(weights.size());
+  std::fill(sums, sums + 8 * n_bytes, 0.0);
+  for (int64_t i = 0; i < n_rows; ++i) {
+    const uint8_t* code = codebook + (rows ? rows[i] : i) * n_bytes;
+    const double both[2] = {-weights[static_cast<size_t>(i)], weights[static_cast<size_t>(i)]};
+    for (int64_t j = 0; j < 8 * n_bytes; ++j) sums[j] += both[code[j / 8] >> (j % 8) & 1];
   }
+}
+
+// Sign of the weighted sum of +-1 bits, bit by bit; a sum of 0 has the bit of the row `best`. Sums run in the order of `rows`, or
+// of the codebook where it is null, so that rounding is the same on every level.
+template <class Real>
+void weighted_vote(const int64_t* rows, int64_t best, Buffers<Real>& buffers, const uint8_t* codebook, int64_t n_bytes,
+                   uint8_t* code) {
+  buffers.sums.resize(static_cast<size_t>(8 * n_bytes));
+  signed_sums(codebook, n_bytes, rows, buffers.weights, buffers.sums.data());
+  const uint8_t* first = codebook + best * n_bytes;
+  pack_row(8 * n_bytes, code, [&](int64_t j) {
+    const Real sum = buffers.sums[static_cast<size_t>(j)];
+    return sum > 0 || (sum == 0 && (first[j / 8] >> (j % 8) & 1));
+  });
 }
 
 // Relative to the largest logit: a common factor does not change a sign.
@@ -157,6 +168,16 @@ void weigh(const Real* logits, const std::vector<int64_t>& best, std::vector<Rea
   weights.assign(best.size(), Real{1});
   for (size_t i = 0; i < best.size(); ++i) {
     if (logits[best[i]] != top) weights[i] = std::exp(logits[best[i]] - top);
+  }
+}
+
+// Of all sub-classes, in their order.
+template <class Real>
+void weigh_all(const Real* logits, int64_t n, int64_t best, std::vector<Real>& weights) {
+  const Real top = logits[best];
+  weights.assign(static_cast<size_t>(n), Real{1});
+  for (int64_t i = 0; i < n; ++i) {
+    if (logits[i] != top) weights[static_cast<size_t>(i)] = std::exp(logits[i] - top);
   }
 }
 
@@ -184,21 +205,28 @@ Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_s
                          bool check, int n_threads) {
   const Call call;
   FirstFault first_nan, first_infinity;
-  const double cost = 8.0 * static_cast<double>(n_bytes) * static_cast<double>(k);
+  const bool weighted = weighting == Weighting::probability;
+  // Where all sub-classes are weighed nobody need put them in order.
+  const bool all = weighted && k == n_subclasses && k > 1 && !subclasses;
+  const double cost = (weighted ? 0.2 : 8.0) * static_cast<double>(n_bytes) * static_cast<double>(k);
   over_rows(logits, dtype, n, n_subclasses, cost, n_threads, [&](int64_t row, const auto* values, auto& buffers) {
     auto& best = buffers.best;
-    if (best_subclasses(values, n_subclasses, k, buffers) && check) first_nan.note(row);
-    const bool weighted = weighting == Weighting::probability;
+    if (best_subclasses(values, n_subclasses, all ? 1 : k, buffers) && check) first_nan.note(row);
     if (check && weighted && values[best[0]] == std::numeric_limits<float>::infinity()) first_infinity.note(row);
+    uint8_t* code = codes + row * n_bytes;
+    if (all) {
+      weigh_all(values, n_subclasses, best[0], buffers.weights);
+      weighted_vote(nullptr, best[0], buffers, codebook, n_bytes, code);
+      return;
+    }
     if (weighted) weigh(values, best, buffers.weights);
     for (int64_t i = 0; subclasses && i < k; ++i) {
       best[static_cast<size_t>(i)] = subclasses[row * n_subclasses + best[static_cast<size_t>(i)]];
     }
-    uint8_t* code = codes + row * n_bytes;
     if (k == 1) {
       std::memcpy(code, codebook + best[0] * n_bytes, static_cast<size_t>(n_bytes));
     } else if (weighted) {
-      weighted_vote(best, buffers.weights, codebook, n_bytes, code);
+      weighted_vote(best.data(), best[0], buffers, codebook, n_bytes, code);
     } else {
       vote(best, codebook, n_bytes, code);
     }

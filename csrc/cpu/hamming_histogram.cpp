@@ -5,6 +5,7 @@
 
 #include "call/blocks.h"
 #include "call/call.h"
+#include "call/fresh_memory.h"
 #include "counts/query_histograms.h"
 #include "repeats/allowed_items.h"
 #include "repeats/distinct_queries.h"
@@ -14,6 +15,8 @@ namespace dshc::cpu {
 void hamming_histogram(const Pairs& pairs, const Relevance& relevance, int32_t n_bits, int64_t* items, int64_t* relevant,
                        int n_threads) {
   const Call call;
+  expect_writes(items, 8 * pairs.n_query * (n_bits + 1));
+  expect_writes(relevant, 8 * pairs.n_query * (n_bits + 1));
   const AllowedItems allowed(pairs, relevance);
   const DistinctQueries queries(allowed.pairs(), allowed.relevance(), n_threads);
   const int32_t n_values = n_rank_values(pairs);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "call/call.h"
+#include "call/fresh_memory.h"
 #include "search/sample.h"
 #include "search/search.h"
 
@@ -86,6 +87,8 @@ class KeepBest {
 
 void hamming_topk(const Pairs& all_pairs, int64_t k, int32_t* counts, int64_t* indices, int n_threads) {
   const Call call;
+  expect_writes(counts, 4 * all_pairs.n_query * k);
+  expect_writes(indices, 8 * all_pairs.n_query * k);
   const Search search_of_call = Search::topk(all_pairs, k, n_threads);
   const Pairs& pairs = search_of_call.pairs();
   const Answers answers{search_of_call, k, counts, indices};

@@ -3,6 +3,7 @@
 #include "../common/dtype.h"
 #include "call/call.h"
 #include "call/threads.h"
+#include "kernels/level.h"
 #include "logits/first_fault.h"
 #include "logits/pack_bits.h"
 
@@ -27,21 +28,31 @@ bool is_nan(T value) { return value != value; }
 template <uint16_t kInfinity>
 bool is_nan(Half<kInfinity> value) { return value.nan(); }
 
+// Whether a value of the row is a NaN.
+template <class T>
+bool pack_values(const BitKernels&, const T* values, int64_t n_bits, uint8_t* code) {
+  bool nan = false;
+  pack_row(n_bits, code, [&](int64_t j) {
+    nan |= is_nan(values[j]);
+    return positive(values[j]);
+  });
+  return nan;
+}
+
+bool pack_values(const BitKernels& kernels, const float* values, int64_t n_bits, uint8_t* code) {
+  return kernels.pack_above(values, nullptr, n_bits, code);
+}
+
 template <class T>
 Status pack(const void* values, int64_t n, int64_t n_bits, uint8_t* codes, bool check, int n_threads) {
   const int64_t n_bytes = (n_bits + 7) / 8;
   const auto* typed = static_cast<const T*>(values);
   FirstFault first_nan;
+  const BitKernels& kernels = *level().bits;
   const int64_t n_tasks = task_count(n, static_cast<double>(n_bits) * 0.3, n_threads);
   parallel_for(n_tasks, n_threads, [&](int64_t task) {
     for (int64_t row = n * task / n_tasks; row < n * (task + 1) / n_tasks; ++row) {
-      const T* from = typed + row * n_bits;
-      bool nan = false;
-      pack_row(n_bits, codes + row * n_bytes, [&](int64_t j) {
-        nan |= is_nan(from[j]);
-        return positive(from[j]);
-      });
-      if (nan) first_nan.note(row);
+      if (pack_values(kernels, typed + row * n_bits, n_bits, codes + row * n_bytes)) first_nan.note(row);
     }
   });
   if (check && first_nan.found()) return first_nan.as(Fault::nan_value);

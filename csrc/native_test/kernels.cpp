@@ -188,6 +188,68 @@ void check_halves() {
   }
 }
 
+// To bits, back to values, and into sums of signed weights, to the bit on every level.
+void check_bits(Random& random) {
+  for (int64_t n_bits = 1; n_bits < 200; ++n_bits) {
+    g_progress.example = std::to_string(n_bits) + " bits";
+    const int64_t n_bytes = (n_bits + 7) / 8, nan_at = n_bits % 3 ? -1 : random.below(n_bits);
+    Exact<float> values(n_bits), all_zero(n_bits);
+    Exact<uint8_t> code(n_bytes), zeros_and_ones(n_bits), signs(n_bits);
+    for (int64_t i = 0; i < n_bytes; ++i) code[i] = 0;
+    for (int64_t j = 0; j < n_bits; ++j) {
+      all_zero[j] = 0.0f;
+      const float choices[] = {-1.5f, -0.0f, 0.0f, 1e-40f, 2.0f, INFINITY, -INFINITY};
+      values[j] = j == nan_at ? NAN : choices[random.below(7)];
+      const bool one = values[j] > 0;
+      code[j / 8] = static_cast<uint8_t>(code[j / 8] | (one ? 1 << (j % 8) : 0));
+      zeros_and_ones[j] = one;
+      signs[j] = one ? 1 : 0xFF;
+    }
+    on_every_level([&] {
+      const cpu::BitKernels& kernels = *cpu::chosen_level().bits;
+      Exact<uint8_t> packed(n_bytes), unpacked(n_bits), signed_values(n_bits);
+      for (const float* thresholds : {static_cast<const float*>(nullptr), static_cast<const float*>(all_zero.data())}) {
+        const bool nan = kernels.pack_above(values.data(), thresholds, n_bits, packed.data());
+        expect_same("kernel pack_above", n_bits, nan, nan_at >= 0);
+        expect_equal("kernel pack_above", packed, code);
+      }
+      kernels.unpack_bits(code.data(), n_bits, 0, 1, unpacked.data());
+      expect_equal("kernel unpack_bits", unpacked, zeros_and_ones);
+      kernels.unpack_bits(code.data(), n_bits, 0xFF, 1, signed_values.data());
+      expect_equal("kernel unpack_bits", signed_values, signs);
+    });
+  }
+  for (int64_t n_bytes = 1; n_bytes < 40; ++n_bytes) {
+    const int64_t n_codes = 1 + random.below(9), n_rows = random.below(2) ? n_codes : 5;
+    g_progress.example = std::to_string(n_bytes) + " bytes, " + std::to_string(n_rows) + " of " + std::to_string(n_codes);
+    Exact<uint8_t> codebook(n_codes * n_bytes);
+    Exact<int64_t> rows(n_rows);
+    Exact<float> weights(n_rows), wanted(8 * n_bytes);
+    for (int64_t i = 0; i < codebook.size(); ++i) codebook[i] = static_cast<uint8_t>(random.next());
+    for (int64_t i = 0; i < n_rows; ++i) {
+      rows[i] = random.below(n_codes);
+      weights[i] = static_cast<float>(random.below(1000)) / 7.0f;
+    }
+    for (const bool in_order : {false, true}) {
+      if (in_order && n_rows != n_codes) continue;
+      for (int64_t j = 0; j < 8 * n_bytes; ++j) {
+        float sum = 0.0f;
+        for (int64_t i = 0; i < n_rows; ++i) {
+          const bool set = codebook[(in_order ? i : rows[i]) * n_bytes + j / 8] >> (j % 8) & 1;
+          sum += set ? weights[i] : -weights[i];
+        }
+        wanted[j] = sum;
+      }
+      on_every_level([&] {
+        Exact<float> sums(8 * n_bytes);
+        cpu::chosen_level().bits->signed_sums(codebook.data(), n_bytes, in_order ? nullptr : rows.data(), weights.data(),
+                                              n_rows, sums.data());
+        expect_equal("kernel signed_sums", sums, wanted);
+      });
+    }
+  }
+}
+
 }  // namespace
 
 void test_kernels() {
@@ -198,6 +260,7 @@ void test_kernels() {
   check_equal_before(random);
   check_floats(random);
   check_halves();
+  check_bits(random);
   finish_group("kernels");
 }
 

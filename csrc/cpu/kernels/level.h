@@ -71,6 +71,18 @@ struct CodeKernels {
   void (*to_columns)(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items);
 };
 
+struct BitKernels {
+  // Bit j of the code is values[j] > thresholds[j], or > 0 where thresholds is null; padding bits are 0. True if a value is a
+  // NaN.
+  bool (*pack_above)(const float* values, const float* thresholds, int64_t n_bits, uint8_t* code);
+  // values[j] = one where bit j is set, else zero.
+  void (*unpack_bits)(const uint8_t* code, int64_t n_bits, uint8_t zero, uint8_t one, uint8_t* values);
+  // sums[j] = the weights of codes with bit j set less those of the others, added up one after the other, so that all levels
+  // round alike. Code i is row rows[i] of the codebook, or row i where rows is null. sums: [8 * n_bytes].
+  void (*signed_sums)(const uint8_t* codebook, int64_t n_bytes, const int64_t* rows, const float* weights, int64_t n_rows,
+                      float* sums);
+};
+
 struct Level {
   const char* name;
   const FilterRow* filters;  // best first; the last takes any width, score and bound, and any number of queries
@@ -78,6 +90,7 @@ struct Level {
   const PlaneKernels* planes;
   const FloatKernels* floats;
   const CodeKernels* codes;
+  const BitKernels* bits;
 };
 
 // The level of the call that this thread works for (call/call.h): one and the same from its beginning to its end. Only

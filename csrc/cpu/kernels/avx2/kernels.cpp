@@ -124,9 +124,10 @@ const FloatKernels kFloats = {max_value, any_nan,    bound_of_top, select_at_lea
 
 extern const FilterRow kAvx2Filters[];  // filter.cpp
 extern const CodeKernels kAvx2Codes;    // filter.cpp
+extern const BitKernels kAvx2Bits;      // bits.cpp
 extern const PlaneKernels kAvx2Planes;  // plane_counts.cpp
 
 extern const Level kAvx2Level;
-const Level kAvx2Level = {"avx2", kAvx2Filters, &kRank, &kAvx2Planes, &kFloats, &kAvx2Codes};
+const Level kAvx2Level = {"avx2", kAvx2Filters, &kRank, &kAvx2Planes, &kFloats, &kAvx2Codes, &kAvx2Bits};
 
 }  // namespace dshc::cpu

@@ -147,10 +147,11 @@ const FloatKernels kFloats = {max_value, any_nan,    bound_of_top, select_at_lea
 
 extern const FilterRow kAvx512Filters[], kAvx512BitMatrixFilters[];  // filter.cpp
 extern const CodeKernels kAvx512Codes;                               // filter.cpp
+extern const BitKernels kAvx512Bits;                                   // bits.cpp
 extern const PlaneKernels kAvx512Planes;                             // plane_counts.cpp
 
 extern const Level kAvx512Level, kAvx512BitMatrixLevel;
-const Level kAvx512Level = {"avx512", kAvx512Filters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes};
-const Level kAvx512BitMatrixLevel = {"avx512", kAvx512BitMatrixFilters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes};
+const Level kAvx512Level = {"avx512", kAvx512Filters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes, &kAvx512Bits};
+const Level kAvx512BitMatrixLevel = {"avx512", kAvx512BitMatrixFilters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes, &kAvx512Bits};
 
 }  // namespace dshc::cpu

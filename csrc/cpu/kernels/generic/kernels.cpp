@@ -52,9 +52,10 @@ const FloatKernels kFloats = {max_value, any_nan,    bound_of_top, select_at_lea
 
 extern const FilterRow kGenericFilters[];  // filter.cpp
 extern const CodeKernels kGenericCodes;    // filter.cpp
+extern const BitKernels kGenericBits;   // bits.cpp
 extern const PlaneKernels kGenericPlanes;  // plane_counts.cpp
 
 extern const Level kGenericLevel;
-const Level kGenericLevel = {"generic", kGenericFilters, &kRank, &kGenericPlanes, &kFloats, &kGenericCodes};
+const Level kGenericLevel = {"generic", kGenericFilters, &kRank, &kGenericPlanes, &kFloats, &kGenericCodes, &kGenericBits};
 
 }  // namespace dshc::cpu

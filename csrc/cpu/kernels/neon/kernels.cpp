@@ -138,9 +138,10 @@ const FloatKernels kFloats = {max_value, any_nan,    bound_of_top, select_at_lea
 
 extern const FilterRow kNeonFilters[];     // filter.cpp
 extern const CodeKernels kNeonCodes;       // filter.cpp
+extern const BitKernels kGenericBits;          // generic/bits.cpp
 extern const PlaneKernels kGenericPlanes;  // generic/plane_counts.cpp
 
 extern const Level kNeonLevel;
-const Level kNeonLevel = {"neon", kNeonFilters, &kRank, &kGenericPlanes, &kFloats, &kNeonCodes};
+const Level kNeonLevel = {"neon", kNeonFilters, &kRank, &kGenericPlanes, &kFloats, &kNeonCodes, &kGenericBits};
 
 }  // namespace dshc::cpu

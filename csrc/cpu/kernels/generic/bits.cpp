@@ -1,0 +1,9 @@
+// Bits and values in plain C++.
+#include "../bits.h"
+
+namespace dshc::cpu {
+
+extern const BitKernels kGenericBits;
+const BitKernels kGenericBits = {pack_above_plain, unpack_bits_plain, signed_sums_plain};
+
+}  // namespace dshc::cpu
