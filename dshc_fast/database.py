@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -83,6 +85,8 @@ class HammingDatabase:
                 self._labels, more = _prepare_labels(given_labels, max_parts)
                 self._prepared = Prepared.of(self._codes, [*prepared, *more])
 
+        self._tensors = list(self._prepared)
+
     def __len__(self) -> int:
         return self._codes.shape[0]
 
@@ -151,16 +155,17 @@ def _prepare_labels(labels: Tensor, max_parts: int) -> tuple[Tensor, list[Tensor
     return labels, tensors[1:]
 
 
-def as_database(database: Array | HammingDatabase) -> tuple[Tensor, Prepared | None]:
+def as_database(database: Array | HammingDatabase) -> tuple[Tensor, Sequence[Tensor] | None]:
     """The codes of a database, and what is kept beside them."""
     if isinstance(database, HammingDatabase):
-        return database._codes, database._prepared
+        # A compiler knows a list of tensors, and no tuple of a class of its own.
+        return database._codes, database._tensors if torch.compiler.is_compiling() else database._prepared
     return as_tensor(database, "database"), None
 
 
 def as_labelled_database(
     database: Array | HammingDatabase, labels: Array | None
-) -> tuple[Tensor, Tensor, Prepared | None]:
+) -> tuple[Tensor, Tensor, Sequence[Tensor] | None]:
     """Codes and labels of a database, and what is kept beside them."""
     codes, prepared = as_database(database)
     if not isinstance(database, HammingDatabase):
