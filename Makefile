@@ -53,6 +53,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_class_softmax_loss.py
 	$(BIN)/python benchmarks/bench_codes_from_logits.py
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/obvious.py
 
 # In the environment that PYTHON is of, which has a torch that sees the device: nothing is fetched.
 on-gpu:
