@@ -1,6 +1,7 @@
 // Plain loops between bits of a code and values beside each other, which the vector levels have better ways for; like floats.h
 // it keeps to an anonymous namespace and off inline functions of the standard library.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -9,19 +10,27 @@
 namespace dshc::cpu {
 namespace {
 
-// The bits from `j` on; true if one of their values is a NaN.
-inline bool pack_above_from(int64_t j, const float* values, const float* thresholds, int64_t n_bits, uint8_t* code) {
-  bool nan = false;
-  for (; j < n_bits; j += 8) {
-    const int64_t end = n_bits - j < 8 ? n_bits - j : 8;
-    uint32_t byte = 0;
-    for (int64_t bit = 0; bit < end; ++bit) {
-      const float value = values[j + bit];
-      nan |= value != value;
-      byte |= static_cast<uint32_t>(value > (thresholds ? thresholds[j + bit] : 0.0f)) << bit;
-    }
-    code[j / 8] = static_cast<uint8_t>(byte);
+inline float at(const float* thresholds, int64_t j) { return thresholds[j]; }
+inline float at(std::nullptr_t, int64_t) { return 0.0f; }
+
+// Up to eight bits.
+template <class Thresholds>
+inline uint8_t byte_above(int64_t j, int64_t n, const float* values, Thresholds thresholds, bool* nan) {
+  uint32_t byte = 0;
+  for (int64_t bit = 0; bit < n; ++bit) {
+    const float value = values[j + bit];
+    *nan |= value != value;
+    byte |= static_cast<uint32_t>(value > at(thresholds, j + bit)) << bit;
   }
+  return static_cast<uint8_t>(byte);
+}
+
+// The bits from `j` on; true if one of their values is a NaN.
+template <class Thresholds>
+inline bool pack_above_from(int64_t j, const float* values, Thresholds thresholds, int64_t n_bits, uint8_t* code) {
+  bool nan = false;
+  for (; j + 8 <= n_bits; j += 8) code[j / 8] = byte_above(j, 8, values, thresholds, &nan);
+  if (j < n_bits) code[j / 8] = byte_above(j, n_bits - j, values, thresholds, &nan);
   return nan;
 }
 
@@ -66,7 +75,7 @@ inline void signed_sums_from(int64_t byte, const uint8_t* codebook, int64_t n_by
 }
 
 [[maybe_unused]] bool pack_above_plain(const float* values, const float* thresholds, int64_t n_bits, uint8_t* code) {
-  return pack_above_from(0, values, thresholds, n_bits, code);
+  return thresholds ? pack_above_from(0, values, thresholds, n_bits, code) : pack_above_from(0, values, nullptr, n_bits, code);
 }
 
 [[maybe_unused]] void unpack_bits_plain(const uint8_t* code, int64_t n_bits, uint8_t zero, uint8_t one, uint8_t* values) {

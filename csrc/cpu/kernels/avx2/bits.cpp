@@ -16,7 +16,8 @@ bool pack_above(const float* values, const float* thresholds, int64_t n_bits, ui
     const __m256 threshold = thresholds ? _mm256_loadu_ps(thresholds + j) : zero;
     code[j / 8] = static_cast<uint8_t>(_mm256_movemask_ps(_mm256_cmp_ps(v, threshold, _CMP_GT_OQ)));
   }
-  const bool rest = pack_above_from(j, values, thresholds, n_bits, code);
+  const bool rest = thresholds ? pack_above_from(j, values, thresholds, n_bits, code)
+                               : pack_above_from(j, values, nullptr, n_bits, code);
   return _mm256_movemask_ps(nan) != 0 || rest;
 }
 

@@ -17,7 +17,8 @@ bool pack_above(const float* values, const float* thresholds, int64_t n_bits, ui
     const auto bits = static_cast<uint16_t>(_mm512_cmp_ps_mask(v, threshold, _CMP_GT_OQ));
     std::memcpy(code + j / 8, &bits, 2);
   }
-  const bool rest = pack_above_from(j, values, thresholds, n_bits, code);
+  const bool rest = thresholds ? pack_above_from(j, values, thresholds, n_bits, code)
+                               : pack_above_from(j, values, nullptr, n_bits, code);
   return nan != 0 || rest;
 }
 
