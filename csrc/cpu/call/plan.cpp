@@ -11,7 +11,8 @@ Filters choose_filters(const Level& level, const Pairs& pairs, int64_t n_queries
   int n = 0;
   for (const FilterRow* row = level.filters;; ++row) {
     const bool fits = (row->width == 0 || row->width == width) && (row->scores & score_bit(pairs.score)) &&
-                      n_queries >= row->min_queries;
+                      n_queries >= row->min_queries && n_queries <= row->max_queries &&
+                      (!row->reads_codes || (pairs.n_bytes == width && width > 8));
     if (!fits) continue;
     filters.rows[n++] = row;
     if (row->max_bound == kNoMaxBound) return filters;
@@ -33,8 +34,8 @@ WalkPlan choose_walk(const Level& level, const Pairs& pairs, int64_t n_queries) 
   const WordShape shape(pairs.n_bytes);
   WalkPlan walk;
   walk.filters = choose_filters(level, pairs, n_queries);
-  walk.in_place = !walk.filters.best().arrange && n_queries < kWorthCopy && shape.n_words == 1 &&
-                  pairs.n_bytes == shape.word_bytes;
+  walk.in_place = walk.filters.best().reads_codes || (!walk.filters.best().arrange && n_queries < kWorthCopy &&
+                                                      shape.n_words == 1 && pairs.n_bytes == shape.word_bytes);
   // The end of each block waits for its last loads; in place they come from far, so there should be few ends.
   walk.block_items = walk.in_place && n_queries < kWorthShortBlocks ? kMostBlockItems
                                                                     : block_items(walk.filters.best(), pairs.n_bytes);

@@ -19,14 +19,16 @@ struct FilterRow {
   uint32_t scores;      // a bit each
   int32_t max_bound;    // candidates are told below bounds up to this one
   int32_t min_queries;  // of a walk, from which this way pays
+  int32_t max_queries;  // up to which it pays
   BlockLength block;
   // Nibbles of the whole tiles of a block in word columns; null: the columns are filtered as they are.
   void (*arrange)(const FilterPass& block, uint8_t* nibbles);
   void (*filter)(FilterPass& pass);
   const PlaneFilterKernels* planes;  // in the place of `filter`: queries stay with it from one block to the next
+  bool reads_codes = false;          // as they lie in the database, not as word columns; they must be of whole words
 };
 
-constexpr int32_t kNoMaxBound = INT32_MAX;
+constexpr int32_t kNoMaxBound = INT32_MAX, kAnyQueries = INT32_MAX;
 constexpr uint32_t score_bit(Score score) { return 1u << static_cast<int>(score); }
 constexpr uint32_t kBothScores = score_bit(Score::hamming) | score_bit(Score::overlap);
 

@@ -178,7 +178,45 @@ constexpr BlockLength kPopcountBlock = {16 << 10, 64, 2048};
 template <class Lanes, int kWords>
 constexpr FilterRow popcount_row() {
   return {"popcounts", kWords * static_cast<int32_t>(sizeof(typename Lanes::Word)), kBothScores, kNoMaxBound, 0,
-          kPopcountBlock, nullptr, filter_popcounts<Lanes, kWords>, nullptr};
+          kAnyQueries, kPopcountBlock, nullptr, filter_popcounts<Lanes, kWords>, nullptr};
+}
+
+// Codes one after the other as they lie, for a few queries, which do not make up for word columns: what is read once is
+// read from far, and a column more is a stream more.
+template <class Lanes, Score score, int kWords>
+inline Key* filter_codes_from(const FilterPass& pass, int q, int64_t i, Key* found) {
+  const int32_t n_words = kWords ? kWords : pass.n_words;
+  const uint8_t *query = pass.queries[q], *allowed = pass.allowed[q], *code = pass.columns + i * 8 * n_words;
+  const uint64_t bound = pass.bounds[q];
+  for (; i < pass.n; ++i, code += 8 * n_words) {
+    uint64_t value = 0;
+    for (int32_t w = 0; w < n_words; ++w) {
+      value += Lanes::popcount(filter_combine<score>(word_at<uint64_t>(code, w), word_at<uint64_t>(query, w)));
+    }
+    if (value >= bound) continue;
+    *found = make_key(value, pass.first + static_cast<uint64_t>(i));
+    found += !allowed || (allowed[i >> 3] >> (i & 7) & 1);
+  }
+  return found;
+}
+
+template <class Lanes, Score score, int kWords>
+void filter_codes_of(FilterPass& pass) {
+  for (int q = 0; q < pass.n_queries; ++q) pass.found[q] = filter_codes_from<Lanes, score, kWords>(pass, q, 0, pass.found[q]);
+}
+
+template <class Lanes, int kWords>
+void filter_codes(FilterPass& pass) {
+  pass.score == Score::hamming ? filter_codes_of<Lanes, Score::hamming, kWords>(pass)
+                               : filter_codes_of<Lanes, Score::overlap, kWords>(pass);
+}
+
+constexpr int32_t kMostForCodes = 2;  // queries; measured
+
+template <class Lanes, int kWords>
+constexpr FilterRow codes_row(int32_t max_queries) {
+  return {"codes", 8 * kWords, kBothScores, kNoMaxBound, 0, max_queries, kPopcountBlock, nullptr, filter_codes<Lanes, kWords>,
+          nullptr, true};
 }
 
 void to_columns_by_word(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items) {

@@ -90,6 +90,11 @@ const CodeKernels kAvx2Codes = {to_columns};
 
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {
+    codes_row<Lanes64, 2>(kMostForCodes),
+    codes_row<Lanes64, 3>(kMostForCodes),
+    codes_row<Lanes64, 4>(kMostForCodes),
+    codes_row<Lanes64, 8>(8),
+    codes_row<Lanes64, 16>(8),
     nibble_row<Lanes32, 1>(4),
     nibble_row<Lanes64, 1>(8),
     nibble_row<Lanes64, 2>(16),
@@ -98,7 +103,9 @@ const FilterRow kAvx2Filters[] = {
     popcount_row<Lanes32, 1>(),
     popcount_row<Lanes64, 1>(),
     popcount_row<Lanes64, 2>(),
+    popcount_row<Lanes64, 3>(),
     popcount_row<Lanes64, 4>(),
+    codes_row<Lanes64, 0>(8),
     popcount_row<Lanes64, 0>(),
 };
 

@@ -239,7 +239,7 @@ void filter_nibbles(FilterPass& pass) {
 // six queries on it pays, with four cutting a block costs what it saves.
 template <class Lanes, int kWords>
 constexpr FilterRow nibble_row(int32_t width) {
-  return {"nibbles", width, kBothScores, most_tiled_bound(width), 8, {32 << 10, kTileItems, kMostTiledItems}, to_nibbles,
+  return {"nibbles", width, kBothScores, most_tiled_bound(width), 8, kAnyQueries, {32 << 10, kTileItems, kMostTiledItems}, to_nibbles,
           filter_nibbles<Lanes, kWords>, nullptr};
 }
 

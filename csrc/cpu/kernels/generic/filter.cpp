@@ -35,10 +35,17 @@ const CodeKernels kGenericCodes = {to_columns_by_word};
 
 extern const FilterRow kGenericFilters[];
 const FilterRow kGenericFilters[] = {
+    codes_row<Items<uint64_t>, 2>(kMostForCodes),
+    codes_row<Items<uint64_t>, 3>(kMostForCodes),
+    codes_row<Items<uint64_t>, 4>(kMostForCodes),
+    codes_row<Items<uint64_t>, 8>(kMostForCodes),
+    codes_row<Items<uint64_t>, 16>(kMostForCodes),
     popcount_row<Items<uint32_t>, 1>(),
     popcount_row<Items<uint64_t>, 1>(),
     popcount_row<Items<uint64_t>, 2>(),
+    popcount_row<Items<uint64_t>, 3>(),
     popcount_row<Items<uint64_t>, 4>(),
+    codes_row<Items<uint64_t>, 0>(kMostForCodes),
     popcount_row<Items<uint64_t>, 0>(),
 };
 

@@ -63,10 +63,17 @@ const CodeKernels kNeonCodes = {to_columns_by_word};
 
 extern const FilterRow kNeonFilters[];
 const FilterRow kNeonFilters[] = {
+    codes_row<Lanes64, 2>(kMostForCodes),
+    codes_row<Lanes64, 3>(kMostForCodes),
+    codes_row<Lanes64, 4>(kMostForCodes),
+    codes_row<Lanes64, 8>(kMostForCodes),
+    codes_row<Lanes64, 16>(kMostForCodes),
     popcount_row<Lanes32, 1>(),
     popcount_row<Lanes64, 1>(),
     popcount_row<Lanes64, 2>(),
+    popcount_row<Lanes64, 3>(),
     popcount_row<Lanes64, 4>(),
+    codes_row<Lanes64, 0>(kMostForCodes),
     popcount_row<Lanes64, 0>(),
 };
 
