@@ -64,6 +64,11 @@ def capturable(
             lambda *a: dshc_fast.average_precision(*a, ties="index", k=500),
             [queries, database, *labels],
         ),
+        "ndcg": (dshc_fast.ndcg, [queries, database, *labels]),
+        "reciprocal_rank_index": (
+            lambda *a: dshc_fast.reciprocal_rank(*a, ties="index", k=500),
+            [queries, database, *labels],
+        ),
         "mean_average_precision": (dshc_fast.mean_average_precision, [queries, database, *labels]),
         "class_softmax_loss": (dshc_fast.class_softmax_loss, [logits, classes, offsets]),
         "codes_from_logits": (lambda z, b: dshc_fast.codes_from_logits(z, b, 5), [logits, codebook]),

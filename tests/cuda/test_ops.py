@@ -16,6 +16,7 @@ import torch
 
 from dshc_fast import (
     _arguments,
+    _cuda_metric_ops,
     _cuda_ops,
     _device_values,
     _linear_ops,
@@ -107,8 +108,10 @@ class OnTheCpu:
                 return radius_in_two_calls(name, *arguments[:-2])
             wanted = parameters(getattr(native, name))
             given = list(arguments[:-2])
-            if name.startswith(("hamming_topk", "average_precision")):
+            if name.startswith(("hamming_topk", "average_precision", "retrieval_metric")):
                 given.pop()  # the workspace
+            if name == "retrieval_metric":
+                assert given.pop(6) == 70  # labels of a multi-hot row, which size the workspace
             if name == "hamming_topk":
                 self.kernels.append(given.pop(2))
             getattr(native, name)(
@@ -141,6 +144,7 @@ def cases() -> dict[str, tuple]:
         "hamming_radius": (*pairs, 17, "hamming", allowed),
         "hamming_histogram": (*pairs, labels[:6], labels, "hamming", 38, allowed, False),
         "average_precision": (*pairs, multi_hot[:6], multi_hot, 7, "index", "min"),
+        "retrieval_metric": (*pairs, multi_hot[:6], multi_hot, "ndcg", 7, "index", "exponential"),
         "class_softmax_loss": (values, labels[:7], offsets, 0.5),
         "class_softmax_loss_backward": (loss[0], values, loss[1], labels[:7], offsets, 0.5),
         "class_softmax_loss_backward_": (loss[0], values, loss[1], labels[:7], offsets, 0.5),
@@ -157,8 +161,9 @@ def cases() -> dict[str, tuple]:
 def cuda_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """What CUDA tensors would be handed to, for host tensors."""
     fake = SimpleNamespace(CUDA=True, cuda=OnTheCpu())
-    monkeypatch.setattr(_cuda_ops, "native", fake)
-    monkeypatch.setattr(_cuda_ops, "place", lambda tensor: (0, 0))
+    for module in (_cuda_ops, _cuda_metric_ops):
+        monkeypatch.setattr(module, "native", fake)
+        monkeypatch.setattr(module, "place", lambda tensor: (0, 0))
     on_the_cpu = SimpleNamespace(**{**vars(_native.native), "cuda": OnTheCpu()})
     for module in (_arguments, _logit_arguments):
         monkeypatch.setattr(module, "place", lambda tensor: (0, 0))
