@@ -41,7 +41,7 @@ bool has_planes(const cpu::Level& level) {
 std::string codes_filter(const std::string& level, int32_t n_bytes, int64_t n_query) {
   if (n_bytes <= 8 || n_bytes % 8 != 0) return "";
   const bool avx512 = level == "avx512", fixed = n_bytes <= 32 || (!avx512 && (n_bytes == 64 || n_bytes == 128));
-  if (avx512 && (n_bytes == 16 || n_bytes == 32)) return "";
+  if ((n_bytes == 16 && (avx512 || level == "avx2")) || (n_bytes == 32 && avx512)) return "";  // word columns in a moment
   const int64_t most = n_bytes <= 32 ? 2 : avx512 ? 4 : level == "avx2" ? 8 : 2;
   if (n_query > most) return "";
   return fixed ? "codes of " + std::to_string(8 * n_bytes) + " bits" : "codes";

@@ -61,6 +61,7 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
   int64_t i = 0;
   if (n_words == 2) {
     for (; i + 4 <= n; i += 4) {
+      prefetch(codes + 16 * i + kAhead, 64);
       const __m256i first = Lanes64::load(codes + 16 * i), last = Lanes64::load(codes + 16 * i + 32);
       const __m256i even = _mm256_permute2x128_si256(first, last, 0x20), odd = _mm256_permute2x128_si256(first, last, 0x31);
       store(0, i, _mm256_unpacklo_epi64(even, odd));
@@ -68,6 +69,7 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
     }
   } else if (n_words == 4) {
     for (; i + 4 <= n; i += 4) {
+      prefetch(codes + 32 * i + kAhead, 128);
       __m256i items[4], low[2], high[2];
       for (int k = 0; k < 4; ++k) items[k] = Lanes64::load(codes + 32 * (i + k));
       for (int k = 0; k < 2; ++k) {
@@ -90,7 +92,6 @@ const CodeKernels kAvx2Codes = {to_columns};
 
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {
-    codes_row<Lanes64, 2>(kMostForCodes),
     codes_row<Lanes64, 3>(kMostForCodes),
     codes_row<Lanes64, 4>(kMostForCodes),
     codes_row<Lanes64, 8>(8),

@@ -54,12 +54,14 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
   int64_t i = 0;
   if (n_words == 2) {
     for (; i + 8 <= n; i += 8) {
+      prefetch(codes + 16 * i + kAhead, 128);
       __m512i words[2];
       part(vector(i / 4), vector(i / 4 + 1), words, words + 1);
       for (int w = 0; w < 2; ++w) _mm512_storeu_si512(columns + w * column_items + i, words[w]);
     }
   } else if (n_words == 4) {
     for (; i + 8 <= n; i += 8) {
+      prefetch(codes + 32 * i + kAhead, 256);
       __m512i even[2], odd[2], words[4];
       part(vector(i / 2), vector(i / 2 + 1), even, odd);
       part(vector(i / 2 + 2), vector(i / 2 + 3), even + 1, odd + 1);
@@ -105,6 +107,7 @@ void filter_long_codes_of(FilterPass& pass) {
     const int64_t stride = 8 * n_words;
     int64_t i = 0;
     for (; i + 8 <= pass.n; i += 8) {
+      prefetch(pass.columns + i * stride + kAhead, 8 * stride);
       __m512i counts[8];
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j) counts[j] = differing(pass.columns + (i + j) * stride, query);
