@@ -103,6 +103,8 @@ cases = {
     **metrics(dshc_fast.mean_average_precision),
     **metrics(dshc_fast.mean_average_precision, empty="skip"),
     **metrics(dshc_fast.retrieval_curves),
+    **metrics(dshc_fast.retrieval_metric),
+    **metrics(dshc_fast.retrieval_metric, metric="reciprocal_rank", ties="index"),
 }
 
 
