@@ -89,19 +89,18 @@ __all__ = [
 
 
 if TYPE_CHECKING:  # at run time they are imported when one is asked for, with torchmetrics
-    from .hamming_metrics import HammingHitRate as HammingHitRate
     from .hamming_metrics import HammingMAP as HammingMAP
-    from .hamming_metrics import HammingMAPAtR as HammingMAPAtR
-    from .hamming_metrics import HammingMRR as HammingMRR
-    from .hamming_metrics import HammingNDCG as HammingNDCG
-    from .hamming_metrics import HammingPrecision as HammingPrecision
-    from .hamming_metrics import HammingRecall as HammingRecall
-    from .hamming_metrics import HammingRPrecision as HammingRPrecision
+    from .hamming_retrieval_metrics import HammingHitRate as HammingHitRate
+    from .hamming_retrieval_metrics import HammingMAPAtR as HammingMAPAtR
+    from .hamming_retrieval_metrics import HammingMRR as HammingMRR
+    from .hamming_retrieval_metrics import HammingNDCG as HammingNDCG
+    from .hamming_retrieval_metrics import HammingPrecision as HammingPrecision
+    from .hamming_retrieval_metrics import HammingRecall as HammingRecall
+    from .hamming_retrieval_metrics import HammingRPrecision as HammingRPrecision
 
 
-_TORCHMETRICS = (
+_RETRIEVAL_METRICS = (
     "HammingHitRate",
-    "HammingMAP",
     "HammingMAPAtR",
     "HammingMRR",
     "HammingNDCG",
@@ -112,8 +111,12 @@ _TORCHMETRICS = (
 
 
 def __getattr__(name: str) -> object:
-    if name in _TORCHMETRICS:
-        from . import hamming_metrics
+    if name == "HammingMAP":
+        from .hamming_metrics import HammingMAP
 
-        return getattr(hamming_metrics, name)
+        return HammingMAP
+    if name in _RETRIEVAL_METRICS:
+        from . import hamming_retrieval_metrics
+
+        return getattr(hamming_retrieval_metrics, name)
     raise AttributeError(f"module 'dshc_fast' has no attribute {name!r}")

@@ -358,3 +358,20 @@ def check_metric_values(
         or group.last_byte >= 1 << (8 + n_bits - 8 * database.shape[1])
     ):
         check_padding(database, n_bits, "database")
+
+
+def metric_operands(
+    queries: Tensor,
+    database: Tensor,
+    query_labels: Tensor,
+    database_labels: Tensor,
+    score: str,
+    n_bits: int | None,
+    allowed: Tensor | None,
+    check: bool | None,
+    prepared: Sequence[Tensor] | None,
+) -> tuple[Pairs, Relevance]:
+    """What every metric hands to the native side, its values checked where they are to be."""
+    check_metric_values(queries, database, n_bits, check, prepared)
+    pairs = Pairs(queries, database, score, allowed, prepared)
+    return pairs, Relevance(query_labels, database_labels, check, prepared)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from . import _metric_shapes as shapes
-from ._arguments import Pairs, Relevance, check_metric_values, place, workspace_bytes
+from ._arguments import metric_operands, place, workspace_bytes
 from ._metric_ops import metric_codes
 from ._metric_shapes import DENOMINATORS, TIES
 from ._native import native
@@ -27,9 +27,9 @@ def _hamming_histogram(
     items, relevant = shapes.hamming_histogram(
         queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
     )
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
+    pairs, relevance = metric_operands(
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
+    )
     native.cuda.hamming_histogram(
         pairs.native,
         relevance.native,
@@ -69,9 +69,9 @@ def _average_precision(
         check,
         prepared,
     )
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
+    pairs, relevance = metric_operands(
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
+    )
     device, stream = place(queries)
     n_db, tie_code = database.shape[0], TIES.index(ties)
     workspace = workspace_bytes(
@@ -103,9 +103,9 @@ def _retrieval_metric(
         queries, database, query_labels, database_labels, metric, k, ties, gains, score, n_bits, allowed, check,
         prepared,
     )  # fmt: skip
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
+    pairs, relevance = metric_operands(
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
+    )
     device, stream = place(queries)
     n_labels = query_labels.shape[1] if query_labels.dim() == 2 else 1
     task = (*metric_codes(metric, k, ties, gains), n_labels)

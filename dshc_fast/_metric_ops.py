@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _metric_shapes as shapes
-from ._arguments import Pairs, Relevance, check_metric_values
+from ._arguments import metric_operands
 from ._metric_shapes import DENOMINATORS, GAINS, METRICS, TIES
 from ._native import native
 
@@ -27,9 +27,9 @@ def _hamming_histogram(
     items, relevant = shapes.hamming_histogram(
         queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
     )
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
+    pairs, relevance = metric_operands(
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
+    )
     native.hamming_histogram(
         pairs.native,
         relevance.native,
@@ -69,9 +69,9 @@ def _average_precision(
         check,
         prepared,
     )
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
+    pairs, relevance = metric_operands(
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
+    )
     n_db = database.shape[0]
     native.average_precision(
         pairs.native,
@@ -104,9 +104,9 @@ def _retrieval_metric(
         queries, database, query_labels, database_labels, metric, k, ties, gains, score, n_bits, allowed, check,
         prepared,
     )  # fmt: skip
-    check_metric_values(queries, database, n_bits, check, prepared)
-    pairs = Pairs(queries, database, score, allowed, prepared)
-    relevance = Relevance(query_labels, database_labels, check, prepared)
+    pairs, relevance = metric_operands(
+        queries, database, query_labels, database_labels, score, n_bits, allowed, check, prepared
+    )
     native.retrieval_metric(
         pairs.native,
         relevance.native,

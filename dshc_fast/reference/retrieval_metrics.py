@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,8 +103,12 @@ def _of_first(counts: list[tuple[int, int]], cut: int, metric: str) -> float:
 
 
 def _twin(metric: str) -> Callable[..., Tensor]:
-    twin = functools.partial(retrieval_metric, metric=metric)
-    return lambda *args, **options: twin(*args, **options)
+    def twin(
+        queries: Tensor, database: Tensor, query_labels: Tensor, database_labels: Tensor, **options: Any
+    ) -> Tensor:
+        return retrieval_metric(queries, database, query_labels, database_labels, metric, **options)
+
+    return twin
 
 
 ndcg = _twin("ndcg")

@@ -11,7 +11,16 @@ import pytest
 
 import dshc_fast
 
-MODULES = ("codes", "ranking", "metrics", "losses", "hamming_metrics", "retrieval_metrics", "database")
+MODULES = (
+    "codes",
+    "ranking",
+    "metrics",
+    "losses",
+    "hamming_metrics",
+    "hamming_retrieval_metrics",
+    "retrieval_metrics",
+    "database",
+)
 NAMES = [name for name in dshc_fast.__all__ if name != "reference"]
 # Results and switches: described, but an example of their own would say nothing.
 WITHOUT_EXAMPLE = {"HammingHistogram", "HammingRadius", "HammingTopK", "RetrievalCurves", "build_info",

@@ -143,7 +143,7 @@ def restore(checkpoint: Checkpoint, hasher: Hasher, optimizers: list[Optimizer])
         for optimizer, state in zip(optimizers, states, strict=True):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     except (IndexError, KeyError, RuntimeError, ValueError) as error:
-        raise MisfitError(f"not a checkpoint of this network ({error})") from None
+        raise MisfitError(f"checkpoint must be of this network, got another ({error})") from None
     # Strides decide which vector code runs, and with it the last bits: momenta lie as their weights do.
     for optimizer in optimizers:
         for group in optimizer.param_groups:

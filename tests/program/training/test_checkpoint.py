@@ -89,7 +89,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path, source, values):
     checkpoint = read_checkpoint(write(tmp_path / "state.safetensors", trainer, position))
     plan = planned(source, **{**SMALL, "optimizer": "adamw", **values})
     other = Trainer(plan)
-    with pytest.raises(ValueError, match="not a checkpoint of this network"):
+    with pytest.raises(ValueError, match="checkpoint must be of this network, got another"):
         restore(checkpoint, other.hasher, other.optimizers)
 
 
