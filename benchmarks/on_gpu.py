@@ -84,6 +84,7 @@ STEPS = (
     timings("map", 40),
     timings("loss", 50),
     timings("codes", 40),
+    timings("others", 60),
     Step("checks", 200, ("{python}", "-m", "gpu.run_checks", "all", "--out", "{out}", "--step", "checks"),
          group="depth",
          needs=("build",)),
@@ -93,6 +94,8 @@ STEPS = (
     Step("racecheck", 200, (*SANITIZER, "racecheck", *SMOKE, "racecheck"), group="depth", needs=("build",),
          variables=NO_CACHE),
     Step("profile", 60, ("{python}", "-m", "gpu.run_profile", "--out", "{out}"), needs=("build",)),
+    Step("counters", 120, ("{python}", "-m", "gpu.run_counters", "--out", "{out}", "--seconds", "{seconds}"),
+         needs=("build",)),
     timings("peer", 150),
     timings("more", 300),
 )  # fmt: skip
