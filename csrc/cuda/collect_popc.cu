@@ -56,13 +56,13 @@ __global__ void __launch_bounds__(kCollectThreads, kVectors ? kBlocks : kPopcBlo
       queries[q] = load_code<kWords>(pairs.queries + (int64_t{group} * plan.group + q) * pairs.n_bytes, pairs.n_bytes, false);
     }
   };
-  const auto scan = [&](int group, int64_t tile) {
+  const auto scan = [&](int group, int64_t begin, int64_t end) {
     const int n_here = queries_of(group);
-    const int n_tile = pairs.n_db - tile < kTicketTile ? static_cast<int>(pairs.n_db - tile) : kTicketTile;
+    const int n_piece = static_cast<int>((end < pairs.n_db ? end : pairs.n_db) - begin);
 #pragma unroll 1
-    for (int first = 0; first < n_tile; first += kStep) {
+    for (int first = 0; first < n_piece; first += kStep) {
       ThreadCodes<kWords, kItems, kCollectThreads, kVectors> items;
-      items.load(pairs.database + (tile + first) * pairs.n_bytes, pairs.n_bytes, whole, n_tile - first);
+      items.load(pairs.database + (begin + first) * pairs.n_bytes, pairs.n_bytes, whole, n_piece - first);
 #pragma unroll 1
       for (int nth = 0, q = first_of(n_here); nth < n_here; ++nth, q = q + 1 < n_here ? q + 1 : 0) {
         const Code<kWords> query = queries[q];
@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kCollectThreads, kVectors ? kBlocks : kPopcBlo
           int value = 0;
 #pragma unroll
           for (int i = 0; i < kItems; ++i) value = i == which ? beyond[i] : value;
-          keep(pairs, plan, to, shared, group, q, value + bound, tile + first + items.item_of(which));
+          keep(pairs, plan, to, shared, group, q, value + bound, begin + first + items.item_of(which));
         }
       }
     }

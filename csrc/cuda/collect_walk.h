@@ -73,7 +73,8 @@ __device__ __forceinline__ int64_t first_tile(const CollectPlan& plan, int64_t t
   return ticket < plan.n_small ? ticket : plan.n_small + (ticket - plan.n_small) * plan.tiles_per_ticket;
 }
 
-// Calls load(group) once for each group of queries this block comes to, then scan(group, item) for every tile it draws.
+// Calls load(group) once for each group of queries this block comes to, then scan(group, begin, end) for every piece of the
+// database that it draws; a piece is whole tiles, the last of which may reach beyond the database. All threads scan.
 // A block begins at a group of its own and helps at the others' when that is done.
 template <class Load, class Scan>
 __device__ __forceinline__ void walk_tickets(const Pairs& pairs, const CollectPlan& plan, const Collected& to,
@@ -113,9 +114,8 @@ __device__ __forceinline__ void walk_tickets(const Pairs& pairs, const CollectPl
         }
       }
       __syncthreads();
-      const int64_t end = plan.first_item + first_tile(plan, static_cast<int64_t>(ticket) + 1) * kTicketTile;
-      int64_t item = plan.first_item + first_tile(plan, static_cast<int64_t>(ticket)) * kTicketTile;
-      for (; item < end && item < pairs.n_db; item += kTicketTile) scan(group, item);
+      scan(group, plan.first_item + first_tile(plan, static_cast<int64_t>(ticket)) * kTicketTile,
+           plan.first_item + first_tile(plan, static_cast<int64_t>(ticket) + 1) * kTicketTile);
       if (!moves) continue;
       __syncthreads();  // all of the piece is counted
       for (int q = warp(); q < plan.group; q += kCollectThreads / kWarp) {

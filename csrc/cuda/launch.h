@@ -29,6 +29,7 @@ constexpr unsigned kFullMask = 0xFFFFFFFFu;
 inline int multiprocessors() { return simt::multiprocessors(); }
 inline int compute_capability() { return 90; }
 inline int shared_bytes_a_multiprocessor() { return 228 * 1024; }
+inline int shared_bytes_a_block() { return 227 * 1024; }
 
 inline int fill_zero(void* to, int64_t bytes, Stream) {
   std::memset(to, 0, static_cast<size_t>(bytes));
@@ -44,10 +45,25 @@ __device__ __forceinline__ T* dynamic_shared() {
   return reinterpret_cast<T*>(dshc_dynamic_shared);
 }
 
+// A GPU grants so much shared memory to every block, more on request only.
+constexpr size_t kGrantedShared = 48 * 1024;
+
 // Launches and returns the launch's cudaError_t (0: success). Never synchronises.
 template <class... Parameters, class... Arguments>
 int launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
            Arguments... arguments) {
+  if (shared_bytes > kGrantedShared) {
+    cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                              static_cast<int>(shared_bytes));
+    // As many blocks as the kernel was planned for fit only where the first-level cache leaves them the room.
+    if (status == cudaSuccess) {
+      status = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+    }
+    if (status != cudaSuccess) {
+      cudaGetLastError();
+      return static_cast<int>(status);
+    }
+  }
   kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(static_cast<Parameters>(arguments)...);
   return static_cast<int>(cudaGetLastError());
 }
@@ -64,6 +80,8 @@ inline int multiprocessors() { return device_attribute(cudaDevAttrMultiProcessor
 inline int shared_bytes_a_multiprocessor() {
   return device_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, 64 * 1024);
 }
+// On request (launch).
+inline int shared_bytes_a_block() { return device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, 48 * 1024); }
 
 // 10 * major + minor.
 inline int compute_capability() {
