@@ -9,7 +9,7 @@ from contextlib import contextmanager
 VARIABLE = "DSHC_CUDA_TOPK"
 FORMS = ("popc", "mma", "rows")
 CHOICE = "library's choice"
-MOST_COLLECTED = 2048  # k beyond which popc and mma leave the work to rows (csrc/cuda/collect.h)
+MOST_COLLECTED = 10_240  # k beyond which popc and mma leave the work to rows (csrc/cuda/collect.h)
 
 
 def for_k(forms: tuple[str, ...], k: int) -> tuple[str, ...]:

@@ -14,7 +14,7 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int64_t kMmaQueries = 16;
+constexpr int64_t kMmaQueries = 8;
 constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewKeys = 4096, kManyKeys = 65536, kMostChunk = 16384;
 
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : (x > high ? high : x); }
@@ -24,7 +24,7 @@ int64_t round_up(int64_t n, int64_t to) { return divide_up(n, to) * to; }
 int64_t key_capacity(int64_t n_query, int64_t k, const CollectTuning& tuning) {
   if (tuning.capacity > 0) return tuning.capacity;
   const int64_t least = 16 * k > kFewKeys ? 16 * k : kFewKeys;
-  return clamp(kKeyMemory / (8 * (n_query > 0 ? n_query : 1)), least, kManyKeys);
+  return clamp(kKeyMemory / (8 * (n_query > 0 ? n_query : 1)), least, least > kManyKeys ? least : kManyKeys);
 }
 
 // Of every m-th item. Besides n / 64, as many as let a quarter of a query's keys through of what is in flight at first.
@@ -61,6 +61,7 @@ CollectPlan plan_collect(const Pairs& pairs, int64_t k, TopkKernel kernel, const
   plan.k = k;
   plan.capacity = key_capacity(pairs.n_query, k, tuning);
   plan.fixed_bound = -1;
+  plan.sort_keys = sort_keys_for(k);
   plan.first_item = tuning.first_item;
   plan.count_every = tuning.count_every;
   if (plan.count_every == 0) {
@@ -148,12 +149,19 @@ bool has_bit_products() {
 #endif
 }
 
-// Of radius search: no keys, no sample and nothing seen.
-CollectPlan plan_radius(const Pairs& chunk, int32_t bound) {
-  CollectPlan plan = plan_collect(chunk, 1, TopkKernel::popc, {});
+// Of radius search: no keys, no sample and nothing seen. `most`: keys of a query that are sorted in shared memory.
+CollectPlan plan_radius(const Pairs& chunk, int32_t bound, int64_t most) {
+  CollectPlan plan = plan_collect(chunk, 1, collecting_kernel(TopkKernel::automatic, chunk.n_query), {});
   plan.fixed_bound = bound;
   plan.capacity = 0;
+  plan.sort_keys = sort_keys_for(most);
   return plan;
+}
+
+// Of a query's share of n_found, as twice as many are common.
+int64_t most_of_a_query(const Pairs& pairs, int64_t n_found) {
+  const int64_t twice = 2 * divide_up(n_found, pairs.n_query);
+  return sort_keys_for(twice) > 0 ? twice : kFewSortKeys / 2;
 }
 
 // The largest workspace of a whole chunk, or of a last, shorter one, which is cut into more shards.
@@ -172,12 +180,28 @@ TopkKernel collecting_kernel(TopkKernel kernel, int64_t n_query) {
   return kernel == TopkKernel::mma && has_bit_products() ? TopkKernel::mma : TopkKernel::popc;
 }
 
+int sort_keys_for(int64_t n) {
+  if (n <= kFewSortKeys / 2) return kFewSortKeys;
+  // Beside the keys order_collected() needs little.
+  const bool granted = shared_bytes_a_block() >= kManySortKeys * 8 + 4096;
+  return granted && n <= kManySortKeys / 8 * 5 ? kManySortKeys : 0;
+}
+
 bool can_collect(const Pairs& pairs, int64_t k) {
-  return pairs.n_bytes <= kMostCodeBytes && k <= kMostCollected && pairs.n_db < int64_t{1} << kValueShift;
+  return pairs.n_bytes <= kMostCodeBytes && sort_keys_for(k) > 0 && pairs.n_db < int64_t{1} << kValueShift;
 }
 
 bool can_collect_radius(const Pairs& pairs, int64_t n_found) {
-  return can_collect(pairs, 1) && n_found / kMostCollected <= pairs.n_query;
+  return can_collect(pairs, 1) && sort_keys_for(n_found / (pairs.n_query > 0 ? pairs.n_query : 1)) > 0;
+}
+
+bool counts_by_products(const Pairs& pairs) {
+  return can_collect(pairs, 1) && pairs.n_db > 0 &&
+         collecting_kernel(TopkKernel::automatic, pairs.n_query) == TopkKernel::mma;
+}
+
+int count_by_products(const Pairs& pairs, int32_t bound, int64_t* found, Stream stream) {
+  return count_mma(pairs, plan_radius(pairs, bound, 1), found, stream);
 }
 
 int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning) {
@@ -215,21 +239,23 @@ int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const Collect
 
 int64_t collect_radius_workspace_bytes(const Pairs& pairs) {
   return bytes_of_chunks(pairs, clamp(pairs.n_query, 1, kMostChunk), [](const Pairs& chunk) {
-    return carve(chunk, plan_radius(chunk, 0), nullptr).bytes;
+    return carve(chunk, plan_radius(chunk, 0, 1), nullptr).bytes;
   });
 }
 
-int collect_radius(const Pairs& pairs, int32_t bound, const int64_t* offsets, int64_t* indices, int32_t* counts,
-                   void* workspace, Stream stream) {
+int collect_radius(const Pairs& pairs, int32_t bound, int64_t n_found, const int64_t* offsets, int64_t* indices,
+                   int32_t* counts, void* workspace, Stream stream) {
+  const int64_t most = most_of_a_query(pairs, n_found);
   for (int64_t first = 0; first < pairs.n_query; first += kMostChunk) {
     const int64_t n = first + kMostChunk < pairs.n_query ? kMostChunk : pairs.n_query - first;
     const Pairs chunk = chunk_pairs(pairs, first, n);
-    const CollectPlan plan = plan_radius(chunk, bound);
+    const CollectPlan plan = plan_radius(chunk, bound, most);
     Workspace space = carve(chunk, plan, workspace);
     space.collected.offsets = offsets + first;
     space.collected.keys = reinterpret_cast<uint64_t*>(indices);
     int status = fill_zero(space.zeroed, space.zeroed_bytes, stream);
-    if (!status) status = collect_popc(chunk, plan, space.collected, stream);
+    const bool products = collecting_kernel(TopkKernel::automatic, n) == TopkKernel::mma;
+    if (!status) status = (products ? collect_mma : collect_popc)(chunk, plan, space.collected, stream);
     if (!status) status = order_collected(chunk, plan, space.collected, counts, indices, space.needed, stream);
     const OrderedOutput output{offsets + first, INT64_MAX, bound, indices, counts, space.needed};
     if (!status) status = write_ordered(chunk, output, space.two_passes, stream);

@@ -25,8 +25,8 @@ namespace dshc::cuda {
 constexpr int kCollectThreads = 256;
 constexpr int kPopcBlocks = 3, kMmaBlocks = 2;  // of them on a multiprocessor, by registers
 constexpr int kTicketTile = 2048;     // items; what a block takes at least, a multiple of both kernels' steps
-constexpr int kMostCollected = 2048;  // k
-constexpr int kSortKeys = 2 * kMostCollected;  // in shared memory: an answer and as many more of its last tie
+constexpr int kFewSortKeys = 4096;    // in shared memory: an answer and as much of its last tie as fits
+constexpr int kManySortKeys = 16384;  // where a device grants a block so much
 constexpr int kMostCodeBytes = 32;    // of a code in registers
 constexpr int kValueShift = 48;       // of the rank value in a key; the index takes the bits below
 
@@ -54,6 +54,7 @@ struct CollectPlan {
   int64_t k, capacity, sample_items;
   int32_t count_every;
   int32_t fixed_bound;         // of radius search, all queries'; -1: top-k
+  int32_t sort_keys;           // that shared memory has room for; a power of two
 };
 
 // Of the queries of a chunk.
@@ -68,6 +69,9 @@ struct Collected {
   const int64_t* offsets;
 };
 
+// So many keys that shared memory has room for `n` of them and a tie behind; 0 if the device grants no block so much.
+int sort_keys_for(int64_t n);
+
 bool can_collect(const Pairs& pairs, int64_t k);
 
 // `popc` or `mma`, whichever of them is asked for and can be had; for `automatic` the one that is faster with so many queries.
@@ -81,8 +85,13 @@ int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const Collect
 // shared memory are, and queries with more take the two passes.
 bool can_collect_radius(const Pairs& pairs, int64_t n_found);
 int64_t collect_radius_workspace_bytes(const Pairs& pairs);
-int collect_radius(const Pairs& pairs, int32_t bound, const int64_t* offsets, int64_t* indices, int32_t* counts,
-                   void* workspace, Stream stream);
+int collect_radius(const Pairs& pairs, int32_t bound, int64_t n_found, const int64_t* offsets, int64_t* indices,
+                   int32_t* counts, void* workspace, Stream stream);
+
+// Whether tensor cores count the items of a radius search, and the counting: adds to found [n_query] how many lie below the
+// bound.
+bool counts_by_products(const Pairs& pairs);
+int count_by_products(const Pairs& pairs, int32_t bound, int64_t* found, Stream stream);
 
 // Where a top-k call collects its first chunk.
 Collected collected_in(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, void* workspace);
@@ -90,6 +99,7 @@ Collected collected_in(const Pairs& pairs, int64_t k, TopkKernel kernel, const C
 // The walk over the database, by population counts and on the tensor cores.
 int collect_popc(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream);
 int collect_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream);
+int count_mma(const Pairs& pairs, const CollectPlan& plan, int64_t* found, Stream stream);
 
 // bounds from the histograms of a sample and of the prefix, each [n_query, n_values]; then the answers from what was
 // collected. needed [n_query] is set to 1 where more was found than kept, else to 0.

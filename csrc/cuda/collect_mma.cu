@@ -4,7 +4,8 @@
 //     popcount(a ^ q) = popcount([a, ~a] AND [~q, q]),
 // which is 128 columns for codes up to 64 bits, 256 up to 128, twice 256 beyond; overlap is AND by itself. The accumulators
 // begin at minus the query's bound, so that what comes out is negative where an item enters: nothing is subtracted or
-// compared, signs are joined by three-input ORs (ANDs for overlap, which counts upwards) and one vote asks about 1,024 pairs.
+// compared, signs are joined by three-input ORs (ANDs for overlap, which counts upwards) and one vote asks about 1,024 pairs. Counting for a radius search is the
+// same, with sums in the place of the queue.
 //
 // Layout: the queries' operands in shared memory, in the order in which lanes take them (one read without conflicts, no two
 // lanes share a word), and what their accumulators begin at, as the four words of a product, so that a read of 16 bytes is
@@ -145,8 +146,13 @@ __device__ __noinline__ void keep_queued(const Pairs& pairs, const CollectPlan& 
   __syncwarp();  // and read
 }
 
-template <int kWords, bool kOverlap, bool kVectors>
-__global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kernel(Pairs pairs, CollectPlan plan, Collected to) {
+// What becomes of items that enter: they are kept, or counted for their query.
+enum class Entering { kept, counted };
+
+// `found` [n_query]: where they are counted.
+template <int kWords, bool kOverlap, bool kVectors, Entering kEntering>
+__global__ void __launch_bounds__(kCollectThreads, kMmaBlocks)
+    collect_mma_kernel(Pairs pairs, CollectPlan plan, Collected to, unsigned long long* found) {
   using Of = Shape<kWords, kOverlap>;
   constexpr int kMatrices = Of::kMatrices, kLaneWords = Of::kLaneWords, kStep = Of::kItems * kWarps;
   static_assert(kTicketTile % kStep == 0, "a tile is whole steps");
@@ -154,6 +160,7 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
   using Operand = Code<Of::kOperand>;
   const MmaShared<kWords, kOverlap> mine(plan.group);
   const WalkShared shared(mine.end(), plan.group);
+  auto* const counts = reinterpret_cast<unsigned*>(mine.queues);  // [group] of this piece, if they are counted
   unsigned char* const stages = mine.stages + warp() * (Of::kStages * Of::kStageBytes);
   uint32_t* const queue = mine.queues + warp() * kQueue;
   const int g = lane() / 4, t = lane() % 4;
@@ -181,6 +188,7 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
       const auto start = [&](int bound) { return kOverlap ? bound - 8 * pairs.n_bytes - 1 : -bound; };
       const int left = start(shared.bounds[2 * i]), right = start(shared.bounds[2 * i + 1]);
       mine.starts[i] = make_int4(left, right, left, right);
+      if (kEntering == Entering::counted) counts[2 * i] = counts[2 * i + 1] = 0;
     }
     if (end > pairs.n_db) end = pairs.n_db;
     int64_t first = begin + warp() * Of::kItems;
@@ -250,6 +258,22 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
           for (int i = 0; i < 4; ++i) sums[4 * m + i] = of_matrix[i];
         }
         if (!__any_sync(kFullMask, (join<kOverlap>(sums) < 0) != kOverlap)) continue;
+        if constexpr (kEntering == Entering::counted) {
+          unsigned both = 0;  // of the left column, and 2^16 times of the right one
+          const int64_t here = pairs.n_db - first;  // rows behind the database's end are no items
+#pragma unroll
+          for (int i = 0; i < 4 * kMatrices; ++i) {
+            const bool enters = (sums[i] < 0) != kOverlap && i / 4 * kRows + i % 4 / 2 * 8 + g < here;
+            both += (enters ? 1u : 0u) << (i % 2 * 16);
+          }
+#pragma unroll
+          for (int over = 4; over < kWarp; over *= 2) both += __shfl_xor_sync(kFullMask, both, over);
+          if (g == 0) {
+            if ((both & 0xFFFF) != 0) atomicAdd(counts + at + 2 * t, both & 0xFFFF);
+            if (both >> 16 != 0) atomicAdd(counts + at + 2 * t + 1, both >> 16);
+          }
+          continue;
+        }
         unsigned enters = 0;  // bit 4 m + i: output i of matrix m
 #pragma unroll
         for (int i = 4 * kMatrices - 1; i >= 0; --i) enters = enters << 1 | static_cast<unsigned>(sums[i]) >> 31;
@@ -273,25 +297,46 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks) collect_mma_kerne
       }
     }
     wait_for_copies<0>();  // none is on the way when the stages are filled again
-    keep_queued(pairs, plan, to, shared, group, begin, queue, n_queued);
+    if constexpr (kEntering == Entering::kept) {
+      keep_queued(pairs, plan, to, shared, group, begin, queue, n_queued);
+    } else {
+      __syncthreads();  // all of the piece is counted
+      for (int q = static_cast<int>(threadIdx.x); q < plan.group && q < there; q += kCollectThreads) {
+        if (counts[q] != 0) atomicAdd(found + int64_t{group} * plan.group + q, static_cast<unsigned long long>(counts[q]));
+      }
+    }
   };
-  walk_tickets(pairs, plan, to, shared, load, scan);
+  if constexpr (kEntering == Entering::kept) {
+    walk_tickets(pairs, plan, to, shared, load, scan);
+  } else {
+    walk_evenly(pairs, plan, shared, load, scan);
+  }
 }
 
-}  // namespace
-
-int collect_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream) {
+template <Entering kEntering>
+int launch_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, unsigned long long* found, Stream stream) {
   return with_padded_words(pairs.n_bytes, [&](auto words) {
     constexpr int kWords = decltype(words)::value;
     const bool vectors = reads_vectors(pairs.database, pairs.n_bytes) && plan.first_item * pairs.n_bytes % 16 == 0;
     const auto launch_with = [&](auto overlap) {
       constexpr bool kOverlap = decltype(overlap)::value != 0;
-      auto* kernel = vectors ? collect_mma_kernel<kWords, kOverlap, true> : collect_mma_kernel<kWords, kOverlap, false>;
+      auto* kernel = vectors ? collect_mma_kernel<kWords, kOverlap, true, kEntering>
+                             : collect_mma_kernel<kWords, kOverlap, false, kEntering>;
       const size_t shared = MmaShared<kWords, kOverlap>::bytes(plan.group) + WalkShared::bytes(plan.group);
-      return launch(kernel, grid_of(plan.blocks), dim3(kCollectThreads), shared, stream, pairs, plan, to);
+      return launch(kernel, grid_of(plan.blocks), dim3(kCollectThreads), shared, stream, pairs, plan, to, found);
     };
     return pairs.score == Score::overlap ? launch_with(Words<1>{}) : launch_with(Words<0>{});
   });
+}
+
+}  // namespace
+
+int collect_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream) {
+  return launch_mma<Entering::kept>(pairs, plan, to, nullptr, stream);
+}
+
+int count_mma(const Pairs& pairs, const CollectPlan& plan, int64_t* found, Stream stream) {
+  return launch_mma<Entering::counted>(pairs, plan, {}, reinterpret_cast<unsigned long long*>(found), stream);
 }
 
 }  // namespace dshc::cuda

@@ -48,7 +48,7 @@ __device__ inline void keep(const Pairs& pairs, const CollectPlan& plan, const C
   const uint64_t key = static_cast<uint64_t>(value) << kValueShift | static_cast<uint64_t>(item);
   if (to.offsets) {
     const int64_t first = to.offsets[query], room = to.offsets[query + 1] - first;
-    if (room > kSortKeys) return;  // the two passes will write them
+    if (room > plan.sort_keys) return;  // the two passes will write them
     const unsigned long long place = atomicAdd(to.found + query, 1ull);
     if (place < static_cast<unsigned long long>(room)) to.keys[first + static_cast<int64_t>(place)] = key;
     return;
@@ -122,6 +122,30 @@ __device__ __forceinline__ void walk_tickets(const Pairs& pairs, const CollectPl
         if (shared.due[q / 32] >> q % 32 & 1) lower_bound(plan, to, int64_t{group} * plan.group + q);
       }
     }
+  }
+}
+
+// The same without tickets, where nothing depends on the order and the bound stands still: every block takes an equal part.
+template <class Load, class Scan>
+__device__ __forceinline__ void walk_evenly(const Pairs& pairs, const CollectPlan& plan, const WalkShared& shared, Load load,
+                                            Scan scan) {
+  const int64_t n_pieces = plan.n_groups * plan.n_tickets;
+  const int64_t end = n_pieces * (blockIdx.x + 1) / gridDim.x;
+  int loaded = -1;
+  for (int64_t piece = n_pieces * blockIdx.x / gridDim.x; piece < end; ++piece) {
+    const int group = static_cast<int>(piece / plan.n_tickets);
+    const int64_t ticket = piece % plan.n_tickets;
+    __syncthreads();  // the piece before is scanned
+    if (group != loaded) {
+      for (int q = static_cast<int>(threadIdx.x); q < plan.group; q += kCollectThreads) {
+        shared.bounds[q] = int64_t{group} * plan.group + q < plan.n_query ? plan.fixed_bound : 0;
+      }
+      load(group);
+      loaded = group;
+      __syncthreads();
+    }
+    scan(group, plan.first_item + first_tile(plan, ticket) * kTicketTile,
+         plan.first_item + first_tile(plan, ticket + 1) * kTicketTile);
   }
 }
 

@@ -41,6 +41,7 @@ int hamming_radius_count(const Pairs& pairs, int64_t radius, int64_t* found, voi
   const int64_t bytes = pairs.n_query * static_cast<int64_t>(sizeof(int64_t));
   if (const int status = fill_zero(found, bytes, stream)) return status;
   const int32_t limit = value_limit(pairs, radius);
+  if (!pairs.allowed && counts_by_products(pairs)) return count_by_products(pairs, limit, found, stream);
   return for_each_chunk(pairs, plan_rows(pairs), [&](const RowPlan& plan) {
     if (fits_columns(pairs)) return count_below(pairs, plan, limit, found, stream);
     return with_word_and_group(pairs, plan, [&](auto word, auto group) {
@@ -58,7 +59,9 @@ int hamming_radius_fill(const Pairs& pairs, int64_t radius, int64_t n_found, con
                         int32_t* counts, void* workspace, void* stream) {
   const int32_t limit = value_limit(pairs, radius);
   if (pairs.n_query == 0 || limit == 0) return 0;
-  if (can_collect_radius(pairs, n_found)) return collect_radius(pairs, limit, offsets, indices, counts, workspace, stream);
+  if (can_collect_radius(pairs, n_found)) {
+    return collect_radius(pairs, limit, n_found, offsets, indices, counts, workspace, stream);
+  }
   return write_ordered(pairs, {offsets, INT64_MAX, limit, indices, counts}, workspace, stream);
 }
 

@@ -1,7 +1,7 @@
 // The k best items of each query by (rank value, index), for any k from 1 to n.
 //
-// Layout: counts and indices [n_query, k]. Two ways. One pass with a falling bound (collect.h) for k <= 2048 and codes of at
-// most 32 bytes; else two passes, a counting sort (ordered_items.cu), which costs the same for every k. A small database
+// Layout: counts and indices [n_query, k]. Two ways. One pass with a falling bound (collect.h) for codes of at most 32 bytes
+// and k <= 10,240 (2,048 where a block gets no more than 48 KB of shared memory); else two passes, a counting sort (ordered_items.cu), which costs the same for every k. A small database
 // takes the two passes too: they are three launches instead of eight. Where `allowed` may leave fewer than k items, the
 // rest is index -1 and the worst count. Heaps or sorted lists in registers would bound k; a sort of all pairs would move
 // them several times through memory.

@@ -77,6 +77,19 @@ def test_every_k(style: str, kernel: str, order: str) -> None:
         assert_same_topk(found, distances[:, :k], indices[:, :k], f"k={k}")
 
 
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("style", CODE_STYLES)
+def test_many_answers(style: str, kernel: str, order: str) -> None:
+    """More than 2,048: they are sorted in shared memory that is granted on request."""
+    rng = np.random.default_rng(12)
+    n_db = 12_345
+    queries, database = make_codes(rng, 2, 8, "near"), make_codes(rng, n_db, 8, style)
+    distances, indices = oracles.topk(queries, database, 10_240)
+    for k in (2049, 5000, 10_240):
+        found = runs(order, seed=k).hamming_topk(queries, database, k, kernel=kernel)
+        assert_same_topk(found, distances[:, :k], indices[:, :k], f"k={k}")
+
+
 def test_sorted_databases(kernel: str, order: str) -> None:
     """Best items last (every bound is beaten again and again) and best items first."""
     n_db = 9001
@@ -169,6 +182,29 @@ def test_radius_of_small_and_of_large_balls(order: str) -> None:
 
 
 @pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("n_bytes", WIDTHS)
+def test_radius_by_products(n_bytes: int, order: str) -> None:
+    """From 8 queries on tensor cores count and collect. Items end inside a tile, and behind them lie zeros, which are near
+    a query of few bits and far from one of many."""
+    rng = np.random.default_rng(n_bytes)
+    database = make_codes(rng, 2048 + 77, n_bytes)
+    queries = np.vstack([make_codes(rng, 7, n_bytes), np.zeros((1, n_bytes), np.uint8), database[5:14],
+                         np.full((1, n_bytes), 255, np.uint8)])  # fmt: skip
+    for score, radius in (("hamming", 2 * n_bytes), ("hamming", 0), ("hamming", 8 * n_bytes), ("overlap", 3 * n_bytes)):
+        found = runs(order, seed=radius).hamming_radius(queries, database, radius, score)
+        assert_same_radius(found, oracles.radius(queries, database, radius, score))
+
+
+@pytest.mark.parametrize("order", FEW)
+def test_radius_with_balls_of_thousands(order: str) -> None:
+    rng = np.random.default_rng(13)
+    database, queries = make_codes(rng, 7000, 8), make_codes(rng, 9, 8)
+    database[rng.permutation(7000)[:5000]] = queries[rng.integers(0, 9, 5000)]
+    for radius in (0, 30, 34):
+        found = runs(order, seed=radius).hamming_radius(queries, database, radius)
+        assert_same_radius(found, oracles.radius(queries, database, radius))
+
+@pytest.mark.parametrize("order", FEW)
 @pytest.mark.parametrize("n_query", (1, 8, 33, 257, *deep(7, 9, 130, 300)))
 def test_many_queries(n_query: int, kernel: str, order: str) -> None:
     rng = np.random.default_rng(n_query)
@@ -229,9 +265,9 @@ def test_longer_codes_and_more_answers_take_two_passes(order: str) -> None:
     for kernel in KERNELS:
         found = runs(order).hamming_topk(queries, database, 10, kernel=kernel)
         assert_same_topk(found, *oracles.topk(queries, database, 10))
-    queries, database = make_codes(rng, 2, 4), make_codes(rng, 2600, 4)
-    found = runs(order).hamming_topk(queries, database, 2049, kernel="popc")
-    assert_same_topk(found, *oracles.topk(queries, database, 2049))
+    queries, database = make_codes(rng, 2, 4), make_codes(rng, 10_300, 4)
+    found = runs(order).hamming_topk(queries, database, 10_241, kernel="popc")
+    assert_same_topk(found, *oracles.topk(queries, database, 10_241))
 
 
 @pytest.mark.parametrize("n_words", (1, 2))
