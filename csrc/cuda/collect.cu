@@ -1,10 +1,9 @@
 // Top-k in one pass (collect.h): how a call is cut, its workspace, and the order of its launches.
 //
-//     zero counters - histograms of a sample and of the prefix - first bounds - the walk that collects - order -
-//     (where needed) two passes
+//     first bounds, of a sample and of the prefix - the walk that collects - order - (where needed) two passes
 //
-// The sample is every m-th item, usually n / 64 of them but at least 16 k, so that the walk begins with bounds that let few
-// through and ends having collected about k (1 + log(n / sample)) keys a query. The prefix is 16 k items or two tiles.
+// The sample is every m-th item, 4,096 or, of many queries, up to 16,384 of them, but at least 16 k, so that the walk begins with
+// bounds that let few through and ends having collected about k (1 + log(n / sample)) keys a query. The prefix is 16 k items or two tiles.
 // Queries go in chunks, which bounds the workspace; a chunk of the usual size holds thousands.
 #include "collect.h"
 
@@ -15,6 +14,7 @@ namespace dshc::cuda {
 namespace {
 
 constexpr int64_t kMmaQueries = 8;
+constexpr int64_t kFewQueries = 8;
 constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewKeys = 4096, kManyKeys = 65536, kMostChunk = 16384;
 
 int64_t clamp(int64_t x, int64_t low, int64_t high) { return x < low ? low : (x > high ? high : x); }
@@ -27,9 +27,10 @@ int64_t key_capacity(int64_t n_query, int64_t k, const CollectTuning& tuning) {
   return clamp(kKeyMemory / (8 * (n_query > 0 ? n_query : 1)), least, least > kManyKeys ? least : kManyKeys);
 }
 
-// Of every m-th item. Besides n / 64, as many as let a quarter of a query's keys through of what is in flight at first.
+// Of every m-th item, as many as let no more than a quarter of a query's keys through of what is in flight at first. What one
+// query collects beyond its answer costs less than a larger sample would.
 int64_t sample_items(const Pairs& pairs, int64_t k, int64_t capacity, int64_t in_flight, const CollectTuning& tuning) {
-  int64_t items = clamp(pairs.n_db / 64, 4096, 65536);
+  int64_t items = clamp(pairs.n_db / 64, 4096, pairs.n_query > kFewQueries ? 16384 : 4096);
   if (items < 16 * k) items = 16 * k;
   const int64_t held = in_flight < pairs.n_db ? in_flight : pairs.n_db;
   if (items < 4 * k * held / capacity) items = 4 * k * held / capacity;
@@ -75,7 +76,9 @@ CollectPlan plan_collect(const Pairs& pairs, int64_t k, TopkKernel kernel, const
   const int64_t prefix = tuning.prefix_tiles >= 0 ? tuning.prefix_tiles : divide_up(16 * k > 4096 ? 16 * k : 4096, kTicketTile);
   plan.n_prefix = clamp(prefix, 0, tiles);
   plan.n_small = clamp(plan.n_prefix > 2 * drawn ? plan.n_prefix : 2 * drawn, 0, tiles);
-  plan.tiles_per_ticket = clamp((tiles - plan.n_small) / (8 * drawn), 1, 16);
+  // A draw costs a few queries more time than a tile does.
+  const int64_t draws = pairs.n_query > kFewQueries ? 8 : 4;
+  plan.tiles_per_ticket = clamp((tiles - plan.n_small) / (draws * drawn), 1, 16);
   plan.n_tickets = plan.n_small + divide_up(tiles - plan.n_small, plan.tiles_per_ticket);
   plan.blocks = clamp(plan.n_groups * plan.n_tickets, 1, resident);
   return plan;
@@ -129,9 +132,13 @@ int count_some(const Pairs& chunk, int64_t step, int64_t n, int32_t n_values, in
 }
 
 int find_first_bounds(const Pairs& chunk, const CollectPlan& plan, const Workspace& space, Stream stream) {
-  const int64_t step = chunk.n_db / plan.sample_items;
-  int status = count_some(chunk, step, chunk.n_db / step, plan.n_values, space.sample, stream);
+  const int64_t step = chunk.n_db / plan.sample_items, n_sample = chunk.n_db / step;
   const int64_t n_prefix = plan.n_prefix * kTicketTile < chunk.n_db ? plan.n_prefix * kTicketTile : chunk.n_db;
+  if (counts_with_bounds(n_sample, n_prefix)) {
+    return counted_bounds(chunk, plan, space.collected, n_sample, step, n_prefix, stream);
+  }
+  int status = fill_zero(space.zeroed, space.zeroed_bytes, stream);
+  if (!status) status = count_some(chunk, step, n_sample, plan.n_values, space.sample, stream);
   if (!status && n_prefix > 0) status = count_some(chunk, 1, n_prefix, plan.n_values, space.prefix, stream);
   return status ? status : first_bounds(space.sample, space.prefix, plan, space.collected, stream);
 }
@@ -223,8 +230,7 @@ int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const Collect
     const Pairs chunk = chunk_pairs(pairs, first, n);
     const CollectPlan plan = plan_collect(chunk, k, kernel, tuning);
     const Workspace space = carve(chunk, plan, workspace);
-    int status = fill_zero(space.zeroed, space.zeroed_bytes, stream);
-    if (!status) status = find_first_bounds(chunk, plan, space, stream);
+    int status = find_first_bounds(chunk, plan, space, stream);
     const auto collect = kernel == TopkKernel::mma ? collect_mma : collect_popc;
     if (!status) status = collect(chunk, plan, space.collected, stream);
     int32_t* to_counts = counts + first * k;

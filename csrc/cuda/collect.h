@@ -101,9 +101,14 @@ int collect_popc(const Pairs& pairs, const CollectPlan& plan, const Collected& t
 int collect_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, Stream stream);
 int count_mma(const Pairs& pairs, const CollectPlan& plan, int64_t* found, Stream stream);
 
-// bounds from the histograms of a sample and of the prefix, each [n_query, n_values]; then the answers from what was
-// collected. needed [n_query] is set to 1 where more was found than kept, else to 0.
+// The first bounds, and zeros where zeros are needed, from every step-th item and from the first n_prefix, where they are few
+// enough; else from their histograms, each [n_query, n_values], and nothing is zeroed.
+bool counts_with_bounds(int64_t n_sample, int64_t n_prefix);
+int counted_bounds(const Pairs& pairs, const CollectPlan& plan, const Collected& to, int64_t n_sample, int64_t step,
+                   int64_t n_prefix, Stream stream);
 int first_bounds(const int64_t* sample, const int64_t* prefix, const CollectPlan& plan, const Collected& to, Stream stream);
+
+// The answers from what was collected. needed [n_query] is set to 1 where more was found than kept, else to 0.
 int order_collected(const Pairs& pairs, const CollectPlan& plan, const Collected& from, int32_t* counts, int64_t* indices,
                     int32_t* needed, Stream stream);
 

@@ -1,9 +1,6 @@
-// Before and after the walk that collects (collect.h): a query's first bound, and its answer from the keys that were kept.
+// After the walk that collects (collect.h): a query's answer from the keys that were kept.
 //
-// First bounds: k items of a sample have value v or better, so nothing above v is among the k best of all: bound v + 1. Of
-// the prefix likewise, and v itself for the items after it. One warp per query, prefix sums over at most 257 values.
-//
-// Order: `seen` says how many keys lie at each value, hence the value of the last answer. The keys up to it are the k best and
+// `seen` says how many keys lie at each value, hence the value of the last answer. The keys up to it are the k best and
 // the rest of the last tie; they are gathered into shared memory, sorted as (value, index) by a bitonic network and written.
 // Where the tie is too large for that, the index below which enough of it lies is found byte by byte from the top (a radix
 // selection; keys are unique, so it ends). One block per query. Least possible: each key read once (a tie that large: once more
@@ -14,37 +11,9 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int kBoundThreads = 256, kDigits = 256;
+constexpr int kDigits = 256;
 constexpr int kFewThreads = 512, kManyThreads = 1024;  // to sort few keys, or many
 constexpr uint64_t kNoKey = ~uint64_t{0};
-
-// By a whole warp: the smallest value up to which a histogram counts k items; n_values if there is none.
-__device__ int value_of_kth(const int64_t* __restrict__ counts /* [n_values] */, const CollectPlan& plan) {
-  int64_t before = 0;
-  for (int first = 0; first < plan.n_values; first += kWarp) {
-    const int value = first + lane();
-    const int64_t count = value < plan.n_values ? counts[value] : 0;
-    const int64_t upto = before + warp_sum_below(count) + count;
-    const unsigned enough = __ballot_sync(kFullMask, upto >= plan.k);
-    if (enough != 0) return first + __ffs(static_cast<int>(enough)) - 1;
-    before += warp_reduce(count, Sum{});
-  }
-  return plan.n_values;
-}
-
-__global__ void __launch_bounds__(kBoundThreads) bound_kernel(const int64_t* __restrict__ sample,
-                                                              const int64_t* __restrict__ prefix, CollectPlan plan,
-                                                              Collected to) {
-  const int64_t query = static_cast<int64_t>(blockIdx.x) * (kBoundThreads / kWarp) + warp();
-  if (query >= plan.n_query) return;  // whole warps
-  const int of_sample = value_of_kth(sample + query * plan.n_values, plan);
-  const int of_prefix = value_of_kth(prefix + query * plan.n_values, plan);
-  if (lane() != 0) return;
-  const int both = of_sample < of_prefix ? of_sample : of_prefix;
-  const int bound = both < plan.n_values ? both + 1 : plan.n_values;
-  to.prefix_bounds[query] = bound;
-  to.bounds[query] = of_prefix < bound ? of_prefix : bound;
-}
 
 struct Selection {
   uint64_t limit;   // keys below it are answers
@@ -197,11 +166,6 @@ __global__ void __launch_bounds__(kThreads) order_kernel(Pairs pairs, CollectPla
 }
 
 }  // namespace
-
-int first_bounds(const int64_t* sample, const int64_t* prefix, const CollectPlan& plan, const Collected& to, Stream stream) {
-  return launch(bound_kernel, grid_of(divide_up(plan.n_query, kBoundThreads / kWarp)), dim3(kBoundThreads), 0, stream, sample,
-                prefix, plan, to);
-}
 
 int order_collected(const Pairs& pairs, const CollectPlan& plan, const Collected& from, int32_t* counts, int64_t* indices,
                     int32_t* needed, Stream stream) {
