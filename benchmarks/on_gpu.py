@@ -84,6 +84,7 @@ STEPS = (
     timings("map", 40),
     timings("loss", 50),
     timings("codes", 40),
+    timings("radius", 40),
     timings("others", 60),
     Step("checks", 200, ("{python}", "-m", "gpu.run_checks", "all", "--out", "{out}", "--step", "checks"),
          group="depth",

@@ -89,8 +89,8 @@ def jobs() -> list[Job]:
     add("more", 50, histogram, 1, 100 * MILLION)
     add("more", 51, histogram, 1024, 10 * MILLION, "repeated")
     for within in (0, 2, 8):
-        add("more", 18, radius, 1024, 10 * MILLION, within)
-        add("more", 19, radius, 1, 100 * MILLION, within)
-    add("more", 52, radius, 1024, MILLION, 2, "clustered")
-    add("more", 52, radius, 1024, MILLION, 8, "clustered")
+        add("radius", 18, radius, 1024, 10 * MILLION, within)
+        add("radius", 19, radius, 1, 100 * MILLION, within)
+    add("radius", 20, radius, 1024, MILLION, 2, "clustered")
+    add("radius", 20, radius, 1024, MILLION, 8, "clustered")
     return made

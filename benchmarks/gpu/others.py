@@ -113,7 +113,9 @@ def distance(bench: Bench, n_query: int, n_db: int, n_bits: int) -> None:
 
 
 def by_probability(bench: Bench, n: int, outputs: int, dtype: str) -> None:
-    of = setting(SECTION, op="codes_from_logits by probability", rows=n, n_db=outputs, bits=N_BITS, dtype=dtype)
+    of = setting(
+        SECTION, op="codes_from_logits by probability", rows=n, n_db=outputs, bits=N_BITS, dtype=dtype
+    )
     logits = randn(bench, dtype, bench.small(n, 16), bench.small(outputs, 300))
     codebook = codes.make("random", N_BITS, logits.shape[1], bench.device, 0)
     of_codes, by = signs(codebook, N_BITS).to(logits.dtype), powers(bench.device)

@@ -65,6 +65,9 @@ class Report:
         self.kernels = list(
             {(row["call"], row["form"], row["kernel"]): row for row in kinds.get("kernel", [])}.values()
         )
+        counters = kinds.get("counters", [])
+        last_run = max((i for i, row in enumerate(counters) if row.get("first")), default=0)
+        self.counters = counters[last_run:]
         self.predictions: dict[str, dict[str, str]] = json.loads(PREDICTIONS.read_text())
 
     def markdown(self) -> str:
@@ -76,7 +79,7 @@ class Report:
         lines += [*self._steps(), *ABOUT.splitlines(), "", *self._limits()]
         for section in dict.fromkeys(row["section"] for row in self.rows):
             lines += self._section(section, [row for row in self.rows if row["section"] == section])
-        lines += self._profile()
+        lines += self._profile() + self._counters()
         for title, result in (("Failed", "failed"), ("Left out", "left out"), ("Not ended", "begun")):
             entries = [job for job in self.jobs if job["result"] == result]
             if entries:
@@ -97,6 +100,23 @@ class Report:
         for row in self.kernels:
             kernel = f"`{short(row['kernel'])}`"
             lines.append(line([row["call"], row["form"], kernel, f"{row['us']:.1f}", f"{row['launches']:g}"]))
+        return [*lines, ""]
+
+    def _counters(self) -> list[str]:
+        if not self.counters:
+            return []
+        about = (
+            "By Nsight Compute, a call each; %: of what the device can do. `stalls`: what held warps up longest, in "
+            "warps that waited at each issue. Times are not those of the tables: the cache is cleared, and a kernel "
+            "runs several times."
+        )
+        names = ("us", "memory", "processor", "issue", "warps", "registers", "shared", "blocks", "threads")
+        lines = ["## What the hardware counted", "", about, ""]
+        lines += [line(["kernel", *names, "stalls"]), line(["---"] * (len(names) + 2))]
+        for row in self.counters:
+            stalls = ", ".join(f"{name} {value:.1f}" for name, value in row["stalls"].items())
+            cells = (f"{row[name]:,.4g}" if name in row else "" for name in names)
+            lines.append(line([f"`{short(row['kernel'])}`", *cells, stalls]))
         return [*lines, ""]
 
     def _steps(self) -> list[str]:

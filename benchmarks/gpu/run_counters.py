@@ -1,4 +1,5 @@
-"""What the hardware counted in each kernel: python -m gpu.run_counters --out FOLDER [--seconds S] [--only NAME] [--rehearse].
+"""What the hardware counted in each kernel: python -m gpu.run_counters --out FOLDER [--seconds S] [--only NAME]
+[--rehearse].
 
 Runs itself under Nsight Compute (ncu), one call of each op of run_profile between the profiler's marks; records of kind
 "counters". Times there are not to be compared: the profiler runs each kernel several times, with the cache cleared.
@@ -22,7 +23,8 @@ from gpu.forms import form
 from gpu.records import Records
 from gpu.run_profile import Sizes, calls
 
-SECTIONS = ("SpeedOfLight", "Occupancy", "LaunchStats", "WarpStateStats", "SchedulerStats", "MemoryWorkloadAnalysis")
+SECTIONS = ("SpeedOfLight", "Occupancy", "LaunchStats", "WarpStateStats")
+TOO_LARGE = "1,000,000,000"  # in a call's name: ncu saves and restores what a kernel may write
 METRICS = {
     "gpu__time_duration.sum": "us",
     "dram__throughput.avg.pct_of_peak_sustained_elapsed": "memory",
@@ -50,7 +52,7 @@ def stalls(values: dict[str, float]) -> dict[str, float]:
 
 
 def parse(text: str) -> Iterator[dict[str, object]]:
-    """Kernels of ncu's `--csv --page raw`: two heading lines, names and units; what ncu itself says before is skipped."""
+    """Kernels of ncu's `--csv --page raw`: names and units, then a line each; what ncu says before is skipped."""
     lines = text.splitlines()
     begins = next((i for i, line in enumerate(lines) if line.startswith('"ID"')), None)
     if begins is None:
@@ -73,7 +75,7 @@ def parse(text: str) -> Iterator[dict[str, object]]:
 def one_each(rehearsal: bool, only: str) -> None:
     """Inside ncu: a warm call, then one between the marks, its name printed first."""
     for name, of_form, call in calls(Sizes(rehearsal)):
-        if only not in name:
+        if only not in name or (not rehearsal and TOO_LARGE in name):
             continue
         with form(of_form):
             call()
@@ -108,16 +110,27 @@ def main(arguments: list[str] | None = None) -> int:
     command = [ncu, "--profile-from-start", "off", "--clock-control", "none", "--csv", "--page", "raw"]
     for section in SECTIONS:
         command += ["--section", section]
-    inside = [sys.executable, "-m", "gpu.run_counters", "--out", str(options.out), "--inside", "--only", options.only]
+    inside = [
+        sys.executable,
+        "-m",
+        "gpu.run_counters",
+        "--out",
+        str(options.out),
+        "--inside",
+        "--only",
+        options.only,
+    ]
     try:
-        done = subprocess.run([*command, *inside], capture_output=True, text=True, check=False, timeout=options.seconds)
+        done = subprocess.run(
+            [*command, *inside], capture_output=True, text=True, check=False, timeout=options.seconds
+        )
         text, error, status = done.stdout, done.stderr, done.returncode
     except subprocess.TimeoutExpired as expired:
         text, error, status = (expired.stdout or b"").decode(), f"stopped after {options.seconds:.0f} s", 1
     n = 0
     for counted in parse(text):
         n += 1
-        records.add("counters", **counted)
+        records.add("counters", first=n == 1, **counted)
         told = ", ".join(f"{key} {value:.4g}" for key, value in counted.items() if isinstance(value, float))
         waits = ", ".join(f"{key} {value:.2f}" for key, value in counted["stalls"].items())
         print(f"  {str(counted['kernel'])[:70]}: {told}; {waits}", flush=True)

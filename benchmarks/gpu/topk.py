@@ -25,7 +25,7 @@ def few(bench: Bench, n_db: int, n_query: int, k: int = 100, kind: str = "random
     k = min(k, n_db)
     queries, database = bench.queries(kind, n_bits, n_query), bench.database(kind, n_bits, n_db)
     right = oracle.TopK(queries, database, k)
-    forms = [name for name in for_k(bench.forms, k) if name != "rows"] if n_query > 1 else []
+    forms = [name for name in for_k(bench.forms, k) if name != "rows"]
     for name in (CHOICE, *forms):
         with form(name):
             if why := right.differs(dshc_fast.hamming_topk(queries, database, k)):
@@ -124,7 +124,7 @@ def jobs() -> list[Job]:
         add("one", 10, 8 * n_db, few, n_db, 1)
         for n_query in (2, 4, 8, 16, 32, 128):
             add("more" if n_db == ten else "one", 20, 8 * n_db, few, n_db, n_query)
-        add("more", 21, 8 * n_db, few, n_db, 1, 10_000)
+        add("one", 25, 8 * n_db, few, n_db, 1, 10_000)
     add("more", 90, 80 * billion, few, 10 * billion, 1)
     for n_db in (MILLION // 10, MILLION):
         add("one", 15, 0, latency, n_db)

@@ -12,7 +12,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from gpu import bench, checks, clock, codes, forms, limits, machine, oracle, report, run_checks, run_jobs
+from gpu import (
+    bench,
+    checks,
+    clock,
+    codes,
+    forms,
+    limits,
+    machine,
+    oracle,
+    report,
+    run_checks,
+    run_counters,
+    run_jobs,
+)
 from gpu.records import Records
 
 import dshc_fast
@@ -116,7 +129,7 @@ def test_forms_are_offered_where_they_are_read(monkeypatch: pytest.MonkeyPatch) 
     assert forms.available("cpu") == forms.FORMS
     with forms.form(forms.CHOICE):
         assert forms.VARIABLE not in os.environ
-    assert forms.for_k(forms.FORMS, 2048) == forms.FORMS and forms.for_k(forms.FORMS, 2049) == ("rows",)
+    assert forms.for_k(forms.FORMS, 10_240) == forms.FORMS and forms.for_k(forms.FORMS, 10_241) == ("rows",)
 
 
 def test_code_sets() -> None:
@@ -364,7 +377,7 @@ def test_wrong_answers_of_other_ops(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name, step, only in (
         ("average_precision", "map", "mean_ap(10000, 50000, None, expected)"),
         ("hamming_histogram", "map", "histogram(10000"),
-        ("hamming_radius", "more", "radius(1024, 1000000, 8, clustered)"),
+        ("hamming_radius", "radius", "radius(1024, 1000000, 8, clustered)"),
         ("codes_from_logits", "codes", "codes_from_logits(4096, 30100, float32, 5)"),
     ):
         with monkeypatch.context():
@@ -395,3 +408,31 @@ def test_records_are_whole_lines(tmp_path: Path) -> None:
     records.add("row", step="a", value=3)
     assert [record["value"] for record in records.all("row")] == [0, 1, 2, 3]
     assert [record["value"] for record in records.of_step("a", "row")] == [3]
+
+
+NCU = r"""==PROF== Connected to process 17
+==PROF== Profiling "k<1>(int)" - 0: 0%....100% - 9 passes
+"ID","Kernel Name","gpu__time_duration.sum","dram__throughput.avg.pct_of_peak_sustained_elapsed","launch__grid_size",\
+"smsp__average_warps_issue_stalled_wait_per_issue_active.ratio","smsp__average_warps_issue_stalled_barrier_per_issue_active.ratio"
+"","","ns","%","","inst","inst"
+"0","k<1>(int)","1,500","81.5","2,112","0.5","2.25"
+"1","other","700","n/a","1","",""
+""".replace("\\\n", "")
+
+
+def test_counters_are_read(tmp_path: Path) -> None:
+    """Of what ncu prints; what it could not count is left out."""
+    first, second = run_counters.parse(NCU)
+    assert first == {"kernel": "k<1>(int)", "us": 1.5, "memory": 81.5, "blocks": 2112.0,
+                     "stalls": {"barrier": 2.25, "wait": 0.5}}  # fmt: skip
+    assert second == {"kernel": "other", "us": 0.7, "blocks": 1.0, "stalls": {}}
+    assert list(run_counters.parse("==ERROR== no permission\n")) == []
+    records = Records(tmp_path)
+    for i, row in enumerate((first, second)):
+        records.add("counters", first=i == 0, **row)
+    text = report.Report(records).markdown()
+    assert "| `k` | 1.5 | 81.5 |" in text and "barrier 2.2, wait 0.5" in text
+
+
+def test_counters_rehearse(tmp_path: Path) -> None:
+    assert run_counters.main(["--out", str(tmp_path), "--rehearse", "--only", "hamming_topk"]) == 0

@@ -16,7 +16,7 @@ from gpu import report, run_checks, run_jobs, run_profile
 from gpu.records import Records
 
 SCRIPT = Path(on_gpu.__file__)
-TIMED = ("one", "batch", "map", "loss", "codes", "more")
+TIMED = ("one", "batch", "map", "loss", "codes", "radius", "others", "more")
 SECTIONS = {
     "One query to a few",
     "A batch",
@@ -28,6 +28,8 @@ SECTIONS = {
     "Codes from logits",
     "Linear layer of 512 features and loss",
     "Codes from 512 features",
+    "Other ops",
+    "Metrics beside mAP",
 }
 
 
