@@ -57,7 +57,9 @@ CollectPlan plan_collect(const Pairs& pairs, int64_t k, TopkKernel kernel, const
   CollectPlan plan{};
   plan.n_query = pairs.n_query;
   plan.n_values = 8 * pairs.n_bytes + 1;
-  plan.group = static_cast<int32_t>(clamp(round_up(pairs.n_query, 8), 8, tuning.group));
+  // Long codes take more shared memory.
+  const int64_t most_group = pairs.n_bytes > kMostCodeBytes && tuning.group > 128 ? 128 : tuning.group;
+  plan.group = static_cast<int32_t>(clamp(round_up(pairs.n_query, 8), 8, most_group));
   plan.n_groups = static_cast<int32_t>(divide_up(pairs.n_query, plan.group));
   plan.k = k;
   plan.capacity = key_capacity(pairs.n_query, k, tuning);
@@ -158,7 +160,7 @@ bool has_bit_products() {
 
 // Of radius search: no keys, no sample and nothing seen. `most`: keys of a query that are sorted in shared memory.
 CollectPlan plan_radius(const Pairs& chunk, int32_t bound, int64_t most) {
-  CollectPlan plan = plan_collect(chunk, 1, collecting_kernel(TopkKernel::automatic, chunk.n_query), {});
+  CollectPlan plan = plan_collect(chunk, 1, collecting_kernel(TopkKernel::automatic, chunk), {});
   plan.fixed_bound = bound;
   plan.capacity = 0;
   plan.sort_keys = sort_keys_for(most);
@@ -181,9 +183,10 @@ int64_t bytes_of_chunks(const Pairs& pairs, int64_t n_chunk, Bytes bytes) {
 
 }  // namespace
 
-TopkKernel collecting_kernel(TopkKernel kernel, int64_t n_query) {
+TopkKernel collecting_kernel(TopkKernel kernel, const Pairs& pairs) {
   // Measured on compute capability 9.0 alone (docs/results/gpu-h200.md).
-  if (kernel == TopkKernel::automatic && n_query >= kMmaQueries && compute_capability() == 90) kernel = TopkKernel::mma;
+  const bool faster = pairs.n_query >= kMmaQueries || pairs.n_bytes > kMostCodeBytes;
+  if (kernel == TopkKernel::automatic && faster && compute_capability() == 90) kernel = TopkKernel::mma;
   return kernel == TopkKernel::mma && has_bit_products() ? TopkKernel::mma : TopkKernel::popc;
 }
 
@@ -194,17 +197,19 @@ int sort_keys_for(int64_t n) {
   return granted && n <= kManySortKeys / 8 * 5 ? kManySortKeys : 0;
 }
 
-bool can_collect(const Pairs& pairs, int64_t k) {
-  return pairs.n_bytes <= kMostCodeBytes && sort_keys_for(k) > 0 && pairs.n_db < int64_t{1} << kValueShift;
+bool can_collect(const Pairs& pairs, int64_t k, TopkKernel kernel) {
+  const int most = kernel == TopkKernel::mma ? kMostLongBytes : kMostCodeBytes;
+  return pairs.n_bytes <= most && sort_keys_for(k) > 0 && pairs.n_db < int64_t{1} << kValueShift;
 }
 
 bool can_collect_radius(const Pairs& pairs, int64_t n_found) {
-  return can_collect(pairs, 1) && sort_keys_for(n_found / (pairs.n_query > 0 ? pairs.n_query : 1)) > 0;
+  return can_collect(pairs, 1, collecting_kernel(TopkKernel::automatic, pairs)) &&
+         sort_keys_for(n_found / (pairs.n_query > 0 ? pairs.n_query : 1)) > 0;
 }
 
 bool counts_by_products(const Pairs& pairs) {
-  return can_collect(pairs, 1) && pairs.n_db > 0 &&
-         collecting_kernel(TopkKernel::automatic, pairs.n_query) == TopkKernel::mma;
+  const TopkKernel kernel = collecting_kernel(TopkKernel::automatic, pairs);
+  return pairs.n_db > 0 && kernel == TopkKernel::mma && can_collect(pairs, 1, kernel);
 }
 
 int count_by_products(const Pairs& pairs, int32_t bound, int64_t* found, Stream stream) {
@@ -260,7 +265,7 @@ int collect_radius(const Pairs& pairs, int32_t bound, int64_t n_found, const int
     space.collected.offsets = offsets + first;
     space.collected.keys = reinterpret_cast<uint64_t*>(indices);
     int status = fill_zero(space.zeroed, space.zeroed_bytes, stream);
-    const bool products = collecting_kernel(TopkKernel::automatic, n) == TopkKernel::mma;
+    const bool products = collecting_kernel(TopkKernel::automatic, chunk) == TopkKernel::mma;
     if (!status) status = (products ? collect_mma : collect_popc)(chunk, plan, space.collected, stream);
     if (!status) status = order_collected(chunk, plan, space.collected, counts, indices, space.needed, stream);
     const OrderedOutput output{offsets + first, INT64_MAX, bound, indices, counts, space.needed};

@@ -28,6 +28,7 @@ constexpr int kTicketTile = 2048;     // items; what a block takes at least, a m
 constexpr int kFewSortKeys = 4096;    // in shared memory: an answer and as much of its last tie as fits
 constexpr int kManySortKeys = 16384;  // where a device grants a block so much
 constexpr int kMostCodeBytes = 32;    // of a code in registers
+constexpr int kMostLongBytes = 128;   // of a code that tensor cores go through in chunks
 constexpr int kValueShift = 48;       // of the rank value in a key; the index takes the bits below
 
 // What tests make small so that small inputs meet every path.
@@ -72,10 +73,11 @@ struct Collected {
 // So many keys that shared memory has room for `n` of them and a tie behind; 0 if the device grants no block so much.
 int sort_keys_for(int64_t n);
 
-bool can_collect(const Pairs& pairs, int64_t k);
+// `popc` or `mma`, whichever of them is asked for and can be had; for `automatic` the one that is faster.
+TopkKernel collecting_kernel(TopkKernel kernel, const Pairs& pairs);
 
-// `popc` or `mma`, whichever of them is asked for and can be had; for `automatic` the one that is faster with so many queries.
-TopkKernel collecting_kernel(TopkKernel kernel, int64_t n_query);
+// `kernel`: what collecting_kernel() says.
+bool can_collect(const Pairs& pairs, int64_t k, TopkKernel kernel);
 
 int64_t collect_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning);
 int collect_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, const CollectTuning& tuning, int32_t* counts,

@@ -6,7 +6,7 @@
 // Two ways. A sample of up to 32,768 items is counted by the block that finds the bounds, one launch for everything before the
 // walk: a block has one query, or eight where there are many, their counters in shared memory, added to by atomics. A larger
 // sample (k > 2,048) is counted by the kernels of histograms (query_columns.cu); a warp per query reads them. Prefix sums over at
-// most 257 values either way. Reading: a sector of 32 bytes an item of the sample, from the second-level cache for all
+// most 1,025 values either way. Reading: a sector of 32 bytes an item of the sample, from the second-level cache for all
 // blocks but the first that come; with a query a block that would be the floor of a batch, hence eight.
 #include "code_registers.h"
 #include "collect.h"
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kWarpThreads) bound_kernel(const int64_t* __re
 template <int kWords, int kQueries>
 __device__ __forceinline__ void count_items(const Pairs& pairs, const CollectPlan& plan, int64_t first_query, int n_here,
                                             const Code<kWords>* queries, bool whole, int n, int64_t step, unsigned* counts) {
-  constexpr int kAtOnce = kWords > 4 ? 2 : 4;  // loads
+  constexpr int kAtOnce = kWords > 8 ? 1 : (kWords > 4 ? 2 : 4);  // loads
   const bool overlap = pairs.score == Score::overlap;
   for (int first = static_cast<int>(threadIdx.x); first < n; first += kAtOnce * kCountThreads) {
     Code<kWords> codes[kAtOnce];
@@ -123,7 +123,9 @@ bool counts_with_bounds(int64_t n_sample, int64_t n_prefix) { return n_sample <=
 
 int counted_bounds(const Pairs& pairs, const CollectPlan& plan, const Collected& to, int64_t n_sample, int64_t step,
                    int64_t n_prefix, Stream stream) {
-  return with_padded_words(pairs.n_bytes, [&](auto words) {
+  const int padded = pairs.n_bytes <= kMostCodeBytes ? padded_words(pairs.n_bytes) : (pairs.n_bytes <= 64 ? 16 : 32);
+  static_assert(kMostLongBytes == 32 * 4, "the longest are padded to that");
+  return with_words<32, 1>(padded, [&](auto words) {
     constexpr int kWords = decltype(words)::value;
     const auto launch_with = [&](auto* kernel, int queries) {
       const size_t shared = queries * (sizeof(Code<kWords>) + 2 * sizeof(unsigned) * static_cast<size_t>(plan.n_values));

@@ -20,18 +20,12 @@
 // round: about 33 instructions, 4 of which are issued a clock.
 // Why not 8-bit products of +-1: as fast at 64 bits on paper, but codes would have to be spread out to bytes first.
 // Why not wgmma: its pace for single bits is that of mma, and its accumulators begin at zero or at what registers hold.
-// Limits: codes of at most 32 bytes; compute capability 8.0.
+// Limits: codes of at most 32 bytes (longer ones: collect_mma_long.cu); compute capability 8.0.
 #include "async_copy.h"
-#include "collect_walk.h"
-#include "mma.h"
+#include "collect_mma.h"
 
 namespace dshc::cuda {
 namespace {
-
-constexpr int kRows = 16, kColumns = 8;
-constexpr int kWarps = kCollectThreads / kWarp;
-constexpr int kQueue = 256;     // entries of a warp's queue
-constexpr int kItemBits = 23;   // of an entry, the item's place in its piece; the query's in its group takes 8
 
 // How codes of kWords words become matrices. A lane's word of a row is word `t % kWords`, beyond 128 bits words 2 t and 2 t + 1.
 template <int kWords, bool kOverlap>
@@ -59,23 +53,12 @@ struct Shape {
   static __host__ __device__ constexpr int raw_of(int i) { return kOverlap ? i : i / kLaneWords; }
 };
 
-// OR (of overlap: AND) of all outputs, three at a time and not one after the other.
-template <bool kOverlap, int kCount>
-__device__ __forceinline__ int join(const int (&of)[kCount]) {
-  if constexpr (kCount == 1) {
-    return of[0];
-  } else {
-    constexpr int kNext = (kCount + 2) / 3;
-    int joined[kNext];
-#pragma unroll
-    for (int i = 0; i < kNext; ++i) {
-      joined[i] = of[3 * i];
-      if (3 * i + 1 < kCount) joined[i] = kOverlap ? joined[i] & of[3 * i + 1] : joined[i] | of[3 * i + 1];
-      if (3 * i + 2 < kCount) joined[i] = kOverlap ? joined[i] & of[3 * i + 2] : joined[i] | of[3 * i + 2];
-    }
-    return join<kOverlap>(joined);
-  }
-}
+// Matrices of the same queries, 16 items after 16.
+struct Place {
+  int first_column, first_item;
+  __device__ __forceinline__ int column(int) const { return first_column; }
+  __device__ __forceinline__ int item(int four) const { return first_item + four * kRows; }
+};
 
 // What a block has in shared memory before the walk's own words, by offset.
 template <int kWords, bool kOverlap>
@@ -124,31 +107,6 @@ __device__ __forceinline__ void bring_codes(const Pairs& pairs, int64_t first, b
   }
 }
 
-// Keeps what a warp has queued. `begin`: the piece's first item.
-__device__ __noinline__ void keep_queued(const Pairs& pairs, const CollectPlan& plan, const Collected& to,
-                                         const WalkShared& shared, int group, int64_t begin, const uint32_t* queue, int n) {
-  const bool whole = has_whole_words(pairs.database, pairs.n_bytes) && has_whole_words(pairs.queries, pairs.n_bytes);
-  const bool overlap = pairs.score == Score::overlap;
-  __syncwarp();  // the queue is written
-  for (int at = lane(); at < n; at += kWarp) {
-    const int q = static_cast<int>(queue[at] >> kItemBits);
-    const int64_t item = begin + (queue[at] & ((1u << kItemBits) - 1));
-    if (item >= pairs.n_db) continue;
-    const uint8_t* of_item = pairs.database + item * pairs.n_bytes;
-    const uint8_t* of_query = pairs.queries + (int64_t{group} * plan.group + q) * pairs.n_bytes;
-    int count = 0;
-    for (int w = 0; 4 * w < pairs.n_bytes; ++w) {
-      const uint32_t a = load_word(of_item, w, pairs.n_bytes, whole), b = load_word(of_query, w, pairs.n_bytes, whole);
-      count += __popc(overlap ? a & b : a ^ b);
-    }
-    keep(pairs, plan, to, shared, group, q, overlap ? 8 * pairs.n_bytes - count : count, item);
-  }
-  __syncwarp();  // and read
-}
-
-// What becomes of items that enter: they are kept, or counted for their query.
-enum class Entering { kept, counted };
-
 // `found` [n_query]: where they are counted.
 template <int kWords, bool kOverlap, bool kVectors, Entering kEntering>
 __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks)
@@ -156,7 +114,6 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks)
   using Of = Shape<kWords, kOverlap>;
   constexpr int kMatrices = Of::kMatrices, kLaneWords = Of::kLaneWords, kStep = Of::kItems * kWarps;
   static_assert(kTicketTile % kStep == 0, "a tile is whole steps");
-  static_assert(4 * kMatrices <= 32, "a bit for each output of a lane");
   using Operand = Code<Of::kOperand>;
   const MmaShared<kWords, kOverlap> mine(plan.group);
   const WalkShared shared(mine.end(), plan.group);
@@ -184,9 +141,8 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks)
     const int64_t there = plan.n_query - int64_t{group} * plan.group;
     const int n_columns = ((there < plan.group ? static_cast<int>(there) : plan.group) + kColumns - 1) / kColumns;
     for (int i = static_cast<int>(threadIdx.x); i < 4 * n_columns; i += kCollectThreads) {
-      // What accumulators begin at: hamming counts up to the bound, overlap from above it.
-      const auto start = [&](int bound) { return kOverlap ? bound - 8 * pairs.n_bytes - 1 : -bound; };
-      const int left = start(shared.bounds[2 * i]), right = start(shared.bounds[2 * i + 1]);
+      const int left = first_sum<kOverlap>(shared.bounds[2 * i], 8 * pairs.n_bytes);
+      const int right = first_sum<kOverlap>(shared.bounds[2 * i + 1], 8 * pairs.n_bytes);
       mine.starts[i] = make_int4(left, right, left, right);
       if (kEntering == Entering::counted) counts[2 * i] = counts[2 * i + 1] = 0;
     }
@@ -233,7 +189,6 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks)
         }
       }
       stage = stage + 1 < Of::kStages ? stage + 1 : 0;
-      const auto offset = static_cast<uint32_t>(first - begin);
 #pragma unroll 1
       for (int left = n_columns; left > 0; --left) {
         const Operand operand = next_operand;
@@ -258,41 +213,13 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks)
           for (int i = 0; i < 4; ++i) sums[4 * m + i] = of_matrix[i];
         }
         if (!__any_sync(kFullMask, (join<kOverlap>(sums) < 0) != kOverlap)) continue;
-        if constexpr (kEntering == Entering::counted) {
-          unsigned both = 0;  // of the left column, and 2^16 times of the right one
-          const int64_t here = pairs.n_db - first;  // rows behind the database's end are no items
-#pragma unroll
-          for (int i = 0; i < 4 * kMatrices; ++i) {
-            const bool enters = (sums[i] < 0) != kOverlap && i / 4 * kRows + i % 4 / 2 * 8 + g < here;
-            both += (enters ? 1u : 0u) << (i % 2 * 16);
-          }
-#pragma unroll
-          for (int over = 4; over < kWarp; over *= 2) both += __shfl_xor_sync(kFullMask, both, over);
-          if (g == 0) {
-            if ((both & 0xFFFF) != 0) atomicAdd(counts + at + 2 * t, both & 0xFFFF);
-            if (both >> 16 != 0) atomicAdd(counts + at + 2 * t + 1, both >> 16);
-          }
-          continue;
-        }
-        unsigned enters = 0;  // bit 4 m + i: output i of matrix m
-#pragma unroll
-        for (int i = 4 * kMatrices - 1; i >= 0; --i) enters = enters << 1 | static_cast<unsigned>(sums[i]) >> 31;
-        if (kOverlap) enters = ~enters & (~0u >> (32 - 4 * kMatrices));
-        for (;;) {
-          const unsigned lanes = __ballot_sync(kFullMask, enters != 0);
-          if (lanes == 0) break;
-          if (n_queued > kQueue - kWarp) {
-            keep_queued(pairs, plan, to, shared, group, begin, queue, n_queued);
-            n_queued = 0;
-          }
-          if (enters != 0) {
-            const int which = __ffs(static_cast<int>(enters)) - 1;
-            enters &= enters - 1;
-            const auto item = offset + static_cast<uint32_t>(which / 4 * kRows + which % 4 / 2 * 8 + g);
-            queue[n_queued + __popc(lanes & lanes_below())] =
-                static_cast<uint32_t>(at + 2 * t + which % 2) << kItemBits | item;
-          }
-          n_queued += __popc(lanes);
+        const Place place{at, static_cast<int>(first - begin)};
+        if constexpr (kEntering == Entering::kept) {
+          queue_entering<kOverlap>(sums, place, queue, &n_queued, [&](int n) {
+            keep_queued(pairs, plan, to, shared, group, begin, queue, n);
+          });
+        } else {
+          count_entering<kOverlap, kMatrices>(sums, 0, place, pairs.n_db - begin, counts);
         }
       }
     }
@@ -300,10 +227,7 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks)
     if constexpr (kEntering == Entering::kept) {
       keep_queued(pairs, plan, to, shared, group, begin, queue, n_queued);
     } else {
-      __syncthreads();  // all of the piece is counted
-      for (int q = static_cast<int>(threadIdx.x); q < plan.group && q < there; q += kCollectThreads) {
-        if (counts[q] != 0) atomicAdd(found + int64_t{group} * plan.group + q, static_cast<unsigned long long>(counts[q]));
-      }
+      add_counts(plan, group, counts, found);
     }
   };
   if constexpr (kEntering == Entering::kept) {
@@ -315,6 +239,7 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks)
 
 template <Entering kEntering>
 int launch_mma(const Pairs& pairs, const CollectPlan& plan, const Collected& to, unsigned long long* found, Stream stream) {
+  if (pairs.n_bytes > kMostCodeBytes) return launch_mma_long(pairs, plan, to, found, stream);
   return with_padded_words(pairs.n_bytes, [&](auto words) {
     constexpr int kWords = decltype(words)::value;
     const bool vectors = reads_vectors(pairs.database, pairs.n_bytes) && plan.first_item * pairs.n_bytes % 16 == 0;

@@ -1,8 +1,9 @@
 // The k best items of each query by (rank value, index), for any k from 1 to n.
 //
 // Layout: counts and indices [n_query, k]. Two ways. One pass with a falling bound (collect.h) for codes of at most 32 bytes
-// and k <= 10,240 (2,048 where a block gets no more than 48 KB of shared memory); else two passes, a counting sort (ordered_items.cu), which costs the same for every k. A small database
-// takes the two passes too: they are three launches instead of eight. Where `allowed` may leave fewer than k items, the
+// (128 on tensor cores) and k <= 10,240 (2,048 where a block gets no more than 48 KB of shared memory); else two passes, a
+// counting sort (ordered_items.cu), which costs the same for every k. A small database takes the two passes too: they are three
+// launches instead of six. Where `allowed` may leave fewer than k items, the
 // rest is index -1 and the worst count. Heaps or sorted lists in registers would bound k; a sort of all pairs would move
 // them several times through memory.
 #include "../core/hamming_topk.h"
@@ -25,7 +26,7 @@ __global__ void fill_missing_kernel(int64_t n, int32_t count, int32_t* __restric
 }
 
 bool collects(const Pairs& pairs, int64_t k, TopkKernel kernel) {
-  if (kernel == TopkKernel::rows || !can_collect(pairs, k)) return false;
+  if (kernel == TopkKernel::rows || !can_collect(pairs, k, collecting_kernel(kernel, pairs))) return false;
   return kernel != TopkKernel::automatic || (pairs.n_db >= kSmallDatabase && pairs.n_db >= kItemsPerAnswer * k);
 }
 
@@ -33,14 +34,14 @@ bool collects(const Pairs& pairs, int64_t k, TopkKernel kernel) {
 
 int64_t hamming_topk_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel) {
   if (!collects(pairs, k, kernel)) return ordered_workspace_bytes(pairs);
-  return collect_workspace_bytes(pairs, k, collecting_kernel(kernel, pairs.n_query), {});
+  return collect_workspace_bytes(pairs, k, collecting_kernel(kernel, pairs), {});
 }
 
 int hamming_topk(const Pairs& pairs, int64_t k, TopkKernel kernel, int32_t* counts, int64_t* indices, void* workspace,
                  void* stream) {
   if (pairs.n_query == 0) return 0;
   if (collects(pairs, k, kernel)) {
-    return collect_topk(pairs, k, collecting_kernel(kernel, pairs.n_query), {}, counts, indices, workspace, stream);
+    return collect_topk(pairs, k, collecting_kernel(kernel, pairs), {}, counts, indices, workspace, stream);
   }
   if (pairs.allowed) {
     const int64_t n = pairs.n_query * k;

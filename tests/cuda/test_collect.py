@@ -12,7 +12,7 @@ import oracles
 import pytest
 from comparisons import assert_same_radius, assert_same_topk
 from effort import deep
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from simt import ORDERS, Output, SimtError, Virtual
 from simt_kernels import FEW, SCORES, runs
@@ -20,6 +20,7 @@ from strategies import CODE_STYLES, allowed_masks, make_codes, seeds
 
 KERNELS = ("popc", "mma")
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 9, 15, 16, 17, 24, 31, 32)
+LONG_WIDTHS = (33, 36, 47, 48, 63, 64, 65, 80, 96, 97, 112, 127, 128)  # on tensor cores alone
 
 
 @pytest.fixture(params=ORDERS)
@@ -36,7 +37,7 @@ def kernel(request: pytest.FixtureRequest) -> str:
 def collecting(draw) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """(queries, database, tuning)."""
     rng = np.random.default_rng(draw(seeds()))
-    n_bytes, n_query = draw(st.sampled_from(WIDTHS)), draw(st.integers(1, 20))
+    n_bytes, n_query = draw(st.sampled_from((*WIDTHS, *LONG_WIDTHS))), draw(st.integers(1, 20))
     n_db = draw(st.one_of(st.integers(1, 90), st.sampled_from((255, 256, 511, 513, 2047, 2048, 2049, 4100))))
     database = make_codes(rng, n_db, n_bytes, draw(st.sampled_from(CODE_STYLES)))
     queries = make_codes(rng, n_query, n_bytes, draw(st.sampled_from(CODE_STYLES)))
@@ -57,6 +58,7 @@ def collecting(draw) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
 @given(data=st.data(), problem=collecting())
 def test_collect_topk(data, problem, score: str, kernel: str, order: str) -> None:
     queries, database, tuning = problem
+    assume(kernel == "mma" or queries.shape[1] <= WIDTHS[-1])
     n_db = len(database)
     k = data.draw(st.one_of(st.integers(1, min(n_db, 2048)), st.just(1)), label="k")
     allowed = data.draw(allowed_masks(len(queries), n_db), label="allowed")
@@ -182,7 +184,7 @@ def test_radius_of_small_and_of_large_balls(order: str) -> None:
 
 
 @pytest.mark.parametrize("order", FEW)
-@pytest.mark.parametrize("n_bytes", WIDTHS)
+@pytest.mark.parametrize("n_bytes", (*WIDTHS, *LONG_WIDTHS))
 def test_radius_by_products(n_bytes: int, order: str) -> None:
     """From 8 queries on tensor cores count and collect. Items end inside a tile, and behind them lie zeros, which are near
     a query of few bits and far from one of many."""
@@ -235,6 +237,29 @@ def test_widths(n_bytes: int, kernel: str, order: str) -> None:
         assert_same_topk(found, *oracles.topk(queries, database, 40, score))
 
 
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("n_bytes", LONG_WIDTHS)
+def test_long_codes(n_bytes: int, order: str) -> None:
+    """In chunks of 256 bits, the last of which may end anywhere; of few queries and of more than a group."""
+    rng = np.random.default_rng(n_bytes)
+    for n_query, n_db in ((1, 700), (33, 300), (140, 270)):
+        queries, database = make_codes(rng, n_query, n_bytes), make_codes(rng, n_db, n_bytes)
+        for score in SCORES:
+            found = runs(order, seed=n_bytes).hamming_topk(queries, database, 40, score, kernel="mma")
+            assert_same_topk(found, *oracles.topk(queries, database, 40, score))
+
+
+@pytest.mark.parametrize("offset", (0, 1, 2, 4, 8))
+def test_wherever_long_codes_begin(offset: int) -> None:
+    rng = np.random.default_rng(offset)
+    for n_bytes in (48, 64, 68, 128):
+        queries, database = make_codes(rng, 3, n_bytes), make_codes(rng, 2055, n_bytes)
+        kernels = runs("ascending", seed=0)
+        kernels.offset = offset
+        found = kernels.hamming_topk(queries, database, 9, kernel="mma")
+        assert_same_topk(found, *oracles.topk(queries, database, 9))
+
+
 def test_masks_that_let_few_through(kernel: str, order: str) -> None:
     rng = np.random.default_rng(3)
     queries, database = make_codes(rng, 3, 8), make_codes(rng, 5000, 8)
@@ -261,8 +286,8 @@ def test_past_31_bits(kernel: str, order: str) -> None:
 
 def test_longer_codes_and_more_answers_take_two_passes(order: str) -> None:
     rng = np.random.default_rng(5)
-    queries, database = make_codes(rng, 2, 33), make_codes(rng, 600, 33)
-    for kernel in KERNELS:
+    for kernel, n_bytes in (("popc", 33), ("mma", 129)):
+        queries, database = make_codes(rng, 2, n_bytes), make_codes(rng, 600, n_bytes)
         found = runs(order).hamming_topk(queries, database, 10, kernel=kernel)
         assert_same_topk(found, *oracles.topk(queries, database, 10))
     queries, database = make_codes(rng, 2, 4), make_codes(rng, 10_300, 4)
