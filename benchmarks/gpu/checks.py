@@ -15,7 +15,7 @@ from gpu import codes
 from gpu.clock import captured
 from gpu.forms import CHOICE, form
 
-BITS = (32, 64, 128, 256)
+BITS = (32, 64, 128, 256, 512, 1024)
 LOSS_TOLERANCE = {
     torch.float32: 1e-5,
     torch.bfloat16: 2e-2,

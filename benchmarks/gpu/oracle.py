@@ -45,13 +45,14 @@ def bits_set(words: Tensor) -> Tensor:
 def topk_by_torch(query: Tensor, database: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """(distances, indices) of one code of whole 64-bit words, by (distance, index)."""
     words, key = database.view(torch.int64), query.view(torch.int64)
-    distances = torch.empty(len(database), dtype=torch.uint8, device=database.device)
+    n_values = 8 * database.shape[1] + 1
+    distances = torch.empty(len(database), dtype=torch.int16, device=database.device)
     for start in range(0, len(words), CHUNK):
         part = words[start : start + CHUNK]
         distances[start : start + CHUNK] = bits_set(part ^ key).sum(1)
-    counts = torch.zeros(257, dtype=torch.int64, device=database.device)
+    counts = torch.zeros(n_values, dtype=torch.int64, device=database.device)
     for start in range(0, len(words), CHUNK):
-        counts += torch.bincount(distances[start : start + CHUNK].long(), minlength=257)
+        counts += torch.bincount(distances[start : start + CHUNK].long(), minlength=n_values)
     bound = int((counts.cumsum(0) >= k).long().argmax())
     near = torch.cat([(distances[start : start + CHUNK] <= bound).nonzero()[:, 0] + start
                       for start in range(0, len(words), CHUNK)])  # fmt: skip

@@ -128,6 +128,9 @@ def jobs() -> list[Job]:
     add("more", 90, 80 * billion, few, 10 * billion, 1)
     for n_db in (MILLION // 10, MILLION):
         add("one", 15, 0, latency, n_db)
+    for n_bits in (512, 1024):  # of binary embeddings
+        add("one", 22, n_bits // 8 * ten, few, ten, 1, 100, "random", n_bits)
+        add("batch", 28, n_bits // 8 * ten, batch, ten, 100, n_bits)
     for n_bits in (128, 256):
         add("more", 16, n_bits // 8 * hundred, few, hundred, 1, 100, "random", n_bits)
     add("batch", 10, 8 * ten, batch, ten, 100)
