@@ -88,47 +88,17 @@ void forward_row(const FloatKernels& kernels, const ClassSoftmax& task, const Re
   stats[1] = static_cast<Real>(all.sum);
 }
 
-uint16_t to_bfloat16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  if (value != value) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);  // round to nearest, ties to even
-}
-
-uint16_t to_float16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
-  bits &= 0x7FFFFFFF;
-  if (bits > 0x7F800000) return static_cast<uint16_t>(sign | 0x7E00);   // NaN
-  if (bits >= 0x477FF000) return static_cast<uint16_t>(sign | 0x7C00);  // rounds past the largest half
-  if (bits < 0x38800000) {
-    // Subnormal half: adding 0.5 lets the float addition do the rounding to multiples of 2^-24.
-    float shifted;
-    std::memcpy(&shifted, &bits, 4);
-    shifted += 0.5f;
-    std::memcpy(&bits, &shifted, 4);
-    return static_cast<uint16_t>(sign | (bits - 0x3F000000));
-  }
-  bits += 0xC8000FFF + (bits >> 13 & 1);  // re-bias the exponent by -112, round to nearest, ties to even
-  return static_cast<uint16_t>(sign | bits >> 13);
-}
-
-void write_row(DType dtype, const float* values, int64_t n, char* out) {
-  if (dtype == DType::float32) {
-    std::memcpy(out, values, static_cast<size_t>(n) * 4);
-    return;
-  }
+void write_row(const FloatKernels& kernels, DType dtype, const float* values, int64_t n, char* out) {
   auto* halves = reinterpret_cast<uint16_t*>(out);
-  for (int64_t j = 0; j < n; ++j) halves[j] = dtype == DType::float16 ? to_float16(values[j]) : to_bfloat16(values[j]);
+  (dtype == DType::float16 ? kernels.to_float16 : kernels.to_bfloat16)(values, n, halves);
 }
 
-// scale * exp(logit - shift) - (g * weight inside the run), in float or double.
+// scale * exp(logit - shift), in float or double.
 void gradient_row(const FloatKernels& kernels, const float* logits, int64_t n, float shift, float scale, float* out) {
   kernels.scaled_exp(logits, n, shift, scale, out);
 }
-void gradient_row(const FloatKernels&, const double* logits, int64_t n, double shift, double scale, double* out) {
-  for (int64_t j = 0; j < n; ++j) out[j] = scale * std::exp(logits[j] - shift);
+void gradient_row(const FloatKernels& kernels, const double* logits, int64_t n, double shift, double scale, double* out) {
+  kernels.scaled_exp_64(logits, n, shift, scale, out);
 }
 
 template <class Real>
@@ -208,7 +178,7 @@ void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, co
         float* target = task.dtype == DType::float32 ? reinterpret_cast<float*>(out) : gradient.data();
         backward_row(kernels, task, logits, run, static_cast<const float*>(stats) + 2 * row,
                      static_cast<double>(static_cast<const float*>(grad_loss)[row]), target);
-        if (task.dtype != DType::float32) write_row(task.dtype, target, width, out);
+        if (task.dtype != DType::float32) write_row(kernels, task.dtype, target, width, out);
       }
     }
   });

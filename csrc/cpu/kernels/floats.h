@@ -181,28 +181,190 @@ void scaled_exp(const float* values, int64_t n, float shift, float scale, float*
   }
 }
 
-void from_bfloat16(const uint16_t* values, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t bits = static_cast<uint32_t>(values[i]) << 16;
-    std::memcpy(out + i, &bits, 4);
+// ---- doubles ----
+
+constexpr int kWideLanes = kLanes / 2;
+typedef double Doubles __attribute__((vector_size(8 * kWideLanes)));
+typedef int64_t Longs __attribute__((vector_size(8 * kWideLanes)));
+
+inline Doubles load(const double* from) {
+  Doubles v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+inline void store(double* to, Doubles v) { std::memcpy(to, &v, sizeof v); }
+
+inline Doubles splat(double value) { return value - Doubles{}; }
+
+inline Doubles load_tail(const double* from, int64_t n, double fill) {
+  if (n >= kWideLanes) return load(from);
+  double lanes[kWideLanes];
+  for (int i = 0; i < kWideLanes; ++i) lanes[i] = i < n ? from[i] : fill;
+  return load(lanes);
+}
+
+// As of floats: ln 2 in two parts, the first of which times a whole number is exact, and the series of e^r up to r^13 / 13!,
+// whose rest is below 5e-18 for |r| <= ln 2 / 2. Below -708.3 the result is 0.
+inline Doubles exp_nonpositive(Doubles x) {
+  const Doubles kLowest = splat(-708.3), kRound = splat(6755399441055744.0);  // 1.5 * 2^52
+  const Longs underflow = x < kLowest;
+  x = underflow ? kLowest : x;
+  const Doubles shifted = x * 1.4426950408889634 + kRound;
+  const Doubles n = shifted - kRound;
+  Doubles r = x - n * 6.93147180369123816490e-01;
+  r = r - n * 1.90821492927058770002e-10;
+  Doubles p = splat(1.0 / 6227020800.0);
+  p = p * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  p = p * r * r + r + 1.0;
+  Longs bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + (1023 - 0x4338000000000000)) << 52;  // the bits of kRound
+  Doubles scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  return underflow ? Doubles{} : p * scale;
+}
+
+double max_value_64(const double* values, int64_t n) {
+  const double kLow = -__builtin_inf();
+  Doubles a = splat(kLow), b = a;
+  int64_t i = 0;
+  for (; i + 2 * kWideLanes <= n; i += 2 * kWideLanes) {
+    const Doubles u = load(values + i), v = load(values + i + kWideLanes);
+    a = u > a ? u : a;
+    b = v > b ? v : b;
+  }
+  for (; i < n; i += kWideLanes) {
+    const Doubles u = load_tail(values + i, n - i, kLow);
+    a = u > a ? u : a;
+  }
+  a = b > a ? b : a;
+  double best = kLow;
+  for (int lane = 0; lane < kWideLanes; ++lane) best = a[lane] > best ? a[lane] : best;
+  return best;
+}
+
+double sum_exp_64(const double* values, int64_t n, double shift) {
+  Doubles a = {}, b = {};
+  int64_t i = 0;
+  for (; i + 2 * kWideLanes <= n; i += 2 * kWideLanes) {
+    a += exp_nonpositive(load(values + i) - shift);
+    b += exp_nonpositive(load(values + i + kWideLanes) - shift);
+  }
+  for (; i < n; i += kWideLanes) a += exp_nonpositive(load_tail(values + i, n - i, -__builtin_inf()) - shift);
+  a += b;
+  double sum = 0.0;
+  for (int lane = 0; lane < kWideLanes; ++lane) sum += a[lane];
+  return sum;
+}
+
+void scaled_exp_64(const double* values, int64_t n, double shift, double scale, double* out) {
+  int64_t i = 0;
+  for (; i + kWideLanes <= n; i += kWideLanes) store(out + i, exp_nonpositive(load(values + i) - shift) * scale);
+  if (i < n) {
+    const Doubles last = exp_nonpositive(load_tail(values + i, n - i, -__builtin_inf()) - shift) * scale;
+    double lanes[kWideLanes];
+    store(lanes, last);
+    for (int64_t j = 0; i + j < n; ++j) out[i + j] = lanes[j];
   }
 }
 
+// ---- 16-bit floats ----
+
+typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
+typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
+
+inline Words as_words(Floats v) {
+  Words bits;
+  std::memcpy(&bits, &v, sizeof bits);
+  return bits;
+}
+
+inline Floats as_floats(Words bits) {
+  Floats v;
+  std::memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+// out[i] = convert(values[i]), a vector at a time; the last one is filled up with zeros.
+template <class To, class From, class ToVector, class FromVector>
+inline void convert_all(const From* values, int64_t n, To* out, ToVector (*convert)(FromVector)) {
+  FromVector in;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    std::memcpy(&in, values + i, sizeof in);
+    const ToVector converted = convert(in);
+    std::memcpy(out + i, &converted, sizeof converted);
+  }
+  if (i == n) return;
+  From rest[kLanes] = {};
+  for (int64_t j = i; j < n; ++j) rest[j - i] = values[j];
+  std::memcpy(&in, rest, sizeof in);
+  const ToVector converted = convert(in);
+  for (int64_t j = i; j < n; ++j) out[j] = converted[j - i];
+}
+
+inline Floats bfloat16_to_float(Halves halves) { return as_floats(__builtin_convertvector(halves, Words) << 16); }
+
+inline Halves float_to_bfloat16(Floats values) {
+  const Words bits = as_words(values);
+  const Words nearest = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+  const Words rounded = values != values ? bits >> 16 | 0x40 : nearest;
+  return __builtin_convertvector(rounded, Halves);
+}
+
+#ifdef __AVX512F__
+// The instructions neither flush what is subnormal nor read the rounding mode.
+inline Floats float16_to_float(Halves halves) {
+  __m256i in;
+  std::memcpy(&in, &halves, sizeof in);
+  return reinterpret_cast<Floats>(_mm512_cvtph_ps(in));
+}
+
+inline Halves float_to_float16(Floats values) {
+  const __m256i out = _mm512_cvtps_ph(reinterpret_cast<__m512>(values), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  Halves halves;
+  std::memcpy(&halves, &out, sizeof halves);
+  return halves;
+}
+#else
 // The half's fields in a float's place, with the exponent moved by 112; infinities and NaNs get the full one. A subnormal
 // half is a whole number of 2^-24: no subnormal float comes up on the way, which a caller's floating-point mode may flush.
-void from_float16(const uint16_t* values, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t half = values[i];
-    const uint32_t magnitude = (half & 0x7FFF) << 13;
-    const float small = static_cast<float>(static_cast<int32_t>(half & 0x3FF)) * 0x1p-24f;
-    uint32_t bits;
-    std::memcpy(&bits, &small, 4);
-    bits = (half & 0x7C00) == 0 ? bits : magnitude + (112u << 23);
-    bits = (half & 0x7C00) == 0x7C00 ? (magnitude | 0x7F800000) : bits;
-    bits |= (half & 0x8000) << 16;
-    std::memcpy(out + i, &bits, 4);
-  }
+inline Floats float16_to_float(Halves halves) {
+  const Words half = __builtin_convertvector(halves, Words);
+  const Words magnitude = (half & 0x7FFF) << 13, exponent = half & 0x7C00;
+  const Words small = as_words(__builtin_convertvector((Ints)(half & 0x3FF), Floats) * 0x1p-24f);
+  Words bits = exponent == 0 ? small : magnitude + (112u << 23);
+  bits = exponent == 0x7C00 ? magnitude | 0x7F800000 : bits;
+  return as_floats(bits | (half & 0x8000) << 16);
 }
+
+inline Halves float_to_float16(Floats values) {
+  const Words bits = as_words(values), magnitude = bits & 0x7FFFFFFF;
+  // The exponent moved by -112. Of a subnormal half, adding 0.5 lets the float addition round to multiples of 2^-24.
+  const Words normal = (magnitude + 0xC8000FFF + (magnitude >> 13 & 1)) >> 13;
+  const Words small = as_words(as_floats(magnitude) + 0.5f) - 0x3F000000;
+  Words half = magnitude < 0x38800000 ? small : normal;
+  half = magnitude >= 0x477FF000 ? Words{} + 0x7C00 : half;  // rounds past the largest half
+  half = magnitude > 0x7F800000 ? Words{} + 0x7E00 : half;   // NaN
+  return __builtin_convertvector(half | (bits >> 16 & 0x8000), Halves);
+}
+#endif
+
+void from_bfloat16(const uint16_t* values, int64_t n, float* out) { convert_all(values, n, out, bfloat16_to_float); }
+void from_float16(const uint16_t* values, int64_t n, float* out) { convert_all(values, n, out, float16_to_float); }
+void to_bfloat16(const float* values, int64_t n, uint16_t* out) { convert_all(values, n, out, float_to_bfloat16); }
+void to_float16(const float* values, int64_t n, uint16_t* out) { convert_all(values, n, out, float_to_float16); }
 
 }  // namespace
 }  // namespace dshc::cpu

@@ -66,6 +66,13 @@ struct FloatKernels {
   void (*scaled_exp)(const float* values, int64_t n, float shift, float scale, float* out);
   void (*from_float16)(const uint16_t* values, int64_t n, float* out);
   void (*from_bfloat16)(const uint16_t* values, int64_t n, float* out);
+  // To the nearest, ties to even; past the largest half an infinity; NaN is a quiet NaN.
+  void (*to_float16)(const float* values, int64_t n, uint16_t* out);
+  void (*to_bfloat16)(const float* values, int64_t n, uint16_t* out);
+  // As above, of doubles.
+  double (*max_value_64)(const double* values, int64_t n);
+  double (*sum_exp_64)(const double* values, int64_t n, double shift);
+  void (*scaled_exp_64)(const double* values, int64_t n, double shift, double scale, double* out);
 };
 
 struct CodeKernels {

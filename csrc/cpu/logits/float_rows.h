@@ -28,8 +28,8 @@ inline const float* float_row(const FloatKernels& kernels, const void* values, D
   return buffer.data();
 }
 
-// The same few loops for both widths: float through the instruction set's table, double in plain C++. The table is the
-// caller's to fetch, once for many rows: of ten columns each, the look for it is a tenth of the work.
+// The same few loops for both widths, through the instruction set's table (what is rare of double in plain C++). The table is
+// the caller's to fetch, once for many rows: of ten columns each, the look for it is a tenth of the work.
 inline float max_value(const FloatKernels& k, const float* v, int64_t n) { return k.max_value(v, n); }
 inline bool any_nan(const FloatKernels& k, const float* v, int64_t n) { return k.any_nan(v, n); }
 inline float sum_exp(const FloatKernels& k, const float* v, int64_t n, float shift) { return k.sum_exp(v, n, shift); }
@@ -40,11 +40,8 @@ inline int64_t select_at_least(const FloatKernels& k, const float* v, int64_t n,
   return k.select_at_least(v, n, bound, positions);
 }
 
-inline double max_value(const FloatKernels&, const double* v, int64_t n) {
-  double best = -std::numeric_limits<double>::infinity();
-  for (int64_t i = 0; i < n; ++i) best = v[i] > best ? v[i] : best;
-  return best;
-}
+inline double max_value(const FloatKernels& k, const double* v, int64_t n) { return k.max_value_64(v, n); }
+inline double sum_exp(const FloatKernels& k, const double* v, int64_t n, double shift) { return k.sum_exp_64(v, n, shift); }
 
 inline bool any_nan(const FloatKernels&, const double* v, int64_t n) {
   bool found = false;
@@ -74,16 +71,6 @@ inline int64_t select_at_least(const FloatKernels&, const double* v, int64_t n, 
     found += v[i] >= bound;
   }
   return found;
-}
-
-inline double sum_exp(const FloatKernels&, const double* v, int64_t n, double shift) {
-  double part[8] = {};  // eight shorter sums round less than one long one
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    for (int lane = 0; lane < 8; ++lane) part[lane] += std::exp(v[i + lane] - shift);
-  }
-  for (; i < n; ++i) part[i & 7] += std::exp(v[i] - shift);
-  return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
 }  // namespace dshc::cpu
