@@ -39,6 +39,7 @@ struct RadiusSearch::Found {
         sizes(static_cast<size_t>(pairs().n_query), 0) {
     switch (route()) {
       case Route::empty:
+      case Route::whole:  // of top-k alone
         break;
       case Route::grouped:
         search.grouped().rank_all(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {

@@ -8,6 +8,7 @@
 #include "call/fresh_memory.h"
 #include "search/sample.h"
 #include "search/search.h"
+#include "search/whole.h"
 
 namespace dshc::cpu {
 namespace {
@@ -101,6 +102,18 @@ void hamming_topk(const Pairs& all_pairs, int64_t k, int32_t* counts, int64_t* i
       search_of_call.grouped().rank_all(n_threads, [&](GroupedRanking::Ranker& ranker, int64_t q) {
         ranker.write(found, answers.counts_of(q), answers.indices_of(q));
         answers.finish(q, found);
+      });
+      break;
+    }
+    case Route::whole: {
+      const Tasks& tasks = search_of_call.plan().tasks;
+      const int64_t found = std::min(k, pairs.n_db);
+      parallel_for(tasks.n_groups, tasks.n_threads, [&](int64_t group) {
+        WholeRanking ranking(search_of_call.plan(), pairs);
+        for (int64_t q = group * tasks.group; q < std::min((group + 1) * tasks.group, pairs.n_query); ++q) {
+          ranking.write(q, found, answers.counts_of(q), answers.indices_of(q));
+          answers.finish(q, found);
+        }
       });
       break;
     }

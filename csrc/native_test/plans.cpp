@@ -112,10 +112,19 @@ void check_cuts() {
               popcounts + "blocks of 2048 items in place; 1 group of 5, 1 shard, 1 thread");
   expect_text(topk_text(pairs_of(1, 100'000, 7), 10), popcounts + "blocks of 2048 items; 1 group of 1, 1 shard, 1 thread");
   expect_text(topk_text(pairs_of(60, 100'000, 8), 10), many + "1 group of 60, 1 shard, 1 thread");
-  // k is large enough for a guess, and small enough; all items, of which a group keeps few queries' worth.
+  // k is large enough for a guess, and small enough; a fifth of all items, of which a group keeps few queries' worth.
   expect_text(topk_text(pairs_of(60, 100'000, 8), 100),
               many + "1 group of 60, 1 shard, 1 thread; bounds guessed from 3120 items");
-  expect_text(topk_text(pairs_of(60, 100'000, 8), 100'000), long_in_place + "30 groups of 2, 1 shard, 1 thread");
+  expect_text(topk_text(pairs_of(60, 500'000, 8), 100'000), long_in_place + "30 groups of 2, 1 shard, 1 thread");
+  // From a quarter on nothing is filtered, but where every query has a mask of its own.
+  const std::string whole = level + ": ranked whole; ";
+  expect_text(topk_text(pairs_of(60, 100'000, 8), 25'000), whole + "1 group of 60, 1 shard, 1 thread");
+  expect_text(topk_text(pairs_of(60, 100'000, 8), 100'000, 2), whole + "8 groups of 8, 1 shard, 2 threads");
+  expect_text(topk_text(pairs_of(1, 3, 8), 7), whole + "1 group of 1, 1 shard, 1 thread");
+  const uint8_t mask = 0;
+  Pairs masked = pairs_of(1, 100'000, 8);
+  masked.allowed = &mask;
+  expect_text(topk_text(masked, 100'000), long_in_place + "1 group of 1, 1 shard, 1 thread");
   // Threads share groups, and shards where groups are few.
   expect_text(topk_text(pairs_of(2, 1'000'000, 8), 10, 2), long_in_place + "1 group of 2, 4 shards, 2 threads");
   expect_text(topk_text(pairs_of(1, 1000, 8), 10, 2), long_in_place + "1 group of 1, 1 shard, 1 thread");

@@ -106,6 +106,20 @@ Tasks cut_search(const Pairs& pairs, const Level& level, int64_t state_bytes, in
   return tasks;
 }
 
+// Of what share of the database on filtering no longer pays.
+constexpr int64_t kWorthWhole = 4;
+
+Tasks cut_by_queries(const Pairs& pairs, int n_threads) {
+  constexpr int64_t kTasksPerThread = 4;
+  Tasks tasks{};
+  tasks.n_threads = n_threads;
+  tasks.group = n_threads == 1 ? pairs.n_query : divide_up(pairs.n_query, kTasksPerThread * n_threads);
+  tasks.n_groups = divide_up(pairs.n_query, tasks.group);
+  tasks.shard = pairs.n_db;
+  tasks.n_shards = 1;
+  return tasks;
+}
+
 // With few queries the sample costs more than it saves, with a small k the bound falls fast enough by itself.
 int64_t sample_items(const Pairs& pairs, int64_t k) {
   constexpr int64_t kMostItems = 1 << 14, kShareOfDatabase = 32;
@@ -129,6 +143,11 @@ Plan plan_search(const Pairs& pairs, int64_t state_bytes, bool codes_repeat, con
 
 Plan plan_topk(const Pairs& pairs, int64_t k, bool codes_repeat, const Level& level, int n_threads) {
   Plan plan = plan_search(pairs, 8 * (2 * k + 8192), codes_repeat, level, n_threads);
+  if (plan.route == Route::filtered && !pairs.allowed && k >= pairs.n_db / kWorthWhole) {
+    plan.route = Route::whole;
+    plan.tasks = cut_by_queries(pairs, n_threads);
+    return plan;
+  }
   if (plan.route == Route::filtered) plan.sample_items = sample_items(pairs, k);
   return plan;
 }
@@ -151,6 +170,7 @@ std::string text(const Plan& plan) {
   std::string words = std::string(plan.level->name) + ": ";
   if (plan.route == Route::empty) return words + "nothing to find";
   if (plan.route == Route::grouped) return words + "ranked by distinct codes";
+  if (plan.route == Route::whole) return words + "ranked whole; " + text(plan.tasks);
   const char* before = "filtered by ";
   for (const FilterRow* row : plan.walk.filters.rows) {
     if (!row) break;

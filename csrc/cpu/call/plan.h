@@ -32,6 +32,7 @@ struct WalkPlan {
 enum class Route {
   empty,     // nothing can be found
   grouped,   // codes repeat: distinct codes are ranked, and their items answered
+  whole,     // so much is wanted that all items are ranked
   filtered,  // blocks of the database pass through filters
 };
 

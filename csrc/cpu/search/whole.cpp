@@ -1,0 +1,81 @@
+#include "whole.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "../call/call.h"
+#include "block.h"
+
+namespace dshc::cpu {
+namespace {
+
+constexpr int64_t kBlock = 2048;  // items whose values are counted while they are in the first-level cache
+constexpr int kTables = 4;        // neighbours often have one value, and a counter is no sooner read than it was written
+
+}  // namespace
+
+WholeRanking::WholeRanking(const Plan& plan, const Pairs& pairs)
+    : plan_(plan),
+      pairs_(pairs),
+      n_values_(n_rank_values(pairs)),
+      row_(new uint16_t[static_cast<size_t>(pairs.n_db)]),
+      tables_(static_cast<size_t>(kTables * n_values_)),
+      places_(static_cast<size_t>(n_values_)) {
+  const int32_t width = WordShape(pairs.n_bytes).code_bytes();
+  if (width != pairs.n_bytes) block_.assign(static_cast<size_t>(kBlock * width), 0);
+}
+
+void WholeRanking::count(int64_t query) {
+  const int32_t width = WordShape(pairs_.n_bytes).code_bytes();
+  const std::vector<uint64_t> words = query_words(pairs_, query, query + 1);
+  const auto* code = reinterpret_cast<const uint8_t*>(words.data());
+  std::fill(tables_.begin(), tables_.end(), 0u);
+  uint32_t* counts[kTables];
+  for (int t = 0; t < kTables; ++t) counts[t] = tables_.data() + t * n_values_;
+  for (int64_t first = 0; first < pairs_.n_db; first += kBlock) {
+    const int64_t n = std::min(kBlock, pairs_.n_db - first);
+    const uint8_t* codes = pairs_.database + first * pairs_.n_bytes;
+    if (!block_.empty()) {
+      for (int64_t i = 0; i < n; ++i) {
+        std::memcpy(block_.data() + i * width, codes + i * pairs_.n_bytes, static_cast<size_t>(pairs_.n_bytes));
+      }
+      codes = block_.data();
+    }
+    uint16_t* row = row_.get() + first;
+    plan_.level->rank->rank_row(pairs_.score, code, codes, n, width, static_cast<uint16_t>(8 * pairs_.n_bytes), row);
+    int64_t i = 0;
+    for (; i + kTables <= n; i += kTables) {
+      for (int t = 0; t < kTables; ++t) ++counts[t][row[i + t]];
+    }
+    for (; i < n; ++i) ++counts[0][row[i]];
+  }
+}
+
+void WholeRanking::write(int64_t query, int64_t k, int32_t* values, int64_t* indices) {
+  stop_point(1.5 * static_cast<double>(pairs_.n_db));
+  count(query);
+  int64_t place = 0;
+  int32_t limit = 0;  // values below it have a place for all of their items, or for the first
+  for (int32_t value = 0; value < n_values_; ++value) {
+    int64_t n = 0;
+    for (int t = 0; t < kTables; ++t) n += tables_[static_cast<size_t>(t * n_values_ + value)];
+    places_[static_cast<size_t>(value)] = place;
+    if (place < k) limit = value + 1;
+    const int64_t end = std::min(place + n, k);
+    if (place < end) std::fill(values + place, values + end, value);
+    place += n;
+  }
+  const uint16_t* row = row_.get();
+  int64_t* places = places_.data();
+  if (k == pairs_.n_db) {
+    for (int64_t i = 0; i < k; ++i) indices[places[row[i]]++] = i;
+    return;
+  }
+  for (int64_t i = 0; i < pairs_.n_db; ++i) {
+    if (row[i] >= limit) continue;
+    const int64_t at = places[row[i]]++;
+    if (at < k) indices[at] = i;
+  }
+}
+
+}  // namespace dshc::cpu
