@@ -108,44 +108,98 @@ __device__ __forceinline__ R bound_of_lanes(R largest, int k) {
   return __shfl_sync(kFullMask, largest, k - 1);
 }
 
+// The larger of each of two pairs of 16-bit values; NaN is passed over.
+template <class T>
+__device__ __forceinline__ uint32_t larger_pair(uint32_t a, uint32_t b) {
+#ifdef DSHC_SIMT
+  T of_a[2], of_b[2];
+  memcpy(of_a, &a, sizeof a);
+  memcpy(of_b, &b, sizeof b);
+  for (int i = 0; i < 2; ++i) of_a[i] = from_real<T>(larger_of(to_real(of_a[i]), to_real(of_b[i])));
+  memcpy(&a, of_a, sizeof a);
+  return a;
+#else
+  using Pair = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
+  Pair of_a, of_b;
+  memcpy(&of_a, &a, sizeof a);
+  memcpy(&of_b, &b, sizeof b);
+  of_a = __hmax2(of_a, of_b);
+  memcpy(&a, &of_a, sizeof a);
+  return a;
+#endif
+}
+
+// The largest of some vectors' values; NaN is passed over.
+template <class T, int kVectors>
+__device__ __forceinline__ Real<T> largest_of(const Values<T> (&vectors)[kVectors], int first, int last) {
+  using R = Real<T>;
+  if constexpr (sizeof(T) == 2) {
+    uint32_t largest = 0;
+#pragma unroll
+    for (int u = first; u < last; ++u) {
+      uint32_t words[4];
+      memcpy(words, &vectors[u], sizeof words);
+      const uint32_t of_vector =
+          larger_pair<T>(larger_pair<T>(words[0], words[1]), larger_pair<T>(words[2], words[3]));
+      largest = u == first ? of_vector : larger_pair<T>(largest, of_vector);
+    }
+    T pair[2];
+    memcpy(pair, &largest, sizeof pair);
+    return larger_of(to_real(pair[0]), to_real(pair[1]));
+  } else {
+    R largest = to_real(vectors[first].at[0]);
+#pragma unroll
+    for (int u = first; u < last; ++u) {
+#pragma unroll
+      for (int i = 0; i < kPerVector<T>; ++i) largest = larger_of(largest, to_real(vectors[u].at[i]));
+    }
+    return largest;
+  }
+}
+
 // Adds the share of this warp, number `part` of `n_parts`, of row[0, n), n < 2^31.
 template <class T>
 __device__ __forceinline__ void add_row(const T* row, int n, int part, int n_parts, BestFew<Real<T>>* best) {
   using R = Real<T>;
-  constexpr int kPer = kPerVector<T>, kTogether = sizeof(T) == 2 ? 2 : 4, kBatch = kTogether * kWarp;
+  constexpr int kPer = kPerVector<T>, kTogether = 3, kBatch = kTogether * kWarp;
   const R lowest = -static_cast<R>(INFINITY);
   const int before = static_cast<int>(values_before_boundary(row, n));
   const int n_vectors = (n - before) / kPer, after = before + n_vectors * kPer;
   R bound = lowest;
-  for (int first = part * kBatch; first < n_vectors; first += n_parts * kBatch) {
-    Values<T> vectors[kTogether];
+  const auto load = [&](int first, Values<T>(&vectors)[kTogether]) {
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
       const int at = first + u * kWarp + lane();
       vectors[u] = at < n_vectors ? load_vector(row + before + at * kPer) : vector_of(from_real<T>(lowest));
     }
-    R largest = lowest;
+  };
+  Values<T> vectors[kTogether], next[kTogether];
+  load(part * kBatch, next);
+  for (int first = part * kBatch; first < n_vectors; first += n_parts * kBatch) {
 #pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-#pragma unroll
-      for (int i = 0; i < kPer; ++i) largest = larger_of(largest, to_real(vectors[u].at[i]));
-    }
+    for (int u = 0; u < kTogether; ++u) vectors[u] = next[u];
+    load(first + n_parts * kBatch < n_vectors ? first + n_parts * kBatch : n_vectors, next);
+    const R largest = largest_of(vectors, 0, kTogether);
     if (first == part * kBatch) bound = bound_of_lanes(largest, best->size());
     // A NaN is below nothing. It is looked at while there is room for it, and `largest` does not tell of it.
     const bool room = best->last() != best->last();
     bound = larger_of(bound, best->last());
     if (!__any_sync(kFullMask, room || !(largest < bound))) continue;
+    // Not unrolled: an insertion is long, and vectors where none is are passed over.
+#pragma unroll 1
+    for (int at = first + lane(); at < first + kBatch; at += kWarp) {
+      if (__any_sync(kFullMask, room || !(largest_of(vectors, 0, 1) < bound))) {
 #pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const int at = first + u * kWarp + lane();
-#pragma unroll
-      for (int i = 0; i < kPer; ++i) {
-        const R value = to_real(vectors[u].at[i]);
-        const bool offer = at < n_vectors && !(value < bound);
-        if (!__any_sync(kFullMask, offer)) continue;
-        best->take(offer, key_of(value), before + at * kPer + i);
-        bound = larger_of(bound, best->last());
+        for (int i = 0; i < kPer; ++i) {
+          const R value = to_real(vectors[0].at[i]);
+          const bool offer = at < n_vectors && !(value < bound);
+          if (!__any_sync(kFullMask, offer)) continue;
+          best->take(offer, key_of(value), before + at * kPer + i);
+          bound = larger_of(bound, best->last());
+        }
       }
+#pragma unroll
+      for (int u = 1; u < kTogether; ++u) vectors[u - 1] = vectors[u];
     }
   }
   if (part != 0) return;
