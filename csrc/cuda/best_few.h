@@ -129,29 +129,35 @@ __device__ __forceinline__ uint32_t larger_pair(uint32_t a, uint32_t b) {
 #endif
 }
 
-// The largest of some vectors' values; NaN is passed over.
-template <class T, int kVectors>
-__device__ __forceinline__ Real<T> largest_of(const Values<T> (&vectors)[kVectors], int first, int last) {
-  using R = Real<T>;
+// 16 bytes of values, kept as the words that were loaded: of 16-bit values on their own the compiler would make registers of
+// their own, and wait for the load to do so.
+template <class T>
+__device__ __forceinline__ Values<T> values_of(const uint4& words) {
+  Values<T> values;
+  memcpy(&values, &words, sizeof words);
+  return values;
+}
+
+// The largest of the first kCount vectors' values; NaN is passed over.
+template <class T, int kCount, int kVectors>
+__device__ __forceinline__ Real<T> largest_of(const uint4 (&vectors)[kVectors]) {
   if constexpr (sizeof(T) == 2) {
     uint32_t largest = 0;
 #pragma unroll
-    for (int u = first; u < last; ++u) {
-      uint32_t words[4];
-      memcpy(words, &vectors[u], sizeof words);
-      const uint32_t of_vector =
-          larger_pair<T>(larger_pair<T>(words[0], words[1]), larger_pair<T>(words[2], words[3]));
-      largest = u == first ? of_vector : larger_pair<T>(largest, of_vector);
+    for (int u = 0; u < kCount; ++u) {
+      const uint32_t of_vector = larger_pair<T>(larger_pair<T>(vectors[u].x, vectors[u].y),
+                                                larger_pair<T>(vectors[u].z, vectors[u].w));
+      largest = u == 0 ? of_vector : larger_pair<T>(largest, of_vector);
     }
     T pair[2];
     memcpy(pair, &largest, sizeof pair);
     return larger_of(to_real(pair[0]), to_real(pair[1]));
   } else {
-    R largest = to_real(vectors[first].at[0]);
+    Real<T> largest = to_real(values_of<T>(vectors[0]).at[0]);
 #pragma unroll
-    for (int u = first; u < last; ++u) {
+    for (int u = 0; u < kCount; ++u) {
 #pragma unroll
-      for (int i = 0; i < kPerVector<T>; ++i) largest = larger_of(largest, to_real(vectors[u].at[i]));
+      for (int i = 0; i < kPerVector<T>; ++i) largest = larger_of(largest, to_real(values_of<T>(vectors[u]).at[i]));
     }
     return largest;
   }
@@ -166,20 +172,22 @@ __device__ __forceinline__ void add_row(const T* row, int n, int part, int n_par
   const int before = static_cast<int>(values_before_boundary(row, n));
   const int n_vectors = (n - before) / kPer, after = before + n_vectors * kPer;
   R bound = lowest;
-  const auto load = [&](int first, Values<T>(&vectors)[kTogether]) {
+  const Values<T> none = vector_of(from_real<T>(lowest));
+  const auto load = [&](int first, uint4(&vectors)[kTogether]) {
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
       const int at = first + u * kWarp + lane();
-      vectors[u] = at < n_vectors ? load_vector(row + before + at * kPer) : vector_of(from_real<T>(lowest));
+      memcpy(&vectors[u], &none, sizeof none);
+      if (at < n_vectors) vectors[u] = *reinterpret_cast<const uint4*>(row + before + at * kPer);
     }
   };
-  Values<T> vectors[kTogether], next[kTogether];
+  uint4 vectors[kTogether], next[kTogether];
   load(part * kBatch, next);
   for (int first = part * kBatch; first < n_vectors; first += n_parts * kBatch) {
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) vectors[u] = next[u];
     load(first + n_parts * kBatch < n_vectors ? first + n_parts * kBatch : n_vectors, next);
-    const R largest = largest_of(vectors, 0, kTogether);
+    const R largest = largest_of<T, kTogether>(vectors);
     if (first == part * kBatch) bound = bound_of_lanes(largest, best->size());
     // A NaN is below nothing. It is looked at while there is room for it, and `largest` does not tell of it.
     const bool room = best->last() != best->last();
@@ -188,10 +196,10 @@ __device__ __forceinline__ void add_row(const T* row, int n, int part, int n_par
     // Not unrolled: an insertion is long, and vectors where none is are passed over.
 #pragma unroll 1
     for (int at = first + lane(); at < first + kBatch; at += kWarp) {
-      if (__any_sync(kFullMask, room || !(largest_of(vectors, 0, 1) < bound))) {
+      if (__any_sync(kFullMask, room || !(largest_of<T, 1>(vectors) < bound))) {
 #pragma unroll
         for (int i = 0; i < kPer; ++i) {
-          const R value = to_real(vectors[0].at[i]);
+          const R value = to_real(values_of<T>(vectors[0]).at[i]);
           const bool offer = at < n_vectors && !(value < bound);
           if (!__any_sync(kFullMask, offer)) continue;
           best->take(offer, key_of(value), before + at * kPer + i);
