@@ -10,8 +10,9 @@
 // of its class, most weights are.
 //
 // Thread map: a block has 16 rows, its 8 warps columns in turn, 32 a step; lane 4 g + t has 8 columns from 8 t on of rows g and
-// g + 8, which is how the products want them. The next step's logits are on the way during a step. Codes are read from cache,
-// 8 bytes (float64: 4) a turn of the whole; a code of more bytes is made by several turns, or blocks where rows are few.
+// g + 8, which is how the products want them. The step's codes, one a lane, go through shared memory to those that want them. The next step's logits
+// and codes are on the way during a step. A turn is 8 bytes of the codes (float64: 4); longer codes take several turns, or blocks
+// where rows are few.
 // First pass: largest logit, its lowest index, the sum of weights. k < n_subclasses: kth_key.h finds the smallest logit that
 // belongs, and ties at it are cut by index. Then the products.
 //
@@ -96,14 +97,30 @@ struct MergeLeader {
   }
 };
 
+// So far ahead of a warp's loads rows are called into the second-level cache: 8 warps a multiprocessor, which is what the
+// accumulators leave room for, do not keep memory busy with what their registers hold.
+constexpr int kCalledBytes = 6144;
+
+__device__ __forceinline__ void call_into_cache(const void* address) {
+#ifdef DSHC_SIMT
+  static_cast<void>(address);
+#else
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+#endif
+}
+
 // Of columns first .. last - 1, by a warp. NaN is passed over.
 template <class T>
 __device__ __forceinline__ Leader<Real<T>> leader_of(const T* row, int first, int last) {
   using R = Real<T>;
-  constexpr int kTogether = 8;
+  constexpr int kTogether = 16 / (static_cast<int>(sizeof(R)) / 4);
+  constexpr int kCalled = kCalledBytes / static_cast<int>(sizeof(T));
   const R nan = static_cast<R>(NAN);
   Leader<R> found{-static_cast<R>(INFINITY), -1, 0};
-  for (int at = first + lane(); at < last; at += kTogether * kWarp) {
+  for (int at = first + lane(); at - lane() < last; at += kTogether * kWarp) {
+    // A batch is 32 times 64 bytes, or 32 of 16-bit values.
+    const int called = at - lane() + kCalled + kTogether * lane();
+    if (called < last) call_into_cache(row + called);
     R values[kTogether];
     R largest = nan;
 #pragma unroll
@@ -129,10 +146,36 @@ struct WeighedRow {
   int first, last_equal;
 };
 
+// kTiles bytes of a code from `byte` on; 0 past its end. `wide`: words lie on their boundaries.
+template <int kTiles>
+struct CodePart {
+  uint32_t words[kTiles / 4];
+
+  __device__ __forceinline__ void load(const uint8_t* code, int64_t byte, int64_t n_bytes, bool wide) {
+    const int left = n_bytes - byte < kTiles ? static_cast<int>(n_bytes - byte) : kTiles;
+    code += byte;
+#pragma unroll
+    for (int p = 0; p < kTiles / 4; ++p) words[p] = 0;
+    if (wide) {
+#pragma unroll
+      for (int p = 0; p < kTiles / 4; ++p) {
+        if (4 * p < left) words[p] = reinterpret_cast<const uint32_t*>(code)[p];
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        if (i < left) words[i / 4] |= static_cast<uint32_t>(code[i]) << (8 * (i % 4));
+      }
+    }
+  }
+};
+
 template <class R>
 struct WeighedShared {
   using F = typename Fixed<R>::type;
   static constexpr int kBits = 8 * Fixed<R>::kTiles;
+  using Part = CodePart<Fixed<R>::kTiles>;
+  Part* codes;             // [kWeighedWarps, kWeighedStep]
   F* sums;                 // [kWeighedRows, kBits]: of the weights whose bit is set
   F* totals;               // [kWeighedRows]: of all weights
   WeighedRow<R>* rows;     // [kWeighedRows]
@@ -142,10 +185,11 @@ struct WeighedShared {
 
   static size_t bytes() {
     return kWeighedRows * ((kBits + 1) * sizeof(F) + sizeof(WeighedRow<R>) + kWeighedWarps * sizeof(Leader<R>)) +
-           kDigits * sizeof(uint32_t) + kWeighedWarps * sizeof(int32_t);
+           kDigits * sizeof(uint32_t) + kWeighedWarps * (sizeof(int32_t) + kWeighedStep * sizeof(Part));
   }
   __device__ __forceinline__ WeighedShared() {
-    sums = dynamic_shared<F>();
+    codes = dynamic_shared<Part>();
+    sums = reinterpret_cast<F*>(codes + kWeighedWarps * kWeighedStep);
     totals = sums + kWeighedRows * kBits;
     rows = reinterpret_cast<WeighedRow<R>*>(totals + kWeighedRows);
     leaders = reinterpret_cast<Leader<R>*>(rows + kWeighedRows);
@@ -175,25 +219,54 @@ __device__ __forceinline__ int column_of_equal(const T* row, int n_columns, Key<
   return found;
 }
 
+// 8 values as the words that were loaded, so that nothing waits for them before they are used.
+template <class T>
+struct Columns {
+  static constexpr int kWords = kWeighedColumns * static_cast<int>(sizeof(T)) / 4;
+  uint32_t words[kWords];
+
+  __device__ __forceinline__ Real<T> at(int i) const {
+    T values[kWeighedColumns];
+    memcpy(values, words, sizeof values);
+    return to_real(values[i]);
+  }
+};
+
 // 8 values from `from` on, of which `left` (maybe none) belong to the row; NaN for the others. kLoad bytes a load.
 template <class T, int kLoad>
-__device__ __forceinline__ void load_columns(const T* from, int left, T (&values)[kWeighedColumns]) {
-  constexpr int kPer = kLoad / static_cast<int>(sizeof(T));
-  using Word = std::conditional_t<kLoad == 16, uint4, std::conditional_t<kLoad == 8, uint2, uint32_t>>;
+__device__ __forceinline__ void load_columns(const T* from, int left, Columns<T>& values) {
+  constexpr int kWords = Columns<T>::kWords;
+#pragma unroll
+  for (int w = 0; w < kWords; ++w) values.words[w] = 0x7FFFFFFFu;  // NaN in every type
   if (left >= kWeighedColumns) {
+    if constexpr (kLoad == 16) {
 #pragma unroll
-    for (int i = 0; i < kWeighedColumns; i += kPer) {
-      if constexpr (kPer == 1) {
-        values[i] = from[i];
-      } else {
-        const Word word = *reinterpret_cast<const Word*>(from + i);
-        memcpy(values + i, &word, kLoad);
+      for (int w = 0; w < kWords; w += 4) {
+        const uint4 word = reinterpret_cast<const uint4*>(from)[w / 4];
+        values.words[w] = word.x;
+        values.words[w + 1] = word.y;
+        values.words[w + 2] = word.z;
+        values.words[w + 3] = word.w;
       }
-    }
-    return;
-  }
+    } else if constexpr (kLoad == 8) {
 #pragma unroll
-  for (int i = 0; i < kWeighedColumns; ++i) values[i] = i < left ? from[i] : from_real<T>(static_cast<Real<T>>(NAN));
+      for (int w = 0; w < kWords; w += 2) {
+        const uint2 word = reinterpret_cast<const uint2*>(from)[w / 2];
+        values.words[w] = word.x;
+        values.words[w + 1] = word.y;
+      }
+    } else if constexpr (kLoad == 4) {
+#pragma unroll
+      for (int w = 0; w < kWords; ++w) values.words[w] = reinterpret_cast<const uint32_t*>(from)[w];
+    } else {
+      memcpy(values.words, from, sizeof values.words);
+    }
+  } else if (left > 0) {
+    T some[kWeighedColumns];
+#pragma unroll
+    for (int i = 0; i < kWeighedColumns; ++i) some[i] = i < left ? from[i] : from_real<T>(static_cast<Real<T>>(NAN));
+    memcpy(values.words, some, sizeof values.words);
+  }
 }
 
 // Byte p of each of four words, as a word.
@@ -216,15 +289,6 @@ __device__ __forceinline__ void transpose_bytes(const uint32_t (&words)[4], uint
   bytes[3] = take_bytes(high01, high23, 0x7632);
 }
 
-// Four bytes of a code from `byte` on; 0 past its end. `wide`: words lie on their boundaries.
-__device__ __forceinline__ uint32_t code_word(const uint8_t* code, int64_t byte, int64_t n_bytes, bool wide) {
-  if (wide) return byte < n_bytes ? *reinterpret_cast<const uint32_t*>(code + byte) : 0;
-  uint32_t word = 0;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) word |= byte + i < n_bytes ? static_cast<uint32_t>(code[byte + i]) << (8 * i) : 0;
-  return word;
-}
-
 // What the weights' bytes and the codes' bits of one step add to the accumulators.
 template <class R>
 struct WeighedSums {
@@ -233,10 +297,10 @@ struct WeighedSums {
   int of_bits[kBytes][kTiles][4];
   F totals[2];
 
+  // `codes`: the parts of this step's 32 codes, in shared memory; the warp has not met since they were written.
   template <class T>
-  __device__ __forceinline__ void add(const T (&values)[2][kWeighedColumns], const WeighedRow<R> (&rows)[2], bool all,
-                                      int column, int n_columns, const uint8_t* codebook, int64_t n_bytes, int64_t byte,
-                                      bool wide) {
+  __device__ __forceinline__ void add(const Columns<T> (&values)[2], const WeighedRow<R> (&rows)[2], bool all, int column,
+                                      const CodePart<kTiles>* codes) {
     uint32_t factors[kBytes][4];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -245,10 +309,11 @@ struct WeighedSums {
         F weights[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const R value = to_real(values[r][4 * half + i]);
+          const R value = values[r].at(4 * half + i);
           R weight = weight_of(value, rows[r].top) * rows[r].scale;
           if (!all) {
-            const bool counts = value > rows[r].kth || (value == rows[r].kth && column + 4 * half + i <= rows[r].last_equal);
+            // No branch a value.
+            const bool counts = (value > rows[r].kth) | ((value == rows[r].kth) & (column + 4 * half + i <= rows[r].last_equal));
             weight = counts ? weight : R{0};
           }
           weights[i] = fixed_of(weight);
@@ -266,22 +331,29 @@ struct WeighedSums {
       }
     }
     // Byte `tile` of the codes of four columns, of which every lane takes the bit of its column of the product.
+    __syncwarp();
     uint32_t bits[kTiles][2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
+      constexpr int kParts = kTiles / 4;
+      uint4 four[kParts];  // of four codes: uint4s, as shared memory is read fastest
 #pragma unroll
-      for (int part = 0; part < kTiles / 4; ++part) {
+      for (int part = 0; part < kParts; ++part) {
+        four[part] = reinterpret_cast<const uint4*>(codes + lane() % 4 * kWeighedColumns + 4 * half)[part];
+      }
+      uint32_t of_codes[4 * kParts];
+      memcpy(of_codes, four, sizeof four);
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) {
         uint32_t words[4], bytes[4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int j = column + 4 * half + i;
-          words[i] = j < n_columns ? code_word(codebook + j * n_bytes, byte + 4 * part, n_bytes, wide) : 0;
-        }
+        for (int i = 0; i < 4; ++i) words[i] = of_codes[kParts * i + part];
         transpose_bytes(words, bytes);
 #pragma unroll
         for (int p = 0; p < 4; ++p) bits[4 * part + p][half] = bytes[p] >> (lane() / 4) & 0x01010101u;
       }
     }
+    __syncwarp();  // the codes are read
 #pragma unroll
     for (int p = 0; p < kBytes; ++p) {
       if (!__any_sync(kFullMask, (factors[p][0] | factors[p][1] | factors[p][2] | factors[p][3]) != 0)) continue;
@@ -304,8 +376,8 @@ __global__ void __launch_bounds__(kWeighedWarps * kWarp, 1)
   logits += first_row * n_columns;
   const bool all = k == n_columns;
 
-  // A short row by one warp; a long one by all, each with a run of it.
-  const int parts = n_columns > 4096 ? kWeighedWarps : 1, run = (n_columns + parts - 1) / parts;
+  // A row by one warp; where these are few and long, by all, each with a run of it.
+  const int parts = n_rows < kWeighedWarps && n_columns > 1024 ? kWeighedWarps : 1, run = (n_columns + parts - 1) / parts;
   for (int item = warp(); item < n_rows * parts; item += kWeighedWarps) {
     const int row = item / parts, from = item % parts * run;
     const Leader<R> leader =
@@ -342,8 +414,12 @@ __global__ void __launch_bounds__(kWeighedWarps * kWarp, 1)
   const WeighedRow<R> rows[2] = {shared.rows[g], shared.rows[g + 8]};
   const T* const values_of[2] = {logits + static_cast<int64_t>(min(g, n_rows - 1)) * n_columns,
                                  logits + static_cast<int64_t>(min(g + 8, n_rows - 1)) * n_columns};
-  const auto load = [&](int step, T(&values)[2][kWeighedColumns]) {
-    const int column = step * kWeighedStep + t * kWeighedColumns;
+  CodePart<kTiles>* codes_of_warp = shared.codes + warp() * kWeighedStep;
+  // The logits and, one a lane, the codes of a step.
+  const auto load = [&](int step, int64_t byte, Columns<T>(&values)[2], CodePart<kTiles>& code) {
+    const int column = step * kWeighedStep + t * kWeighedColumns, of_lane = step * kWeighedStep + lane();
+    // Of no column: any code, since what weighs nothing adds nothing.
+    code.load(codebook + min(of_lane, n_columns - 1) * n_bytes, byte, n_bytes, wide);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int left = g + 8 * r < n_rows ? n_columns - column : 0;
@@ -351,16 +427,32 @@ __global__ void __launch_bounds__(kWeighedWarps * kWarp, 1)
     }
   };
   const int n_steps = (n_columns + kWeighedStep - 1) / kWeighedStep;
+  // Two lanes a row.
+  constexpr int kCalledSteps =
+      kWeighedWarps * (kCalledBytes / (kWeighedRows * kWeighedStep * static_cast<int>(sizeof(T))) + 1);
+  const T* const called_row = logits + static_cast<int64_t>(min(lane() / 2, n_rows - 1)) * n_columns;
+  const auto call = [&](int step) {
+    const int column = step * kWeighedStep + lane() % 2 * (kWeighedStep / 2);
+    if (lane() / 2 < n_rows && column < n_columns) call_into_cache(called_row + column);
+  };
   for (int64_t byte = static_cast<int64_t>(blockIdx.y) * kTiles; byte < n_bytes; byte += static_cast<int64_t>(gridDim.y) * kTiles) {
     for (int i = static_cast<int>(threadIdx.x); i < kWeighedRows * (kBits + 1); i += kThreads) shared.sums[i] = 0;  // and totals
     WeighedSums<R> sums{};
-    T values[2][kWeighedColumns], next[2][kWeighedColumns];
+    Columns<T> values[2], next[2];
+    CodePart<kTiles> code, next_code;
     constexpr bool kAhead = sizeof(T) < 8;  // double leaves no registers for that
-    if (kAhead && warp() < n_steps) load(warp(), values);
+    if (kAhead && warp() < n_steps) load(warp(), byte, values, code);
     for (int step = warp(); step < n_steps; step += kWeighedWarps) {
-      if (kAhead ? step + kWeighedWarps < n_steps : true) load(kAhead ? step + kWeighedWarps : step, kAhead ? next : values);
-      sums.add(values, rows, all, step * kWeighedStep + t * kWeighedColumns, n_columns, codebook, n_bytes, byte, wide);
-      if (kAhead) memcpy(values, next, sizeof values);
+      if (!kAhead) load(step, byte, values, code);
+      codes_of_warp[lane()] = code;
+      call(step + kCalledSteps);
+      if (kAhead && step + kWeighedWarps < n_steps) load(step + kWeighedWarps, byte, next, next_code);
+      sums.add(values, rows, all, step * kWeighedStep + t * kWeighedColumns, codes_of_warp);
+      if (kAhead) {
+        values[0] = next[0];
+        values[1] = next[1];
+        code = next_code;
+      }
     }
     __syncthreads();  // the sums are zero
 #pragma unroll
