@@ -1,11 +1,12 @@
 // The k <= 8 largest values of a row, found by one or more warps in one reading; equal values: the lower index first; NaN
 // last.
 //
-// A warp keeps a sorted list across its lanes: lane r has the r-th best. It reads 16 values per lane at a time (16 bytes a
-// load, all of them in flight together) and passes over them where none reaches the list's last; otherwise it looks at value
-// after value, and every one that belongs in the list is put there by shuffles, some forty instructions. Of a long row some
-// k ln(n / k) do. The first values would nearly all be such, so they get a bound of their own: the k-th largest of the
-// lanes' largest values, which k values reach and hardly more.
+// A warp keeps a sorted list across its lanes: lane r has the r-th best. It reads 48 bytes per lane at a time (16 bytes a
+// load), the next 48 on the way meanwhile, and passes over them where none reaches the list's last; values of 16 bits are
+// compared in pairs for that. Otherwise it looks at 16 bytes after 16 bytes and there at value after value, and every one that
+// belongs in the list is put there by shuffles, some forty instructions. Of a long row some k ln(n / k) do. The first values
+// would nearly all be such, so they get a bound of their own: the k-th largest of the lanes' largest values, which k values
+// reach and hardly more.
 // Why not a list a thread: lists of 32 lanes fill with 32 k values before they help, and lanes insert at different times.
 #pragma once
 #include <type_traits>

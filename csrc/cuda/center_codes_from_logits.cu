@@ -2,24 +2,26 @@
 //
 // Layout: logits [n, n_subclasses] with classes as runs, centers [n_classes, n_bytes]. Thread map: 1 to 8 warps a row, as many
 // as fill the GPU, each with a run of classes; the lanes of a warp share a class, or four at once where these have at most 32
-// sub-classes each. The offsets of 31 classes come in one load. What a lane has of a class, up to 12 logits, is loaded
-// together and held: the largest first, then one exponential a logit and the sum; longer classes in pieces of 384 whose sums are
-// merged. Lane i keeps the sum of the i-th class, so that there is one logarithm and one choice for 31 classes. The row's first
-// warp chooses among its warps' best. Logits are read once, the least possible; where classes are short the ten shuffles of
-// each are the bound. NaN in a class ranks it last. Class offsets are clamped, so that no value of theirs leaves the row.
-// Limits: 2^31 rows (grid).
+// sub-classes each. The offsets of 31 classes come in one load. What a lane has of a class, up to 12 logits (float64: 6), is
+// loaded together and held: the largest first, then one exponential a logit and the sum; longer classes in pieces whose sums
+// are merged. Meanwhile the classes after it are called into the cache. Lane i keeps the sum of the i-th class, so that there
+// is one logarithm and one choice for 31 classes. The row's first warp chooses among its warps' best. Logits are read once, the
+// least possible; where classes are short the ten shuffles of each are the bound. NaN in a class ranks it last. Class offsets
+// are clamped, so that no value of theirs leaves the row. Limits: 2^31 rows (grid).
 #include "../core/center_codes_from_logits.h"
 
 #include <type_traits>
 
 #include "max_sum.h"
+#include "prefetch.h"
 
 namespace dshc::cuda {
 namespace {
 
 constexpr int kWarps = 8, kThreads = kWarps * kWarp;
-constexpr int kTogether = 4, kHeld = 12;
-template <class T> constexpr int kBlocks = sizeof(T) == 8 ? 3 : 4;  // a multiprocessor: what registers allow
+constexpr int kTogether = 4;
+template <class T> constexpr int kHeld = sizeof(T) == 8 ? 6 : 12;
+template <class T> constexpr int kBlocks = sizeof(T) == 8 ? 2 : 4;  // a multiprocessor: what registers allow
 
 template <class R>
 struct Best {
@@ -56,10 +58,9 @@ __device__ __forceinline__ void max_sums(const T* const (&from)[kClasses], const
 #pragma unroll
   for (int c = 0; c < kClasses; ++c) {
     const int left = static_cast<int>(n[c]) - lane();
+    const T* const mine = from[c] + lane();
 #pragma unroll
-    for (int u = 0; u < kValues; ++u) {
-      values[c][u] = u * kWarp < left ? to_real(from[c][lane() + u * kWarp]) : lowest;
-    }
+    for (int u = 0; u < kValues; ++u) values[c][u] = u * kWarp < left ? to_real(mine[u * kWarp]) : lowest;
   }
 #pragma unroll
   for (int c = 0; c < kClasses; ++c) {
@@ -78,16 +79,14 @@ __device__ __forceinline__ void max_sums(const T* const (&from)[kClasses], const
   for (int c = 0; c < kClasses; ++c) {
     // The same in all lanes, but for a NaN, which is all there is then.
     const bool finite = found[c].largest - found[c].largest == 0;
-    R sum = 0;
+    const R shift = finite ? found[c].largest : R{0};
+    found[c].sum = 0;
 #pragma unroll
     for (int u = 0; u < kValues; ++u) {
-      if (finite) {
-        sum += quick_exp(values[c][u] - found[c].largest);
-      } else if (values[c][u] != values[c][u]) {
-        sum = values[c][u];
-      }
+      // Of an infinite value, with no shift, 0 or infinite, and NaN of a NaN.
+      found[c].sum += quick_exp(values[c][u] - shift);
     }
-    found[c].sum = sum;
+    if (!finite && found[c].sum == found[c].sum) found[c].sum = 0;
   }
 #pragma unroll
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
@@ -102,18 +101,21 @@ __device__ __forceinline__ R score_of(MaxSum<R> all) {
   return all.largest - all.largest == 0 ? all.largest + log_of(all.sum) : all.largest;
 }
 
+// Of a run of n values. There are `left` to the end of the row: what follows, as much as the run, is called ahead.
 template <class T>
-__device__ __forceinline__ MaxSum<Real<T>> max_sum_of_run(const T* from, int64_t n) {
+__device__ __forceinline__ MaxSum<Real<T>> max_sum_of_run(const T* from, int64_t n, int64_t left) {
   MaxSum<Real<T>> all[1];
   if (n <= kTogether * kWarp) {
     max_sums<1, kTogether>({from}, {n}, all);
     return all[0];
   }
-  constexpr int64_t kPiece = kHeld * kWarp;
-  max_sums<1, kHeld>({from}, {n < kPiece ? n : kPiece}, all);
+  constexpr int64_t kPiece = kHeld<T> * kWarp;
+  constexpr int kCalled = 2048 / static_cast<int>(sizeof(T)), kOfLane = 64 / static_cast<int>(sizeof(T));
+  for (int64_t at = kOfLane * lane(); at < n && at + kCalled < left; at += kOfLane * kWarp) call_into_cache(from + kCalled + at);
+  max_sums<1, kHeld<T>>({from}, {n < kPiece ? n : kPiece}, all);
   for (int64_t at = kPiece; at < n; at += kPiece) {
     MaxSum<Real<T>> more[1];
-    max_sums<1, kHeld>({from + at}, {n - at < kPiece ? n - at : kPiece}, more);
+    max_sums<1, kHeld<T>>({from + at}, {n - at < kPiece ? n - at : kPiece}, more);
     all[0] = MergeMaxSum{}(all[0], more[0]);
   }
   return all[0];
@@ -152,8 +154,9 @@ __device__ __forceinline__ Best<Real<T>> best_class(const T* row, int64_t n_subc
         }
         i += kTogether;
       } else {
-        const T* from = row + __shfl_sync(kFullMask, static_cast<long long>(first), i);
-        const MaxSum<R> found = max_sum_of_run(from, __shfl_sync(kFullMask, static_cast<long long>(size), i));
+        const int64_t start = __shfl_sync(kFullMask, static_cast<long long>(first), i);
+        const int64_t n = __shfl_sync(kFullMask, static_cast<long long>(size), i);
+        const MaxSum<R> found = max_sum_of_run(row + start, n, n_subclasses - start);
         if (lane() == i) mine = found;
         ++i;
       }
@@ -164,10 +167,10 @@ __device__ __forceinline__ Best<Real<T>> best_class(const T* row, int64_t n_subc
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, kBlocks<T>) center_kernel(const T* __restrict__ logits, int64_t n, int64_t n_subclasses,
-                                                             const int64_t* __restrict__ class_offsets, int64_t n_classes,
-                                                             const uint8_t* __restrict__ centers, int64_t n_bytes,
-                                                             int warps_a_row, uint8_t* __restrict__ codes) {
+__global__ void __launch_bounds__(kThreads, kBlocks<T>)
+    center_kernel(const T* __restrict__ logits, int64_t n, int64_t n_subclasses, const int64_t* __restrict__ class_offsets,
+                  int64_t n_classes, const uint8_t* __restrict__ centers, int64_t n_bytes, int warps_a_row,
+                  uint8_t* __restrict__ codes) {
   using R = Real<T>;
   auto* of_warps = dynamic_shared<Best<R>>();
   const int part = warp() % warps_a_row;

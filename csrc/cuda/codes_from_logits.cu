@@ -4,9 +4,9 @@
 // Layout: logits [n, n_subclasses], codebook [n_subclasses, n_bytes], codes [n, n_bytes].
 //
 // k <= 8: one to eight warps per row, as many as fill the GPU; each keeps its k best (best_few.h), the row's first warp merges
-// them, and its lanes own bits of the code. Moved: each logit once, the least possible, 64 bytes per lane in flight (32 of a
-// 16-bit type), so that 32 warps per multiprocessor have 32 to 64 KiB on the way. Instructions per logit: four to read it
-// and take the larger, and forty for each of the k ln(n / k) that enter a list, which is next to nothing in a row of 30,000
+// them, and its lanes own bits of the code. Moved: each logit once, the least possible, 48 bytes per lane always in flight, which
+// is 48 KiB on the way to the 32 warps of a multiprocessor. Instructions: some fifty for the 12 logits (24 of a 16-bit type) that
+// a lane takes at once, and forty for each of the k ln(n / k) that enter a list, which is next to nothing in a row of 30,000
 // and most of the work in one of 300: there arithmetic is the bound, not memory.
 //
 // k > 8 by probability: as a matrix product (weighted_codes.h says how, and of its exact sums).
@@ -200,7 +200,7 @@ __device__ __forceinline__ void add_codes(const T* logits, int64_t row, int64_t 
   int64_t n_listed = 0;
   int64_t n_equal = 0;  // of the k-th key, still to be listed
   bool all_equal = false;
-  const Key<R> kth = kth_key<R>(logits, n_subclasses, answer.k, shared.digit_counts, &n_equal, &all_equal);
+  const Key<R> kth = kth_key<R, WholeBlock>(logits, n_subclasses, answer.k, shared.digit_counts, &n_equal, &all_equal);
   for (int64_t tile = 0; tile < n_subclasses; tile += kThreads) {
     const int64_t j = tile + threadIdx.x;
     const Key<R> key = j < n_subclasses ? key_of<R>(to_real(logits[j])) : Key<R>{0};

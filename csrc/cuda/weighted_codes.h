@@ -2,34 +2,37 @@
 // of code i); a tied bit is that of the first sub-class.
 //
 // The sum is a matrix product, weights [n, n_subclasses] times bits [n_subclasses, n_bits], and is exact: a weight becomes an
-// integer of 32 bits (float64: 64), as large as they allow with the sum of all weights in as many, and its 4 (8) bytes are
-// factors on the tensor cores, which add bytes times bits in 32-bit integers. So the order of the sum is of no account, equal
-// weights of opposite signs cancel to 0, and a row is cut among warps at will. Rounding to integers adds at most
-// n_subclasses 2^-32 (2^-63) of the sum of all weights, less than the n_subclasses 2^-24 (2^-53) of a sum in floating point.
-// A byte that is 0 in all weights at hand is passed over, which changes nothing: most large bytes and, of a row that is sure
-// of its class, most weights are.
+// integer, times the power of two that takes the sum of all weights to 2^30 .. 2^31 (float64: 2^61 .. 2^62), and its 4 (8) bytes
+// are factors on the tensor cores, which add bytes times bits in 32-bit integers. So the order of the sum is of no account,
+// equal weights of opposite signs cancel to 0, and a row is cut among warps at will. Rounding to integers moves the sum by at
+// most n_subclasses 2^-31 (2^-62) of the weights that are in it, where a sum in floating point is off by n_subclasses 2^-24
+// (2^-53). A byte that is 0 in all weights at hand is passed over, which changes nothing: most high bytes and, of a row that is
+// sure of its class, most weights are.
 //
 // Thread map: a block has 16 rows, its 8 warps columns in turn, 32 a step; lane 4 g + t has 8 columns from 8 t on of rows g and
-// g + 8, which is how the products want them. The step's codes, one a lane, go through shared memory to those that want them. The next step's logits
-// and codes are on the way during a step. A turn is 8 bytes of the codes (float64: 4); longer codes take several turns, or blocks
-// where rows are few.
+// g + 8, which is how the products want them. The step's codes, one a lane, go through shared memory to those that want them.
+// The next step's logits and codes are on the way during a step. A turn is 8 bytes of the codes (float64: 4); longer codes take
+// several turns, or blocks where rows are few.
 // First pass: largest logit, its lowest index, the sum of weights. k < n_subclasses: kth_key.h finds the smallest logit that
 // belongs, and ties at it are cut by index. Then the products.
 //
-// Moved: each logit twice (that 16 long rows stay in no cache between the passes), one exponential each time; k <
-// n_subclasses: as many times more as a key has digits. Products: n n_subclasses n_bits 4 multiply-adds of bytes, 63 G
+// Moved: each logit twice (16 long rows a block stay in no cache between the passes), one exponential each time; k <
+// n_subclasses: as many times more as a key has digits. Products: n n_subclasses n_bits multiply-adds for each of 4 bytes, 63 G
 // operations for 4,096 x 30,100 x 64 bits, less than the time of the reading. Adding on the ALUs would be 8 G additions of
-// three instructions, several times the reading. NaN weighs nothing. Limits: 2^23 sub-classes (255 of each in a 32-bit sum).
+// three instructions, several times the reading. One reading would need the largest logit before it is known, or sums that are
+// scaled again, which do not cancel. NaN weighs nothing. Limits: 2^23 sub-classes (255 of each in a 32-bit sum).
 #pragma once
 #include <type_traits>
 
 #include "kth_key.h"
 #include "mma.h"
+#include "prefetch.h"
 #include "vectors.h"
 
 namespace dshc::cuda {
 
 constexpr int kWeighedRows = 16, kWeighedWarps = 8, kWeighedColumns = 8, kWeighedStep = 32;
+constexpr int kCutByWarps = 4096;  // columns up to which warps cut rows to their k largest, each its own
 constexpr int64_t kMostWeighed = int64_t{1} << 23;
 
 // The weights of R as integers: their bytes are `kBytes` factors; `kTiles` bytes of the code a turn, as accumulators allow.
@@ -100,14 +103,6 @@ struct MergeLeader {
 // So far ahead of a warp's loads rows are called into the second-level cache: 8 warps a multiprocessor, which is what the
 // accumulators leave room for, do not keep memory busy with what their registers hold.
 constexpr int kCalledBytes = 6144;
-
-__device__ __forceinline__ void call_into_cache(const void* address) {
-#ifdef DSHC_SIMT
-  static_cast<void>(address);
-#else
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
-#endif
-}
 
 // Of columns first .. last - 1, by a warp. NaN is passed over.
 template <class T>
@@ -180,12 +175,12 @@ struct WeighedShared {
   F* totals;               // [kWeighedRows]: of all weights
   WeighedRow<R>* rows;     // [kWeighedRows]
   Leader<R>* leaders;      // [kWeighedRows, kWeighedWarps]
-  uint32_t* digit_counts;  // [kDigits]
+  uint32_t* digit_counts;  // [kWeighedWarps, kDigits]
   int32_t* warp_counts;    // [kWeighedWarps]
 
   static size_t bytes() {
     return kWeighedRows * ((kBits + 1) * sizeof(F) + sizeof(WeighedRow<R>) + kWeighedWarps * sizeof(Leader<R>)) +
-           kDigits * sizeof(uint32_t) + kWeighedWarps * (sizeof(int32_t) + kWeighedStep * sizeof(Part));
+           kWeighedWarps * (kDigits * sizeof(uint32_t) + sizeof(int32_t) + kWeighedStep * sizeof(Part));
   }
   __device__ __forceinline__ WeighedShared() {
     codes = dynamic_shared<Part>();
@@ -194,29 +189,45 @@ struct WeighedShared {
     rows = reinterpret_cast<WeighedRow<R>*>(totals + kWeighedRows);
     leaders = reinterpret_cast<Leader<R>*>(rows + kWeighedRows);
     digit_counts = reinterpret_cast<uint32_t*>(leaders + kWeighedRows * kWeighedWarps);
-    warp_counts = reinterpret_cast<int32_t*>(digit_counts + kDigits);
+    warp_counts = reinterpret_cast<int32_t*>(digit_counts + kWeighedWarps * kDigits);
   }
 };
 
-// The column of the n-th value that has the key `kth`, by the block.
-template <class R, class T>
+// The column of the n-th value that has the key `kth`, by the block or by a warp.
+template <class R, class Group, class T>
 __device__ __forceinline__ int column_of_equal(const T* row, int n_columns, Key<R> kth, int64_t n, int32_t* warp_counts) {
   int found = n_columns;
-  for (int tile = 0; tile < n_columns && found == n_columns; tile += kWeighedWarps * kWarp) {
-    const int j = tile + static_cast<int>(threadIdx.x);
+  for (int tile = 0; tile < n_columns && found == n_columns; tile += Group::size()) {
+    const int j = tile + Group::rank();
     const unsigned equal = __ballot_sync(kFullMask, j < n_columns && key_of<R>(to_real(row[j])) == kth);
-    if (lane() == 0) warp_counts[warp()] = static_cast<int32_t>(equal);
-    __syncthreads();
-    for (int w = 0; w < kWeighedWarps; ++w) {
+    if (lane() == 0) warp_counts[Group::rank() / kWarp] = static_cast<int32_t>(equal);
+    Group::meet();
+    for (int w = 0; w < Group::size() / kWarp; ++w) {
       const auto lanes = static_cast<unsigned>(warp_counts[w]);
       for (int i = 0; i < kWarp && n > 0; ++i) {
         n -= lanes >> i & 1;
         if (n == 0) found = tile + w * kWarp + i;
       }
     }
-    __syncthreads();
+    Group::meet();
   }
   return found;
+}
+
+// Cuts a row to its k largest.
+template <class Group, class T>
+__device__ __forceinline__ void cut_row(const T* values, int n_columns, int64_t k, uint32_t* digit_counts,
+                                        int32_t* warp_counts, WeighedRow<Real<T>>* row) {
+  using R = Real<T>;
+  int64_t n_equal = 0;
+  bool all_equal = false;
+  const Key<R> kth = kth_key<R, Group>(values, n_columns, k, digit_counts, &n_equal, &all_equal);
+  const bool to_count = !all_equal && kth != 0;
+  const int last = to_count ? column_of_equal<R, Group>(values, n_columns, kth, n_equal, warp_counts) : n_columns;
+  if (Group::rank() == 0) {
+    row->kth = kth == 0 ? -static_cast<R>(INFINITY) : value_of<R>(kth);
+    row->last_equal = last;
+  }
 }
 
 // 8 values as the words that were loaded, so that nothing waits for them before they are used.
@@ -397,18 +408,20 @@ __global__ void __launch_bounds__(kWeighedWarps * kWarp, 1)
     shared.rows[row] = weighed;
   }
   __syncthreads();
-  for (int row = 0; !all && row < n_rows; ++row) {
-    const T* values = logits + static_cast<int64_t>(row) * n_columns;
-    int64_t n_equal = 0;
-    bool all_equal = false;
-    const Key<R> kth = kth_key<R>(values, n_columns, k, shared.digit_counts, &n_equal, &all_equal);
-    const int last = all_equal || kth == 0 ? n_columns : column_of_equal<R>(values, n_columns, kth, n_equal, shared.warp_counts);
-    if (threadIdx.x == 0) {
-      shared.rows[row].kth = kth == 0 ? -static_cast<R>(INFINITY) : value_of<R>(kth);
-      shared.rows[row].last_equal = last;
+  if (!all) {
+    if (n_columns <= kCutByWarps) {
+      for (int row = warp(); row < n_rows; row += kWeighedWarps) {
+        cut_row<OneWarp>(logits + static_cast<int64_t>(row) * n_columns, n_columns, k, shared.digit_counts + warp() * kDigits,
+                         shared.warp_counts + warp(), shared.rows + row);
+      }
+    } else {
+      for (int row = 0; row < n_rows; ++row) {
+        cut_row<WholeBlock>(logits + static_cast<int64_t>(row) * n_columns, n_columns, k, shared.digit_counts,
+                            shared.warp_counts, shared.rows + row);
+      }
     }
+    __syncthreads();
   }
-  if (!all) __syncthreads();
 
   const int g = lane() / 4, t = lane() % 4;
   const WeighedRow<R> rows[2] = {shared.rows[g], shared.rows[g + 8]};
@@ -435,7 +448,8 @@ __global__ void __launch_bounds__(kWeighedWarps * kWarp, 1)
     const int column = step * kWeighedStep + lane() % 2 * (kWeighedStep / 2);
     if (lane() / 2 < n_rows && column < n_columns) call_into_cache(called_row + column);
   };
-  for (int64_t byte = static_cast<int64_t>(blockIdx.y) * kTiles; byte < n_bytes; byte += static_cast<int64_t>(gridDim.y) * kTiles) {
+  const int64_t turn = static_cast<int64_t>(gridDim.y) * kTiles;
+  for (int64_t byte = static_cast<int64_t>(blockIdx.y) * kTiles; byte < n_bytes; byte += turn) {
     for (int i = static_cast<int>(threadIdx.x); i < kWeighedRows * (kBits + 1); i += kThreads) shared.sums[i] = 0;  // and totals
     WeighedSums<R> sums{};
     Columns<T> values[2], next[2];
