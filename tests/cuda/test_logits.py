@@ -359,7 +359,9 @@ def test_codes_by_probability_cancel(dtype, n: int, n_pairs: int, n_bytes: int, 
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize(("n_subclasses", "k", "mapped"), ((600, 301, False), (600, 301, True), (4200, 2101, False)))
+@pytest.mark.parametrize(
+    ("n_subclasses", "k", "mapped"), ((600, 301, False), (600, 301, True), (4200, 2101, False))
+)
 def test_codes_by_probability_of_ties_at_the_end(
     dtype, n_subclasses: int, k: int, mapped: bool, order: str
 ) -> None:
