@@ -6,7 +6,7 @@ namespace dshc::cuda {
 
 __device__ __forceinline__ void call_into_cache(const void* address) {
 #ifdef DSHC_SIMT
-  static_cast<void>(address);
+  static_cast<void>(*static_cast<const volatile char*>(address));  // for the sanitizer to see
 #else
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 #endif

@@ -391,6 +391,15 @@ __global__ void __launch_bounds__(kWeighedWarps * kWarp, 1)
   const int parts = n_rows < kWeighedWarps && n_columns > 1024 ? kWeighedWarps : 1, run = (n_columns + parts - 1) / parts;
   for (int item = warp(); item < n_rows * parts; item += kWeighedWarps) {
     const int row = item / parts, from = item % parts * run;
+    // The beginning of the warp's next row, from which on leader_of calls for itself.
+    if (item + kWeighedWarps < n_rows * parts) {
+      constexpr int kOfLane = 64 / static_cast<int>(sizeof(T)), kCalled = kCalledBytes / static_cast<int>(sizeof(T));
+      const int next = (item + kWeighedWarps) / parts, next_from = (item + kWeighedWarps) % parts * run;
+      const T* const start = logits + static_cast<int64_t>(next) * n_columns + next_from;
+      for (int at = kOfLane * lane(); at < kCalled && next_from + at < n_columns; at += kOfLane * kWarp) {
+        call_into_cache(start + at);
+      }
+    }
     const Leader<R> leader =
         leader_of(logits + static_cast<int64_t>(row) * n_columns, from, min(from + run, n_columns));
     if (lane() == 0) shared.leaders[row * kWeighedWarps + item % parts] = leader;
