@@ -1,11 +1,12 @@
 // The k <= 8 largest values of a row, found by one or more warps in one reading; equal values: the lower index first; NaN
 // last.
 //
-// A warp keeps a sorted list across its lanes: lane r has the r-th best. It reads 16 values per lane at a time (16 bytes a
-// load, all of them in flight together) and passes over them where none reaches the list's last; otherwise it looks at value
-// after value, and every one that belongs in the list is put there by shuffles, some forty instructions. Of a long row some
-// k ln(n / k) do. The first values would nearly all be such, so they get a bound of their own: the k-th largest of the
-// lanes' largest values, which k values reach and hardly more.
+// A warp keeps a sorted list across its lanes: lane r has the r-th best. It reads 48 bytes per lane at a time (16 bytes a
+// load), the next 48 on the way meanwhile, and passes over them where none reaches the list's last; values of 16 bits are
+// compared in pairs for that. Otherwise it looks at 16 bytes after 16 bytes and there at value after value, and every one that
+// belongs in the list is put there by shuffles, some forty instructions. Of a long row some k ln(n / k) do. The first values
+// would nearly all be such, so they get a bound of their own: the k-th largest of the lanes' largest values, which k values
+// reach and hardly more.
 // Why not a list a thread: lists of 32 lanes fill with 32 k values before they help, and lanes insert at different times.
 #pragma once
 #include <type_traits>
@@ -108,44 +109,106 @@ __device__ __forceinline__ R bound_of_lanes(R largest, int k) {
   return __shfl_sync(kFullMask, largest, k - 1);
 }
 
+// The larger of each of two pairs of 16-bit values; NaN is passed over.
+template <class T>
+__device__ __forceinline__ uint32_t larger_pair(uint32_t a, uint32_t b) {
+#ifdef DSHC_SIMT
+  T of_a[2], of_b[2];
+  memcpy(of_a, &a, sizeof a);
+  memcpy(of_b, &b, sizeof b);
+  for (int i = 0; i < 2; ++i) of_a[i] = from_real<T>(larger_of(to_real(of_a[i]), to_real(of_b[i])));
+  memcpy(&a, of_a, sizeof a);
+  return a;
+#else
+  using Pair = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
+  Pair of_a, of_b;
+  memcpy(&of_a, &a, sizeof a);
+  memcpy(&of_b, &b, sizeof b);
+  of_a = __hmax2(of_a, of_b);
+  memcpy(&a, &of_a, sizeof a);
+  return a;
+#endif
+}
+
+// 16 bytes of values, kept as the words that were loaded: of 16-bit values on their own the compiler would make registers of
+// their own, and wait for the load to do so.
+template <class T>
+__device__ __forceinline__ Values<T> values_of(const uint4& words) {
+  Values<T> values;
+  memcpy(&values, &words, sizeof words);
+  return values;
+}
+
+// The largest of the first kCount vectors' values; NaN is passed over.
+template <class T, int kCount, int kVectors>
+__device__ __forceinline__ Real<T> largest_of(const uint4 (&vectors)[kVectors]) {
+  if constexpr (sizeof(T) == 2) {
+    uint32_t largest = 0;
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+      const uint32_t of_vector = larger_pair<T>(larger_pair<T>(vectors[u].x, vectors[u].y),
+                                                larger_pair<T>(vectors[u].z, vectors[u].w));
+      largest = u == 0 ? of_vector : larger_pair<T>(largest, of_vector);
+    }
+    T pair[2];
+    memcpy(pair, &largest, sizeof pair);
+    return larger_of(to_real(pair[0]), to_real(pair[1]));
+  } else {
+    Real<T> largest = to_real(values_of<T>(vectors[0]).at[0]);
+#pragma unroll
+    for (int u = 0; u < kCount; ++u) {
+#pragma unroll
+      for (int i = 0; i < kPerVector<T>; ++i) largest = larger_of(largest, to_real(values_of<T>(vectors[u]).at[i]));
+    }
+    return largest;
+  }
+}
+
 // Adds the share of this warp, number `part` of `n_parts`, of row[0, n), n < 2^31.
 template <class T>
 __device__ __forceinline__ void add_row(const T* row, int n, int part, int n_parts, BestFew<Real<T>>* best) {
   using R = Real<T>;
-  constexpr int kPer = kPerVector<T>, kTogether = sizeof(T) == 2 ? 2 : 4, kBatch = kTogether * kWarp;
+  constexpr int kPer = kPerVector<T>, kTogether = 3, kBatch = kTogether * kWarp;
   const R lowest = -static_cast<R>(INFINITY);
   const int before = static_cast<int>(values_before_boundary(row, n));
   const int n_vectors = (n - before) / kPer, after = before + n_vectors * kPer;
   R bound = lowest;
-  for (int first = part * kBatch; first < n_vectors; first += n_parts * kBatch) {
-    Values<T> vectors[kTogether];
+  const Values<T> none = vector_of(from_real<T>(lowest));
+  const auto load = [&](int first, uint4(&vectors)[kTogether]) {
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
       const int at = first + u * kWarp + lane();
-      vectors[u] = at < n_vectors ? load_vector(row + before + at * kPer) : vector_of(from_real<T>(lowest));
+      memcpy(&vectors[u], &none, sizeof none);
+      if (at < n_vectors) vectors[u] = *reinterpret_cast<const uint4*>(row + before + at * kPer);
     }
-    R largest = lowest;
+  };
+  uint4 vectors[kTogether], next[kTogether];
+  load(part * kBatch, next);
+  for (int first = part * kBatch; first < n_vectors; first += n_parts * kBatch) {
 #pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-#pragma unroll
-      for (int i = 0; i < kPer; ++i) largest = larger_of(largest, to_real(vectors[u].at[i]));
-    }
+    for (int u = 0; u < kTogether; ++u) vectors[u] = next[u];
+    load(first + n_parts * kBatch < n_vectors ? first + n_parts * kBatch : n_vectors, next);
+    const R largest = largest_of<T, kTogether>(vectors);
     if (first == part * kBatch) bound = bound_of_lanes(largest, best->size());
     // A NaN is below nothing. It is looked at while there is room for it, and `largest` does not tell of it.
     const bool room = best->last() != best->last();
     bound = larger_of(bound, best->last());
     if (!__any_sync(kFullMask, room || !(largest < bound))) continue;
+    // Not unrolled: an insertion is long, and vectors where none is are passed over.
+#pragma unroll 1
+    for (int at = first + lane(); at < first + kBatch; at += kWarp) {
+      if (__any_sync(kFullMask, room || !(largest_of<T, 1>(vectors) < bound))) {
 #pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const int at = first + u * kWarp + lane();
-#pragma unroll
-      for (int i = 0; i < kPer; ++i) {
-        const R value = to_real(vectors[u].at[i]);
-        const bool offer = at < n_vectors && !(value < bound);
-        if (!__any_sync(kFullMask, offer)) continue;
-        best->take(offer, key_of(value), before + at * kPer + i);
-        bound = larger_of(bound, best->last());
+        for (int i = 0; i < kPer; ++i) {
+          const R value = to_real(values_of<T>(vectors[0]).at[i]);
+          const bool offer = at < n_vectors && !(value < bound);
+          if (!__any_sync(kFullMask, offer)) continue;
+          best->take(offer, key_of(value), before + at * kPer + i);
+          bound = larger_of(bound, best->last());
+        }
       }
+#pragma unroll
+      for (int u = 1; u < kTogether; ++u) vectors[u - 1] = vectors[u];
     }
   }
   if (part != 0) return;

@@ -4,21 +4,22 @@
 // Layout: logits [n, n_subclasses], codebook [n_subclasses, n_bytes], codes [n, n_bytes].
 //
 // k <= 8: one to eight warps per row, as many as fill the GPU; each keeps its k best (best_few.h), the row's first warp merges
-// them, and its lanes own bits of the code. Moved: each logit once, the least possible, 64 bytes per lane in flight (32 of a
-// 16-bit type), so that 32 warps per multiprocessor have 32 to 64 KiB on the way. Instructions per logit: four to read it
-// and take the larger, and forty for each of the k ln(n / k) that enter a list, which is next to nothing in a row of 30,000
+// them, and its lanes own bits of the code. Moved: each logit once, the least possible, 48 bytes per lane always in flight, which
+// is 48 KiB on the way to the 32 warps of a multiprocessor. Instructions: some fifty for the 12 logits (24 of a 16-bit type) that
+// a lane takes at once, and forty for each of the k ln(n / k) that enter a list, which is next to nothing in a row of 30,000
 // and most of the work in one of 300: there arithmetic is the bound, not memory.
 //
-// k > 8: one block per row.
-// 1. The largest logit and its lowest index: one pass.
-// 2. The k-th largest: logits as unsigned keys that rise with them, a digit of 8 bits a pass, counted in shared memory
-//    (4 passes for float32, 8 for float64; the row comes from cache after the first).
+// k > 8 by probability: as a matrix product (weighted_codes.h says how, and of its exact sums).
+//
+// Other k > 8: one block per row.
+// 1. The largest logit and its lowest index: one pass; by probability the sum of the weights in another.
+// 2. The k-th largest: kth_key.h.
 // 3. One pass in order of index: sub-classes above the k-th key, and as many equal ones as are left, are listed in shared
 //    memory tile by tile; threads own bits of the code and add up the list.
 // So any k up to n_subclasses costs the same passes over the logits, plus k * n_bits additions. A sorted list a thread would
-// bound k; a sort would move the row many times. Sums of ones are exact up to 2^24, in any order. Probabilities are not, and
-// where they cancel (equal logits) only adding from the largest down gives 0: with them 2. and 3. are replaced by k passes,
-// each of which finds the next best and adds its code. They suit the few sub-classes that carry weight.
+// bound k; a sort would move the row many times. Sums are of integers (a probability is one of up to 61 bits), so that they are
+// exact in any order. By probability this is for what the product cannot do: columns that stand for other sub-classes, more
+// than 2^23 of them, compute capability 7.5.
 //
 // top_subclasses is the same without the codes. NaN ranks last. Limits: 2^31 rows (grid); codes up to 512 bytes (an
 // accumulator a bit in shared memory, for k > 8).
@@ -27,12 +28,13 @@
 #include <type_traits>
 
 #include "best_few.h"
+#include "kth_key.h"
+#include "weighted_codes.h"
 
 namespace dshc::cuda {
 namespace {
 
 constexpr int kThreads = 128, kWarps = kThreads / kWarp;
-constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits;
 
 // What becomes of the k largest: codes, or their columns where `top` is not null.
 struct Answer {
@@ -137,75 +139,68 @@ struct MergeFirst {
 template <class R>
 struct Shared {
   First<Key<R>>* firsts;   // [kWarps]
-  R* sums;                 // [8 * n_bytes]
+  int64_t* sums;           // [8 * n_bytes]
   int64_t* listed;         // [kThreads]
+  int64_t* weights;        // [kThreads]: of the listed
+  R* scratch;              // [kWarps]
   uint32_t* digit_counts;  // [kDigits]
   int32_t* warp_counts;    // [2, kWarps]
 
   static size_t bytes(int64_t n_bytes) {
-    return kWarps * sizeof(First<Key<R>>) + kThreads * sizeof(int64_t) +
-           static_cast<size_t>(8 * n_bytes) * sizeof(R) + kDigits * sizeof(uint32_t) + 2 * kWarps * sizeof(int32_t);
+    return kWarps * (sizeof(First<Key<R>>) + sizeof(R) + 2 * sizeof(int32_t)) + 2 * kThreads * sizeof(int64_t) +
+           static_cast<size_t>(8 * n_bytes) * sizeof(int64_t) + kDigits * sizeof(uint32_t);
   }
   __device__ __forceinline__ explicit Shared(int64_t n_bytes) {
     firsts = dynamic_shared<First<Key<R>>>();
     listed = reinterpret_cast<int64_t*>(firsts + kWarps);
-    sums = reinterpret_cast<R*>(listed + kThreads);
-    digit_counts = reinterpret_cast<uint32_t*>(sums + 8 * n_bytes);
+    weights = listed + kThreads;
+    sums = weights + kThreads;
+    scratch = reinterpret_cast<R*>(sums + 8 * n_bytes);
+    digit_counts = reinterpret_cast<uint32_t*>(scratch + kWarps);
     warp_counts = reinterpret_cast<int32_t*>(digit_counts + kDigits);
   }
 };
 
-// The k-th largest key of a row, and how many of that key belong to the k largest.
-template <class R, class T>
-__device__ __forceinline__ Key<R> kth_key(const T* logits, int64_t n, int64_t k, uint32_t* digit_counts, int64_t* n_equal) {
-  using K = Key<R>;
-  K found = 0, known = 0;  // the digits settled so far, and their mask
-  int64_t left = k;
-  for (int shift = 8 * static_cast<int>(sizeof(K)) - kDigitBits; shift >= 0; shift -= kDigitBits) {
-    for (int i = static_cast<int>(threadIdx.x); i < kDigits; i += kThreads) digit_counts[i] = 0;
-    __syncthreads();
-    for (int64_t j = threadIdx.x; j < n; j += kThreads) {
-      const K key = key_of<R>(to_real(logits[j]));
-      if ((key & known) == found) atomicAdd(digit_counts + (key >> shift & (kDigits - 1)), 1u);
-    }
-    __syncthreads();
-    // From the largest digit down, 8 a lane: the lane in whose share the `left`-th key lies finds its digit. Every warp
-    // does the same, so that nothing has to be handed round.
-    int digit = kDigits - 1 - kDigits / kWarp * lane();
-    int64_t share = 0;
-    for (int i = 0; i < kDigits / kWarp; ++i) share += digit_counts[digit - i];
-    int64_t rest = left - warp_sum_below(share);
-    const bool here = rest > 0 && rest <= share;
-    const int owner = __ffs(static_cast<int>(__ballot_sync(kFullMask, here))) - 1;
-    if (here) {
-      while (rest > digit_counts[digit]) rest -= digit_counts[digit--];
-    }
-    digit = __shfl_sync(kFullMask, digit, owner);
-    left = __shfl_sync(kFullMask, static_cast<long long>(rest), owner);
-    found |= static_cast<K>(digit) << shift;
-    known |= static_cast<K>(kDigits - 1) << shift;
-    __syncthreads();  // before the counters are used again
-  }
-  *n_equal = left;
-  return found;
-}
-
 // A thread owns the same bits in all additions, so that none has to wait for another.
-template <class R>
-__device__ __forceinline__ void add_code(const uint8_t* code, int64_t n_bytes, R weight, R* sums) {
+__device__ __forceinline__ void add_code(const uint8_t* code, int64_t n_bytes, int64_t weight, int64_t* sums) {
   for (int bit = static_cast<int>(threadIdx.x); bit < 8 * n_bytes; bit += kThreads) {
     sums[bit] += code[bit / 8] >> (bit % 8) & 1 ? weight : -weight;
   }
 }
 
-// The codes of the k best sub-classes, each with weight 1; or their columns.
+// How a logit is weighed: as 1, or by probability as an integer.
+template <class R>
+struct Weigh {
+  R top, scale;  // scale 0: as 1
+  __device__ __forceinline__ int64_t operator()(R logit) const {
+    if (scale == 0) return 1;
+    const double weight = static_cast<double>(logit == top ? R{1} : exp_of(logit - top)) * static_cast<double>(scale);
+    return weight > 0 ? static_cast<int64_t>(weight + 0.5) : 0;  // 0 for NaN
+  }
+};
+
+// By probability, with the sum of all weights below 2^61.
+template <class T>
+__device__ __forceinline__ Weigh<Real<T>> weigh_row(const T* logits, int64_t n, Real<T> top, Real<T>* scratch) {
+  using R = Real<T>;
+  R sum = 0;
+  for (int64_t j = threadIdx.x; j < n; j += kThreads) {
+    const R logit = to_real(logits[j]);
+    sum += larger_of(logit == top ? R{1} : exp_of(logit - top), R{0});  // NaN is passed over
+  }
+  sum = block_reduce(sum, Sum{}, scratch);
+  return {top, scale_of(sum < 1 ? R{1} : sum, 61)};
+}
+
+// The codes of the k best sub-classes; or their columns.
 template <class T>
 __device__ __forceinline__ void add_codes(const T* logits, int64_t row, int64_t n_subclasses, const Answer& answer,
-                                          const Shared<Real<T>>& shared) {
+                                          const Weigh<Real<T>>& weigh, const Shared<Real<T>>& shared) {
   using R = Real<T>;
   int64_t n_listed = 0;
   int64_t n_equal = 0;  // of the k-th key, still to be listed
-  const Key<R> kth = kth_key<R>(logits, n_subclasses, answer.k, shared.digit_counts, &n_equal);
+  bool all_equal = false;
+  const Key<R> kth = kth_key<R, WholeBlock>(logits, n_subclasses, answer.k, shared.digit_counts, &n_equal, &all_equal);
   for (int64_t tile = 0; tile < n_subclasses; tile += kThreads) {
     const int64_t j = tile + threadIdx.x;
     const Key<R> key = j < n_subclasses ? key_of<R>(to_real(logits[j])) : Key<R>{0};
@@ -228,7 +223,10 @@ __device__ __forceinline__ void add_codes(const T* logits, int64_t row, int64_t 
       above_here += shared.warp_counts[kWarps + w];
     }
     const int64_t taken_before = equal_before < n_equal ? equal_before : n_equal;
-    if (above || (equal && equal_before < n_equal)) shared.listed[above_before + taken_before] = j;
+    if (above || (equal && equal_before < n_equal)) {
+      shared.listed[above_before + taken_before] = j;
+      if (!answer.top) shared.weights[above_before + taken_before] = weigh(to_real(logits[j]));
+    }
     __syncthreads();
     const int64_t taken = equal_here < n_equal ? equal_here : n_equal;
     n_equal -= taken;
@@ -239,33 +237,11 @@ __device__ __forceinline__ void add_codes(const T* logits, int64_t row, int64_t 
       n_listed += above_here + taken;
     } else {
       for (int64_t i = 0; i < above_here + taken; ++i) {
-        add_code(code_at(answer, row, n_subclasses, shared.listed[i]), answer.n_bytes, R{1}, shared.sums);
+        add_code(code_at(answer, row, n_subclasses, shared.listed[i]), answer.n_bytes, shared.weights[i],
+                 shared.sums);
       }
     }
     __syncthreads();  // the list is read
-  }
-}
-
-// The codes of the k best sub-classes, from the best down, weighted by exp(logit - largest logit).
-template <class T>
-__device__ __forceinline__ void add_weighted_codes(const T* logits, int64_t row, int64_t n_subclasses,
-                                                   First<Key<Real<T>>> first, const Answer& answer,
-                                                   const Shared<Real<T>>& shared) {
-  using R = Real<T>;
-  const R top = to_real(logits[first.index]);
-  First<Key<R>> last = first;
-  add_code(code_at(answer, row, n_subclasses, first.index), answer.n_bytes, R{1}, shared.sums);
-  for (int64_t rank = 1; rank < answer.k; ++rank) {
-    First<Key<R>> next{0, n_subclasses};
-    for (int64_t j = threadIdx.x; j < n_subclasses; j += kThreads) {
-      const First<Key<R>> candidate{key_of<R>(to_real(logits[j])), j};
-      const bool after = candidate.key < last.key || (candidate.key == last.key && j > last.index);
-      if (after) next = MergeFirst{}(next, candidate);
-    }
-    last = block_reduce(next, MergeFirst{}, shared.firsts);
-    const R logit = to_real(logits[last.index]);
-    const R weight = logit == top ? R{1} : exp_of(logit - top);  // not of inf - inf
-    add_code(code_at(answer, row, n_subclasses, last.index), answer.n_bytes, weight, shared.sums);
   }
 }
 
@@ -277,7 +253,7 @@ __global__ void __launch_bounds__(kThreads, 6) codes_kernel(const T* __restrict_
   const Shared<R> shared(n_bytes);
   const T* logits = all_logits + row * n_subclasses;
   if (answer.top) {
-    add_codes(logits, row, n_subclasses, answer, shared);
+    add_codes(logits, row, n_subclasses, answer, Weigh<R>{0, 0}, shared);
     return;
   }
   uint8_t* code = answer.codes + row * n_bytes;
@@ -289,16 +265,16 @@ __global__ void __launch_bounds__(kThreads, 6) codes_kernel(const T* __restrict_
   first = block_reduce(first, MergeFirst{}, shared.firsts);
   const uint8_t* first_code = code_at(answer, row, n_subclasses, first.index);
   for (int64_t bit = threadIdx.x; bit < 8 * n_bytes; bit += kThreads) shared.sums[bit] = 0;
-  if (answer.weighting == Weighting::mean) {
-    add_codes(logits, row, n_subclasses, answer, shared);
-  } else {
-    add_weighted_codes(logits, row, n_subclasses, first, answer, shared);
+  Weigh<R> weigh{0, 0};
+  if (answer.weighting == Weighting::probability) {
+    weigh = weigh_row(logits, n_subclasses, to_real(logits[first.index]), shared.scratch);
   }
+  add_codes(logits, row, n_subclasses, answer, weigh, shared);
   // A ballot of 32 bits is four bytes of the code; n_bits is a multiple of 8, so a warp's last ballot may be short.
   const int n_bits = static_cast<int>(8 * n_bytes);
   for (int begin = warp() * kWarp; begin < n_bits; begin += kThreads) {
     const int bit = begin + lane();
-    const R sum = bit < n_bits ? shared.sums[bit] : R{0};
+    const int64_t sum = bit < n_bits ? shared.sums[bit] : 0;
     const bool one = bit < n_bits && (sum > 0 || (sum == 0 && (first_code[bit / 8] >> (bit % 8) & 1)));
     const unsigned ones = __ballot_sync(kFullMask, one);
     if (lane() < 4 && begin / 8 + lane() < n_bytes) code[begin / 8 + lane()] = static_cast<uint8_t>(ones >> (8 * lane()));
@@ -316,7 +292,12 @@ int answer_rows(const void* logits, DType dtype, int64_t n, int64_t n_subclasses
   if (n == 0) return 0;
   return with_floats(dtype, logits, [&](auto* typed) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(typed)>>;
-    if (answer.k > kMostBest || n_subclasses >= int64_t{1} << 31) {
+    const bool many = answer.k > kMostBest;
+    if (many && answer.weighting == Weighting::probability && !answer.subclasses && n_subclasses <= kMostWeighed &&
+        compute_capability() >= 80) {
+      return launch_weighted(typed, n, n_subclasses, answer.codebook, answer.n_bytes, answer.k, answer.codes, stream);
+    }
+    if (many || n_subclasses >= int64_t{1} << 31) {
       return launch(codes_kernel<T>, grid_of(n), dim3(kThreads), Shared<Real<T>>::bytes(answer.n_bytes), stream, typed,
                     n_subclasses, answer);
     }

@@ -4,6 +4,9 @@
 // Fragments, of lane 4 * g + t: A's words are columns 32 t .. 32 t + 31 of row g, of row g + 8, then (k = 256) the same 128
 // columns on; B's those columns of column g; c and d are rows g, g, g + 8, g + 8 of columns 2 t, 2 t + 1, 2 t, 2 t + 1.
 // On the CPU (tests) the lanes show each other their words.
+//
+// multiply_bytes: d[i][j] += sum of A's row i times B's column j, unsigned bytes (mma.m16n8k32). Of lane 4 * g + t: A's words are
+// columns 4 t .. 4 t + 3 of row g, of row g + 8, then those 16 columns on; B's the same columns of column g; d as above.
 #pragma once
 #include "launch.h"
 
@@ -29,6 +32,23 @@ inline void multiply_bits(int (&d)[4], const uint32_t (&a)[2 * kWords], const ui
   for (int i = 0; i < 4; ++i) d[i] = sums[i];
 }
 
+inline void multiply_bytes(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
+  const auto address = [](const uint32_t* words) { return reinterpret_cast<uintptr_t>(words); };
+  for (int other = 0; other < 4; ++other) {
+    const auto* row = reinterpret_cast<const uint32_t*>(__shfl_sync(kFullMask, address(a), 4 * g + other));
+    const auto* left = reinterpret_cast<const uint32_t*>(__shfl_sync(kFullMask, address(b), 4 * (2 * t) + other));
+    const auto* right = reinterpret_cast<const uint32_t*>(__shfl_sync(kFullMask, address(b), 4 * (2 * t + 1) + other));
+    for (int half = 0; half < 2; ++half) {
+      for (int i = 0; i < 4; ++i) {
+        const uint32_t of_a = row[2 * half + i / 2], of_b = (i % 2 ? right : left)[half];
+        for (int byte = 0; byte < 32; byte += 8) d[i] += static_cast<int>((of_a >> byte & 255) * (of_b >> byte & 255));
+      }
+    }
+  }
+  __syncwarp();  // every lane has read the others' words
+}
+
 #else
 
 template <int kWords>
@@ -47,6 +67,16 @@ __device__ __forceinline__ void multiply_bits(int (&d)[4], const uint32_t (&a)[2
         : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
   }
+#else
+  __trap();  // the host does not choose these kernels there
+#endif
+}
+
+__device__ __forceinline__ void multiply_bytes(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
   __trap();  // the host does not choose these kernels there
 #endif

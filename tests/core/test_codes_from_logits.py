@@ -96,6 +96,22 @@ def test_probability(dtype, data, seed: int, n_subclasses: int, scale: float, ba
         assert not wrong.any(), f"{who}: bits {np.argwhere(wrong)[:3].tolist()} of k={k}"
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("n", "n_subclasses", "n_bytes"), ((40, 310, 8), (17, 1003, 10), (5, 6020, 8), (1, 6020, 16))
+)
+def test_probability_sizes(dtype, n: int, n_subclasses: int, n_bytes: int, backend) -> None:
+    """Many sub-classes, some and all: every bit whose vote is farther from 0 than the rounding of so many terms."""
+    rng = np.random.default_rng(n)
+    codebook = make_codes(rng, n_subclasses, n_bytes)
+    logits = torch.from_numpy(rng.standard_normal((n, n_subclasses)) * 3).to(dtype)
+    for k in (9, 200, n_subclasses):
+        votes = weighted_votes(logits.double().numpy(), codebook, k)
+        clear = np.abs(votes) > (1e-11 if dtype == torch.float64 else 1e-4)
+        codes = native("codes_from_logits", backend.device, logits, codebook, k, weighting="probability")
+        assert not ((oracles.bits(codes) != (votes > 0)) & clear).any(), k
+
+
 @pytest.mark.parametrize("n_subclasses", (1, 7, 8, 9, 110, 310, 1000, 10_100))
 def test_sizes_met(n_subclasses: int, backend) -> None:
     rng = np.random.default_rng(n_subclasses)

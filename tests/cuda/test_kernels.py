@@ -158,6 +158,11 @@ def test_logits_past_31_bits(order: str) -> None:
     )[0]  # fmt: skip
     assert_same_array(found, oracles.codes_from_logits(rows.numpy(), codebook, 5), np.uint8)
     found = kernels.run(
+        "codes_from_logits", {"logits": logits, "codebook": codebook}, {"codes": last}, **scalars,
+        n_bytes=4, k=20, weighting=1, **BIG,
+    )[0]  # fmt: skip
+    assert_same_array(found, kernels.codes_from_logits(rows, codebook, 20, "probability"), np.uint8)
+    found = kernels.run(
         "center_codes_from_logits", {"logits": logits, "class_offsets": offsets, "centers": codebook[:3]},
         {"codes": last}, **scalars, n_classes=3, n_bytes=4, **BIG,
     )[0]  # fmt: skip

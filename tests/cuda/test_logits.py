@@ -211,7 +211,7 @@ def test_codes_from_logits(
     data=st.data(),
     seed=seeds(),
     n=st.sampled_from((1, 2, 9)),
-    n_subclasses=st.sampled_from((1, 7, 300, 1000, 5000, 9001)),
+    n_subclasses=st.sampled_from((1, 7, 300, 383, 384, 385, 767, 768, 769, 1000, 1537, 5000, 9001)),
     k=st.integers(1, 8),
     kind=st.sampled_from(("normal", "ties", "rising", "falling", "equal", "masked", "nan")),
 )
@@ -298,6 +298,88 @@ def test_codes_from_logits_weighted(
         assert (found[row] == (votes > 0))[clear].all()
 
 
+def check_weighted(codes: np.ndarray, logits: torch.Tensor, codebook: np.ndarray, k: int) -> None:
+    """As the exact sum says, where it is farther from 0 than rounding."""
+    book, found = 2 * oracles.bits(codebook) - 1, oracles.bits(codes)
+    values = logits.double().numpy().astype(np.longdouble)
+    for row, top in zip(range(len(values)), oracles.top_order(values), strict=True):
+        weights = np.exp(values[row][top[:k]] - values[row].max())
+        votes = (weights[:, None] * book[top[:k]]).sum(0) / weights.sum()
+        clear = np.abs(votes) > (1e-12 if logits.dtype == torch.float64 else 1e-5)
+        assert (found[row] == (votes > 0))[clear].all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@given(
+    data=st.data(),
+    seed=seeds(),
+    n=st.sampled_from((1, 3, 7, 8, 15, 16, 17, 33)),
+    n_subclasses=st.sampled_from((9, 31, 32, 33, 255, 256, 257, 310, 1025)),
+    n_bytes=st.sampled_from((1, 3, 4, 7, 8, 9, 10, 12, 16, 33)),
+    scale=st.sampled_from((0.01, 1.0, 30.0)),
+    rounded=st.booleans(),
+)
+def test_codes_by_probability_sizes(
+    dtype, data, seed, n, n_subclasses, n_bytes, scale, rounded, order: str
+) -> None:
+    """Around the tiles of the product and its blocks, by one warp a row and by all; some and all sub-classes."""
+    rng = np.random.default_rng(seed)
+    k = data.draw(st.one_of(st.integers(9, n_subclasses), st.just(n_subclasses)), label="k")
+    values = rng.standard_normal((n, n_subclasses)) * scale
+    values = np.round(values * 2) if rounded else values
+    values[rng.random(values.shape) < 0.1] = -math.inf if seed % 2 else 0.0
+    values[:, seed % n_subclasses] = 1.0
+    logits = torch.from_numpy(values).to(dtype)
+    codebook = make_codes(rng, n_subclasses, n_bytes)
+    codes = runs(order, data).codes_from_logits(logits, codebook, k, "probability")
+    check_weighted(codes, logits, codebook, k)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(
+    ("n", "n_pairs", "n_bytes"), ((2, 155, 8), (17, 50, 5), (1, 1500, 8), *deep((9, 2500, 10), (3, 40, 512)))
+)
+def test_codes_by_probability_cancel(dtype, n: int, n_pairs: int, n_bytes: int, order: str) -> None:
+    """Every logit comes twice, with a code and its complement: all bits tie, and are those of the first."""
+    rng = np.random.default_rng(n)
+    codes = make_codes(rng, n_pairs, n_bytes)
+    codebook, values = np.concatenate([codes, ~codes]), rng.standard_normal((n, n_pairs)) * 3
+    shuffle = rng.permutation(2 * n_pairs)
+    codebook = np.ascontiguousarray(codebook[shuffle])
+    logits = torch.from_numpy(np.concatenate([values, values], 1)[:, shuffle]).to(dtype)
+    found = runs(order, seed=n).codes_from_logits(logits, codebook, 2 * n_pairs, "probability")
+    first = logits.double().numpy().argmax(1)
+    assert_same_array(found, codebook[first], np.uint8)
+    # The same where columns stand for other sub-classes, which is another kernel.
+    columns = np.tile(np.arange(2 * n_pairs), (n, 1))
+    found = runs(order, seed=n).codes_from_logits(
+        logits, codebook, 2 * n_pairs, "probability", subclasses=columns
+    )
+    assert_same_array(found, codebook[first], np.uint8)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(
+    ("n_subclasses", "k", "mapped"), ((600, 301, False), (600, 301, True), (4200, 2101, False))
+)
+def test_codes_by_probability_of_ties_at_the_end(
+    dtype, n_subclasses: int, k: int, mapped: bool, order: str
+) -> None:
+    """Of equal logits at the end of the k largest the lower columns count; -inf alone weighs as much as anything."""
+    rng = np.random.default_rng(5)
+    values = np.full((4, n_subclasses), 1.0)
+    values[1:3, rng.permutation(n_subclasses)[:100]] = 2.0
+    values[2, :50] = 0.0
+    values[3] = -math.inf
+    logits, codebook = torch.from_numpy(values).to(dtype), make_codes(rng, n_subclasses, 9)
+    columns = np.tile(np.arange(n_subclasses), (4, 1)) if mapped else None
+    codes = runs(order, seed=1).codes_from_logits(logits, codebook, k, "probability", subclasses=columns)
+    check_weighted(codes[:3], logits[:3], codebook, k)
+    votes = 2 * oracles.bits(codebook[:k]).astype(int).sum(0) - k  # odd: no tie
+    for row in (0, 3):
+        assert (oracles.bits(codes[row : row + 1])[0] == (votes > 0)).all()
+
+
 @pytest.mark.parametrize("order", FEW)
 @pytest.mark.parametrize("n_bytes", (1, 31, 32, 33, 64, 127, 256, 512))
 def test_codes_from_logits_widths(n_bytes: int, order: str) -> None:
@@ -346,6 +428,37 @@ def test_center_codes_from_logits(
     for row, choice in zip(logits.double().numpy(), codes[:, 0], strict=True):
         scores = [oracles.log_sum_exp(row[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
         assert scores[choice] >= max(scores) - unit * (abs(float(max(scores))) + 4)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(
+    "sizes",
+    (
+        [31] * 10,
+        [32, 33, 1, 2, 32, 32, 32, 32, 31, 33],
+        [128, 129, 3, 384, 385, 1000],
+        [1] * 30 + [5] * 33,
+        [2] * 31 + [40] + [2] * 31,
+        [1200],
+        [300, 2, 2, 2, 2, 2, 300, 5] * 8,
+    ),
+    ids=str,
+)
+def test_center_codes_sizes(dtype, sizes: list[int], order: str) -> None:
+    """Classes around what a warp holds and takes together, rows by one warp and by several."""
+    rng = np.random.default_rng(len(sizes))
+    offsets = np.cumsum([0, *sizes]).tolist()
+    values = rng.standard_normal((9, offsets[-1])) * 3
+    for row in range(9):  # the chosen class is clear, and any
+        values[row, offsets[row * len(sizes) // 9] : offsets[row * len(sizes) // 9 + 1]] += 12
+    values[8, offsets[-2] :] = math.nan
+    logits = torch.from_numpy(values).to(dtype)
+    centers = np.arange(2 * len(sizes), dtype=np.uint8).reshape(-1, 2)
+    codes = runs(order, seed=1).center_codes_from_logits(logits, offsets, centers)
+    for row, code in zip(logits.double().numpy(), codes, strict=True):
+        scores = [oracles.log_sum_exp(row[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        wanted = 0 if np.isnan(scores).all() else int(np.nanargmax(scores))
+        assert code.tolist() == centers[wanted].tolist()
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
