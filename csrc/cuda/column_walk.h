@@ -45,7 +45,7 @@ __device__ __forceinline__ QueryWord query_word(uint32_t word, bool use_xor) {
 __device__ __forceinline__ uint32_t majority(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | (c & (a | b)); }
 
 // XOR or AND count. Carry-save additions take the place of population counts, of which a multiprocessor does 16 a cycle, and
-// 64 of these: 4 words cost 3 counts, 8 words 5.
+// 64 of these: 4 words cost 3 counts, 8 words 4.
 template <int kWords>
 __device__ __forceinline__ int column_count(const uint32_t* item, const QueryWord (&query)[kWords]) {
   uint32_t x[kWords];
@@ -56,8 +56,8 @@ __device__ __forceinline__ int column_count(const uint32_t* item, const QueryWor
   if constexpr (kWords == 4) return __popc(x[0] ^ x[1] ^ x[2]) + __popc(x[3]) + 2 * __popc(majority(x[0], x[1], x[2]));
   if constexpr (kWords == 8) {
     const uint32_t a = x[0] ^ x[1] ^ x[2], b = x[3] ^ x[4] ^ x[5];
-    const int twos = __popc(majority(x[0], x[1], x[2])) + __popc(majority(x[3], x[4], x[5])) + __popc(majority(a, b, x[6]));
-    return __popc(a ^ b ^ x[6]) + __popc(x[7]) + 2 * twos;
+    const uint32_t c = majority(x[0], x[1], x[2]), d = majority(x[3], x[4], x[5]), e = majority(a, b, x[6]);
+    return __popc(a ^ b ^ x[6]) + __popc(x[7]) + 2 * __popc(c ^ d ^ e) + 4 * __popc(majority(c, d, e));
   }
 }
 
