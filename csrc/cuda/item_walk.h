@@ -1,5 +1,5 @@
 // The walk of the counting kernels for one query or two (query_columns.cu): a block takes one query and a shard of the database,
-// a thread every threads-th item of it. A thread reads 8 codes and their labels at a time straight into registers: nothing is
+// a thread every threads-th item of it. A thread reads 4 or 8 codes and their labels at a time straight into registers: nothing is
 // shared between queries that shared memory would save, and no block waits for a tile. Blocks of the two queries lie side by
 // side, so that the second finds in the cache what the first has read.
 #pragma once
@@ -12,9 +12,9 @@
 namespace dshc::cuda {
 
 constexpr int64_t kFewQueries = 2;
-constexpr int kItemThreads = 128;  // of a block at most
-constexpr int kItemBlocks = 6;     // on a multiprocessor: 48 KiB in flight of codes of 64 bits
-constexpr int kItemBatch = 8;      // items a thread reads together
+constexpr int kItemBlocks = 6;  // on a multiprocessor: 48 KiB in flight of codes of 64 bits
+template <int kWords> constexpr int kItemThreads = kWords <= 4 ? 128 : 64;                         // of a block at most
+template <int kWords, bool kVectors> constexpr int kItemBatch = kWords <= 2 || kVectors ? 8 : 4;  // items a thread reads together
 
 enum class ItemLabels { none, ids, wide_ids, words };
 
@@ -36,7 +36,8 @@ inline ItemPlan plan_items(const Pairs& pairs, const RowPlan& rows, int32_t n_co
   plan.n_query = rows.end_query - rows.first_query;
   plan.item_step = rows.item_step;
   plan.n_counters = n_counters;
-  for (plan.threads = kItemThreads; plan.threads > kWarp && plan.shared_bytes() > kMostShared;) plan.threads /= 2;
+  plan.threads = padded_words(pairs.n_bytes) <= 4 ? kItemThreads<4> : kItemThreads<8>;
+  while (plan.threads > kWarp && plan.shared_bytes() > kMostShared) plan.threads /= 2;
   const int64_t fitting =
       shared_bytes_a_multiprocessor() / (static_cast<int64_t>(plan.shared_bytes()) + kReservedShared);
   const int64_t at_once = fitting < kItemBlocks ? fitting : kItemBlocks;
@@ -56,6 +57,7 @@ __device__ __forceinline__ int64_t item_shard(const ItemPlan& plan) { return blo
 // kRelevantItem. If kVectors, codes are read whole.
 template <int kWords, bool kVectors, ItemLabels kLabels, class Add>
 __device__ __forceinline__ void walk_items(const Pairs& pairs, const Relevance& relevance, const ItemPlan& plan, Add add) {
+  constexpr int kBatch = kItemBatch<kWords, kVectors>;
   using Label = std::conditional_t<kLabels == ItemLabels::wide_ids, int64_t, int32_t>;
   const int64_t query = item_query(plan), begin = item_shard(plan) * plan.shard_items;
   const int64_t end = begin + plan.shard_items < pairs.n_db ? begin + plan.shard_items : pairs.n_db;
@@ -72,14 +74,14 @@ __device__ __forceinline__ void walk_items(const Pairs& pairs, const Relevance& 
   if constexpr (kLabels == ItemLabels::ids) wanted = relevance.query_ids[query];
   if constexpr (kLabels == ItemLabels::wide_ids) wanted = relevance.query_wide_ids[query];
 
-  for (int64_t first = begin; first < end; first += kItemBatch * plan.threads) {
-    const int there = static_cast<int>(end - first < kItemBatch * plan.threads ? end - first : kItemBatch * plan.threads);
+  for (int64_t first = begin; first < end; first += kBatch * plan.threads) {
+    const int there = static_cast<int>(end - first < kBatch * plan.threads ? end - first : kBatch * plan.threads);
     const uint8_t* from = pairs.database + first * code_bytes;
-    Code<kWords> codes[kItemBatch];
-    Label labels[kItemBatch];
+    Code<kWords> codes[kBatch];
+    Label labels[kBatch];
     unsigned may = 0;  // a bit an item: whether it counts
 #pragma unroll
-    for (int u = 0; u < kItemBatch; ++u) {
+    for (int u = 0; u < kBatch; ++u) {
       const int at = static_cast<int>(threadIdx.x) + u * plan.threads;
       codes[u] = Code<kWords>{};
       labels[u] = 0;
@@ -95,24 +97,24 @@ __device__ __forceinline__ void walk_items(const Pairs& pairs, const Relevance& 
     }
     if constexpr (kLabels == ItemLabels::words) {
 #pragma unroll 1
-      for (int u = 0; u < kItemBatch; ++u) {
+      for (int u = 0; u < kBatch; ++u) {
         const int64_t item = (first + threadIdx.x + u * plan.threads) * plan.item_step;
-        if ((may >> u & 1) && is_relevant(relevance, query, item)) may |= 1u << (kItemBatch + u);
+        if ((may >> u & 1) && is_relevant(relevance, query, item)) may |= 1u << (kBatch + u);
       }
     }
     if (pairs.allowed) {
       const uint8_t* row = pairs.allowed + query * pairs.allowed_stride;
 #pragma unroll 1
-      for (int u = 0; u < kItemBatch; ++u) {
+      for (int u = 0; u < kBatch; ++u) {
         const int64_t item = (first + threadIdx.x + u * plan.threads) * plan.item_step;
         if ((may >> u & 1) && !(row[item / 8] >> item % 8 & 1)) may ^= 1u << u;
       }
     }
 #pragma unroll
-    for (int u = 0; u < kItemBatch; ++u) {
+    for (int u = 0; u < kBatch; ++u) {
       bool relevant = false;
       if constexpr (kLabels == ItemLabels::words) {
-        relevant = may >> (kItemBatch + u) & 1;
+        relevant = may >> (kBatch + u) & 1;
       } else if constexpr (kLabels != ItemLabels::none) {
         relevant = labels[u] == wanted;
       }

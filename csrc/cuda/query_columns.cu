@@ -114,8 +114,8 @@ __global__ void __launch_bounds__(kMostColumns, kColumnBlocks<kWords>) below_ker
 
 // One block, one query. Counters [n_counters, threads], as above.
 template <int kWords, bool kVectors, ItemLabels kLabels>
-__global__ void __launch_bounds__(kItemThreads, kItemBlocks) item_kernel(Pairs pairs, Relevance relevance, ItemPlan plan,
-                                                                        ValueCounts counts) {
+__global__ void __launch_bounds__(kItemThreads<kWords>, kItemBlocks) item_kernel(Pairs pairs, Relevance relevance, ItemPlan plan,
+                                                                                ValueCounts counts) {
   if (counts.needed && counts.needed[item_query(plan)] == 0) return;  // the whole block
   auto* table = dynamic_shared<uint32_t>();
   uint32_t* mine = table + threadIdx.x;
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(kItemThreads, kItemBlocks) item_kernel(Pairs p
 }
 
 template <int kWords, bool kVectors>
-__global__ void __launch_bounds__(kItemThreads, kItemBlocks) item_below_kernel(
+__global__ void __launch_bounds__(kItemThreads<kWords>, kItemBlocks) item_below_kernel(
     Pairs pairs, ItemPlan plan, int32_t low, uint32_t width, int64_t* __restrict__ found /* [n_query] */) {
   int64_t inside = 0;
   walk_items<kWords, kVectors, ItemLabels::none>(pairs, Relevance{}, plan, [&](int count, uint32_t added) {
