@@ -143,27 +143,48 @@ struct ColumnBatch {
 };
 
 // Calls add(batch) for batches of the `n` items of a chunk, the last one filled up with items that add 0; increments(i, to)
-// says what the items from i on add.
-template <int kWords, int kColumns, class Increments, class Add>
+// says what the items from i on add. If kAhead, a batch is scored before the one in front of it is added: what the few warps of
+// a multiprocessor wait for, counters read and written one after the other, then passes while bits are counted.
+template <int kWords, int kColumns, bool kAhead, class Increments, class Add>
 __device__ __forceinline__ void walk_chunk(const uint32_t* codes, int n, const QueryWord (&query)[kColumns][kWords],
                                            Increments increments, Add add) {
-  for (int i = 0; i < n; i += kColumnBatch, codes += kColumnBatch * kWords) {
+  const auto score = [&](int i, ColumnBatch<kColumns>& batch) {
     uint32_t words[kColumnBatch * kWords];
-    load_batch<kWords>(codes, words);
-    ColumnBatch<kColumns> batch;
+    load_batch<kWords>(codes + i * kWords, words);
     increments(i, batch.added);
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
 #pragma unroll
       for (int u = 0; u < kColumnBatch; ++u) batch.counts[c][u] = column_count<kWords>(words + u * kWords, query[c]);
     }
-    add(batch);
+  };
+  if constexpr (!kAhead) {
+    for (int i = 0; i < n; i += kColumnBatch) {
+      ColumnBatch<kColumns> batch;
+      score(i, batch);
+      add(batch);
+    }
+  } else {  // two batches a turn, so that none is moved
+    if (n <= 0) return;
+    ColumnBatch<kColumns> even, odd;
+    score(0, even);
+    int i = kColumnBatch;
+#pragma unroll 1
+    for (; i + kColumnBatch < n; i += 2 * kColumnBatch) {
+      score(i, odd);
+      add(even);
+      score(i + kColumnBatch, even);
+      add(odd);
+    }
+    if (i < n) score(i, odd);
+    add(even);
+    if (i < n) add(odd);
   }
 }
 
 // Calls add(batch) for all items of the block's shard, in no order that matters. A pair adds 0, kItem or, where there are
-// labels, kRelevantItem.
-template <int kWords, int kLabelWords, int kColumns, class Add>
+// labels, kRelevantItem. kAhead: as in walk_chunk.
+template <int kWords, int kLabelWords, bool kAhead = false, int kColumns, class Add>
 __device__ __forceinline__ void walk_columns(const Pairs& pairs, const Relevance& relevance, const ColumnPlan& plan,
                                              const OwnColumns<kColumns>& own, Add add) {
   constexpr int kTile = kColumnTile<kWords>;
@@ -204,11 +225,11 @@ __device__ __forceinline__ void walk_columns(const Pairs& pairs, const Relevance
     }
     const auto by_labels = [&](int i, Increments& to) { label_increments<kLabelWords>(my_labels + i * kLabelWords, match, to); };
     if (n_items == kTile && fit && !pairs.allowed) {
-      walk_chunk<kWords, kColumns>(my_codes, chunk_items, query, by_labels, add);
+      walk_chunk<kWords, kColumns, kAhead>(my_codes, chunk_items, query, by_labels, add);
       continue;
     }
     const int mine = n_items - first < chunk_items ? n_items - first : chunk_items;
-    walk_chunk<kWords, kColumns>(my_codes, mine, query, [&](int i, Increments& to) {
+    walk_chunk<kWords, kColumns, false>(my_codes, mine, query, [&](int i, Increments& to) {
       const int64_t item = tile + first + i;
       by_labels(i, to);
 #pragma unroll

@@ -9,13 +9,15 @@
 // the block are then added; what that needs is bytes, codes and labels read once, and 8 in flight a thread.
 //
 // Least possible and what is there, 64 bits and ids, in cycles of each of the four schedulers of a multiprocessor for 32
-// pairs; instructions from the disassembly for sm_90a, 101 for 8 pairs:
+// pairs; instructions from the disassembly for sm_90a, 199 for 16 pairs:
 //   population counts      2 of 8 cycles = 16: the limit, 8 pairs a cycle and multiprocessor
 //   instructions issued    12.6: POPC 2, LOP3 2, IMAD 3.6, ISETP 1.1, SEL 1, LDS 1.4, STS 1, others 0.5
 //   logic and comparisons  LOP3, ISETP, SEL, VIADD: 4.4 of 2 cycles = 8.8; multiply-adds 3.6 of 2 cycles = 7.3
 //   shared memory          11, which all four share: a counter read and written, 2 of 4 cycles, and 3/8 of a read of 16 bytes
 //                          that all lanes share, 8 cycles (with one column a thread it would be 14)
-// 128 and 256 bits need 24 and 40 cycles of population counts (column_walk.h), found[] 9 instructions per pair beside its 16.
+// 128 and 256 bits need 24 and 32 cycles of population counts (column_walk.h), found[] 9 instructions per pair beside its 16.
+// Three warps a scheduler are all that the counters leave room for, and a pair's counter is read after that of the pair before is
+// written: a batch of pairs is scored while the one in front of it is added.
 // Bytes: a group of 128 queries reads the database once, a few queries once in all; 16 a result entry and shard.
 //
 // Why not the simpler way: value_counts.cu, which still takes longer codes and counts by shard, sends each pair through a row
@@ -81,7 +83,7 @@ __global__ void __launch_bounds__(kMostColumns / kColumns, kColumnBlocks<kWords>
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) *counter(c, count) = 0;
   }
-  walk_columns<kWords, kLabelWords>(pairs, relevance, plan, own, [&](const ColumnBatch<kColumns>& batch) {
+  walk_columns<kWords, kLabelWords, true>(pairs, relevance, plan, own, [&](const ColumnBatch<kColumns>& batch) {
 #pragma unroll
     for (int u = 0; u < kColumnBatch; ++u) {
       uint32_t sums[kColumns];  // all read before one is written: different columns need not wait for each other
