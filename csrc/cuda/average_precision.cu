@@ -72,7 +72,8 @@ __device__ __forceinline__ double warp_expected_at_cut(double S, int64_t n, int6
     const double inside = x == 0 ? 0.0 : static_cast<double>(x) / static_cast<double>(m) * precision_sum(P, slope, sums);
     return (S + inside) / static_cast<double>(P + x);
   };
-  auto mode = static_cast<int64_t>((static_cast<double>(m) + 1.0) * (static_cast<double>(p) + 1.0) / (static_cast<double>(n) + 2.0));
+  auto mode = static_cast<int64_t>((static_cast<double>(m) + 1.0) * (static_cast<double>(p) + 1.0) /
+                                   (static_cast<double>(n) + 2.0));
   mode = mode < low ? low : (mode > high ? high : mode);
   constexpr double kNegligible = 1e-40;
   double total = lane() == 0 ? 1.0 : 0.0, expected = lane() == 0 ? value(mode) : 0.0;

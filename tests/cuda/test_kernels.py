@@ -62,7 +62,9 @@ def test_pack_codes_runs(dtype, order: str) -> None:
         for values_there in (8, tile - 8, tile, tile + 8, 8 * tile, 8 * tile + 104):
             n = values_there // n_bits + 1
             values = torch.from_numpy(np.random.default_rng(n).integers(-1, 2, (n, n_bits)))
-            values = values.abs().to(dtype) if dtype == torch.bool or not dtype.is_signed else values.to(dtype)
+            values = (
+                values.abs().to(dtype) if dtype == torch.bool or not dtype.is_signed else values.to(dtype)
+            )
             ones = values > 0 if dtype not in (torch.uint16, torch.uint32, torch.uint64) else values != 0
             for seed in (0, 1):  # how many values the array begins from 16 bytes
                 codes = runs(order, seed=seed).pack_codes(values)
@@ -113,10 +115,13 @@ def test_multilabel_codes_widths(n_classes: int, order: str) -> None:
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("n_classes", (8, 64, 72, 1000, 4096))
 def test_multilabel_codes_between_floats(dtype, n_classes: int, order: str) -> None:
-    """Whole bytes a row, where thresholds are rounded: logits next to thresholds that no float equals, and at the ends."""
+    """Whole bytes a row, where thresholds are rounded: logits next to thresholds that no float equals, and at the
+    ends."""
     rng = np.random.default_rng(n_classes)
     ends = (math.inf, -math.inf, 1e300, -1e300, 1e-300, -1e-300, 0.0, torch.finfo(dtype).max)
-    thresholds = np.where(rng.random(n_classes) < 0.5, rng.choice(ends, n_classes), rng.standard_normal(n_classes))
+    thresholds = np.where(
+        rng.random(n_classes) < 0.5, rng.choice(ends, n_classes), rng.standard_normal(n_classes)
+    )
     n = 3 + 33_000 // (n_classes * dtype.itemsize)
     near = torch.from_numpy(np.broadcast_to(thresholds, (n, n_classes)).copy()).to(dtype)
     beside = torch.nextafter(near.double() if dtype == torch.float64 else near.float(), torch.tensor(-math.inf).to(
@@ -124,7 +129,9 @@ def test_multilabel_codes_between_floats(dtype, n_classes: int, order: str) -> N
     choice = torch.from_numpy(rng.integers(0, 4, (n, n_classes)))
     special = torch.tensor([math.inf, -math.inf, math.nan, -0.0, torch.finfo(dtype).min], dtype=dtype)
     special = special[torch.from_numpy(rng.integers(0, 5, (n, n_classes)))]
-    logits = torch.where(choice == 0, near, torch.where(choice == 1, beside, torch.where(choice == 2, -near, special)))
+    logits = torch.where(
+        choice == 0, near, torch.where(choice == 1, beside, torch.where(choice == 2, -near, special))
+    )
     for seed in (0, 1):
         codes = runs(order, seed=seed).multilabel_codes(logits, thresholds)
         assert_same_array(codes, oracles.pack(logits.double().numpy() > thresholds), np.uint8)
@@ -152,7 +159,8 @@ def ends(n_rows: int, row_bytes: int, rows: np.ndarray | torch.Tensor) -> tuple:
 @pytest.mark.parametrize("n_bits", (33, 64))
 def test_codes_past_31_bits(n_bits: int, order: str) -> None:
     rng, kernels = np.random.default_rng(0), runs(order)
-    n_bytes, n = (n_bits + 7) // 8, 2**31 // 33 + 1000  # of elements; the rows alone need 64 bits from 2^31 on
+    n_bytes = (n_bits + 7) // 8
+    n = 2**31 // 33 + 1000  # of elements; the rows alone need 64 bits from 2^31 on
     values = rng.standard_normal((3, n_bits)).astype(np.float32)
     codes_there = Virtual(n * n_bytes, get=(((n - 3) * n_bytes, Output((3, n_bytes), np.uint8)),))
     codes = kernels.run(
