@@ -1,7 +1,7 @@
 // The walk of the counting kernels for one query or two (query_columns.cu): a block takes one query and a shard of the
-// database, a thread every threads-th item of it. A thread reads 4 or 8 codes and their labels at a time into registers: nothing is
-// shared between queries that shared memory would save, and no block waits for a tile. Blocks of the two queries lie side by
-// side, so that the second finds in the cache what the first has read.
+// database, a thread every threads-th item of it. A thread reads 4 or 8 codes and their labels at a time into registers: one
+// query shares nothing that shared memory would save, and no warp waits for a tile. Blocks of the two queries lie side by side,
+// so that the second finds in the cache what the first has read.
 #pragma once
 #include <type_traits>
 

@@ -3,8 +3,8 @@
 // Layout: codes [n, n_bytes], values [n, n_bits], one byte a value. Thread map: a thread makes 16 consecutive values of the whole
 // output and writes them as one vector, 4 of them a block's width apart, so that four reads are in flight and each store of a
 // warp is 512 consecutive bytes. Where rows have no padding bits the codes are one run too, and the 16 bits lie in two bytes;
-// else they are put together from the rows they lie in, one or two from 16 bits a row on. Moved: a code byte and 8 value bytes, each
-// once, which is the least possible; 4 bits become 4 values by one multiplication, a mask and a multiply-add.
+// else they are put together from the rows they lie in, one or two from 16 bits a row on. Moved: a code byte and 8 value bytes,
+// each once, which is the least possible; 4 bits become 4 values by one multiplication, a mask and a multiply-add.
 // Limits: 2^31 blocks of 16,384 values.
 #include "../core/unpack_codes.h"
 
