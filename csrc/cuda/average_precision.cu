@@ -2,8 +2,12 @@
 //
 // From histograms: the counting pass of value_counts.h into a workspace [queries, n_values], twice, then the closed forms of
 // common/average_precision.h, the same code as on the CPU: O(n_values) and no sort. One warp per query, one tie per lane: what lies
-// before a tie is a prefix sum, so that its term needs no other. One thread per query would go through hundreds of double-precision
-// operations a tie one after the other, with a few warps on a multiprocessor and reads that no two lanes share.
+// before a tie is a prefix sum, so that its term needs no other. Double precision is what the kernel waits for, hundreds of
+// operations a term, of which a multiprocessor does 64 a cycle, idle lanes counted: ties are collected in shared memory until 32
+// of them have relevant items inside the cut. Of a tie that a cut parts, whose term is a sum over all numbers of relevant items
+// that it may let in, the lanes take a number each.
+// One thread per query would go through all ties one after the other, with a few warps on a multiprocessor and reads that no two
+// lanes share.
 //
 // By index: a relevant item adds hits / rank, where rank is its place in the order of (rank value, index) and hits its
 // place among the relevant items. Both come from counts by shard, placed as in ordered_items.cu, and counters in shared
@@ -25,47 +29,140 @@ namespace {
 // Few threads per block, so that a few thousand queries still meet all multiprocessors.
 constexpr int kFinishThreads = 32;
 constexpr int kHistogramThreads = 128, kHistogramQueries = kHistogramThreads / kWarp;
+constexpr int kHeldTies = 2 * kWarp;  // a warp
 
-__global__ void __launch_bounds__(kHistogramThreads, 6) from_histogram_kernel(const int64_t* __restrict__ items,
-                                                                           const int64_t* __restrict__ relevant,
-                                                                           int64_t n_query, int32_t n_values, int64_t k,
-                                                                           Ties ties, Denominator denominator,
-                                                                           double* __restrict__ result) {
+// A tie as tie_term() takes it, but for what is inside the cut.
+template <class Count>
+struct Tie {
+  Count n, p, items_before, relevant_before;
+};
+
+__device__ __forceinline__ int32_t from_lane(int32_t value, int lane) { return __shfl_sync(kFullMask, value, lane); }
+__device__ __forceinline__ int64_t from_lane(int64_t value, int lane) {
+  return __shfl_sync(kFullMask, static_cast<long long>(value), lane);
+}
+
+__device__ __forceinline__ int64_t sum_below(int64_t value) { return warp_sum_below(value); }
+__device__ __forceinline__ int32_t sum_below(int32_t value) {
+  int32_t sum = value;
+  for (int offset = 1; offset < kWarp; offset *= 2) {
+    const int32_t other = __shfl_up_sync(kFullMask, sum, offset);
+    if (lane() >= offset) sum += other;
+  }
+  return sum - value;
+}
+
+// Product of the lanes up to this one.
+__device__ __forceinline__ double warp_product(double value) {
+  for (int offset = 1; offset < kWarp; offset *= 2) {
+    const double other = __shfl_up_sync(kFullMask, value, offset);
+    if (lane() >= offset) value *= other;
+  }
+  return value;
+}
+
+// As expected_retrieved_at_cut(): the lanes take consecutive numbers of relevant items, outwards from the mode, and probabilities
+// are products of ratios over the lanes. The same in all lanes, and formed in one order whatever the device.
+__device__ __forceinline__ double warp_expected_at_cut(double S, int64_t n, int64_t p, int64_t N, int64_t P, int64_t m) {
+  const ReciprocalSums sums = reciprocal_sums(N, m);
+  const int64_t low = m - (n - p) > 0 ? m - (n - p) : 0, high = p < m ? p : m;
+  const auto value = [&](int64_t x) {
+    if (P + x == 0) return 0.0;
+    const double slope = m > 1 ? static_cast<double>(x - 1) / static_cast<double>(m - 1) : 0.0;
+    const double inside = x == 0 ? 0.0 : static_cast<double>(x) / static_cast<double>(m) * precision_sum(P, slope, sums);
+    return (S + inside) / static_cast<double>(P + x);
+  };
+  auto mode = static_cast<int64_t>((static_cast<double>(m) + 1.0) * (static_cast<double>(p) + 1.0) /
+                                   (static_cast<double>(n) + 2.0));
+  mode = mode < low ? low : (mode > high ? high : mode);
+  constexpr double kNegligible = 1e-40;
+  double total = lane() == 0 ? 1.0 : 0.0, expected = lane() == 0 ? value(mode) : 0.0;
+  for (int side = 0; side < 2; ++side) {
+    const int64_t steps = side == 0 ? high - mode : mode - low;
+    double weight = 1.0;  // of the last lane's number before
+    for (int64_t first = 0; first < steps && weight > kNegligible; first += kWarp) {
+      const int64_t step = first + lane() + 1, x = side == 0 ? mode + step : mode - step;
+      double ratio = 0.0;  // Pr(x) over that of the number one nearer to the mode
+      if (step <= steps && side == 0) {
+        ratio = static_cast<double>(p - x + 1) * static_cast<double>(m - x + 1) /
+                (static_cast<double>(x) * static_cast<double>(n - p - m + x));
+      } else if (step <= steps) {
+        ratio = static_cast<double>(x + 1) * static_cast<double>(n - p - m + x + 1) /
+                (static_cast<double>(p - x) * static_cast<double>(m - x));
+      }
+      const double mine = weight * warp_product(ratio);
+      if (step <= steps) {
+        total += mine;
+        expected += mine * value(x);
+      }
+      weight = __shfl_sync(kFullMask, mine, kWarp - 1);
+    }
+  }
+  return warp_reduce(expected, Sum{}) / warp_reduce(total, Sum{});
+}
+
+// Count holds all items of a query.
+template <class Count>
+__global__ void __launch_bounds__(kHistogramThreads, 6)
+    from_histogram_kernel(const int64_t* __restrict__ items, const int64_t* __restrict__ relevant, int64_t n_query,
+                          int32_t n_values, int64_t k, Ties ties, Denominator denominator, double* __restrict__ result) {
   const int64_t query = static_cast<int64_t>(blockIdx.x) * kHistogramQueries + warp();
   if (query >= n_query) return;  // whole warps
+  Tie<Count>* held = dynamic_shared<Tie<Count>>() + warp() * kHeldTies;
   const int64_t *my_items = items + query * n_values, *my_relevant = relevant + query * n_values;
-  int64_t all_items = 0, all_relevant = 0;
-  for (int value = lane(); value < n_values; value += kWarp) {
-    all_items += my_items[value];
-    all_relevant += my_relevant[value];
-  }
-  all_items = warp_reduce(all_items, Sum{});
-  all_relevant = warp_reduce(all_relevant, Sum{});
-  if (k > all_items) k = all_items;
-  double sum = 0.0;                // of precisions at relevant items, of this lane's ties
-  int64_t taken = 0, N = 0, P = 0;  // relevant items of this lane's ties; items and relevant items of the rounds before
-  for (int first = 0; first < n_values && N < k && P < all_relevant; first += kWarp) {
+  double sum = 0.0;         // of precisions at relevant items, of this lane's ties
+  int64_t taken = 0;        // relevant items of this lane's ties
+  Count N = 0, P = 0;       // items and relevant items of the rounds before
+  int n_held = 0;           // less than 32 between two rounds
+  Tie<Count> parted{};      // the last tie that counts, where it needs an expectation
+  bool parts = false;
+  const auto add = [&](const Tie<Count>& tie) {
+    const int64_t rest = k - tie.items_before, m = tie.n < rest ? tie.n : rest;
+    const TieTerm term = tie_term(tie.n, tie.p, tie.items_before, tie.relevant_before, m, ties);
+    sum += term.sum;
+    taken += term.taken;
+  };
+  for (int first = 0; first < n_values; first += kWarp) {
     const bool there = first + lane() < n_values;
-    const int64_t n = there ? my_items[first + lane()] : 0, p = there ? my_relevant[first + lane()] : 0;
-    const int64_t items_before = N + warp_sum_below(n), relevant_before = P + warp_sum_below(p);
-    N = __shfl_sync(kFullMask, static_cast<long long>(items_before + n), kWarp - 1);
-    P = __shfl_sync(kFullMask, static_cast<long long>(relevant_before + p), kWarp - 1);
-    const bool counts = p > 0 && items_before < k;
-    const int64_t m = n < k - items_before ? n : k - items_before;
-    const bool at_cut = counts && needs_expectation(n, m, ties, denominator);  // the last tie that counts
-    if (counts && !at_cut) {
-      const TieTerm term = tie_term(n, p, items_before, relevant_before, m, ties);
-      sum += term.sum;
-      taken += term.taken;
+    Tie<Count> tie{};
+    if (there) tie.n = static_cast<Count>(my_items[first + lane()]), tie.p = static_cast<Count>(my_relevant[first + lane()]);
+    tie.items_before = N + sum_below(tie.n);
+    tie.relevant_before = P + sum_below(tie.p);
+    N = from_lane(tie.items_before + tie.n, kWarp - 1);
+    P = from_lane(tie.relevant_before + tie.p, kWarp - 1);
+    const bool counts = tie.p > 0 && tie.items_before < k;
+    const int64_t rest = k - tie.items_before;
+    const bool at_cut = counts && needs_expectation(tie.n, tie.n < rest ? tie.n : rest, ties, denominator);
+    const unsigned cut = __ballot_sync(kFullMask, at_cut);
+    if (cut) {
+      const int from = __ffs(static_cast<int>(cut)) - 1;
+      parts = true;
+      parted = {from_lane(tie.n, from), from_lane(tie.p, from), from_lane(tie.items_before, from),
+                from_lane(tie.relevant_before, from)};
     }
-    if (!__any_sync(kFullMask, at_cut)) continue;
-    sum = warp_reduce(sum, Sum{});
-    if (at_cut) result[query] = expected_retrieved_at_cut(sum, n, p, items_before, relevant_before, m);
-    return;
+    const unsigned counting = __ballot_sync(kFullMask, counts && !at_cut);
+    if (counts && !at_cut) held[n_held + __popc(counting & lanes_below())] = tie;
+    n_held += __popc(counting);
+    __syncwarp();
+    const bool last = first + kWarp >= n_values;
+    while (n_held >= kWarp || (last && n_held > 0)) {  // in one place: a term is some thousand instructions
+      if (lane() < n_held) add(held[lane()]);
+      n_held = n_held > kWarp ? n_held - kWarp : 0;
+      if (lane() < n_held) tie = held[kWarp + lane()];
+      __syncwarp();
+      if (lane() < n_held) held[lane()] = tie;
+      __syncwarp();
+    }
   }
   sum = warp_reduce(sum, Sum{});
+  if (parts) {
+    const int64_t m = k - parted.items_before;
+    sum = warp_expected_at_cut(sum, parted.n, parted.p, parted.items_before, parted.relevant_before, m);
+    if (lane() == 0) result[query] = sum;
+    return;
+  }
   taken = warp_reduce(taken, Sum{});
-  if (lane() == 0) result[query] = all_relevant == 0 ? NAN : divide_precisions(sum, taken, all_relevant, k, denominator);
+  if (lane() == 0) result[query] = P == 0 ? NAN : divide_precisions(sum, taken, P, k < N ? k : N, denominator);
 }
 
 // What the pass by index reads and writes, for the queries of one launch.
@@ -129,8 +226,13 @@ int from_histograms(const Pairs& pairs, const Relevance& relevance, const RowPla
   if (const int status = fill_zero(items, 2 * entries * static_cast<int64_t>(sizeof(int64_t)), stream)) return status;
   const ValueCounts counts{items, relevant, false, plan.first_query, plan.n_values, false};
   if (const int status = count_values(pairs, relevance, plan, counts, stream)) return status;
-  return launch(from_histogram_kernel, grid_of(divide_up(n_query, kHistogramQueries)), dim3(kHistogramThreads), 0, stream,
-                items, relevant, n_query, plan.n_values, k, ties, denominator, result + plan.first_query);
+  const auto finish = [&](auto* kernel, size_t tie_bytes) {
+    return launch(kernel, grid_of(divide_up(n_query, kHistogramQueries)), dim3(kHistogramThreads),
+                  tie_bytes * kHeldTies * kHistogramQueries, stream, items, relevant, n_query, plan.n_values, k, ties,
+                  denominator, result + plan.first_query);
+  };
+  if (pairs.n_db <= INT32_MAX) return finish(from_histogram_kernel<int32_t>, sizeof(Tie<int32_t>));
+  return finish(from_histogram_kernel<int64_t>, sizeof(Tie<int64_t>));
 }
 
 int by_index(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan, int64_t k, Denominator denominator,

@@ -1,43 +1,16 @@
 // bit[row, j] = value[row, j] > 0.
 //
-// Layout: values [n, n_bits] row by row, codes [n, ceil(n_bits / 8)]. Thread map: a warp takes a row, a lane one value of
-// each 32; a ballot makes 32 bits of 32 comparisons, lanes 0 to 3 write a byte each. So loads are coalesced for every
-// dtype, and no row length needs a case of its own. Moved: each value and each code byte once, which is the least possible.
-// A thread that reads 8 values and writes a byte would read with a stride of 8 values and use a quarter of each sector.
-// Limits: none beyond 2^34 rows (grid).
+// Layout: values [n, n_bits] row by row, codes [n, ceil(n_bits / 8)]. Kernels, thread map, floor and limits: packed_bits.h.
 #include "../core/pack_codes.h"
 
-#include "floats.h"
-#include "warp.h"
+#include "packed_bits.h"
 
 namespace dshc::cuda {
 namespace {
 
-constexpr int kRows = 8;  // per block, one per warp
-
-template <class T> __device__ __forceinline__ bool positive(T value) { return value > 0; }
-template <> __device__ __forceinline__ bool positive(__half value) { return to_real(value) > 0; }
-template <> __device__ __forceinline__ bool positive(__nv_bfloat16 value) { return to_real(value) > 0; }
-
-template <class T>
-__global__ void pack_kernel(const T* __restrict__ values,  // [n, n_bits]
-                            int64_t n, int64_t n_bits, uint8_t* __restrict__ codes /* [n, n_bytes] */) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kRows + warp();
-  if (row >= n) return;  // a whole warp
-  const int64_t n_bytes = (n_bits + 7) / 8;
-  const T* from = values + row * n_bits;
-  uint8_t* to = codes + row * n_bytes;
-  for (int64_t j = 0; j < n_bits; j += kWarp) {
-    const bool one = j + lane() < n_bits && positive(from[j + lane()]);
-    const unsigned bits = __ballot_sync(kFullMask, one);
-    if (lane() < 4 && j / 8 + lane() < n_bytes) to[j / 8 + lane()] = static_cast<uint8_t>(bits >> (8 * lane()));
-  }
-}
-
 template <class T>
 int pack(const void* values, int64_t n, int64_t n_bits, uint8_t* codes, Stream stream) {
-  return launch(pack_kernel<T>, grid_of(divide_up(n, kRows)), dim3(kRows * kWarp), 0, stream,
-                static_cast<const T*>(values), n, n_bits, codes);
+  return pack_bits<T, false>(static_cast<const T*>(values), n, n_bits, nullptr, codes, stream);
 }
 
 }  // namespace

@@ -5,16 +5,19 @@
 // for each XOR or AND count, lie under each other in shared memory, [counter, column], so that the bank is the thread whatever
 // it counts: no two lanes ever meet, and no counter needs an atomic. 32 bits hold both numbers of a value, 16 each, hence
 // at most 65,280 items per column. At its end a block adds its counters to the result by global atomics, those that are not 0.
-// Thread map: column_walk.h.
+// Thread map: column_walk.h. One query or two: item_walk.h, a thread a column of its own with the same counters, whose sums over
+// the block are then added; what that needs is bytes, codes and labels read once, and 8 in flight a thread.
 //
 // Least possible and what is there, 64 bits and ids, in cycles of each of the four schedulers of a multiprocessor for 32
-// pairs; instructions from the disassembly for sm_90a, 101 for 8 pairs:
+// pairs; instructions from the disassembly for sm_90a, 199 for 16 pairs:
 //   population counts      2 of 8 cycles = 16: the limit, 8 pairs a cycle and multiprocessor
 //   instructions issued    12.6: POPC 2, LOP3 2, IMAD 3.6, ISETP 1.1, SEL 1, LDS 1.4, STS 1, others 0.5
 //   logic and comparisons  LOP3, ISETP, SEL, VIADD: 4.4 of 2 cycles = 8.8; multiply-adds 3.6 of 2 cycles = 7.3
 //   shared memory          11, which all four share: a counter read and written, 2 of 4 cycles, and 3/8 of a read of 16 bytes
 //                          that all lanes share, 8 cycles (with one column a thread it would be 14)
-// 128 and 256 bits need 24 and 40 cycles of population counts (column_walk.h), found[] 9 instructions per pair beside its 16.
+// 128 and 256 bits need 24 and 32 cycles of population counts (column_walk.h), found[] 9 instructions per pair beside its 16.
+// Three warps a scheduler are all that the counters leave room for, and a pair's counter is read after that of the pair before is
+// written: a batch of pairs is scored while the one in front of it is added.
 // Bytes: a group of 128 queries reads the database once, a few queries once in all; 16 a result entry and shard.
 //
 // Why not the simpler way: value_counts.cu, which still takes longer codes and counts by shard, sends each pair through a row
@@ -22,6 +25,7 @@
 #include "query_columns.h"
 
 #include "column_plan.h"
+#include "item_walk.h"
 
 namespace dshc::cuda {
 namespace {
@@ -79,7 +83,7 @@ __global__ void __launch_bounds__(kMostColumns / kColumns, kColumnBlocks<kWords>
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) *counter(c, count) = 0;
   }
-  walk_columns<kWords, kLabelWords>(pairs, relevance, plan, own, [&](const ColumnBatch<kColumns>& batch) {
+  walk_columns<kWords, kLabelWords, true>(pairs, relevance, plan, own, [&](const ColumnBatch<kColumns>& batch) {
 #pragma unroll
     for (int u = 0; u < kColumnBatch; ++u) {
       uint32_t sums[kColumns];  // all read before one is written: different columns need not wait for each other
@@ -110,12 +114,75 @@ __global__ void __launch_bounds__(kMostColumns, kColumnBlocks<kWords>) below_ker
   }
 }
 
+// One block, one query. Counters [n_counters, threads], as above.
+template <int kWords, bool kVectors, ItemLabels kLabels>
+__global__ void __launch_bounds__(kItemThreads<kWords>, kItemBlocks) item_kernel(Pairs pairs, Relevance relevance, ItemPlan plan,
+                                                                                ValueCounts counts) {
+  if (counts.needed && counts.needed[item_query(plan)] == 0) return;  // the whole block
+  auto* table = dynamic_shared<uint32_t>();
+  uint32_t* mine = table + threadIdx.x;
+#pragma unroll 4
+  for (int count = 0; count < plan.n_counters; ++count) mine[count * plan.threads] = 0;
+  walk_items<kWords, kVectors, kLabels>(pairs, relevance, plan, [&](int count, uint32_t added) {
+    mine[count * plan.threads] += added;
+  });
+  __syncthreads();
+  const int64_t row = (item_query(plan) - counts.first_query) * counts.n_columns;
+  for (int count = static_cast<int>(threadIdx.x); count < plan.n_counters; count += plan.threads) {
+    const uint32_t* counters = table + count * plan.threads;
+    uint32_t items = 0, relevant = 0;
+#pragma unroll 8
+    for (int i = 0; i < plan.threads; ++i) {  // each lane another bank
+      const uint32_t both = counters[(i + count) & (plan.threads - 1)];
+      items += both & 0xFFFF;
+      relevant += both >> 16;
+    }
+    if (items == 0) continue;
+    int column = counts.as_counts || pairs.score == Score::hamming ? count : 8 * pairs.n_bytes - count;
+    if (column >= counts.n_columns) column = counts.n_columns - 1;
+    auto* to = reinterpret_cast<unsigned long long*>(counts.items + row + column);
+    atomicAdd(to, static_cast<unsigned long long>(items));
+    if (relevant == 0) continue;
+    to = reinterpret_cast<unsigned long long*>(counts.relevant + row + column);
+    atomicAdd(to, static_cast<unsigned long long>(relevant));
+  }
+}
+
+template <int kWords, bool kVectors>
+__global__ void __launch_bounds__(kItemThreads<kWords>, kItemBlocks) item_below_kernel(
+    Pairs pairs, ItemPlan plan, int32_t low, uint32_t width, int64_t* __restrict__ found /* [n_query] */) {
+  int64_t inside = 0;
+  walk_items<kWords, kVectors, ItemLabels::none>(pairs, Relevance{}, plan, [&](int count, uint32_t added) {
+    inside += static_cast<uint32_t>(count - low) < width ? added : 0;
+  });
+  inside = warp_reduce(inside, Sum{});
+  if (lane() == 0 && inside != 0) {
+    atomicAdd(reinterpret_cast<unsigned long long*>(found + item_query(plan)), static_cast<unsigned long long>(inside));
+  }
+}
+
+int count_items(const Pairs& pairs, const Relevance& relevance, const RowPlan& rows, const ValueCounts& counts,
+                Stream stream) {
+  const ItemPlan plan = plan_items(pairs, rows, 8 * pairs.n_bytes + 1);
+  const bool vectors = reads_vectors(pairs.database, pairs.n_bytes);
+  return with_padded_words(pairs.n_bytes, [&](auto words) {
+    return with_item_labels(relevance, counts.relevant != nullptr, [&](auto labels) {
+      constexpr int kWords = decltype(words)::value;
+      constexpr ItemLabels kLabels = decltype(labels)::value;
+      return launch(vectors ? item_kernel<kWords, true, kLabels> : item_kernel<kWords, false, kLabels>,
+                    grid_of(plan.n_blocks()), dim3(static_cast<unsigned>(plan.threads)), plan.shared_bytes(), stream,
+                    pairs, relevance, plan, counts);
+    });
+  });
+}
+
 }  // namespace
 
 bool fits_columns(const Pairs& pairs) { return pairs.n_bytes <= 4 * kMostColumnWords && pairs.n_db > 0; }
 
 int count_in_columns(const Pairs& pairs, const Relevance& relevance, const RowPlan& rows, const ValueCounts& counts,
                      Stream stream) {
+  if (rows.end_query - rows.first_query <= kFewQueries) return count_items(pairs, relevance, rows, counts, stream);
   const int labels = counts.relevant ? label_words_of(relevance) : 0;
   const ColumnPlan plan = plan_columns(pairs, rows, ColumnUse::counters, labels);
   return with_padded_words(pairs.n_bytes, [&](auto words) {
@@ -132,9 +199,18 @@ int count_in_columns(const Pairs& pairs, const Relevance& relevance, const RowPl
 }
 
 int count_below(const Pairs& pairs, const RowPlan& rows, int32_t limit, int64_t* found, Stream stream) {
-  const ColumnPlan plan = plan_columns(pairs, rows, ColumnUse::no_counters, 0);
   // Rank values below the limit as a range of counts.
   const int32_t low = pairs.score == Score::hamming ? 0 : 8 * pairs.n_bytes - limit + 1;
+  if (rows.end_query - rows.first_query <= kFewQueries) {
+    const ItemPlan plan = plan_items(pairs, rows, 0);
+    const bool vectors = reads_vectors(pairs.database, pairs.n_bytes);
+    return with_padded_words(pairs.n_bytes, [&](auto words) {
+      constexpr int kWords = decltype(words)::value;
+      return launch(vectors ? item_below_kernel<kWords, true> : item_below_kernel<kWords, false>, grid_of(plan.n_blocks()),
+                    dim3(static_cast<unsigned>(plan.threads)), 0, stream, pairs, plan, low, static_cast<uint32_t>(limit), found);
+    });
+  }
+  const ColumnPlan plan = plan_columns(pairs, rows, ColumnUse::no_counters, 0);
   return with_padded_words(pairs.n_bytes, [&](auto words) {
     return launch(below_kernel<decltype(words)::value>, grid_of(plan.n_blocks()),
                   dim3(static_cast<unsigned>(plan.threads)), column_shared_bytes(pairs, plan, 0), stream, pairs, plan,

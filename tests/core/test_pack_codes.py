@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from strategies import ALL_BYTES, make_codes, seeds, strided_views
 
 import dshc_fast
+from dshc_fast import _composite_ops
 
 DTYPES = (
     torch.bool,
@@ -152,6 +153,28 @@ def test_reverse_bit_order(n_bytes: int, backend) -> None:
     for who, reversed_codes in both("reverse_bit_order", backend.device, codes):
         assert_same_array(reversed_codes, expected, np.uint8, who)
     assert_same_array(native("reverse_bit_order", backend.device, expected), codes, np.uint8, "twice")
+
+
+def test_reverse_large(device: str, monkeypatch) -> None:
+    """Two bytes at a time, as large codes are reversed on a GPU: every pair of bytes; rows that begin at odd places."""
+    pairs = (
+        torch.arange(1 << 16, dtype=torch.int32, device=device)
+        .view(torch.uint8)
+        .view(-1, 4)[:, :2]
+        .contiguous()
+    )
+    expected = _composite_ops.reversed_by_steps(pairs)
+    assert torch.equal(_composite_ops.reversed_by_table(pairs.view(-1)).view(-1, 2), expected)
+    monkeypatch.setattr(_composite_ops, "LARGE_BYTES", 0)
+    for codes, wanted in (
+        (pairs, expected),
+        (pairs[1:, 1:], expected[1:, 1:]),
+        (pairs[:, :1], expected[:, :1]),
+    ):
+        assert torch.equal(dshc_fast.reverse_bit_order(codes), wanted)
+    for first in (1, 2, 3):
+        codes, wanted = pairs.view(-1)[first:].view(-1, 1), expected.view(-1)[first:].view(-1, 1)
+        assert torch.equal(dshc_fast.reverse_bit_order(codes), wanted)
 
 
 def test_reverse_every_byte(backend) -> None:

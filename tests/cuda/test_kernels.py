@@ -53,6 +53,35 @@ def test_pack_codes_widths(n_bits: int, order: str) -> None:
     assert_same_array(codes, np.packbits(values.numpy() > 0, axis=1, bitorder="little"), np.uint8)
 
 
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("dtype", DTYPE_CODES, ids=str)
+def test_pack_codes_runs(dtype, order: str) -> None:
+    """Whole bytes a row: sizes around the values a warp and a block take at once, on 16 bytes and beside them."""
+    tile = 4096 // dtype.itemsize  # values of a warp
+    for n_bits in (8, 24, 64):
+        for values_there in (8, tile - 8, tile, tile + 8, 8 * tile, 8 * tile + 104):
+            n = values_there // n_bits + 1
+            values = torch.from_numpy(np.random.default_rng(n).integers(-1, 2, (n, n_bits)))
+            values = (
+                values.abs().to(dtype) if dtype == torch.bool or not dtype.is_signed else values.to(dtype)
+            )
+            ones = values > 0 if dtype not in (torch.uint16, torch.uint32, torch.uint64) else values != 0
+            for seed in (0, 1):  # how many values the array begins from 16 bytes
+                codes = runs(order, seed=seed).pack_codes(values)
+                assert_same_array(codes, oracles.pack(ones.numpy()), np.uint8)
+
+
+@pytest.mark.parametrize("n_bits", (8191, 8192, 8193, 16_384, 20_004))
+def test_pack_codes_long_rows(n_bits: int, order: str) -> None:
+    """Longer rows than a block takes values, as a run and in pieces."""
+    values = torch.from_numpy(np.random.default_rng(n_bits).standard_normal((3, n_bits))).to(torch.float16)
+    for seed in (0, 1):
+        codes = runs(order, seed=seed).pack_codes(values)
+        assert_same_array(codes, oracles.pack(values.numpy() > 0), np.uint8)
+        codes = runs(order, seed=seed).multilabel_codes(values, np.linspace(-1, 1, n_bits))
+        assert_same_array(codes, oracles.pack(values.double().numpy() > np.linspace(-1, 1, n_bits)), np.uint8)
+
+
 @given(data=st.data(), seed=seeds(), n=st.integers(0, 70), signed=st.booleans())
 def test_unpack_codes(data, seed: int, n: int, signed: bool, order: str) -> None:
     n_bits = data.draw(st.one_of(st.integers(1, 150), st.sampled_from((255, 256, 257, 4095, 4096))))
@@ -83,6 +112,31 @@ def test_multilabel_codes_widths(n_classes: int, order: str) -> None:
     assert_same_array(codes, np.packbits(logits.numpy() > 0.25, axis=1, bitorder="little"), np.uint8)
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("n_classes", (8, 64, 72, 1000, 4096))
+def test_multilabel_codes_between_floats(dtype, n_classes: int, order: str) -> None:
+    """Whole bytes a row, where thresholds are rounded: logits next to thresholds that no float equals, and at the
+    ends."""
+    rng = np.random.default_rng(n_classes)
+    ends = (math.inf, -math.inf, 1e300, -1e300, 1e-300, -1e-300, 0.0, torch.finfo(dtype).max)
+    thresholds = np.where(
+        rng.random(n_classes) < 0.5, rng.choice(ends, n_classes), rng.standard_normal(n_classes)
+    )
+    n = 3 + 33_000 // (n_classes * dtype.itemsize)
+    near = torch.from_numpy(np.broadcast_to(thresholds, (n, n_classes)).copy()).to(dtype)
+    beside = torch.nextafter(near.double() if dtype == torch.float64 else near.float(), torch.tensor(-math.inf).to(
+        torch.float64 if dtype == torch.float64 else torch.float32)).to(dtype)  # fmt: skip
+    choice = torch.from_numpy(rng.integers(0, 4, (n, n_classes)))
+    special = torch.tensor([math.inf, -math.inf, math.nan, -0.0, torch.finfo(dtype).min], dtype=dtype)
+    special = special[torch.from_numpy(rng.integers(0, 5, (n, n_classes)))]
+    logits = torch.where(
+        choice == 0, near, torch.where(choice == 1, beside, torch.where(choice == 2, -near, special))
+    )
+    for seed in (0, 1):
+        codes = runs(order, seed=seed).multilabel_codes(logits, thresholds)
+        assert_same_array(codes, oracles.pack(logits.double().numpy() > thresholds), np.uint8)
+
+
 def test_a_wrong_dtype_is_refused() -> None:
     with pytest.raises(SimtError, match="status 1"):
         runs("ascending").codes_from_logits(
@@ -102,25 +156,28 @@ def ends(n_rows: int, row_bytes: int, rows: np.ndarray | torch.Tensor) -> tuple:
 
 
 @pytest.mark.parametrize("order", FEW)
-def test_codes_past_31_bits(order: str) -> None:
+@pytest.mark.parametrize("n_bits", (33, 64))
+def test_codes_past_31_bits(n_bits: int, order: str) -> None:
     rng, kernels = np.random.default_rng(0), runs(order)
-    n_bits, n = 33, 2**31 // 33 + 1000  # of elements; the rows alone need 64 bits from 2^31 on
+    n_bytes = (n_bits + 7) // 8
+    n = 2**31 // 33 + 1000  # of elements; the rows alone need 64 bits from 2^31 on
     values = rng.standard_normal((3, n_bits)).astype(np.float32)
+    codes_there = Virtual(n * n_bytes, get=(((n - 3) * n_bytes, Output((3, n_bytes), np.uint8)),))
     codes = kernels.run(
         "pack_codes", {"values": Virtual(n * n_bits * 4, ends(n, n_bits * 4, values))},
-        {"codes": Virtual(n * 5, get=((n * 5 - 15, Output((3, 5), np.uint8)),))}, n=n, n_bits=n_bits, dtype=0, **BIG,
+        {"codes": codes_there}, n=n, n_bits=n_bits, dtype=0, **BIG,
     )[0]  # fmt: skip
     assert_same_array(codes, oracles.pack(values > 0), np.uint8)
     unpacked = kernels.run(
-        "unpack_codes", {"codes": Virtual(n * 5, ends(n, 5, codes))},
-        {"values": Virtual(n * n_bits, get=((n * n_bits - 99, Output((3, n_bits), np.uint8)),))},
-        n=n, n_bytes=5, n_bits=n_bits, signed=0, **BIG,
+        "unpack_codes", {"codes": Virtual(n * n_bytes, ends(n, n_bytes, codes))},
+        {"values": Virtual(n * n_bits, get=(((n - 3) * n_bits, Output((3, n_bits), np.uint8)),))},
+        n=n, n_bytes=n_bytes, n_bits=n_bits, signed=0, **BIG,
     )[0]  # fmt: skip
     assert_same_array(unpacked, (values > 0).astype(np.uint8), np.uint8)
     labelled = kernels.run(
         "multilabel_codes",
         {"logits": Virtual(n * n_bits * 4, ends(n, n_bits * 4, values)), "thresholds": np.full(n_bits, 0.5)},
-        {"codes": Virtual(n * 5, get=((n * 5 - 15, Output((3, 5), np.uint8)),))}, n=n, n_bits=n_bits, dtype=0, **BIG,
+        {"codes": codes_there}, n=n, n_bits=n_bits, dtype=0, **BIG,
     )[0]  # fmt: skip
     assert_same_array(labelled, oracles.pack(values > 0.5), np.uint8)
 

@@ -165,25 +165,38 @@ def test_ties_by_index_of_many_items(n_bytes: int, n_db: int, order: str) -> Non
 
 
 @pytest.mark.parametrize("order", FEW)
-@pytest.mark.parametrize("n_query", (1, 32))
-def test_full_counters_past_31_bits(n_query: int, order: str) -> None:
-    """More than 2^31 items, of which the first and the last block run: all of them at one distance, all relevant,
-    as many as 16 bits count for each lane.
+@pytest.mark.parametrize(
+    ("n_query", "n_bytes", "lanes", "blocks"), [(1, 32, 32, 1), (3, 2, 32, 3), (32, 2, 1, 1)]
+)
+def test_full_counters_past_31_bits(n_query: int, n_bytes: int, lanes: int, blocks: int, order: str) -> None:
+    """More than 2^31 items, of which the first and the last shard run, `blocks` each: all of them at one distance,
+    all relevant, as many as 16 bits count for each lane. One query of long codes: 32 threads, which take every 32nd
+    item each.
     """
-    shard = 65_280 * (32 if n_query == 1 else 1)
+    shard, n_bits = 65_280 * lanes, 8 * n_bytes
     n_db, kernels = 1025 * 32 * 65_280, runs(order)
-    queries, ids = np.full((n_query, 2), 255, np.uint8), np.zeros(n_query, np.int64)
-    last = np.array([[255, 255], [254, 255], [255, 255]], np.uint8), np.array([0, 2**40, 1])
-    pairs = {"queries": queries, "database": Virtual(n_db * 2, ((n_db * 2 - 6, last[0]),))}
+    queries, ids = np.full((n_query, n_bytes), 255, np.uint8), np.zeros(n_query, np.int64)
+    last = np.full((3, n_bytes), 255, np.uint8), np.array([0, 2**40, 1])
+    last[0][1, 0] = 254
+    pairs = {
+        "queries": queries,
+        "database": Virtual(n_db * n_bytes, ((n_db * n_bytes - last[0].size, last[0]),)),
+    }
     wide = {"query_wide_ids": ids, "database_wide_ids": Virtual(n_db * 8, ((n_db * 8 - 24, last[1]),))}
-    sizes = {"n_query": n_query, "n_db": n_db, "n_bytes": 2, "score": 0, "allowed_stride": 0, "only_ends": 1}
-    tables = {"items": Output((n_query, 17), np.int64), "relevant": Output((n_query, 17), np.int64)}
-    items, relevant = kernels.run("hamming_histogram", pairs | wide, tables, n_bits=16, n_words=0, **sizes)
-    assert items[:, [0, 1, 16]].tolist() == [[2, 1, 2 * shard - 3]] * n_query
-    assert relevant[:, [0, 1, 16]].tolist() == [[1, 0, 2 * shard - 3]] * n_query
+    sizes = {"n_query": n_query, "n_db": n_db, "n_bytes": n_bytes, "score": 0, "allowed_stride": 0}
+    sizes["only_ends"] = blocks
+    tables = {
+        "items": Output((n_query, n_bits + 1), np.int64),
+        "relevant": Output((n_query, n_bits + 1), np.int64),
+    }
+    items, relevant = kernels.run(
+        "hamming_histogram", pairs | wide, tables, n_bits=n_bits, n_words=0, **sizes
+    )
+    assert items[:, [0, 1, n_bits]].tolist() == [[2, 1, 2 * shard - 3]] * n_query
+    assert relevant[:, [0, 1, n_bits]].tolist() == [[1, 0, 2 * shard - 3]] * n_query
     assert items.sum() == 2 * shard * n_query and relevant.sum() == (2 * shard - 2) * n_query
     found = kernels.run(
-        "hamming_radius_count", pairs, {"found": Output((n_query,), np.int64)}, radius=15, **sizes
+        "hamming_radius_count", pairs, {"found": Output((n_query,), np.int64)}, radius=n_bits - 1, **sizes
     )[0]
     assert found.tolist() == [3] * n_query
 

@@ -43,6 +43,18 @@ def test_hamming_distance(data, pair, score: str, order: str) -> None:
     assert_same_array(counts, oracles.counts(*pair, score), np.int32)
 
 
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("n_bytes", (1, 3, 4, 5, 8, 12, 16, 17, 20, 32, 33, 40, 512))
+def test_hamming_distance_tiles(n_bytes: int, order: str) -> None:
+    """More queries than a block takes, and items around its tile; codes that lie on 16 bytes, on a word, anywhere."""
+    rng = np.random.default_rng(n_bytes)
+    for n_query, n_db, offset in ((33, 1025, 0), (1, 2047, 1), (32, 2049, 2), (3, 1024, 0)):
+        pair = make_codes(rng, n_query, n_bytes), make_codes(rng, n_db, n_bytes)
+        for score in SCORES:
+            counts = runs(order, seed=4 * n_bytes + offset).hamming_distance(*pair, score)
+            assert_same_array(counts, oracles.counts(*pair, score), np.int32)
+
+
 @pytest.mark.parametrize("score", SCORES)
 @given(data=st.data(), pair=tiled_pairs())
 def test_hamming_topk(data, pair, score: str, order: str) -> None:
@@ -191,6 +203,34 @@ def test_average_precision(data, ties: str, problem: Problem, order: str) -> Non
     }
     found = runs(order, data).average_precision(*problem.labelled(), **options)
     assert_same_ap(found, twin("average_precision", *problem.labelled(), **options))
+
+
+@pytest.mark.parametrize("n_relevant", (1, 40, 700, 1999, 2000))
+def test_a_cut_through_a_large_tie(n_relevant: int, order: str) -> None:
+    """So many relevant items in the tie that the cut parts that the lanes sum over their number in several steps."""
+    rng = np.random.default_rng(n_relevant)
+    database = np.repeat(np.array([[1], [7], [15]], np.uint8), (150, 2000, 40), axis=0)
+    ids = np.concatenate((rng.integers(0, 2, 150), np.arange(2000) < n_relevant, rng.integers(0, 2, 40)))
+    at = rng.permutation(len(ids))
+    data = np.zeros((1, 1), np.uint8), database[at], np.ones(1, np.int64), ids[at].astype(np.int64)
+    for k in (151, 152, 190, 1150, 2120, 2149):
+        found = runs(order, seed=k).average_precision(*data, k=k)
+        assert_same_ap(found, native("average_precision", "cpu", *data, k=k))
+
+
+@pytest.mark.parametrize("share", (1.0, 0.6))
+@pytest.mark.parametrize("n_bytes", (3, 8, 12, 16, 64))
+def test_relevant_items_at_every_distance(n_bytes: int, share: float, order: str) -> None:
+    """More ties with relevant items than a warp has lanes, all of them or some."""
+    rng = np.random.default_rng(n_bytes)
+    counts = np.repeat(np.arange(8 * n_bytes + 1), 3)
+    codes = oracles.pack(np.arange(8 * n_bytes) < counts[:, None])
+    ids = (rng.random(len(counts)) < share).astype(np.int64)
+    data = np.zeros((2, n_bytes), np.uint8), codes, np.array([1, 0]), ids
+    for ties in ("expected", "best", "worst"):
+        for k in (None, len(counts) // 2):
+            found = runs(order, seed=4 * n_bytes).average_precision(*data, k=k, ties=ties)
+            assert_same_ap(found, native("average_precision", "cpu", *data, k=k, ties=ties))
 
 
 def test_padding_bits_fall_into_the_last_column(order: str) -> None:
