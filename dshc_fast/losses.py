@@ -13,7 +13,7 @@ from . import _shapes as shapes
 from ._arguments import wants_check
 from ._arrays import Array, Kind, answer, as_tensor
 from ._linear_loss_transforms import LinearLoss
-from ._linear_ops import CHUNK
+from ._linear_ops import default_chunk
 from ._loss_formulas import kept_rows
 from ._loss_transforms import Loss, is_transforming
 from ._torch_threads import torch_steps
@@ -227,7 +227,7 @@ def class_softmax_linear_loss(
             ``torch.nn.functional.linear`` would (chunk by chunk), and gradients come in their own dtypes.
         bias: (n_subclasses,), of the features' dtype, or None.
         labels, class_offsets, target, reduction, ignore_index, check: as in `class_softmax_loss`.
-        chunk: sub-classes at a time; None: 4096.
+        chunk: sub-classes at a time; None: 4096 on the CPU, on CUDA as many as make 2^25 logits, at least 4096.
 
     Returns:
         As `class_softmax_loss`, equal to it but for the rounding of products and of the sum over chunks.
@@ -260,7 +260,7 @@ def class_softmax_linear_loss(
     if isinstance(features, np.ndarray):  # so is the answer, which holds no graph
         layer = layer[0].detach(), layer[1].detach(), None if layer[2] is None else layer[2].detach()
     is_transformed = is_transforming()
-    if layer[1].shape[0] <= (chunk or CHUNK):
+    if layer[1].shape[0] <= (chunk or default_chunk(layer[0])):
         with torch_steps():
             if is_transformed or layer[1].requires_grad:
                 # An ignored row's gradient is 0, but 0 times a NaN among its features would be NaN in the weight's.

@@ -18,7 +18,7 @@ from loss_oracle import exact_gradient, exact_loss, plain_torch_loss
 from strategies import seeds
 
 import dshc_fast
-from dshc_fast import reference
+from dshc_fast import _arguments, _linear_ops, reference
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 UNITS = {torch.float32: 2.0**-23, torch.float64: 2.0**-46, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
@@ -104,6 +104,63 @@ def test_sizes(dtype, chunk: int, sizes: list[int], device: str) -> None:
     rng = np.random.default_rng(len(sizes))
     layer = draw_layer(rng, 17, sizes, dtype, device, d=11)
     check(layer, rng.integers(0, len(sizes), 17), np.cumsum([0, *sizes]).tolist(), "normalized", chunk=chunk)
+
+
+@pytest.fixture
+def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks as on a GPU, of smaller sizes; kernels and products are the CPU's."""
+    monkeypatch.setattr(_arguments, "on_cuda", lambda tensor: True)
+    monkeypatch.setattr(_linear_ops, "CHUNK", 100)
+    monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 5000)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("chunk", (None, 7, 64, 100))
+@pytest.mark.parametrize("n_subclasses", (1, 7, 8, 101, 293, 294, 295, 640, 1001))
+def test_chunks_of_cuda(dtype, chunk: int | None, n_subclasses: int, as_on_cuda) -> None:
+    """A last chunk that is filled up to a multiple of eight columns; the class at its end, and one that is not."""
+    rng = np.random.default_rng(n_subclasses)
+    sizes = [n_subclasses] if n_subclasses == 1 else [n_subclasses // 2, n_subclasses - n_subclasses // 2]
+    for n, with_bias in ((17, True), (17, False), (51, True), (0, True)):
+        layer = draw_layer(rng, n, sizes, dtype, "cpu", with_bias, d=11)
+        labels = rng.integers(0, len(sizes), n)
+        check(layer, labels, np.cumsum([0, *sizes]).tolist(), "normalized", chunk=chunk)
+
+
+def test_widths_of_cuda(as_on_cuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal chunks of a step's multiples where nobody chose; else the ones asked for; the last one filled up."""
+
+    def widths(n: int, n_subclasses: int, chunk: int | None) -> tuple[list[int], int]:
+        layer = _linear_ops.Layer(torch.zeros(n, 2), torch.zeros(n_subclasses, 2), None, chunk, None)
+        parts = [layer.part_of_weight(*part) for part in layer.chunks()]
+        assert layer.width == sum(len(part) for part in parts)
+        assert all(layer.logits(*part).shape == (n, len(rows)) for part, rows in zip(layer.chunks(), parts, strict=True))
+        return [last - first for first, last in layer.chunks()], layer.width
+
+    assert widths(50, 301, None) == ([128, 128, 45], 304)  # four chunks of 100, rounded up, are three
+    assert widths(10, 901, None) == ([512, 389], 904)
+    assert widths(10, 300, None) == ([300], 304)
+    assert widths(50, 301, 150) == ([150, 150, 1], 308)
+    assert widths(0, 301, None) == ([301], 304)
+    monkeypatch.setattr(_linear_ops, "CHUNK", 4096)
+    monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 1 << 25)
+    assert widths(4096, 30_100, None) == ([7552, 7552, 7552, 7444], 30_104)
+    assert widths(2048, 65_000, None) == ([16_256] * 3 + [16_232], 65_000)
+
+
+@pytest.mark.parametrize("n_subclasses", (9, 301))
+def test_infinite_features_in_filled_chunks(n_subclasses: int, as_on_cuda) -> None:
+    """Columns that count nowhere take no value from the features; wrong offsets, unchecked, do not reach them."""
+    layer = [torch.ones(3, 1), torch.arange(1.0, n_subclasses + 1)[:, None], None]
+    layer[0][1] = -math.inf
+    codebook = torch.arange(n_subclasses, dtype=torch.int32).view(torch.uint8).view(n_subclasses, 4)
+    codes = dshc_fast.codes_from_features(*layer, codebook, 1, check=True)
+    assert codes.view(torch.int32).flatten().tolist() == [n_subclasses - 1, 0, n_subclasses - 1]
+    everything = torch.tensor([0, n_subclasses + 4])
+    labels, options = torch.zeros(3, dtype=torch.int64), (0.0, -100, None, None, False)
+    loss, _ = torch.ops.dshc_fast.class_softmax_linear_loss(*layer, labels, everything, *options)
+    right = dshc_fast.class_softmax_loss(layer[0] @ layer[1].t(), labels, [0, n_subclasses], reduction="none")
+    torch.testing.assert_close(loss, right, equal_nan=True)
 
 
 def test_default_chunk(device: str) -> None:
