@@ -3,17 +3,21 @@
 // logits. Rows may come in parts, columns from left to right, with three numbers per row handed on (core/class_softmax_loss.h).
 //
 // Layout: logits [n, n_columns] row by row, at any alignment. Thread maps:
-// * up to 1024 columns (float64: 512) one warp per row, up to four rows per block, fewer where blocks would be fewer than multiprocessors. The
-//   row is in registers, 16 or 32 logits a lane, loaded before anything that depends on the label, so that a small batch
-//   waits for memory twice (label, class offsets) and not three times.
-// * beyond, a block of 256 threads per row: 16 bytes per load from the row's first 16-byte boundary on, four of them in flight a
-//   thread (16 KiB a block, 64 KiB a multiprocessor at four blocks; an H200 needs about 32 KiB there at 4.3 TB/s and some
-//   1 us); in backward four more are asked for before those are worked on, at three blocks per multiprocessor. The few values outside the boundaries are read one by one.
-// Moved: forward reads each logit once (a running maximum and sum per thread, merged by shuffles once per row) and a long row's
-// run of the class once more, from cache; backward reads each logit and writes each gradient once: the least possible for
-// both. For bfloat16 that leaves some 14 instructions per logit at full bandwidth; an exact expf alone takes ten of them, so
-// exponentials are the special function unit's (quick_exp: 1 multiplication, 1 lookup): 10 instructions per logit in all,
-// counted in the machine code of forward's loop for sm_90a.
+// * up to 1024 columns (float64: 512) one warp per row, up to four rows per block, fewer where blocks would be fewer than
+//   multiprocessors; no barrier. The row is in registers, 16 or 32 logits a lane, two neighbours a load where rows are even
+//   and lie so, all of them asked for, with the label, before anything is looked at: a small batch waits for memory twice
+//   (label and logits, class offsets). What is left of float64 there is a few additions and multiplications; a division or a
+//   logarithm of it would take longer than all the rest.
+// * beyond, a block of 256 threads per row: 16 bytes per load from the row's first 16-byte boundary on, four of them a thread
+//   worked on while four more are on the way (16 KiB a block, 64 KiB a multiprocessor at four blocks; an H200 needs about
+//   32 KiB there at 4.3 TB/s and some 1 us). The few values outside the boundaries are read one by one. A row ends with two
+//   meetings of the block: the largest logit, then the sums under it, which takes a thread one exponential.
+// Moved: forward reads each logit once and a long row's run of the class once more, from cache; backward reads each logit and
+// writes each gradient once: the least possible for both. For bfloat16 that leaves some 14 instructions per logit at full
+// bandwidth, and 30 us of an H200's special function units per 123 million logits, a bit more than half of the reading.
+// Forward's loop takes some 6.5 instructions a logit, backward's as many, counted in the machine code for sm_90a: one
+// multiply-add and one lookup an exponential (Terms), half an instruction for the maximum of two short logits in a word, one
+// to take a logit out of its word, one to add. Exponentials are good to 2 units in the last place.
 // Backward goes through long rows from the last to the first: of those that forward read last, some tens of megabytes are
 // still in the second-level cache, and what backward reads and writes is marked as the first to leave it.
 // What is kept is (largest, sum) and not their log-sum-exp, whose rounding for logits near 1e4 would put an error of 5e-4 on
@@ -244,9 +248,9 @@ struct Larger {
 };
 
 template <class T, int kHeld>
-__global__ void __launch_bounds__(kMostRows * kWarp, sizeof(T) == 8 ? 1 : 4) held_loss_kernel(ClassSoftmax task, double* carry /* [n, 3] */,
-                                                                      Real<T>* __restrict__ loss /* [n] */,
-                                                                      Real<T>* __restrict__ stats /* [n, 2] */) {
+__global__ void __launch_bounds__(kMostRows * kWarp, sizeof(T) == 8 ? 1 : 4)
+    held_loss_kernel(ClassSoftmax task, double* carry /* [n, 3] */, Real<T>* __restrict__ loss /* [n] */,
+                     Real<T>* __restrict__ stats /* [n, 2] */) {
   using R = Real<T>;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / kWarp) + warp();
   if (row >= task.n) return;  // the whole warp
@@ -453,11 +457,17 @@ __global__ void __launch_bounds__(kMostRows * kWarp) held_backward_kernel(ClassS
   }
 }
 
+// A multiprocessor; four would spill before compute capability 9.0.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kBackwardBlocks = 3;
+#else
+constexpr int kBackwardBlocks = 4;
+#endif
+
 template <class T>
-__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 2 : 4) backward_kernel(ClassSoftmax task,
-                                                                                   const Real<T>* __restrict__ stats,
-                                                                                   const Real<T>* __restrict__ grad_loss,
-                                                                                   T* grad_logits) {
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 2 : kBackwardBlocks)
+    backward_kernel(ClassSoftmax task, const Real<T>* __restrict__ stats, const Real<T>* __restrict__ grad_loss,
+                    T* grad_logits) {
   using R = Real<T>;
   constexpr int kPer = kPerVector<T>;
   const int64_t row = task.n - 1 - static_cast<int64_t>(blockIdx.x), width = task.n_columns;

@@ -98,10 +98,8 @@ __device__ __forceinline__ void reals_of<__nv_bfloat16>(const uint4& bits, float
 
 template <class T>
 __device__ __forceinline__ uint4 words_of(const Real<T> (&reals)[kPerVector<T>]) {
-  uint4 bits;
 #ifndef DSHC_SIMT
-  // Two conversions in one instruction.
-  if constexpr (sizeof(T) == 2) {
+  if constexpr (sizeof(T) == 2) {  // two conversions in one instruction
     uint32_t words[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -114,13 +112,16 @@ __device__ __forceinline__ uint4 words_of(const Real<T> (&reals)[kPerVector<T>])
       }
     }
     return uint4{words[0], words[1], words[2], words[3]};
-  }
+  } else
 #endif
-  Values<T> values;
+  {
+    Values<T> values;
 #pragma unroll
-  for (int i = 0; i < kPerVector<T>; ++i) values.at[i] = from_real<T>(reals[i]);
-  memcpy(&bits, &values, sizeof bits);
-  return bits;
+    for (int i = 0; i < kPerVector<T>; ++i) values.at[i] = from_real<T>(reals[i]);
+    uint4 bits;
+    memcpy(&bits, &values, sizeof bits);
+    return bits;
+  }
 }
 
 // The larger of each of two short floats; NaN is passed over.
