@@ -2,8 +2,8 @@
 
 Matrix products are torch's (oneDNN or MKL, cuBLAS), the rest the native kernels', which read rows in parts
 (csrc/core/class_softmax_loss.h, codes_from_logits.h). Forward keeps three numbers per row from chunk to chunk; backward
-computes each chunk of logits again and writes the gradient over it. One implementation for both devices; how wide chunks
-are is each device's own (`default_chunk`, `Layer`).
+computes each chunk of logits again and writes the gradient over it. One implementation for both devices; how wide
+chunks are is each device's own (`default_chunk`, `Layer`). Of a mean or sum on a GPU, _linear_gradients.py goes by rows.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from ._ops import library
 from ._torch_threads import torch_steps
 
 CHUNK = 4096  # columns; wide enough for a matrix product's full pace on the CPU
-# On a GPU what is launched for a chunk costs time of its own, and products want 100 output tiles and more: chunks of some
-# 33 million logits (64 MiB in 16 bits), of at least CHUNK columns. Products whose rows do not begin at 16 bytes go at less
-# than half the pace, so that widths are multiples of this, the last one's by columns that count nowhere.
+# On a GPU what is launched for a chunk costs time of its own, and products want 100 output tiles and more: chunks of
+# some 33 million logits (64 MiB in 16 bits), of at least CHUNK columns. Products whose rows do not begin at 16 bytes go
+# at less than half the pace, so that widths are multiples: of the last chunk, by columns that count nowhere, and of the
+# others, where nobody asked for a width.
 CUDA_LOGITS = 1 << 25
-CUDA_MULTIPLE, CUDA_STEP = 8, 64  # of the last chunk; of the others, where nobody asked for a width
+CUDA_MULTIPLE, CUDA_STEP = 8, 64
 
 
 def default_chunk(features: Tensor) -> int:
@@ -37,6 +38,7 @@ def default_chunk(features: Tensor) -> int:
     if not arguments.on_cuda(features):
         return CHUNK
     return max(CHUNK, CUDA_LOGITS // max(features.shape[0], 1))
+
 
 _LAYER = "Tensor features, Tensor weight, Tensor? bias"
 _OPTIONS = "float target=0.0, int ignore_index=-100, SymInt? chunk=None, ScalarType? dtype=None"
@@ -51,7 +53,7 @@ SCHEMAS = {
 }
 
 
-def _as_it_is(op: Callable) -> Callable:
+def as_it_is(op: Callable) -> Callable:
     """The op with autocast off: it says itself what products are made in."""
 
     @functools.wraps(op)  # with the op's signature
@@ -62,7 +64,7 @@ def _as_it_is(op: Callable) -> Callable:
     return call
 
 
-def _rounded_up(value: int, multiple: int) -> int:
+def rounded_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
@@ -70,8 +72,8 @@ class Layer:
     """The linear layer, cut into chunks of columns; products in `dtype` (None: that of the features). A chunk's
     memory is used again for the next one.
 
-    On a GPU chunks are of equal width where nobody chose it, and the last one may have up to seven columns more than the
-    layer: its logits are -inf there, so that they count nowhere and have gradient 0. `width` is that of all chunks.
+    On a GPU chunks are of equal width where nobody chose it, and the last one may have up to seven columns more than
+    the layer: its logits are -inf there, so that they count nowhere and have gradient 0. `width` is that of all chunks.
     """
 
     def __init__(
@@ -90,10 +92,10 @@ class Layer:
         if arguments.on_cuda(features):
             if chunk is None:
                 n_chunks = -(-self.n_subclasses // self.chunk)
-                self.chunk = min(_rounded_up(-(-self.n_subclasses // n_chunks), CUDA_STEP), self.n_subclasses)
+                self.chunk = min(rounded_up(-(-self.n_subclasses // n_chunks), CUDA_STEP), self.n_subclasses)
             before = (self.n_subclasses - 1) // self.chunk * self.chunk
-            self.width = before + _rounded_up(self.n_subclasses - before, CUDA_MULTIPLE)
-        self.memory = self.features.new_empty((self.n * _rounded_up(self.chunk, CUDA_MULTIPLE),))
+            self.width = before + rounded_up(self.n_subclasses - before, CUDA_MULTIPLE)
+        self.memory = self.features.new_empty((self.n * rounded_up(self.chunk, CUDA_MULTIPLE),))
 
     def chunks(self) -> Iterator[tuple[int, int]]:
         """Columns [first, last) of each chunk, those that count nowhere left out."""
@@ -213,9 +215,9 @@ def _class_softmax_linear_loss_backward(
     for first, last in layer.chunks():
         part = layer.part_of_weight(first, last)
         gradient = layer.logits(first, last, part)
-        ClassSoftmax(
-            gradient, labels, class_offsets, target, ignore_index, (first, layer.width)
-        ).to_gradient(grad_loss, stats)
+        ClassSoftmax(gradient, labels, class_offsets, target, ignore_index, (first, layer.width)).to_gradient(
+            grad_loss, stats
+        )
         if wanted[0]:
             if sum_features.dtype == layer.dtype:
                 sum_features.addmm_(gradient, part)
@@ -272,7 +274,7 @@ def _codes_from_features(
 
 for _name, _schema in SCHEMAS.items():
     library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _op = _as_it_is(globals()[f"_{_name}"])
+    _op = as_it_is(globals()[f"_{_name}"])
     library.impl(_name, _op, "CPU")
     library.impl(_name, on_cuda.on_first_tensor(_op), "CUDA")
     torch.library.register_fake(f"dshc_fast::{_name}", getattr(shapes, _name), lib=library)

@@ -25,8 +25,8 @@ _op = torch.ops.dshc_fast
 def is_transforming() -> bool:
     """Whether a transform of torch.func or forward-mode differentiation is under way.
 
-    Under torch.compile such a call is left to eager execution: Dynamo traces no Function with a jvp, and in its place it
-    would put the registered op, whose own Function no transform takes (an error up to torch 2.13).
+    Under torch.compile such a call is left to eager execution: Dynamo traces no Function with a jvp, and in its place
+    it would put the registered op, whose own Function no transform takes (an error up to torch 2.13).
     """
     if not (torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0):
         return False

@@ -69,7 +69,9 @@ def test_chunks_of_cuda(dtype, k: int, n_subclasses: int, monkeypatch: pytest.Mo
             logits = np.repeat(logits[:1], 20, 0)
             layer = [t.to(dtype) for t in (*layer[:2], torch.from_numpy(logits[0]))]
         for chunk in (None, 40, 100):
-            codes = dshc_fast.codes_from_features(*layer, to_torch(codebook, "cpu"), k, chunk=chunk, check=False)
+            codes = dshc_fast.codes_from_features(
+                *layer, to_torch(codebook, "cpu"), k, chunk=chunk, check=False
+            )
             wanted = oracles.codes_from_logits(logits, codebook, k)
             assert_same_array(codes.numpy(), wanted, np.uint8, f"chunk={chunk}")
 
@@ -119,6 +121,19 @@ def test_as_the_whole_product(chunk, k: int, backend) -> None:
     codebook = to_torch(make_codes(rng, 9000, 8), backend.device)
     codes = dshc_fast.codes_from_features(*layer, codebook, k, chunk=chunk)
     assert torch.equal(codes, reference.codes_from_features(*layer, codebook, k))
+
+
+@pytest.mark.parametrize("n_subclasses", (1000, 1003))
+@pytest.mark.parametrize("k", (1, 5, 100))
+def test_small_default_chunks(n_subclasses: int, k: int, backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a device does by itself with many sub-classes, at sizes of a test."""
+    monkeypatch.setattr(_linear_ops, "CHUNK", 100)
+    monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 20_000)
+    rng = np.random.default_rng(k)
+    layer = [to_torch(rng.standard_normal(shape), backend.device) for shape in ((70, 12), (n_subclasses, 12))]
+    codebook = to_torch(make_codes(rng, n_subclasses, 8), backend.device)
+    codes = dshc_fast.codes_from_features(*layer, None, codebook, k)
+    assert torch.equal(codes, reference.codes_from_features(*layer, None, codebook, k))
 
 
 @pytest.mark.parametrize("chunk", (2, 9))
