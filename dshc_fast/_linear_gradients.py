@@ -113,7 +113,8 @@ def _loss_and_gradients(
     n, n_subclasses = features.shape[0], weight.shape[0]
     if check:
         on_cuda.check_label_values(labels, class_offsets, ignore_index, n_subclasses)
-    x, w, b = (t if t is None else t.to(dtype or features.dtype) for t in (features, weight, bias))
+    dtype = dtype or features.dtype
+    x, w, b = features.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
     if wanted[1]:  # an ignored row's gradient is 0, but 0 times a NaN among its features would be NaN
         x = without_lost_rows(x, kept_rows(labels, class_offsets, ignore_index))
@@ -188,11 +189,12 @@ class LossAndGradients(torch.autograd.Function):
         if torch.is_grad_enabled():  # gradients that are to be differentiated again: by the op, which can be
             of_rows = (grad_loss if n_kept is None else grad_loss / n_kept).expand(inputs[0].shape[0])
             found = _op.class_softmax_linear_loss_backward(of_rows, *inputs, *ctx.options, wanted)
-            return *(g if is_wanted else None for g, is_wanted in zip(found, wanted, strict=True)), *[
+            results = [g if is_wanted else None for g, is_wanted in zip(found, wanted, strict=True)]
+        else:
+            results = [  # in the layer's dtype by the one pass
                 None
-            ] * 7
-        results = (  # in the layer's dtype by the one pass
-            None if gradient is None else torch.mul(gradient, grad_loss, out=tensor.new_empty(tensor.shape))
-            for gradient, tensor in zip((in_features, in_weight, in_bias), inputs[:3], strict=True)
-        )
+                if gradient is None
+                else torch.mul(gradient, grad_loss, out=tensor.new_empty(tensor.shape))
+                for gradient, tensor in zip((in_features, in_weight, in_bias), inputs[:3], strict=True)
+            ]
         return *results, *[None] * 7

@@ -3,7 +3,7 @@
 Matrix products are torch's (oneDNN or MKL, cuBLAS), the rest the native kernels', which read rows in parts
 (csrc/core/class_softmax_loss.h, codes_from_logits.h). Forward keeps three numbers per row from chunk to chunk; backward
 computes each chunk of logits again and writes the gradient over it. One implementation for both devices; how wide
-chunks are is each device's own (`default_chunk`, `Layer`). Of a mean or sum on a GPU, _linear_gradients.py goes by rows.
+chunks are is each device's own (`default_chunk`, `Layer`). Means and sums on a GPU: _linear_gradients.py.
 """
 
 from __future__ import annotations
