@@ -2,7 +2,8 @@
 
 Matrix products are torch's (oneDNN or MKL, cuBLAS), the rest the native kernels', which read rows in parts
 (csrc/core/class_softmax_loss.h, codes_from_logits.h). Forward keeps three numbers per row from chunk to chunk; backward
-computes each chunk of logits again and writes the gradient over it. One implementation for both devices.
+computes each chunk of logits again and writes the gradient over it. One implementation for both devices; how wide
+chunks are is each device's own (`default_chunk`, `Layer`). Means and sums on a GPU: _linear_gradients.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,21 @@ from ._loss_formulas import kept_rows, without_lost_rows
 from ._ops import library
 from ._torch_threads import torch_steps
 
-CHUNK = 4096  # columns; wide enough for a matrix product's full pace
+CHUNK = 4096  # columns; wide enough for a matrix product's full pace on the CPU
+# On a GPU what is launched for a chunk costs time of its own, and products want 100 output tiles and more: chunks of
+# some 33 million logits (64 MiB in 16 bits), of at least CHUNK columns. Products whose rows do not begin at 16 bytes go
+# at less than half the pace, so that widths are multiples: of the last chunk, by columns that count nowhere, and of the
+# others, where nobody asked for a width.
+CUDA_LOGITS = 1 << 25
+CUDA_MULTIPLE, CUDA_STEP = 8, 64
+
+
+def default_chunk(features: Tensor) -> int:
+    """Columns at a time where nobody says how many."""
+    if not arguments.on_cuda(features):
+        return CHUNK
+    return max(CHUNK, CUDA_LOGITS // max(features.shape[0], 1))
+
 
 _LAYER = "Tensor features, Tensor weight, Tensor? bias"
 _OPTIONS = "float target=0.0, int ignore_index=-100, SymInt? chunk=None, ScalarType? dtype=None"
@@ -38,7 +53,7 @@ SCHEMAS = {
 }
 
 
-def _as_it_is(op: Callable) -> Callable:
+def as_it_is(op: Callable) -> Callable:
     """The op with autocast off: it says itself what products are made in."""
 
     @functools.wraps(op)  # with the op's signature
@@ -49,9 +64,17 @@ def _as_it_is(op: Callable) -> Callable:
     return call
 
 
+def rounded_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
 class Layer:
     """The linear layer, cut into chunks of columns; products in `dtype` (None: that of the features). A chunk's
-    memory is used again for the next one."""
+    memory is used again for the next one.
+
+    On a GPU chunks are of equal width where nobody chose it, and the last one may have up to seven columns more than
+    the layer: its logits are -inf there, so that they count nowhere and have gradient 0. `width` is that of all chunks.
+    """
 
     def __init__(
         self,
@@ -64,28 +87,53 @@ class Layer:
         self.dtype = dtype or features.dtype
         self.features, self.weight, self.bias = features.to(self.dtype), weight, bias
         self.n, self.n_subclasses = features.shape[0], weight.shape[0]
-        self.chunk = min(chunk or CHUNK, self.n_subclasses)
-        self.memory = self.features.new_empty((self.n * self.chunk,))
+        self.chunk = min(chunk or default_chunk(features), self.n_subclasses)
+        self.width = self.n_subclasses
+        if arguments.on_cuda(features):
+            if chunk is None:
+                n_chunks = -(-self.n_subclasses // self.chunk)
+                self.chunk = min(rounded_up(-(-self.n_subclasses // n_chunks), CUDA_STEP), self.n_subclasses)
+            before = (self.n_subclasses - 1) // self.chunk * self.chunk
+            self.width = before + rounded_up(self.n_subclasses - before, CUDA_MULTIPLE)
+        self.memory = self.features.new_empty((self.n * rounded_up(self.chunk, CUDA_MULTIPLE),))
 
     def chunks(self) -> Iterator[tuple[int, int]]:
+        """Columns [first, last) of each chunk, those that count nowhere left out."""
         for first in range(0, self.n_subclasses, self.chunk):
             yield first, min(first + self.chunk, self.n_subclasses)
 
-    def part_of_weight(self, first: int, last: int) -> Tensor:
-        return self.weight[first:last].to(self.dtype)
+    def _added(self, last: int) -> int:
+        return self.width - self.n_subclasses if last == self.n_subclasses else 0
 
-    def logits(self, first: int, last: int) -> Tensor:
-        """Columns [first, last)."""
-        rows = self.memory[: self.n * (last - first)].view(self.n, last - first)
-        weight = self.part_of_weight(first, last).t()
+    def part_of_weight(self, first: int, last: int) -> Tensor:
+        """The rows behind the logits of a chunk; zeros behind columns that count nowhere."""
+        part, added = self.weight[first:last].to(self.dtype), self._added(last)
+        return torch.nn.functional.pad(part, (0, 0, 0, added)) if added else part
+
+    def logits(self, first: int, last: int, part: Tensor | None = None) -> Tensor:
+        """Of columns [first, last), and -inf behind the last of all; `part`: of the weight, if it is at hand."""
+        part = self.part_of_weight(first, last) if part is None else part
+        rows = self.memory[: self.n * part.shape[0]].view(self.n, part.shape[0])
+        added = self._added(last)
         if self.bias is None:
-            torch.mm(self.features, weight, out=rows)
+            torch.mm(self.features, part.t(), out=rows)
         else:
-            torch.addmm(self.bias[first:last].to(self.dtype), self.features, weight, out=rows)
+            bias = self.bias[first:last].to(self.dtype)
+            bias = torch.nn.functional.pad(bias, (0, added)) if added else bias
+            torch.addmm(bias, self.features, part.t(), out=rows)
+        if added:  # after the product, where infinite features would have made them NaN
+            rows[:, last - first :].fill_(-torch.inf)
         return rows
 
 
 # ---- loss ----
+
+
+def _as_the_kernels_read(layer: Layer, labels: Tensor, class_offsets: Tensor) -> tuple[Tensor, Tensor]:
+    labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
+    if layer.width != layer.n_subclasses:  # unchecked offsets stay before the columns that count nowhere
+        class_offsets = class_offsets.clamp(max=layer.n_subclasses)
+    return labels, class_offsets
 
 
 def _class_softmax_linear_loss(
@@ -108,7 +156,7 @@ def _class_softmax_linear_loss(
         checks.check_offset_values(class_offsets, layer.n_subclasses)
     elif check:
         on_cuda.check_label_values(labels, class_offsets, ignore_index, layer.n_subclasses)
-    labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
+    labels, class_offsets = _as_the_kernels_read(layer, labels, class_offsets)
     carry = features.new_empty((layer.n, 3), dtype=torch.float64)
     for first, last in layer.chunks():
         task = ClassSoftmax(
@@ -117,7 +165,7 @@ def _class_softmax_linear_loss(
             class_offsets,
             target,
             ignore_index,
-            (first, layer.n_subclasses),
+            (first, layer.width),
         )
         task.add_columns(carry, loss, stats, check is not False and first == 0)
     return loss, stats
@@ -158,19 +206,19 @@ def _class_softmax_linear_loss_backward(
     shapes.check_stats(grad_loss, stats, layer.n, layer.dtype)
     if not arguments.on_cuda(features):
         checks.check_offset_values(class_offsets, layer.n_subclasses)
-    labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
+    labels, class_offsets = _as_the_kernels_read(layer, labels, class_offsets)
     grad_loss, stats = grad_loss.contiguous(), stats.contiguous()
     if wanted[1]:  # an ignored row's gradient is 0, but 0 times a NaN among its features would be NaN
         features = without_lost_rows(layer.features, kept_rows(labels, class_offsets, ignore_index))
     # Chunks are added up in float32 where logits are shorter: as many roundings as chunks would show.
     sum_features = features.new_zeros(grad_features.shape, dtype=shapes.wide_dtype(layer.dtype))
     for first, last in layer.chunks():
-        gradient = layer.logits(first, last)
-        ClassSoftmax(
-            gradient, labels, class_offsets, target, ignore_index, (first, layer.n_subclasses)
-        ).to_gradient(grad_loss, stats)
+        part = layer.part_of_weight(first, last)
+        gradient = layer.logits(first, last, part)
+        ClassSoftmax(gradient, labels, class_offsets, target, ignore_index, (first, layer.width)).to_gradient(
+            grad_loss, stats
+        )
         if wanted[0]:
-            part = layer.part_of_weight(first, last)
             if sum_features.dtype == layer.dtype:
                 sum_features.addmm_(gradient, part)
             else:
@@ -178,11 +226,11 @@ def _class_softmax_linear_loss_backward(
         if wanted[1]:
             rows = grad_weight[first:last]
             if grad_weight.dtype == layer.dtype:
-                torch.mm(gradient.t(), features, out=rows)
+                torch.mm(gradient[:, : last - first].t(), features, out=rows)
             else:
-                rows.copy_(gradient.t() @ features)
+                rows.copy_(gradient[:, : last - first].t() @ features)
         if wanted[2] and bias is not None:
-            grad_bias[first:last] = gradient.sum(0)
+            grad_bias[first:last] = gradient.sum(0)[: last - first]
     return sum_features.to(grad_features.dtype) if wanted[0] else grad_features, grad_weight, grad_bias
 
 
@@ -226,7 +274,7 @@ def _codes_from_features(
 
 for _name, _schema in SCHEMAS.items():
     library.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _op = _as_it_is(globals()[f"_{_name}"])
+    _op = as_it_is(globals()[f"_{_name}"])
     library.impl(_name, _op, "CPU")
     library.impl(_name, on_cuda.on_first_tensor(_op), "CUDA")
     torch.library.register_fake(f"dshc_fast::{_name}", getattr(shapes, _name), lib=library)

@@ -20,6 +20,11 @@ def kept_rows(labels: Tensor, class_offsets: Tensor, ignore_index: int) -> Tenso
     return (labels != ignore_index) & (labels >= 0) & (labels < class_offsets.shape[0] - 1)
 
 
+def n_kept_rows(labels: Tensor, ignore_index: int) -> Tensor:
+    """What a mean is over: the rows that are not ignored."""
+    return (checks.signed_labels(labels) != ignore_index).sum()
+
+
 def without_lost_rows(rows: Tensor, kept: Tensor) -> Tensor:
     """Zeros in the rows that have no loss. Nothing is looked at, so nothing waits for a device."""
     return rows.masked_fill(~kept, 0)

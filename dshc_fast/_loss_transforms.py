@@ -23,8 +23,16 @@ _op = torch.ops.dshc_fast
 
 
 def is_transforming() -> bool:
-    """Whether a transform of torch.func or forward-mode differentiation is under way."""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    """Whether a transform of torch.func or forward-mode differentiation is under way.
+
+    Under torch.compile such a call is left to eager execution: Dynamo traces no Function with a jvp, and in its place
+    it would put the registered op, whose own Function no transform takes (an error up to torch 2.13).
+    """
+    if not (torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0):
+        return False
+    if torch.compiler.is_dynamo_compiling():
+        torch._dynamo.graph_break("dshc_fast: a loss under a transform of torch.func")
+    return True
 
 
 def refuse_batched_offsets(dim: int | None) -> None:

@@ -150,7 +150,7 @@ def codes_from_features(
             ``torch.nn.functional.linear`` would.
         bias: (n_subclasses,), of the features' dtype, or None.
         codebook, k, weighting, check: as in `codes_from_logits`; the logits are what is checked.
-        chunk: sub-classes at a time; None: 4096.
+        chunk: sub-classes at a time; None: 4096 on the CPU, on CUDA as many as make 2^25 logits, at least 4096.
 
     Returns:
         uint8 (n, bytes).

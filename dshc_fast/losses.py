@@ -12,9 +12,10 @@ from . import _checks as checks
 from . import _shapes as shapes
 from ._arguments import wants_check
 from ._arrays import Array, Kind, answer, as_tensor
+from ._linear_gradients import LossAndGradients, serves
 from ._linear_loss_transforms import LinearLoss
-from ._linear_ops import CHUNK
-from ._loss_formulas import kept_rows
+from ._linear_ops import default_chunk
+from ._loss_formulas import kept_rows, n_kept_rows
 from ._loss_transforms import Loss, is_transforming
 from ._torch_threads import torch_steps
 from .codes import as_layer, as_offsets
@@ -42,7 +43,7 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
     ) -> Tensor:
         loss, stats = _op.class_softmax_loss(logits, labels, class_offsets, weight, ignore_index, check)
         with torch_steps():
-            n_kept = _n_kept(labels, ignore_index) if reduction == "mean" else None
+            n_kept = n_kept_rows(labels, ignore_index) if reduction == "mean" else None
             reduced = loss if reduction == "none" else loss.sum()
         ctx.save_for_backward(logits, stats, labels, class_offsets, n_kept)
         ctx.weight, ctx.ignore_index, ctx.inplace, ctx.reduction = weight, ignore_index, inplace, reduction
@@ -64,14 +65,10 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
         return grad_logits, None, None, None, None, None, None, None
 
 
-def _n_kept(labels: Tensor, ignore_index: int) -> Tensor:
-    return (checks.signed_labels(labels) != ignore_index).sum()
-
-
 def _reduced(loss: Tensor, labels: Tensor, ignore_index: int, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
-    return loss.sum() / _n_kept(labels, ignore_index) if reduction == "mean" else loss.sum()
+    return loss.sum() / n_kept_rows(labels, ignore_index) if reduction == "mean" else loss.sum()
 
 
 def _transformed_loss(
@@ -219,7 +216,9 @@ def class_softmax_linear_loss(
     logits, however many sub-classes there are. Forward keeps three numbers per row from chunk to chunk (online
     log-sum-exp); backward multiplies each chunk out again and writes its gradient over it, one matrix product
     more than with whole logits. Up to `chunk` sub-classes the logits are one chunk; it is kept, and its gradient
-    a second tensor.
+    a second tensor. On CUDA, without a `chunk` and for "mean" and "sum", forward makes the gradients too, where the
+    weight needs one: from as many whole rows at a time as have 2^25 logits, with one matrix product less. They are
+    kept until backward, in float32 or wider. Not in float16, nor under ``torch.compile`` and transforms.
 
     Args:
         features: (n, n_features) float32, float64, float16 or bfloat16.
@@ -227,7 +226,7 @@ def class_softmax_linear_loss(
             ``torch.nn.functional.linear`` would (chunk by chunk), and gradients come in their own dtypes.
         bias: (n_subclasses,), of the features' dtype, or None.
         labels, class_offsets, target, reduction, ignore_index, check: as in `class_softmax_loss`.
-        chunk: sub-classes at a time; None: 4096.
+        chunk: sub-classes at a time; None: 4096 on the CPU, on CUDA as many as make 2^25 logits, at least 4096.
 
     Returns:
         As `class_softmax_loss`, equal to it but for the rounding of products and of the sum over chunks.
@@ -260,7 +259,7 @@ def class_softmax_linear_loss(
     if isinstance(features, np.ndarray):  # so is the answer, which holds no graph
         layer = layer[0].detach(), layer[1].detach(), None if layer[2] is None else layer[2].detach()
     is_transformed = is_transforming()
-    if layer[1].shape[0] <= (chunk or CHUNK):
+    if layer[1].shape[0] <= (chunk or default_chunk(layer[0])):
         with torch_steps():
             if is_transformed or layer[1].requires_grad:
                 # An ignored row's gradient is 0, but 0 times a NaN among its features would be NaN in the weight's.
@@ -274,8 +273,14 @@ def class_softmax_linear_loss(
         if is_transformed:
             return answer(_transformed_loss(*arguments, reduction), features)
         return answer(_ClassSoftmaxLoss.apply(*arguments, False, reduction), features)
+    options = target_weight, ignore_index, chunk, dtype, check
+    if chunk is None and reduction != "none" and not is_transformed and serves(*layer, dtype):
+        found = LossAndGradients.apply(
+            *layer, labels_tensor, offsets, target_weight, ignore_index, dtype, check, reduction
+        )
+        return answer(found, features)
     op = LinearLoss.apply if is_transformed else _op.class_softmax_linear_loss
-    loss, _ = op(*layer, labels_tensor, offsets, target_weight, ignore_index, chunk, dtype, check)
+    loss, _ = op(*layer, labels_tensor, offsets, *options)
     with torch_steps():
         loss = _reduced(loss, labels_tensor, ignore_index, reduction)
     return answer(loss, features)

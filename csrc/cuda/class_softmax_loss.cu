@@ -3,17 +3,21 @@
 // logits. Rows may come in parts, columns from left to right, with three numbers per row handed on (core/class_softmax_loss.h).
 //
 // Layout: logits [n, n_columns] row by row, at any alignment. Thread maps:
-// * up to 1024 columns (float64: 512) one warp per row, up to four rows per block, fewer where blocks would be fewer than multiprocessors. The
-//   row is in registers, 16 or 32 logits a lane, loaded before anything that depends on the label, so that a small batch
-//   waits for memory twice (label, class offsets) and not three times.
-// * beyond, a block of 256 threads per row: 16 bytes per load from the row's first 16-byte boundary on, four of them in flight a
-//   thread (16 KiB a block, 64 KiB a multiprocessor at four blocks; an H200 needs about 32 KiB there at 4.3 TB/s and some
-//   1 us); in backward four more are asked for before those are worked on, at three blocks per multiprocessor. The few values outside the boundaries are read one by one.
-// Moved: forward reads each logit once (a running maximum and sum per thread, merged by shuffles once per row) and a long row's
-// run of the class once more, from cache; backward reads each logit and writes each gradient once: the least possible for
-// both. For bfloat16 that leaves some 14 instructions per logit at full bandwidth; an exact expf alone takes ten of them, so
-// exponentials are the special function unit's (quick_exp: 1 multiplication, 1 lookup): 10 instructions per logit in all,
-// counted in the machine code of forward's loop for sm_90a.
+// * up to 1024 columns (float64: 512) one warp per row, up to four rows per block, fewer where blocks would be fewer than
+//   multiprocessors; no barrier. The row is in registers, 16 or 32 logits a lane, two neighbours a load where rows are even
+//   and lie so, all of them asked for, with the label, before anything is looked at: a small batch waits for memory twice
+//   (label and logits, class offsets). What is left of float64 there is a few additions and multiplications; a division or a
+//   logarithm of it would take longer than all the rest.
+// * beyond, a block of 256 threads per row: 16 bytes per load from the row's first 16-byte boundary on, four of them a thread
+//   worked on while four more are on the way (16 KiB a block, 64 KiB a multiprocessor at four blocks; an H200 needs about
+//   32 KiB there at 4.3 TB/s and some 1 us). The few values outside the boundaries are read one by one. A row ends with two
+//   meetings of the block: the largest logit, then the sums under it, which takes a thread one exponential.
+// Moved: forward reads each logit once and a long row's run of the class once more, from cache; backward reads each logit and
+// writes each gradient once: the least possible for both. For bfloat16 that leaves some 14 instructions per logit at full
+// bandwidth, and 30 us of an H200's special function units per 123 million logits, a bit more than half of the reading.
+// Forward's loop takes some 6.5 instructions a logit, backward's as many, counted in the machine code for sm_90a: one
+// multiply-add and one lookup an exponential (Terms), half an instruction for the maximum of two short logits in a word, one
+// to take a logit out of its word, one to add. Exponentials are good to 2 units in the last place.
 // Backward goes through long rows from the last to the first: of those that forward read last, some tens of megabytes are
 // still in the second-level cache, and what backward reads and writes is marked as the first to leave it.
 // What is kept is (largest, sum) and not their log-sum-exp, whose rounding for logits near 1e4 would put an error of 5e-4 on
@@ -53,8 +57,128 @@ __device__ __forceinline__ Run columns_of(const ClassSoftmax& task, Run run) {
           clamped_offset(run.last - task.first_column, task.n_columns)};
 }
 
+// 1 / n to some 40 bits: of float32's inverse, which is one lookup and two multiply-adds, by one step of Newton's.
+__device__ __forceinline__ double quick_inverse(double n) {
+  const double near = static_cast<double>(1.0f / static_cast<float>(n));
+  return near * (2.0 - n * near);
+}
+
 __device__ __forceinline__ double weight_of(const ClassSoftmax& task, Run run) {
   return task.weight == 0.0 ? 1.0 / static_cast<double>(run.last - run.first) : task.weight;
+}
+
+// ---- exponentials ----
+
+// exp(x - shift) of many x with one shift. Where x log2(e) is known to a fraction of a unit it takes one multiply-add and one
+// lookup; the product shift log2(e), which is rounded, is off by something that is known and the same for every term, so that
+// one factor for their sum takes it away. Beyond, and for float64, by a difference first.
+template <class R>
+struct Terms {
+  static constexpr bool kCanBeNear = false;
+  R shift;
+  bool is_near;
+
+  __device__ __forceinline__ explicit Terms(R shift_) : shift(shift_), is_near(false) {}
+  __device__ __forceinline__ R correction() const { return 1; }
+  __device__ __forceinline__ R near_term(R x) const { return quick_exp(x - shift); }
+  __device__ __forceinline__ R far_term(R x) const { return quick_exp(x - shift); }
+};
+
+template <>
+struct Terms<float> {
+  static constexpr bool kCanBeNear = true;
+  static constexpr float kLog2e = 1.44269504f, kLog2 = 0.693147181f;
+  float shift, power;
+  bool is_near;  // not for NaN and infinities
+
+  __device__ __forceinline__ explicit Terms(float shift_)
+      : shift(shift_), power(shift_ * kLog2e), is_near(fabsf(shift_) < 32768.0f) {}
+  // 2^-off for |off| <= 2^-9, by three terms of its series.
+  __device__ __forceinline__ float correction() const {
+    const float y = kLog2 * -fmaf(shift, kLog2e, -power);
+    return fmaf(y, fmaf(y, 0.5f, 1.0f), 1.0f);
+  }
+  __device__ __forceinline__ float near_term(float x) const {
+    const float exponent = fmaf(x, kLog2e, -power);
+#ifdef DSHC_SIMT
+    return exp2f(exponent);
+#else
+    float result;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(exponent));
+    return result;
+#endif
+  }
+  __device__ __forceinline__ float far_term(float x) const { return quick_exp(x - shift); }
+};
+
+// Vectors u kThreads of a thread that has `left` of its row from `at` on, as loaded; -inf where the row ends.
+template <class T>
+__device__ __forceinline__ void fetch(const uint4* at, int64_t left, uint4 (&vectors)[kTogether]) {
+#pragma unroll
+  for (int u = 0; u < kTogether; ++u) {
+    vectors[u] = lowest_words<T>();
+    if (u * kThreads < left) vectors[u] = at[u * kThreads];
+  }
+}
+
+constexpr int kStep = kTogether * kThreads;
+
+// ---- a row in the registers of a warp ----
+
+// Two neighbours in a row as one load.
+template <int kBytes> struct Word;
+template <> struct Word<4> { using type = uint32_t; };
+template <> struct Word<8> { using type = uint2; };
+template <> struct Word<16> { using type = uint4; };
+template <class T> using PairWord = typename Word<2 * sizeof(T)>::type;
+
+template <class T>
+__device__ __forceinline__ PairWord<T> pair_of(T first, T second) {
+  const T two[2] = {first, second};
+  PairWord<T> word;
+  memcpy(&word, two, sizeof word);
+  return word;
+}
+
+// held[i] is column held_column(i): neighbours in pairs, so that a lane asks half as often.
+__device__ __forceinline__ int held_column(int i) { return 2 * (lane() + i / 2 * kWarp) + i % 2; }
+
+// Whether every pair of a row lies as one word does; the same for a whole warp.
+template <class T>
+__device__ __forceinline__ bool in_pairs(const T* row, int n) {
+  return reinterpret_cast<uintptr_t>(row) % sizeof(PairWord<T>) == 0 && n % 2 == 0;
+}
+
+// `otherwise` behind the end of the row. All loads come before the first use of one: a use between them would wait.
+template <class T, int kHeld>
+__device__ __forceinline__ void hold_row(const T* row, int n, T otherwise, Real<T> (&held)[kHeld]) {
+  const T* own = row + 2 * lane();
+  const int left = n - 2 * lane();
+  if (in_pairs(row, n)) {
+    PairWord<T> words[kHeld / 2];
+#pragma unroll
+    for (int i = 0; i < kHeld / 2; ++i) {
+      words[i] = pair_of(otherwise, otherwise);
+      if (2 * kWarp * i < left) words[i] = *reinterpret_cast<const PairWord<T>*>(own + 2 * kWarp * i);
+    }
+#pragma unroll
+    for (int i = 0; i < kHeld / 2; ++i) {
+      T two[2];
+      memcpy(two, &words[i], sizeof two);
+      held[2 * i] = to_real(two[0]);
+      held[2 * i + 1] = to_real(two[1]);
+    }
+    return;
+  }
+  T values[kHeld];
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i) {
+    const int j = i / 2 * 2 * kWarp + i % 2;
+    values[i] = otherwise;
+    if (j < left) values[i] = own[j];
+  }
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i) held[i] = to_real(values[i]);
 }
 
 // ---- forward ----
@@ -74,14 +198,26 @@ struct Sums {
 
 // Run by one thread: hands the row on, or ends it.
 template <class R>
-__device__ __forceinline__ void finish_row(const ClassSoftmax& task, int64_t row, Run run, Sums all, double* carry,
-                                           R* loss, R* stats) {
+__device__ __forceinline__ void finish_row(const ClassSoftmax& task, int64_t row, Run run, R largest, R sum, double below,
+                                           int64_t n_own, double* carry, R* loss, R* stats) {
+  if constexpr (sizeof(R) == 4) {
+    // Whole rows by a short logarithm, of a sum that is no more exact, and without a division of float64: nothing else is left
+    // to do meanwhile.
+    if (task.n_columns == task.n_subclasses) {
+      const double n = static_cast<double>(n_own), minus_log_p = n * static_cast<double>(log_of(sum)) + below;
+      loss[row] = static_cast<R>((task.weight == 0.0 ? quick_inverse(n) : task.weight) * minus_log_p);
+      stats[2 * row] = largest;
+      stats[2 * row + 1] = sum;
+      return;
+    }
+  }
+  Sums all{static_cast<double>(largest), static_cast<double>(sum), below, n_own};
   if (task.first_column > 0) {
     const int64_t before = clamped_offset(task.first_column - run.first, run.last > run.first ? run.last - run.first : 0);
     const Sums left{carry[3 * row], carry[3 * row + 1], carry[3 * row + 2], before};
-    const double largest = left.largest > all.largest ? left.largest : all.largest;
-    const Sums a = left.under(largest), b = all.under(largest);
-    all = {largest, a.sum + b.sum, a.below + b.below, a.n_own + b.n_own};
+    const double larger = left.largest > all.largest ? left.largest : all.largest;
+    const Sums a = left.under(larger), b = all.under(larger);
+    all = {larger, a.sum + b.sum, a.below + b.below, a.n_own + b.n_own};
   }
   if (task.first_column + task.n_columns < task.n_subclasses) {
     carry[3 * row] = all.largest;
@@ -106,137 +242,180 @@ __device__ __forceinline__ R shift_of(R largest) {
   return largest == -static_cast<R>(INFINITY) ? R{0} : largest;
 }
 
+struct Larger {
+  template <class R>
+  __device__ __forceinline__ R operator()(R a, R b) const { return larger_of(a, b); }
+};
+
 template <class T, int kHeld>
-__global__ void __launch_bounds__(kMostRows * kWarp) held_loss_kernel(ClassSoftmax task, double* carry /* [n, 3] */,
-                                                                      Real<T>* __restrict__ loss /* [n] */,
-                                                                      Real<T>* __restrict__ stats /* [n, 2] */) {
+__global__ void __launch_bounds__(kMostRows * kWarp, sizeof(T) == 8 ? 1 : 4)
+    held_loss_kernel(ClassSoftmax task, double* carry /* [n, 3] */, Real<T>* __restrict__ loss /* [n] */,
+                     Real<T>* __restrict__ stats /* [n, 2] */) {
   using R = Real<T>;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / kWarp) + warp();
   if (row >= task.n) return;  // the whole warp
-  const T* logits = static_cast<const T*>(task.logits) + row * task.n_columns;
+  const int64_t label = task.labels[row];
   R held[kHeld];
-#pragma unroll
-  for (int i = 0; i < kHeld; ++i) {
-    const int j = lane() + i * kWarp;
-    held[i] = j < task.n_columns ? to_real(logits[j]) : -static_cast<R>(INFINITY);
-  }
+  hold_row(static_cast<const T*>(task.logits) + row * task.n_columns, static_cast<int>(task.n_columns),
+           from_real<T>(-static_cast<R>(INFINITY)), held);
   Run run{};
-  if (!run_of(task, task.labels[row], &run)) {
+  if (!run_of(task, label, &run)) {
     if (lane() == 0) write_nothing(task, row, loss, stats);
     return;
   }
-  R largest = held[0];
+  R several[4] = {held[0], held[1], held[2], held[3]};
 #pragma unroll
-  for (int i = 1; i < kHeld; ++i) largest = larger_of(largest, held[i]);
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) largest = larger_of(largest, shuffle_xor(largest, offset));
+  for (int i = 4; i < kHeld; ++i) several[i % 4] = larger_of(several[i % 4], held[i]);
+  R largest = larger_of(larger_of(several[0], several[1]), larger_of(several[2], several[3]));
+  largest = warp_reduce(largest, Larger{});
   if (largest != largest) largest = -static_cast<R>(INFINITY);  // of NaNs alone; the sum tells
   const R shift = shift_of(largest);
   const Run columns = columns_of(task, run);
-  R sum = 0;
-  double below = 0.0;
+  const int first = static_cast<int>(columns.first);
+  const unsigned n_own = columns.last > columns.first ? static_cast<unsigned>(columns.last - columns.first) : 0;
+  R sums[2] = {0, 0}, below = 0;  // a lane's few terms, none of them negative
 #pragma unroll
   for (int i = 0; i < kHeld; ++i) {
-    const int j = lane() + i * kWarp;
-    sum += quick_exp(held[i] - shift);
-    if (j >= columns.first && j < columns.last) below += static_cast<double>(largest) - static_cast<double>(held[i]);
+    sums[i % 2] += quick_exp(held[i] - shift);
+    if (static_cast<unsigned>(held_column(i) - first) < n_own) below += largest - held[i];
   }
-  sum = warp_reduce(sum, Sum{});
-  below = warp_reduce(below, Sum{});
+  const R sum = warp_reduce(sums[0] + sums[1], Sum{});
+  const double all_below = warp_reduce(static_cast<double>(below), Sum{});
   if (lane() != 0) return;
-  finish_row(task, row, run, Sums{static_cast<double>(largest), static_cast<double>(sum), below, columns.last - columns.first},
-             carry, loss, stats);
+  finish_row(task, row, run, largest, sum, all_below, columns.last - columns.first, carry, loss, stats);
 }
 
-template <class T, class R>
-__device__ __forceinline__ void add_vectors(const Values<T> (&vectors)[kTogether], MaxSum<R>* found) {
-  R largest = found->largest;
-#pragma unroll
-  for (int u = 0; u < kTogether; ++u) {
-#pragma unroll
-    for (int i = 0; i < kPerVector<T>; ++i) largest = larger_of(largest, to_real(vectors[u].at[i]));
-  }
-  const R shift = shift_of(largest);
-  found->sum *= quick_exp(found->largest - shift);  // 0 times 0 as long as all are -inf
-  found->largest = largest;
-#pragma unroll
-  for (int u = 0; u < kTogether; ++u) {
-#pragma unroll
-    for (int i = 0; i < kPerVector<T>; ++i) found->sum += quick_exp(to_real(vectors[u].at[i]) - shift);
-  }
-}
-
-// One thread's share of a row.
 template <class T>
-__device__ __forceinline__ MaxSum<Real<T>> share_of_row(const T* row, int64_t n) {
+__device__ __forceinline__ void add_vectors(const uint4 (&vectors)[kTogether], MaxSum<Real<T>>* found) {
   using R = Real<T>;
-  const R lowest = -static_cast<R>(INFINITY);
-  const int64_t before = values_before_boundary(row, n);
-  const int64_t n_vectors = (n - before) / kPerVector<T>, after = before + n_vectors * kPerVector<T>;
-  MaxSum<R> found{lowest, 0};
-  Values<T> vectors[kTogether];
-  for (int64_t v = threadIdx.x; v < n_vectors; v += kTogether * blockDim.x) {
+  const R largest = largest_of<T>(vectors, found->largest);
+  const Terms<R> terms(shift_of(largest));
+  R parts[kTogether] = {};
+  const auto add = [&](auto term) {
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
-      const int64_t at = v + u * blockDim.x;
-      vectors[u] = at < n_vectors ? load_vector(row + before + at * kPerVector<T>) : vector_of(from_real<T>(lowest));
+      R reals[kPerVector<T>];
+      reals_of<T>(vectors[u], reals);
+#pragma unroll
+      for (int i = 0; i < kPerVector<T>; ++i) parts[u] += term(reals[i]);
     }
-    add_vectors(vectors, &found);
+  };
+  if (Terms<R>::kCanBeNear && terms.is_near) {
+    add([&](R x) { return terms.near_term(x); });
+#pragma unroll
+    for (int u = 0; u < kTogether; ++u) parts[u] *= terms.correction();
+  } else {
+    add([&](R x) { return terms.far_term(x); });
   }
-  const int64_t edges[2] = {threadIdx.x < before ? static_cast<int64_t>(threadIdx.x) : n, after + threadIdx.x};
-  for (const int64_t j : edges) {
-    if (j < n) found = MergeMaxSum{}(found, MaxSum<R>{to_real(row[j]), R{1}});
-  }
-  return found;
+  found->sum *= quick_exp(found->largest - terms.shift);  // 0 times 0 as long as all are -inf
+  found->sum += (parts[0] + parts[1]) + (parts[2] + parts[3]);
+  found->largest = largest;
 }
 
+// What the warps of a block tell each other of a row.
+struct RowShares {
+  double sum[kThreads / kWarp], below[kThreads / kWarp], largest[kThreads / kWarp];
+};
+
 template <class T>
-__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 2 : 4) loss_kernel(ClassSoftmax task, double* carry, Real<T>* __restrict__ loss,
-                                                           Real<T>* __restrict__ stats) {
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 2 : 4) loss_kernel(ClassSoftmax task, double* carry,
+                                                                                Real<T>* __restrict__ loss,
+                                                                                Real<T>* __restrict__ stats) {
   using R = Real<T>;
-  auto* scratch = dynamic_shared<unsigned char>();  // a MaxSum or a double for each warp
-  const int64_t row = blockIdx.x;
-  const T* logits = static_cast<const T*>(task.logits) + row * task.n_columns;
-  // The label is asked for before the logits and looked at after them: a row that counts nowhere is read in vain, and no other
-  // row waits.
+  constexpr int kPer = kPerVector<T>;
+  auto* shares = dynamic_shared<RowShares>();
+  const int64_t row = blockIdx.x, width = task.n_columns;
   const int64_t label = task.labels[row];
-  const MaxSum<R> share = share_of_row(logits, task.n_columns);
+  const T* logits = static_cast<const T*>(task.logits) + row * width;
+  const int64_t before = values_before_boundary(logits, width), n_vectors = (width - before) / kPer;
+  const auto* at = reinterpret_cast<const uint4*>(logits + before) + threadIdx.x;
+  int64_t left = n_vectors - static_cast<int64_t>(threadIdx.x);
+  uint4 now[kTogether];  // the first ones are on the way before anything is known of the row
+  fetch<T>(at, left, now);
   Run run{};
   if (!run_of(task, label, &run)) {  // the whole block
     if (threadIdx.x == 0) write_nothing(task, row, loss, stats);
     return;
   }
-  const MaxSum<R> all = block_reduce(share, MergeMaxSum{}, reinterpret_cast<MaxSum<R>*>(scratch));
-  const Run columns = columns_of(task, run);
-  double below = 0.0;
-  for (int64_t j = columns.first + threadIdx.x; j < columns.last; j += blockDim.x) {
-    below += static_cast<double>(all.largest) - static_cast<double>(to_real(logits[j]));
+
+  MaxSum<R> share{-static_cast<R>(INFINITY), 0};
+  for (; left > 0; left -= kStep, at += kStep) {
+    uint4 next[kTogether];
+    fetch<T>(at + kStep, left - kStep, next);
+    add_vectors<T>(now, &share);
+#pragma unroll
+    for (int u = 0; u < kTogether; ++u) now[u] = next[u];
   }
-  below = block_reduce(below, Sum{}, reinterpret_cast<double*>(scratch));
+  const int64_t after = before + n_vectors * kPer + threadIdx.x;
+  if (threadIdx.x < before) share = MergeMaxSum{}(share, MaxSum<R>{to_real(logits[threadIdx.x]), R{1}});
+  if (after < width) share = MergeMaxSum{}(share, MaxSum<R>{to_real(logits[after]), R{1}});
+
+  // The first of the class's own logits, from cache, come while the warps find the largest one.
+  const Run columns = columns_of(task, run);
+  int64_t own = columns.first + threadIdx.x;
+  R own_logit = own < columns.last ? to_real(logits[own]) : R{0};
+  const R of_warp = warp_reduce(share.largest, Larger{});
+  if (lane() == 0) shares->largest[warp()] = static_cast<double>(of_warp);
+  __syncthreads();
+  R largest = of_warp;
+#pragma unroll
+  for (int w = 0; w < kThreads / kWarp; ++w) largest = larger_of(largest, static_cast<R>(shares->largest[w]));
+  const R sum = warp_reduce(share.sum * quick_exp(share.largest - shift_of(largest)), Sum{});
+  double below = 0.0;
+  for (; own < columns.last; own += kThreads) {
+    below += static_cast<double>(largest) - static_cast<double>(own_logit);
+    if (own + kThreads < columns.last) own_logit = to_real(logits[own + kThreads]);
+  }
+  below = warp_reduce(below, Sum{});
+  if (lane() == 0) {
+    shares->sum[warp()] = static_cast<double>(sum);
+    shares->below[warp()] = below;
+  }
+  __syncthreads();
   if (threadIdx.x != 0) return;
-  finish_row(task, row, run,
-             Sums{static_cast<double>(all.largest), static_cast<double>(all.sum), below, columns.last - columns.first}, carry,
-             loss, stats);
+  R whole_sum = 0;
+  below = 0.0;
+#pragma unroll
+  for (int w = 0; w < kThreads / kWarp; ++w) {
+    whole_sum += static_cast<R>(shares->sum[w]);
+    below += shares->below[w];
+  }
+  finish_row(task, row, run, largest, whole_sum, below, columns.last - columns.first, carry, loss, stats);
 }
 
 // ---- backward ----
 
-// gradient = scale exp(logit - largest), less `pull` in columns [first, last).
+// gradient = scale exp(logit - largest), less `pull` in columns [first, last). The scale of near terms has their correction.
+// Every way to a logit computes it by the same steps, so that a gradient does not depend on how rows are cut or where they lie.
 template <class R>
 struct Gradient {
-  R largest, scale, pull;
+  Terms<R> terms;
+  R scale, pull;
   Run columns;
 
-  __device__ __forceinline__ R outside(R logit) const { return scale * quick_exp(logit - largest); }
   __device__ __forceinline__ bool inside(int64_t j) const { return j >= columns.first && j < columns.last; }
-  __device__ __forceinline__ R at(int64_t j, R logit) const { return inside(j) ? outside(logit) - pull : outside(logit); }
+  __device__ __forceinline__ R term(R logit) const {
+    return Terms<R>::kCanBeNear && terms.is_near ? terms.near_term(logit) : terms.far_term(logit);
+  }
+  // Rounded once, inside and outside alike; written as two steps, it would be the compiler's choice in each place.
+  __device__ __forceinline__ R from(R term, bool is_inside) const { return fma(scale, term, is_inside ? -pull : -R{0}); }
+  __device__ __forceinline__ R at(int64_t j, R logit) const { return from(term(logit), inside(j)); }
 };
 
 template <class R>
-__device__ __forceinline__ Gradient<R> gradient_of(const ClassSoftmax& task, Run run, R largest, R sum, R grad_loss) {
-  const double grad = static_cast<double>(grad_loss), weight = weight_of(task, run);
-  const double target_sum = weight * static_cast<double>(run.last - run.first);
-  return {largest, static_cast<R>(grad * target_sum / static_cast<double>(sum)), static_cast<R>(grad * weight),
-          columns_of(task, run)};
+__device__ __forceinline__ Gradient<R> gradient_of(const ClassSoftmax& task, Run run, R largest, R sum, R grad) {
+  const double n = static_cast<double>(run.last - run.first);
+  R scale = grad, pull = grad;
+  if (task.weight != 0.0) {
+    scale *= static_cast<R>(task.weight * n);
+    pull *= static_cast<R>(task.weight);
+  } else {
+    pull /= static_cast<R>(n);
+  }
+  const Terms<R> terms(largest);
+  scale /= sum;
+  if (Terms<R>::kCanBeNear && terms.is_near) scale *= terms.correction();
+  return {terms, scale, pull, columns_of(task, run)};
 }
 
 // `out` may be the logits: a thread writes what it has read, and nobody else reads it.
@@ -248,69 +427,101 @@ __global__ void __launch_bounds__(kMostRows * kWarp) held_backward_kernel(ClassS
   using R = Real<T>;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / kWarp) + warp();
   if (row >= task.n) return;
-  const T* logits = static_cast<const T*>(task.logits) + row * task.n_columns;
+  const int64_t label = task.labels[row];
+  const R largest = stats[2 * row], sum = stats[2 * row + 1], grad = grad_loss[row];
+  const int n = static_cast<int>(task.n_columns);
   T* out = grad_logits + row * task.n_columns;
   R held[kHeld];
-#pragma unroll
-  for (int i = 0; i < kHeld; ++i) {
-    const int j = lane() + i * kWarp;
-    held[i] = j < task.n_columns ? to_real(logits[j]) : R{0};
-  }
-  const R largest = stats[2 * row], sum = stats[2 * row + 1], grad = grad_loss[row];
+  hold_row(static_cast<const T*>(task.logits) + row * task.n_columns, n, from_real<T>(0), held);
   Run run{};
-  const bool counts = run_of(task, task.labels[row], &run);
+  const bool counts = run_of(task, label, &run);
   const Gradient<R> gradient = gradient_of(task, run, largest, sum, grad);
+  const int first = static_cast<int>(gradient.columns.first), last = static_cast<int>(gradient.columns.last);
+  const auto value = [&](int i) {
+    const bool inside = held_column(i) >= first && held_column(i) < last;
+    return from_real<T>(counts ? gradient.from(gradient.term(held[i]), inside) : R{0});
+  };
+  out += 2 * lane();
+  const int left = n - 2 * lane();
+  if (in_pairs(out - 2 * lane(), n)) {
+#pragma unroll
+    for (int i = 0; i < kHeld; i += 2) {
+      if (kWarp * i < left) *reinterpret_cast<PairWord<T>*>(out + kWarp * i) = pair_of(value(i), value(i + 1));
+    }
+    return;
+  }
 #pragma unroll
   for (int i = 0; i < kHeld; ++i) {
-    const int j = lane() + i * kWarp;
-    if (j < task.n_columns) out[j] = from_real<T>(counts ? gradient.at(j, held[i]) : R{0});
+    const int j = i / 2 * 2 * kWarp + i % 2;
+    if (j < left) out[j] = value(i);
   }
 }
 
+// A multiprocessor; four would spill before compute capability 9.0.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kBackwardBlocks = 3;
+#else
+constexpr int kBackwardBlocks = 4;
+#endif
+
 template <class T>
-__global__ void __launch_bounds__(kThreads, 3) backward_kernel(ClassSoftmax task, const Real<T>* __restrict__ stats,
-                                                               const Real<T>* __restrict__ grad_loss, T* grad_logits) {
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 2 : kBackwardBlocks)
+    backward_kernel(ClassSoftmax task, const Real<T>* __restrict__ stats, const Real<T>* __restrict__ grad_loss,
+                    T* grad_logits) {
   using R = Real<T>;
   constexpr int kPer = kPerVector<T>;
   const int64_t row = task.n - 1 - static_cast<int64_t>(blockIdx.x), width = task.n_columns;
+  const int64_t label = task.labels[row];
   const T* logits = static_cast<const T*>(task.logits) + row * width;
   T* out = grad_logits + row * width;
   const int64_t before = same_boundaries<T>(logits, out) ? values_before_boundary(logits, width) : width;
   const int64_t n_vectors = (width - before) / kPer, after = before + n_vectors * kPer;
-  const auto fetch = [&](int64_t v, Values<T>(&vectors)[kTogether]) {
+  const auto* at = reinterpret_cast<const uint4*>(logits + before) + threadIdx.x;
+  auto* to = reinterpret_cast<uint4*>(out + before) + threadIdx.x;
+  int64_t left = n_vectors - static_cast<int64_t>(threadIdx.x);
+  const auto fetch_once = [&](const uint4* from, int64_t there, uint4(&vectors)[kTogether]) {
 #pragma unroll
     for (int u = 0; u < kTogether; ++u) {
-      const int64_t at = v + u * blockDim.x;
-      if (at < n_vectors) vectors[u] = load_vector_once(logits + before + at * kPer);
+      if (u * kThreads < there) vectors[u] = __ldcs(from + u * kThreads);
     }
   };
-  Values<T> vectors[kTogether];  // the first ones are on the way before anything is known of the row
-  fetch(threadIdx.x, vectors);
+  uint4 now[kTogether];  // the first ones are on the way before anything is known of the row
+  fetch_once(at, left, now);
   const R largest = stats[2 * row], sum = stats[2 * row + 1], grad = grad_loss[row];
   Run run{};
-  const bool counts = run_of(task, task.labels[row], &run);
+  const bool counts = run_of(task, label, &run);
   const Gradient<R> gradient = gradient_of(task, run, largest, sum, grad);
 
-  const int64_t step = kTogether * static_cast<int64_t>(blockDim.x);
-  for (int64_t v = threadIdx.x; v < n_vectors; v += step) {
-    Values<T> next[kTogether];
-    fetch(v + step, next);
+  const auto go = [&](auto term) {
+    int64_t column = before + static_cast<int64_t>(threadIdx.x) * kPer;
+    for (; left > 0; left -= kStep, at += kStep, to += kStep, column += kStep * kPer) {
+      uint4 next[kTogether];
+      fetch_once(at + kStep, left - kStep, next);
 #pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      const int64_t at = v + u * blockDim.x, j = before + at * kPer;
-      if (at >= n_vectors) continue;
-      Values<T> result = vector_of(from_real<T>(0));
-      if (counts && j < gradient.columns.last && j + kPer > gradient.columns.first) {
+      for (int u = 0; u < kTogether; ++u) {
+        if (u * kThreads >= left) continue;
+        const int64_t j = column + u * kThreads * kPer;
+        R reals[kPer];
+        reals_of<T>(now[u], reals);
 #pragma unroll
-        for (int i = 0; i < kPer; ++i) result.at[i] = from_real<T>(gradient.at(j + i, to_real(vectors[u].at[i])));
-      } else if (counts) {
+        for (int i = 0; i < kPer; ++i) reals[i] = term(reals[i]);
+        if (counts && j < gradient.columns.last && j + kPer > gradient.columns.first) {
 #pragma unroll
-        for (int i = 0; i < kPer; ++i) result.at[i] = from_real<T>(gradient.outside(to_real(vectors[u].at[i])));
+          for (int i = 0; i < kPer; ++i) reals[i] = gradient.from(reals[i], gradient.inside(j + i));
+        } else {
+#pragma unroll
+          for (int i = 0; i < kPer; ++i) reals[i] = counts ? gradient.scale * reals[i] : R{0};
+        }
+        __stcs(to + u * kThreads, words_of<T>(reals));
       }
-      store_vector_once(out + j, result);
-    }
 #pragma unroll
-    for (int u = 0; u < kTogether; ++u) vectors[u] = next[u];
+      for (int u = 0; u < kTogether; ++u) now[u] = next[u];
+    }
+  };
+  if (counts && Terms<R>::kCanBeNear && gradient.terms.is_near) {
+    go([&](R x) { return gradient.terms.near_term(x); });
+  } else {
+    go([&](R x) { return gradient.term(x); });
   }
 #pragma unroll 4
   for (int64_t j = threadIdx.x; j < before; j += blockDim.x) {
@@ -336,7 +547,7 @@ int class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, void
     using T = std::remove_const_t<std::remove_pointer_t<decltype(logits)>>;
     auto *typed_loss = static_cast<Real<T>*>(loss), *typed_stats = static_cast<Real<T>*>(stats);
     if (task.n_columns > kHeldColumns<Real<T>>) {
-      return launch(loss_kernel<T>, grid_of(task.n), dim3(kThreads), kThreads / kWarp * sizeof(MaxSum<double>), stream, task,
+      return launch(loss_kernel<T>, grid_of(task.n), dim3(kThreads), sizeof(RowShares), stream, task,
                     carry, typed_loss, typed_stats);
     }
     const int rows = rows_for(task.n);

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loss_oracle import exact_gradient, exact_loss, plain_torch_loss
 from strategies import seeds
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dshc_fast
-from dshc_fast import reference
+from dshc_fast import _arguments, _linear_gradients, _linear_ops, reference
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 UNITS = {torch.float32: 2.0**-23, torch.float64: 2.0**-46, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
@@ -104,6 +105,214 @@ def test_sizes(dtype, chunk: int, sizes: list[int], device: str) -> None:
     rng = np.random.default_rng(len(sizes))
     layer = draw_layer(rng, 17, sizes, dtype, device, d=11)
     check(layer, rng.integers(0, len(sizes), 17), np.cumsum([0, *sizes]).tolist(), "normalized", chunk=chunk)
+
+
+@pytest.fixture
+def as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks as on a GPU, of smaller sizes; kernels and products are the CPU's."""
+    monkeypatch.setattr(_arguments, "on_cuda", lambda tensor: True)
+    monkeypatch.setattr(_linear_ops, "CHUNK", 100)
+    monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 5000)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("chunk", (None, 7, 64, 100))
+@pytest.mark.parametrize("n_subclasses", (1, 7, 8, 101, 293, 294, 295, 640, 1001))
+def test_chunks_of_cuda(dtype, chunk: int | None, n_subclasses: int, as_on_cuda) -> None:
+    """A last chunk that is filled up to a multiple of eight columns; the class at its end, and one that is not."""
+    rng = np.random.default_rng(n_subclasses)
+    sizes = [n_subclasses] if n_subclasses == 1 else [n_subclasses // 2, n_subclasses - n_subclasses // 2]
+    for n, with_bias in ((17, True), (17, False), (51, True), (0, True)):
+        layer = draw_layer(rng, n, sizes, dtype, "cpu", with_bias, d=11)
+        labels = rng.integers(0, len(sizes), n)
+        check(layer, labels, np.cumsum([0, *sizes]).tolist(), "normalized", chunk=chunk)
+
+
+def test_widths_of_cuda(as_on_cuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal chunks of a step's multiples where nobody chose; else the ones asked for; the last one filled up."""
+
+    def widths(n: int, n_subclasses: int, chunk: int | None) -> tuple[list[int], int]:
+        layer = _linear_ops.Layer(torch.zeros(n, 2), torch.zeros(n_subclasses, 2), None, chunk, None)
+        parts = [layer.part_of_weight(*part) for part in layer.chunks()]
+        assert layer.width == sum(len(part) for part in parts)
+        assert all(
+            layer.logits(*part).shape == (n, len(rows))
+            for part, rows in zip(layer.chunks(), parts, strict=True)
+        )
+        return [last - first for first, last in layer.chunks()], layer.width
+
+    assert widths(50, 301, None) == ([128, 128, 45], 304)  # four chunks of 100, rounded up, are three
+    assert widths(10, 901, None) == ([512, 389], 904)
+    assert widths(10, 300, None) == ([300], 304)
+    assert widths(50, 301, 150) == ([150, 150, 1], 308)
+    assert widths(0, 301, None) == ([301], 304)
+    monkeypatch.setattr(_linear_ops, "CHUNK", 4096)
+    monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 1 << 25)
+    assert widths(4096, 30_100, None) == ([7552, 7552, 7552, 7444], 30_104)
+    assert widths(2048, 65_000, None) == ([16_256] * 3 + [16_232], 65_000)
+
+
+@pytest.mark.parametrize("n_subclasses", (9, 301))
+def test_infinite_features_in_filled_chunks(n_subclasses: int, as_on_cuda) -> None:
+    """Columns that count nowhere take no value from the features; wrong offsets, unchecked, do not reach them."""
+    layer = [torch.ones(3, 1), torch.arange(1.0, n_subclasses + 1)[:, None], None]
+    layer[0][1] = -math.inf
+    codebook = torch.arange(n_subclasses, dtype=torch.int32).view(torch.uint8).view(n_subclasses, 4)
+    codes = dshc_fast.codes_from_features(*layer, codebook, 1, check=True)
+    assert codes.view(torch.int32).flatten().tolist() == [n_subclasses - 1, 0, n_subclasses - 1]
+    everything = torch.tensor([0, n_subclasses + 4])
+    labels, options = torch.zeros(3, dtype=torch.int64), (0.0, -100, None, None, False)
+    loss, _ = torch.ops.dshc_fast.class_softmax_linear_loss(*layer, labels, everything, *options)
+    right = dshc_fast.class_softmax_loss(layer[0] @ layer[1].t(), labels, [0, n_subclasses], reduction="none")
+    torch.testing.assert_close(loss, right, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("n_subclasses", (1000, 1003))
+@pytest.mark.parametrize("reduction", ("none", "mean"))
+def test_small_default_chunks(dtype, n_subclasses: int, reduction: str, device: str, monkeypatch) -> None:
+    """What a device does by itself with many sub-classes, at sizes of a test: several chunks, of columns or of rows."""
+    monkeypatch.setattr(_linear_ops, "CHUNK", 100)
+    monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 70_000)
+    rng = np.random.default_rng(n_subclasses)
+    layer = draw_layer(rng, 300, [n_subclasses], dtype, device, d=24)
+    offsets = [0, 300, n_subclasses - 1, n_subclasses]
+    labels = to_torch(rng.integers(0, 3, 300), device)
+    labels[::7] = -100
+    wide = [t.double() for t in layer]
+    ours = run(dshc_fast.class_softmax_linear_loss, layer, labels, offsets, reduction=reduction)
+    whole = run(
+        dshc_fast.class_softmax_linear_loss, wide, labels, offsets, reduction=reduction, chunk=n_subclasses
+    )
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}[dtype]
+    for found, right in zip([ours[0], *ours[1]], [whole[0], *whole[1]], strict=True):
+        assert (found.double() - right).abs().max() <= tolerance * right.abs().max()
+
+
+@pytest.fixture
+def by_rows(as_on_cuda, monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """Gradients made in forward, by a few rows at a time and sums in parts; the dtypes they were made in."""
+    monkeypatch.setattr(_linear_gradients, "ROW_STEP", 2)
+    monkeypatch.setattr(_linear_gradients, "TILE", 8)
+    monkeypatch.setattr(_linear_gradients, "TILES", 16)
+    monkeypatch.setattr(_linear_gradients, "LEAST_PART", 16)
+    calls, call = [], _linear_gradients._call
+
+    def noted(*arguments):
+        calls.append(arguments[7] or arguments[0].dtype)
+        return call(*arguments)
+
+    # The Function's wrapper asks for a GPU.
+    monkeypatch.setattr(
+        _linear_gradients, "_call", _linear_ops.as_it_is(_linear_gradients._loss_and_gradients)
+    )
+    call = _linear_gradients._call
+    monkeypatch.setattr(_linear_gradients, "_call", noted)
+    return calls
+
+
+WIDTHS = (101, 293, 294, 640, 1001)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("reduction", ("mean", "sum"))
+@pytest.mark.parametrize("n_subclasses", WIDTHS)
+def test_gradients_in_forward(dtype, reduction: str, n_subclasses: int, by_rows) -> None:
+    """As by the op for columns, in float64 to its last digits; each row's factor, and what comes from above."""
+    rng = np.random.default_rng(n_subclasses)
+    for n, with_bias, target in ((51, True, "normalized"), (50, False, 0.3), (61, True, 1.0)):
+        layer = draw_layer(rng, n, [n_subclasses], dtype, "cpu", with_bias, d=11)
+        offsets = [0, n_subclasses // 3, n_subclasses - 1, n_subclasses]
+        labels = torch.from_numpy(rng.integers(0, 3, n))
+        labels[::7] = -100
+        layer[0][0] = math.nan  # of an ignored row
+        options = {"reduction": reduction, "target": target}
+
+        def loss(*args, chunk, options=options):
+            return -2.5 * dshc_fast.class_softmax_linear_loss(*args, chunk=chunk, **options)
+
+        del by_rows[:]
+        ours = run(lambda *args: loss(*args, chunk=None), layer, labels, offsets)
+        fused = dtype != torch.float16 and n_subclasses > max(100, 5000 // n)
+        assert by_rows == ([dtype] if fused else [])
+        wide = [t if t is None else t.double() for t in layer]
+        wanted = run(lambda *args: loss(*args, chunk=90), wide, labels, offsets)
+        tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 3e-3}[
+            dtype
+        ]
+        assert (ours[0] - wanted[0]).abs() <= tolerance * wanted[0].abs()
+        for gradient, right in zip(ours[1], wanted[1], strict=True):
+            assert gradient.dtype == dtype and gradient.shape == right.shape
+            assert (gradient.double() - right).abs().max() <= tolerance * right.abs().max()
+
+
+def test_gradients_in_forward_of_some(by_rows) -> None:
+    """Those of the weight with any of the others; without it, and without gradients, as ever."""
+    rng = np.random.default_rng(6)
+    layer = draw_layer(rng, 51, [301], torch.float64, "cpu")
+    labels, offsets = torch.from_numpy(rng.integers(0, 2, 51)), [0, 100, 301]
+    _, everything = run(dshc_fast.class_softmax_linear_loss, layer, labels, offsets, chunk=90)
+    for wanted in ((1, 1, 0), (0, 1, 0), (0, 1, 1), (1, 0, 1)):
+        leaves = [t.clone().requires_grad_(bool(flag)) for t, flag in zip(layer, wanted, strict=True)]
+        del by_rows[:]
+        dshc_fast.class_softmax_linear_loss(*leaves, labels, offsets).backward()
+        assert len(by_rows) == wanted[1]
+        for leaf, flag, right in zip(leaves, wanted, everything, strict=True):
+            assert (leaf.grad is not None) == bool(flag)
+            if flag:
+                torch.testing.assert_close(leaf.grad, right)
+    del by_rows[:]
+    with torch.no_grad():
+        dshc_fast.class_softmax_linear_loss(*leaves, labels, offsets)
+    dshc_fast.class_softmax_linear_loss(*leaves, labels, offsets, reduction="none")
+    dshc_fast.class_softmax_linear_loss(*leaves, labels, offsets, chunk=200)
+    of_weight = torch.func.grad(dshc_fast.class_softmax_linear_loss, argnums=1)
+    of_weight(*layer, labels, offsets)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fakes = [mode.from_tensor(leaf) for leaf in leaves]
+        loss = dshc_fast.class_softmax_linear_loss(*fakes, mode.from_tensor(labels), torch.tensor(offsets))
+        assert loss.shape == ()
+    assert by_rows == []
+
+
+def test_gradients_in_forward_again(by_rows) -> None:
+    """A second backward, second derivatives, autocast, a layer changed in between, rows that all are ignored."""
+    rng = np.random.default_rng(7)
+    layer = draw_layer(rng, 51, [110], torch.float64, "cpu", d=3)
+    leaves = [t.clone().requires_grad_() for t in layer]
+    labels, offsets = torch.from_numpy(rng.integers(0, 2, 51)), [0, 40, 110]
+
+    def loss(*leaves, labels=labels, **options):
+        return dshc_fast.class_softmax_linear_loss(*leaves, labels, offsets, **options)
+
+    value = loss(*leaves)
+    first = torch.autograd.grad(value, leaves, retain_graph=True)
+    for again, once in zip(torch.autograd.grad(3 * value, leaves), first, strict=True):
+        torch.testing.assert_close(again, 3 * once)
+    second = []
+    for chunk in (None, 60):
+        gradients = torch.autograd.grad(loss(*leaves, chunk=chunk).square(), leaves, create_graph=True)
+        second.append(torch.autograd.grad(sum(g.square().sum() for g in gradients), leaves))
+    torch.testing.assert_close(*second)
+    torch.testing.assert_close(first, torch.autograd.grad(loss(*leaves, chunk=60), leaves))
+    del by_rows[:]
+    short = [t.detach().float().requires_grad_() for t in layer]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = loss(*short)
+    assert by_rows == [torch.bfloat16] and low.dtype == torch.float32
+    for gradient, right in zip(torch.autograd.grad(low, short), first, strict=True):
+        assert gradient.dtype == torch.float32
+        assert (gradient.double() - right).abs().max() <= 3e-2 * right.abs().max()
+    value = loss(*leaves)
+    with torch.no_grad():
+        leaves[1].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+    nothing = loss(*leaves, labels=torch.full_like(labels, -100))
+    assert nothing.isnan()
+    assert not any(g.any() for g in torch.autograd.grad(nothing, leaves))
+    with pytest.raises(ValueError, match=r"labels\[0\] must be a class id"):
+        loss(*leaves, labels=labels + 7, check=True)
 
 
 def test_default_chunk(device: str) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import make_codes, seeds
 
 import dshc_fast
-from dshc_fast import reference
+from dshc_fast import _arguments, _linear_ops, reference
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -49,6 +49,31 @@ def test_plain_mean(dtype, data, seed, n, n_subclasses, chunk, ties, backend) ->
     codes = dshc_fast.codes_from_features(*layer, to_torch(codebook, backend.device), k, chunk=chunk)
     values = layer[1].t().double().cpu().numpy()
     assert_same_array(codes.cpu().numpy(), oracles.codes_from_logits(values, codebook, k), np.uint8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("k", (1, 5, 29, 93))
+@pytest.mark.parametrize("n_subclasses", (93, 101, 301, 640))
+def test_chunks_of_cuda(dtype, k: int, n_subclasses: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A last chunk filled up to a multiple of eight columns, which no answer names, whatever ranks last."""
+    monkeypatch.setattr(_arguments, "on_cuda", lambda tensor: True)
+    monkeypatch.setattr(_linear_ops, "CHUNK", 100)
+    monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 1000)
+    rng = np.random.default_rng(k)
+    codebook = make_codes(rng, n_subclasses, 5)
+    for logits in (rng.integers(-2, 3, (20, n_subclasses)), rng.choice([-math.inf, 0.0], (20, n_subclasses))):
+        layer = [torch.zeros(20, 1), torch.zeros(n_subclasses, 1), None]
+        if np.isfinite(logits).all():
+            layer = layer_of(logits.astype(np.float64), dtype, "cpu")
+        else:  # the same for each row
+            logits = np.repeat(logits[:1], 20, 0)
+            layer = [t.to(dtype) for t in (*layer[:2], torch.from_numpy(logits[0]))]
+        for chunk in (None, 40, 100):
+            codes = dshc_fast.codes_from_features(
+                *layer, to_torch(codebook, "cpu"), k, chunk=chunk, check=False
+            )
+            wanted = oracles.codes_from_logits(logits, codebook, k)
+            assert_same_array(codes.numpy(), wanted, np.uint8, f"chunk={chunk}")
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -96,6 +121,19 @@ def test_as_the_whole_product(chunk, k: int, backend) -> None:
     codebook = to_torch(make_codes(rng, 9000, 8), backend.device)
     codes = dshc_fast.codes_from_features(*layer, codebook, k, chunk=chunk)
     assert torch.equal(codes, reference.codes_from_features(*layer, codebook, k))
+
+
+@pytest.mark.parametrize("n_subclasses", (1000, 1003))
+@pytest.mark.parametrize("k", (1, 5, 100))
+def test_small_default_chunks(n_subclasses: int, k: int, backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a device does by itself with many sub-classes, at sizes of a test."""
+    monkeypatch.setattr(_linear_ops, "CHUNK", 100)
+    monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 20_000)
+    rng = np.random.default_rng(k)
+    layer = [to_torch(rng.standard_normal(shape), backend.device) for shape in ((70, 12), (n_subclasses, 12))]
+    codebook = to_torch(make_codes(rng, n_subclasses, 8), backend.device)
+    codes = dshc_fast.codes_from_features(*layer, None, codebook, k)
+    assert torch.equal(codes, reference.codes_from_features(*layer, None, codebook, k))
 
 
 @pytest.mark.parametrize("chunk", (2, 9))

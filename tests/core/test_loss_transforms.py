@@ -293,13 +293,27 @@ def test_errors_speak_of_a_member() -> None:
         grad(lambda x: dshc_fast.class_softmax_loss(x, labels[0] + 7, OFFSETS))(batch[0, :3])
 
 
-def test_compiled_transforms(device: str) -> None:
+@pytest.mark.parametrize("chunk", (None, 4), ids=("logits", "linear"))
+@pytest.mark.parametrize("transform", ("grad", "grad of grad", "vmap", "vmap of grad", "jvp"))
+def test_compiled_transforms(transform: str, chunk: int | None, device: str) -> None:
+    """Torch before 2.14 traced into the forward of a Function here, to an op that no transform takes."""
     torch._dynamo.reset()
-    logits, labels = LOGITS.to(device), LABELS.to(device)
-    offsets = torch.tensor(OFFSETS, device=device)
+    labels, offsets = LABELS.to(device), torch.tensor(OFFSETS, device=device)
+    weight = LAYER[1].to(device)
+    argument = (LOGITS if chunk is None else LAYER[0]).to(device)
+    batch, tangent = torch.stack([argument, 2 * argument]), torch.ones_like(argument)
 
     def loss(x):
-        return dshc_fast.class_softmax_loss(x, labels, offsets)
+        if chunk is None:
+            return dshc_fast.class_softmax_loss(x, labels, offsets)
+        return dshc_fast.class_softmax_linear_loss(x, weight, None, labels, offsets, chunk=chunk)
 
-    compiled = torch.compile(grad(loss), backend="aot_eager")
-    torch.testing.assert_close(compiled(logits), grad(loss)(logits))
+    function, given = {
+        "grad": (grad(loss), argument),
+        "grad of grad": (grad(lambda x: grad(loss)(x).square().sum()), argument),
+        "vmap": (vmap(loss), batch),
+        "vmap of grad": (vmap(grad(loss)), batch),
+        "jvp": (lambda x: jvp(loss, (x,), (tangent,)), argument),
+    }[transform]
+    compiled = torch.compile(function, backend="aot_eager")
+    torch.testing.assert_close(compiled(given), function(given))

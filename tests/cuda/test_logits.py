@@ -100,6 +100,35 @@ def test_class_softmax_loss_sizes(dtype, sizes: list[int], order: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize(
+    "width", (2, 31, 33, 64, 65, 511, 514, 1023, 1024, 1026, 2049, 4095, 4097, 8192, 8205, 16_400)
+)
+def test_class_softmax_loss_widths(dtype, width: int, order: str) -> None:
+    """Around a warp's registers, pairs of neighbours, a vector and what a block has under way; at any address."""
+    rng = np.random.default_rng(width)
+    offsets = [0, width] if width < 5 else [0, width // 3, width - 3, width]
+    logits = torch.from_numpy(rng.standard_normal((3, width)) * 4).to(dtype)
+    for seed in (0, 1, 2):  # at one place in four
+        check_loss(runs(order, seed=seed), logits, np.array([0, 0, len(offsets) - 2]), offsets, "normalized")
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("width", (9, 310, 3000))
+def test_class_softmax_loss_far_from_zero(dtype, width: int, order: str) -> None:
+    """Exponentials change their way at a largest logit of 2^15; up to the largest numbers, and the smallest."""
+    rng = np.random.default_rng(width)
+    offsets, ids = [0, 4, width - 2, width], np.array([0, 1, 2])
+    for shift in (32_000.0, 32_767.0, 32_768.0, 60_000.0, 1e6, 1e30, 3.3e38, 1e300):
+        for sign in (1, -1):
+            values = np.array(sign * shift)
+            if shift < 1e9:  # beyond, no float is so near
+                values = values + rng.standard_normal((3, width)) * 4
+            logits = torch.from_numpy(np.broadcast_to(values, (3, width)).copy()).to(dtype)
+            if logits.isfinite().all():
+                check_loss(runs(order), logits, ids, offsets, "normalized")
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @given(
     data=st.data(),
     seed=seeds(),

@@ -1,0 +1,200 @@
+"""`class_softmax_linear_loss` and its gradients in one pass over the rows, for a GPU.
+
+_linear_ops.py goes chunk by chunk of columns; what a chunk's gradient needs of the others is known only at the end of
+forward, so that backward multiplies the logits out again: four matrix products of a size. A chunk of rows has all its
+logits at once. Where the loss is a mean or a sum, the gradient of each row is known up to one factor for all, which
+comes in backward: forward makes the gradients of the layer as well, by three products, and backward multiplies by the
+factor (the way of Liger-Kernel's fused linear cross-entropy).
+
+The gradient of the weight is added up over the chunks of rows, in float32 where products are in bfloat16. Products of
+the logits' gradient and the weight have few outputs a chunk and long sums: they are cut into parts of the sum, so that
+every multiprocessor has some.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import _arguments as arguments
+from . import _checks as checks
+from . import _cuda_ops as on_cuda
+from . import _linear_ops as linear_ops
+from . import _shapes as shapes
+from ._direct import _is_tracing, _n_dispatch_modes
+from ._logit_arguments import ClassSoftmax
+from ._loss_formulas import kept_rows, n_kept_rows, without_lost_rows
+
+_op = torch.ops.dshc_fast
+ROW_STEP = 64
+TILE, TILES = 128, 128  # of a matrix product: outputs of a block, squared; blocks wanted
+MOST_PARTS, LEAST_PART = 16, 1024  # of its sum
+
+
+def serves(features: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> bool:
+    """Whether forward can make the gradients as well, and something will want them.
+
+    Not in float16: gradient scalers enlarge the loss so that its gradients can be written in it at all, and their
+    factor comes in backward. Not where a compiler or tracer looks on, which is to see the registered ops.
+    """
+    if torch.compiler.is_compiling() or not arguments.on_cuda(features):
+        return False
+    if not (torch.is_grad_enabled() and weight.requires_grad and features.shape[0]):
+        return False
+    if (dtype or features.dtype) == torch.float16 or _n_dispatch_modes() or _is_tracing():
+        return False
+    return all(t is None or type(t) in (Tensor, nn.Parameter) for t in (features, weight, bias))
+
+
+@functools.cache
+def _adds_to_wide(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether this torch adds products of a short dtype to a float32 matrix."""
+    short = torch.zeros((16, 16), dtype=dtype, device=device)
+    total = torch.zeros((16, 16), dtype=torch.float32, device=device)
+    try:
+        torch.mm(short, short, out_dtype=torch.float32, out=total)
+        torch.addmm(total, short, short, out_dtype=torch.float32, out=total)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor, is_first: bool) -> None:
+    """total = a @ b, or total += a @ b; `total` in the dtype of the loss."""
+    if total.dtype == a.dtype:
+        torch.mm(a, b, out=total) if is_first else total.addmm_(a, b)
+    elif _adds_to_wide(a.dtype, a.device):
+        if is_first:
+            torch.mm(a, b, out_dtype=total.dtype, out=total)
+        else:
+            torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
+    else:
+        total.copy_(a @ b) if is_first else total.add_(a @ b)
+
+
+def _long_product(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """out = a @ b, by parts of the sum where there are few outputs; `out` in the dtype of the loss."""
+    (n, length), n_columns = a.shape, b.shape[1]
+    tiles = -(-n // TILE) * -(-n_columns // TILE)
+    n_parts = min(MOST_PARTS, TILES // tiles if tiles else 1)
+    part = length // max(n_parts, 1) // linear_ops.CUDA_MULTIPLE * linear_ops.CUDA_MULTIPLE
+    if n_parts < 2 or part < LEAST_PART:
+        torch.mm(a, b, out=out) if out.dtype == a.dtype else out.copy_(a @ b)
+        return
+    cut = n_parts * part
+    parts_of_a = a[:, :cut].unflatten(1, (n_parts, part)).transpose(0, 1)
+    of_parts = torch.bmm(parts_of_a, b[:cut].unflatten(0, (n_parts, part)))
+    total = of_parts.sum(0, dtype=shapes.wide_dtype(a.dtype))
+    if cut < length:
+        total += a[:, cut:] @ b[cut:]
+    out.copy_(total)
+
+
+def _loss_and_gradients(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    class_offsets: Tensor,
+    target: float,
+    ignore_index: int,
+    dtype: torch.dtype | None,
+    check: bool | None,
+    n_kept: Tensor | None,
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    """Loss of each row, stats, and the gradients of the loss's sum (over n_kept): None where not wanted."""
+    loss, stats = shapes.class_softmax_linear_loss(
+        features, weight, bias, labels, class_offsets, target, ignore_index, None, dtype
+    )
+    n, n_subclasses = features.shape[0], weight.shape[0]
+    if check:
+        on_cuda.check_label_values(labels, class_offsets, ignore_index, n_subclasses)
+    dtype = dtype or features.dtype
+    x, w, b = features.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
+    if wanted[1]:  # an ignored row's gradient is 0, but 0 times a NaN among its features would be NaN
+        x = without_lost_rows(x, kept_rows(labels, class_offsets, ignore_index))
+    width = linear_ops.rounded_up(n_subclasses, linear_ops.CUDA_MULTIPLE)
+    if added := width - n_subclasses:  # columns that count nowhere, as in Layer
+        w = nn.functional.pad(w, (0, 0, 0, added))
+        b = None if b is None else nn.functional.pad(b, (0, added))
+        class_offsets = class_offsets.clamp(max=n_subclasses)
+    n_chunks = -(-n // max(linear_ops.CUDA_LOGITS // width, 1))
+    step = min(linear_ops.rounded_up(-(-n // n_chunks), ROW_STEP), n)
+    memory = x.new_empty((step * width,))
+    in_loss = torch.ones_like(loss) if n_kept is None else torch.ones_like(loss) / n_kept
+    in_features = loss.new_empty(x.shape) if wanted[0] else None
+    in_weight = loss.new_empty((n_subclasses, x.shape[1])) if wanted[1] else None
+    in_bias = loss.new_zeros((n_subclasses,)) if wanted[2] else None
+    no_carry = loss.new_empty((3,), dtype=torch.float64)
+    for first in range(0, n, step):
+        rows = slice(first, min(first + step, n))
+        logits = memory[: (rows.stop - first) * width].view(rows.stop - first, width)
+        if b is None:
+            torch.mm(x[rows], w.t(), out=logits)
+        else:
+            torch.addmm(b, x[rows], w.t(), out=logits)
+        if added:
+            logits[:, n_subclasses:].fill_(-torch.inf)
+        task = ClassSoftmax(logits, labels[rows], class_offsets, target, ignore_index)
+        task.add_columns(no_carry, loss[rows], stats[rows], False)
+        task.to_gradient(in_loss[rows], stats[rows])
+        gradient = logits[:, :n_subclasses]
+        if in_features is not None:
+            _long_product(logits, w, in_features[rows])
+        if in_weight is not None:
+            _add_product(in_weight, gradient.t(), x[rows], first == 0)
+        if in_bias is not None:
+            in_bias += gradient.sum(0, dtype=in_bias.dtype)
+    return loss, stats, [in_features, in_weight, in_bias]
+
+
+_call = on_cuda.on_first_tensor(linear_ops.as_it_is(_loss_and_gradients))
+
+
+class LossAndGradients(torch.autograd.Function):
+    """The reduced loss. What forward keeps beside the layer are gradients of the layer's size."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        class_offsets: Tensor,
+        target: float,
+        ignore_index: int,
+        dtype: torch.dtype | None,
+        check: bool | None,
+        reduction: str,
+    ) -> Tensor:
+        n_kept = n_kept_rows(labels, ignore_index) if reduction == "mean" else None
+        loss, stats, gradients = _call(
+            features, weight, bias, labels, class_offsets, target, ignore_index, dtype, check, n_kept,
+            ctx.needs_input_grad[:3],
+        )  # fmt: skip
+        ctx.save_for_backward(features, weight, bias, stats, labels, class_offsets, n_kept, *gradients)
+        ctx.options = target, ignore_index, None, dtype
+        return loss.sum() if n_kept is None else loss.sum() / n_kept
+
+    @staticmethod
+    def backward(ctx, grad_loss: Tensor) -> tuple[Any, ...]:
+        *inputs, n_kept, in_features, in_weight, in_bias = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # gradients that are to be differentiated again: by the op, which can be
+            of_rows = (grad_loss if n_kept is None else grad_loss / n_kept).expand(inputs[0].shape[0])
+            found = _op.class_softmax_linear_loss_backward(of_rows, *inputs, *ctx.options, wanted)
+            results = [g if is_wanted else None for g, is_wanted in zip(found, wanted, strict=True)]
+        else:
+            results = [  # in the layer's dtype by the one pass
+                None
+                if gradient is None
+                else torch.mul(gradient, grad_loss, out=tensor.new_empty(tensor.shape))
+                for gradient, tensor in zip((in_features, in_weight, in_bias), inputs[:3], strict=True)
+            ]
+        return *results, *[None] * 7
