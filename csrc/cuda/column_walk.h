@@ -45,7 +45,7 @@ __device__ __forceinline__ QueryWord query_word(uint32_t word, bool use_xor) {
 __device__ __forceinline__ uint32_t majority(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | (c & (a | b)); }
 
 // XOR or AND count. Carry-save additions take the place of population counts, of which a multiprocessor does 16 a cycle, and
-// 64 of these: 4 words cost 3 counts, 8 words 5.
+// 64 of these: 4 words cost 3 counts, 8 words 4.
 template <int kWords>
 __device__ __forceinline__ int column_count(const uint32_t* item, const QueryWord (&query)[kWords]) {
   uint32_t x[kWords];
@@ -56,8 +56,8 @@ __device__ __forceinline__ int column_count(const uint32_t* item, const QueryWor
   if constexpr (kWords == 4) return __popc(x[0] ^ x[1] ^ x[2]) + __popc(x[3]) + 2 * __popc(majority(x[0], x[1], x[2]));
   if constexpr (kWords == 8) {
     const uint32_t a = x[0] ^ x[1] ^ x[2], b = x[3] ^ x[4] ^ x[5];
-    const int twos = __popc(majority(x[0], x[1], x[2])) + __popc(majority(x[3], x[4], x[5])) + __popc(majority(a, b, x[6]));
-    return __popc(a ^ b ^ x[6]) + __popc(x[7]) + 2 * twos;
+    const uint32_t c = majority(x[0], x[1], x[2]), d = majority(x[3], x[4], x[5]), e = majority(a, b, x[6]);
+    return __popc(a ^ b ^ x[6]) + __popc(x[7]) + 2 * __popc(c ^ d ^ e) + 4 * __popc(majority(c, d, e));
   }
 }
 
@@ -143,27 +143,48 @@ struct ColumnBatch {
 };
 
 // Calls add(batch) for batches of the `n` items of a chunk, the last one filled up with items that add 0; increments(i, to)
-// says what the items from i on add.
-template <int kWords, int kColumns, class Increments, class Add>
+// says what the items from i on add. If kAhead, a batch is scored before the one in front of it is added: what the few warps of
+// a multiprocessor wait for, counters read and written one after the other, then passes while bits are counted.
+template <int kWords, int kColumns, bool kAhead, class Increments, class Add>
 __device__ __forceinline__ void walk_chunk(const uint32_t* codes, int n, const QueryWord (&query)[kColumns][kWords],
                                            Increments increments, Add add) {
-  for (int i = 0; i < n; i += kColumnBatch, codes += kColumnBatch * kWords) {
+  const auto score = [&](int i, ColumnBatch<kColumns>& batch) {
     uint32_t words[kColumnBatch * kWords];
-    load_batch<kWords>(codes, words);
-    ColumnBatch<kColumns> batch;
+    load_batch<kWords>(codes + i * kWords, words);
     increments(i, batch.added);
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
 #pragma unroll
       for (int u = 0; u < kColumnBatch; ++u) batch.counts[c][u] = column_count<kWords>(words + u * kWords, query[c]);
     }
-    add(batch);
+  };
+  if constexpr (!kAhead) {
+    for (int i = 0; i < n; i += kColumnBatch) {
+      ColumnBatch<kColumns> batch;
+      score(i, batch);
+      add(batch);
+    }
+  } else {  // two batches a turn, so that none is moved
+    if (n <= 0) return;
+    ColumnBatch<kColumns> even, odd;
+    score(0, even);
+    int i = kColumnBatch;
+#pragma unroll 1
+    for (; i + kColumnBatch < n; i += 2 * kColumnBatch) {
+      score(i, odd);
+      add(even);
+      score(i + kColumnBatch, even);
+      add(odd);
+    }
+    if (i < n) score(i, odd);
+    add(even);
+    if (i < n) add(odd);
   }
 }
 
 // Calls add(batch) for all items of the block's shard, in no order that matters. A pair adds 0, kItem or, where there are
-// labels, kRelevantItem.
-template <int kWords, int kLabelWords, int kColumns, class Add>
+// labels, kRelevantItem. kAhead: as in walk_chunk.
+template <int kWords, int kLabelWords, bool kAhead = false, int kColumns, class Add>
 __device__ __forceinline__ void walk_columns(const Pairs& pairs, const Relevance& relevance, const ColumnPlan& plan,
                                              const OwnColumns<kColumns>& own, Add add) {
   constexpr int kTile = kColumnTile<kWords>;
@@ -204,11 +225,11 @@ __device__ __forceinline__ void walk_columns(const Pairs& pairs, const Relevance
     }
     const auto by_labels = [&](int i, Increments& to) { label_increments<kLabelWords>(my_labels + i * kLabelWords, match, to); };
     if (n_items == kTile && fit && !pairs.allowed) {
-      walk_chunk<kWords, kColumns>(my_codes, chunk_items, query, by_labels, add);
+      walk_chunk<kWords, kColumns, kAhead>(my_codes, chunk_items, query, by_labels, add);
       continue;
     }
     const int mine = n_items - first < chunk_items ? n_items - first : chunk_items;
-    walk_chunk<kWords, kColumns>(my_codes, mine, query, [&](int i, Increments& to) {
+    walk_chunk<kWords, kColumns, false>(my_codes, mine, query, [&](int i, Increments& to) {
       const int64_t item = tile + first + i;
       by_labels(i, to);
 #pragma unroll

@@ -92,6 +92,8 @@ __device__ __forceinline__ uint32_t* column_table(const ColumnPlan& plan) {
 }
 
 template <int kWords> constexpr int kCountColumns = kWords <= 2 ? 2 : 1;  // of a thread
+// Scoring a batch ahead of adding (column_walk.h): in so far as registers allow.
+template <int kWords> constexpr bool kAhead = kWords <= 2;
 
 template <int kWords, int kLabelWords>
 __global__ void __launch_bounds__(kMostColumns / kCountColumns<kWords>, kColumnBlocks<kWords>)
@@ -106,7 +108,7 @@ __global__ void __launch_bounds__(kMostColumns / kCountColumns<kWords>, kColumnB
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) *counter(c, count) = 0;
   }
-  walk_columns<kWords, kLabelWords>(pairs, relevance, plan, own, [&](const ColumnBatch<kColumns>& batch) {
+  walk_columns<kWords, kLabelWords, kAhead<kWords>>(pairs, relevance, plan, own, [&](const ColumnBatch<kColumns>& batch) {
 #pragma unroll
     for (int u = 0; u < kColumnBatch; ++u) {
       uint32_t sums[kColumns];  // all read before one is written: different columns need not wait for each other
@@ -219,7 +221,7 @@ __global__ void __launch_bounds__(kMostColumns, kWords <= 2 ? 5 : kWords == 4 ? 
     end = queue;
   };
   const int full = queue + (kQueueSlots - kColumnBatch) * plan.row_bytes;
-  walk_columns<kWords, kLabelWords>(pairs, relevance, plan, own, [&](const ColumnBatch<1>& batch) {
+  walk_columns<kWords, kLabelWords, kAhead<kWords>>(pairs, relevance, plan, own, [&](const ColumnBatch<1>& batch) {
 #pragma unroll
     for (int u = 0; u < kColumnBatch; ++u) {
       const int count = batch.counts[0][u];
