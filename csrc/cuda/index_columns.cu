@@ -13,14 +13,15 @@
 // would wait for its quotient. Each column has a short queue in shared memory, and a warp empties all of its queues as soon as
 // one of them is nearly full: with one relevant item in ten that is one round for 5 pairs. Three ways to walk:
 //   direct   both places fit 16 bits: one counter of 32 bits. The queue holds the counters as relevant items met them.
-//   bounded  as direct, where the cut lets in less than half of the items: the queue holds what lies at values that can still be
+//   bounded  as direct, where the cut lets in one item in 16 or fewer: the queue holds what lies at values that can still be
 //            inside the cut, relevant or not, and the counters are touched only when it is emptied.
 //   wide     a counter of 32 bits for items, and one for relevant items, which only the emptying of the queue touches.
 //
 // Least possible: two passes of scoring (a rank needs the whole histogram), 16 cycles each of a scheduler for 32 pairs of 64
-// bits (query_columns.cu). The second issues, for 32 pairs of 64 bits and ids, 18 instructions direct, 12 bounded where little is
-// inside, 20 wide, and its queue takes 4 more cycles of shared memory. Moved beside the codes: 4 bytes per query, counter and
-// shard written, and read again by each of its blocks, hence at most 64 shards.
+// bits (query_columns.cu). The second issues, for 32 pairs of 64 bits and ids (sm_90a), 17 instructions direct and wide and 16
+// bounded, and some 25 more for a round of the queue, 5 for 32 pairs with one relevant item in ten; the quotient at each pair
+// with a relevant lane made them 46. Shared memory is busy for 4 cycles more than in the first. Moved beside the codes: 4 bytes
+// per query, counter and shard written, and read again by each of its blocks, hence at most 64 shards.
 // Why not the simpler way: relevant_places.h matches the lanes of a warp and needs 8-byte tables by shard in global memory, read
 // at every hit.
 #include "index_columns.h"
@@ -32,11 +33,12 @@ namespace dshc::cuda {
 namespace {
 
 constexpr int64_t kFewestQueries = 256;
-constexpr int kMostLabelWords = 4;  // the plan does not depend on the labels, so that the workspace does not
-constexpr int kQueueSlots = 12;     // of a column
-constexpr uint32_t kMostPlace = 0xFFFF;        // of half a counter
-constexpr int kPlaceBits = 22;                 // of a place in a wide queue, below the count
-constexpr int64_t kFewItems = 60 * 256;        // of a shard, so that cuts of up to 50,175 are not wide
+constexpr int kMostLabelWords = 4;       // the plan does not depend on the labels, so that the workspace does not
+constexpr int kQueueSlots = 12;          // of a column
+constexpr int64_t kMostPlace = 0xFFFF;   // of half a counter
+constexpr int kPlaceBits = 22;           // of a place in a wide queue, below the count
+constexpr int64_t kFewItems = 60 * 256;  // of a shard, so that cuts of up to 50,175 are not wide
+constexpr int64_t kBoundedShare = 16;    // one item in so many is inside, or fewer: else touching counters late costs more
 static_assert(kMostOrderedShards * kMostItemsALane <= 1 << kPlaceBits, "places fit");
 static_assert(8 * 4 * 5 < 1 << (32 - kPlaceBits), "counts of 160 bits fit");
 
@@ -129,8 +131,8 @@ __global__ void __launch_bounds__(kMostColumns / kCountColumns<kWords>, kColumnB
   }
 }
 
-// Calls begin(count, items, relevant) for all counters, best rank value first, with how many items and relevant items of the
-// query are ranked before the first one at that value in this shard. Ends with the totals.
+// Calls begin(value, items, relevant) for all rank values, the best one first, with how many items and relevant items of the
+// query are ranked before the first one at that value in this shard. Returns the totals.
 template <class Begin>
 __device__ __forceinline__ uint2 begin_counters(const ColumnPlan& plan, const uint32_t* table, int64_t n_query, bool ascending,
                                                 Begin begin) {
@@ -172,8 +174,7 @@ __global__ void __launch_bounds__(kMostColumns, kWords <= 2 ? 5 : kWords == 4 ? 
   const bool ascending = pairs.score == Score::hamming;
   auto cut = static_cast<uint32_t>(task.k);
   int n_inside = 0;  // rank values that can be inside the cut
-  const uint2 all = begin_counters(plan, partial.table + in_launch, n_query, ascending,
-                                   [&](int value, uint32_t items, uint32_t relevant) {
+  const auto begin = [&](int value, uint32_t items, uint32_t relevant) {
     const int count = ascending ? value : plan.n_counters - 1 - value;
     if constexpr (kWalk == Walk::wide) {
       *counter(count) = items;
@@ -182,7 +183,8 @@ __global__ void __launch_bounds__(kMostColumns, kWords <= 2 ? 5 : kWords == 4 ? 
       *counter(count) = (items < cut ? items : cut) + (relevant << 16);
       n_inside = items < cut ? value + 1 : n_inside;
     }
-  });
+  };
+  const uint2 all = begin_counters(plan, partial.table + in_launch, n_query, ascending, begin);
   if (task.at_r) cut = all.y;
   const int least_inside = ascending ? 0 : plan.n_counters - n_inside;
 
@@ -285,8 +287,7 @@ void choose_ordered_shards(const Pairs& pairs, ColumnPlan& plan) {
   at_once = at_once * plan.columns > kMostAtOnce ? kMostAtOnce / plan.columns : at_once < 1 ? 1 : at_once;
   const auto busy = [&](int64_t blocks) { return blocks * plan.columns > kBusy ? blocks * plan.columns : kBusy; };
   int64_t least = divide_up(pairs.n_db, kFewItems), best = 0;
-  if (least > kMostOrderedShards) least = divide_up(pairs.n_db, kMostItemsALane);
-  if (pairs.n_db <= kMostPlace) least = 1;
+  if (pairs.n_db <= kMostPlace || least > kMostOrderedShards) least = divide_up(pairs.n_db, kMostItemsALane);
   for (int64_t shards = least; shards <= kMostOrderedShards; ++shards) {
     const int64_t even = divide_up(pairs.n_db, shards), step = even < 1024 ? kWarp : 256;  // whole tiles, if there are some
     const int64_t items = divide_up(even, step) * step, n_shards = divide_up(pairs.n_db, items);
@@ -319,7 +320,7 @@ int64_t most_inside(const Pairs& pairs, const OrderedTask& task) {
 Walk choose_walk(const Pairs& pairs, const ColumnPlan& plan, const OrderedTask& task) {
   const int64_t inside = most_inside(pairs, task);
   if (pairs.n_db > kMostPlace && inside + plan.shard_items > kMostPlace) return Walk::wide;
-  return 2 * inside <= pairs.n_db ? Walk::bounded : Walk::direct;
+  return kBoundedShare * inside <= pairs.n_db ? Walk::bounded : Walk::direct;
 }
 
 }  // namespace

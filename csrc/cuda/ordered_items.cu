@@ -20,7 +20,7 @@ namespace {
 constexpr int kPlaceThreads = 128, kPlaceValues = kPlaceThreads / kWarp;
 constexpr int kPlaceTogether = 4;  // counts a lane takes in a round
 
-// A warp turns the counts of one query and value into how many items of the value are in shards before; their sum goes to `starts`.
+// A warp turns the counts of one query and value into how many items of the value are in shards before; `starts` gets their sum.
 // A block has few values, so that with one query and long codes, where shards and values are many, the whole device takes part.
 __global__ void __launch_bounds__(kPlaceThreads) place_kernel(int64_t* __restrict__ table, int64_t* __restrict__ starts,
                                                               int32_t n_values, int64_t n_shards,
@@ -113,7 +113,8 @@ int64_t table_entries(const Pairs& pairs, const RowPlan& plan) {
 int place_values(int64_t* table, int64_t* starts, int64_t n_query, int32_t n_values, int64_t n_shards, Stream stream,
                  const int32_t* needed) {
   const int64_t blocks = n_query * divide_up(n_values, kPlaceValues);
-  const int status = launch(place_kernel, grid_of(blocks), dim3(kPlaceThreads), 0, stream, table, starts, n_values, n_shards, needed);
+  const int status =
+      launch(place_kernel, grid_of(blocks), dim3(kPlaceThreads), 0, stream, table, starts, n_values, n_shards, needed);
   if (status) return status;
   return launch(start_kernel, grid_of(divide_up(n_query, kPlaceValues)), dim3(kPlaceThreads), 0, stream, starts, n_query,
                 n_values, needed);

@@ -3,10 +3,12 @@
 // From histograms: the counting pass of value_counts.h into a workspace [queries, n_values], twice. nDCG of multi-hot labels has
 // a second pass, which counts relevant items by rank value and by the labels that they share, [queries, n_values, n_labels], by
 // global atomics: relevant items are few against all pairs, and a table in shared memory would not fit. Then one warp per query,
-// one tie per lane, and the closed forms of common/retrieval_metric.h, the same code as on the CPU.
+// one tie per lane, and the closed forms of common/retrieval_metric.h, the same code as on the CPU. What belongs to a query and
+// not to a tie, the ideal DCG and the tie that holds the first relevant item, the lanes work out together.
 //
-// By index: the places of relevant_places.h. Each shard writes its sum, or the best reciprocal rank, and a last kernel merges
-// shards in order, so that the answer is formed in one fixed order for one way of cutting; it agrees with the CPU to 1e-12.
+// By index: many queries by index_columns.cu, but for nDCG of multi-hot labels; else by the places of relevant_places.h. Each shard
+// writes its sum, or the best reciprocal rank, and a warp a query merges them, so that the answer is formed in one fixed order for
+// one way of cutting; it agrees with the CPU to 1e-12.
 // Least possible: one pass of scoring from histograms, two by index and for shared labels.
 // Workspace: 16 bytes per query and value; for shared labels 8 per query, value and label, in chunks of queries that take 256
 // MiB at most where one query takes less; by index 16 per query, value and shard.
@@ -86,7 +88,8 @@ __device__ __forceinline__ double warp_discount_sum(int64_t before, int64_t m, c
 
 // The largest DCG that an order of all items can have, on all lanes; totals(s): how many items share s labels.
 template <class Totals>
-__device__ __forceinline__ double warp_ideal_dcg(Totals totals, int32_t n_labels, int64_t k, Gains gains, const DiscountTable& discounts) {
+__device__ __forceinline__ double warp_ideal_dcg(Totals totals, int32_t n_labels, int64_t k, Gains gains,
+                                                 const DiscountTable& discounts) {
   double sum = 0.0;
   int64_t at = 0;
   for (int s = n_labels; s >= 1 && at < k; --s) {
