@@ -82,10 +82,34 @@ __device__ __forceinline__ float reciprocal(float x) {
 #endif
 }
 
+// 1 / x to 2e-14, from a guess.
+__device__ __forceinline__ double refined_reciprocal(double x, float guess) {
+  const double near = guess;
+  return near * (2.0 - x * near);
+}
+
 // hits / rank to 2e-14: the reciprocal in float, made twice as precise by one step of Newton's method.
 __device__ __forceinline__ double precision_at(uint32_t hits, uint32_t rank) {
-  const double guess = reciprocal(static_cast<float>(rank));
-  return as_double(hits) * (guess * (2.0 - as_double(rank) * guess));
+  return as_double(hits) * refined_reciprocal(as_double(rank), reciprocal(static_cast<float>(rank)));
+}
+
+// discount(rank) of common/discounts.h to 5e-14, in half the instructions: ranks fit a float. With rank + 1 = 2^e m, m about 1,
+// log2 m = 2 / ln 2 * artanh(s), s = (m - 1) / (m + 1), of which the ninth term is below 2e-14.
+__device__ __forceinline__ double quick_discount(uint32_t rank) {
+  constexpr uint32_t kRootOfHalf = 0x3F3504F3;  // the float; m is from there to sqrt(2)
+  const uint32_t bits = __float_as_uint(static_cast<float>(rank + 1)), power = (bits - kRootOfHalf) >> 23;
+  const float m = __uint_as_float(bits - (power << 23));
+  const double wide = m, s = (wide - 1.0) * refined_reciprocal(wide + 1.0, reciprocal(m + 1.0f)), z = s * s;
+  double sum = 1.0 / 15;
+  sum = 1.0 / 13 + z * sum;
+  sum = 1.0 / 11 + z * sum;
+  sum = 1.0 / 9 + z * sum;
+  sum = 1.0 / 7 + z * sum;
+  sum = 1.0 / 5 + z * sum;
+  sum = 1.0 / 3 + z * sum;
+  sum = 1.0 + z * sum;
+  const double log2 = as_double(power) + 2.0 / kLn2 * s * sum;
+  return refined_reciprocal(log2, reciprocal(static_cast<float>(log2)));
 }
 
 template <int kWords, int kLabelWords>
@@ -194,7 +218,7 @@ __global__ void __launch_bounds__(kMostColumns, kWords <= 2 ? 5 : kWords == 4 ? 
     if (items >= cut) return;
     ++hits;
     if (task.what == OrderedSum::precisions) sum += precision_at(relevant + 1, items + 1);
-    else if (task.what == OrderedSum::discounts) sum += discount(items + 1);
+    else if (task.what == OrderedSum::discounts) sum += quick_discount(items + 1);
     else first = items < first ? items : first;
   };
   int end = queue;  // bytes, like `queue` from the begin of shared memory: a pointer would be kept twice, to store and to compare
