@@ -6,9 +6,9 @@
 // one tie per lane, and the closed forms of common/retrieval_metric.h, the same code as on the CPU. What belongs to a query and
 // not to a tie, the ideal DCG and the tie that holds the first relevant item, the lanes work out together.
 //
-// By index: many queries by index_columns.cu, but for nDCG of multi-hot labels; else by the places of relevant_places.h. Each shard
-// writes its sum, or the best reciprocal rank, and a warp a query merges them, so that the answer is formed in one fixed order for
-// one way of cutting; it agrees with the CPU to 1e-12.
+// By index: many queries by index_columns.cu, but for nDCG of multi-hot labels; else by the places of relevant_places.h. Each
+// shard writes its sum, or the best reciprocal rank, and a warp a query merges them, so that the answer is formed in one fixed
+// order for one way of cutting; it agrees with the CPU to 1e-12.
 // Least possible: one pass of scoring from histograms, two by index and for shared labels.
 // Workspace: 16 bytes per query and value; for shared labels 8 per query, value and label, in chunks of queries that take 256
 // MiB at most where one query takes less; by index 16 per query, value and shard.

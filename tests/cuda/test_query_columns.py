@@ -198,14 +198,21 @@ def test_ties_by_index_of_any_cut(score: str, n_classes: int) -> None:
 
 
 def _first_shard_alone(n_bytes: int, shard: int, k: int | None, call: str, *metric: str) -> None:
-    """70,000 items, of which the first and the last shard run: for the first queries there are no others than the first."""
+    """70,000 items, of which the first and the last shard run: the first queries see the first shard alone."""
     rng = np.random.default_rng(n_bytes)
     n_db, first = 70_000, 4  # of the last kernel, a warp a query
     pair = make_codes(rng, 256, n_bytes, "near"), make_codes(rng, n_db, n_bytes, "near")
     ids = rng.integers(0, 3, 256), rng.integers(0, 3, n_db)
     inputs = {"queries": pair[0], "database": pair[1], "query_wide_ids": ids[0], "database_wide_ids": ids[1]}
     sizes = {"n_query": 256, "n_db": n_db, "n_bytes": n_bytes, "score": 0, "n_words": 0, "allowed_stride": 0}
-    sizes |= {"ties": TIES.index("index"), "k": k or n_db, "denominator": 0, "metric": 0, "gains": 0, "n_labels": 1}
+    sizes |= {
+        "ties": TIES.index("index"),
+        "k": k or n_db,
+        "denominator": 0,
+        "metric": 0,
+        "gains": 0,
+        "n_labels": 1,
+    }
     kernels, result = runs("random", seed=n_bytes), {"result": Output((256,), np.float64)}
     found = kernels.run(call, inputs, result, only_ends=1, multiprocessors=1000, **sizes)[0]
     few = pair[0][:first], pair[1][:shard], ids[0][:first], ids[1][:shard]
@@ -221,7 +228,9 @@ def _first_shard_alone(n_bytes: int, shard: int, k: int | None, call: str, *metr
         *deep((8, 1792, None, ("retrieval_metric", "ndcg")), (20, 3072, None, ("average_precision",))),
     ],
 )
-def test_ties_by_index_of_more_items_than_16_bits_count(n_bytes: int, shard: int, k: int | None, call) -> None:
+def test_ties_by_index_of_more_items_than_16_bits_count(
+    n_bytes: int, shard: int, k: int | None, call
+) -> None:
     """Counters of two words, and one word where the cut lets it."""
     _first_shard_alone(n_bytes, shard, k, *call)
 
