@@ -35,13 +35,20 @@ DSHC_HOST_DEVICE inline double midpoint_correction(double u) {
   return (first * (-1.0 / 24) + a * (third * (7.0 / 5760) - a * fifth * (31.0 / 967680))) / u;
 }
 
+constexpr int64_t kDirectDiscounts = 64;  // ranks below are added one by one
+
+struct DiscountOfRank {
+  DSHC_HOST_DEVICE double operator()(int64_t rank) const { return discount(rank); }
+};
+
 // Sum of the discounts of ranks before + 1 .. before + m. All that is added is positive but for the corrections, so that a
-// few items far down are as exact as the first ones.
-DSHC_HOST_DEVICE inline double discount_sum(int64_t before, int64_t m) {
-  constexpr int64_t kDirect = 64, kFew = 8;
+// few items far down are as exact as the first ones. discount_of(rank): for who has a table of them.
+template <class Discount = DiscountOfRank>
+DSHC_HOST_DEVICE inline double discount_sum(int64_t before, int64_t m, Discount discount_of = {}) {
+  constexpr int64_t kFew = 8;
   double sum = 0.0;
   int64_t t = 1;
-  for (; t <= m && (m <= kFew || before + t < kDirect); ++t) sum += discount(before + t);
+  for (; t <= m && (m <= kFew || before + t < kDirectDiscounts); ++t) sum += discount_of(before + t);
   if (t > m) return sum;
   double x = static_cast<double>(before + t) + 0.5;  // u = rank + 1, less one half
   const double y = static_cast<double>(before + m) + 1.5;

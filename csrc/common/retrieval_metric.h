@@ -99,29 +99,30 @@ DSHC_HOST_DEVICE inline double from_sum(Metric metric, double sum, int64_t k, in
 }
 
 // Adds what `count` items of one gain are worth at the ranks behind `*at`, as far as the cut allows, and moves on.
-DSHC_HOST_DEVICE inline double run_of_gain(int64_t count, double gain, int64_t k, int64_t* at) {
+template <class Discount = DiscountOfRank>
+DSHC_HOST_DEVICE inline double run_of_gain(int64_t count, double gain, int64_t k, int64_t* at, Discount discount_of = {}) {
   const int64_t inside = *at + count < k ? count : (*at < k ? k - *at : 0);
-  const double sum = count > 0 && inside > 0 ? gain * discount_sum(*at, inside) : 0.0;
+  const double sum = count > 0 && inside > 0 ? gain * discount_sum(*at, inside, discount_of) : 0.0;
   *at += count;
   return sum;
 }
 
 // DCG of a tie. counts(s) gives how many of its items share s labels with the query, for s = 1 .. most; k is the cut.
-template <class Counts>
+template <class Counts, class Discount = DiscountOfRank>
 DSHC_HOST_DEVICE inline double dcg_of_tie(Counts counts, int64_t most, int64_t n, int64_t p, int64_t N, int64_t k, Ties ties,
-                                          Gains gains) {
+                                          Gains gains, Discount discount_of = {}) {
   if (ties == Ties::expected) {
     double gain = 0.0;
     for (int64_t s = 1; s <= most; ++s) gain += static_cast<double>(counts(s)) * gain_of(s, gains);
-    return gain / static_cast<double>(n) * discount_sum(N, N + n < k ? n : k - N);
+    return gain / static_cast<double>(n) * discount_sum(N, N + n < k ? n : k - N, discount_of);
   }
   double sum = 0.0;
   int64_t at = N;
   if (ties == Ties::best) {
-    for (int64_t s = most; s >= 1 && at < k; --s) sum += run_of_gain(counts(s), gain_of(s, gains), k, &at);
+    for (int64_t s = most; s >= 1 && at < k; --s) sum += run_of_gain(counts(s), gain_of(s, gains), k, &at, discount_of);
   } else {
     at += n - p;
-    for (int64_t s = 1; s <= most && at < k; ++s) sum += run_of_gain(counts(s), gain_of(s, gains), k, &at);
+    for (int64_t s = 1; s <= most && at < k; ++s) sum += run_of_gain(counts(s), gain_of(s, gains), k, &at, discount_of);
   }
   return sum;
 }

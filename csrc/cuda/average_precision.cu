@@ -11,7 +11,7 @@
 //
 // By index: a relevant item adds hits / rank, where rank is its place in the order of (rank value, index) and hits its
 // place among the relevant items. Both come from counts by shard, placed as in ordered_items.cu, and counters in shared
-// memory; each shard writes its sum and its number of hits inside the cut, a last kernel adds the shards in order. So the
+// memory; each shard writes its sum and its number of hits inside the cut, and a warp a query adds the shards. So the
 // sum is formed in one fixed order for one way of cutting; AP agrees with the CPU to 1e-12, not to the bit. Many queries:
 // index_columns.cu.
 // Least possible: one pass of scoring from histograms, two by index (a rank needs the whole histogram); both are met.
@@ -26,8 +26,6 @@
 namespace dshc::cuda {
 namespace {
 
-// Few threads per block, so that a few thousand queries still meet all multiprocessors.
-constexpr int kFinishThreads = 32;
 constexpr int kHistogramThreads = 128, kHistogramQueries = kHistogramThreads / kWarp;
 constexpr int kHeldTies = 2 * kWarp;  // a warp
 
@@ -201,21 +199,37 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks) by_index_kernel(Pairs
   }
 }
 
-__global__ void __launch_bounds__(kFinishThreads) add_shards_kernel(ByIndex by, int64_t n_query, int32_t n_values,
-                                                                    int64_t n_shards, int64_t k, Denominator denominator,
-                                                                    double* __restrict__ result) {
-  const int64_t query = static_cast<int64_t>(blockIdx.x) * kFinishThreads + threadIdx.x;
-  if (query >= n_query) return;
+// Where the sums and hits of a query's shards lie, and its totals.
+struct ShardSums {
+  const double* sums;
+  const int64_t* hits;
+  int64_t n_shards, query_step, shard_step;
+  const int64_t *items, *relevant;  // that may be answered
+  int64_t total_step;
+};
+
+// A warp adds the shards of one query, always in the same order.
+__global__ void __launch_bounds__(kHistogramThreads) add_shards_kernel(ShardSums from, int64_t n_query, int64_t k,
+                                                                       Denominator denominator, double* __restrict__ result) {
+  const int64_t query = static_cast<int64_t>(blockIdx.x) * kHistogramQueries + warp();
+  if (query >= n_query) return;  // whole warps
   double sum = 0.0;
   int64_t hits = 0;
-  for (int64_t shard = 0; shard < n_shards; ++shard) {
-    sum += by.sums[query * n_shards + shard];
-    hits += by.hits[query * n_shards + shard];
+  for (int64_t shard = lane(); shard < from.n_shards; shard += kWarp) {
+    sum += from.sums[query * from.query_step + shard * from.shard_step];
+    hits += from.hits[query * from.query_step + shard * from.shard_step];
   }
-  const int64_t all_items = by.places.item_starts[query * (n_values + 1) + n_values];
-  const int64_t all_relevant = by.places.relevant_starts[query * (n_values + 1) + n_values];
-  const int64_t cut = k < all_items ? k : all_items;
-  result[query] = all_relevant == 0 ? NAN : divide_precisions(sum, hits, all_relevant, cut, denominator);
+  sum = warp_reduce(sum, Sum{});
+  hits = warp_reduce(hits, Sum{});
+  if (lane() != 0) return;
+  const int64_t items = from.items[query * from.total_step], relevant = from.relevant[query * from.total_step];
+  result[query] = relevant == 0 ? NAN : divide_precisions(sum, hits, relevant, k < items ? k : items, denominator);
+}
+
+int add_shards(const ShardSums& from, const RowPlan& plan, int64_t k, Denominator denominator, double* result, Stream stream) {
+  const int64_t n_query = plan.end_query - plan.first_query;
+  return launch(add_shards_kernel, grid_of(divide_up(n_query, kHistogramQueries)), dim3(kHistogramThreads), 0, stream, from,
+                n_query, k, denominator, result + plan.first_query);
 }
 
 int from_histograms(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan, int64_t k, Ties ties,
@@ -245,8 +259,19 @@ int by_index(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan
                   row_shared_bytes(pairs, plan, 2), stream, pairs, relevance, plan, by, k);
   });
   if (status) return status;
-  return launch(add_shards_kernel, grid_of(divide_up(n_query, kFinishThreads)), dim3(kFinishThreads), 0, stream, by,
-                n_query, plan.n_values, plan.n_shards, k, denominator, result + plan.first_query);
+  const ShardSums sums{by.sums, by.hits, plan.n_shards, plan.n_shards, 1, by.places.item_starts + plan.n_values,
+                       by.places.relevant_starts + plan.n_values, plan.n_values + 1};
+  return add_shards(sums, plan, k, denominator, result, stream);
+}
+
+int by_index_in_columns(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan, int64_t k,
+                        Denominator denominator, double* result, void* workspace, Stream stream) {
+  OrderedParts parts{};
+  const OrderedTask task{OrderedSum::precisions, k, false};
+  if (const int status = order_in_columns(pairs, relevance, plan, task, workspace, &parts, stream)) return status;
+  const int64_t n_query = plan.end_query - plan.first_query;
+  return add_shards({parts.sums, parts.hits, parts.n_shards, 1, n_query, parts.items, parts.relevant, 1}, plan, k, denominator,
+                    result, stream);
 }
 
 }  // namespace
@@ -265,7 +290,7 @@ int average_precision(const Pairs& pairs, const Relevance& relevance, int64_t k,
   const bool in_columns = ties == Ties::index && fits_index_columns(pairs);
   return for_each_chunk(pairs, plan_rows(pairs), [&](const RowPlan& plan) {
     if (in_columns) {
-      return average_precision_in_columns(pairs, relevance, plan, k, denominator, result, workspace, stream);
+      return by_index_in_columns(pairs, relevance, plan, k, denominator, result, workspace, stream);
     }
     if (ties == Ties::index) return by_index(pairs, relevance, plan, k, denominator, result, workspace, stream);
     return from_histograms(pairs, relevance, plan, k, ties, denominator, result, workspace, stream);

@@ -6,7 +6,8 @@
 // so that shards, blocks and their order leave no trace in the answer, and any `most` up to n costs the same two passes over
 // the pairs. Values of which no item can enter are dropped before the match, so that the second pass is mostly scoring.
 //
-// Layout: table [n_query, n_values, n_shards] int64: the placing kernel, one warp per value, reads and writes along shards.
+// Layout: table [n_query, n_values, n_shards] int64: the placing kernel, one warp per query and value, reads and writes along
+// shards.
 // Thread map of the passes: rows.h. Least possible: one pass of scoring (with a list a block, merged after); the second
 // pass is the price of any k with no limit. Moved: 12 bytes an answered item, 16 a query, value and shard.
 #include "ordered_items.h"
@@ -16,36 +17,51 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int kPlaceThreads = 512;
+constexpr int kPlaceThreads = 128, kPlaceValues = kPlaceThreads / kWarp;
+constexpr int kPlaceTogether = 4;  // counts a lane takes in a round
 
+// A warp turns the counts of one query and value into how many items of the value are in shards before; `starts` gets their sum.
+// A block has few values, so that with one query and long codes, where shards and values are many, the whole device takes part.
 __global__ void __launch_bounds__(kPlaceThreads) place_kernel(int64_t* __restrict__ table, int64_t* __restrict__ starts,
                                                               int32_t n_values, int64_t n_shards,
                                                               const int32_t* __restrict__ needed /* [n_query] or null */) {
-  int64_t* totals = dynamic_shared<int64_t>();  // [n_values]
-  const int64_t query = blockIdx.x;
-  if (needed && needed[query] == 0) return;  // the whole block
-  for (int value = warp(); value < n_values; value += kPlaceThreads / kWarp) {
-    int64_t* mine = table + (query * n_values + value) * n_shards;
-    int64_t before = 0;
-    for (int64_t first = 0; first < n_shards; first += kWarp) {
-      const bool there = first + lane() < n_shards;
-      const int64_t count = there ? mine[first + lane()] : 0;
-      const int64_t below = warp_sum_below(count);
-      if (there) mine[first + lane()] = before + below;
-      before += warp_reduce(count, Sum{});
+  const int64_t blocks = (n_values + kPlaceValues - 1) / kPlaceValues, query = blockIdx.x / blocks;
+  const int64_t value = blockIdx.x % blocks * kPlaceValues + warp();
+  if (value >= n_values || (needed && needed[query] == 0)) return;  // whole warps
+  int64_t* mine = table + (query * n_values + value) * n_shards;
+  int64_t before = 0;
+  for (int64_t first = 0; first < n_shards; first += kWarp * kPlaceTogether) {
+    int64_t counts[kPlaceTogether], sum = 0;
+    const int64_t at = first + lane() * kPlaceTogether;
+#pragma unroll
+    for (int i = 0; i < kPlaceTogether; ++i) {
+      counts[i] = at + i < n_shards ? mine[at + i] : 0;
+      sum += counts[i];
     }
-    if (lane() == 0) totals[value] = before;
+    int64_t place = before + warp_sum_below(sum);
+    before = __shfl_sync(kFullMask, static_cast<long long>(place + sum), kWarp - 1);
+#pragma unroll
+    for (int i = 0; i < kPlaceTogether; ++i) {
+      if (at + i < n_shards) mine[at + i] = place;
+      place += counts[i];
+    }
   }
-  __syncthreads();
-  if (warp() != 0) return;
+  if (lane() == 0) starts[query * (n_values + 1) + value] = before;
+}
+
+// A warp turns the sums of a query's values into how many items have smaller values.
+__global__ void __launch_bounds__(kPlaceThreads) start_kernel(int64_t* __restrict__ starts, int64_t n_query, int32_t n_values,
+                                                              const int32_t* __restrict__ needed /* [n_query] or null */) {
+  const int64_t query = static_cast<int64_t>(blockIdx.x) * kPlaceValues + warp();
+  if (query >= n_query || (needed && needed[query] == 0)) return;  // whole warps
   int64_t before = 0;
   int64_t* mine = starts + query * (n_values + 1);
   for (int first = 0; first < n_values; first += kWarp) {
     const bool there = first + lane() < n_values;
-    const int64_t count = there ? totals[first + lane()] : 0;
-    const int64_t below = warp_sum_below(count);
-    if (there) mine[first + lane()] = before + below;
-    before += warp_reduce(count, Sum{});
+    const int64_t count = there ? mine[first + lane()] : 0;
+    const int64_t place = before + warp_sum_below(count);
+    if (there) mine[first + lane()] = place;
+    before = __shfl_sync(kFullMask, static_cast<long long>(place + count), kWarp - 1);
   }
   if (lane() == 0) mine[n_values] = before;
 }
@@ -96,8 +112,12 @@ int64_t table_entries(const Pairs& pairs, const RowPlan& plan) {
 
 int place_values(int64_t* table, int64_t* starts, int64_t n_query, int32_t n_values, int64_t n_shards, Stream stream,
                  const int32_t* needed) {
-  return launch(place_kernel, grid_of(n_query), dim3(kPlaceThreads), sizeof(int64_t) * static_cast<size_t>(n_values),
-                stream, table, starts, n_values, n_shards, needed);
+  const int64_t blocks = n_query * divide_up(n_values, kPlaceValues);
+  const int status =
+      launch(place_kernel, grid_of(blocks), dim3(kPlaceThreads), 0, stream, table, starts, n_values, n_shards, needed);
+  if (status) return status;
+  return launch(start_kernel, grid_of(divide_up(n_query, kPlaceValues)), dim3(kPlaceThreads), 0, stream, starts, n_query,
+                n_values, needed);
 }
 
 int64_t ordered_workspace_bytes(const Pairs& pairs) {

@@ -3,16 +3,19 @@
 // From histograms: the counting pass of value_counts.h into a workspace [queries, n_values], twice. nDCG of multi-hot labels has
 // a second pass, which counts relevant items by rank value and by the labels that they share, [queries, n_values, n_labels], by
 // global atomics: relevant items are few against all pairs, and a table in shared memory would not fit. Then one warp per query,
-// one tie per lane, and the closed forms of common/retrieval_metric.h, the same code as on the CPU.
+// one tie per lane, and the closed forms of common/retrieval_metric.h, the same code as on the CPU. What belongs to a query and
+// not to a tie, the ideal DCG and the tie that holds the first relevant item, the lanes work out together.
 //
-// By index: the places of relevant_places.h. Each shard writes its sum, or the best reciprocal rank, and a last kernel merges
-// shards in order, so that the answer is formed in one fixed order for one way of cutting; it agrees with the CPU to 1e-12.
+// By index: many queries by index_columns.cu, but for nDCG of multi-hot labels; else by the places of relevant_places.h. Each
+// shard writes its sum, or the best reciprocal rank, and a warp a query merges them, so that the answer is formed in one fixed
+// order for one way of cutting; it agrees with the CPU to 1e-12.
 // Least possible: one pass of scoring from histograms, two by index and for shared labels.
 // Workspace: 16 bytes per query and value; for shared labels 8 per query, value and label, in chunks of queries that take 256
 // MiB at most where one query takes less; by index 16 per query, value and shard.
 #include "../core/retrieval_metric.h"
 
 #include "../common/retrieval_metric.h"
+#include "index_columns.h"
 #include "relevant_places.h"
 
 namespace dshc::cuda {
@@ -47,6 +50,84 @@ __device__ __forceinline__ int labels_shared(const Relevance& relevance, int64_t
   return shared;
 }
 
+// ---- what a warp works out together ----
+
+// The discounts of ranks below kDirectDiscounts, in shared memory: of most sums they would be most of the work.
+struct DiscountTable {
+  const double* table;
+
+  __device__ __forceinline__ double operator()(int64_t rank) const {
+    return rank < kDirectDiscounts ? table[rank] : discount(rank);
+  }
+};
+
+constexpr size_t kDiscountBytes = kDirectDiscounts * sizeof(double);
+
+// By the whole block.
+__device__ __forceinline__ DiscountTable fill_discounts() {
+  auto* table = dynamic_shared<double>();
+  for (int rank = static_cast<int>(threadIdx.x); rank < kDirectDiscounts; rank += kFinishThreads) table[rank] = discount(rank);
+  __syncthreads();
+  return {table};
+}
+
+// As discount_sum, of values that all lanes have: each takes some of the first ranks, and one of the stretches that double.
+__device__ __forceinline__ double warp_discount_sum(int64_t before, int64_t m, const DiscountTable& discounts) {
+  const int64_t left = before + 1 < kDirectDiscounts ? kDirectDiscounts - 1 - before : 0, direct = m < left ? m : left;
+  double sum = 0.0;
+  for (int64_t t = lane() + 1; t <= direct; t += kWarp) sum += discounts(before + t);
+  if (direct < m) {
+    const double x = static_cast<double>(before + direct) + 1.5, y = static_cast<double>(before + m) + 1.5;
+    const double from = x * static_cast<double>(1ll << lane());
+    double rest = from < y ? reciprocal_log_integral(from, 2.0 * from < y ? 2.0 * from : y) : 0.0;
+    if (lane() < 2) rest += lane() == 0 ? -midpoint_correction(x) : midpoint_correction(y);
+    sum += kLn2 * rest;
+  }
+  return warp_reduce(sum, Sum{});
+}
+
+// The largest DCG that an order of all items can have, on all lanes; totals(s): how many items share s labels.
+template <class Totals>
+__device__ __forceinline__ double warp_ideal_dcg(Totals totals, int32_t n_labels, int64_t k, Gains gains,
+                                                 const DiscountTable& discounts) {
+  double sum = 0.0;
+  int64_t at = 0;
+  for (int s = n_labels; s >= 1 && at < k; --s) {
+    const int64_t count = totals(s), inside = count < k - at ? count : k - at;
+    if (inside > 0) sum += gain_of(s, gains) * warp_discount_sum(at, inside, discounts);
+    at += count;
+  }
+  return sum;
+}
+
+// Sum over t = 1 .. last of the chance that draw t of n, without putting back, is the first of `good` ones, times worth(t): a
+// draw a lane. All terms are positive, so that small chances are exact too.
+template <class Worth>
+__device__ __forceinline__ double warp_first_of(int64_t n, int64_t good, int64_t last, Worth worth) {
+  double sum = 0.0, none = 1.0;
+  for (int64_t first = 0; first < last && none > 1e-20; first += kWarp) {
+    const int64_t t = first + lane() + 1;
+    const double left = static_cast<double>(n - t + 1), wanted = static_cast<double>(good);
+    double product = t <= last ? (left - wanted) / left : 1.0;  // that draws from first + 1 to t are others
+    for (int offset = 1; offset < kWarp; offset *= 2) {
+      const double other = __shfl_up_sync(kFullMask, product, offset);
+      if (lane() >= offset) product *= other;
+    }
+    const double before = __shfl_up_sync(kFullMask, product, 1);
+    if (t <= last) sum += none * (lane() == 0 ? 1.0 : before) * (wanted / left) * worth(t);
+    none *= __shfl_sync(kFullMask, product, kWarp - 1);
+  }
+  return warp_reduce(sum, Sum{});
+}
+
+// from_first_tie of values that all lanes have.
+__device__ __forceinline__ double warp_from_first_tie(const MetricTask& task, int64_t n, int64_t p, int64_t N, int64_t m) {
+  const bool hit_rate = task.metric == Metric::hit_rate;
+  if (task.ties != Ties::expected || (hit_rate ? m > n - p : p == 1)) return from_first_tie(task.metric, task.ties, n, p, N, m);
+  if (hit_rate) return at_most_one(warp_first_of(n, p < m ? m : p, p < m ? p : m, [](int64_t) { return 1.0; }));
+  return warp_first_of(n, p, m < n - p + 1 ? m : n - p + 1, [&](int64_t t) { return 1.0 / static_cast<double>(N + t); });
+}
+
 // ---- from histograms ----
 
 // What the kernels below read and write, for the queries of one launch.
@@ -79,21 +160,11 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks) shared_kernel(Pairs p
   });
 }
 
-// The ideal DCG of a query, on all lanes; `shared` are its own counts, [n_values, n_labels].
-__device__ double ideal_of(const int64_t* shared, int32_t n_values, int32_t n_labels, int64_t k, Gains gains) {
-  double sum = 0.0;
-  int64_t at = 0;
-  for (int s = n_labels; s >= 1 && at < k; --s) {
-    int64_t count = 0;
-    for (int value = lane(); value < n_values; value += kWarp) count += shared[static_cast<int64_t>(value) * n_labels + s - 1];
-    sum += run_of_gain(warp_reduce(count, Sum{}), gain_of(s, gains), k, &at);
-  }
-  return sum;
-}
-
 __global__ void __launch_bounds__(kFinishThreads) from_histogram_kernel(Histograms from, int64_t n_query, int32_t n_values,
                                                                         MetricTask task, double* __restrict__ result) {
   const int64_t query = static_cast<int64_t>(blockIdx.x) * kFinishQueries + warp();
+  DiscountTable discounts{};
+  if (task.metric == Metric::ndcg) discounts = fill_discounts();
   if (query >= n_query) return;  // whole warps
   const int64_t *items = from.items + query * n_values, *relevant = from.relevant + query * n_values;
   const int64_t* shared = from.shared ? from.shared + query * n_values * from.n_labels : nullptr;
@@ -119,24 +190,41 @@ __global__ void __launch_bounds__(kFinishThreads) from_histogram_kernel(Histogra
     const int64_t items_before = N + warp_sum_below(n), relevant_before = P + warp_sum_below(p);
     N = __shfl_sync(kFullMask, static_cast<long long>(items_before + n), kWarp - 1);
     P = __shfl_sync(kFullMask, static_cast<long long>(relevant_before + p), kWarp - 1);
-    if (p == 0 || items_before >= k || (of_first && relevant_before > 0)) continue;
+    const bool counts_in = p > 0 && items_before < k;
     const int64_t m = n < k - items_before ? n : k - items_before;
     if (of_first) {
-      sum += from_first_tie(task.metric, task.ties, n, p, items_before, m);
-    } else if (task.metric == Metric::ndcg) {
+      const unsigned found = __ballot_sync(kFullMask, counts_in);
+      if (found == 0) continue;
+      const int source = __popc((found & (0u - found)) - 1);  // the first tie with relevant items
+      const auto of_source = [&](int64_t x) {
+        return static_cast<int64_t>(__shfl_sync(kFullMask, static_cast<long long>(x), source));
+      };
+      const int64_t its_n = of_source(n), its_p = of_source(p), its_N = of_source(items_before), its_m = of_source(m);
+      sum = warp_from_first_tie(task, its_n, its_p, its_N, its_m);
+      break;
+    }
+    if (!counts_in) continue;
+    if (task.metric == Metric::ndcg) {
       const auto counts = [&](int64_t s) {
         return shared ? shared[static_cast<int64_t>(value) * from.n_labels + s - 1] : p;
       };
-      sum += dcg_of_tie(counts, shared ? from.n_labels : 1, n, p, items_before, k, task.ties, task.gains);
+      sum += dcg_of_tie(counts, shared ? from.n_labels : 1, n, p, items_before, k, task.ties, task.gains,
+                        discounts);
     } else {
       sum += from_tie(task.metric, task.ties, n, p, items_before, relevant_before, m);
     }
   }
-  sum = warp_reduce(sum, Sum{});
+  if (!of_first) sum = warp_reduce(sum, Sum{});
   if (task.metric == Metric::ndcg) {
-    int64_t at = 0;
-    sum = at_most_one(sum / (shared ? ideal_of(shared, n_values, from.n_labels, k, task.gains)
-                                    : run_of_gain(all.relevant, gain_of(1, task.gains), k, &at)));
+    const auto totals = [&](int s) {
+      if (!shared) return all.relevant;
+      int64_t count = 0;
+      for (int value = lane(); value < n_values; value += kWarp) {
+        count += shared[static_cast<int64_t>(value) * from.n_labels + s - 1];
+      }
+      return warp_reduce(count, Sum{});
+    };
+    sum = at_most_one(sum / warp_ideal_dcg(totals, shared ? from.n_labels : 1, k, task.gains, discounts));
   } else if (!of_first) {
     sum = from_sum(task.metric, sum, task.k, all.items, all.relevant);
   }
@@ -158,8 +246,8 @@ int from_histograms(const Pairs& pairs, const Relevance& relevance, const RowPla
     });
     if (status) return status;
   }
-  return launch(from_histogram_kernel, grid_of(divide_up(n_query, kFinishQueries)), dim3(kFinishThreads), 0, stream, tables,
-                n_query, plan.n_values, task, result + plan.first_query);
+  return launch(from_histogram_kernel, grid_of(divide_up(n_query, kFinishQueries)), dim3(kFinishThreads),
+                kDiscountBytes, stream, tables, n_query, plan.n_values, task, result + plan.first_query);
 }
 
 // ---- by index ----
@@ -221,28 +309,49 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocks) by_index_kernel(Pairs
   if (lane() == 0) by.parts[in_launch * plan.n_shards + block_shard(plan)] = part;
 }
 
-__global__ void __launch_bounds__(kFinishThreads) merge_kernel(ByIndex by, int64_t n_query, int32_t n_values, int64_t n_shards,
-                                                               MetricTask task, double* __restrict__ result) {
-  const int64_t query = static_cast<int64_t>(blockIdx.x) * kFinishThreads + threadIdx.x;
-  if (query >= n_query) return;
-  const QueryTotals all = totals_in(by, query, n_values);
-  if (all.relevant == 0) {
-    result[query] = NAN;
-    return;
-  }
+// Where the parts of a query's shards lie, and its totals.
+struct ShardParts {
+  const double* parts;  // sums, or the best reciprocal rank
+  int64_t n_shards, query_step, shard_step;
+  const int64_t *items, *relevant;  // that may be answered
+  int64_t total_step;
+  const int64_t* totals;  // as in ByIndex
+  int32_t n_labels;
+};
+
+// A warp merges the shards of one query, always in the same order.
+__global__ void __launch_bounds__(kFinishThreads) merge_kernel(ShardParts from, int64_t n_query, MetricTask task,
+                                                               double* __restrict__ result) {
+  const int64_t query = static_cast<int64_t>(blockIdx.x) * kFinishQueries + warp();
+  DiscountTable discounts{};
+  if (task.metric == Metric::ndcg) discounts = fill_discounts();
+  if (query >= n_query) return;  // whole warps
+  const QueryTotals all{from.items[query * from.total_step], from.relevant[query * from.total_step]};
+  const bool of_first = is_of_first(task.metric);
   double value = 0.0;
-  for (int64_t shard = 0; shard < n_shards; ++shard) {
-    const double part = by.parts[query * n_shards + shard];
-    value = is_of_first(task.metric) ? Max{}(value, part) : value + part;
+  for (int64_t shard = lane(); shard < from.n_shards; shard += kWarp) {
+    const double part = from.parts[query * from.query_step + shard * from.shard_step];
+    value = of_first ? Max{}(value, part) : value + part;
   }
-  if (task.metric == Metric::ndcg) {
-    const auto totals = [&](int64_t s) { return by.totals ? by.totals[query * by.n_labels + s - 1] : all.relevant; };
+  value = of_first ? warp_reduce(value, Max{}) : warp_reduce(value, Sum{});
+  if (all.relevant == 0) {
+    value = NAN;
+  } else if (task.metric == Metric::ndcg) {
+    const auto totals = [&](int s) { return from.totals ? from.totals[query * from.n_labels + s - 1] : all.relevant; };
     const int64_t k = cut_of(task, all.items, all.relevant);
-    value = at_most_one(value / ideal_dcg(totals, by.totals ? by.n_labels : 1, k, task.gains));
-  } else if (!is_of_first(task.metric)) {
+    value = at_most_one(value / warp_ideal_dcg(totals, from.totals ? from.n_labels : 1, k, task.gains, discounts));
+  } else if (task.metric == Metric::hit_rate) {
+    value = value > 0.0 ? 1.0 : 0.0;
+  } else if (!of_first) {
     value = from_sum(task.metric, value, task.k, all.items, all.relevant);
   }
-  result[query] = value;
+  if (lane() == 0) result[query] = value;
+}
+
+int merge(const ShardParts& from, const RowPlan& plan, const MetricTask& task, double* result, Stream stream) {
+  const int64_t n_query = plan.end_query - plan.first_query;
+  return launch(merge_kernel, grid_of(divide_up(n_query, kFinishQueries)), dim3(kFinishThreads), kDiscountBytes, stream, from,
+                n_query, task, result + plan.first_query);
 }
 
 int by_index(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan, const MetricTask& task, int32_t n_labels,
@@ -258,13 +367,31 @@ int by_index(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan
                   row_shared_bytes(pairs, plan, 2), stream, pairs, relevance, plan, by, task);
   });
   if (status) return status;
-  return launch(merge_kernel, grid_of(divide_up(n_query, kFinishThreads)), dim3(kFinishThreads), 0, stream, by, n_query,
-                plan.n_values, plan.n_shards, task, result + plan.first_query);
+  const ShardParts parts{by.parts, plan.n_shards, plan.n_shards, 1, by.places.item_starts + plan.n_values,
+                         by.places.relevant_starts + plan.n_values, plan.n_values + 1, by.totals, n_labels};
+  return merge(parts, plan, task, result, stream);
+}
+
+bool in_columns(const Pairs& pairs, const MetricTask& task, int32_t n_labels) {
+  return task.ties == Ties::index && !is_graded(task, n_labels) && fits_index_columns(pairs);
+}
+
+int by_index_in_columns(const Pairs& pairs, const Relevance& relevance, const RowPlan& plan, const MetricTask& task,
+                        double* result, void* workspace, Stream stream) {
+  OrderedTask ordered{OrderedSum::count, task.k == 0 ? pairs.n_db : task.k, is_at_r(task.metric)};
+  if (is_of_first(task.metric)) ordered.what = OrderedSum::first;
+  if (task.metric == Metric::ndcg) ordered.what = OrderedSum::discounts;
+  if (task.metric == Metric::average_precision_at_r) ordered.what = OrderedSum::precisions;
+  OrderedParts parts{};
+  if (const int status = order_in_columns(pairs, relevance, plan, ordered, workspace, &parts, stream)) return status;
+  const int64_t n_query = plan.end_query - plan.first_query;
+  return merge({parts.sums, parts.n_shards, 1, n_query, parts.items, parts.relevant, 1, nullptr, 1}, plan, task, result, stream);
 }
 
 }  // namespace
 
 int64_t retrieval_metric_workspace_bytes(const Pairs& pairs, const MetricTask& task, int32_t n_labels) {
+  if (in_columns(pairs, task, n_labels)) return index_columns_workspace_bytes(pairs);
   const RowPlan plan = plan_metric(pairs, task, n_labels);
   const int64_t n_query = launch_queries(pairs, plan);
   return 8 * (task.ties == Ties::index ? by_index_entries(n_query, plan, task, n_labels)
@@ -274,6 +401,9 @@ int64_t retrieval_metric_workspace_bytes(const Pairs& pairs, const MetricTask& t
 int retrieval_metric(const Pairs& pairs, const Relevance& relevance, const MetricTask& task, int32_t n_labels, double* result,
                      void* workspace, void* stream) {
   return for_each_chunk(pairs, plan_metric(pairs, task, n_labels), [&](const RowPlan& plan) {
+    if (in_columns(pairs, task, n_labels)) {
+      return by_index_in_columns(pairs, relevance, plan, task, result, workspace, stream);
+    }
     if (task.ties == Ties::index) return by_index(pairs, relevance, plan, task, n_labels, result, workspace, stream);
     return from_histograms(pairs, relevance, plan, task, n_labels, result, workspace, stream);
   });

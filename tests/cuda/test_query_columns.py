@@ -13,8 +13,9 @@ from comparisons import assert_same_ap, assert_same_array, assert_same_histogram
 from effort import deep
 from hypothesis import given
 from hypothesis import strategies as st
+from metric_oracles import AT_R, METRICS
 from simt import ORDERS, Output, Virtual
-from simt_kernels import DENOMINATORS, EDGES, FEW, SCORES, runs
+from simt_kernels import DENOMINATORS, EDGES, FEW, GAINS, SCORES, TIES, runs
 from strategies import CODE_STYLES, allowed_masks, clear_padding, labels, make_codes, seeds
 
 WIDTHS = tuple(range(1, 33))
@@ -159,9 +160,89 @@ def test_ties_by_index_of_many_items(n_bytes: int, n_db: int, order: str) -> Non
     rng = np.random.default_rng(n_bytes)
     pair = make_codes(rng, 256, n_bytes, "near"), make_codes(rng, n_db, n_bytes, "ties")
     ids = rng.integers(0, 3, 256), rng.integers(0, 3, n_db)
-    for k in (None, n_db // 4):
+    for k in (None, n_db // 4, n_db // 20):
         found = runs(order, seed=n_bytes).average_precision(*pair, *ids, k=k, ties="index")
         assert_same_ap(found, native("average_precision", "cpu", *pair, *ids, k=k, ties="index"))
+
+
+@pytest.mark.parametrize("order", FEW)
+@pytest.mark.parametrize("metric", METRICS)
+@given(data=st.data(), problem=problems(queries=(256, 257, 320), widths=WIDTHS[:20], max_db=300))
+def test_ties_by_index_of_other_metrics(data, metric: str, problem, order: str) -> None:
+    pair, ids, allowed, _ = problem
+    k = data.draw(st.one_of(st.none(), st.integers(1, len(pair[1]) + 3)), label="k")
+    options = {
+        "k": None if metric in AT_R else k,
+        "ties": "index",
+        "gains": data.draw(st.sampled_from(GAINS), label="gains"),
+        "score": data.draw(st.sampled_from(SCORES), label="score"),
+        "allowed": allowed,
+    }
+    found = runs(order, data).retrieval_metric(*pair, *ids, metric, **options)
+    assert_same_ap(found, native("retrieval_metric", "cpu", *pair, *ids, metric, **options), str(options))
+
+
+@pytest.mark.parametrize("n_classes", (1, 2, 40, 1000))
+@pytest.mark.parametrize("score", SCORES)
+def test_ties_by_index_of_any_cut(score: str, n_classes: int) -> None:
+    """Few and all items inside the cut, none to all of them relevant: queues that fill at once, late or never."""
+    rng = np.random.default_rng(n_classes)
+    n_db = 530
+    pair = make_codes(rng, 256, 8, "near"), make_codes(rng, n_db, 8, "near")
+    ids = rng.integers(0, n_classes, 256), rng.integers(0, n_classes, n_db)
+    kernels = runs("random", seed=n_classes)
+    for k in (1, n_db // 16, n_db // 16 + 1, n_db // 2, n_db - 1, n_db):
+        found = kernels.average_precision(*pair, *ids, k=k, ties="index", score=score)
+        expected = native("average_precision", "cpu", *pair, *ids, k=k, ties="index", score=score)
+        assert_same_ap(found, expected, f"k={k}")
+
+
+def _first_shard_alone(n_bytes: int, shard: int, k: int | None, call: str, *metric: str) -> None:
+    """70,000 items, of which the first and the last shard run: the first queries see the first shard alone."""
+    rng = np.random.default_rng(n_bytes)
+    n_db, first = 70_000, 4  # of the last kernel, a warp a query
+    pair = make_codes(rng, 256, n_bytes, "near"), make_codes(rng, n_db, n_bytes, "near")
+    ids = rng.integers(0, 3, 256), rng.integers(0, 3, n_db)
+    inputs = {"queries": pair[0], "database": pair[1], "query_wide_ids": ids[0], "database_wide_ids": ids[1]}
+    sizes = {"n_query": 256, "n_db": n_db, "n_bytes": n_bytes, "score": 0, "n_words": 0, "allowed_stride": 0}
+    sizes |= {
+        "ties": TIES.index("index"),
+        "k": k or n_db,
+        "denominator": 0,
+        "metric": 0,
+        "gains": 0,
+        "n_labels": 1,
+    }
+    kernels, result = runs("random", seed=n_bytes), {"result": Output((256,), np.float64)}
+    found = kernels.run(call, inputs, result, only_ends=1, multiprocessors=1000, **sizes)[0]
+    few = pair[0][:first], pair[1][:shard], ids[0][:first], ids[1][:shard]
+    expected = native(call, "cpu", *few, *metric, k=min(k or shard, shard), ties="index")
+    assert_same_ap(found[:first], expected)
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "shard", "k", "call"),
+    [
+        (1, 1280, None, ("average_precision",)),
+        *deep((1, 1280, 1000, ("retrieval_metric", "ndcg")), (1, 1280, 40_000, ("average_precision",))),
+        *deep((8, 1792, None, ("retrieval_metric", "ndcg")), (20, 3072, None, ("average_precision",))),
+    ],
+)
+def test_ties_by_index_of_more_items_than_16_bits_count(
+    n_bytes: int, shard: int, k: int | None, call
+) -> None:
+    """Counters of two words, and one word where the cut lets it."""
+    _first_shard_alone(n_bytes, shard, k, *call)
+
+
+@pytest.mark.parametrize("k", deep(None, 100, 40_000))
+def test_ties_by_index_past_16_bits(k: int | None) -> None:
+    """Places past 65,535, in one word that stops at the cut, or in two."""
+    rng = np.random.default_rng(8)
+    pair = make_codes(rng, 256, 1), make_codes(rng, 66_000, 1)
+    ids = rng.integers(0, 3, 256), rng.integers(0, 3, 66_000)
+    found = runs("ascending").average_precision(*pair, *ids, k=k, ties="index")
+    assert_same_ap(found, native("average_precision", "cpu", *pair, *ids, k=k, ties="index"))
 
 
 @pytest.mark.parametrize("order", FEW)
