@@ -109,27 +109,6 @@ __device__ __forceinline__ R bound_of_lanes(R largest, int k) {
   return __shfl_sync(kFullMask, largest, k - 1);
 }
 
-// The larger of each of two pairs of 16-bit values; NaN is passed over.
-template <class T>
-__device__ __forceinline__ uint32_t larger_pair(uint32_t a, uint32_t b) {
-#ifdef DSHC_SIMT
-  T of_a[2], of_b[2];
-  memcpy(of_a, &a, sizeof a);
-  memcpy(of_b, &b, sizeof b);
-  for (int i = 0; i < 2; ++i) of_a[i] = from_real<T>(larger_of(to_real(of_a[i]), to_real(of_b[i])));
-  memcpy(&a, of_a, sizeof a);
-  return a;
-#else
-  using Pair = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
-  Pair of_a, of_b;
-  memcpy(&of_a, &a, sizeof a);
-  memcpy(&of_b, &b, sizeof b);
-  of_a = __hmax2(of_a, of_b);
-  memcpy(&a, &of_a, sizeof a);
-  return a;
-#endif
-}
-
 // 16 bytes of values, kept as the words that were loaded: of 16-bit values on their own the compiler would make registers of
 // their own, and wait for the load to do so.
 template <class T>
