@@ -305,13 +305,9 @@ def test_grids_that_are_too_large_are_refused(order: str) -> None:
     """A block a row, and more rows than a grid can have blocks: cut to 32 bits that would be one block, and all other
     codes would stay unwritten. The launch says so instead (cudaErrorInvalidConfiguration)."""
     n = 2**32 + 1
-    inputs = {
-        "logits": Virtual(n * 2),
-        "class_offsets": np.array([0, 1]),
-        "centers": np.zeros((1, 1), np.uint8),
-    }
+    inputs = {"logits": Virtual(n * 9 * 2), "codebook": np.zeros((9, 1), np.uint8)}
     status, *_ = runs(order).call(
-        "center_codes_from_logits", inputs, {"codes": Virtual(n)}, n=n, n_subclasses=1, n_classes=1, n_bytes=1,
+        "codes_from_logits", inputs, {"codes": Virtual(n)}, n=n, n_subclasses=9, n_bytes=1, k=9, weighting=0,
         dtype=DTYPE_CODES[torch.float16], **BIG,
     )  # fmt: skip
     assert status == 9
