@@ -73,7 +73,7 @@ class Layer:
     memory is used again for the next one.
 
     On a GPU chunks are of equal width where nobody chose it, and the last one may have up to seven columns more than
-    the layer: its logits are -inf there, so that they count nowhere and have gradient 0. `width` is that of all chunks.
+    the layer, which count nowhere. `width` is that of all chunks.
     """
 
     def __init__(
@@ -110,8 +110,9 @@ class Layer:
         part, added = self.weight[first:last].to(self.dtype), self._added(last)
         return torch.nn.functional.pad(part, (0, 0, 0, added)) if added else part
 
-    def logits(self, first: int, last: int, part: Tensor | None = None) -> Tensor:
-        """Of columns [first, last), and -inf behind the last of all; `part`: of the weight, if it is at hand."""
+    def logits(self, first: int, last: int, part: Tensor | None = None, behind: float = -torch.inf) -> Tensor:
+        """Of columns [first, last), and `behind` those of the layer: -inf has no probability and gradient 0.
+        `part`: of the weight, if it is at hand."""
         part = self.part_of_weight(first, last) if part is None else part
         rows = self.memory[: self.n * part.shape[0]].view(self.n, part.shape[0])
         added = self._added(last)
@@ -122,7 +123,7 @@ class Layer:
             bias = torch.nn.functional.pad(bias, (0, added)) if added else bias
             torch.addmm(bias, self.features, part.t(), out=rows)
         if added:  # after the product, where infinite features would have made them NaN
-            rows[:, last - first :].fill_(-torch.inf)
+            rows[:, last - first :].fill_(behind)
         return rows
 
 
@@ -250,15 +251,19 @@ def _codes_from_features(
 ) -> Tensor:
     codes = shapes.codes_from_features(features, weight, bias, codebook, k, weighting, chunk, dtype)
     layer = Layer(features, weight, bias, chunk, dtype)
-    check = arguments.wants_check(check, features)
+    check, on_gpu = arguments.wants_check(check, features), arguments.on_cuda(features)
     # The best of each chunk, one beside the other: equal logits stand in the order of their sub-classes, as they do
     # in the whole row. So the best of these are those of the row, and of a part of them likewise: where they would
     # become wider than a chunk they are chosen from in between.
     best: list[Tensor] = []
     subclasses: list[Tensor] = []
     for first, last in layer.chunks():
-        rows = layer.logits(first, last)
-        top = top_subclasses(rows, min(k, last - first), check)
+        rows = layer.logits(
+            first, last, behind=torch.nan
+        )  # which ranks below all others, -inf is one of them
+        if check and on_gpu:
+            arguments.refuse_nan(rows[:, : last - first], "logits")
+        top = top_subclasses(rows, min(k, last - first), check and not on_gpu)
         best.append(rows.gather(1, top))
         subclasses.append(top + first)
         if sum(part.shape[1] for part in best) > max(layer.chunk, 2 * k):

@@ -15,9 +15,9 @@
 // Moved: forward reads each logit once and a long row's run of the class once more, from cache; backward reads each logit and
 // writes each gradient once: the least possible for both. For bfloat16 that leaves some 14 instructions per logit at full
 // bandwidth, and 30 us of an H200's special function units per 123 million logits, a bit more than half of the reading.
-// Forward's loop takes some 6.5 instructions a logit, backward's as many, counted in the machine code for sm_90a: one
-// multiply-add and one lookup an exponential (Terms), half an instruction for the maximum of two short logits in a word, one
-// to take a logit out of its word, one to add. Exponentials are good to 2 units in the last place.
+// A logit takes a difference, a product and a lookup for its exponential, half an instruction for the maximum of two short
+// logits in a word, one to take it out of its word, one to add: forward's loop and backward's are well below that.
+// Exponentials are good to 2 units in the last place.
 // Backward goes through long rows from the last to the first: of those that forward read last, some tens of megabytes are
 // still in the second-level cache, and what backward reads and writes is marked as the first to leave it.
 // What is kept is (largest, sum) and not their log-sum-exp, whose rounding for logits near 1e4 would put an error of 5e-4 on
@@ -66,50 +66,6 @@ __device__ __forceinline__ double quick_inverse(double n) {
 __device__ __forceinline__ double weight_of(const ClassSoftmax& task, Run run) {
   return task.weight == 0.0 ? 1.0 / static_cast<double>(run.last - run.first) : task.weight;
 }
-
-// ---- exponentials ----
-
-// exp(x - shift) of many x with one shift. Where x log2(e) is known to a fraction of a unit it takes one multiply-add and one
-// lookup; the product shift log2(e), which is rounded, is off by something that is known and the same for every term, so that
-// one factor for their sum takes it away. Beyond, and for float64, by a difference first.
-template <class R>
-struct Terms {
-  static constexpr bool kCanBeNear = false;
-  R shift;
-  bool is_near;
-
-  __device__ __forceinline__ explicit Terms(R shift_) : shift(shift_), is_near(false) {}
-  __device__ __forceinline__ R correction() const { return 1; }
-  __device__ __forceinline__ R near_term(R x) const { return quick_exp(x - shift); }
-  __device__ __forceinline__ R far_term(R x) const { return quick_exp(x - shift); }
-};
-
-template <>
-struct Terms<float> {
-  static constexpr bool kCanBeNear = true;
-  static constexpr float kLog2e = 1.44269504f, kLog2 = 0.693147181f;
-  float shift, power;
-  bool is_near;  // not for NaN and infinities
-
-  __device__ __forceinline__ explicit Terms(float shift_)
-      : shift(shift_), power(shift_ * kLog2e), is_near(fabsf(shift_) < 32768.0f) {}
-  // 2^-off for |off| <= 2^-9, by three terms of its series.
-  __device__ __forceinline__ float correction() const {
-    const float y = kLog2 * -fmaf(shift, kLog2e, -power);
-    return fmaf(y, fmaf(y, 0.5f, 1.0f), 1.0f);
-  }
-  __device__ __forceinline__ float near_term(float x) const {
-    const float exponent = fmaf(x, kLog2e, -power);
-#ifdef DSHC_SIMT
-    return exp2f(exponent);
-#else
-    float result;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(exponent));
-    return result;
-#endif
-  }
-  __device__ __forceinline__ float far_term(float x) const { return quick_exp(x - shift); }
-};
 
 // Vectors u kThreads of a thread that has `left` of its row from `at` on, as loaded; -inf where the row ends.
 template <class T>
@@ -289,25 +245,16 @@ template <class T>
 __device__ __forceinline__ void add_vectors(const uint4 (&vectors)[kTogether], MaxSum<Real<T>>* found) {
   using R = Real<T>;
   const R largest = largest_of<T>(vectors, found->largest);
-  const Terms<R> terms(shift_of(largest));
+  const R shift = shift_of(largest);
   R parts[kTogether] = {};
-  const auto add = [&](auto term) {
 #pragma unroll
-    for (int u = 0; u < kTogether; ++u) {
-      R reals[kPerVector<T>];
-      reals_of<T>(vectors[u], reals);
+  for (int u = 0; u < kTogether; ++u) {
+    R reals[kPerVector<T>];
+    reals_of<T>(vectors[u], reals);
 #pragma unroll
-      for (int i = 0; i < kPerVector<T>; ++i) parts[u] += term(reals[i]);
-    }
-  };
-  if (Terms<R>::kCanBeNear && terms.is_near) {
-    add([&](R x) { return terms.near_term(x); });
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) parts[u] *= terms.correction();
-  } else {
-    add([&](R x) { return terms.far_term(x); });
+    for (int i = 0; i < kPerVector<T>; ++i) parts[u] += quick_exp(reals[i] - shift);
   }
-  found->sum *= quick_exp(found->largest - terms.shift);  // 0 times 0 as long as all are -inf
+  found->sum *= quick_exp(found->largest - shift);  // 0 times 0 as long as all are -inf
   found->sum += (parts[0] + parts[1]) + (parts[2] + parts[3]);
   found->largest = largest;
 }
@@ -385,18 +332,16 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 2 : 4) loss_kernel(
 
 // ---- backward ----
 
-// gradient = scale exp(logit - largest), less `pull` in columns [first, last). The scale of near terms has their correction.
-// Every way to a logit computes it by the same steps, so that a gradient does not depend on how rows are cut or where they lie.
+// gradient = scale exp(logit - largest), less `pull` in columns [first, last). Every way to a logit computes it by the same
+// steps, so that a gradient does not depend on how rows are cut or where they lie; the difference first, so that the largest
+// logit's exponential is 1 and not nearly so: where it has all the probability, the gradient is 0.
 template <class R>
 struct Gradient {
-  Terms<R> terms;
-  R scale, pull;
+  R shift, scale, pull;
   Run columns;
 
   __device__ __forceinline__ bool inside(int64_t j) const { return j >= columns.first && j < columns.last; }
-  __device__ __forceinline__ R term(R logit) const {
-    return Terms<R>::kCanBeNear && terms.is_near ? terms.near_term(logit) : terms.far_term(logit);
-  }
+  __device__ __forceinline__ R term(R logit) const { return quick_exp(logit - shift); }
   // Rounded once, inside and outside alike; written as two steps, it would be the compiler's choice in each place.
   __device__ __forceinline__ R from(R term, bool is_inside) const { return fma(scale, term, is_inside ? -pull : -R{0}); }
   __device__ __forceinline__ R at(int64_t j, R logit) const { return from(term(logit), inside(j)); }
@@ -412,10 +357,8 @@ __device__ __forceinline__ Gradient<R> gradient_of(const ClassSoftmax& task, Run
   } else {
     pull /= static_cast<R>(n);
   }
-  const Terms<R> terms(largest);
   scale /= sum;
-  if (Terms<R>::kCanBeNear && terms.is_near) scale *= terms.correction();
-  return {terms, scale, pull, columns_of(task, run)};
+  return {largest, scale, pull, columns_of(task, run)};
 }
 
 // `out` may be the logits: a thread writes what it has read, and nobody else reads it.
@@ -492,36 +435,29 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 2 : kBackwardBlocks
   const bool counts = run_of(task, label, &run);
   const Gradient<R> gradient = gradient_of(task, run, largest, sum, grad);
 
-  const auto go = [&](auto term) {
-    int64_t column = before + static_cast<int64_t>(threadIdx.x) * kPer;
-    for (; left > 0; left -= kStep, at += kStep, to += kStep, column += kStep * kPer) {
-      uint4 next[kTogether];
-      fetch_once(at + kStep, left - kStep, next);
+  int64_t column = before + static_cast<int64_t>(threadIdx.x) * kPer;
+  for (; left > 0; left -= kStep, at += kStep, to += kStep, column += kStep * kPer) {
+    uint4 next[kTogether];
+    fetch_once(at + kStep, left - kStep, next);
 #pragma unroll
-      for (int u = 0; u < kTogether; ++u) {
-        if (u * kThreads >= left) continue;
-        const int64_t j = column + u * kThreads * kPer;
-        R reals[kPer];
-        reals_of<T>(now[u], reals);
+    for (int u = 0; u < kTogether; ++u) {
+      if (u * kThreads >= left) continue;
+      const int64_t j = column + u * kThreads * kPer;
+      R reals[kPer];
+      reals_of<T>(now[u], reals);
 #pragma unroll
-        for (int i = 0; i < kPer; ++i) reals[i] = term(reals[i]);
-        if (counts && j < gradient.columns.last && j + kPer > gradient.columns.first) {
+      for (int i = 0; i < kPer; ++i) reals[i] = gradient.term(reals[i]);
+      if (counts && j < gradient.columns.last && j + kPer > gradient.columns.first) {
 #pragma unroll
-          for (int i = 0; i < kPer; ++i) reals[i] = gradient.from(reals[i], gradient.inside(j + i));
-        } else {
+        for (int i = 0; i < kPer; ++i) reals[i] = gradient.from(reals[i], gradient.inside(j + i));
+      } else {
 #pragma unroll
-          for (int i = 0; i < kPer; ++i) reals[i] = counts ? gradient.scale * reals[i] : R{0};
-        }
-        __stcs(to + u * kThreads, words_of<T>(reals));
+        for (int i = 0; i < kPer; ++i) reals[i] = counts ? gradient.scale * reals[i] : R{0};
       }
-#pragma unroll
-      for (int u = 0; u < kTogether; ++u) now[u] = next[u];
+      __stcs(to + u * kThreads, words_of<T>(reals));
     }
-  };
-  if (counts && Terms<R>::kCanBeNear && gradient.terms.is_near) {
-    go([&](R x) { return gradient.terms.near_term(x); });
-  } else {
-    go([&](R x) { return gradient.term(x); });
+#pragma unroll
+    for (int u = 0; u < kTogether; ++u) now[u] = next[u];
   }
 #pragma unroll 4
   for (int64_t j = threadIdx.x; j < before; j += blockDim.x) {

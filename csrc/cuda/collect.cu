@@ -13,7 +13,7 @@
 namespace dshc::cuda {
 namespace {
 
-constexpr int64_t kMmaQueries = 8;
+constexpr int64_t kMmaQueries = 4;
 constexpr int64_t kFewQueries = 8;
 constexpr int64_t kKeyMemory = int64_t{1} << 28, kFewKeys = 4096, kManyKeys = 65536, kMostChunk = 16384;
 
@@ -23,8 +23,9 @@ int64_t round_up(int64_t n, int64_t to) { return divide_up(n, to) * to; }
 
 int64_t key_capacity(int64_t n_query, int64_t k, const CollectTuning& tuning) {
   if (tuning.capacity > 0) return tuning.capacity;
-  const int64_t least = 16 * k > kFewKeys ? 16 * k : kFewKeys;
-  return clamp(kKeyMemory / (8 * (n_query > 0 ? n_query : 1)), least, least > kManyKeys ? least : kManyKeys);
+  // Of a few queries more: over a very large database a bound falls so long that 16 k do not always do.
+  const int64_t least = 16 * k > kFewKeys ? 16 * k : kFewKeys, most = 64 * k > kManyKeys ? 64 * k : kManyKeys;
+  return clamp(kKeyMemory / (8 * (n_query > 0 ? n_query : 1)), least, most);
 }
 
 // Of every m-th item, as many as let no more than a quarter of a query's keys through of what is in flight at first. What one

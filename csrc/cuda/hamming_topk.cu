@@ -17,6 +17,8 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kSmallDatabase = int64_t{1} << 16;
 constexpr int64_t kItemsPerAnswer = 32;  // a sample of 16 k must be well below the database
+// A block alone sorts the thousands of answers of one query; two passes over so few pairs are done before it.
+constexpr int64_t kManyAnswers = 2048, kPairsOfMany = int64_t{1} << 25;
 
 __global__ void fill_missing_kernel(int64_t n, int32_t count, int32_t* __restrict__ counts, int64_t* __restrict__ indices) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -27,7 +29,9 @@ __global__ void fill_missing_kernel(int64_t n, int32_t count, int32_t* __restric
 
 bool collects(const Pairs& pairs, int64_t k, TopkKernel kernel) {
   if (kernel == TopkKernel::rows || !can_collect(pairs, k, collecting_kernel(kernel, pairs))) return false;
-  return kernel != TopkKernel::automatic || (pairs.n_db >= kSmallDatabase && pairs.n_db >= kItemsPerAnswer * k);
+  if (kernel != TopkKernel::automatic) return true;
+  if (k > kManyAnswers && pairs.n_query * pairs.n_db < kPairsOfMany) return false;
+  return pairs.n_db >= kSmallDatabase && pairs.n_db >= kItemsPerAnswer * k;
 }
 
 }  // namespace

@@ -61,7 +61,14 @@ def test_chunks_of_cuda(dtype, k: int, n_subclasses: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 1000)
     rng = np.random.default_rng(k)
     codebook = make_codes(rng, n_subclasses, 5)
-    for logits in (rng.integers(-2, 3, (20, n_subclasses)), rng.choice([-math.inf, 0.0], (20, n_subclasses))):
+    kinds = (
+        rng.integers(-2, 3, (20, n_subclasses)),
+        *(
+            rng.choice(values, (20, n_subclasses))
+            for values in ((-math.inf, 0.0), (math.nan, -math.inf, 1.0))
+        ),
+    )
+    for logits in kinds:
         layer = [torch.zeros(20, 1), torch.zeros(n_subclasses, 1), None]
         if np.isfinite(logits).all():
             layer = layer_of(logits.astype(np.float64), dtype, "cpu")
@@ -72,6 +79,8 @@ def test_chunks_of_cuda(dtype, k: int, n_subclasses: int, monkeypatch: pytest.Mo
             codes = dshc_fast.codes_from_features(
                 *layer, to_torch(codebook, "cpu"), k, chunk=chunk, check=False
             )
+            if np.isnan(logits).any():  # ranks last
+                logits = np.where(np.isnan(logits), -1e300, np.where(np.isinf(logits), -1e299, logits))
             wanted = oracles.codes_from_logits(logits, codebook, k)
             assert_same_array(codes.numpy(), wanted, np.uint8, f"chunk={chunk}")
 

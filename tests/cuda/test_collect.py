@@ -186,13 +186,18 @@ def test_radius_of_small_and_of_large_balls(order: str) -> None:
 @pytest.mark.parametrize("order", FEW)
 @pytest.mark.parametrize("n_bytes", (*WIDTHS, *LONG_WIDTHS))
 def test_radius_by_products(n_bytes: int, order: str) -> None:
-    """From 8 queries on tensor cores count and collect. Items end inside a tile, and behind them lie zeros, which are near
-    a query of few bits and far from one of many."""
+    """From 4 queries on tensor cores count and collect. Items end inside a tile, and behind them lie zeros, which are
+    near a query of few bits and far from one of many."""
     rng = np.random.default_rng(n_bytes)
     database = make_codes(rng, 2048 + 77, n_bytes)
     queries = np.vstack([make_codes(rng, 7, n_bytes), np.zeros((1, n_bytes), np.uint8), database[5:14],
                          np.full((1, n_bytes), 255, np.uint8)])  # fmt: skip
-    for score, radius in (("hamming", 2 * n_bytes), ("hamming", 0), ("hamming", 8 * n_bytes), ("overlap", 3 * n_bytes)):
+    for score, radius in (
+        ("hamming", 2 * n_bytes),
+        ("hamming", 0),
+        ("hamming", 8 * n_bytes),
+        ("overlap", 3 * n_bytes),
+    ):
         found = runs(order, seed=radius).hamming_radius(queries, database, radius, score)
         assert_same_radius(found, oracles.radius(queries, database, radius, score))
 
@@ -205,6 +210,7 @@ def test_radius_with_balls_of_thousands(order: str) -> None:
     for radius in (0, 30, 34):
         found = runs(order, seed=radius).hamming_radius(queries, database, radius)
         assert_same_radius(found, oracles.radius(queries, database, radius))
+
 
 @pytest.mark.parametrize("order", FEW)
 @pytest.mark.parametrize("n_query", (1, 8, 33, 257, *deep(7, 9, 130, 300)))

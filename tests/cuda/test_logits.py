@@ -115,7 +115,7 @@ def test_class_softmax_loss_widths(dtype, width: int, order: str) -> None:
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("width", (9, 310, 3000))
 def test_class_softmax_loss_far_from_zero(dtype, width: int, order: str) -> None:
-    """Exponentials change their way at a largest logit of 2^15; up to the largest numbers, and the smallest."""
+    """Up to the largest numbers, and the smallest."""
     rng = np.random.default_rng(width)
     offsets, ids = [0, 4, width - 2, width], np.array([0, 1, 2])
     for shift in (32_000.0, 32_767.0, 32_768.0, 60_000.0, 1e6, 1e30, 3.3e38, 1e300):
@@ -126,6 +126,26 @@ def test_class_softmax_loss_far_from_zero(dtype, width: int, order: str) -> None
             logits = torch.from_numpy(np.broadcast_to(values, (3, width)).copy()).to(dtype)
             if logits.isfinite().all():
                 check_loss(runs(order), logits, ids, offsets, "normalized")
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("width", (1, 310, 3000))
+def test_class_softmax_loss_of_a_certain_row(dtype, width: int, order: str) -> None:
+    """One logit has all the probability, and it is the class's only one: loss and gradient are 0, and not nearly 0."""
+    values = torch.tensor([1.7, -33.3, 0.0, 12_345.67, -40_000.0, 3e-5], dtype=torch.float64)
+    logits = torch.full((len(values), width), -math.inf, dtype=torch.float64)
+    logits[:, 0] = values
+    logits, ids, offsets = (
+        logits.to(dtype),
+        np.zeros(len(values), np.int64),
+        [0, 1, max(width, 2)][: 1 + min(width, 2)],
+    )
+    kernels = runs(order)
+    loss, stats = kernels.class_softmax_loss(logits, ids, offsets, 0.0)
+    gradient = kernels.class_softmax_loss_backward(
+        np.ones(len(ids), loss.dtype), stats, logits, ids, offsets, 0.0
+    )
+    assert not np.asarray(loss).any() and not gradient.double().numpy().any()
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
