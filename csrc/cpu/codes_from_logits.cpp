@@ -147,6 +147,14 @@ void signed_sums(const uint8_t* codebook, int64_t n_bytes, const int64_t* rows, 
   }
 }
 
+// The signs of sums; of 0 the bit of `first`.
+template <class Real>
+void write_signs(const Real* sums, const uint8_t* first, int64_t n_bytes, uint8_t* code) {
+  pack_row(8 * n_bytes, code, [&](int64_t j) {
+    return sums[j] > 0 || (sums[j] == 0 && (first[j / 8] >> (j % 8) & 1));
+  });
+}
+
 // Sign of the weighted sum of +-1 bits, bit by bit; a sum of 0 has the bit of the row `best`. Sums run in the order of `rows`, or
 // of the codebook where it is null, so that rounding is the same on every level.
 template <class Real>
@@ -154,32 +162,82 @@ void weighted_vote(const int64_t* rows, int64_t best, Buffers<Real>& buffers, co
                    uint8_t* code) {
   buffers.sums.resize(static_cast<size_t>(8 * n_bytes));
   signed_sums(codebook, n_bytes, rows, buffers.weights, buffers.sums.data());
-  const uint8_t* first = codebook + best * n_bytes;
-  pack_row(8 * n_bytes, code, [&](int64_t j) {
-    const Real sum = buffers.sums[static_cast<size_t>(j)];
-    return sum > 0 || (sum == 0 && (first[j / 8] >> (j % 8) & 1));
-  });
+  write_signs(buffers.sums.data(), codebook + best * n_bytes, n_bytes, code);
 }
 
-// Relative to the largest logit: a common factor does not change a sign.
-template <class Real>
-void weigh(const Real* logits, const std::vector<int64_t>& best, std::vector<Real>& weights) {
-  const Real top = logits[best[0]];
-  weights.assign(best.size(), Real{1});
-  for (size_t i = 0; i < best.size(); ++i) {
-    if (logits[best[i]] != top) weights[i] = std::exp(logits[best[i]] - top);
-  }
+void exp_of(const FloatKernels& kernels, const float* logits, int64_t n, float top, float* out) {
+  kernels.scaled_exp(logits, n, top, 1.0f, out);
+}
+void exp_of(const FloatKernels& kernels, const double* logits, int64_t n, double top, double* out) {
+  kernels.scaled_exp_64(logits, n, top, 1.0, out);
 }
 
-// Of all sub-classes, in their order.
+// exp(logit - top), 1 for the largest itself; `out` may be `logits`. A common factor does not change a sign.
 template <class Real>
-void weigh_all(const Real* logits, int64_t n, int64_t best, std::vector<Real>& weights) {
-  const Real top = logits[best];
-  weights.assign(static_cast<size_t>(n), Real{1});
-  for (int64_t i = 0; i < n; ++i) {
-    if (logits[i] != top) weights[static_cast<size_t>(i)] = std::exp(logits[i] - top);
-  }
+void weigh(const FloatKernels& kernels, const Real* logits, int64_t n, Real top, Real* out) {
+  if (top - top == 0) return exp_of(kernels, logits, n, top, out);
+  for (int64_t i = 0; i < n; ++i) out[i] = logits[i] == top ? Real{1} : std::exp(logits[i] - top);  // not of inf - inf
 }
+
+// Of some sub-classes, the best first; or of all of them, in their order.
+template <class Real>
+void weigh(const Real* logits, const std::vector<int64_t>& best, Buffers<Real>& buffers) {
+  std::vector<Real>& weights = buffers.weights;
+  weights.resize(best.size());
+  for (size_t i = 0; i < best.size(); ++i) weights[i] = logits[best[i]];
+  weigh(buffers.kernels, weights.data(), static_cast<int64_t>(weights.size()), weights[0], weights.data());
+}
+template <class Real>
+void weigh_all(const Real* logits, int64_t n, int64_t best, Buffers<Real>& buffers) {
+  buffers.weights.resize(static_cast<size_t>(n));
+  weigh(buffers.kernels, logits, n, logits[best], buffers.weights.data());
+}
+
+// All sub-classes of several rows of float: signs of a few codes, which fit the first-level cache, serve all rows.
+class WeightedRows {
+ public:
+  static constexpr int64_t kMostWeights = 1 << 18, kMostSigns = 4096;
+
+  WeightedRows(const uint8_t* codebook, int64_t n_subclasses, int64_t n_bytes)
+      : codebook_(codebook),
+        n_subclasses_(n_subclasses),
+        n_bytes_(n_bytes),
+        room_(std::clamp<int64_t>(kMostWeights / n_subclasses, 4, 64)),
+        n_together_(std::max<int64_t>(kMostSigns / (8 * n_bytes), 4)),
+        weights_(static_cast<size_t>(room_ * n_subclasses)),
+        sums_(static_cast<size_t>(room_ * 8 * n_bytes)),
+        signs_(static_cast<size_t>(n_together_ * 8 * n_bytes)),
+        best_(static_cast<size_t>(room_)) {}
+
+  int64_t room() const { return room_; }
+
+  // The `at`-th of these rows, whose best sub-class is known.
+  void take(const FloatKernels& kernels, int64_t at, const float* logits, int64_t best) {
+    weigh(kernels, logits, n_subclasses_, logits[best], weights_.data() + at * n_subclasses_);
+    best_[static_cast<size_t>(at)] = best;
+  }
+
+  void write(int64_t n_rows, uint8_t* codes) {
+    const BitKernels& bits = *level().bits;
+    const int64_t n_bits = 8 * n_bytes_;
+    std::fill(sums_.begin(), sums_.begin() + n_rows * n_bits, 0.0f);
+    for (int64_t first = 0; first < n_subclasses_; first += n_together_) {
+      const int64_t n = std::min(n_together_, n_subclasses_ - first);
+      bits.signs_of(codebook_ + first * n_bytes_, n * n_bytes_, signs_.data());
+      bits.add_signed(signs_.data(), n, n_bits, weights_.data() + first, n_subclasses_, n_rows, sums_.data());
+    }
+    for (int64_t row = 0; row < n_rows; ++row) {
+      write_signs(sums_.data() + row * n_bits, codebook_ + best_[static_cast<size_t>(row)] * n_bytes_, n_bytes_,
+                  codes + row * n_bytes_);
+    }
+  }
+
+ private:
+  const uint8_t* codebook_;
+  int64_t n_subclasses_, n_bytes_, room_, n_together_;
+  std::vector<float> weights_, sums_, signs_;
+  std::vector<int64_t> best_;
+};
 
 // work(row, its logits in float or double, buffers) for every row.
 template <class Work>
@@ -198,41 +256,87 @@ void over_rows(const void* logits, DType dtype, int64_t n, int64_t width, double
   });
 }
 
+struct Task {
+  const void* logits;  // [n, n_subclasses]
+  DType dtype;
+  int64_t n, n_subclasses;
+  const uint8_t* codebook;
+  int64_t n_bytes, k;
+  Weighting weighting;
+  const int64_t* subclasses;
+  uint8_t* codes;
+  bool check;
+  FirstFault nan, infinity;
+
+  bool weighted() const { return weighting == Weighting::probability; }
+  // Where all sub-classes are weighed nobody need put them in order.
+  bool weighs_all() const { return weighted() && k == n_subclasses && k > 1 && !subclasses; }
+  double cost() const { return (weighted() ? 0.2 : 8.0) * static_cast<double>(n_bytes) * static_cast<double>(k); }
+
+  // Its k best, the best first, in buffers.best.
+  template <class Real>
+  void rank(int64_t row, const Real* values, int64_t n_best, Buffers<Real>& buffers) {
+    if (best_subclasses(values, n_subclasses, n_best, buffers) && check) nan.note(row);
+    const bool infinite = values[buffers.best[0]] == std::numeric_limits<float>::infinity();
+    if (check && weighted() && infinite) infinity.note(row);
+  }
+};
+
+// The rows [begin, end), of float.
+void weigh_rows(Task& task, int64_t begin, int64_t end) {
+  Buffers<float> buffers;
+  WeightedRows rows(task.codebook, task.n_subclasses, task.n_bytes);
+  for (int64_t first = begin; first < end; first += rows.room()) {
+    const int64_t n = std::min(rows.room(), end - first);
+    for (int64_t at = 0; at < n; ++at) {
+      const float* values =
+          float_row(buffers.kernels, task.logits, task.dtype, first + at, task.n_subclasses, buffers.row);
+      task.rank(first + at, values, 1, buffers);
+      rows.take(buffers.kernels, at, values, buffers.best[0]);
+    }
+    rows.write(n, task.codes + first * task.n_bytes);
+  }
+}
+
+template <class Real>
+void write_row(Task& task, int64_t row, const Real* values, Buffers<Real>& buffers) {
+  std::vector<int64_t>& best = buffers.best;
+  uint8_t* code = task.codes + row * task.n_bytes;
+  task.rank(row, values, task.weighs_all() ? 1 : task.k, buffers);
+  if (task.weighs_all()) {
+    weigh_all(values, task.n_subclasses, best[0], buffers);
+    weighted_vote(nullptr, best[0], buffers, task.codebook, task.n_bytes, code);
+    return;
+  }
+  if (task.weighted()) weigh(values, best, buffers);
+  for (int64_t i = 0; task.subclasses && i < task.k; ++i) {
+    best[static_cast<size_t>(i)] = task.subclasses[row * task.n_subclasses + best[static_cast<size_t>(i)]];
+  }
+  if (task.k == 1) {
+    std::memcpy(code, task.codebook + best[0] * task.n_bytes, static_cast<size_t>(task.n_bytes));
+  } else if (task.weighted()) {
+    weighted_vote(best.data(), best[0], buffers, task.codebook, task.n_bytes, code);
+  } else {
+    vote(best, task.codebook, task.n_bytes, code);
+  }
+}
+
 }  // namespace
 
 Status codes_from_logits(const void* logits, DType dtype, int64_t n, int64_t n_subclasses, const uint8_t* codebook,
                          int64_t n_bytes, int64_t k, Weighting weighting, const int64_t* subclasses, uint8_t* codes,
                          bool check, int n_threads) {
   const Call call;
-  FirstFault first_nan, first_infinity;
-  const bool weighted = weighting == Weighting::probability;
-  // Where all sub-classes are weighed nobody need put them in order.
-  const bool all = weighted && k == n_subclasses && k > 1 && !subclasses;
-  const double cost = (weighted ? 0.2 : 8.0) * static_cast<double>(n_bytes) * static_cast<double>(k);
-  over_rows(logits, dtype, n, n_subclasses, cost, n_threads, [&](int64_t row, const auto* values, auto& buffers) {
-    auto& best = buffers.best;
-    if (best_subclasses(values, n_subclasses, all ? 1 : k, buffers) && check) first_nan.note(row);
-    if (check && weighted && values[best[0]] == std::numeric_limits<float>::infinity()) first_infinity.note(row);
-    uint8_t* code = codes + row * n_bytes;
-    if (all) {
-      weigh_all(values, n_subclasses, best[0], buffers.weights);
-      weighted_vote(nullptr, best[0], buffers, codebook, n_bytes, code);
-      return;
-    }
-    if (weighted) weigh(values, best, buffers.weights);
-    for (int64_t i = 0; subclasses && i < k; ++i) {
-      best[static_cast<size_t>(i)] = subclasses[row * n_subclasses + best[static_cast<size_t>(i)]];
-    }
-    if (k == 1) {
-      std::memcpy(code, codebook + best[0] * n_bytes, static_cast<size_t>(n_bytes));
-    } else if (weighted) {
-      weighted_vote(best.data(), best[0], buffers, codebook, n_bytes, code);
-    } else {
-      vote(best, codebook, n_bytes, code);
-    }
-  });
-  if (first_nan.found()) return first_nan.as(Fault::nan_value);
-  if (first_infinity.found()) return first_infinity.as(Fault::plus_infinity);
+  Task task{logits, dtype, n, n_subclasses, codebook, n_bytes, k, weighting, subclasses, codes, check, {}, {}};
+  if (task.weighs_all() && dtype != DType::float64) {
+    const int64_t n_tasks = task_count(n, 0.5 * static_cast<double>(n_subclasses) + task.cost(), n_threads);
+    parallel_for(n_tasks, n_threads, [&](int64_t part) { weigh_rows(task, n * part / n_tasks, n * (part + 1) / n_tasks); });
+  } else {
+    over_rows(logits, dtype, n, n_subclasses, task.cost(), n_threads,
+              [&](int64_t row, const auto* values, auto& buffers) { write_row(task, row, values, buffers); });
+  }
+  if (task.nan.found()) return task.nan.as(Fault::nan_value);
+  if (task.infinity.found()) return task.infinity.as(Fault::plus_infinity);
   return {};
 }
 

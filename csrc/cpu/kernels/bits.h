@@ -61,6 +61,8 @@ constexpr Signs make_signs() {
 
 constexpr Signs kSigns = make_signs();
 
+template <int kRows> struct Rows { static constexpr int value = kRows; };
+
 template <class Real>
 inline void signed_sums_from(int64_t byte, const uint8_t* codebook, int64_t n_bytes, const int64_t* rows,
                              const Real* weights, int64_t n_rows, Real* sums) {
@@ -74,6 +76,59 @@ inline void signed_sums_from(int64_t byte, const uint8_t* codebook, int64_t n_by
   }
 }
 
+inline void signs_of(const uint8_t* codes, int64_t n_bytes, float* signs) {
+  for (int64_t byte = 0; byte < n_bytes; ++byte) std::memcpy(signs + 8 * byte, kSigns.of[codes[byte]], 32);
+}
+
+// kVectors vectors of kWide bits of kRows rows stay in registers over all codes. A weight times 1 or -1 is exact, so that it is the
+// same whether product and addition are one instruction or two.
+template <int kWide, int kVectors, int kRows>
+inline void add_signed_tile(const float* signs, int64_t n_codes, int64_t n_bits, const float* weights, int64_t stride,
+                            float* sums) {
+  typedef float Vector __attribute__((vector_size(4 * kWide)));
+  Vector mine[kRows][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) std::memcpy(&mine[r][v], sums + r * n_bits + v * kWide, sizeof(Vector));
+  }
+  for (int64_t i = 0; i < n_codes; ++i) {
+    Vector of_code[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) std::memcpy(&of_code[v], signs + i * n_bits + v * kWide, sizeof(Vector));
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const float weight = weights[r * stride + i];
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) mine[r][v] += weight * of_code[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) std::memcpy(sums + r * n_bits + v * kWide, &mine[r][v], sizeof(Vector));
+  }
+}
+
+// kWide: floats of the level's vectors; kRows: so many that the sums of 4 kWide bits fit its registers.
+template <int kWide, int kRows>
+inline void add_signed_of(const float* signs, int64_t n_codes, int64_t n_bits, const float* weights, int64_t stride,
+                          int64_t n_rows, float* sums) {
+  const auto over_bits = [&](auto rows, int64_t row) {
+    constexpr int kHere = decltype(rows)::value;
+    const float* mine = weights + row * stride;
+    float* to = sums + row * n_bits;
+    int64_t bit = 0;
+    for (; bit + 4 * kWide <= n_bits; bit += 4 * kWide) {
+      add_signed_tile<kWide, 4, kHere>(signs + bit, n_codes, n_bits, mine, stride, to + bit);
+    }
+    for (; bit < n_bits; bit += 8) add_signed_tile<4, 2, kHere>(signs + bit, n_codes, n_bits, mine, stride, to + bit);
+  };
+  int64_t row = 0;
+  for (; row + kRows <= n_rows; row += kRows) over_bits(Rows<kRows>{}, row);
+  for (; row < n_rows; ++row) over_bits(Rows<1>{}, row);
+}
+
 [[maybe_unused]] bool pack_above_plain(const float* values, const float* thresholds, int64_t n_bits, uint8_t* code) {
   return thresholds ? pack_above_from(0, values, thresholds, n_bits, code) : pack_above_from(0, values, nullptr, n_bits, code);
 }
@@ -85,6 +140,11 @@ inline void signed_sums_from(int64_t byte, const uint8_t* codebook, int64_t n_by
 [[maybe_unused]] void signed_sums_plain(const uint8_t* codebook, int64_t n_bytes, const int64_t* rows, const float* weights,
                                         int64_t n_rows, float* sums) {
   signed_sums_from<float>(0, codebook, n_bytes, rows, weights, n_rows, sums);
+}
+
+[[maybe_unused]] void add_signed_plain(const float* signs, int64_t n_codes, int64_t n_bits, const float* weights,
+                                       int64_t stride, int64_t n_rows, float* sums) {
+  add_signed_of<4, 2>(signs, n_codes, n_bits, weights, stride, n_rows, sums);
 }
 
 }  // namespace

@@ -90,6 +90,11 @@ struct BitKernels {
   // round alike. Code i is row rows[i] of the codebook, or row i where rows is null. sums: [8 * n_bytes].
   void (*signed_sums)(const uint8_t* codebook, int64_t n_bytes, const int64_t* rows, const float* weights, int64_t n_rows,
                       float* sums);
+  // The same for several rows of weights at once, added to what is there and rounded alike: sums [n_rows, n_bits] +=
+  // weights [n_rows, n_codes], rows `stride` apart, times signs [n_codes, n_bits] of +-1 (signs_of). n_bits: a multiple of 8.
+  void (*add_signed)(const float* signs, int64_t n_codes, int64_t n_bits, const float* weights, int64_t stride, int64_t n_rows,
+                     float* sums);
+  void (*signs_of)(const uint8_t* codes, int64_t n_bytes, float* signs);
 };
 
 struct Level {

@@ -53,9 +53,14 @@ void signed_sums(const uint8_t* codebook, int64_t n_bytes, const int64_t* rows, 
   signed_sums_from<float>(byte, codebook, n_bytes, rows, weights, n_rows, sums);
 }
 
+void add_signed(const float* signs, int64_t n_codes, int64_t n_bits, const float* weights, int64_t stride, int64_t n_rows,
+                float* sums) {
+  add_signed_of<16, 4>(signs, n_codes, n_bits, weights, stride, n_rows, sums);
+}
+
 }  // namespace
 
 extern const BitKernels kAvx512Bits;
-const BitKernels kAvx512Bits = {pack_above, unpack_bits, signed_sums};
+const BitKernels kAvx512Bits = {pack_above, unpack_bits, signed_sums, add_signed, signs_of};
 
 }  // namespace dshc::cpu
