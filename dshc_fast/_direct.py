@@ -49,18 +49,36 @@ def nothing_watches() -> bool:
     )
 
 
-def run(name: str, queries: Tensor, database: Tensor, *args: Any) -> Any:
-    """The op's answer."""
-    if nothing_watches() and _is_plain(queries) and _is_plain(database):
+def run(name: str, first: Tensor, second: Tensor, *args: Any) -> Any:
+    """The op's answer. No graph comes of it: for what autograd records, as losses do, call it without grad mode."""
+    if nothing_watches() and _is_plain(first) and _is_plain(second):
         for value in args:
             if value is not None and type(value) not in _NO_TENSORS and not _is_plain(value):
                 break
         else:
-            return _CPU[name](queries, database, *args)
-    return _OPS[name](queries, database, *args)
+            return _CPU[name](first, second, *args)
+    return _OPS[name](first, second, *args)
 
 
-_NO_TENSORS = (str, int, bool)
+def loss_gradient(grad_loss: Tensor, logits: Tensor, *saved: Any) -> Tensor:
+    """class_softmax_loss_backward of what forward has saved. No graph comes of it."""
+    plain = nothing_watches() and all(map(_is_plain, (grad_loss, logits, *saved[:3])))
+    if plain and _has_memory(grad_loss):
+        gradient = logits.new_empty(logits.shape)
+        _ops.write_loss_gradient(gradient, grad_loss, logits, *saved)
+        return gradient
+    return torch.ops.dshc_fast.class_softmax_loss_backward(grad_loss, logits, *saved)
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Not those that stand for a batch, which autograd makes of gradients for is_grads_batched=True."""
+    try:
+        return tensor.numel() == 0 or tensor.data_ptr() != 0
+    except RuntimeError:
+        return False
+
+
+_NO_TENSORS = (str, int, bool, float)
 
 
 def _is_plain(value: object) -> bool:
@@ -79,6 +97,7 @@ _NAMES = (
     "hamming_histogram",
     "average_precision",
     "retrieval_metric",
+    "class_softmax_loss",
 )
 _OPS = {name: getattr(torch.ops.dshc_fast, name).default for name in _NAMES}
 _CPU = {name: getattr(_ops, f"_{name}") for name in _NAMES}

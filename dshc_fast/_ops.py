@@ -185,12 +185,26 @@ def _class_softmax_loss_backward(
 ) -> Tensor:
     grad_logits = check_loss_backward(grad_loss, logits, stats, labels, class_offsets)
     checks.check_offset_values(class_offsets, logits.shape[1])
+    write_loss_gradient(grad_logits, grad_loss, logits, stats, labels, class_offsets, weight, ignore_index)
+    return grad_logits
+
+
+def write_loss_gradient(
+    grad_logits: Tensor,
+    grad_loss: Tensor,
+    logits: Tensor,
+    stats: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    weight: float,
+    ignore_index: int,
+) -> None:
+    """Of arguments that were checked: what forward has saved was, and autograd lets nobody change it."""
     task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
     grad_loss, stats = contiguous(grad_loss), contiguous(stats)
     native.class_softmax_loss_backward(
         task.native, stats.data_ptr(), grad_loss.data_ptr(), grad_logits.data_ptr(), torch.get_num_threads()
     )
-    return grad_logits
 
 
 def _class_softmax_loss_backward_(

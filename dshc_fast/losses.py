@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import _checks as checks
+from . import _direct
 from . import _shapes as shapes
 from ._arguments import wants_check
 from ._arrays import Array, Kind, answer, as_tensor
@@ -41,7 +42,9 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
         inplace: bool,
         reduction: str,
     ) -> Tensor:
-        loss, stats = _op.class_softmax_loss(logits, labels, class_offsets, weight, ignore_index, check)
+        loss, stats = _direct.run(
+            "class_softmax_loss", logits, labels, class_offsets, weight, ignore_index, check
+        )
         with torch_steps():
             n_kept = n_kept_rows(labels, ignore_index) if reduction == "mean" else None
             reduced = loss if reduction == "none" else loss.sum()
@@ -60,8 +63,10 @@ class _ClassSoftmaxLoss(torch.autograd.Function):
             _op.class_softmax_loss_backward_(*arguments)
             torch.autograd.graph.increment_version(logits)
             grad_logits = logits.detach()
-        else:
+        elif torch.is_grad_enabled():  # of create_graph=True: the registered op has a graph
             grad_logits = _op.class_softmax_loss_backward(*arguments)
+        else:
+            grad_logits = _direct.loss_gradient(*arguments)
         return grad_logits, None, None, None, None, None, None, None
 
 
