@@ -1,32 +1,58 @@
 #include "../core/hamming_distance.h"
 
 #include <algorithm>
+#include <vector>
 
+#include "call/blocks.h"
 #include "call/call.h"
 #include "call/fresh_memory.h"
 #include "call/threads.h"
-#include "counts/scan.h"
+#include "kernels/level.h"
 
 namespace dshc::cpu {
+namespace {
 
-void hamming_distance(const Pairs& task, int32_t* counts, int n_threads) {
+constexpr int64_t kCodeBytes = 512 << 10;  // half of a second-level cache: read again for every query of a group
+constexpr int64_t kRow = 2048;             // items, whose values go from the first-level cache to the result
+
+// The answer is many times as large as the codes, so the order is the answer's: long runs of one query.
+void write_distances(const Pairs& pairs, int64_t query_begin, int64_t query_end, int64_t begin, int64_t end, int32_t* counts) {
+  const RankKernels& kernels = *level().rank;
+  StridedCodes query_codes(pairs.n_bytes), database_codes(pairs.n_bytes);
+  const int32_t stride = query_codes.stride(), top = 8 * pairs.n_bytes;
+  const uint8_t* queries = query_codes.load(pairs.queries, query_begin, query_end - query_begin);
+  const int64_t block = std::max<int64_t>(kCodeBytes / stride / kRow, 1) * kRow;
+  std::vector<uint16_t> row(static_cast<size_t>(kRow));
+  for (int64_t first = begin; first < end; first += block) {
+    const int64_t n_block = std::min(block, end - first);
+    const uint8_t* codes = database_codes.load(pairs.database, first, n_block);
+    for (int64_t query = query_begin; query < query_end; ++query) {
+      stop_point(0.05 * static_cast<double>(n_block * stride));
+      for (int64_t at = 0; at < n_block; at += kRow) {
+        const int64_t n = std::min(kRow, n_block - at);
+        kernels.rank_row(pairs.score, queries + (query - query_begin) * stride, codes + at * stride, n, stride,
+                         static_cast<uint16_t>(top), row.data());
+        int32_t* out = counts + query * pairs.n_db + first + at;
+        if (pairs.score == Score::hamming) {
+          for (int64_t i = 0; i < n; ++i) out[i] = row[static_cast<size_t>(i)];
+        } else {  // rank values are counted down
+          for (int64_t i = 0; i < n; ++i) out[i] = top - row[static_cast<size_t>(i)];
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void hamming_distance(const Pairs& pairs, int32_t* counts, int n_threads) {
   const Call call;
-  expect_writes(counts, 4 * task.n_query * task.n_db);
-  Pairs pairs = task;
-  pairs.allowed = nullptr;
-  const int32_t top = pairs.score == Score::hamming ? 0 : 8 * pairs.n_bytes;  // what rank values are counted down from
+  expect_writes(counts, 4 * pairs.n_query * pairs.n_db);
   const Tasks tasks = cut_scan(pairs, 1, true, n_threads);
   parallel_for(tasks.n_tasks(), tasks.n_threads, [&](int64_t task) {
     const int64_t query = task / tasks.n_shards * tasks.group, item = task % tasks.n_shards * tasks.shard;
-    scan(pairs, nullptr, Marks{0, 0}, query, std::min(query + tasks.group, pairs.n_query), item,
-         std::min(item + tasks.shard, pairs.n_db), [&](int64_t q, int64_t first, int64_t n, const uint16_t* row) {
-           int32_t* out = counts + q * pairs.n_db + first;
-           if (top == 0) {
-             for (int64_t i = 0; i < n; ++i) out[i] = row[i];
-           } else {
-             for (int64_t i = 0; i < n; ++i) out[i] = top - row[i];
-           }
-         });
+    write_distances(pairs, query, std::min(query + tasks.group, pairs.n_query), item,
+                    std::min(item + tasks.shard, pairs.n_db), counts);
   });
 }
 

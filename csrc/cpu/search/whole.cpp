@@ -1,10 +1,8 @@
 #include "whole.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "../call/call.h"
-#include "block.h"
 
 namespace dshc::cpu {
 namespace {
@@ -19,30 +17,22 @@ WholeRanking::WholeRanking(const Plan& plan, const Pairs& pairs)
       pairs_(pairs),
       n_values_(n_rank_values(pairs)),
       row_(new uint16_t[static_cast<size_t>(pairs.n_db)]),
+      query_code_(pairs.n_bytes),
+      codes_(pairs.n_bytes),
       tables_(static_cast<size_t>(kTables * n_values_)),
-      places_(static_cast<size_t>(n_values_)) {
-  const int32_t width = WordShape(pairs.n_bytes).code_bytes();
-  if (width != pairs.n_bytes) block_.assign(static_cast<size_t>(kBlock * width), 0);
-}
+      places_(static_cast<size_t>(n_values_)) {}
 
 void WholeRanking::count(int64_t query) {
-  const int32_t width = WordShape(pairs_.n_bytes).code_bytes();
-  const std::vector<uint64_t> words = query_words(pairs_, query, query + 1);
-  const auto* code = reinterpret_cast<const uint8_t*>(words.data());
+  const uint8_t* code = query_code_.load(pairs_.queries, query, 1);
   std::fill(tables_.begin(), tables_.end(), 0u);
   uint32_t* counts[kTables];
   for (int t = 0; t < kTables; ++t) counts[t] = tables_.data() + t * n_values_;
   for (int64_t first = 0; first < pairs_.n_db; first += kBlock) {
     const int64_t n = std::min(kBlock, pairs_.n_db - first);
-    const uint8_t* codes = pairs_.database + first * pairs_.n_bytes;
-    if (!block_.empty()) {
-      for (int64_t i = 0; i < n; ++i) {
-        std::memcpy(block_.data() + i * width, codes + i * pairs_.n_bytes, static_cast<size_t>(pairs_.n_bytes));
-      }
-      codes = block_.data();
-    }
+    const uint8_t* codes = codes_.load(pairs_.database, first, n);
     uint16_t* row = row_.get() + first;
-    plan_.level->rank->rank_row(pairs_.score, code, codes, n, width, static_cast<uint16_t>(8 * pairs_.n_bytes), row);
+    plan_.level->rank->rank_row(pairs_.score, code, codes, n, codes_.stride(),
+                                static_cast<uint16_t>(8 * pairs_.n_bytes), row);
     int64_t i = 0;
     for (; i + kTables <= n; i += kTables) {
       for (int t = 0; t < kTables; ++t) ++counts[t][row[i + t]];

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "../call/blocks.h"
 #include "../call/plan.h"
 
 namespace dshc::cpu {
@@ -24,7 +25,7 @@ class WholeRanking {
   const Pairs& pairs_;
   int32_t n_values_;
   std::unique_ptr<uint16_t[]> row_;  // [n_db] rank values
-  std::vector<uint8_t> block_;       // codes filled up to whole words, where the database's are not
+  StridedCodes query_code_, codes_;
   std::vector<uint32_t> tables_;     // [kTables, n_values] how many there are of each
   std::vector<int64_t> places_;      // [n_values] where the next item of a value goes
 };
