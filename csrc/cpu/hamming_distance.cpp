@@ -1,7 +1,6 @@
 #include "../core/hamming_distance.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "call/blocks.h"
 #include "call/call.h"
@@ -13,32 +12,22 @@ namespace dshc::cpu {
 namespace {
 
 constexpr int64_t kCodeBytes = 512 << 10;  // half of a second-level cache: read again for every query of a group
-constexpr int64_t kRow = 2048;             // items, whose values go from the first-level cache to the result
 
-// The answer is many times as large as the codes, so the order is the answer's: long runs of one query.
+// The answer is many times as large as the codes, so the order is the answer's: long runs of one query. Stores past the caches
+// would lose: its pages are new mostly, and in the cache since the system has cleared them.
 void write_distances(const Pairs& pairs, int64_t query_begin, int64_t query_end, int64_t begin, int64_t end, int32_t* counts) {
   const RankKernels& kernels = *level().rank;
   StridedCodes query_codes(pairs.n_bytes), database_codes(pairs.n_bytes);
-  const int32_t stride = query_codes.stride(), top = 8 * pairs.n_bytes;
+  const int32_t stride = query_codes.stride();
   const uint8_t* queries = query_codes.load(pairs.queries, query_begin, query_end - query_begin);
-  const int64_t block = std::max<int64_t>(kCodeBytes / stride / kRow, 1) * kRow;
-  std::vector<uint16_t> row(static_cast<size_t>(kRow));
+  const int64_t block = std::max<int64_t>(kCodeBytes / stride / 64, 1) * 64;
   for (int64_t first = begin; first < end; first += block) {
-    const int64_t n_block = std::min(block, end - first);
-    const uint8_t* codes = database_codes.load(pairs.database, first, n_block);
+    const int64_t n = std::min(block, end - first);
+    const uint8_t* codes = database_codes.load(pairs.database, first, n);
     for (int64_t query = query_begin; query < query_end; ++query) {
-      stop_point(0.05 * static_cast<double>(n_block * stride));
-      for (int64_t at = 0; at < n_block; at += kRow) {
-        const int64_t n = std::min(kRow, n_block - at);
-        kernels.rank_row(pairs.score, queries + (query - query_begin) * stride, codes + at * stride, n, stride,
-                         static_cast<uint16_t>(top), row.data());
-        int32_t* out = counts + query * pairs.n_db + first + at;
-        if (pairs.score == Score::hamming) {
-          for (int64_t i = 0; i < n; ++i) out[i] = row[static_cast<size_t>(i)];
-        } else {  // rank values are counted down
-          for (int64_t i = 0; i < n; ++i) out[i] = top - row[static_cast<size_t>(i)];
-        }
-      }
+      stop_point(0.05 * static_cast<double>(n * stride));
+      kernels.count_row(pairs.score, queries + (query - query_begin) * stride, codes, n, stride,
+                        counts + query * pairs.n_db + first);
     }
   }
 }

@@ -39,6 +39,8 @@ struct RankKernels {
   // of a code as it lies here: 4, or a multiple of 8.
   void (*rank_row)(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride,
                    uint16_t overlap_top, uint16_t* row);
+  // The same as 32-bit XOR or AND counts.
+  void (*count_row)(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* counts);
   // row[i] += offset where item i is relevant.
   void (*add_relevance_ids)(uint16_t* row, const int32_t* ids, int32_t query_id, int64_t n, uint16_t offset);
   void (*add_relevance_words)(uint16_t* row, const uint64_t* words, const uint64_t* query_words, int32_t n_words,

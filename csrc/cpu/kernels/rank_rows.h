@@ -69,5 +69,19 @@ inline void rank_row_by_word(const uint8_t* query, const uint8_t* codes, int64_t
   }
 }
 
+// By rank values of a few items at a time.
+template <class RankRow>
+inline void count_row_by_values(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride,
+                                int32_t* counts, RankRow rank_row) {
+  constexpr int64_t kAtOnce = 512;
+  uint16_t row[kAtOnce];
+  const auto top = static_cast<uint16_t>(8 * stride);  // of an overlap, more than any count
+  for (int64_t first = 0; first < n; first += kAtOnce) {
+    const int64_t here = n - first < kAtOnce ? n - first : kAtOnce;
+    rank_row(score, query, codes + first * stride, here, stride, top, row);
+    for (int64_t i = 0; i < here; ++i) counts[first + i] = score == Score::hamming ? row[i] : top - row[i];
+  }
+}
+
 }  // namespace
 }  // namespace dshc::cpu

@@ -116,7 +116,40 @@ void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_posi
   }
 }
 
-const RankKernels kRank = {rank_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+// Sixteen 64-bit counts as 32-bit ones.
+inline void store_counts(const __m256i counts[4], int32_t* to) {
+  for (int v = 0; v < 4; v += 2) {
+    const __m256 halves = _mm256_shuffle_ps(_mm256_castsi256_ps(counts[v]), _mm256_castsi256_ps(counts[v + 1]), 0x88);
+    const __m256i in_order = _mm256_permute4x64_epi64(_mm256_castps_si256(halves), 0xD8);
+    auto* out = reinterpret_cast<__m256i*>(to + 4 * v);
+    _mm256_storeu_si256(out, in_order);
+  }
+}
+
+template <Score score>
+int64_t count_row_of_8(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t* to) {
+  const __m256i q = _mm256_set1_epi64x(static_cast<long long>(load_word(query)));
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    __m256i counts[4];
+    for (int v = 0; v < 4; ++v) {
+      counts[v] = _mm256_sad_epu8(byte_popcount(combine<score>(q, load_256(codes + 8 * i + 32 * v))), _mm256_setzero_si256());
+    }
+    store_counts(counts, to + i);
+  }
+  return i;
+}
+
+void count_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* counts) {
+  int64_t done = 0;
+  if (stride == 8) {
+    done = (score == Score::hamming ? count_row_of_8<Score::hamming> : count_row_of_8<Score::overlap>)(
+        query, codes, n, counts);
+  }
+  count_row_by_values(score, query, codes + done * stride, n - done, stride, counts + done, rank_row);
+}
+
+const RankKernels kRank = {rank_row, count_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
 const FloatKernels kFloats = {max_value, any_nan, bound_of_top, select_at_least_plain,
                               sum_exp, scaled_exp, from_float16, from_bfloat16,
                               to_float16, to_bfloat16, max_value_64, sum_exp_64, scaled_exp_64};

@@ -95,6 +95,62 @@ void rank_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t n
   }
 }
 
+// 32-bit counts of sixteen codes, the first eight 64-bit ones in `a`.
+inline void store_16(__m512i a, __m512i b, int32_t* to) {
+  const __m512i counts = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(a)), _mm512_cvtepi64_epi32(b), 1);
+  _mm512_storeu_si512(to, counts);
+}
+
+// Counts of eight codes of 8, 16 or 32 bytes, in order; as in rank_row_of.
+template <Score score, int kStride>
+inline __m512i counts_of_8(__m512i q, const uint8_t* codes) {
+  if constexpr (kStride == 8) {
+    return counts_64<score>(q, codes);
+  } else if constexpr (kStride == 16) {
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    const __m512i a = counts_64<score>(q, codes), b = counts_64<score>(q, codes + 64);
+    return _mm512_permutexvar_epi64(order, _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b)));
+  } else {
+    const __m512i order = _mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7);
+    __m512i c[4];
+    for (int v = 0; v < 4; ++v) c[v] = counts_64<score>(q, codes + 64 * v);
+    const __m512i s = _mm512_add_epi64(_mm512_unpacklo_epi64(c[0], c[1]), _mm512_unpackhi_epi64(c[0], c[1]));
+    const __m512i t = _mm512_add_epi64(_mm512_unpacklo_epi64(c[2], c[3]), _mm512_unpackhi_epi64(c[2], c[3]));
+    const __m512i sums = _mm512_add_epi64(_mm512_shuffle_i64x2(s, t, 0x88), _mm512_shuffle_i64x2(s, t, 0xDD));
+    return _mm512_permutexvar_epi64(order, sums);
+  }
+}
+
+template <Score score, int kStride>
+int64_t count_row_of(__m512i q, const uint8_t* codes, int64_t n, int32_t* counts) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const uint8_t* here = codes + kStride * i;
+    store_16(counts_of_8<score, kStride>(q, here), counts_of_8<score, kStride>(q, here + 8 * kStride), counts + i);
+  }
+  return i;
+}
+
+template <Score score>
+int64_t count_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* counts) {
+  if (stride == 8) {
+    return count_row_of<score, 8>(_mm512_set1_epi64(static_cast<long long>(load_word(query))), codes, n, counts);
+  }
+  if (stride == 16) {
+    const __m128i q = _mm_loadu_si128(reinterpret_cast<const __m128i*>(query));
+    return count_row_of<score, 16>(_mm512_broadcast_i64x2(q), codes, n, counts);
+  }
+  if (stride != 32) return 0;
+  const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query));
+  return count_row_of<score, 32>(_mm512_broadcast_i64x4(q), codes, n, counts);
+}
+
+void count_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* counts) {
+  const int64_t done = score == Score::hamming ? count_row_of<Score::hamming>(query, codes, n, stride, counts)
+                                               : count_row_of<Score::overlap>(query, codes, n, stride, counts);
+  count_row_by_values(score, query, codes + done * stride, n - done, stride, counts + done, rank_row);
+}
+
 inline uint32_t between_mask(__m512i values, __m512i low, __m512i width) {
   return _mm512_cmplt_epu16_mask(_mm512_sub_epi16(values, low), width);
 }
@@ -139,7 +195,7 @@ int64_t select_at_least(const float* values, int64_t n, float bound, uint32_t* p
   return found;
 }
 
-const RankKernels kRank = {rank_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+const RankKernels kRank = {rank_row, count_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
 const FloatKernels kFloats = {max_value, any_nan, bound_of_top, select_at_least,
                               sum_exp, scaled_exp, from_float16, from_bfloat16,
                               to_float16, to_bfloat16, max_value_64, sum_exp_64, scaled_exp_64};

@@ -130,7 +130,11 @@ void equal_before(const uint16_t* row, const uint32_t* positions, int64_t n_posi
   }
 }
 
-const RankKernels kRank = {rank_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+void count_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* counts) {
+  count_row_by_values(score, query, codes, n, stride, counts, rank_row);
+}
+
+const RankKernels kRank = {rank_row, count_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
 const FloatKernels kFloats = {max_value, any_nan, bound_of_top, select_at_least_plain,
                               sum_exp, scaled_exp, from_float16, from_bfloat16,
                               to_float16, to_bfloat16, max_value_64, sum_exp_64, scaled_exp_64};
