@@ -37,9 +37,11 @@ bool has_planes(const cpu::Level& level) {
   return row->planes != nullptr;
 }
 
-// The filter of few queries, which reads codes of several whole words as they lie; empty: it is another one.
+// The filter of few queries, which reads codes of more than a word as they lie; empty: it is another one.
 std::string codes_filter(const std::string& level, int32_t n_bytes, int64_t n_query) {
-  if (n_bytes <= 8 || n_bytes % 8 != 0) return "";
+  if (n_bytes == 12 && (level == "avx512" || level == "avx2")) return n_query <= 4 ? "codes of 96 bits" : "";
+  if (n_bytes <= 8) return "";
+  if (n_bytes % 8 != 0) return n_query <= 2 ? "codes" : "";
   const bool avx512 = level == "avx512", fixed = n_bytes <= 32 || (!avx512 && (n_bytes == 64 || n_bytes == 128));
   if ((n_bytes == 16 && (avx512 || level == "avx2")) || (n_bytes == 32 && avx512)) return "";  // word columns in a moment
   const int64_t most = n_bytes <= 32 ? 2 : avx512 ? 4 : level == "avx2" ? 8 : 2;
@@ -57,9 +59,9 @@ void check_filters() {
   };
   const Width widths[] = {{1, " of 32 bits", true},    {3, " of 32 bits", true},    {4, " of 32 bits", true},
                           {5, " of 64 bits", true},    {8, " of 64 bits", true},    {9, " of 128 bits", true},
-                          {16, " of 128 bits", true},  {17, " of 192 bits", false}, {24, " of 192 bits", false},
-                          {25, " of 256 bits", false}, {32, " of 256 bits", false}, {33, "", false},
-                          {64, "", false},             {512, "", false}};
+                          {12, " of 128 bits", true},  {16, " of 128 bits", true},  {17, " of 192 bits", false},
+                          {24, " of 192 bits", false}, {25, " of 256 bits", false}, {32, " of 256 bits", false},
+                          {33, "", false},             {64, "", false},             {512, "", false}};
   for (const Width& width : widths) {
     const std::string popcounts = std::string("popcounts") + width.of;
     const std::string of_nibbles = *width.of ? width.of : " of 192 bits";

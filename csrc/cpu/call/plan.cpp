@@ -5,6 +5,12 @@
 namespace dshc::cpu {
 namespace {
 
+// Whether a row that reads codes as they lie can read these.
+bool reads(const FilterRow& row, int32_t n_bytes, int32_t width) {
+  if (row.n_bytes == kRagged) return n_bytes > 8 && n_bytes != width;
+  return row.n_bytes > 0 ? n_bytes == row.n_bytes : n_bytes == width && width > 8;
+}
+
 Filters choose_filters(const Level& level, const Pairs& pairs, int64_t n_queries) {
   const int32_t width = WordShape(pairs.n_bytes).code_bytes();
   Filters filters;
@@ -12,7 +18,7 @@ Filters choose_filters(const Level& level, const Pairs& pairs, int64_t n_queries
   for (const FilterRow* row = level.filters;; ++row) {
     const bool fits = (row->width == 0 || row->width == width) && (row->scores & score_bit(pairs.score)) &&
                       n_queries >= row->min_queries && n_queries <= row->max_queries &&
-                      (!row->reads_codes || (pairs.n_bytes == width && width > 8));
+                      (!row->reads_codes || reads(*row, pairs.n_bytes, width));
     if (!fits) continue;
     filters.rows[n++] = row;
     if (row->max_bound == kNoMaxBound) return filters;
@@ -174,7 +180,8 @@ std::string text(const Plan& plan) {
   const char* before = "filtered by ";
   for (const FilterRow* row : plan.walk.filters.rows) {
     if (!row) break;
-    words += before + std::string(row->name) + (row->width ? " of " + std::to_string(8 * row->width) + " bits" : "");
+    const int32_t of = row->n_bytes > 0 ? row->n_bytes : row->width;
+    words += before + std::string(row->name) + (of ? " of " + std::to_string(8 * of) + " bits" : "");
     before = ", ";
   }
   words += "; blocks of " + number(plan.walk.block_items, "item") + (plan.walk.in_place ? " in place" : "");

@@ -25,9 +25,12 @@ struct FilterRow {
   void (*arrange)(const FilterPass& block, uint8_t* nibbles);
   void (*filter)(FilterPass& pass);
   const PlaneFilterKernels* planes;  // in the place of `filter`: queries stay with it from one block to the next
-  bool reads_codes = false;          // as they lie in the database, not as word columns; they must be of whole words
+  bool reads_codes = false;          // as they lie in the database, not as word columns
+  int32_t n_bytes = 0;               // of such codes; 0: of whole words; kRagged: of 9 and more that
+                                     // end inside a word
 };
 
+constexpr int32_t kRagged = -1;
 constexpr int32_t kNoMaxBound = INT32_MAX, kAnyQueries = INT32_MAX;
 constexpr uint32_t score_bit(Score score) { return 1u << static_cast<int>(score); }
 constexpr uint32_t kBothScores = score_bit(Score::hamming) | score_bit(Score::overlap);

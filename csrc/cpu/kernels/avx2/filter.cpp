@@ -54,6 +54,47 @@ struct Lanes32 {
   }
 };
 
+// Eight codes of 12 bytes are three vectors of 32-bit words; word w of code i is lane 3 i + w of all three.
+struct Triples8 {
+  static constexpr int kItems = 8;
+  __m256i words[3];
+
+  explicit Triples8(const uint8_t* query) {
+    uint32_t in_turn[24];
+    for (int l = 0; l < 24; ++l) std::memcpy(in_turn + l, query + 4 * (l % 3), 4);
+    for (int v = 0; v < 3; ++v) words[v] = Lanes64::load(reinterpret_cast<const uint8_t*>(in_turn + 8 * v));
+  }
+  static __m256i splat(uint32_t bound) { return _mm256_set1_epi32(static_cast<int>(bound)); }
+  static uint32_t below(__m256i values, __m256i bound) {  // both are small
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(bound, values))));
+  }
+
+  template <Score score>
+  __m256i values(const uint8_t* code) const {
+    const __m256i ones = _mm256_set1_epi32(-1);
+    __m256i counts[3];
+    for (int v = 0; v < 3; ++v) {
+      const __m256i at = Lanes64::load(code + 32 * v);
+      const __m256i differing = score == Score::hamming ? _mm256_xor_si256(at, words[v])
+                                                        : _mm256_xor_si256(_mm256_and_si256(at, words[v]), ones);
+      counts[v] = byte_popcount(differing);
+    }
+    // Lanes 0 3 6 | 1 4 7 | 2 5 of the codes' first words lie in the first, second and third vector; the others behind them.
+    const auto column = [&](__m256i a, __m256i b, __m256i c, int w) {
+      const __m256i at = _mm256_add_epi32(_mm256_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21), _mm256_set1_epi32(w));
+      const __m256i of_a = _mm256_permutevar8x32_epi32(a, at), of_b = _mm256_permutevar8x32_epi32(b, at);
+      const __m256i of_c = _mm256_permutevar8x32_epi32(c, at);
+      const __m256i in_b = _mm256_cmpgt_epi32(at, _mm256_set1_epi32(7)), in_c = _mm256_cmpgt_epi32(at, _mm256_set1_epi32(15));
+      return _mm256_blendv_epi8(_mm256_blendv_epi8(of_a, of_b, in_b), of_c, in_c);
+    };
+    // Bytes of three words add up to 24 at most before they are added across.
+    const __m256i bytes = _mm256_add_epi8(_mm256_add_epi8(column(counts[0], counts[1], counts[2], 0),
+                                                          column(counts[0], counts[1], counts[2], 1)),
+                                          column(counts[0], counts[1], counts[2], 2));
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+  }
+};
+
 void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items) {
   const auto store = [&](int32_t w, int64_t i, __m256i words) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(columns + w * column_items + i), words);
@@ -92,6 +133,8 @@ const CodeKernels kAvx2Codes = {to_columns};
 
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {
+    triples_row<Triples8>(),
+    ragged_row<Lanes64>(),
     codes_row<Lanes64, 3>(kMostForCodes),
     codes_row<Lanes64, 4>(kMostForCodes),
     codes_row<Lanes64, 8>(8),

@@ -130,6 +130,35 @@ void filter_long_codes(FilterPass& pass) {
   pass.score == Score::hamming ? filter_long_codes_of<Score::hamming>(pass) : filter_long_codes_of<Score::overlap>(pass);
 }
 
+// Sixteen codes of 12 bytes are three vectors of 32-bit words; word w of code i is lane 3 i + w of all three.
+struct Triples16 {
+  static constexpr int kItems = 16;
+  __m512i words[3];
+
+  explicit Triples16(const uint8_t* query) {
+    uint32_t in_turn[48];
+    for (int l = 0; l < 48; ++l) std::memcpy(in_turn + l, query + 4 * (l % 3), 4);
+    for (int v = 0; v < 3; ++v) words[v] = _mm512_loadu_si512(in_turn + 16 * v);
+  }
+  static __m512i splat(uint32_t bound) { return _mm512_set1_epi32(static_cast<int>(bound)); }
+  static uint32_t below(__m512i values, __m512i bound) { return _mm512_cmplt_epu32_mask(values, bound); }
+
+  // Word w of the codes: of the first two vectors by one permutation, of the third by another.
+  template <int w>
+  static __m512i column(const __m512i* counts) {
+    const __m512i at = _mm512_add_epi32(
+        _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45), _mm512_set1_epi32(w));
+    constexpr __mmask16 kThird = static_cast<__mmask16>(0xFFFF << ((32 - w + 2) / 3));
+    return _mm512_mask_permutexvar_epi32(_mm512_permutex2var_epi32(counts[0], at, counts[1]), kThird, at, counts[2]);
+  }
+  template <Score score>
+  __m512i values(const uint8_t* code) const {
+    __m512i counts[3];
+    for (int v = 0; v < 3; ++v) counts[v] = Lanes32::counts<score>(_mm512_loadu_si512(code + 64 * v), words[v]);
+    return _mm512_add_epi32(_mm512_add_epi32(column<0>(counts), column<1>(counts)), column<2>(counts));
+  }
+};
+
 // Behind the rows of two and four words, which become word columns in a few instructions. Measured: with five queries columns
 // are level.
 constexpr FilterRow long_codes_row() {
@@ -154,6 +183,8 @@ constexpr FilterRow plane_row(int32_t width, const PlaneFilterKernels* planes) {
 
 extern const FilterRow kAvx512Filters[], kAvx512BitMatrixFilters[];
 const FilterRow kAvx512Filters[] = {
+    triples_row<Triples16>(),
+    ragged_row<Lanes64>(),
     codes_row<Lanes64, 3>(kMostForCodes),
     popcount_row<Lanes32, 1>(),
     popcount_row<Lanes64, 1>(),
@@ -164,6 +195,8 @@ const FilterRow kAvx512Filters[] = {
     popcount_row<Lanes64, 0>(),
 };
 const FilterRow kAvx512BitMatrixFilters[] = {
+    triples_row<Triples16>(),
+    ragged_row<Lanes64>(),
     codes_row<Lanes64, 3>(kMostForCodes),
     plane_row(4, &kAvx512PlaneFilter32),
     plane_row(8, &kAvx512PlaneFilter64),

@@ -35,6 +35,7 @@ const CodeKernels kGenericCodes = {to_columns_by_word};
 
 extern const FilterRow kGenericFilters[];
 const FilterRow kGenericFilters[] = {
+    ragged_row<Items<uint64_t>>(),
     codes_row<Items<uint64_t>, 2>(kMostForCodes),
     codes_row<Items<uint64_t>, 3>(kMostForCodes),
     codes_row<Items<uint64_t>, 4>(kMostForCodes),

@@ -63,6 +63,7 @@ const CodeKernels kNeonCodes = {to_columns_by_word};
 
 extern const FilterRow kNeonFilters[];
 const FilterRow kNeonFilters[] = {
+    ragged_row<Lanes64>(),
     codes_row<Lanes64, 2>(kMostForCodes),
     codes_row<Lanes64, 3>(kMostForCodes),
     codes_row<Lanes64, 4>(kMostForCodes),
