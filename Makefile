@@ -3,6 +3,7 @@
 #   make test       install, then lint and test; what is run while working
 #   make test-deep  install, then the sweeps: more random examples, the slow tests, other processors emulated
 #   make docs       install, then the documentation site (build/docs/index.html), built strictly and without a network
+#   make wheel      manylinux wheels, without and (where nvcc is) with CUDA, tried where no compiler is (dist/cpu, dist/cuda)
 #   make on-gpu     check, test and measure on a CUDA device, without a network (runs/on-gpu, docs/benchmarks.md)
 #   make bench      install, then the benchmarks (docs/results/cpu.md), within about twenty minutes
 # What each may take: CONTRIBUTING.md.
@@ -17,7 +18,7 @@ KERNELS := $(if $(ARCHITECTURES),-C cmake.define.DSHC_CUDA_ARCHITECTURES=$(ARCHI
 # threads ask for theirs.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install demo test test-deep lint docs bench on-gpu doctor clean
+.PHONY: install demo test test-deep lint docs bench wheel wheel-cpu wheel-cuda .wheel-cuda on-gpu doctor clean
 
 install: $(VENV)/.installed
 
@@ -55,6 +56,26 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/obvious.py
 
+# $(1): cpu or cuda; $(2): what the build is told; $(3): what the trial is. The kernels of a wheel are for all architectures.
+define build_wheel
+	rm -rf build/wheels/$(1) dist/$(1)
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps -w build/wheels/$(1) -C build-dir=build/wheels/cmake-$(1) $(2) .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m auditwheel repair -w dist/$(1) build/wheels/$(1)/*.whl
+	$(PYTHON) tests/helpers/try_wheel.py dist/$(1)/*.whl --dependencies "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" $(3)
+endef
+
+wheel: wheel-cpu wheel-cuda
+
+wheel-cpu: $(VENV)/.wheel
+	$(call build_wheel,cpu,-C cmake.define.DSHC_CUDA=OFF)
+
+wheel-cuda: $(VENV)/.wheel
+	@if command -v nvcc > /dev/null || test -x /usr/local/cuda/bin/nvcc; then $(MAKE) --no-print-directory .wheel-cuda; \
+	else echo "no wheel with CUDA: nvcc was not found"; fi
+
+.wheel-cuda:
+	$(call build_wheel,cuda,-C cmake.define.DSHC_CUDA=ON -C 'cmake.define.DSHC_CUDA_ARCHITECTURES=80;90a;90-virtual',--cuda)
+
 # In the environment that PYTHON is of, which has a torch that sees the device: nothing is fetched.
 on-gpu:
 	$(PYTHON) benchmarks/on_gpu.py --out runs/on-gpu
@@ -65,6 +86,10 @@ $(VENV)/.docs: $(VENV)/.installed
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check $(KERNELS) '.[bench]'
+	@touch $@
+
+$(VENV)/.wheel: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check '.[wheel]' $(KERNELS)
 	@touch $@
 
 doctor: install
