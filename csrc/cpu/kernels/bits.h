@@ -34,6 +34,60 @@ inline bool pack_above_from(int64_t j, const float* values, Thresholds threshold
   return nan;
 }
 
+// float16 and bfloat16 by their bits: > 0 is a clear sign, not zero, not past the infinity's pattern.
+template <uint16_t kInfinity>
+struct Half {
+  uint16_t bits;
+};
+
+template <class T>
+inline bool positive(T value) { return value > 0; }
+template <uint16_t kInfinity>
+inline bool positive(Half<kInfinity> value) { return static_cast<uint16_t>(value.bits - 1) < kInfinity; }
+
+template <class T>
+inline bool is_nan(T value) { return value != value; }
+template <uint16_t kInfinity>
+inline bool is_nan(Half<kInfinity> value) { return (value.bits & 0x7FFF) > kInfinity; }
+
+// Loops that a compiler makes vectors of, whatever the level has.
+template <class T>
+bool positive_bytes_of(const void* values, int64_t n, uint8_t* bytes) {
+  const auto* typed = static_cast<const T*>(values);
+  uint8_t nan = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    bytes[i] = positive(typed[i]);
+    nan = static_cast<uint8_t>(nan | static_cast<uint8_t>(is_nan(typed[i])));
+  }
+  return nan != 0;
+}
+
+// In the order of DType.
+bool (*const kPositiveBytes[])(const void*, int64_t, uint8_t*) = {
+    positive_bytes_of<float>,
+    positive_bytes_of<double>,
+    positive_bytes_of<Half<0x7C00>>,
+    positive_bytes_of<Half<0x7F80>>,
+    positive_bytes_of<int8_t>,
+    positive_bytes_of<int16_t>,
+    positive_bytes_of<int32_t>,
+    positive_bytes_of<int64_t>,
+    positive_bytes_of<uint8_t>,
+    positive_bytes_of<uint16_t>,
+    positive_bytes_of<uint32_t>,
+    positive_bytes_of<uint64_t>,
+};
+
+// From byte `j` on, eight at a time: a byte's high bit says whether it is 0, and one product brings the eight together.
+inline void pack_bytes_from(int64_t j, const uint8_t* bytes, int64_t n_bits, uint8_t* code) {
+  for (; j < n_bits; j += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes + j, static_cast<size_t>(n_bits - j < 8 ? n_bits - j : 8));
+    const uint64_t is_one = (((word & 0x7F7F7F7F7F7F7F7Full) + 0x7F7F7F7F7F7F7F7Full) | word) >> 7 & 0x0101010101010101ull;
+    code[j / 8] = static_cast<uint8_t>(is_one * 0x0102040810204080ull >> 56);
+  }
+}
+
 // Eight bits at a time: each in a byte of its own by one product, 0 or 1, then as 0 or zero ^ one.
 inline void unpack_bits_from(int64_t j, const uint8_t* code, int64_t n_bits, uint8_t zero, uint8_t one, uint8_t* values) {
   constexpr uint64_t kEach = 0x0101010101010101ull;
@@ -131,6 +185,10 @@ inline void add_signed_of(const float* signs, int64_t n_codes, int64_t n_bits, c
 
 [[maybe_unused]] bool pack_above_plain(const float* values, const float* thresholds, int64_t n_bits, uint8_t* code) {
   return thresholds ? pack_above_from(0, values, thresholds, n_bits, code) : pack_above_from(0, values, nullptr, n_bits, code);
+}
+
+[[maybe_unused]] void pack_bytes_plain(const uint8_t* bytes, int64_t n_bits, uint8_t* code) {
+  pack_bytes_from(0, bytes, n_bits, code);
 }
 
 [[maybe_unused]] void unpack_bits_plain(const uint8_t* code, int64_t n_bits, uint8_t zero, uint8_t one, uint8_t* values) {

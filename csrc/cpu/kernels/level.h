@@ -89,6 +89,10 @@ struct BitKernels {
   // Bit j of the code is values[j] > thresholds[j], or > 0 where thresholds is null; padding bits are 0. True if a value is a
   // NaN.
   bool (*pack_above)(const float* values, const float* thresholds, int64_t n_bits, uint8_t* code);
+  // bytes[i] = values[i] > 0, of any dtype, by DType; true if a value is a NaN.
+  bool (*const* positive_bytes)(const void* values, int64_t n, uint8_t* bytes);
+  // Bit j of the code is bytes[j] != 0; padding bits are 0.
+  void (*pack_bytes)(const uint8_t* bytes, int64_t n_bits, uint8_t* code);
   // values[j] = one where bit j is set, else zero.
   void (*unpack_bits)(const uint8_t* code, int64_t n_bits, uint8_t zero, uint8_t one, uint8_t* values);
   // sums[j] = the weights of codes with bit j set less those of the others, added up one after the other, so that all levels

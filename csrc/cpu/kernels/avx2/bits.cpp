@@ -21,6 +21,16 @@ bool pack_above(const float* values, const float* thresholds, int64_t n_bits, ui
   return _mm256_movemask_ps(nan) != 0 || rest;
 }
 
+void pack_bytes(const uint8_t* bytes, int64_t n_bits, uint8_t* code) {
+  int64_t j = 0;
+  for (; j + 32 <= n_bits; j += 32) {
+    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + j));
+    const auto bits = ~static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256())));
+    std::memcpy(code + j / 8, &bits, 4);
+  }
+  pack_bytes_from(j, bytes, n_bits, code);
+}
+
 void unpack_bits(const uint8_t* code, int64_t n_bits, uint8_t zero, uint8_t one, uint8_t* values) {
   // Byte i of a vector takes byte i / 8 of four, then bit i % 8 of it.
   const __m256i bytes = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
@@ -64,6 +74,6 @@ void add_signed(const float* signs, int64_t n_codes, int64_t n_bits, const float
 }  // namespace
 
 extern const BitKernels kAvx2Bits;
-const BitKernels kAvx2Bits = {pack_above, unpack_bits, signed_sums, add_signed, signs_of};
+const BitKernels kAvx2Bits = {pack_above, kPositiveBytes, pack_bytes, unpack_bits, signed_sums, add_signed, signs_of};
 
 }  // namespace dshc::cpu

@@ -22,6 +22,16 @@ bool pack_above(const float* values, const float* thresholds, int64_t n_bits, ui
   return nan != 0 || rest;
 }
 
+void pack_bytes(const uint8_t* bytes, int64_t n_bits, uint8_t* code) {
+  int64_t j = 0;
+  for (; j + 64 <= n_bits; j += 64) {
+    const __m512i v = _mm512_loadu_si512(bytes + j);
+    const uint64_t bits = _mm512_test_epi8_mask(v, v);
+    std::memcpy(code + j / 8, &bits, 8);
+  }
+  pack_bytes_from(j, bytes, n_bits, code);
+}
+
 void unpack_bits(const uint8_t* code, int64_t n_bits, uint8_t zero, uint8_t one, uint8_t* values) {
   const __m512i zeros = _mm512_set1_epi8(static_cast<char>(zero)), ones = _mm512_set1_epi8(static_cast<char>(one));
   int64_t j = 0;
@@ -61,6 +71,6 @@ void add_signed(const float* signs, int64_t n_codes, int64_t n_bits, const float
 }  // namespace
 
 extern const BitKernels kAvx512Bits;
-const BitKernels kAvx512Bits = {pack_above, unpack_bits, signed_sums, add_signed, signs_of};
+const BitKernels kAvx512Bits = {pack_above, kPositiveBytes, pack_bytes, unpack_bits, signed_sums, add_signed, signs_of};
 
 }  // namespace dshc::cpu
