@@ -48,6 +48,12 @@ def _of_codes() -> Iterator[Row]:
                   {"np.packbits(x > 0)": lambda x=values: np.packbits(x > 0, axis=1, bitorder="little")})  # fmt: skip
         yield Row("unpack_codes", size, lambda c=codes, b=n_bits: dshc_fast.unpack_codes(c, b),
                   {"np.unpackbits": lambda c=codes: np.unpackbits(c, axis=1, bitorder="little")})  # fmt: skip
+        if (n, n_bits) == (100_000, 64):
+            for dtype in (bool, np.int8, np.int64, np.float16, np.float64):
+                other = (values > 0).astype(dtype) if dtype is bool else values.astype(dtype)
+                yield Row("pack_codes", f"{size}, {np.dtype(dtype).name}",
+                          lambda x=other: dshc_fast.pack_codes(x),
+                          {"np.packbits(x > 0)": lambda x=other: np.packbits(x > 0, axis=1, bitorder="little")})  # fmt: skip
         table = np.packbits(
             np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), axis=1, bitorder="little"
         )
@@ -86,7 +92,7 @@ def _distances() -> Iterator[Row]:
 
 
 def _searches() -> Iterator[Row]:
-    for n_bits in (32, 64, 96, 128, 256, 512, 1024):
+    for n_bits in (32, 64, 96, 128, 160, 256, 512, 1024):
         n_large = 1_000_000 if n_bits <= 256 else 200_000
         for n_query, n_db in ((1, 100_000), (1, n_large), (100, 10_000), (100, n_large)):
             codes = code_set("random", n_bits, n_query, n_db)
