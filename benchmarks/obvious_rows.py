@@ -53,7 +53,8 @@ def _of_codes() -> Iterator[Row]:
                 other = (values > 0).astype(dtype) if dtype is bool else values.astype(dtype)
                 yield Row("pack_codes", f"{size}, {np.dtype(dtype).name}",
                           lambda x=other: dshc_fast.pack_codes(x),
-                          {"np.packbits(x > 0)": lambda x=other: np.packbits(x > 0, axis=1, bitorder="little")})  # fmt: skip
+                          {"np.packbits(x > 0)":
+                           lambda x=other: np.packbits(x > 0, axis=1, bitorder="little")})  # fmt: skip
         table = np.packbits(
             np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), axis=1, bitorder="little"
         )
