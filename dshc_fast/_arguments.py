@@ -77,6 +77,14 @@ def refuse_nan(values: Tensor, name: str) -> None:
         raise ValueError(f"{name}[{row}] must hold numbers and infinities, got NaN")
 
 
+def has_memory(tensor: Tensor) -> bool:
+    """Whether a plain tensor is what it seems, and stands for no batch of others."""
+    try:
+        return tensor.numel() == 0 or tensor.data_ptr() != 0
+    except RuntimeError:
+        return False
+
+
 def refuse_without_memory(tensor: Tensor, name: str) -> None:
     """Tensors that stand for others (fake ones, those of a transform or a tracer, subclasses around another tensor)
     have no memory to read. Ops get what they stand for from torch; what calls the native module itself does not."""

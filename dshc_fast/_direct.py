@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
+from ._arguments import has_memory
 from ._prepared import Prepared
 
 
@@ -63,19 +64,11 @@ def run(name: str, first: Tensor, second: Tensor, *args: Any) -> Any:
 def loss_gradient(grad_loss: Tensor, logits: Tensor, *saved: Any) -> Tensor:
     """class_softmax_loss_backward of what forward has saved. No graph comes of it."""
     plain = nothing_watches() and all(map(_is_plain, (grad_loss, logits, *saved[:3])))
-    if plain and _has_memory(grad_loss):
+    if plain and has_memory(grad_loss):  # not of a batch, for is_grads_batched=True
         gradient = logits.new_empty(logits.shape)
         _ops.write_loss_gradient(gradient, grad_loss, logits, *saved)
         return gradient
     return torch.ops.dshc_fast.class_softmax_loss_backward(grad_loss, logits, *saved)
-
-
-def _has_memory(tensor: Tensor) -> bool:
-    """Not those that stand for a batch, which autograd makes of gradients for is_grads_batched=True."""
-    try:
-        return tensor.numel() == 0 or tensor.data_ptr() != 0
-    except RuntimeError:
-        return False
 
 
 _NO_TENSORS = (str, int, bool, float)
