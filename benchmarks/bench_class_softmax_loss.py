@@ -4,8 +4,8 @@
 
 Two sections. "loss": logits are given, loss and gradient of the logits are wanted. "head": features are given,
 loss and gradients of features, weight and bias of the linear layer are wanted; ours with the whole logits, and
-fused (a chunk of sub-classes at a time). torch gets the soft targets as the dense matrix it wants, made
-beforehand. All candidates of a row take turns in one process; their losses and gradients are compared first.
+fused (a chunk of sub-classes at a time), beside torch's linear_cross_entropy where this torch has it. torch gets the
+soft targets as the dense matrix it wants, made beforehand. Errors are of the head's gradients, against float64. All candidates of a row take turns in one process; their losses and gradients are compared first.
 Peak memory is the growth of the largest resident set over one run, each candidate in a process of its own. With
 --only, what is not measured stays as the result file has it. Results: docs/results/loss.json and loss.md.
 """
@@ -32,7 +32,11 @@ SIZES = (
 )  # rows, sub-classes, classes
 FEATURES = 256
 TORCH, COMPILED = "torch cross_entropy", "torch.compile of it"
+LINEAR = "torch linear_cross_entropy, chunked"
 OURS, INPLACE, FUSED = "ours", "ours, in place", "ours, linear fused"
+HAS_LINEAR = hasattr(
+    torch.nn, "LinearCrossEntropyOptions"
+)  # torch 2.14; without options it is the whole logits
 
 
 class Batch:
@@ -62,6 +66,15 @@ def torch_loss(*layer: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits, targets)
 
 
+def torch_linear_loss(
+    features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, targets: torch.Tensor
+) -> torch.Tensor:
+    options = torch.nn.LinearCrossEntropyOptions()
+    return torch.nn.functional.linear_cross_entropy(
+        features, weight, targets, linear_bias=bias, options=options
+    )
+
+
 def candidates(batch: Batch, compiled: Callable | None = None) -> dict[str, Callable[[], list[torch.Tensor]]]:
     ours = {"labels": batch.labels, "offsets": batch.offsets}
 
@@ -79,9 +92,31 @@ def candidates(batch: Batch, compiled: Callable | None = None) -> dict[str, Call
         found[INPLACE] = lambda: batch.step(whole, **ours, inplace=True)
         found[FUSED] = lambda: batch.step(fused, **ours)
     found[TORCH] = lambda: batch.step(torch_loss, targets=batch.targets)
+    if len(batch.leaves) > 1 and HAS_LINEAR:
+        found[LINEAR] = lambda: batch.step(torch_linear_loss, targets=batch.targets)
     if compiled is not None:
         found[COMPILED] = lambda: batch.step(compiled, targets=batch.targets)
     return found
+
+
+def errors() -> list[dict]:
+    """The largest error of each gradient of the head over its largest entry, of the float32 candidates."""
+    rows = []
+    for n, m, n_classes in SIZES[:3]:
+        batch = Batch("head", n, m, n_classes)
+        found = {name: run() for name, run in candidates(batch).items()}
+        batch.leaves = [leaf.detach().double().requires_grad_() for leaf in batch.leaves]
+        exact = batch.step(torch_loss, targets=batch.targets.double())
+        of = {
+            name: max(
+                float((mine.double() - right).abs().max() / right.abs().max())
+                for mine, right in zip(answer[1:], exact[1:], strict=True)
+            )
+            for name, answer in found.items()
+        }
+        rows.append({"n": n, "m": m, "error": of})
+        print(json.dumps(rows[-1]), flush=True)
+    return rows
 
 
 def check(runs: dict[str, Callable[[], list[torch.Tensor]]]) -> None:
@@ -131,7 +166,7 @@ def milliseconds(row: dict, name: str) -> str:
     return f"{1e3 * row['seconds'][name]:.3g}"
 
 
-def table(rows: list[dict], memory: list[dict], note: str | None) -> str:
+def table(rows: list[dict], memory: list[dict], wrong: list[dict], note: str | None) -> str:
     about = machine()
     lines = [
         "# Class soft-max loss on the CPU",
@@ -147,7 +182,7 @@ def table(rows: list[dict], memory: list[dict], note: str | None) -> str:
     for section in ("loss", "head"):
         of_section = [row for row in rows if row["section"] == section]
         names = list(of_section[0]["seconds"])
-        peers = [name for name in (TORCH, COMPILED) if name in names]
+        peers = [name for name in (TORCH, LINEAR, COMPILED) if name in names]
         head = ["rows × sub-classes", *names, *(f"× {peer}" for peer in peers)]
         lines += [f"## {section.capitalize()}, milliseconds", "", f"| {' | '.join(head)} |"]
         lines.append("| --- |" + " --: |" * (len(head) - 1))
@@ -167,6 +202,14 @@ def table(rows: list[dict], memory: list[dict], note: str | None) -> str:
         for row in memory:
             cells = [row["section"], f"{row['n']} × {row['m']}", f"{row['n'] * row['m'] / 2**18:.0f}"]
             cells += [f"{row['peak_bytes'][n] / 2**20:.0f}" if n in row["peak_bytes"] else "" for n in names]
+            lines.append(f"| {' | '.join(cells)} |")
+    if wrong:
+        names = list(wrong[-1]["error"])
+        about = "The largest error of a gradient over its largest entry, against float64; float32, head."
+        lines += ["", "## Error", "", about, "", f"| rows × sub-classes | {' | '.join(names)} |"]
+        lines.append("| --- |" + " --: |" * len(names))
+        for row in wrong:
+            cells = [f"{row['n']} × {row['m']}", *(f"{row['error'][name]:.1e}" for name in names)]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -221,11 +264,12 @@ def main() -> None:
     )
     rows = before.get("rows", []) if effort.only == "memory" else measure_time(compiled, effort)
     memory = before.get("memory", []) if effort.only == "time" else measure_memory(compiled)
+    wrong = before.get("errors", []) if effort.only else errors()
     note = " ".join(text for text in (note, effort.note) if text) or None
-    text = table(rows, memory, note) if rows else ""
+    text = table(rows, memory, wrong, note) if rows else ""
     print(text)
     if not effort.dry:
-        print("wrote", write("loss", rows, memory=memory, note=note))
+        print("wrote", write("loss", rows, memory=memory, errors=wrong, note=note))
         (RESULTS / "loss.md").write_text(text)
 
 
