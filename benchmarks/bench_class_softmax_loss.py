@@ -4,10 +4,11 @@
 
 Two sections. "loss": logits are given, loss and gradient of the logits are wanted. "head": features are given,
 loss and gradients of features, weight and bias of the linear layer are wanted; ours with the whole logits, and
-fused (a chunk of sub-classes at a time), beside torch's linear_cross_entropy where this torch has it. torch gets the
-soft targets as the dense matrix it wants, made beforehand. Errors are of the head's gradients, against float64. All candidates of a row take turns in one process; their losses and gradients are compared first.
-Peak memory is the growth of the largest resident set over one run, each candidate in a process of its own. With
---only, what is not measured stays as the result file has it. Results: docs/results/loss.json and loss.md.
+fused (a chunk of them at a time), beside torch's chunked linear_cross_entropy where this torch has it. torch gets
+the soft targets as the dense matrix it wants, made beforehand. All candidates of a row take turns in one process;
+their losses and gradients are compared first. Errors are of the head's gradients, against float64. Peak memory is
+the growth of the largest resident set over one run, each candidate in a process of its own. With --only, what is
+not measured stays as the result file has it. Results: docs/results/loss.json and loss.md.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from torch import Tensor
 from . import _ops
 from ._arguments import has_memory
 from ._prepared import Prepared
+from ._shapes import wide_dtype as _wide_dtype
 
 
 def _unknown() -> bool:
@@ -64,7 +65,8 @@ def run(name: str, first: Tensor, second: Tensor, *args: Any) -> Any:
 def loss_gradient(grad_loss: Tensor, logits: Tensor, *saved: Any) -> Tensor:
     """class_softmax_loss_backward of what forward has saved. No graph comes of it."""
     plain = nothing_watches() and all(map(_is_plain, (grad_loss, logits, *saved[:3])))
-    if plain and has_memory(grad_loss):  # not of a batch, for is_grads_batched=True
+    # No batch, of is_grads_batched=True; and what hooks of saved tensors gave back is of the dtypes it was.
+    if plain and has_memory(grad_loss) and grad_loss.dtype == saved[0].dtype == _wide_dtype(logits.dtype):
         gradient = logits.new_empty(logits.shape)
         _ops.write_loss_gradient(gradient, grad_loss, logits, *saved)
         return gradient

@@ -1,4 +1,4 @@
-"""`class_softmax_linear_loss` and its gradients in one pass over the rows, for a GPU.
+"""`class_softmax_linear_loss` and its gradients in one pass over the rows.
 
 _linear_ops.py goes chunk by chunk of columns; what a chunk's gradient needs of the others is known only at the end of
 forward, so that backward multiplies the logits out again: four matrix products of a size. A chunk of rows has all its
@@ -7,8 +7,8 @@ comes in backward: forward makes the gradients of the layer as well, by three pr
 factor (the way of Liger-Kernel's fused linear cross-entropy).
 
 The gradient of the weight is added up over the chunks of rows, in float32 where products are in bfloat16. Products of
-the logits' gradient and the weight have few outputs a chunk and long sums: they are cut into parts of the sum, so that
-every multiprocessor has some.
+the logits' gradient and the weight have few outputs a chunk and long sums: on a GPU they are cut into parts of the
+sum, so that every multiprocessor has some.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def serves(features: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.d
     Not in float16: gradient scalers enlarge the loss so that its gradients can be written in it at all, and their
     factor comes in backward. Not where a compiler or tracer looks on, which is to see the registered ops.
     """
-    if torch.compiler.is_compiling() or not arguments.on_cuda(features):
+    if torch.compiler.is_compiling():
         return False
     if not (torch.is_grad_enabled() and weight.requires_grad and features.shape[0]):
         return False
@@ -79,7 +79,7 @@ def _long_product(a: Tensor, b: Tensor, out: Tensor) -> None:
     """out = a @ b, by parts of the sum where there are few outputs; `out` in the dtype of the loss."""
     (n, length), n_columns = a.shape, b.shape[1]
     tiles = -(-n // TILE) * -(-n_columns // TILE)
-    n_parts = min(MOST_PARTS, TILES // tiles if tiles else 1)
+    n_parts = min(MOST_PARTS, TILES // tiles if tiles else 1) if arguments.on_cuda(a) else 1
     part = length // max(n_parts, 1) // linear_ops.CUDA_MULTIPLE * linear_ops.CUDA_MULTIPLE
     if n_parts < 2 or part < LEAST_PART:
         torch.mm(a, b, out=out) if out.dtype == a.dtype else out.copy_(a @ b)
@@ -111,20 +111,27 @@ def _loss_and_gradients(
         features, weight, bias, labels, class_offsets, target, ignore_index, None, dtype
     )
     n, n_subclasses = features.shape[0], weight.shape[0]
-    if check:
+    on_gpu = arguments.on_cuda(features)
+    if arguments.wants_check(check, labels):
         on_cuda.check_label_values(labels, class_offsets, ignore_index, n_subclasses)
+    elif not on_gpu:
+        checks.check_offset_values(class_offsets, n_subclasses)
     dtype = dtype or features.dtype
     x, w, b = features.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
     if wanted[1]:  # an ignored row's gradient is 0, but 0 times a NaN among its features would be NaN
         x = without_lost_rows(x, kept_rows(labels, class_offsets, ignore_index))
-    width = linear_ops.rounded_up(n_subclasses, linear_ops.CUDA_MULTIPLE)
+    width = linear_ops.rounded_up(n_subclasses, linear_ops.CUDA_MULTIPLE if on_gpu else 1)
     if added := width - n_subclasses:  # columns that count nowhere, as in Layer
         w = nn.functional.pad(w, (0, 0, 0, added))
         b = None if b is None else nn.functional.pad(b, (0, added))
         class_offsets = class_offsets.clamp(max=n_subclasses)
-    n_chunks = -(-n // max(linear_ops.CUDA_LOGITS // width, 1))
-    step = min(linear_ops.rounded_up(-(-n // n_chunks), ROW_STEP), n)
+    most = linear_ops.CUDA_LOGITS if on_gpu else linear_ops.ROW_LOGITS
+    n_chunks = -(-n // max(most // width, 1))
+    step = -(-n // n_chunks)
+    if most >= ROW_STEP * width:  # else a step of whole tiles would be many times what was asked for
+        step = linear_ops.rounded_up(step, ROW_STEP)
+    step = min(step, n)
     memory = x.new_empty((step * width,))
     in_loss = torch.ones_like(loss) if n_kept is None else torch.ones_like(loss) / n_kept
     in_features = loss.new_empty(x.shape) if wanted[0] else None
@@ -153,7 +160,19 @@ def _loss_and_gradients(
     return loss, stats, [in_features, in_weight, in_bias]
 
 
-_call = on_cuda.on_first_tensor(linear_ops.as_it_is(_loss_and_gradients))
+_on_cpu = linear_ops.as_it_is(_loss_and_gradients)
+_on_gpu = on_cuda.on_first_tensor(_on_cpu)
+
+
+def _call(features: Tensor, *rest: Any) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    return (_on_gpu if features.is_cuda else _on_cpu)(features, *rest)
+
+
+def _times(gradient: Tensor, factor: Tensor, like: Tensor) -> Tensor:
+    """In the layer's dtype, by the one pass where `factor` stands for no batch (is_grads_batched=True)."""
+    if arguments.has_memory(factor):
+        return torch.mul(gradient, factor, out=like.new_empty(like.shape))
+    return (gradient * factor).to(like.dtype)
 
 
 class LossAndGradients(torch.autograd.Function):
@@ -191,10 +210,8 @@ class LossAndGradients(torch.autograd.Function):
             found = _op.class_softmax_linear_loss_backward(of_rows, *inputs, *ctx.options, wanted)
             results = [g if is_wanted else None for g, is_wanted in zip(found, wanted, strict=True)]
         else:
-            results = [  # in the layer's dtype by the one pass
-                None
-                if gradient is None
-                else torch.mul(gradient, grad_loss, out=tensor.new_empty(tensor.shape))
+            results = [
+                None if gradient is None else _times(gradient, grad_loss, tensor)
                 for gradient, tensor in zip((in_features, in_weight, in_bias), inputs[:3], strict=True)
             ]
         return *results, *[None] * 7

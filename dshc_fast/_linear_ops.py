@@ -30,6 +30,9 @@ CHUNK = 4096  # columns; wide enough for a matrix product's full pace on the CPU
 # at less than half the pace, so that widths are multiples: of the last chunk, by columns that count nowhere, and of the
 # others, where nobody asked for a width.
 CUDA_LOGITS = 1 << 25
+ROW_LOGITS = (
+    1 << 22
+)  # of whole rows on the CPU (_linear_gradients.py): 16 MiB, which a third-level cache holds in part
 CUDA_MULTIPLE, CUDA_STEP = 8, 64
 
 

@@ -221,14 +221,14 @@ def class_softmax_linear_loss(
     logits, however many sub-classes there are. Forward keeps three numbers per row from chunk to chunk (online
     log-sum-exp); backward multiplies each chunk out again and writes its gradient over it, one matrix product
     more than with whole logits. Up to `chunk` sub-classes the logits are one chunk; it is kept, and its gradient
-    a second tensor. On CUDA, without a `chunk` and for "mean" and "sum", forward makes the gradients too, where the
-    weight needs one: from as many whole rows at a time as have 2^25 logits, with one matrix product less. They are
-    kept until backward, in float32 or wider. Not in float16, nor under ``torch.compile`` and transforms.
+    a second tensor. Without a `chunk` and for "mean" and "sum", forward makes the gradients too, where the weight
+    needs one: from as many whole rows at a time as have 2^22 logits (on CUDA 2^25), with one matrix product less.
+    They are kept until backward, in float32 or wider. Not in float16, nor under ``torch.compile`` and transforms.
 
     Args:
         features: (n, n_features) float32, float64, float16 or bfloat16.
         weight: (n_subclasses, n_features), of the features' dtype. Under autocast all three are cast as
-            ``torch.nn.functional.linear`` would (chunk by chunk), and gradients come in their own dtypes.
+            ``torch.nn.functional.linear`` would, and gradients come in their own dtypes.
         bias: (n_subclasses,), of the features' dtype, or None.
         labels, class_offsets, target, reduction, ignore_index, check: as in `class_softmax_loss`.
         chunk: sub-classes at a time; None: 4096 on the CPU, on CUDA as many as make 2^25 logits, at least 4096.

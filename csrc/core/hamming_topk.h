@@ -14,7 +14,8 @@ void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts /* [n_query, k]
 namespace dshc::cuda {
 
 // How the database is walked; the answer is the same. `rows`: two passes, for any k and any code; `popc` and `mma`: one pass,
-// where they can (k <= 2048, codes of at most 32 bytes; mma: tensor cores of compute capability 8.0), else as `automatic`.
+// where they can (k <= 10,240, codes of at most 32 bytes; mma: 128 bytes, by tensor cores of compute capability 8.0, else as
+// `popc`), else two.
 enum class TopkKernel : int32_t { automatic = 0, rows = 1, popc = 2, mma = 3 };
 
 int64_t hamming_topk_workspace_bytes(const Pairs& pairs, int64_t k, TopkKernel kernel);

@@ -294,7 +294,7 @@ int answer_rows(const void* logits, DType dtype, int64_t n, int64_t n_subclasses
     using T = std::remove_const_t<std::remove_pointer_t<decltype(typed)>>;
     const bool many = answer.k > kMostBest;
     if (many && answer.weighting == Weighting::probability && !answer.subclasses && n_subclasses <= kMostWeighed &&
-        compute_capability() >= 80) {
+        has_bit_products()) {
       return launch_weighted(typed, n, n_subclasses, answer.codebook, answer.n_bytes, answer.k, answer.codes, stream);
     }
     if (many || n_subclasses >= int64_t{1} << 31) {

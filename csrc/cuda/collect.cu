@@ -23,9 +23,10 @@ int64_t round_up(int64_t n, int64_t to) { return divide_up(n, to) * to; }
 
 int64_t key_capacity(int64_t n_query, int64_t k, const CollectTuning& tuning) {
   if (tuning.capacity > 0) return tuning.capacity;
-  // Of a few queries more: over a very large database a bound falls so long that 16 k do not always do.
-  const int64_t least = 16 * k > kFewKeys ? 16 * k : kFewKeys, most = 64 * k > kManyKeys ? 64 * k : kManyKeys;
-  return clamp(kKeyMemory / (8 * (n_query > 0 ? n_query : 1)), least, most);
+  const int64_t least = 16 * k > kFewKeys ? 16 * k : kFewKeys;
+  const int64_t share = kKeyMemory / (8 * (n_query > 0 ? n_query : 1)), most = least > kManyKeys ? least : kManyKeys;
+  // Of one query with many answers more: over a very large database a bound falls so long that 16 k do not always do.
+  return n_query <= kFewQueries ? clamp(share, least, 4 * most) : clamp(share, least, most);
 }
 
 // Of every m-th item, as many as let no more than a quarter of a query's keys through of what is in flight at first. What one
@@ -46,6 +47,15 @@ int64_t chunk_of(const Pairs& pairs, int64_t k, const CollectTuning& tuning) {
   return clamp(pairs.n_query, 1, chunk);
 }
 
+// Long codes take more shared memory, of which not every device grants a block as much as 9.0 does.
+int64_t most_group(int n_bytes, int64_t wanted) {
+  constexpr int kLongest = 96, kForLongest = 110 * 1024;
+  const int64_t most = n_bytes <= kMostCodeBytes ? wanted
+                       : n_bytes > kLongest && shared_bytes_a_block() < kForLongest ? 64
+                                                                                    : 128;
+  return wanted < most ? wanted : most;
+}
+
 Pairs chunk_pairs(const Pairs& pairs, int64_t first, int64_t n) {
   Pairs chunk = pairs;
   chunk.queries += first * pairs.n_bytes;
@@ -58,9 +68,7 @@ CollectPlan plan_collect(const Pairs& pairs, int64_t k, TopkKernel kernel, const
   CollectPlan plan{};
   plan.n_query = pairs.n_query;
   plan.n_values = 8 * pairs.n_bytes + 1;
-  // Long codes take more shared memory.
-  const int64_t most_group = pairs.n_bytes > kMostCodeBytes && tuning.group > 128 ? 128 : tuning.group;
-  plan.group = static_cast<int32_t>(clamp(round_up(pairs.n_query, 8), 8, most_group));
+  plan.group = static_cast<int32_t>(clamp(round_up(pairs.n_query, 8), 8, most_group(pairs.n_bytes, tuning.group)));
   plan.n_groups = static_cast<int32_t>(divide_up(pairs.n_query, plan.group));
   plan.k = k;
   plan.capacity = key_capacity(pairs.n_query, k, tuning);
@@ -146,19 +154,6 @@ int find_first_bounds(const Pairs& chunk, const CollectPlan& plan, const Workspa
   return status ? status : first_bounds(space.sample, space.prefix, plan, space.collected, stream);
 }
 
-// Whether the device has them, and the code that was built for it.
-bool has_bit_products() {
-  const int capability = compute_capability();
-#ifdef __CUDA_ARCH_LIST__
-  for (const int built : {__CUDA_ARCH_LIST__}) {
-    if (built >= 800 && built <= 10 * capability) return true;
-  }
-  return false;
-#else
-  return capability >= 80;
-#endif
-}
-
 // Of radius search: no keys, no sample and nothing seen. `most`: keys of a query that are sorted in shared memory.
 CollectPlan plan_radius(const Pairs& chunk, int32_t bound, int64_t most) {
   CollectPlan plan = plan_collect(chunk, 1, collecting_kernel(TopkKernel::automatic, chunk), {});
@@ -168,10 +163,10 @@ CollectPlan plan_radius(const Pairs& chunk, int32_t bound, int64_t most) {
   return plan;
 }
 
-// Of a query's share of n_found, as twice as many are common.
+// Twice a query's share of n_found, which is common, or the share alone, which can_collect_radius() has let through.
 int64_t most_of_a_query(const Pairs& pairs, int64_t n_found) {
-  const int64_t twice = 2 * divide_up(n_found, pairs.n_query);
-  return sort_keys_for(twice) > 0 ? twice : kFewSortKeys / 2;
+  const int64_t share = n_found / pairs.n_query;
+  return sort_keys_for(2 * share) > 0 ? 2 * share : share;
 }
 
 // The largest workspace of a whole chunk, or of a last, shorter one, which is cut into more shards.

@@ -5,7 +5,7 @@
 //
 // Two ways. A sample of up to 32,768 items is counted by the block that finds the bounds, one launch for everything before the
 // walk: a block has one query, or eight where there are many, their counters in shared memory, added to by atomics. A larger
-// sample (k > 2,048) is counted by the kernels of histograms (query_columns.cu); a warp per query reads them. Prefix sums over at
+// sample (of more than some 1,000 answers) is counted by the kernels of histograms (query_columns.cu); a warp per query reads them. Prefix sums over at
 // most 1,025 values either way. Reading: a sector of 32 bytes an item of the sample, from the second-level cache for all
 // blocks but the first that come; with a query a block that would be the floor of a batch, hence eight.
 #include "code_registers.h"

@@ -1,4 +1,4 @@
-// What the two kernels that collect share on the device: drawing tickets, and keeping an item (collect.h).
+// What the kernels that collect share on the device: drawing tickets, and keeping an item (collect.h).
 #pragma once
 #include "code_registers.h"
 #include "collect.h"

@@ -1,10 +1,11 @@
 // All items of each query within a radius: XOR count <= radius, or AND count >= radius.
 //
 // Two calls, because the size of the answer is not known before: the first counts, the second writes in the order of
-// (rank value, index). Layout: found [n_query], then indices and counts [offsets[n_query]]. Counting: query_columns.cu up to
-// 256 bits; beyond, one register a warp and one global atomic, thread map in rows.h. Writing: one pass that collects
-// (collect.h) where balls are small; else ordered_items.cu, which counts by shard once more, so that nothing has to be kept
-// between the two calls. Least possible for both calls: two passes of scoring and 12 bytes an answered item; met, or three.
+// (rank value, index). Layout: found [n_query], then indices and counts [offsets[n_query]]. Counting: on tensor cores where they
+// are faster (count_by_products in collect.h); else query_columns.cu up to 256 bits; beyond, one register a warp and one global
+// atomic, thread map in rows.h. Writing: one pass that collects (collect.h) where balls are small; else ordered_items.cu, which
+// counts by shard once more, so that nothing has to be kept between the two calls. Least possible for both calls: two passes of
+// scoring and 12 bytes an answered item; met, or three.
 #include "../core/hamming_radius.h"
 
 #include "collect.h"

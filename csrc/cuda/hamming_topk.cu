@@ -2,8 +2,8 @@
 //
 // Layout: counts and indices [n_query, k]. Two ways. One pass with a falling bound (collect.h) for codes of at most 32 bytes
 // (128 on tensor cores) and k <= 10,240 (2,048 where a block gets no more than 48 KB of shared memory); else two passes, a
-// counting sort (ordered_items.cu), which costs the same for every k. A small database takes the two passes too: they are three
-// launches instead of six. Where `allowed` may leave fewer than k items, the
+// counting sort (ordered_items.cu), which costs the same for every k. A small database takes the two passes too: they are four
+// launches instead of seven. Where `allowed` may leave fewer than k items, the
 // rest is index -1 and the worst count. Heaps or sorted lists in registers would bound k; a sort of all pairs would move
 // them several times through memory.
 #include "../core/hamming_topk.h"

@@ -45,29 +45,6 @@ __device__ __forceinline__ T* dynamic_shared() {
   return reinterpret_cast<T*>(dshc_dynamic_shared);
 }
 
-// A GPU grants so much shared memory to every block, more on request only.
-constexpr size_t kGrantedShared = 48 * 1024;
-
-// Launches and returns the launch's cudaError_t (0: success). Never synchronises.
-template <class... Parameters, class... Arguments>
-int launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
-           Arguments... arguments) {
-  if (shared_bytes > kGrantedShared) {
-    cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                              static_cast<int>(shared_bytes));
-    // As many blocks as the kernel was planned for fit only where the first-level cache leaves them the room.
-    if (status == cudaSuccess) {
-      status = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
-    }
-    if (status != cudaSuccess) {
-      cudaGetLastError();
-      return static_cast<int>(status);
-    }
-  }
-  kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(static_cast<Parameters>(arguments)...);
-  return static_cast<int>(cudaGetLastError());
-}
-
 // Of the current device; `otherwise` where it cannot be asked. Work is cut by them; no answer depends on them.
 inline int device_attribute(cudaDeviceAttr attribute, int otherwise) {
   int device = 0, value = otherwise;
@@ -89,6 +66,31 @@ inline int compute_capability() {
          device_attribute(cudaDevAttrComputeCapabilityMinor, 0);
 }
 
+// A GPU grants so much shared memory to every block, more on request only.
+constexpr size_t kGrantedShared = 48 * 1024;
+
+// Launches and returns the launch's cudaError_t (0: success). Never synchronises.
+template <class... Parameters, class... Arguments>
+int launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream,
+           Arguments... arguments) {
+  if (shared_bytes > kGrantedShared) {
+    // All that there is, and not what this launch needs: threads that launch one kernel with different sizes would undo each
+    // other's request.
+    cudaError_t status =
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes_a_block());
+    // As many blocks as the kernel was planned for fit only where the first-level cache leaves them the room.
+    if (status == cudaSuccess) {
+      status = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+    }
+    if (status != cudaSuccess) {
+      cudaGetLastError();
+      return static_cast<int>(status);
+    }
+  }
+  kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(static_cast<Parameters>(arguments)...);
+  return static_cast<int>(cudaGetLastError());
+}
+
 inline int fill_zero(void* to, int64_t bytes, Stream stream) {
   const cudaError_t status = cudaMemsetAsync(to, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream));
   if (status != cudaSuccess) cudaGetLastError();
@@ -96,6 +98,19 @@ inline int fill_zero(void* to, int64_t bytes, Stream stream) {
 }
 
 #endif
+
+// Whether the device has matrix products of single bits and of bytes, and code that was built for them.
+inline bool has_bit_products() {
+  const int capability = compute_capability();
+#ifdef __CUDA_ARCH_LIST__
+  for (const int built : {__CUDA_ARCH_LIST__}) {
+    if (built >= 800 && built <= 10 * capability) return true;
+  }
+  return false;
+#else
+  return capability >= 80;
+#endif
+}
 
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

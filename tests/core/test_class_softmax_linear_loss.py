@@ -189,9 +189,14 @@ def test_small_default_chunks(dtype, n_subclasses: int, reduction: str, device: 
         assert (found.double() - right).abs().max() <= tolerance * right.abs().max()
 
 
-@pytest.fixture
-def by_rows(as_on_cuda, monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+@pytest.fixture(params=("as on cuda", "cpu"))
+def by_rows(request, monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
     """Gradients made in forward, by a few rows at a time and sums in parts; the dtypes they were made in."""
+    if request.param == "cpu":
+        monkeypatch.setattr(_linear_ops, "CHUNK", 100)
+        monkeypatch.setattr(_linear_ops, "ROW_LOGITS", 5000)
+    else:
+        request.getfixturevalue("as_on_cuda")
     monkeypatch.setattr(_linear_gradients, "ROW_STEP", 2)
     monkeypatch.setattr(_linear_gradients, "TILE", 8)
     monkeypatch.setattr(_linear_gradients, "TILES", 16)
@@ -202,11 +207,6 @@ def by_rows(as_on_cuda, monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
         calls.append(arguments[7] or arguments[0].dtype)
         return call(*arguments)
 
-    # The Function's wrapper asks for a GPU.
-    monkeypatch.setattr(
-        _linear_gradients, "_call", _linear_ops.as_it_is(_linear_gradients._loss_and_gradients)
-    )
-    call = _linear_gradients._call
     monkeypatch.setattr(_linear_gradients, "_call", noted)
     return calls
 
@@ -233,7 +233,7 @@ def test_gradients_in_forward(dtype, reduction: str, n_subclasses: int, by_rows)
 
         del by_rows[:]
         ours = run(lambda *args: loss(*args, chunk=None), layer, labels, offsets)
-        fused = dtype != torch.float16 and n_subclasses > max(100, 5000 // n)
+        fused = dtype != torch.float16 and n_subclasses > _linear_ops.default_chunk(layer[0])
         assert by_rows == ([dtype] if fused else [])
         wide = [t if t is None else t.double() for t in layer]
         wanted = run(lambda *args: loss(*args, chunk=90), wide, labels, offsets)
@@ -289,6 +289,12 @@ def test_gradients_in_forward_again(by_rows) -> None:
     first = torch.autograd.grad(value, leaves, retain_graph=True)
     for again, once in zip(torch.autograd.grad(3 * value, leaves), first, strict=True):
         torch.testing.assert_close(again, 3 * once)
+    factors = torch.tensor([3.0, -1.0])  # of a batch of gradients from above
+    value = loss(*leaves)
+    for batch, once in zip(
+        torch.autograd.grad(value, leaves, factors.to(value.dtype), is_grads_batched=True), first, strict=True
+    ):
+        torch.testing.assert_close(batch, torch.stack([3 * once, -once]))
     second = []
     for chunk in (None, 60):
         gradients = torch.autograd.grad(loss(*leaves, chunk=chunk).square(), leaves, create_graph=True)
