@@ -168,15 +168,9 @@ def _call(features: Tensor, *rest: Any) -> tuple[Tensor, Tensor, list[Tensor | N
     return (_on_gpu if features.is_cuda else _on_cpu)(features, *rest)
 
 
-def _times(gradient: Tensor, factor: Tensor, like: Tensor) -> Tensor:
-    """In the layer's dtype, by the one pass where `factor` stands for no batch (is_grads_batched=True)."""
-    if arguments.has_memory(factor):
-        return torch.mul(gradient, factor, out=like.new_empty(like.shape))
-    return (gradient * factor).to(like.dtype)
-
-
 class LossAndGradients(torch.autograd.Function):
-    """The reduced loss. What forward keeps beside the layer are gradients of the layer's size."""
+    """The reduced loss. What forward keeps beside the layer are gradients of the layer's size, which the first backward
+    multiplies in place and hands on, so that there is no second set of them; one after it goes by the op."""
 
     @staticmethod
     def forward(
@@ -197,21 +191,29 @@ class LossAndGradients(torch.autograd.Function):
             features, weight, bias, labels, class_offsets, target, ignore_index, dtype, check, n_kept,
             ctx.needs_input_grad[:3],
         )  # fmt: skip
-        ctx.save_for_backward(features, weight, bias, stats, labels, class_offsets, n_kept, *gradients)
+        ctx.save_for_backward(features, weight, bias, stats, labels, class_offsets, n_kept)
+        ctx.gradients = gradients
         ctx.options = target, ignore_index, None, dtype
         return loss.sum() if n_kept is None else loss.sum() / n_kept
 
     @staticmethod
     def backward(ctx, grad_loss: Tensor) -> tuple[Any, ...]:
-        *inputs, n_kept, in_features, in_weight, in_bias = ctx.saved_tensors
+        *inputs, n_kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():  # gradients that are to be differentiated again: by the op, which can be
+        if torch.is_grad_enabled() or ctx.gradients is None:
             of_rows = (grad_loss if n_kept is None else grad_loss / n_kept).expand(inputs[0].shape[0])
             found = _op.class_softmax_linear_loss_backward(of_rows, *inputs, *ctx.options, wanted)
             results = [g if is_wanted else None for g, is_wanted in zip(found, wanted, strict=True)]
-        else:
+        elif arguments.has_memory(grad_loss):
+            gradients, ctx.gradients = ctx.gradients, None
+            is_one = grad_loss.is_cpu and bool(grad_loss == 1)
             results = [
-                None if gradient is None else _times(gradient, grad_loss, tensor)
-                for gradient, tensor in zip((in_features, in_weight, in_bias), inputs[:3], strict=True)
+                None if g is None else (g if is_one else g.mul_(grad_loss)).to(tensor.dtype)
+                for g, tensor in zip(gradients, inputs[:3], strict=True)
+            ]
+        else:  # it stands for a batch (is_grads_batched=True)
+            results = [
+                None if g is None else (g * grad_loss).to(tensor.dtype)
+                for g, tensor in zip(ctx.gradients, inputs[:3], strict=True)
             ]
         return *results, *[None] * 7
