@@ -130,6 +130,16 @@ void check_cuts() {
   // Threads share groups, and shards where groups are few.
   expect_text(topk_text(pairs_of(2, 1'000'000, 8), 10, 2), long_in_place + "1 group of 2, 4 shards, 2 threads");
   expect_text(topk_text(pairs_of(1, 1000, 8), 10, 2), long_in_place + "1 group of 1, 1 shard, 1 thread");
+  if (!nibbles) {
+    // Queries share blocks, all threads work on one group, and groups come out even; but not where shards are short.
+    const std::string copied = popcounts + "blocks of 2048 items; ";
+    expect_text(topk_text(pairs_of(40, 1'000'000, 8), 10, 2), copied + "1 group of 40, 2 shards, 2 threads");
+    expect_text(topk_text(pairs_of(40, 1'000'000, 8), 10, 6), copied + "1 group of 40, 6 shards, 6 threads");
+    expect_text(topk_text(pairs_of(24, 1'000'000, 8), 3000, 2),
+                popcounts + "blocks of 2048 items in place; 6 groups of 4, 1 shard, 2 threads; bounds guessed from 16384 items");
+    expect_text(topk_text(pairs_of(24, 200'000, 8), 10, 2),
+                popcounts + "blocks of 2048 items in place; 6 groups of 4, 1 shard, 2 threads");
+  }
   expect_text(text(cpu::plan_radius(pairs_of(1000, 1'000'000, 8), 5, false, cpu::chosen_level(), 2)),
               planes ? many + "4 groups of 250, 1 shard, 2 threads" : many + "8 groups of 128, 1 shard, 2 threads");
   expect_text(text(cpu::plan_radius(pairs_of(5, 5, 8), 0, false, cpu::chosen_level(), 1)), level + ": nothing to find");

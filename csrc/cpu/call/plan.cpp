@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace dshc::cpu {
 namespace {
@@ -82,9 +83,30 @@ bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t stat
   return true;
 }
 
+// Groups whose queries share blocks that are copied or come from far, each over shards for all threads: where passes of a
+// few queries would make many groups. False: the merging of shards would cost what that saves. The figures are measured.
+bool cut_for_sharing(const Pairs& pairs, int64_t state_bytes, Tasks& tasks) {
+  constexpr int64_t kFewest = 8, kWidest = 48;  // queries
+  constexpr int64_t kSmallState = 72 << 10, kMostState = 96 << 10;
+  constexpr int64_t kShardBytes = 1 << 20, kShardBytesForState = 3 << 20;
+  const int64_t n_groups = divide_up(pairs.n_query, kWidest);
+  // As many tasks as come out even.
+  const int64_t shards = tasks.n_threads / std::gcd(static_cast<int64_t>(tasks.n_threads), n_groups);
+  const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
+  if (pairs.n_query < kFewest || state_bytes > kMostState || pairs.n_db / shards < kSmallestShard ||
+      shard_bytes < (state_bytes <= kSmallState ? kShardBytes : kShardBytesForState)) {
+    return false;
+  }
+  tasks.group = divide_up(pairs.n_query, n_groups);
+  cut_database(pairs, shards, tasks);
+  return true;
+}
+
 void cut_by_passes(const Pairs& pairs, const FilterRow& best, int64_t state_bytes, Tasks& tasks) {
   const int64_t tasks_wanted = tasks.n_threads == 1 ? 1 : 4 * tasks.n_threads;
   int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
+  constexpr int64_t kWideEnough = 32;
+  if (tasks.n_threads > 1 && fair < kWideEnough && !best.arrange && cut_for_sharing(pairs, state_bytes, tasks)) return;
   // Wider groups and more shards in their place, where nibbles make up for the merging of shards.
   constexpr int64_t kMostMergedState = 96 << 10, kGroupForNibbles = 16;
   if (tasks.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * tasks.n_threads * kSmallestShard &&
