@@ -1,7 +1,6 @@
 #include "plan.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace dshc::cpu {
 namespace {
@@ -87,13 +86,19 @@ bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t stat
 // few queries would make many groups. False: the merging of shards would cost what that saves. The figures are measured.
 bool cut_for_sharing(const Pairs& pairs, int64_t state_bytes, Tasks& tasks) {
   constexpr int64_t kFewest = 8, kWidest = 48;  // queries
-  constexpr int64_t kSmallState = 72 << 10, kMostState = 96 << 10;
+  constexpr int64_t kSmallState = 72 << 10, kMostState = 96 << 10, kMostMergedBytes = 64 << 20;
   constexpr int64_t kShardBytes = 1 << 20, kShardBytesForState = 3 << 20;
-  const int64_t n_groups = divide_up(pairs.n_query, kWidest);
-  // As many tasks as come out even.
-  const int64_t shards = tasks.n_threads / std::gcd(static_cast<int64_t>(tasks.n_threads), n_groups);
+  const int64_t n_threads = tasks.n_threads;
+  int64_t n_groups = divide_up(pairs.n_query, kWidest), shards = 1;
+  if (2 * n_groups > n_threads) {
+    n_groups = divide_up(n_groups, n_threads) * n_threads;
+  } else {
+    shards = n_threads % n_groups == 0 ? n_threads / n_groups : divide_up(2 * n_threads, n_groups);
+  }
   const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
-  if (pairs.n_query < kFewest || state_bytes > kMostState || pairs.n_db / shards < kSmallestShard ||
+  if (pairs.n_query < kFewest || state_bytes > kMostState ||
+      (shards > 1 && pairs.n_query * shards * state_bytes > kMostMergedBytes) ||
+      pairs.n_db / shards < kSmallestShard ||
       shard_bytes < (state_bytes <= kSmallState ? kShardBytes : kShardBytesForState)) {
     return false;
   }
