@@ -30,9 +30,8 @@ CHUNK = 4096  # columns; wide enough for a matrix product's full pace on the CPU
 # at less than half the pace, so that widths are multiples: of the last chunk, by columns that count nowhere, and of the
 # others, where nobody asked for a width.
 CUDA_LOGITS = 1 << 25
-ROW_LOGITS = (
-    1 << 22
-)  # of whole rows on the CPU (_linear_gradients.py): 16 MiB, which a third-level cache holds in part
+# Of whole rows on the CPU (_linear_gradients.py): 16 MiB, which a third-level cache holds in part.
+ROW_LOGITS = 1 << 22
 CUDA_MULTIPLE, CUDA_STEP = 8, 64
 
 
@@ -261,9 +260,7 @@ def _codes_from_features(
     best: list[Tensor] = []
     subclasses: list[Tensor] = []
     for first, last in layer.chunks():
-        rows = layer.logits(
-            first, last, behind=torch.nan
-        )  # which ranks below all others, -inf is one of them
+        rows = layer.logits(first, last, behind=torch.nan)  # NaN ranks below all others; -inf is one of them
         if check and on_gpu:
             arguments.refuse_nan(rows[:, : last - first], "logits")
         top = top_subclasses(rows, min(k, last - first), check and not on_gpu)

@@ -222,7 +222,7 @@ def class_softmax_linear_loss(
     log-sum-exp); backward multiplies each chunk out again and writes its gradient over it, one matrix product
     more than with whole logits. Up to `chunk` sub-classes the logits are one chunk; it is kept, and its gradient
     a second tensor. Without a `chunk` and for "mean" and "sum", forward makes the gradients too, where the weight
-    needs one: from as many whole rows at a time as have 2^23 logits (on CUDA 2^25), with one matrix product less.
+    needs one: from as many whole rows at a time as have 2^22 logits (on CUDA 2^25), with one matrix product less.
     They are kept until the first backward, in float32 or wider; a second one multiplies the logits out again. Not in
     float16, nor under ``torch.compile`` and transforms.
 

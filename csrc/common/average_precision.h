@@ -96,38 +96,52 @@ DSHC_HOST_DEVICE inline double precision_sum(int64_t P, double slope, const Reci
   return static_cast<double>(P + 1) * sums.s0 + slope * sums.s1;
 }
 
-// E[(S + A(m, x, N, P; m)) / (P + x)] over x ~ Hypergeometric(n, p, m): the cut at k takes m of the n items of a tie, and
-// the divisor "retrieved" is the number of relevant items it lets in. The probabilities are built outwards from the mode
-// by ratios and normalised by their own sum, which avoids factorials and their rounding.
-DSHC_HOST_DEVICE inline double expected_retrieved_at_cut(double S, int64_t n, int64_t p, int64_t N, int64_t P, int64_t m) {
-  const ReciprocalSums sums = reciprocal_sums(N, m);
-  const int64_t low = m - (n - p) > 0 ? m - (n - p) : 0, high = p < m ? p : m;
-  const auto value = [&](int64_t x) {
+// (S + A(m, x, N, P; m)) / (P + x) over x ~ Hypergeometric(n, p, m): the cut at k takes m of the n items of a tie, and the
+// divisor "retrieved" is the number of relevant items it lets in, x of which are of this tie. Probabilities are to be built
+// outwards from the mode by ratios and normalised by their own sum, which avoids factorials and their rounding.
+struct RetrievedAtCut {
+  static constexpr double kNegligible = 1e-40;  // of a probability, the mode's being 1
+  double S;
+  int64_t n, p, P, m;
+  ReciprocalSums sums;
+  int64_t low, high, mode;
+
+  DSHC_HOST_DEVICE RetrievedAtCut(double S, int64_t n, int64_t p, int64_t N, int64_t P, int64_t m)
+      : S(S), n(n), p(p), P(P), m(m), sums(reciprocal_sums(N, m)) {
+    low = m - (n - p) > 0 ? m - (n - p) : 0;
+    high = p < m ? p : m;
+    mode = static_cast<int64_t>((static_cast<double>(m) + 1.0) * (static_cast<double>(p) + 1.0) /
+                                (static_cast<double>(n) + 2.0));
+    mode = mode < low ? low : (mode > high ? high : mode);
+  }
+
+  DSHC_HOST_DEVICE double value(int64_t x) const {
     if (P + x == 0) return 0.0;
     const double slope = m > 1 ? static_cast<double>(x - 1) / static_cast<double>(m - 1) : 0.0;
     const double inside = x == 0 ? 0.0 : static_cast<double>(x) / static_cast<double>(m) * precision_sum(P, slope, sums);
     return (S + inside) / static_cast<double>(P + x);
-  };
-  // Pr(x + 1) / Pr(x)
-  const auto ratio = [&](int64_t x) {
-    return static_cast<double>(p - x) * static_cast<double>(m - x) /
-           (static_cast<double>(x + 1) * static_cast<double>(n - p - m + x + 1));
-  };
-  int64_t mode = static_cast<int64_t>((static_cast<double>(m) + 1.0) * (static_cast<double>(p) + 1.0) /
-                                      (static_cast<double>(n) + 2.0));
-  mode = mode < low ? low : (mode > high ? high : mode);
-  constexpr double kNegligible = 1e-40;
-  double weight = 1.0, total = 1.0, expected = value(mode);
-  for (int64_t x = mode; x < high && weight > kNegligible; ++x) {
-    weight *= ratio(x);
+  }
+
+  // Pr(x + 1) / Pr(x) = risen(x) / fallen(x)
+  DSHC_HOST_DEVICE double risen(int64_t x) const { return static_cast<double>(p - x) * static_cast<double>(m - x); }
+  DSHC_HOST_DEVICE double fallen(int64_t x) const {
+    return static_cast<double>(x + 1) * static_cast<double>(n - p - m + x + 1);
+  }
+};
+
+DSHC_HOST_DEVICE inline double expected_retrieved_at_cut(double S, int64_t n, int64_t p, int64_t N, int64_t P, int64_t m) {
+  const RetrievedAtCut cut(S, n, p, N, P, m);
+  double weight = 1.0, total = 1.0, expected = cut.value(cut.mode);
+  for (int64_t x = cut.mode; x < cut.high && weight > cut.kNegligible; ++x) {
+    weight *= cut.risen(x) / cut.fallen(x);
     total += weight;
-    expected += weight * value(x + 1);
+    expected += weight * cut.value(x + 1);
   }
   weight = 1.0;
-  for (int64_t x = mode; x > low && weight > kNegligible; --x) {
-    weight /= ratio(x - 1);
+  for (int64_t x = cut.mode; x > cut.low && weight > cut.kNegligible; --x) {
+    weight /= cut.risen(x - 1) / cut.fallen(x - 1);
     total += weight;
-    expected += weight * value(x - 1);
+    expected += weight * cut.value(x - 1);
   }
   return expected / total;
 }

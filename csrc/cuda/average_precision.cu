@@ -50,48 +50,22 @@ __device__ __forceinline__ int32_t sum_below(int32_t value) {
   return sum - value;
 }
 
-// Product of the lanes up to this one.
-__device__ __forceinline__ double warp_product(double value) {
-  for (int offset = 1; offset < kWarp; offset *= 2) {
-    const double other = __shfl_up_sync(kFullMask, value, offset);
-    if (lane() >= offset) value *= other;
-  }
-  return value;
-}
-
 // As expected_retrieved_at_cut(): the lanes take consecutive numbers of relevant items, outwards from the mode, and probabilities
 // are products of ratios over the lanes. The same in all lanes, and formed in one order whatever the device.
 __device__ __forceinline__ double warp_expected_at_cut(double S, int64_t n, int64_t p, int64_t N, int64_t P, int64_t m) {
-  const ReciprocalSums sums = reciprocal_sums(N, m);
-  const int64_t low = m - (n - p) > 0 ? m - (n - p) : 0, high = p < m ? p : m;
-  const auto value = [&](int64_t x) {
-    if (P + x == 0) return 0.0;
-    const double slope = m > 1 ? static_cast<double>(x - 1) / static_cast<double>(m - 1) : 0.0;
-    const double inside = x == 0 ? 0.0 : static_cast<double>(x) / static_cast<double>(m) * precision_sum(P, slope, sums);
-    return (S + inside) / static_cast<double>(P + x);
-  };
-  auto mode = static_cast<int64_t>((static_cast<double>(m) + 1.0) * (static_cast<double>(p) + 1.0) /
-                                   (static_cast<double>(n) + 2.0));
-  mode = mode < low ? low : (mode > high ? high : mode);
-  constexpr double kNegligible = 1e-40;
-  double total = lane() == 0 ? 1.0 : 0.0, expected = lane() == 0 ? value(mode) : 0.0;
+  const RetrievedAtCut cut(S, n, p, N, P, m);
+  double total = lane() == 0 ? 1.0 : 0.0, expected = lane() == 0 ? cut.value(cut.mode) : 0.0;
   for (int side = 0; side < 2; ++side) {
-    const int64_t steps = side == 0 ? high - mode : mode - low;
+    const int64_t steps = side == 0 ? cut.high - cut.mode : cut.mode - cut.low;
     double weight = 1.0;  // of the last lane's number before
-    for (int64_t first = 0; first < steps && weight > kNegligible; first += kWarp) {
-      const int64_t step = first + lane() + 1, x = side == 0 ? mode + step : mode - step;
+    for (int64_t first = 0; first < steps && weight > cut.kNegligible; first += kWarp) {
+      const int64_t step = first + lane() + 1, x = side == 0 ? cut.mode + step : cut.mode - step;
       double ratio = 0.0;  // Pr(x) over that of the number one nearer to the mode
-      if (step <= steps && side == 0) {
-        ratio = static_cast<double>(p - x + 1) * static_cast<double>(m - x + 1) /
-                (static_cast<double>(x) * static_cast<double>(n - p - m + x));
-      } else if (step <= steps) {
-        ratio = static_cast<double>(x + 1) * static_cast<double>(n - p - m + x + 1) /
-                (static_cast<double>(p - x) * static_cast<double>(m - x));
-      }
+      if (step <= steps) ratio = side == 0 ? cut.risen(x - 1) / cut.fallen(x - 1) : cut.fallen(x) / cut.risen(x);
       const double mine = weight * warp_product(ratio);
       if (step <= steps) {
         total += mine;
-        expected += mine * value(x);
+        expected += mine * cut.value(x);
       }
       weight = __shfl_sync(kFullMask, mine, kWarp - 1);
     }

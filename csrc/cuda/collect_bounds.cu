@@ -8,9 +8,7 @@
 // sample (of more than some 1,000 answers) is counted by the kernels of histograms (query_columns.cu); a warp per query reads them. Prefix sums over at
 // most 1,025 values either way. Reading: a sector of 32 bytes an item of the sample, from the second-level cache for all
 // blocks but the first that come; with a query a block that would be the floor of a batch, hence eight.
-#include "code_registers.h"
-#include "collect.h"
-#include "warp.h"
+#include "collect_walk.h"
 
 namespace dshc::cuda {
 namespace {
@@ -20,26 +18,12 @@ constexpr int kManyQueries = 8;        // of a block that counts
 constexpr int64_t kQueriesApart = 64;  // up to so many queries have a block each
 constexpr int64_t kMostCounted = 32768;
 
-// By a whole warp: the smallest value up to which a histogram counts k items; n_values if there is none.
-template <class Count>
-__device__ int value_of_kth(const Count* counts /* [n_values] */, const CollectPlan& plan) {
-  int64_t before = 0;
-  for (int first = 0; first < plan.n_values; first += kWarp) {
-    const int value = first + lane();
-    const int64_t count = value < plan.n_values ? static_cast<int64_t>(counts[value]) : 0;
-    const int64_t upto = before + warp_sum_below(count) + count;
-    const unsigned enough = __ballot_sync(kFullMask, upto >= plan.k);
-    if (enough != 0) return first + __ffs(static_cast<int>(enough)) - 1;
-    before += warp_reduce(count, Sum{});
-  }
-  return plan.n_values;
-}
-
 // By a whole warp.
 template <class Count>
 __device__ __forceinline__ void set_bounds(const Count* sample, const Count* prefix, const CollectPlan& plan,
                                            const Collected& to, int64_t query) {
-  const int of_sample = value_of_kth(sample, plan), of_prefix = value_of_kth(prefix, plan);
+  const int of_sample = value_of_kth(plan, [&](int value) { return sample[value]; });
+  const int of_prefix = value_of_kth(plan, [&](int value) { return prefix[value]; });
   if (lane() != 0) return;
   const int both = of_sample < of_prefix ? of_sample : of_prefix;
   const int bound = both < plan.n_values ? both + 1 : plan.n_values;

@@ -230,11 +230,7 @@ __global__ void __launch_bounds__(kCollectThreads, kMmaBlocks)
       add_counts(plan, group, counts, found);
     }
   };
-  if constexpr (kEntering == Entering::kept) {
-    walk_tickets(pairs, plan, to, shared, load, scan);
-  } else {
-    walk_evenly(pairs, plan, shared, load, scan);
-  }
+  walk_pieces<kEntering>(plan, to, shared, load, scan);
 }
 
 template <Entering kEntering>

@@ -123,6 +123,17 @@ __device__ __forceinline__ void add_counts(const CollectPlan& plan, int group, c
   }
 }
 
+// Calls load(group) and scan(group, begin, end): pieces drawn one after the other while bounds fall, or shared out evenly.
+template <Entering kEntering, class Load, class Scan>
+__device__ __forceinline__ void walk_pieces(const CollectPlan& plan, const Collected& to, const WalkShared& shared,
+                                            Load load, Scan scan) {
+  if constexpr (kEntering == Entering::kept) {
+    walk_tickets(plan, to, shared, load, scan);
+  } else {
+    walk_evenly(plan, shared, load, scan);
+  }
+}
+
 // Codes longer than 32 bytes.
 int launch_mma_long(const Pairs& pairs, const CollectPlan& plan, const Collected& to, unsigned long long* found, Stream stream);
 

@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kCollectThreads, kVectors ? kBlocks : kPopcBlo
       }
     }
   };
-  walk_tickets(pairs, plan, to, shared, load, scan);
+  walk_tickets(plan, to, shared, load, scan);
 }
 
 }  // namespace

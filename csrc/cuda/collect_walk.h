@@ -20,23 +20,29 @@ struct WalkShared {
         due(reinterpret_cast<unsigned*>(drawn + 1)) {}
 };
 
+// By a whole warp: the smallest value up to which count(value) comes to k items; n_values if there is none.
+template <class Count>
+__device__ __forceinline__ int value_of_kth(const CollectPlan& plan, Count count) {
+  int64_t before = 0;
+  for (int first = 0; first < plan.n_values; first += kWarp) {
+    const int value = first + lane();
+    const int64_t here = value < plan.n_values ? static_cast<int64_t>(count(value)) : 0;
+    const int64_t upto = before + warp_sum_below(here) + here;
+    const unsigned enough = __ballot_sync(kFullMask, upto >= plan.k);
+    if (enough != 0) return first + __ffs(static_cast<int>(enough)) - 1;
+    before = __shfl_sync(kFullMask, static_cast<long long>(upto), kWarp - 1);
+  }
+  return plan.n_values;
+}
+
 // By a whole warp: the smallest value at which k items are counted becomes the bound, for those of this value come later
 // (collect.h).
 __device__ inline void lower_bound(const CollectPlan& plan, const Collected& to, int64_t query) {
   const unsigned* seen = to.seen + query * plan.n_values;
-  int64_t before = 0;
-  for (int first = 0; first < plan.n_values; first += kWarp) {
-    const int value = first + lane();
-    const int64_t count = value < plan.n_values ? __ldcg(seen + value) : 0;
-    const int64_t upto = before + warp_sum_below(count) + count;
-    const unsigned enough = __ballot_sync(kFullMask, upto >= plan.k);
-    if (enough != 0) {
-      __threadfence();  // what was counted is counted before the bound says so
-      if (lane() == 0) atomicMin(to.bounds + query, first + __ffs(static_cast<int>(enough)) - 1);
-      return;
-    }
-    before = __shfl_sync(kFullMask, static_cast<long long>(upto), kWarp - 1);
-  }
+  const int value = value_of_kth(plan, [&](int value) { return __ldcg(seen + value); });
+  if (value == plan.n_values) return;
+  __threadfence();  // what was counted is counted before the bound says so
+  if (lane() == 0) atomicMin(to.bounds + query, value);
 }
 
 // The block's query `q`.
@@ -77,8 +83,8 @@ __device__ __forceinline__ int64_t first_tile(const CollectPlan& plan, int64_t t
 // database that it draws; a piece is whole tiles, the last of which may reach beyond the database. All threads scan.
 // A block begins at a group of its own and helps at the others' when that is done.
 template <class Load, class Scan>
-__device__ __forceinline__ void walk_tickets(const Pairs& pairs, const CollectPlan& plan, const Collected& to,
-                                             const WalkShared& shared, Load load, Scan scan) {
+__device__ __forceinline__ void walk_tickets(const CollectPlan& plan, const Collected& to, const WalkShared& shared,
+                                             Load load, Scan scan) {
   const bool moves = plan.fixed_bound < 0;
   const auto n_tickets = static_cast<unsigned long long>(plan.n_tickets);
   for (int visit = 0; visit < plan.n_groups; ++visit) {
@@ -127,8 +133,7 @@ __device__ __forceinline__ void walk_tickets(const Pairs& pairs, const CollectPl
 
 // The same without tickets, where nothing depends on the order and the bound stands still: every block takes an equal part.
 template <class Load, class Scan>
-__device__ __forceinline__ void walk_evenly(const Pairs& pairs, const CollectPlan& plan, const WalkShared& shared, Load load,
-                                            Scan scan) {
+__device__ __forceinline__ void walk_evenly(const CollectPlan& plan, const WalkShared& shared, Load load, Scan scan) {
   const int64_t n_pieces = plan.n_groups * plan.n_tickets;
   const int64_t end = n_pieces * (blockIdx.x + 1) / gridDim.x;
   int loaded = -1;

@@ -142,6 +142,19 @@ struct ColumnBatch {
   uint32_t added[kColumns][kColumnBatch];
 };
 
+// Adds a batch to counters, *counter(column, count).
+template <int kColumns, class Counter>
+__device__ __forceinline__ void count_batch(const ColumnBatch<kColumns>& batch, Counter counter) {
+#pragma unroll
+  for (int u = 0; u < kColumnBatch; ++u) {
+    uint32_t sums[kColumns];  // all read before one is written: different columns need not wait for each other
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) sums[c] = *counter(c, batch.counts[c][u]) + batch.added[c][u];
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) *counter(c, batch.counts[c][u]) = sums[c];
+  }
+}
+
 // Calls add(batch) for batches of the `n` items of a chunk, the last one filled up with items that add 0; increments(i, to)
 // says what the items from i on add. If kAhead, a batch is scored before the one in front of it is added: what the few warps of
 // a multiprocessor wait for, counters read and written one after the other, then passes while bits are counted.

@@ -66,4 +66,25 @@ __device__ __forceinline__ Key<R> kth_key(const T* logits, int64_t n, int64_t k,
   return found;
 }
 
+// The column of the n-th value that has the key `kth`, by the block or by a warp.
+template <class R, class Group, class T>
+__device__ __forceinline__ int column_of_equal(const T* row, int n_columns, Key<R> kth, int64_t n, int32_t* warp_counts) {
+  int found = n_columns;
+  for (int tile = 0; tile < n_columns && found == n_columns; tile += Group::size()) {
+    const int j = tile + Group::rank();
+    const unsigned equal = __ballot_sync(kFullMask, j < n_columns && key_of<R>(to_real(row[j])) == kth);
+    if (lane() == 0) warp_counts[Group::rank() / kWarp] = static_cast<int32_t>(equal);
+    Group::meet();
+    for (int w = 0; w < Group::size() / kWarp; ++w) {
+      const auto lanes = static_cast<unsigned>(warp_counts[w]);
+      for (int i = 0; i < kWarp && n > 0; ++i) {
+        n -= lanes >> i & 1;
+        if (n == 0) found = tile + w * kWarp + i;
+      }
+    }
+    Group::meet();
+  }
+  return found;
+}
+
 }  // namespace dshc::cuda

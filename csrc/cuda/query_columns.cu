@@ -30,6 +30,19 @@
 namespace dshc::cuda {
 namespace {
 
+// Adds what a counter holds to the result: XOR or AND count `count` of the query whose values begin at `row`.
+__device__ __forceinline__ void add_count(const Pairs& pairs, const ValueCounts& counts, int64_t row, int count,
+                                          uint32_t items, uint32_t relevant) {
+  if (items == 0) return;
+  int column = counts.as_counts || pairs.score == Score::hamming ? count : 8 * pairs.n_bytes - count;
+  if (column >= counts.n_columns) column = counts.n_columns - 1;
+  auto* to = reinterpret_cast<unsigned long long*>(counts.items + row + column);
+  atomicAdd(to, static_cast<unsigned long long>(items));
+  if (relevant == 0) return;
+  to = reinterpret_cast<unsigned long long*>(counts.relevant + row + column);
+  atomicAdd(to, static_cast<unsigned long long>(relevant));
+}
+
 // Adds 32 columns of a warp, from `first_column` of the block on, to the result: neighbouring lanes take neighbouring values of
 // one query as far as the banks allow, since a query's columns lie in the banks of its lanes.
 __device__ __forceinline__ void add_columns(const Pairs& pairs, const ColumnPlan& plan, const ValueCounts& counts,
@@ -48,14 +61,7 @@ __device__ __forceinline__ void add_columns(const Pairs& pairs, const ColumnPlan
         items += both & 0xFFFF;
         relevant += both >> 16;
       }
-      if (items == 0) continue;
-      int column = counts.as_counts || pairs.score == Score::hamming ? count : 8 * pairs.n_bytes - count;
-      if (column >= counts.n_columns) column = counts.n_columns - 1;
-      auto* to = reinterpret_cast<unsigned long long*>(counts.items + row + column);
-      atomicAdd(to, static_cast<unsigned long long>(items));
-      if (relevant == 0) continue;
-      to = reinterpret_cast<unsigned long long*>(counts.relevant + row + column);
-      atomicAdd(to, static_cast<unsigned long long>(relevant));
+      add_count(pairs, counts, row, count, items, relevant);
     }
   }
 }
@@ -83,16 +89,7 @@ __global__ void __launch_bounds__(kMostColumns / kColumns, kColumnBlocks<kWords>
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) *counter(c, count) = 0;
   }
-  walk_columns<kWords, kLabelWords, true>(pairs, relevance, plan, own, [&](const ColumnBatch<kColumns>& batch) {
-#pragma unroll
-    for (int u = 0; u < kColumnBatch; ++u) {
-      uint32_t sums[kColumns];  // all read before one is written: different columns need not wait for each other
-#pragma unroll
-      for (int c = 0; c < kColumns; ++c) sums[c] = *counter(c, batch.counts[c][u]) + batch.added[c][u];
-#pragma unroll
-      for (int c = 0; c < kColumns; ++c) *counter(c, batch.counts[c][u]) = sums[c];
-    }
-  });
+  walk_columns<kWords, kLabelWords, true>(pairs, relevance, plan, own, [&](const ColumnBatch<kColumns>& batch) { count_batch(batch, counter); });
   __syncwarp();
 #pragma unroll 1
   for (int c = 0; c < kColumns; ++c) add_columns(pairs, plan, counts, table, c * plan.threads + warp() * kWarp);
@@ -137,14 +134,7 @@ __global__ void __launch_bounds__(kItemThreads<kWords>, kItemBlocks) item_kernel
       items += both & 0xFFFF;
       relevant += both >> 16;
     }
-    if (items == 0) continue;
-    int column = counts.as_counts || pairs.score == Score::hamming ? count : 8 * pairs.n_bytes - count;
-    if (column >= counts.n_columns) column = counts.n_columns - 1;
-    auto* to = reinterpret_cast<unsigned long long*>(counts.items + row + column);
-    atomicAdd(to, static_cast<unsigned long long>(items));
-    if (relevant == 0) continue;
-    to = reinterpret_cast<unsigned long long*>(counts.relevant + row + column);
-    atomicAdd(to, static_cast<unsigned long long>(relevant));
+    add_count(pairs, counts, row, count, items, relevant);
   }
 }
 

@@ -41,6 +41,15 @@ __device__ __forceinline__ int64_t warp_sum_below(int64_t value) {
   return sum - value;
 }
 
+// Product of the lanes up to this one.
+__device__ __forceinline__ double warp_product(double value) {
+  for (int offset = 1; offset < kWarp; offset *= 2) {
+    const double other = __shfl_up_sync(kFullMask, value, offset);
+    if (lane() >= offset) value *= other;
+  }
+  return value;
+}
+
 // Merges over the whole block; every thread gets the result. `scratch` holds a T for each warp; free to use again after.
 template <class T, class Merge>
 __device__ __forceinline__ T block_reduce(T value, Merge merge, T* scratch) {

@@ -22,147 +22,22 @@
 // three instructions, several times the reading. One reading would need the largest logit before it is known, or sums that are
 // scaled again, which do not cancel. NaN weighs nothing. Limits: 2^23 sub-classes (255 of each in a 32-bit sum).
 #pragma once
-#include <type_traits>
-
+#include "fixed_weights.h"
 #include "kth_key.h"
 #include "mma.h"
-#include "prefetch.h"
-#include "vectors.h"
+#include "weighted_operands.h"
 
 namespace dshc::cuda {
 
-constexpr int kWeighedRows = 16, kWeighedWarps = 8, kWeighedColumns = 8, kWeighedStep = 32;
+constexpr int kWeighedRows = 16, kWeighedWarps = 8, kWeighedStep = 32;
 constexpr int kCutByWarps = 4096;  // columns up to which warps cut rows to their k largest, each its own
 constexpr int64_t kMostWeighed = int64_t{1} << 23;
-
-// The weights of R as integers: their bytes are `kBytes` factors; `kTiles` bytes of the code a turn, as accumulators allow.
-template <class R>
-struct Fixed {
-  using type = uint32_t;
-  static constexpr int kBytes = 4, kTiles = 8, kBits = 31;
-};
-template <>
-struct Fixed<double> {
-  using type = unsigned long long;
-  static constexpr int kBytes = 8, kTiles = 4, kBits = 62;
-};
-
-// To nearest; 0 for NaN.
-__device__ __forceinline__ uint32_t fixed_of(float value) {
-#ifdef DSHC_SIMT
-  return value > 0 ? static_cast<uint32_t>(std::nearbyint(value)) : 0;
-#else
-  return __float2uint_rn(value);
-#endif
-}
-__device__ __forceinline__ unsigned long long fixed_of(double value) {
-  return value > 0 ? static_cast<unsigned long long>(value + 0.5) : 0;
-}
-
-// The power of two that a weight, at most 1, is multiplied by, so that weights of sum `sum` stay below 2^bits together.
-__device__ __forceinline__ float scale_of(float sum, int bits) {
-  // 2^(e - 127) <= sum, and 2^(bits - (e - 127) - 1) times it is below 2^bits.
-  const int exponent = static_cast<int>(__float_as_uint(sum) >> 23 & 255) - 127;
-  return __uint_as_float(static_cast<uint32_t>(bits - 1 - exponent + 127) << 23);
-}
-__device__ __forceinline__ double scale_of(double sum, int bits) {
-  const int64_t exponent = (__double_as_longlong(sum) >> 52 & 2047) - 1023;
-  return __longlong_as_double((bits - 1 - exponent + 1023) << 52);
-}
-
-// exp(value - top); 1 for the largest, which may be infinite.
-template <class R>
-__device__ __forceinline__ R weight_of(R value, R top) {
-  return value == top ? R{1} : quick_exp(value - top);
-}
-
-// The largest value, its lowest index (-1: NaNs alone), and the sum of the weights relative to it.
-template <class R>
-struct Leader {
-  R top;
-  int index;
-  R sum;
-};
-
-template <class R>
-__device__ __forceinline__ Leader<R> shuffle_xor(Leader<R> value, int offset) {
-  return {shuffle_xor(value.top, offset), shuffle_xor(value.index, offset), shuffle_xor(value.sum, offset)};
-}
-
-struct MergeLeader {
-  template <class R>
-  __device__ __forceinline__ Leader<R> operator()(Leader<R> a, Leader<R> b) const {
-    if (b.index < 0) return a;
-    if (a.index < 0) return b;
-    const bool b_first = b.top > a.top || (b.top == a.top && b.index < a.index);
-    const Leader<R> first = b_first ? b : a, other = b_first ? a : b;
-    return {first.top, first.index, first.sum + other.sum * weight_of(other.top, first.top)};
-  }
-};
-
-// So far ahead of a warp's loads rows are called into the second-level cache: 8 warps a multiprocessor, which is what the
-// accumulators leave room for, do not keep memory busy with what their registers hold.
-constexpr int kCalledBytes = 6144;
-
-// Of columns first .. last - 1, by a warp. NaN is passed over.
-template <class T>
-__device__ __forceinline__ Leader<Real<T>> leader_of(const T* row, int first, int last) {
-  using R = Real<T>;
-  constexpr int kTogether = 16 / (static_cast<int>(sizeof(R)) / 4);
-  constexpr int kCalled = kCalledBytes / static_cast<int>(sizeof(T));
-  const R nan = static_cast<R>(NAN);
-  Leader<R> found{-static_cast<R>(INFINITY), -1, 0};
-  for (int at = first + lane(); at - lane() < last; at += kTogether * kWarp) {
-    // A batch is 32 times 64 bytes, or 32 of 16-bit values.
-    const int called = at - lane() + kCalled + kTogether * lane();
-    if (called < last) call_into_cache(row + called);
-    R values[kTogether];
-    R largest = nan;
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) values[u] = at + u * kWarp < last ? to_real(row[at + u * kWarp]) : nan;
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) largest = larger_of(largest, values[u]);
-    if (largest > found.top || (found.index < 0 && largest == largest)) {
-      found.sum = found.index < 0 ? R{0} : found.sum * quick_exp(found.top - largest);
-      found.top = largest;
-#pragma unroll
-      for (int u = kTogether - 1; u >= 0; --u) found.index = values[u] == largest ? at + u * kWarp : found.index;
-    }
-#pragma unroll
-    for (int u = 0; u < kTogether; ++u) found.sum += larger_of(weight_of(values[u], found.top), R{0});
-  }
-  return warp_reduce(found, MergeLeader{});
-}
 
 // What the products need to know of a row. Only values above `kth` count, and those equal to it up to column `last_equal`.
 template <class R>
 struct WeighedRow {
   R top, scale, kth;
   int first, last_equal;
-};
-
-// kTiles bytes of a code from `byte` on; 0 past its end. `wide`: words lie on their boundaries.
-template <int kTiles>
-struct CodePart {
-  uint32_t words[kTiles / 4];
-
-  __device__ __forceinline__ void load(const uint8_t* code, int64_t byte, int64_t n_bytes, bool wide) {
-    const int left = n_bytes - byte < kTiles ? static_cast<int>(n_bytes - byte) : kTiles;
-    code += byte;
-#pragma unroll
-    for (int p = 0; p < kTiles / 4; ++p) words[p] = 0;
-    if (wide) {
-#pragma unroll
-      for (int p = 0; p < kTiles / 4; ++p) {
-        if (4 * p < left) words[p] = reinterpret_cast<const uint32_t*>(code)[p];
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < kTiles; ++i) {
-        if (i < left) words[i / 4] |= static_cast<uint32_t>(code[i]) << (8 * (i % 4));
-      }
-    }
-  }
 };
 
 template <class R>
@@ -193,27 +68,6 @@ struct WeighedShared {
   }
 };
 
-// The column of the n-th value that has the key `kth`, by the block or by a warp.
-template <class R, class Group, class T>
-__device__ __forceinline__ int column_of_equal(const T* row, int n_columns, Key<R> kth, int64_t n, int32_t* warp_counts) {
-  int found = n_columns;
-  for (int tile = 0; tile < n_columns && found == n_columns; tile += Group::size()) {
-    const int j = tile + Group::rank();
-    const unsigned equal = __ballot_sync(kFullMask, j < n_columns && key_of<R>(to_real(row[j])) == kth);
-    if (lane() == 0) warp_counts[Group::rank() / kWarp] = static_cast<int32_t>(equal);
-    Group::meet();
-    for (int w = 0; w < Group::size() / kWarp; ++w) {
-      const auto lanes = static_cast<unsigned>(warp_counts[w]);
-      for (int i = 0; i < kWarp && n > 0; ++i) {
-        n -= lanes >> i & 1;
-        if (n == 0) found = tile + w * kWarp + i;
-      }
-    }
-    Group::meet();
-  }
-  return found;
-}
-
 // Cuts a row to its k largest.
 template <class Group, class T>
 __device__ __forceinline__ void cut_row(const T* values, int n_columns, int64_t k, uint32_t* digit_counts,
@@ -228,76 +82,6 @@ __device__ __forceinline__ void cut_row(const T* values, int n_columns, int64_t 
     row->kth = kth == 0 ? -static_cast<R>(INFINITY) : value_of<R>(kth);
     row->last_equal = last;
   }
-}
-
-// 8 values as the words that were loaded, so that nothing waits for them before they are used.
-template <class T>
-struct Columns {
-  static constexpr int kWords = kWeighedColumns * static_cast<int>(sizeof(T)) / 4;
-  uint32_t words[kWords];
-
-  __device__ __forceinline__ Real<T> at(int i) const {
-    T values[kWeighedColumns];
-    memcpy(values, words, sizeof values);
-    return to_real(values[i]);
-  }
-};
-
-// 8 values from `from` on, of which `left` (maybe none) belong to the row; NaN for the others. kLoad bytes a load.
-template <class T, int kLoad>
-__device__ __forceinline__ void load_columns(const T* from, int left, Columns<T>& values) {
-  constexpr int kWords = Columns<T>::kWords;
-#pragma unroll
-  for (int w = 0; w < kWords; ++w) values.words[w] = 0x7FFFFFFFu;  // NaN in every type
-  if (left >= kWeighedColumns) {
-    if constexpr (kLoad == 16) {
-#pragma unroll
-      for (int w = 0; w < kWords; w += 4) {
-        const uint4 word = reinterpret_cast<const uint4*>(from)[w / 4];
-        values.words[w] = word.x;
-        values.words[w + 1] = word.y;
-        values.words[w + 2] = word.z;
-        values.words[w + 3] = word.w;
-      }
-    } else if constexpr (kLoad == 8) {
-#pragma unroll
-      for (int w = 0; w < kWords; w += 2) {
-        const uint2 word = reinterpret_cast<const uint2*>(from)[w / 2];
-        values.words[w] = word.x;
-        values.words[w + 1] = word.y;
-      }
-    } else if constexpr (kLoad == 4) {
-#pragma unroll
-      for (int w = 0; w < kWords; ++w) values.words[w] = reinterpret_cast<const uint32_t*>(from)[w];
-    } else {
-      memcpy(values.words, from, sizeof values.words);
-    }
-  } else if (left > 0) {
-    T some[kWeighedColumns];
-#pragma unroll
-    for (int i = 0; i < kWeighedColumns; ++i) some[i] = i < left ? from[i] : from_real<T>(static_cast<Real<T>>(NAN));
-    memcpy(values.words, some, sizeof values.words);
-  }
-}
-
-// Byte p of each of four words, as a word.
-__device__ __forceinline__ uint32_t take_bytes(uint32_t low, uint32_t high, uint32_t selector) {
-#ifdef DSHC_SIMT
-  const uint64_t both = static_cast<uint64_t>(high) << 32 | low;
-  uint32_t taken = 0;
-  for (int i = 0; i < 4; ++i) taken |= static_cast<uint32_t>(both >> (8 * (selector >> (4 * i) & 7)) & 255) << (8 * i);
-  return taken;
-#else
-  return __byte_perm(low, high, selector);
-#endif
-}
-__device__ __forceinline__ void transpose_bytes(const uint32_t (&words)[4], uint32_t (&bytes)[4]) {
-  const uint32_t low01 = take_bytes(words[0], words[1], 0x5140), low23 = take_bytes(words[2], words[3], 0x5140);
-  const uint32_t high01 = take_bytes(words[0], words[1], 0x7362), high23 = take_bytes(words[2], words[3], 0x7362);
-  bytes[0] = take_bytes(low01, low23, 0x5410);
-  bytes[1] = take_bytes(low01, low23, 0x7632);
-  bytes[2] = take_bytes(high01, high23, 0x5410);
-  bytes[3] = take_bytes(high01, high23, 0x7632);
 }
 
 // What the weights' bytes and the codes' bits of one step add to the accumulators.

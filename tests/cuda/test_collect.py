@@ -14,18 +14,13 @@ from comparisons import assert_same_radius, assert_same_topk
 from effort import deep
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from simt import ORDERS, Output, SimtError, Virtual
+from simt import Output, SimtError, Virtual
 from simt_kernels import FEW, SCORES, runs
 from strategies import CODE_STYLES, allowed_masks, make_codes, seeds
 
 KERNELS = ("popc", "mma")
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 9, 15, 16, 17, 24, 31, 32)
 LONG_WIDTHS = (33, 36, 47, 48, 63, 64, 65, 80, 96, 97, 112, 127, 128)  # on tensor cores alone
-
-
-@pytest.fixture(params=ORDERS)
-def order(request: pytest.FixtureRequest) -> str:
-    return request.param
 
 
 @pytest.fixture(params=KERNELS)

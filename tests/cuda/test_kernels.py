@@ -18,17 +18,12 @@ from comparisons import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from simt import ORDERS, Output, SimtError, Virtual
+from simt import Output, SimtError, Virtual
 from simt_kernels import DTYPE_CODES, FEW, FLOATS, TIES, runs
 from strategies import (
     make_codes,
     seeds,
 )
-
-
-@pytest.fixture(params=ORDERS)
-def order(request: pytest.FixtureRequest) -> str:
-    return request.param
 
 
 @pytest.mark.parametrize("dtype", DTYPE_CODES, ids=str)

@@ -14,17 +14,12 @@ from effort import deep
 from hypothesis import given
 from hypothesis import strategies as st
 from metric_oracles import AT_R, METRICS
-from simt import ORDERS, Output, Virtual
+from simt import Output, Virtual
 from simt_kernels import DENOMINATORS, EDGES, FEW, GAINS, SCORES, TIES, runs
 from strategies import CODE_STYLES, allowed_masks, clear_padding, labels, make_codes, seeds
 
 WIDTHS = tuple(range(1, 33))
 QUERIES = (1, 2, 3, 5, 8, 16, 27, 28, 31, 32, 33, 57, 64, 65, 96, 112, 113, 128, 129)
-
-
-@pytest.fixture(params=ORDERS)
-def order(request: pytest.FixtureRequest) -> str:
-    return request.param
 
 
 def expected_inside(pair, radius: int, score: str, allowed=None) -> np.ndarray:

@@ -19,7 +19,6 @@ from comparisons import (
 from effort import deep
 from hypothesis import given
 from hypothesis import strategies as st
-from simt import ORDERS
 from simt_kernels import DENOMINATORS, FEW, SCORES, TIES, runs
 from strategies import (
     ALL_BYTES,
@@ -29,11 +28,6 @@ from strategies import (
     make_codes,
 )
 from tiled import tiled_pairs, tiled_problems
-
-
-@pytest.fixture(params=ORDERS)
-def order(request: pytest.FixtureRequest) -> str:
-    return request.param
 
 
 @pytest.mark.parametrize("score", SCORES)

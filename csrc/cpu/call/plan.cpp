@@ -51,6 +51,8 @@ WalkPlan choose_walk(const Level& level, const Pairs& pairs, int64_t n_queries) 
 constexpr int64_t kMaxGroup = 128;               // queries; a block's way into the cache is shared by so many
 constexpr int64_t kGroupStateBytes = 4 << 20;    // what the survivors of one group may take: it should stay cached
 constexpr int64_t kSmallestShard = 1 << 15;      // items
+// What a query keeps of a shard, in bytes: so much costs little to merge, and beyond so much it costs more than it saves.
+constexpr int64_t kSmallState = 72 << 10, kMostMergedState = 96 << 10;
 constexpr double kWordNanoseconds = 0.1;         // a word of a pair, order of magnitude
 constexpr double kWorthThreads = 40e3;           // ns of work from which waking other threads pays
 
@@ -66,7 +68,7 @@ bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t stat
   // A group uses the memory of the one before it again; over few items new pages cost more than tables.
   constexpr int64_t kItemsForQuery = 1024;
   constexpr int64_t kStateBytes = 32 << 20;
-  constexpr int64_t kLeastShardBytes = 2 << 20, kMostShardState = 72 << 10;
+  constexpr int64_t kLeastShardBytes = 2 << 20;
   const int64_t widest = std::min(std::clamp(pairs.n_db / kItemsForQuery, kNarrow, kWidest),
                                   kStateBytes / std::max<int64_t>(state_bytes, 1));
   const int64_t share = divide_up(pairs.n_query, tasks.n_threads);
@@ -76,7 +78,7 @@ bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t stat
       std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / by_planes->min_queries);
   const int64_t shards = divide_up(tasks.n_threads, n_groups);
   const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
-  if (shards > 1 && (shard_bytes < kLeastShardBytes || state_bytes > kMostShardState)) return false;
+  if (shards > 1 && (shard_bytes < kLeastShardBytes || state_bytes > kSmallState)) return false;
   tasks.group = divide_up(pairs.n_query, n_groups);
   cut_database(pairs, shards, tasks);
   return true;
@@ -86,7 +88,7 @@ bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t stat
 // few queries would make many groups. False: the merging of shards would cost what that saves. The figures are measured.
 bool cut_for_sharing(const Pairs& pairs, int64_t state_bytes, Tasks& tasks) {
   constexpr int64_t kFewest = 8, kWidest = 48;  // queries
-  constexpr int64_t kSmallState = 72 << 10, kMostState = 96 << 10, kMostMergedBytes = 64 << 20;
+  constexpr int64_t kMostMergedBytes = 64 << 20;
   constexpr int64_t kShardBytes = 1 << 20, kShardBytesForState = 3 << 20;
   const int64_t n_threads = tasks.n_threads;
   int64_t n_groups = divide_up(pairs.n_query, kWidest), shards = 1;
@@ -96,7 +98,7 @@ bool cut_for_sharing(const Pairs& pairs, int64_t state_bytes, Tasks& tasks) {
     shards = n_threads % n_groups == 0 ? n_threads / n_groups : divide_up(2 * n_threads, n_groups);
   }
   const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
-  if (pairs.n_query < kFewest || state_bytes > kMostState ||
+  if (pairs.n_query < kFewest || state_bytes > kMostMergedState ||
       (shards > 1 && pairs.n_query * shards * state_bytes > kMostMergedBytes) ||
       pairs.n_db / shards < kSmallestShard ||
       shard_bytes < (state_bytes <= kSmallState ? kShardBytes : kShardBytesForState)) {
@@ -113,7 +115,7 @@ void cut_by_passes(const Pairs& pairs, const FilterRow& best, int64_t state_byte
   constexpr int64_t kWideEnough = 32;
   if (tasks.n_threads > 1 && fair < kWideEnough && !best.arrange && cut_for_sharing(pairs, state_bytes, tasks)) return;
   // Wider groups and more shards in their place, where nibbles make up for the merging of shards.
-  constexpr int64_t kMostMergedState = 96 << 10, kGroupForNibbles = 16;
+  constexpr int64_t kGroupForNibbles = 16;
   if (tasks.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * tasks.n_threads * kSmallestShard &&
       best.arrange) {
     fair = std::max(fair, kGroupForNibbles);

@@ -61,26 +61,6 @@ inline Floats exp_nonpositive(Floats x) {
   return underflow ? Floats{} : p * scale;
 }
 
-float max_value(const float* values, int64_t n) {
-  const float kLow = -__builtin_inff();
-  Floats a = splat(kLow), b = a;
-  // splat(-inf) is -inf - 0; the comparison is false for NaN, which is therefore passed over.
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    const Floats u = load(values + i), v = load(values + i + kLanes);
-    a = u > a ? u : a;
-    b = v > b ? v : b;
-  }
-  for (; i < n; i += kLanes) {
-    const Floats u = load_tail(values + i, n - i, kLow);
-    a = u > a ? u : a;
-  }
-  a = b > a ? b : a;
-  float best = kLow;
-  for (int lane = 0; lane < kLanes; ++lane) best = a[lane] > best ? a[lane] : best;
-  return best;
-}
-
 bool any_nan(const float* values, int64_t n) {
   Ints found = {};
   int64_t i = 0;
@@ -156,31 +136,6 @@ inline int64_t select_at_least_plain(const float* values, int64_t n, float bound
   return found;
 }
 
-float sum_exp(const float* values, int64_t n, float shift) {
-  Floats a = {}, b = {};
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    a += exp_nonpositive(load(values + i) - shift);
-    b += exp_nonpositive(load(values + i + kLanes) - shift);
-  }
-  for (; i < n; i += kLanes) a += exp_nonpositive(load_tail(values + i, n - i, -__builtin_inff()) - shift);
-  a += b;
-  float sum = 0.0f;
-  for (int lane = 0; lane < kLanes; ++lane) sum += a[lane];
-  return sum;
-}
-
-void scaled_exp(const float* values, int64_t n, float shift, float scale, float* out) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(out + i, exp_nonpositive(load(values + i) - shift) * scale);
-  if (i < n) {
-    const Floats last = exp_nonpositive(load_tail(values + i, n - i, -__builtin_inff()) - shift) * scale;
-    float lanes[kLanes];
-    store(lanes, last);
-    for (int64_t j = 0; i + j < n; ++j) out[i + j] = lanes[j];
-  }
-}
-
 // ---- doubles ----
 
 constexpr int kWideLanes = kLanes / 2;
@@ -235,45 +190,62 @@ inline Doubles exp_nonpositive(Doubles x) {
   return underflow ? Doubles{} : p * scale;
 }
 
-double max_value_64(const double* values, int64_t n) {
-  const double kLow = -__builtin_inf();
-  Doubles a = splat(kLow), b = a;
+// ---- either ----
+
+template <class T> struct VectorOf;
+template <> struct VectorOf<float> { using type = Floats; };
+template <> struct VectorOf<double> { using type = Doubles; };
+template <class T> constexpr int kLanesOf = sizeof(typename VectorOf<T>::type) / sizeof(T);
+template <class T> constexpr T kLowestOf = static_cast<T>(-__builtin_inf());
+
+// NaN is passed over: of its comparisons all are false, and splat(-inf) is -inf - 0.
+template <class T>
+T max_value(const T* values, int64_t n) {
+  using V = typename VectorOf<T>::type;
+  constexpr int kN = kLanesOf<T>;
+  V a = splat(kLowestOf<T>), b = a;
   int64_t i = 0;
-  for (; i + 2 * kWideLanes <= n; i += 2 * kWideLanes) {
-    const Doubles u = load(values + i), v = load(values + i + kWideLanes);
+  for (; i + 2 * kN <= n; i += 2 * kN) {
+    const V u = load(values + i), v = load(values + i + kN);
     a = u > a ? u : a;
     b = v > b ? v : b;
   }
-  for (; i < n; i += kWideLanes) {
-    const Doubles u = load_tail(values + i, n - i, kLow);
+  for (; i < n; i += kN) {
+    const V u = load_tail(values + i, n - i, kLowestOf<T>);
     a = u > a ? u : a;
   }
   a = b > a ? b : a;
-  double best = kLow;
-  for (int lane = 0; lane < kWideLanes; ++lane) best = a[lane] > best ? a[lane] : best;
+  T best = kLowestOf<T>;
+  for (int lane = 0; lane < kN; ++lane) best = a[lane] > best ? a[lane] : best;
   return best;
 }
 
-double sum_exp_64(const double* values, int64_t n, double shift) {
-  Doubles a = {}, b = {};
+template <class T>
+T sum_exp(const T* values, int64_t n, T shift) {
+  using V = typename VectorOf<T>::type;
+  constexpr int kN = kLanesOf<T>;
+  V a = {}, b = {};
   int64_t i = 0;
-  for (; i + 2 * kWideLanes <= n; i += 2 * kWideLanes) {
+  for (; i + 2 * kN <= n; i += 2 * kN) {
     a += exp_nonpositive(load(values + i) - shift);
-    b += exp_nonpositive(load(values + i + kWideLanes) - shift);
+    b += exp_nonpositive(load(values + i + kN) - shift);
   }
-  for (; i < n; i += kWideLanes) a += exp_nonpositive(load_tail(values + i, n - i, -__builtin_inf()) - shift);
+  for (; i < n; i += kN) a += exp_nonpositive(load_tail(values + i, n - i, kLowestOf<T>) - shift);
   a += b;
-  double sum = 0.0;
-  for (int lane = 0; lane < kWideLanes; ++lane) sum += a[lane];
+  T sum = 0;
+  for (int lane = 0; lane < kN; ++lane) sum += a[lane];
   return sum;
 }
 
-void scaled_exp_64(const double* values, int64_t n, double shift, double scale, double* out) {
+template <class T>
+void scaled_exp(const T* values, int64_t n, T shift, T scale, T* out) {
+  using V = typename VectorOf<T>::type;
+  constexpr int kN = kLanesOf<T>;
   int64_t i = 0;
-  for (; i + kWideLanes <= n; i += kWideLanes) store(out + i, exp_nonpositive(load(values + i) - shift) * scale);
+  for (; i + kN <= n; i += kN) store(out + i, exp_nonpositive(load(values + i) - shift) * scale);
   if (i < n) {
-    const Doubles last = exp_nonpositive(load_tail(values + i, n - i, -__builtin_inf()) - shift) * scale;
-    double lanes[kWideLanes];
+    const V last = exp_nonpositive(load_tail(values + i, n - i, kLowestOf<T>) - shift) * scale;
+    T lanes[kN];
     store(lanes, last);
     for (int64_t j = 0; i + j < n; ++j) out[i + j] = lanes[j];
   }

@@ -150,9 +150,9 @@ void count_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t 
 }
 
 const RankKernels kRank = {rank_row, count_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
-const FloatKernels kFloats = {max_value, any_nan, bound_of_top, select_at_least_plain,
-                              sum_exp, scaled_exp, from_float16, from_bfloat16,
-                              to_float16, to_bfloat16, max_value_64, sum_exp_64, scaled_exp_64};
+const FloatKernels kFloats = {max_value<float>, any_nan, bound_of_top, select_at_least_plain,
+                              sum_exp<float>, scaled_exp<float>, from_float16, from_bfloat16,
+                              to_float16, to_bfloat16, max_value<double>, sum_exp<double>, scaled_exp<double>};
 
 }  // namespace
 
