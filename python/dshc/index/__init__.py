@@ -1,5 +1,9 @@
-"""Exact search in codes."""
+"""Exact search in codes: of one file, and of an index that is changed while it is used."""
 
 from .code_index import CodeIndex
+from .filters import Filter
+from .hash_index import HashIndex, RadiusResult, SearchResult
+from .index_folder import Items
+from .layout import Layout
 
-__all__ = ["CodeIndex"]
+__all__ = ["CodeIndex", "Filter", "HashIndex", "Items", "Layout", "RadiusResult", "SearchResult"]

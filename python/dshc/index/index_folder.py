@@ -1,0 +1,384 @@
+"""The folder of an index: made, opened and closed, shown in one of its states, looked up by id, changed in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from ..errors import InputError
+from ..storage.disk import Disk
+from ..storage.folder_lock import folder_lock
+from . import hasher_beside
+from .changes import Change, remove_left_overs
+from .layout import IdKind, LabelKind, Layout, VectorKind
+from .manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from .new_items import checked_ids, schema_of
+from .part_files import verify
+from .part_search import PartSearch, default_memory
+from .parts import OpenPart
+from .rescoring import vectors_of
+
+if TYPE_CHECKING:
+    import pyarrow
+
+    from ..hasher import Hasher
+
+__all__ = ["IndexFolder", "Items"]
+
+PARTS = "parts"
+_BLOCK = 1 << 16  # ids that are looked up at a time
+
+
+class Items(NamedTuple):
+    """What an index keeps of items, in the order they were asked for; None for what it does not keep."""
+
+    codes: np.ndarray
+    labels: np.ndarray | None
+    metadata: pyarrow.Table | None
+    vectors: np.ndarray | None
+
+
+class IndexFolder:
+    """What :class:`dshc.HashIndex` stands on; see there."""
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        *,
+        read_only: bool,
+        memory: int | None,
+        device: str,
+        disk: Disk,
+        held: contextlib.ExitStack,
+    ) -> None:
+        self.path, self.read_only = path, read_only
+        self._memory = default_memory() if memory is None else memory
+        self._device, self._disk, self._held = device, disk, held
+        self._hasher: Hasher | None = None
+        self._closed = False
+        self._search: PartSearch | None = None
+        self._show(manifest, None)
+
+    # Made, opened, closed
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        bits: int | None = None,
+        score: str | None = None,
+        ids: IdKind = "int64",
+        labels: LabelKind = "none",
+        class_names: Sequence[str] | None = None,
+        vectors: VectorKind = "none",
+        dimensions: int = 0,
+        metadata: dict[str, str] | None = None,
+        model: str = "",
+        hasher: Hasher | None = None,
+        memory: int | None = None,
+        device: str = "cpu",
+        disk: Disk | None = None,
+    ) -> Self:
+        """A new, empty index, open for writing, in a folder that does not exist or is empty.
+
+        Args:
+            bits, score: of the codes; by default the hasher's, and ``"hamming"``.
+            ids, labels, class_names, vectors, dimensions, metadata, model: see :class:`dshc.index.Layout`; metadata by
+                name and Arrow type, ``{"year": "int32", "camera": "string"}``.
+            hasher: makes codes of items; it is saved beside them (:meth:`add_items`).
+            memory: bytes of codes that searches hold in memory, by default a quarter of the machine's; the rest is read
+                from the disk.
+            device: where codes are searched, ``"cpu"`` or ``"cuda"``.
+
+        Raises:
+            InputError, TypeError: a setting out of range, or a folder that holds anything.
+            OSError: naming the folder where it cannot be written.
+        """
+        path, disk = Path(path), disk or Disk()
+        if hasher is not None:
+            bits, score = hasher.n_bits if bits is None else bits, score or hasher.score
+            if (bits, score) != (hasher.n_bits, hasher.score):
+                raise InputError(
+                    f"bits and score must be those of the hasher, {hasher.n_bits} and {hasher.score!r}, got {bits} and "
+                    f"{score!r}"
+                )
+            if class_names is None and labels != "none":
+                class_names = hasher.class_names
+        if bits is None:
+            raise InputError("bits must be given without a hasher, got none")
+        layout = Layout(
+            bits,
+            score or "hamming",
+            ids,
+            labels,
+            tuple(class_names or ()),
+            vectors,
+            dimensions,
+            tuple((metadata or {}).items()),
+            model,
+        )
+        if layout.metadata:
+            schema_of(layout)  # refuses unknown types
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"{path}: must be a new or an empty folder for a new index")
+        held = contextlib.ExitStack()
+        held.enter_context(folder_lock(path))
+        try:
+            disk.make_folder(path / PARTS)
+            digest = hasher_beside.save(path, hasher) if hasher is not None else ""
+            manifest = Manifest(layout, hasher=digest)
+            write_manifest(path, manifest, disk)
+            disk.sync_folder(path.absolute().parent)
+            made = cls(path, manifest, read_only=False, memory=memory, device=device, disk=disk, held=held)
+        except BaseException:
+            held.close()
+            raise
+        made._hasher = hasher
+        return made
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        memory: int | None = None,
+        device: str = "cpu",
+        disk: Disk | None = None,
+    ) -> Self:
+        """Open an index, in milliseconds whatever its size: its codes are read when they are searched.
+
+        Raises:
+            FileNotFoundError: the folder holds no index.
+            InputError: another process is writing it (open it with ``read_only=True``), or a newer version wrote it.
+            ValueError: a damaged file, which is named.
+        """
+        path, disk = Path(path), disk or Disk()
+        if not path.joinpath(MANIFEST).exists():
+            read_manifest(path)  # says what is missing, and makes no folder for a lock
+        held = contextlib.ExitStack()
+        if not read_only:
+            held.enter_context(folder_lock(path))
+        try:
+            manifest = read_manifest(path)
+            if not read_only:
+                remove_left_overs(path / PARTS, manifest, disk)
+            return cls(
+                path, manifest, read_only=read_only, memory=memory, device=device, disk=disk, held=held
+            )
+        except BaseException:
+            held.close()
+            raise
+
+    def close(self) -> None:
+        """Let another process write. A closed index answers nothing."""
+        self._closed = True
+        self._parts: list[OpenPart] = []
+        self._search = None
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def refresh(self) -> bool:
+        """Show what the writer has changed since; whether there was anything. Of no use to the writer itself."""
+        self._check_open()
+        before = self._manifest.commit
+        self._show(read_manifest(self.path), self._search)
+        return self._manifest.commit != before
+
+    def _show(self, manifest: Manifest, before: PartSearch | None) -> None:
+        """Open the parts of a manifest; those that are open already stay so."""
+        known = {} if before is None else {part.part: part for part in before.parts}
+        while True:
+            try:
+                parts = [
+                    known[part] if part in known else OpenPart(self.path / PARTS, part, manifest.layout)
+                    for part in manifest.parts
+                ]
+                break
+            except FileNotFoundError as error:  # a writer replaced parts between our two looks
+                again = read_manifest(self.path)
+                if again.commit == manifest.commit:
+                    raise ValueError(f"{error.filename}: damaged, it is missing") from None
+                manifest = again
+        self._manifest, self._parts = manifest, parts
+        self._search = PartSearch(
+            parts, manifest.layout.score, memory=self._memory, device=self._device, before=before
+        )
+
+    # What is in it
+
+    @property
+    def layout(self) -> Layout:
+        return self._manifest.layout
+
+    @property
+    def n_bits(self) -> int:
+        return self.layout.n_bits
+
+    @property
+    def score(self) -> str:
+        return self.layout.score
+
+    @property
+    def n_removed(self) -> int:
+        """Removed items that still take room on the disk, until they are merged away or :meth:`compact` is called."""
+        return sum(part.n_removed for part in self._manifest.parts)
+
+    def __len__(self) -> int:
+        return len(self._manifest)
+
+    def __contains__(self, id: object) -> bool:
+        return bool(self._places(checked_ids([id], self.layout))[0][0] >= 0)
+
+    def __repr__(self) -> str:
+        return f"HashIndex({str(self.path)!r}, {len(self)} items, {self.n_bits} bits, {self.score})"
+
+    @property
+    def hasher(self) -> Hasher:
+        """The hasher beside the codes; :class:`InputError` where there is none."""
+        if self._hasher is None:
+            self._hasher = hasher_beside.load(self.path, self._manifest)
+        return self._hasher
+
+    def ids(self) -> np.ndarray:
+        """The ids of all items in their order, int64 or objects (text)."""
+        self._check_open()
+        found = [part.ids.take(live_rows(part)) for part in self._parts]
+        return np.concatenate(found) if found else self._ids_at(np.empty(0, np.int64))
+
+    def get(self, ids: Any) -> Items:
+        """What is kept of these items.
+
+        Raises :class:`InputError` naming an id that the index does not have.
+        """
+        self._check_open()
+        wanted = checked_ids(ids, self.layout)
+        positions = self._positions(wanted)
+        layout = self.layout
+        codes = np.empty((len(wanted), layout.n_bytes), np.uint8)
+        labels = None
+        if layout.labels != "none":
+            labels = np.empty(
+                (len(wanted),) if layout.labels == "ids" else (len(wanted), layout.n_labels), np.int64
+            )
+        vectors = (
+            None if layout.vectors == "none" else np.empty((len(wanted), layout.n_dimensions), np.float32)
+        )
+        tables, order = [], []
+        for places, part, rows in self._search.rows_of(positions):
+            codes[places] = part.arrays["codes"][rows]
+            if labels is not None:
+                labels[places] = part.arrays["labels"][rows]
+            if vectors is not None:
+                vectors[places] = vectors_of(part, rows)
+            if layout.metadata:
+                tables.append(part.metadata.take(rows))
+                order.append(places)
+        metadata = None
+        if layout.metadata:
+            import pyarrow
+
+            metadata = pyarrow.concat_tables(tables or [schema_of(layout).empty_table()])
+            metadata = metadata.take(np.argsort(np.concatenate(order), kind="stable") if order else [])
+        return Items(codes, labels, metadata, vectors)
+
+    def check(self, on_bytes: Callable[[int], None] | None = None) -> None:
+        """Read every file and compare it with its checksum; ``on_bytes`` is told of the progress.
+
+        Raises ``ValueError`` naming the first file that is damaged.
+        """
+        self._check_open()
+        for part in self._manifest.parts:
+            for file in part.files:
+                verify(self.path / PARTS, file, on_bytes)
+        if self._manifest.hasher:
+            hasher_beside.check(self.path, self._manifest)
+
+    # For those who change it
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError(f"{self.path}: the index is closed")
+
+    def _check_writable(self) -> None:
+        self._check_open()
+        if self.read_only:
+            raise InputError(f"{self.path}: was opened with read_only=True; open it for writing to change it")
+
+    def _publish(self, change: Change) -> None:
+        """Make a change the state of the index; if that fails, nothing is changed."""
+        before = {file.name for part in self._manifest.parts for file in part.files}
+        try:
+            write_manifest(self.path, change.manifest, self._disk)
+        except BaseException:
+            if read_manifest(self.path).commit != change.manifest.commit:
+                change.undo(self._disk)
+            else:  # it is there, and only not yet certain to survive a power cut
+                self._show(change.manifest, self._search)
+            raise
+        self._show(change.manifest, self._search)
+        after = {file.name for part in change.manifest.parts for file in part.files}
+        for name in sorted(before - after):
+            with contextlib.suppress(OSError):  # a file too many; the next writer removes it
+                self._disk.remove(self.path / PARTS / name)
+
+    def _places(self, ids: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The number of the part and the row of each id, -1 where no item has it."""
+        self._check_open()
+        numbers, rows = np.full(len(ids), -1, np.int64), np.full(len(ids), -1, np.int64)
+        left = np.arange(len(ids))
+        for number in reversed(range(len(self._parts))):
+            wanted = ids[left] if isinstance(ids, np.ndarray) else [ids[i] for i in left]
+            found = self._parts[number].find(wanted)
+            here = found >= 0
+            numbers[left[here]], rows[left[here]] = number, found[here]
+            left = left[~here]
+            if not len(left):
+                break
+        return numbers, rows
+
+    def _ids_in_blocks(self) -> Iterator[Any]:
+        """The ids of all items in their order, some at a time, in the form that :meth:`_places` takes."""
+        for part in self._parts:
+            rows = live_rows(part)
+            for start in range(0, len(rows), _BLOCK):
+                ids = part.ids.take(rows[start : start + _BLOCK])
+                yield ids.tolist() if ids.dtype == object else ids
+
+    def _positions(self, ids: Any) -> np.ndarray:
+        numbers, rows = self._places(ids)
+        if (absent := np.flatnonzero(numbers < 0)).size:
+            raise InputError(f"ids must be in the index, got {shown(ids[absent[0]])}")
+        return self._search.starts[numbers] + rows
+
+    def _ids_at(self, positions: np.ndarray) -> np.ndarray:
+        """The ids at these positions, in their shape; -1 or None at position -1."""
+        flat = positions.reshape(-1)
+        ids = (
+            np.full(len(flat), None, object)
+            if self.layout.ids == "text"
+            else np.full(len(flat), -1, np.int64)
+        )
+        for places, part, rows in self._search.rows_of(flat):
+            ids[places] = part.ids.take(rows)
+        return ids.reshape(positions.shape)
+
+
+def shown(id: object) -> str:
+    return repr(id) if isinstance(id, str) else str(id)
+
+
+def live_rows(part: OpenPart) -> np.ndarray:
+    return np.arange(part.part.n_items) if part.is_live is None else np.flatnonzero(part.is_live)

@@ -1,0 +1,205 @@
+"""Search in the parts of an index: each is ranked by itself, and the answers are merged.
+
+Items are known by their position, the number of the row counted over all parts. (distance, position) orders all items,
+so what is merged equals the answer of one array, whatever the parts, and however much of them fits into memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+import dshc_fast
+from dshc_fast import HammingDatabase
+
+from .parts import OpenPart
+
+__all__ = ["PartSearch", "default_memory", "nearest_variants", "within_of_variants"]
+
+_CHUNK = 256 << 20
+"""Bytes of codes that are searched at a time where they are not held in memory."""
+_PAIRS = 1 << 24
+"""Most rows of an answer that are merged at a time."""
+
+
+def default_memory() -> int:
+    """Bytes of codes that are held prepared by default: a quarter of the machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+
+
+class PartSearch:
+    """Ranks the items of ``parts``; what it prepares of a part it hands on to the next state of the index."""
+
+    def __init__(
+        self,
+        parts: Sequence[OpenPart],
+        score: str,
+        *,
+        memory: int,
+        device: str = "cpu",
+        before: PartSearch | None = None,
+    ) -> None:
+        self.parts, self.score, self._memory, self._device = parts, score, memory, device
+        self.starts = np.cumsum([0, *(part.part.n_items for part in parts)])
+        known = {} if before is None else before._prepared
+        names = {part.part.name for part in parts}
+        self._prepared = {name: kept for name, kept in known.items() if name in names}
+        self._searched = set() if before is None else before._searched & names
+
+    def topk(
+        self, queries: np.ndarray, k: int, masks: Sequence[np.ndarray | None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Distances int32 and positions int64 ``(n_query, k)`` of the best; filled up as ``hamming_topk`` does it.
+
+        ``masks``: for each part which of its rows may be answered, bool ``(n,)``; None: all.
+        """
+        step = max(1, _PAIRS // k)
+        found = [
+            self._topk(queries[start : start + step], k, masks)
+            for start in range(0, max(1, len(queries)), step)
+        ]
+        if len(found) == 1:
+            return found[0]
+        return np.concatenate([d for d, _ in found]), np.concatenate([p for _, p in found])
+
+    def _topk(
+        self, queries: np.ndarray, k: int, masks: Sequence[np.ndarray | None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        worst = -1 if self.score == "overlap" else np.iinfo(np.int32).max
+        distances = np.full((len(queries), 0), worst, np.int32)
+        positions = np.full((len(queries), 0), -1, np.int64)
+        asked = self._queries(queries)
+        for start, n, database, allowed in self._databases(masks):
+            answer = dshc_fast.hamming_topk(
+                asked, database, min(k, n), score=self.score, allowed=self._mask(allowed)
+            )
+            more, indices = _as_numpy(answer.distances), _as_numpy(answer.indices)
+            more_positions = np.where(indices >= 0, indices + start, -1)
+            if not distances.shape[1]:
+                distances, positions = more, more_positions
+                continue
+            distances = np.concatenate([distances, more], axis=1)
+            positions = np.concatenate([positions, more_positions], axis=1)
+            # Earlier parts stand first, so that a stable sort keeps the order of positions inside a tie.
+            order = np.argsort(-distances if self.score == "overlap" else distances, axis=1, kind="stable")[
+                :, :k
+            ]
+            distances, positions = (np.take_along_axis(a, order, axis=1) for a in (distances, positions))
+        if (missing := k - distances.shape[1]) > 0:
+            distances = np.pad(distances, ((0, 0), (0, missing)), constant_values=worst)
+            positions = np.pad(positions, ((0, 0), (0, missing)), constant_values=-1)
+        return distances, positions
+
+    def radius(
+        self, queries: np.ndarray, radius: int, masks: Sequence[np.ndarray | None]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Offsets int64 ``(n_query + 1,)``, distances int32 and positions int64 of all within the radius."""
+        rows: list[np.ndarray] = [np.empty(0, np.int64)]
+        distances, positions = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+        asked = self._queries(queries)
+        for start, _, database, allowed in self._databases(masks):
+            answer = dshc_fast.hamming_radius(
+                asked, database, radius, score=self.score, allowed=self._mask(allowed)
+            )
+            rows.append(np.repeat(np.arange(len(queries)), np.diff(_as_numpy(answer.offsets))))
+            distances.append(_as_numpy(answer.distances))
+            positions.append(_as_numpy(answer.indices) + start)
+        row, distance, position = map(np.concatenate, (rows, distances, positions))
+        order = np.lexsort((position, -distance if self.score == "overlap" else distance, row))
+        offsets = np.zeros(len(queries) + 1, np.int64)
+        np.cumsum(np.bincount(row, minlength=len(queries)), out=offsets[1:])
+        return offsets, distance[order], position[order]
+
+    def rows_of(self, positions: np.ndarray) -> Iterator[tuple[np.ndarray, OpenPart, np.ndarray]]:
+        """For each part that some positions lie in: where they stand in ``positions``, the part, and their rows."""
+        number = np.searchsorted(self.starts, positions, side="right") - 1
+        for i in np.unique(number[positions >= 0]).tolist():
+            places = np.flatnonzero((number == i) & (positions >= 0))
+            yield places, self.parts[i], positions[places] - self.starts[i]
+
+    def _databases(
+        self, masks: Sequence[np.ndarray | None]
+    ) -> Iterator[tuple[int, int, Any, np.ndarray | None]]:
+        """Position of the first row, number of rows, codes, and mask of all that is searched, in order."""
+        for part, start, mask in zip(self.parts, self.starts.tolist(), masks, strict=False):
+            if mask is not None and not mask.any():
+                continue
+            codes = part.arrays["codes"]
+            if (prepared := self._prepare(part)) is not None:
+                yield start, len(codes), prepared, mask
+                continue
+            step = max(1, _CHUNK // codes.shape[1])
+            for first in range(0, len(codes), step):
+                chunk, allowed = (
+                    codes[first : first + step],
+                    None if mask is None else mask[first : first + step],
+                )
+                if allowed is None or allowed.any():
+                    yield start + first, len(chunk), self._queries(chunk), allowed
+
+    def _prepare(self, part: OpenPart) -> HammingDatabase | None:
+        """A part's codes prepared, once it is searched again and where memory is left for it."""
+        name, codes = part.part.name, part.arrays["codes"]
+        if name in self._prepared:
+            return self._prepared[name]
+        if name not in self._searched:
+            self._searched.add(name)
+            return None
+        held = sum(len(database) * self.parts[0].layout.n_bytes for database in self._prepared.values())
+        if held + codes.nbytes > self._memory:
+            return None
+        database = HammingDatabase(self._queries(codes))
+        self._prepared[name] = database
+        return database
+
+    def _queries(self, codes: np.ndarray) -> Any:
+        return codes if self._device == "cpu" else torch.from_numpy(np.array(codes)).to(self._device)
+
+    def _mask(self, mask: np.ndarray | None) -> Any:
+        return mask if mask is None or self._device == "cpu" else torch.from_numpy(mask).to(self._device)
+
+
+def _as_numpy(values: Any) -> np.ndarray:
+    return values.cpu().numpy() if isinstance(values, torch.Tensor) else values
+
+
+def nearest_variants(
+    distances: np.ndarray, positions: np.ndarray, n_variants: int, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the answers ``(n_query * n_variants, k)`` of each query's variants the ``k`` items of least distance.
+
+    Every item of the answer is among the k best of the variant that it is nearest to: fewer than k precede it there.
+    """
+    n_query = len(distances) // n_variants
+    distances = distances.reshape(n_query, -1)
+    positions = positions.reshape(n_query, -1)
+    order = np.lexsort((distances, positions), axis=1)
+    distances, positions = (np.take_along_axis(a, order, axis=1) for a in (distances, positions))
+    again = np.zeros_like(positions, bool)
+    again[:, 1:] = positions[:, 1:] == positions[:, :-1]
+    worst = np.iinfo(np.int32).max
+    distances = np.where(again | (positions < 0), worst, distances)
+    positions = np.where(again, -1, positions)
+    order = np.lexsort((np.where(positions < 0, np.iinfo(np.int64).max, positions), distances), axis=1)[:, :k]
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
+
+
+def within_of_variants(
+    offsets: np.ndarray, distances: np.ndarray, positions: np.ndarray, n_variants: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the radius answers of each query's variants every item once, at its least distance."""
+    row = np.repeat(np.arange(len(offsets) - 1) // n_variants, np.diff(offsets))
+    order = np.lexsort((distances, positions, row))
+    row, distances, positions = row[order], distances[order], positions[order]
+    first = np.ones(len(row), bool)
+    first[1:] = (row[1:] != row[:-1]) | (positions[1:] != positions[:-1])
+    row, distances, positions = row[first], distances[first], positions[first]
+    order = np.lexsort((positions, distances, row))
+    n_query = (len(offsets) - 1) // n_variants
+    counts = np.bincount(row, minlength=n_query)
+    return np.array([0, *itertools.accumulate(counts.tolist())]), distances[order], positions[order]
