@@ -7,6 +7,7 @@ The program around `dshc_fast`. The public face, loaded when first asked for:
   classifier, without training;
 * ``evaluate(...)`` under ``Conventions`` gives an ``Evaluation``; ``evaluate_outputs`` measures real-valued outputs;
 * ``compare(settings, methods, bits=..., out=...)`` trains and measures several methods alike;
+* ``HashIndex`` keeps codes with their ids in a folder, searched exactly and changed safely;
 * ``load_data`` reads a set; ``methods`` and ``codebooks`` are packages.
 
 ``dshc --help`` is the same from the command line.
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from .evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
     from .experiment import compare
     from .hasher import Hasher, from_classifier
+    from .index import HashIndex
     from .method_checks import check_method
     from .runs import Run, RunSettings, load_run, train
 
 __all__ = [
     "Conventions",
     "Evaluation",
+    "HashIndex",
     "Hasher",
     "Run",
     "RunSettings",
@@ -47,6 +50,7 @@ __all__ = [
 _PLACES = {
     "Conventions": "evaluation",
     "Evaluation": "evaluation",
+    "HashIndex": "index",
     "Hasher": "hasher",
     "Run": "runs",
     "check_method": "method_checks",

@@ -291,7 +291,9 @@ class IndexFolder:
             import pyarrow
 
             metadata = pyarrow.concat_tables(tables or [schema_of(layout).empty_table()])
-            metadata = metadata.take(np.argsort(np.concatenate(order), kind="stable") if order else [])
+            metadata = metadata.take(
+                np.argsort(np.concatenate([np.empty(0, np.int64), *order]), kind="stable")
+            )
         return Items(codes, labels, metadata, vectors)
 
     def check(self, on_bytes: Callable[[int], None] | None = None) -> None:

@@ -27,12 +27,12 @@ def precision_by_radius(
     NaN where no query finds anything. Items without a label count nowhere. Raises :class:`InputError` for an index
     without labels or that ranks by overlap, and for labels that do not fit.
     """
-    if layout.labels == "none":
-        raise InputError("calibrate must go with an index that has labels, this one has none")
     if layout.score != "hamming":
         raise InputError(
             "calibrate must go with an index that ranks by Hamming distance, this one ranks by overlap"
         )
+    if layout.labels == "none":
+        raise InputError("calibrate must go with an index that has labels, this one has none")
     labels = np.asarray(labels)
     shape = (len(codes),) if layout.labels == "ids" else (len(codes), layout.n_labels)
     if not len(codes) or labels.shape != shape or labels.dtype.kind not in "biu":
