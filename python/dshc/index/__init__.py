@@ -5,5 +5,17 @@ from .filters import Filter
 from .hash_index import HashIndex, RadiusResult, SearchResult
 from .index_folder import Items
 from .layout import Layout
+from .sources import Added, add_source, read_source
 
-__all__ = ["CodeIndex", "Filter", "HashIndex", "Items", "Layout", "RadiusResult", "SearchResult"]
+__all__ = [
+    "Added",
+    "CodeIndex",
+    "Filter",
+    "HashIndex",
+    "Items",
+    "Layout",
+    "RadiusResult",
+    "SearchResult",
+    "add_source",
+    "read_source",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from .index_folder import PARTS, IndexFolder, Items, shown
 from .new_items import NewItems, checked_codes, checked_ids
 from .part_search import nearest_variants, within_of_variants
 from .precision import precision_by_radius, widest_radius
+from .sources import Added, add_source, read_source
 
 if TYPE_CHECKING:
     import pyarrow.compute
@@ -157,14 +159,16 @@ class HashIndex(IndexFolder):
         if len(self._parts) > 1 or self.n_removed:
             self._publish(changes.compacted(self.path / PARTS, self._manifest, self._parts, self._disk))
 
-    def calibrate(self, codes: np.ndarray, labels: Any) -> np.ndarray:
-        """Measure the precision within each radius for labelled queries that are no items, and keep it in the index.
+    def calibrate(self, codes: np.ndarray, labels: Any, *, ids: Any = None) -> np.ndarray:
+        """Measure the precision within each radius for labelled queries, and keep it in the index.
 
-        Returns float64 ``(bits + 1,)``, the mean over the queries that find anything; NaN where none does. See
-        :meth:`radius_for`.
+        ``ids``: of the queries, where they may be items themselves: these items are left out. Returns float64
+        ``(bits + 1,)``, the mean over the queries that find anything; NaN where none does. See :meth:`radius_for`.
         """
         self._check_writable()
-        precision = precision_by_radius(self._parts, self.layout, checked_codes(codes, self.layout), labels)
+        layout = self.layout
+        but = None if ids is None else checked_ids(ids, layout)
+        precision = precision_by_radius(self._parts, layout, checked_codes(codes, layout), labels, but)
         self._publish(changes.Change(self._manifest.changed(precision=tuple(precision.tolist()))))
         return precision
 
@@ -238,6 +242,25 @@ class HashIndex(IndexFolder):
         if n_variants > 1:
             offsets, distances, positions = within_of_variants(offsets, distances, positions, n_variants)
         return RadiusResult(offsets, self._ids_at(positions), distances)
+
+    # By the hasher beside it
+
+    def add_images(self, source: str | os.PathLike[str], *, overwrite: bool = False) -> Added:
+        """Encode the images of a folder, a list or a Parquet file and add them, by their names as ids.
+
+        Some thousands at a time: after an interruption the same call goes on. See :func:`dshc.index.add_source`.
+        """
+        self._check_writable()
+        return add_source(self, read_source(self, os.fspath(source)), overwrite=overwrite)
+
+    def add_embeddings(
+        self, features: np.ndarray, ids: Any = None, *, labels: Any = None, metadata: Any = None
+    ) -> np.ndarray:
+        """Encode features, float ``(n, d)``, and add them; returns their ids. An index with vectors keeps them too."""
+        self._check_writable()
+        codes = self.hasher.encode(features)
+        vectors = None if self.layout.vectors == "none" else features
+        return self.add(codes, ids, labels=labels, vectors=vectors, metadata=metadata)
 
     # Pieces of the above
 

@@ -236,6 +236,11 @@ class IndexFolder:
         """Removed items that still take room on the disk, until they are merged away or :meth:`compact` is called."""
         return sum(part.n_removed for part in self._manifest.parts)
 
+    @property
+    def n_file_bytes(self) -> int:
+        """Bytes of its parts on the disk."""
+        return sum(file.size for part in self._manifest.parts for file in part.files)
+
     def __len__(self) -> int:
         return len(self._manifest)
 

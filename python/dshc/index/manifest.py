@@ -132,7 +132,7 @@ def _content(manifest: Manifest) -> dict[str, Any]:
         "layout": manifest.layout.to_dict(),
         "commit": manifest.commit,
         "next_id": manifest.next_id,
-        "precision": list(manifest.precision),
+        "precision": [None if value != value else value for value in manifest.precision],  # JSON has no NaN
         "hasher": manifest.hasher,
         "parts": [
             {
@@ -170,7 +170,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
         commit=content["commit"],
         parts=parts,
         next_id=content["next_id"],
-        precision=tuple(content["precision"]),
+        precision=tuple(float("nan") if value is None else value for value in content["precision"]),
         hasher=content["hasher"],
     )
 

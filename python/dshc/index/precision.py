@@ -20,12 +20,12 @@ _QUERIES = 1024  # whose histograms are held at a time
 
 
 def precision_by_radius(
-    parts: Sequence[OpenPart], layout: Layout, codes: np.ndarray, labels: Any
+    parts: Sequence[OpenPart], layout: Layout, codes: np.ndarray, labels: Any, without: Any = None
 ) -> np.ndarray:
     """Mean over the queries that find anything of the share of relevant items within each radius, ``(bits + 1,)``.
 
-    NaN where no query finds anything. Items without a label count nowhere. Raises :class:`InputError` for an index
-    without labels or that ranks by overlap, and for labels that do not fit.
+    NaN where no query finds anything. Items without a label, and those with ids in ``without``, count nowhere. Raises
+    :class:`InputError` for an index without labels or that ranks by overlap, and for labels that do not fit.
     """
     if layout.score != "hamming":
         raise InputError(
@@ -39,28 +39,33 @@ def precision_by_radius(
         raise InputError(
             f"labels must be integers of shape {shape} for at least one query, got {labels.dtype} {labels.shape}"
         )
+    counted = [_counted(part, without) for part in parts]
     dtype = np.int64 if layout.labels == "ids" else np.uint8
     n_radii = layout.n_bits + 1
     total, n_found = np.zeros(n_radii), np.zeros(n_radii, np.int64)
     for start in range(0, len(codes), _QUERIES):
         queries, own = codes[start : start + _QUERIES], labels[start : start + _QUERIES].astype(dtype)
         items, relevant = (np.zeros((len(queries), n_radii), np.int64) for _ in range(2))
-        for part in parts:
-            theirs = np.ascontiguousarray(part.arrays["labels"])
-            known = theirs >= 0 if theirs.ndim == 1 else theirs.any(axis=1)
-            found = dshc_fast.hamming_histogram(
-                queries,
-                part.arrays["codes"],
-                own,
-                theirs,
-                allowed=known if part.is_live is None else known & part.is_live,
-            )
+        for part, (theirs, allowed) in zip(parts, counted, strict=True):
+            found = dshc_fast.hamming_histogram(queries, part.arrays["codes"], own, theirs, allowed=allowed)
             items += found.items[:, :n_radii]
             relevant += found.relevant[:, :n_radii]
         items, relevant = items.cumsum(axis=1), relevant.cumsum(axis=1)
         total += np.divide(relevant, items, out=np.zeros(items.shape), where=items > 0).sum(axis=0)
         n_found += (items > 0).sum(axis=0)
     return np.divide(total, n_found, out=np.full(n_radii, np.nan), where=n_found > 0)
+
+
+def _counted(part: OpenPart, without: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of a part, and which of its rows count."""
+    labels = np.ascontiguousarray(part.arrays["labels"])
+    counts = labels >= 0 if labels.ndim == 1 else labels.any(axis=1)
+    if part.is_live is not None:
+        counts &= part.is_live
+    if without is not None:
+        rows = part.find(without)
+        counts[rows[rows >= 0]] = False
+    return labels, counts
 
 
 def widest_radius(measured: Sequence[float], wanted: float, path: Path) -> int:
