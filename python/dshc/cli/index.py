@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..index import HashIndex
 from ..index.metadata_files import read_metadata
 from ..index.predicates import predicate
-from ..index.sources import Source, add_source, calibrate_by_run, layout_of_run, read_source
+from ..index.sources import Source, add_source, calibrate_by_run, layout_of_run, read_source, vector_length
 from ..progress import progress
 from .console import remark, say, table, working
 from .open_run import open_run
@@ -57,7 +57,7 @@ def create_index(
         run = open_run(run_folder)
         layout = layout_of_run(run)
         if vectors not in (None, "none") and dimensions is None:
-            dimensions = run.hasher.method.spec.n_features
+            dimensions = vector_length(run.hasher)
     given = {
         "bits": bits,
         "score": score,

@@ -67,6 +67,8 @@ def merged(
 
 def compacted(folder: Path, manifest: Manifest, parts: Sequence[OpenPart], disk: Disk) -> Change:
     """All items in one part, or in none where there are none."""
+    for part in parts:
+        _verify(part)
     change = Change(manifest, [])
     with _undone_on_failure(change, disk):
         new = (

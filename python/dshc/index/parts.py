@@ -52,7 +52,7 @@ class OpenPart:
         )
         self.removed = _NO_ROWS
         if part.removed is not None:
-            self.removed = map_arrays(folder / part.removed.name, part.removed)[0]["rows"]
+            self.removed = _removed(folder / part.removed.name, part)
 
     def __len__(self) -> int:
         return self.part.n_live
@@ -79,6 +79,16 @@ class OpenPart:
             inside = places < len(self.removed)
             rows[inside & (self.removed[np.minimum(places, len(self.removed) - 1)] == rows)] = -1
         return rows
+
+
+def _removed(path: Path, part: Part) -> np.ndarray:
+    assert part.removed is not None
+    rows = map_arrays(path, part.removed)[0].get("rows", _NO_ROWS)
+    if rows.dtype != np.int64 or rows.shape != (part.n_removed,):
+        raise ValueError(
+            f"{path}: damaged, it must hold {part.n_removed} rows, got {rows.dtype} {rows.shape}"
+        )
+    return rows
 
 
 def _ids(arrays: dict[str, np.ndarray], about: dict[str, str], n: int) -> IdColumn | TextColumn:

@@ -67,7 +67,8 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
     def compared(left: ast.expr, op: ast.cmpop, right: ast.expr) -> Any:
         if isinstance(op, (ast.In, ast.NotIn)) and isinstance(right, (ast.Tuple, ast.List, ast.Set)):
             inside = value(left).isin([literal(item) for item in right.elts])
-            return inside if isinstance(op, ast.In) else ~inside
+            # A value that is missing is in no list and outside of none, as in SQL.
+            return inside if isinstance(op, ast.In) else ~inside & value(left).is_valid()
         if isinstance(op, (ast.Is, ast.IsNot)) and isinstance(right, ast.Constant) and right.value is None:
             missing = value(left).is_null()
             return missing if isinstance(op, ast.Is) else ~missing

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from .hash_index import HashIndex
     from .metadata_files import MetadataRows
 
-__all__ = ["Added", "Source", "add_source", "calibrate_by_run", "layout_of_run", "read_source"]
+__all__ = [
+    "Added",
+    "Source",
+    "add_source",
+    "calibrate_by_run",
+    "layout_of_run",
+    "read_source",
+    "vector_length",
+]
 
 BLOCK = 4096
 """Items that are encoded and added at a time: what an interruption costs at most."""
@@ -285,6 +293,11 @@ def layout_of_run(run: Run) -> dict[str, Any]:
         "class_names": run.hasher.class_names if known else None,
         "model": model_name(run),
     }
+
+
+def vector_length(hasher: Hasher) -> int:
+    """Of what :meth:`Source.vectors` gives of items that this hasher encodes."""
+    return hasher.item_shape[0] if hasher.kind == "features" else hasher.method.spec.n_features
 
 
 def calibrate_by_run(index: HashIndex, run: Run) -> np.ndarray | None:

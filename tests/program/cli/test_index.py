@@ -1,0 +1,196 @@
+"""``dshc index``: from a run or from codes to an index that is searched, changed and looked after."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_runs import N_FEATURES, dshc, dshc_fails, dshc_ok, write_embeddings
+
+from dshc import HashIndex
+from dshc.errors import InputError
+from dshc.index.predicates import predicate
+from dshc.storage import CodeFile
+
+pa = pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("index-run")
+    source = write_embeddings(folder / "items.npz")
+    dshc_ok("train", source, "--out", folder / "run", "--epochs", 4, "--bits", 12, "--no-report")
+    return folder / "run"
+
+
+def rows(output: str) -> list[list[str]]:
+    return [line.split("\t") for line in output.splitlines() if line.count("\t") == 4][1:]
+
+
+def test_of_a_run(run: Path, tmp_path: Path) -> None:
+    index, more = tmp_path / "index", write_embeddings(tmp_path / "more.npz", seed=5)
+    columns = ("--metadata", "year=int32", "--metadata", "camera=string")
+    dshc_ok("index", "create", index, "--run", run, "--vectors", "float16", *columns)
+    n_database = int(dshc_ok("index", "add", index, run).split(" items added")[0].split()[-1])
+    with HashIndex.open(index, read_only=True) as opened:
+        assert len(opened) == n_database and opened.radius_for(0.5) >= 0
+        first = opened.ids()[0]
+        assert opened.layout.class_names == opened.hasher.class_names
+    assert "0 items added" in dshc_ok("index", "add", index, run)
+    # The same ids from another file: passed over, or encoded anew, with metadata.
+    years = tmp_path / "years.csv"
+    years.write_text("id,year,other\nitem-0,1999,x\nitem-1,2005,y\n")
+    there = dshc_ok("index", "add", index, more, "--metadata", years)
+    assert f"{120 - n_database} items added, {n_database} were there already; 120 in all" in there
+    assert "120 items added; 120 in all" in dshc_ok(
+        "index", "add", index, more, "--metadata", years, "--overwrite"
+    )
+    found = rows(dshc_ok("index", "search", index, "--id", "item-0", "--where", "year < 2010", "-k", 5))
+    assert sorted(row[3] for row in found) == ["item-0", "item-1"]
+    nearest = rows(dshc_ok("index", "search", index, more, "-k", 1, "--rescore", 120, "--metric", "l2"))
+    assert [row[3] for row in nearest] == [f"item-{i}" for i in range(120)]
+    labelled = rows(dshc_ok("index", "search", index, "--id", first, "--radius", 12, "--label", 2))
+    assert {row[4] for row in labelled} == {"2"} and len(labelled) == 40
+    assert "has a precision of 0.5 or more" in dshc_ok(
+        "index", "search", index, "--id", first, "--precision", 0.5
+    )
+    lines = dshc_ok("index", "search", index, more, "-k", 2, "--json").splitlines()
+    assert len(lines) == 120 and json.loads(lines[3])["results"][0].keys() == {
+        "rank",
+        "hamming",
+        "id",
+        "label",
+    }
+    assert "2 items removed; 118 left" in dshc_ok("index", "remove", index, "item-7", "item-8")
+    assert "118 items in one part" in dshc_ok("index", "compact", index)
+    assert "sound, 118 items of 12 bits" in dshc_ok("index", "check", index)
+    facts = json.loads(dshc_ok("index", "info", index, "--json"))
+    assert facts["items"] == 118 and facts["vectors"] == f"float16 x {N_FEATURES}"
+    assert "camera=string" in dshc_ok("index", "info", index)
+
+
+def test_of_codes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (30, 2), dtype=np.uint8)
+    CodeFile(codes, 16, ids=tuple(map(str, range(30))), labels=np.arange(30) % 3).save(
+        tmp_path / "a.safetensors"
+    )
+    CodeFile(codes[:4], 16).save(tmp_path / "b.safetensors")
+    CodeFile(codes[:, :1], 8).save(tmp_path / "c.safetensors")
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = ("--bits", 16, "--ids", "int64", "--labels", "ids")
+    for index in (first, second):
+        dshc_ok("index", "create", index, *options)
+    dshc_ok("index", "add", first, tmp_path / "a.safetensors")
+    assert "4 items added; 34 in all" in dshc_ok("index", "add", first, tmp_path / "b.safetensors")
+    dshc_ok("index", "add", second, tmp_path / "a.safetensors")
+    assert "ids must be new, got 0, which both indexes have" in dshc_fails("index", "merge", first, second)
+    dshc_ok("index", "remove", first, *range(30))
+    assert "30 items added" in dshc_ok("index", "merge", first, second)
+    found = rows(dshc_ok("index", "search", first, tmp_path / "b.safetensors", "-k", 2))
+    assert {(row[3], row[2]) for row in found} >= {("30", "0"), ("31", "0"), ("0", "0"), ("1", "0")}
+    for arguments, match in (
+        (
+            ("add", first, tmp_path / "c.safetensors"),
+            "must hold codes of 16 bits ranked by hamming, as the index, got 8",
+        ),
+        (("add", first, tmp_path / "a.npz"), "has no hasher"),
+        (("remove", first, "x"), "ids must be integers in this index, got 'x'"),
+        (("remove", first, "999"), "ids must be in the index, got 999"),
+        (("search", first), "give a QUERY"),
+        (
+            ("search", first, "--id", "1", "-k", "3", "--radius", "2"),
+            "give one of --k, --radius and --precision",
+        ),
+        (("search", first, "--id", "1", "--precision", "0.9"), "no precision is known yet"),
+        (
+            ("search", first, "--id", "1", "--where", "year > 3"),
+            "must name columns of the metadata (none), got 'year'",
+        ),
+        (("search", first, "--id", "1", "--rescore", "3"), "rescore must go with an index that has vectors"),
+        (("search", tmp_path / "no", "--id", "1"), "must be a code index"),
+        (("create", first, "--bits", "8"), "must be a new or an empty folder"),
+        (("create", tmp_path / "new"), "bits must be given without a hasher"),
+        (("create", tmp_path / "new", "--bits", "8", "--metadata", "year"), "--metadata must read NAME=TYPE"),
+        (
+            ("add", first, tmp_path / "a.safetensors", "--metadata", tmp_path / "m.csv"),
+            "metadata must go with an index",
+        ),
+    ):
+        assert match in dshc_fails("index", *arguments)
+
+
+def test_a_model_that_does_not_fit(run: Path, tmp_path: Path) -> None:
+    source = write_embeddings(tmp_path / "items.npz", seed=1)
+    dshc_ok(
+        "train", source, "--out", tmp_path / "other", "--epochs", 1, "--bits", 12, "--no-report", "--seed", 9
+    )
+    dshc_ok("index", "create", tmp_path / "index", "--run", run)
+    dshc_ok("encode", tmp_path / "other", source, "--out", tmp_path / "codes.safetensors")
+    for theirs in (tmp_path / "codes.safetensors", tmp_path / "other"):
+        assert "must hold codes of the model" in dshc_fails("index", "add", tmp_path / "index", theirs)
+    np.save(tmp_path / "wide.npy", np.zeros((3, N_FEATURES + 1), np.float32))
+    assert "items must be features of shape" in dshc_fails(
+        "index", "add", tmp_path / "index", tmp_path / "wide.npy"
+    )
+    (tmp_path / "index" / "hasher" / "model.safetensors").write_bytes(b"")
+    assert "not the hasher that the index was created with" in dshc_fails(
+        "index", "check", tmp_path / "index"
+    )
+
+
+def test_the_help_lists_the_commands() -> None:
+    code, output = dshc("index", "--help")
+    assert code == 0 and all(
+        name in output for name in ("create", "add", "remove", "search", "compact", "merge")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("year >= 2000", [1, 2]),
+        ("1998 < year <= 2000 and camera != 'B'", [0, 2]),
+        ("not camera == 'A' or year == 1999", [0, 1]),
+        ("camera in ('A', 'C')", [0, 2]),
+        ("camera not in ['A']", [1]),
+        ("camera is None", [3]),
+        ("camera is not None and year < -1", []),
+        ("night", [1]),
+        ("weight > 0.5", [0, 1]),
+    ],
+)
+def test_conditions(text: str, kept: list[int]) -> None:
+    table = pa.table(
+        {
+            "year": [1999, 2001, 2000, None],
+            "camera": ["A", "B", "A", None],
+            "night": [False, True, False, None],
+            "weight": [1.0, 0.75, 0.5, None],
+            "row": [0, 1, 2, 3],
+        }
+    )
+    assert table.filter(predicate(text, table.column_names))["row"].to_pylist() == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "year >",
+        "year = 3",
+        "f(year)",
+        "year + 1 > 3",
+        "__import__('os')",
+        "yaer > 3",
+        "year in 3",
+        "year.x",
+        "3 < b'x'",
+    ]
+    + ["(" * 300 + "year" + ")" * 300],
+)
+def test_conditions_that_do_not_read(text: str) -> None:
+    with pytest.raises(InputError, match="a condition must"):
+        predicate(text, ["year"])
