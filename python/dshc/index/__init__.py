@@ -5,7 +5,8 @@ from .filters import Filter
 from .hash_index import HashIndex, RadiusResult, SearchResult
 from .index_folder import Items
 from .layout import Layout
-from .sources import Added, add_source, read_source
+from .metadata_files import MetadataRows, read_metadata
+from .sources import Added, Source, add_source, read_source
 
 __all__ = [
     "Added",
@@ -14,8 +15,11 @@ __all__ = [
     "HashIndex",
     "Items",
     "Layout",
+    "MetadataRows",
     "RadiusResult",
     "SearchResult",
+    "Source",
     "add_source",
+    "read_metadata",
     "read_source",
 ]

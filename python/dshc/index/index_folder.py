@@ -92,7 +92,7 @@ class IndexFolder:
             bits, score: of the codes; by default the hasher's, and ``"hamming"``.
             ids, labels, class_names, vectors, dimensions, metadata, model: see :class:`dshc.index.Layout`; metadata by
                 name and Arrow type, ``{"year": "int32", "camera": "string"}``.
-            hasher: makes codes of items; it is saved beside them (:meth:`add_items`).
+            hasher: makes codes of items; it is saved beside them (:meth:`HashIndex.add_images`).
             memory: bytes of codes that searches hold in memory, by default a quarter of the machine's; the rest is read
                 from the disk.
             device: where codes are searched, ``"cpu"`` or ``"cuda"``.
