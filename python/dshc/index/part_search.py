@@ -23,8 +23,10 @@ __all__ = ["PartSearch", "default_memory", "nearest_variants", "within_of_varian
 
 _CHUNK = 256 << 20
 """Bytes of codes that are searched at a time where they are not held in memory."""
-_PAIRS = 1 << 24
+_PAIRS = 1 << 22
 """Most rows of an answer that are merged at a time."""
+_SMALL = 1 << 16
+"""Parts of fewer items that lie side by side are searched as one array."""
 
 
 def default_memory() -> int:
@@ -46,9 +48,10 @@ class PartSearch:
     ) -> None:
         self.parts, self.score, self._memory, self._device = parts, score, memory, device
         self.starts = np.cumsum([0, *(part.part.n_items for part in parts)])
+        self._runs = _runs([part.part.n_items for part in parts])
+        names = {self._names(run) for run in self._runs}
         known = {} if before is None else before._prepared
-        names = {part.part.name for part in parts}
-        self._prepared = {name: kept for name, kept in known.items() if name in names}
+        self._prepared = {run: kept for run, kept in known.items() if run in names}
         self._searched = set() if before is None else before._searched & names
 
     def topk(
@@ -71,29 +74,36 @@ class PartSearch:
         self, queries: np.ndarray, k: int, masks: Sequence[np.ndarray | None]
     ) -> tuple[np.ndarray, np.ndarray]:
         worst = -1 if self.score == "overlap" else np.iinfo(np.int32).max
-        distances = np.full((len(queries), 0), worst, np.int32)
-        positions = np.full((len(queries), 0), -1, np.int64)
-        asked = self._queries(queries)
+        distances = [np.full((len(queries), 0), worst, np.int32)]
+        positions = [np.full((len(queries), 0), -1, np.int64)]
+        asked = self._on_device(queries)
         for start, n, database, allowed in self._databases(masks):
             answer = dshc_fast.hamming_topk(
-                asked, database, min(k, n), score=self.score, allowed=self._mask(allowed)
+                asked, database, min(k, n), score=self.score, allowed=self._on_device(allowed)
             )
-            more, indices = _as_numpy(answer.distances), _as_numpy(answer.indices)
-            more_positions = np.where(indices >= 0, indices + start, -1)
-            if not distances.shape[1]:
-                distances, positions = more, more_positions
-                continue
-            distances = np.concatenate([distances, more], axis=1)
-            positions = np.concatenate([positions, more_positions], axis=1)
-            # Earlier parts stand first, so that a stable sort keeps the order of positions inside a tie.
-            order = np.argsort(-distances if self.score == "overlap" else distances, axis=1, kind="stable")[
-                :, :k
-            ]
-            distances, positions = (np.take_along_axis(a, order, axis=1) for a in (distances, positions))
-        if (missing := k - distances.shape[1]) > 0:
-            distances = np.pad(distances, ((0, 0), (0, missing)), constant_values=worst)
-            positions = np.pad(positions, ((0, 0), (0, missing)), constant_values=-1)
-        return distances, positions
+            indices = _as_numpy(answer.indices)
+            distances.append(_as_numpy(answer.distances))
+            positions.append(np.where(indices >= 0, indices + start, -1))
+            if sum(part.shape[1] for part in distances) > 8 * k:
+                distances, positions = ([kept] for kept in self._best(distances, positions, k))
+        found, places = self._best(distances, positions, k)
+        if (missing := k - found.shape[1]) > 0:
+            found = np.pad(found, ((0, 0), (0, missing)), constant_values=worst)
+            places = np.pad(places, ((0, 0), (0, missing)), constant_values=-1)
+        return found, places
+
+    def _best(
+        self, distances: Sequence[np.ndarray], positions: Sequence[np.ndarray], k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best of sorted answers that follow each other; one alone is sorted already."""
+        several = [i for i, part in enumerate(distances) if part.shape[1]]
+        if len(several) <= 1:
+            i = several[0] if several else 0
+            return distances[i][:, :k], positions[i][:, :k]
+        distance, position = np.concatenate(distances, axis=1), np.concatenate(positions, axis=1)
+        # Earlier parts stand first, so that a stable sort keeps the order of positions inside a tie.
+        order = np.argsort(-distance if self.score == "overlap" else distance, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(distance, order, axis=1), np.take_along_axis(position, order, axis=1)
 
     def radius(
         self, queries: np.ndarray, radius: int, masks: Sequence[np.ndarray | None]
@@ -101,10 +111,10 @@ class PartSearch:
         """Offsets int64 ``(n_query + 1,)``, distances int32 and positions int64 of all within the radius."""
         rows: list[np.ndarray] = [np.empty(0, np.int64)]
         distances, positions = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
-        asked = self._queries(queries)
+        asked = self._on_device(queries)
         for start, _, database, allowed in self._databases(masks):
             answer = dshc_fast.hamming_radius(
-                asked, database, radius, score=self.score, allowed=self._mask(allowed)
+                asked, database, radius, score=self.score, allowed=self._on_device(allowed)
             )
             rows.append(np.repeat(np.arange(len(queries)), np.diff(_as_numpy(answer.offsets))))
             distances.append(_as_numpy(answer.distances))
@@ -126,42 +136,70 @@ class PartSearch:
         self, masks: Sequence[np.ndarray | None]
     ) -> Iterator[tuple[int, int, Any, np.ndarray | None]]:
         """Position of the first row, number of rows, codes, and mask of all that is searched, in order."""
-        for part, start, mask in zip(self.parts, self.starts.tolist(), masks, strict=False):
+        for run in self._runs:
+            mask = _joined(masks[run], self.parts[run])
             if mask is not None and not mask.any():
                 continue
-            codes = part.arrays["codes"]
-            if (prepared := self._prepare(part)) is not None:
-                yield start, len(codes), prepared, mask
+            if (prepared := self._prepare(run)) is not None:
+                yield int(self.starts[run.start]), len(prepared), prepared, mask
                 continue
-            step = max(1, _CHUNK // codes.shape[1])
-            for first in range(0, len(codes), step):
-                chunk, allowed = (
-                    codes[first : first + step],
-                    None if mask is None else mask[first : first + step],
-                )
-                if allowed is None or allowed.any():
-                    yield start + first, len(chunk), self._queries(chunk), allowed
+            before = 0
+            for part, start in zip(self.parts[run], self.starts[run].tolist(), strict=True):
+                codes = part.arrays["codes"]
+                step = max(1, _CHUNK // codes.shape[1])
+                for first in range(0, len(codes), step):
+                    chunk = codes[first : first + step]
+                    allowed = None if mask is None else mask[before + first : before + first + len(chunk)]
+                    if allowed is None or allowed.any():
+                        yield start + first, len(chunk), self._on_device(chunk), allowed
+                before += len(codes)
 
-    def _prepare(self, part: OpenPart) -> HammingDatabase | None:
-        """A part's codes prepared, once it is searched again and where memory is left for it."""
-        name, codes = part.part.name, part.arrays["codes"]
-        if name in self._prepared:
-            return self._prepared[name]
-        if name not in self._searched:
-            self._searched.add(name)
+    def _prepare(self, run: slice) -> HammingDatabase | None:
+        """The codes of a run prepared, once it is searched again and where memory is left for them."""
+        names = self._names(run)
+        if names in self._prepared:
+            return self._prepared[names]
+        if names not in self._searched:
+            self._searched.add(names)
             return None
-        held = sum(len(database) * self.parts[0].layout.n_bytes for database in self._prepared.values())
-        if held + codes.nbytes > self._memory:
+        codes = [part.arrays["codes"] for part in self.parts[run]]
+        held = sum(len(database) * codes[0].shape[1] for database in self._prepared.values())
+        if held + sum(part.nbytes for part in codes) > self._memory:
             return None
-        database = HammingDatabase(self._queries(codes))
-        self._prepared[name] = database
+        database = HammingDatabase(self._on_device(codes[0] if len(codes) == 1 else np.concatenate(codes)))
+        self._prepared[names] = database
         return database
 
-    def _queries(self, codes: np.ndarray) -> Any:
-        return codes if self._device == "cpu" else torch.from_numpy(np.array(codes)).to(self._device)
+    def _names(self, run: slice) -> tuple[str, ...]:
+        return tuple(part.part.name for part in self.parts[run])
 
-    def _mask(self, mask: np.ndarray | None) -> Any:
-        return mask if mask is None or self._device == "cpu" else torch.from_numpy(mask).to(self._device)
+    def _on_device(self, array: np.ndarray | None) -> Any:
+        if array is None or self._device == "cpu":
+            return array
+        return torch.from_numpy(np.array(array)).to(self._device)
+
+
+def _runs(sizes: Sequence[int]) -> list[slice]:
+    """Parts that are searched as one: a large one alone, small ones side by side together."""
+    runs: list[slice] = []
+    for i, size in enumerate(sizes):
+        if runs and size < _SMALL and sizes[i - 1] < _SMALL:
+            runs[-1] = slice(runs[-1].start, i + 1)
+        else:
+            runs.append(slice(i, i + 1))
+    return runs
+
+
+def _joined(masks: Sequence[np.ndarray | None], parts: Sequence[OpenPart]) -> np.ndarray | None:
+    """The masks of parts behind each other; None where all of them are."""
+    if all(mask is None for mask in masks):
+        return None
+    return np.concatenate(
+        [
+            np.ones(part.part.n_items, bool) if mask is None else mask
+            for mask, part in zip(masks, parts, strict=True)
+        ]
+    )
 
 
 def _as_numpy(values: Any) -> np.ndarray:
