@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from ..runs.encoding import encode_input, is_code_file, read_input
+from ..index.encode_in_parts import encode_in_parts
+from ..progress import progress
+from ..runs.encoding import is_code_file, read_input
 from ..runs.run_folder import is_run_file
 from ..storage import check_can_write
 from .console import remark, say
@@ -34,8 +36,8 @@ def run_encode(
     dataset = read_input(source, run, root=root, labels=labels)
     if dataset.reading is not None:
         remark(f"dshc: {dataset.reading.line()}")
-    file, _ = encode_input(run, dataset)
-    file.save(out)
+    with progress(f"encoding {dataset.n_items:,} items") as update:
+        file = encode_in_parts(run, dataset, out, on_items=update)
     known = [name for name, part in (("labels", file.labels), ("ids", file.ids)) if part is not None]
     codes = "1 code" if len(file) == 1 else f"{len(file)} codes"
     say(f"{out}: {codes} of {file.n_bits} bits, {' and '.join(known) or 'no labels or ids'}")
