@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, did_you_mean
+from .id_column import Wanted
 from .layout import Layout
 from .new_items import checked_ids, pyarrow_of_metadata
 from .parts import OpenPart
@@ -39,13 +40,13 @@ class Filter:
 
         Raises ``TypeError`` or :class:`InputError` for a condition that the index cannot answer.
         """
-        ids = None if self.ids is None else checked_ids(self.ids, layout)
+        ids = None if self.ids is None else Wanted(checked_ids(self.ids, layout))
         classes = None if self.label is None else self._classes(layout)
         if self.where is not None:
             self._check_where(layout)
         return [self._mask(part, ids, classes) for part in parts]
 
-    def _mask(self, part: OpenPart, ids: Any, classes: np.ndarray | None) -> np.ndarray | None:
+    def _mask(self, part: OpenPart, ids: Wanted | None, classes: np.ndarray | None) -> np.ndarray | None:
         mask = part.is_live
         if ids is not None:
             named = np.zeros(part.part.n_items, bool)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["IdColumn", "TextColumn", "keys_of_texts", "merged_keys", "row_dtype"]
+__all__ = ["IdColumn", "TextColumn", "Wanted", "keys_of_texts", "merged_keys", "row_dtype"]
 
 _SAMPLED = 1 << 18  # keys between two places where a merge may be cut
 _TEXTS = 1 << 16  # texts that are handled at a time
@@ -25,6 +25,22 @@ def keys_of_texts(ids: Sequence[str]) -> np.ndarray:
 
 def row_dtype(n_items: int) -> str:
     return "uint32" if n_items <= 1 << 32 else "uint64"
+
+
+class Wanted:
+    """Ids that are looked up, with their keys: int64 ``(n,)``, or a list of texts."""
+
+    def __init__(self, ids: np.ndarray | Sequence[str], keys: np.ndarray | None = None) -> None:
+        self.ids = ids if isinstance(ids, np.ndarray) else np.array(ids, object)
+        if keys is None:
+            keys = keys_of_texts(ids) if self.ids.dtype == object else self.ids  # type: ignore[arg-type]
+        self.keys = keys
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, places: np.ndarray) -> Wanted:
+        return Wanted(self.ids[places], self.keys[places])
 
 
 class _Counting:
@@ -91,14 +107,14 @@ class IdColumn:
             return np.clip(keys, first, first + n).astype(np.int64) - first
         return np.searchsorted(self.values if self._keys is None else self._keys, keys)
 
-    def find(self, ids: np.ndarray) -> np.ndarray:
+    def find(self, wanted: Wanted) -> np.ndarray:
         """The row of each id, -1 where there is none."""
-        places = self.place(ids)
-        found = np.full(len(ids), -1, np.int64)
+        places = self.place(wanted.keys)
+        found = np.full(len(wanted), -1, np.int64)
         inside = np.flatnonzero(places < len(self))
         at = places[inside]
         keys = self.values[at] if self._keys is None else self._keys[at]
-        same = keys == ids[inside]
+        same = keys == wanted.keys[inside]
         found[inside[same]] = at[same] if self._rows is None else self._rows[at[same]]
         return found
 
@@ -131,13 +147,16 @@ class TextColumn:
     def place(self, keys: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._keys, keys)
 
-    def find(self, ids: Sequence[str]) -> np.ndarray:
+    def find(self, wanted: Wanted) -> np.ndarray:
         """The row of each id, -1 where there is none."""
-        keys = keys_of_texts(ids)
-        found = np.full(len(ids), -1, np.int64)
-        for i, (key, place) in enumerate(zip(keys, self.place(keys).tolist(), strict=True)):
+        places = self.place(wanted.keys)
+        found = np.full(len(wanted), -1, np.int64)
+        inside = np.flatnonzero(places < len(self))
+        same = inside[self._keys[places[inside]] == wanted.keys[inside]]
+        for i, place in zip(same.tolist(), places[same].tolist(), strict=True):
+            key = wanted.keys[i]
             while place < len(self) and self._keys[place] == key:  # two texts may share a key
-                if self._one(row := int(self._rows[place])) == ids[i]:
+                if self._one(row := int(self._rows[place])) == wanted.ids[i]:
                     found[i] = row
                 place += 1
         return found

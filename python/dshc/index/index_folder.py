@@ -15,6 +15,7 @@ from ..storage.disk import Disk
 from ..storage.folder_lock import folder_lock
 from . import hasher_beside
 from .changes import Change, remove_left_overs
+from .id_column import Wanted
 from .layout import IdKind, LabelKind, Layout, VectorKind
 from .manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from .new_items import checked_ids, schema_of
@@ -344,11 +345,11 @@ class IndexFolder:
     def _places(self, ids: Any) -> tuple[np.ndarray, np.ndarray]:
         """The number of the part and the row of each id, -1 where no item has it."""
         self._check_open()
+        wanted = Wanted(ids)
         numbers, rows = np.full(len(ids), -1, np.int64), np.full(len(ids), -1, np.int64)
         left = np.arange(len(ids))
         for number in reversed(range(len(self._parts))):
-            wanted = ids[left] if isinstance(ids, np.ndarray) else [ids[i] for i in left]
-            found = self._parts[number].find(wanted)
+            found = self._parts[number].find(wanted.take(left))
             here = found >= 0
             numbers[left[here]], rows[left[here]] = number, found[here]
             left = left[~here]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..storage.disk import Disk
-from .id_column import IdColumn, TextColumn, merged_keys, row_dtype
+from .id_column import IdColumn, TextColumn, Wanted, merged_keys, row_dtype
 from .layout import Layout
 from .manifest import Part, PartFile
 from .new_items import NewItems, pyarrow_of_metadata
@@ -71,9 +71,9 @@ class OpenPart:
         pa = pyarrow_of_metadata()
         return pa.ipc.open_file(pa.py_buffer(self._metadata)).read_all()
 
-    def find(self, ids: np.ndarray | Sequence[str]) -> np.ndarray:
+    def find(self, wanted: Wanted) -> np.ndarray:
         """The row of each id, -1 where no item of this part has it."""
-        rows = self.ids.find(ids)  # type: ignore[arg-type]
+        rows = self.ids.find(wanted)
         if len(self.removed):
             places = np.searchsorted(self.removed, rows)
             inside = places < len(self.removed)

@@ -11,6 +11,7 @@ import numpy as np
 import dshc_fast
 
 from ..errors import InputError
+from .id_column import Wanted
 from .layout import Layout
 from .parts import OpenPart
 
@@ -39,7 +40,8 @@ def precision_by_radius(
         raise InputError(
             f"labels must be integers of shape {shape} for at least one query, got {labels.dtype} {labels.shape}"
         )
-    counted = [_counted(part, without) for part in parts]
+    left_out = None if without is None else Wanted(without)
+    counted = [_counted(part, left_out) for part in parts]
     dtype = np.int64 if layout.labels == "ids" else np.uint8
     n_radii = layout.n_bits + 1
     total, n_found = np.zeros(n_radii), np.zeros(n_radii, np.int64)
@@ -56,7 +58,7 @@ def precision_by_radius(
     return np.divide(total, n_found, out=np.full(n_radii, np.nan), where=n_found > 0)
 
 
-def _counted(part: OpenPart, without: Any) -> tuple[np.ndarray, np.ndarray]:
+def _counted(part: OpenPart, without: Wanted | None) -> tuple[np.ndarray, np.ndarray]:
     """The labels of a part, and which of its rows count."""
     labels = np.ascontiguousarray(part.arrays["labels"])
     counts = labels >= 0 if labels.ndim == 1 else labels.any(axis=1)
