@@ -197,11 +197,12 @@ class HashIndex(IndexFolder):
 
         Args:
             queries: packed codes uint8 ``(n, bytes)``; or ``(n, v, bytes)``, of each query ``v`` variants (flips,
-                crops, rotations), where an item's distance is the least of them.
+                crops, rotations), where an item's distance is the least of them; or features float ``(n, d)``, which
+                the hasher beside the index encodes.
             k: 1 to the number of items.
             ids, label, where: which items may be answered, see :class:`dshc.index.Filter`.
             rescore: order the ``rescore * k`` nearest by ``vectors`` instead.
-            vectors: float ``(n, dimensions)``, of the queries.
+            vectors: float ``(n, dimensions)``, of the queries; by default the features that were given as queries.
             metric: of the vectors: ``"inner_product"``, ``"cosine"`` (largest first) or ``"l2"`` (squared, smallest
                 first); ties by distance of codes, then order.
 
@@ -210,6 +211,8 @@ class HashIndex(IndexFolder):
         """
         self._check_open()
         codes, n_variants = self._query_codes(queries)
+        if rescore is not None and vectors is None and _are_features(queries):
+            vectors = queries
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
             raise TypeError(f"k must be an int, got {type(k).__name__}")
         if not 1 <= k <= len(self):
@@ -283,6 +286,8 @@ class HashIndex(IndexFolder):
 
     def _query_codes(self, queries: Any) -> tuple[np.ndarray, int]:
         """Codes of all queries, and how many variants each has."""
+        if _are_features(queries):
+            return self.hasher.encode(queries), 1
         if getattr(queries, "ndim", 0) != 3:
             return checked_codes(queries, self.layout, "queries"), 1
         if self.score != "hamming":
@@ -293,6 +298,10 @@ class HashIndex(IndexFolder):
         if n_variants < 1:
             raise InputError(f"queries must have at least one variant each, got shape {queries.shape}")
         return checked_codes(queries.reshape(-1, n_bytes), self.layout, "queries"), n_variants
+
+
+def _are_features(queries: Any) -> bool:
+    return isinstance(queries, np.ndarray) and queries.dtype.kind == "f" and queries.ndim == 2
 
 
 def _ids_of(items: NewItems) -> Any:

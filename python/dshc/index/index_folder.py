@@ -127,7 +127,7 @@ class IndexFolder:
         )
         if layout.metadata:
             schema_of(layout)  # refuses unknown types
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not _is_free(path):
             raise InputError(f"{path}: must be a new or an empty folder for a new index")
         held = contextlib.ExitStack()
         held.enter_context(folder_lock(path))
@@ -382,6 +382,14 @@ class IndexFolder:
         for places, part, rows in self._search.rows_of(flat):
             ids[places] = part.ids.take(rows)
         return ids.reshape(positions.shape)
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a folder is empty, but for what a creation leaves that was cut off before there was an index."""
+    left = {".lock", PARTS, "index.json.tmp"}
+    if not path.is_dir() or not {entry.name for entry in path.iterdir()} <= left:
+        return False
+    return not (path / PARTS).exists() or not any((path / PARTS).iterdir())
 
 
 def shown(id: object) -> str:

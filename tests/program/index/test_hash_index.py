@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from backends import HAS_CUDA
 from hypothesis import given
 from hypothesis import strategies as st
 from index_model import N_BITS, Model, add_random, create, draw_codes
+from PIL import Image
+from small_hashers import a_hasher, items_of
 
 import dshc
 import dshc_fast
@@ -288,3 +291,50 @@ def test_texts_that_share_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert "n40" not in index
         index.compact()
         assert np.array_equal(index.get(names).codes, codes)
+
+
+def test_with_a_hasher_beside_it(tmp_path: Path) -> None:
+    """Features are added and asked for as they are; photos come by name."""
+    hasher, features = a_hasher("dshc", "features"), items_of("features", 40)
+    options = {"hasher": hasher, "vectors": "float16", "dimensions": 12}
+    with HashIndex.create(tmp_path / "features", labels="ids", **options) as index:
+        index.add_embeddings(features[:30], labels=np.arange(30) % 5)
+        index.add_embeddings(features[30:])
+        assert index.layout.class_names == hasher.class_names
+        codes = hasher.encode(features)
+        want = dshc_fast.hamming_topk(codes[:4], codes, 6)
+        found = index.search(features[:4], 6)
+        assert np.array_equal(found.ids, want.indices) and np.array_equal(found.distances, want.distances)
+        assert index.search(features, 1, rescore=40, metric="l2").ids[:, 0].tolist() == list(range(40))
+        assert np.array_equal(index.radius(features[:1], 2).ids, index.radius(codes[:1], 2).ids)
+    with HashIndex.open(tmp_path / "features", read_only=True) as again:
+        assert np.array_equal(again.search(features[:4], 6).ids, want.indices)
+
+    hasher = a_hasher("dshc", "images")
+    for number, image in enumerate(items_of("images", 12)):
+        Image.fromarray(image).save(tmp_path / f"{number:02}.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with HashIndex.create(tmp_path / "images", hasher=hasher, ids="text") as index:
+        added = index.add_images(tmp_path)
+        assert (added.n_added, added.n_there) == (12, 0) and "1 unreadable image left out" in added.remarks[0]
+        assert index.add_images(tmp_path).n_there == 12
+        assert index.add_images(tmp_path, overwrite=True).n_added == 12
+        assert sorted(index.ids()) == [f"{number:02}.png" for number in range(12)]
+        assert np.array_equal(index.get(["03.png"]).codes, hasher.encode(tmp_path / "03.png"))
+
+
+@pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device here")
+def test_on_a_cuda_device(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    codes, queries = draw_codes(rng, 9000), draw_codes(rng, 20)
+    want = dshc_fast.hamming_topk(queries, codes, 30)
+    for memory in (None, 0):
+        path = tmp_path / f"index-{memory}"
+        with HashIndex.create(path, bits=N_BITS, device="cuda", memory=memory) as index:
+            index.add(codes[:4000])
+            index.add(codes[4000:])
+            for _ in range(2):
+                found = index.search(queries, 30)
+                assert np.array_equal(found.ids, want.indices) and np.array_equal(
+                    found.distances, want.distances
+                )

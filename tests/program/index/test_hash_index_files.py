@@ -282,6 +282,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
             ),
             "must have the layout of .*, got another ids": lambda: index.merge(texts),
             "has no hasher": lambda: index.add_embeddings(vectors),
+            "has no hasher;": lambda: index.search(vectors, 1),
         }.items():
             with pytest.raises((TypeError, InputError), match=match):
                 call()
@@ -315,6 +316,16 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=match):
             HashIndex.create(tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_creation_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    (path / "parts").mkdir(parents=True)
+    (path / ".lock").touch()
+    (path / "index.json.tmp").write_text("{")
+    create(path).close()
+    with HashIndex.open(path) as index:
+        assert len(index) == 0
 
 
 def test_answers_are_those_of_the_core_after_a_fork(tmp_path: Path) -> None:
