@@ -194,3 +194,45 @@ def merge(
     from .index import merge_indexes
 
     merge_indexes(index, other)
+
+
+@app.command()
+def dedup(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="An index, a code file, or, with --run, images or embeddings.",
+            show_default=False,
+        ),
+    ],
+    radius: Annotated[
+        int, typer.Option(help="Codes within so many bits count as nearly the same.", show_default=False)
+    ],
+    run: Annotated[Path | None, flag("Run that encodes SOURCE.")] = None,
+    images: Annotated[
+        Path | None, flag("Folder of the images of an index, whose ids are paths in it.", metavar="FOLDER")
+    ] = None,
+    gallery: Annotated[
+        Path | None, flag("Write a page with pictures of the groups.", metavar="FILE.html")
+    ] = None,
+    show: Annotated[int, typer.Option(help="Groups to print; --json prints all.", min=1)] = 20,
+    as_json: AsJson = False,
+    threads: Threads = None,
+) -> None:
+    """List groups of near-duplicates, the largest first.
+
+    A group is what is linked: each of its items is within the radius of another one.
+    """
+    from .dedup import run_dedup
+
+    run_dedup(
+        source,
+        radius=radius,
+        run_folder=run,
+        images=images,
+        gallery=gallery,
+        show=show,
+        as_json=as_json,
+        threads=threads,
+    )
