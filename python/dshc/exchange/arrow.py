@@ -28,7 +28,7 @@ def ids_of(source: Exported, chunk: Chunk) -> Any:
 
 
 def label_fields(source: Exported) -> list[Any]:
-    """``label``, the name of the class; for multi-hot labels ``labels``, a list of names; no column where unlabelled."""
+    """``label``, the name of the class, or ``labels``, the list of those of a multi-hot row; none where unlabelled."""
     pa = pyarrow()
     if source.labels is None:
         return []

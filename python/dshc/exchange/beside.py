@@ -1,8 +1,8 @@
 """The JSON file beside an exported file whose format has no room for ids, labels or the code length.
 
-``codes.faiss`` has ``codes.faiss.json``: kind, ``n``, ``n_bits``, ``bit_order`` (always ``little``), ``score``, ``model``,
-``class_names``, ``ids`` (by row, or null: row numbers, or the file has them) and ``labels`` (by row: a class id, or a list of
-the labels that a multi-hot row has; null: unlabelled).
+``codes.faiss`` has ``codes.faiss.json``: kind, ``n``, ``n_bits``, ``bit_order`` (always ``little``), ``score``,
+``model``, ``class_names``, ``ids`` (by row, or null: row numbers, or the file has them) and ``labels`` (by row: a
+class id, or a list of the labels that a multi-hot row has; null: unlabelled).
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from ..storage import write_whole
 from .exported import Exported
 from .target import OVERWRITE
 
-__all__ = ["Beside", "beside_of", "beside_path", "check_beside", "describe", "labels_of_rows", "read_beside", "write_beside"]
+__all__ = [
+    "Beside",
+    "beside_of",
+    "beside_path",
+    "check_beside",
+    "describe",
+    "labels_of_rows",
+    "read_beside",
+    "write_beside",
+]
 
 KIND = "dshc.exchange/1"
 
@@ -54,7 +63,7 @@ def describe(source: Exported) -> dict[str, Any]:
 
 
 def write_beside(path: Path, source: Exported, *, with_numbers: bool) -> Path:
-    """Write the file that goes with ``path``; ``with_numbers``: ids that are numbers too, which ``path`` cannot hold."""
+    """Write the file that goes with ``path``; ``with_numbers``: ids that are numbers too, for ``path`` has no place."""
     ids = None
     if isinstance(source.ids, tuple):
         ids = list(source.ids)
@@ -62,7 +71,11 @@ def write_beside(path: Path, source: Exported, *, with_numbers: bool) -> Path:
         ids = source.ids.tolist()
     labels = None
     if source.labels is not None:
-        labels = source.labels.tolist() if source.labels.ndim == 1 else [np.flatnonzero(row).tolist() for row in source.labels]
+        labels = (
+            source.labels.tolist()
+            if source.labels.ndim == 1
+            else [np.flatnonzero(row).tolist() for row in source.labels]
+        )
     told = {**describe(source), "n_labels": _n_labels(source), "ids": ids, "labels": labels}
     return write_whole(beside_path(path), json.dumps(told, ensure_ascii=False) + "\n")
 

@@ -1,6 +1,7 @@
 """DuckDB: a table in a database file; a code is a ``UBIGINT`` column for each 64 bits, ``code0``, ``code1``, ...
 
-Bit ``j`` is worth ``2 ** (j % 64)`` in ``code{j // 64}``. Distance is ``bit_count(xor(...))``, overlap ``bit_count(... & ...)``.
+Bit ``j`` is worth ``2 ** (j % 64)`` in ``code{j // 64}``. Distance is ``bit_count(xor(...))``, overlap
+``bit_count(... & ...)``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def write(job: Job) -> str:
     try:
         if path.exists():
             if not starts_with_duck(path):
-                raise InputError(f"out must name a new file or a DuckDB database, {path} is neither, and is left as it is")
+                raise InputError(
+                    f"out must name a new file or a DuckDB database, {path} is neither, and is left as it is"
+                )
             _write(job, duckdb, path, table)
         else:
             with written_whole(path) as temporary:
@@ -59,7 +62,9 @@ def _write(job: Job, duckdb: Any, path: Path, table: str) -> None:
             raise table_exists(table, str(path))
         database.begin()
         kind = {name: kinds.get(name, "UBIGINT NOT NULL") for name in schema.names}
-        database.execute(f"CREATE OR REPLACE TABLE {table} ({', '.join(f'{name} {kind[name]}' for name in schema.names)})")
+        database.execute(
+            f"CREATE OR REPLACE TABLE {table} ({', '.join(f'{name} {kind[name]}' for name in schema.names)})"
+        )
         for chunk in source.chunks():
             codes = words(chunk.codes)
             arrays = [

@@ -1,4 +1,6 @@
-"""What goes out: packed codes with their ids and labels, cut into chunks, so that a memory map never comes in whole."""
+"""What goes out: packed codes with their ids and labels, cut into chunks, so that a memory map never comes in
+whole.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,9 @@ class Exported:
             return None
         if chunk.labels.ndim == 1:
             return [describe_label(label, self.class_names) for label in chunk.labels]
-        return [[describe_label(label, self.class_names) for label in np.flatnonzero(row)] for row in chunk.labels]
+        return [
+            [describe_label(label, self.class_names) for label in np.flatnonzero(row)] for row in chunk.labels
+        ]
 
 
 def check_ids(ids: np.ndarray | tuple[str, ...] | None, n_items: int) -> None:

@@ -43,8 +43,8 @@ DEFAULT_TABLE = "codes"
 
 @dataclass(frozen=True)
 class Written:
-    """What an export wrote: ``where`` (a password is left out), ``what`` (in words), and ``search``, how to search in it: an
-    SQL statement or a Python expression."""
+    """What an export wrote: ``where`` (without a password), ``what`` (in words), and ``search``, how to search in it: an SQL
+    statement or a Python expression."""
 
     where: str
     what: str
@@ -82,20 +82,28 @@ def export(
     >>> export(codes, "npy", "codes.npy").what
     'an .npy file'
     """
+    target = check_target(to, table)
+    codes = as_exported(source)
+    if codes.score not in target.scores:
+        able = ", ".join(name for name, one in TARGETS.items() if codes.score in one.scores)
+        raise InputError(
+            f"score must be {' or '.join(target.scores)} for {to}, got {codes.score}, which {able} can do"
+        )
+    where = os.fspath(out)
+    with progress(f"export to {to}") as update:
+        search = target.write(Job(codes, where, table or DEFAULT_TABLE, overwrite, update))
+    return Written(shown_url(where), target.what, search)
+
+
+def check_target(to: str, table: str | None) -> Target:
+    """The target of this name. Refuses one that is not known, and a table where it has none."""
     if to not in TARGETS:
         raise one_of("target", to, TARGETS)
     target = TARGETS[to]
     if table is not None and not target.has_tables:
         with_tables = ", ".join(name for name, one in TARGETS.items() if one.has_tables)
         raise InputError(f"a table must go with {with_tables}; {to} writes {target.what}")
-    codes = as_exported(source)
-    if codes.score not in target.scores:
-        able = ", ".join(name for name, one in TARGETS.items() if codes.score in one.scores)
-        raise InputError(f"score must be {' or '.join(target.scores)} for {to}, got {codes.score}, which {able} can do")
-    where = os.fspath(out)
-    with progress(f"export to {to}") as update:
-        search = target.write(Job(codes, where, table or DEFAULT_TABLE, overwrite, update))
-    return Written(shown_url(where), target.what, search)
+    return target
 
 
 def as_exported(source: Exported | CodeFile | str | os.PathLike[str]) -> Exported:

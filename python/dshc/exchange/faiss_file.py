@@ -1,8 +1,9 @@
-"""faiss: an ``IndexBinaryFlat`` in a file, which ``faiss.read_index_binary`` reads, in ``IndexBinaryIDMap`` where ids are numbers.
+"""faiss: an ``IndexBinaryFlat`` in a file, which ``faiss.read_index_binary`` reads, in ``IndexBinaryIDMap`` where
+ids are numbers.
 
-faiss fills bytes from the lowest bit, as we do, and wants a multiple of 8 bits: the padding bits of our codes, all 0, are
-further bits to it, which change no distance. Ids are int64 and -1 means none, so that they must not be negative; names lie
-in the JSON beside the index.
+faiss fills bytes from the lowest bit, as we do, and wants a multiple of 8 bits: the padding bits of our codes, all
+0, are further bits to it, which change no distance. Ids are int64 and -1 means none, so that they must not be
+negative; names lie in the JSON beside the index.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def write(job: Job) -> str:
     faiss = need("faiss", _PACKAGE)
     with_ids = isinstance(source.ids, np.ndarray)
     if with_ids and int(source.ids.min()) < 0:
-        raise InputError(f"ids must be at least 0 for faiss (-1 means no result), got {int(source.ids.min())}")
+        raise InputError(
+            f"ids must be at least 0 for faiss (-1 means no result), got {int(source.ids.min())}"
+        )
     flat = faiss.IndexBinaryFlat(8 * source.codes.shape[1])
     index = faiss.IndexBinaryIDMap(flat) if with_ids else flat
     with written_whole(path) as temporary:
@@ -52,7 +55,9 @@ def read(path: Path) -> Found:
     try:
         index = faiss.read_index_binary(str(path))
     except RuntimeError as error:
-        raise InputError(f"{path}: must be a binary index of faiss, got another file ({_reason(error)})") from None
+        raise InputError(
+            f"{path}: must be a binary index of faiss, got another file ({_reason(error)})"
+        ) from None
     ids = None
     if isinstance(index, faiss.IndexBinaryIDMap):
         ids = tuple(map(str, faiss.vector_to_array(index.id_map).tolist()))
@@ -60,7 +65,9 @@ def read(path: Path) -> Found:
     else:
         inner = index
     try:
-        codes = inner.reconstruct_n(0, inner.ntotal) if inner.ntotal else np.zeros((0, inner.code_size), np.uint8)
+        codes = (
+            inner.reconstruct_n(0, inner.ntotal) if inner.ntotal else np.zeros((0, inner.code_size), np.uint8)
+        )
     except RuntimeError as error:
         raise InputError(
             f"{path}: must be an index that keeps its codes, such as IndexBinaryFlat, got "

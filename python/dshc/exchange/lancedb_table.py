@@ -1,7 +1,8 @@
-"""LanceDB: a table whose column ``code`` is a fixed-size list of uint8, our bytes as they are, searched under ``hamming``.
+"""LanceDB: a table whose column ``code`` is a fixed-size list of uint8, our bytes as they are, searched under
+``hamming``.
 
-``out`` is a folder or a URL that ``lancedb.connect`` takes. A table becomes visible with its last step, the manifest; a
-replaced one keeps its old version until then.
+``out`` is a folder or a URL that ``lancedb.connect`` takes. A table becomes visible with its last step, the
+manifest; a replaced one keeps its old version until then.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def write(job: Job) -> str:
         if isinstance(error, (RuntimeError, ValueError, OSError)):
             raise InputError(f"{where}: {_line(error)}") from None
         raise
-    return f'lancedb.connect("{where}").open_table("{table}").search(query).distance_type("hamming").limit(10).to_list()'
+    opened = f'lancedb.connect("{where}").open_table("{table}")'
+    return f'{opened}.search(query).distance_type("hamming").limit(10).to_list()'
 
 
 class _Rows:

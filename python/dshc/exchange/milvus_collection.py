@@ -1,8 +1,9 @@
-"""Milvus: a collection with ``id``, ``code`` (a binary vector) and ``label``, indexed by BIN_FLAT: exact Hamming distance.
+"""Milvus: a collection with ``id``, ``code`` (a binary vector) and ``label``, indexed by BIN_FLAT: exact Hamming
+distance.
 
-Bytes are stored as they are, so that a query is a packed code as it is; Milvus wants a multiple of 8 bits, which the zeros
-of our padding give. ``out`` is the URL of a server, or a ``.db`` file of Milvus Lite: its releases 2.4 and 2.5 know binary
-vectors, 3.0 to 3.2 do not.
+Bytes are stored as they are, so that a query is a packed code as it is; Milvus wants a multiple of 8 bits, which
+the zeros of our padding give. ``out`` is the URL of a server, or a ``.db`` file of Milvus Lite: its releases 2.4
+and 2.5 know binary vectors, 3.0 to 3.2 do not.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MOST_TEXT = 65535  # bytes of a VARCHAR
 
 
 def write(job: Job) -> str:
-    """Fill a new collection. A file of Milvus Lite is written whole; on a server what was begun and failed is dropped."""
+    """Fill a new collection. A file of Milvus Lite is written whole; on a server what was begun and fails is dropped."""
     table = check_table(job.table)
     pymilvus = need("pymilvus", "pymilvus>=2.5,<3")
     where = shown_url(job.out)
@@ -55,7 +56,9 @@ def _write_on_server(job: Job, pymilvus: Any, client: Any, table: str, where: st
         raise table_exists(table, where)
     name = f"{table}_new" if there else table
     if there and client.has_collection(name):
-        raise InputError(f"{where}: a collection {name!r} must not be there while {table!r} is replaced; drop it")
+        raise InputError(
+            f"{where}: a collection {name!r} must not be there while {table!r} is replaced; drop it"
+        )
     try:
         _fill(job, pymilvus, client, name)
     except BaseException:

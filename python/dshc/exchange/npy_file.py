@@ -1,4 +1,6 @@
-"""numpy: the packed codes as an ``.npy`` file, uint8 ``(n, ceil(n_bits / 8))``, and what else is known in the JSON beside it."""
+"""numpy: the packed codes as an ``.npy`` file, uint8 ``(n, ceil(n_bits / 8))``, and what else is known in the JSON
+beside it.
+"""
 
 from __future__ import annotations
 

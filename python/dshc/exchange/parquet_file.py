@@ -1,7 +1,8 @@
-"""Parquet: columns ``id`` (int64 or text), ``code`` (fixed-size binary, our bytes as they are) and ``label`` or ``labels``.
+"""Parquet: columns ``id`` (int64 or text), ``code`` (fixed-size binary, our bytes as they are) and ``label`` or
+``labels``.
 
-``label`` is the class id, ``labels`` the list of those a multi-hot row has. The file's metadata has, under ``dshc``, a JSON
-object of code length, score, model and names of classes.
+``label`` is the class id, ``labels`` the list of those a multi-hot row has. The file's metadata has, under
+``dshc``, a JSON object of code length, score, model and names of classes.
 """
 
 from __future__ import annotations
@@ -36,14 +37,18 @@ def write(job: Job) -> str:
     metadata = {_METADATA: json.dumps({**describe(source), "n_labels": n_labels}, ensure_ascii=False)}
     fields = [id_field(source), pa.field("code", pa.binary(source.codes.shape[1]), nullable=False)]
     if source.labels is not None:
-        fields.append(pa.field("label", pa.int64()) if n_labels is None else pa.field("labels", pa.list_(pa.int64())))
+        fields.append(
+            pa.field("label", pa.int64()) if n_labels is None else pa.field("labels", pa.list_(pa.int64()))
+        )
     schema = pa.schema(fields, metadata=metadata)
     with written_whole(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for chunk in source.chunks():
             columns = [ids_of(source, chunk), fixed_bytes(chunk.codes), *_labels(chunk, fields)]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             job.done(chunk.stop)
-    return f'np.stack([np.frombuffer(code, np.uint8) for code in pq.read_table("{path}")["code"].to_pylist()])'
+    return (
+        f'np.stack([np.frombuffer(code, np.uint8) for code in pq.read_table("{path}")["code"].to_pylist()])'
+    )
 
 
 def _labels(chunk: Chunk, fields: list[Any]) -> list[Any]:
@@ -54,7 +59,7 @@ def _labels(chunk: Chunk, fields: list[Any]) -> list[Any]:
 
 
 def read(path: Path) -> Found:
-    """The column ``code`` (binary of one length, or lists of uint8 of one length), with ``id`` and labels where they are."""
+    """The column ``code`` (binary, or lists of uint8, of one length), with ``id`` and labels where they are."""
     pa = pyarrow()
     parquet = need("pyarrow.parquet", "pyarrow")
     try:
@@ -99,7 +104,9 @@ def _told(table: Any, path: Path) -> Beside | None:
         told = json.loads(metadata[_METADATA])
         n_labels = told["n_labels"]
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged, its metadata 'dshc' must be the JSON object of an export") from None
+        raise InputError(
+            f"{path}: damaged, its metadata 'dshc' must be the JSON object of an export"
+        ) from None
     name = "label" if n_labels is None else "labels"
     rows = table[name].to_pylist() if name in table.column_names else None
     return beside_of({**told, "labels": rows}, str(path))

@@ -1,7 +1,8 @@
 """pgvector: the table of :mod:`.postgres_table` in a database that has the extension ``vector``.
 
-pgvector has no type of its own for codes: its operator ``<~>`` is the Hamming distance of PostgreSQL's ``bit(n)``. What it
-adds is the index: ``CREATE INDEX ON codes USING hnsw (code bit_hamming_ops)``, whose answers are approximate.
+pgvector has no type of its own for codes: its operator ``<~>`` is the Hamming distance of PostgreSQL's ``bit(n)``.
+What it adds is the index: ``CREATE INDEX ON codes USING hnsw (code bit_hamming_ops)``, whose answers are
+approximate.
 """
 
 from __future__ import annotations

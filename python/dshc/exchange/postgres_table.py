@@ -1,7 +1,8 @@
 """PostgreSQL: a table with ``id``, ``code bit(n)`` and ``label``, filled by COPY in one transaction.
 
-Bit ``j`` is the ``j``-th character of the code from the left, ``get_bit(code, j)``; n is the code length, without padding.
-Distance is ``bit_count(code # query)``, overlap ``bit_count(code & query)``: PostgreSQL 14 and later have ``bit_count``.
+Bit ``j`` is the ``j``-th character of the code from the left, ``get_bit(code, j)``; n is the code length, without
+padding. Distance is ``bit_count(code # query)``, overlap ``bit_count(code & query)``: PostgreSQL 14 and later have
+``bit_count``.
 """
 
 from __future__ import annotations
@@ -24,18 +25,24 @@ def write(job: Job) -> str:
     query = f"%(query)s::bit({job.source.n_bits})"
     if job.source.score == "hamming":
         return f"SELECT id, bit_count(code # {query}) AS distance FROM {job.table} ORDER BY distance, id LIMIT 10"
-    return f"SELECT id, bit_count(code & {query}) AS overlap FROM {job.table} ORDER BY overlap DESC, id LIMIT 10"
+    return (
+        f"SELECT id, bit_count(code & {query}) AS overlap FROM {job.table} ORDER BY overlap DESC, id LIMIT 10"
+    )
 
 
 def write_table(job: Job, extension: str | None) -> None:
     """Fill the table; where an extension is named the database must have it, and is told to use it."""
     table = check_table(job.table)
     if not _SCHEMES.match(job.out):
-        raise InputError(f"out must be a URL such as postgresql://user@host/database, got {shown_url(job.out)!r}")
+        raise InputError(
+            f"out must be a URL such as postgresql://user@host/database, got {shown_url(job.out)!r}"
+        )
     psycopg = need("psycopg", "psycopg[binary]")
     where = shown_url(job.out)
     try:
-        with psycopg.connect(job.out, connect_timeout=10) as connection:  # commits on leaving, or takes all back
+        with psycopg.connect(
+            job.out, connect_timeout=10
+        ) as connection:  # commits on leaving, or takes all back
             if extension is not None:
                 _use(connection, extension, where)
             if job.overwrite:

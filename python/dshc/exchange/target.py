@@ -112,7 +112,9 @@ def check_table(name: str) -> str:
 
 
 def table_exists(table: str, where: str) -> InputError:
-    return InputError(f"{where}: has a table {table!r} already; {OVERWRITE} replaces it, another table name (--table) keeps it")
+    return InputError(
+        f"{where}: has a table {table!r} already; {OVERWRITE} replaces it, another table name (--table) keeps it"
+    )
 
 
 def shown_url(url: str) -> str:

@@ -1,13 +1,12 @@
-"""usearch: an index of ``b1`` vectors under the Hamming metric, in a file that ``usearch.index.Index.restore`` reads or maps.
+"""usearch: an index of ``b1`` vectors under the Hamming metric, in a file that ``usearch.index.Index.restore``
+reads or maps.
 
-Bytes are stored as they are, so that a query is a packed code as it is; what is no multiple of 8 bits is padded with the
-zeros of our codes. Keys are unsigned 64-bit numbers; names lie in the JSON beside the index. Writing builds usearch's graph,
-which a search may use (approximate) or pass over (``exact=True``).
+Bytes are stored as they are, so that a query is a packed code as it is; what is no multiple of 8 bits is padded
+with the zeros of our codes. Keys are unsigned 64-bit numbers; names lie in the JSON beside the index. Writing
+builds usearch's graph, which a search may use (approximate) or pass over (``exact=True``).
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +24,9 @@ def write(job: Job) -> str:
     """Build the index, which must fit into memory, and write it and ``out.json``."""
     source = job.source
     usearch = need("usearch.index", "usearch")
-    path = check_new_file(job, "an index of usearch", lambda path: usearch.Index.metadata(str(path)) is not None)
+    path = check_new_file(
+        job, "an index of usearch", lambda path: usearch.Index.metadata(str(path)) is not None
+    )
     check_beside(path, job.overwrite)
     with_ids = isinstance(source.ids, np.ndarray)
     if with_ids and int(source.ids.min()) < 0:

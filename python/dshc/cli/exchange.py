@@ -1,0 +1,34 @@
+"""``dshc export`` and ``dshc import``: codes to databases and other libraries, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..exchange import export, load
+from ..exchange.exporting import as_exported, check_target
+from ..storage import check_can_write
+from .console import say
+from .encode import check_out, describe_codes
+
+__all__ = ["run_export", "run_import"]
+
+
+def run_export(source: Path, to: str, out: str, *, table: str | None, overwrite: bool) -> None:
+    """Export a code file; say what was written and how to search in it."""
+    check_target(to, table)  # before a large file is read
+    codes = as_exported(source)
+    written = export(codes, to, out, table=table, overwrite=overwrite)
+    number = "1 code" if len(codes) == 1 else f"{len(codes)} codes"
+    say(f"{written.where}: {number} of {codes.n_bits} bits, {written.what}")
+    say(f"search: {written.search}")
+
+
+def run_import(
+    path: Path, from_: str, *, out: Path, n_bits: int | None, bit_order: str, overwrite: bool
+) -> None:
+    """Read codes of another program into a code file; an existing file is kept unless asked."""
+    check_out(out, overwrite)
+    file = load(path, from_, n_bits=n_bits, bit_order=bit_order)
+    check_can_write(out)
+    file.save(out)
+    say(describe_codes(out, file))
