@@ -7,7 +7,7 @@ The program around `dshc_fast`. The public face, loaded when first asked for:
   classifier, without training;
 * ``evaluate(...)`` under ``Conventions`` gives an ``Evaluation``; ``evaluate_outputs`` measures real-valued outputs;
 * ``compare(settings, methods, bits=..., out=...)`` trains and measures several methods alike;
-* ``load_data`` reads a set; ``methods`` and ``codebooks`` are packages.
+* ``load_data`` reads a set; ``methods``, ``codebooks`` and ``exchange`` (codes to and from databases) are packages.
 
 ``dshc --help`` is the same from the command line.
 """
@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import codebooks, methods
+    from . import codebooks, exchange, methods
     from .data import load as load_data
     from .evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
     from .experiment import compare
@@ -37,6 +37,7 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_outputs",
+    "exchange",
     "from_classifier",
     "load_data",
     "load_run",
@@ -62,7 +63,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("codebooks", "methods"):
+    if name in ("codebooks", "exchange", "methods"):
         return importlib.import_module(f".{name}", __name__)
     if name not in _PLACES:
         raise AttributeError(f"module 'dshc' has no attribute {name!r}")

@@ -59,8 +59,8 @@ def import_(
         str,
         typer.Option(
             metavar="little|big",
-            help="Which end of a byte has the first bit: little is the lowest; big, the highest, is what numpy.packbits "
-            "writes by default.",
+            help="Where a byte has its first bit: little, at the lowest place; big, at the highest, as numpy.packbits has it "
+            "by default.",
         ),
     ] = "little",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing code file.")] = False,

@@ -55,6 +55,7 @@ def describe(source: Exported) -> dict[str, Any]:
         "kind": KIND,
         "n": len(source),
         "n_bits": int(source.n_bits),
+        "has_ids": source.ids is not None,
         "bit_order": "little",
         "score": source.score,
         "model": source.model,

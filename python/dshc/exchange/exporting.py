@@ -43,8 +43,8 @@ DEFAULT_TABLE = "codes"
 
 @dataclass(frozen=True)
 class Written:
-    """What an export wrote: ``where`` (without a password), ``what`` (in words), and ``search``, how to search in it: an SQL
-    statement or a Python expression."""
+    """What an export wrote: ``where`` (without a password), ``what`` (in words), and ``search``, how to search in it: an
+    SQL statement or a Python expression."""
 
     where: str
     what: str
@@ -110,5 +110,11 @@ def as_exported(source: Exported | CodeFile | str | os.PathLike[str]) -> Exporte
     """What is to be exported, from whatever holds codes."""
     if isinstance(source, Exported):
         return source
-    file = source if isinstance(source, CodeFile) else CodeFile.load(Path(source))
-    return Exported.of_file(file)
+    if isinstance(source, CodeFile):
+        return Exported.of_file(source)
+    path = Path(source)
+    if path.is_dir():
+        inside = path / "codes" / "database.safetensors"
+        hint = f"; the codes of this run are {inside}" if inside.exists() else ""
+        raise InputError(f"{path}: must be a code file, it is a folder{hint}")
+    return Exported.of_file(CodeFile.load(path))

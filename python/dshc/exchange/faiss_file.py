@@ -44,9 +44,12 @@ def write(job: Job) -> str:
             else:
                 index.add(chunk.codes)
             job.done(chunk.stop)
-        faiss.write_index_binary(index, str(temporary))
+        try:
+            faiss.write_index_binary(index, str(temporary))
+        except RuntimeError as error:
+            raise InputError(f"{path}: faiss could not write it ({_reason(error)})") from None
         write_beside(path, source, with_numbers=False)
-    return f'faiss.read_index_binary("{path}").search(queries, 10)'
+    return f"faiss.read_index_binary({str(path)!r}).search(queries, 10)"
 
 
 def read(path: Path) -> Found:

@@ -49,7 +49,7 @@ def write(job: Job) -> str:
         if isinstance(error, (RuntimeError, ValueError, OSError)):
             raise InputError(f"{where}: {_line(error)}") from None
         raise
-    opened = f'lancedb.connect("{where}").open_table("{table}")'
+    opened = f'lancedb.connect({where!r}).open_table("{table}")'
     return f'{opened}.search(query).distance_type("hamming").limit(10).to_list()'
 
 

@@ -28,7 +28,7 @@ _MOST_TEXT = 65535  # bytes of a VARCHAR
 
 
 def write(job: Job) -> str:
-    """Fill a new collection. A file of Milvus Lite is written whole; on a server what was begun and fails is dropped."""
+    """Fill a new collection. A file of Milvus Lite is written whole; on a server what fails half-way is dropped."""
     table = check_table(job.table)
     pymilvus = need("pymilvus", "pymilvus>=2.5,<3")
     where = shown_url(job.out)
@@ -45,7 +45,7 @@ def write(job: Job) -> str:
     except pymilvus.MilvusException as error:
         raise InputError(f"{where}: {error.message or error}") from None
     return (
-        f'MilvusClient("{where}").search("{table}", data=[query.tobytes()], limit=10, '
+        f'MilvusClient({where!r}).search("{table}", data=[query.tobytes()], limit=10, '
         'search_params={"metric_type": "HAMMING"})'
     )
 

@@ -34,7 +34,8 @@ def write(job: Job) -> str:
         array.flush()
         del array
         write_beside(path, source, with_numbers=True)
-    return f'dshc_fast.hamming_topk(queries, np.load("{path}", mmap_mode="r"), k=10, score="{source.score}")'
+    database = f'np.load({str(path)!r}, mmap_mode="r")'
+    return f'dshc_fast.hamming_topk(queries, {database}, k=10, score="{source.score}")'
 
 
 def read(path: Path) -> Found:

@@ -74,8 +74,8 @@ def read(path: Path) -> Found:
         if table["id"].null_count:
             raise InputError(f"{path}: column 'id' must have a value in each row, got null")
         ids = tuple(map(str, table["id"].to_pylist()))
-    told = _told(table, path)
-    return Found(codes, ids, told)
+    told, has_ids = _told(table, path)
+    return Found(codes, ids if has_ids else None, told)
 
 
 def _codes(column: Any, path: Path) -> np.ndarray:
@@ -83,7 +83,11 @@ def _codes(column: Any, path: Path) -> np.ndarray:
     kind = column.type
     if column.null_count:
         raise InputError(f"{path}: column 'code' must have a value in each row, got null")
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+    if pa.types.is_fixed_size_binary(kind):
+        whole = column.combine_chunks()
+        used = slice(whole.offset * kind.byte_width, (whole.offset + len(whole)) * kind.byte_width)
+        return np.frombuffer(whole.buffers()[1], np.uint8)[used].reshape(len(whole), kind.byte_width)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         rows = column.to_pylist()
     elif (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_uint8(kind.value_type):
         rows = list(map(bytes, column.to_pylist()))
@@ -96,17 +100,18 @@ def _codes(column: Any, path: Path) -> np.ndarray:
     return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), width)
 
 
-def _told(table: Any, path: Path) -> Beside | None:
+def _told(table: Any, path: Path) -> tuple[Beside | None, bool]:
+    """What the metadata tell, and whether the column ``id`` is more than row numbers."""
     metadata = table.schema.metadata or {}
     if _METADATA not in metadata:
-        return None
+        return None, True
     try:
         told = json.loads(metadata[_METADATA])
-        n_labels = told["n_labels"]
+        n_labels, has_ids = told["n_labels"], bool(told["has_ids"])
     except (ValueError, KeyError, TypeError):
         raise InputError(
             f"{path}: damaged, its metadata 'dshc' must be the JSON object of an export"
         ) from None
     name = "label" if n_labels is None else "labels"
     rows = table[name].to_pylist() if name in table.column_names else None
-    return beside_of({**told, "labels": rows}, str(path))
+    return beside_of({**told, "labels": rows}, str(path)), has_ids

@@ -41,6 +41,9 @@ def write(job: Job) -> str:
             index.add(keys.astype(np.uint64), chunk.codes)
             start = chunk.stop
             job.done(start)
-        index.save(str(temporary))
+        try:
+            index.save(str(temporary))
+        except RuntimeError as error:
+            raise InputError(f"{path}: usearch could not write it ({error})") from None
         write_beside(path, source, with_numbers=False)
-    return f'usearch.index.Index.restore("{path}", view=True).search(queries, 10, exact=True)'
+    return f"usearch.index.Index.restore({str(path)!r}, view=True).search(queries, 10, exact=True)"
