@@ -59,8 +59,8 @@ def import_(
         str,
         typer.Option(
             metavar="little|big",
-            help="Where a byte has its first bit: little, at the lowest place; big, at the highest, as numpy.packbits has it "
-            "by default.",
+            help="Where a byte has its first bit: little, at the lowest place; big, at the highest, as in "
+            "numpy.packbits by default.",
         ),
     ] = "little",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing code file.")] = False,

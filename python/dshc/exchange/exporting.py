@@ -43,8 +43,7 @@ DEFAULT_TABLE = "codes"
 
 @dataclass(frozen=True)
 class Written:
-    """What an export wrote: ``where`` (without a password), ``what`` (in words), and ``search``, how to search in it: an
-    SQL statement or a Python expression."""
+    """What an export wrote: ``where`` (without a password), ``what`` (in words) and ``search`` (SQL or Python that asks)."""
 
     where: str
     what: str

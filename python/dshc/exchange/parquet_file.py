@@ -46,9 +46,8 @@ def write(job: Job) -> str:
             columns = [ids_of(source, chunk), fixed_bytes(chunk.codes), *_labels(chunk, fields)]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             job.done(chunk.stop)
-    return (
-        f'np.stack([np.frombuffer(code, np.uint8) for code in pq.read_table("{path}")["code"].to_pylist()])'
-    )
+    codes = f'pyarrow.parquet.read_table({str(path)!r})["code"].combine_chunks().buffers()[1]'
+    return f"np.frombuffer({codes}, np.uint8).reshape(-1, {source.codes.shape[1]})"
 
 
 def _labels(chunk: Chunk, fields: list[Any]) -> list[Any]:

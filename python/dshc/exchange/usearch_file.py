@@ -8,6 +8,9 @@ builds usearch's graph, which a search may use (approximate) or pass over (``exa
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from ..errors import InputError
@@ -24,9 +27,7 @@ def write(job: Job) -> str:
     """Build the index, which must fit into memory, and write it and ``out.json``."""
     source = job.source
     usearch = need("usearch.index", "usearch")
-    path = check_new_file(
-        job, "an index of usearch", lambda path: usearch.Index.metadata(str(path)) is not None
-    )
+    path = check_new_file(job, "an index of usearch", lambda path: _is_index(usearch, path))
     check_beside(path, job.overwrite)
     with_ids = isinstance(source.ids, np.ndarray)
     if with_ids and int(source.ids.min()) < 0:
@@ -47,3 +48,10 @@ def write(job: Job) -> str:
             raise InputError(f"{path}: usearch could not write it ({error})") from None
         write_beside(path, source, with_numbers=False)
     return f"usearch.index.Index.restore({str(path)!r}, view=True).search(queries, 10, exact=True)"
+
+
+def _is_index(usearch: Any, path: Path) -> bool:
+    try:
+        return usearch.Index.metadata(str(path)) is not None
+    except (ValueError, RuntimeError):
+        return False
