@@ -43,7 +43,7 @@ DEFAULT_TABLE = "codes"
 
 @dataclass(frozen=True)
 class Written:
-    """What an export wrote: ``where`` (without a password), ``what`` (in words) and ``search`` (SQL or Python that asks)."""
+    """What an export wrote: ``where`` (without a password), ``what`` in words, ``search``: how it is asked."""
 
     where: str
     what: str

@@ -2,8 +2,8 @@
 distance.
 
 Bytes are stored as they are, so that a query is a packed code as it is; Milvus wants a multiple of 8 bits, which
-the zeros of our padding give. ``out`` is the URL of a server, or a ``.db`` file of Milvus Lite: its releases 2.4
-and 2.5 know binary vectors, 3.0 to 3.2 do not.
+the zeros of our padding give. ``out`` is the URL of a server, or a ``.db`` file of Milvus Lite: its release
+2.5 has binary vectors, 3.2 has none.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from exchange_cases import CLASS_NAMES, exported
 import dshc_fast
 from dshc.errors import InputError
 from dshc.exchange import SOURCES, Exported, export, load
+from dshc.exchange.target import Job
 
 MODULES = {"faiss": "faiss", "npy": "numpy", "parquet": "pyarrow", "usearch": "usearch"}
 
@@ -194,6 +195,18 @@ def test_a_failed_export_leaves_nothing(file_kind: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="padding bits"):
         export(source, file_kind, tmp_path / "new" / "out")
     assert not list((tmp_path / "new").iterdir())
+
+
+def test_an_export_that_is_stopped_leaves_nothing(
+    file_kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "done", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export(exported(50, 20), file_kind, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_there_is_kept(file_kind: str, tmp_path: Path) -> None:
