@@ -1,9 +1,9 @@
 """One query in each database and library that codes are exported to, asked as docs/databases.md tells a user to.
 
-`python benchmarks/databases.py [--codes 20000] [--bits 64] [--queries 20] [--without NAME]...` prints a table: the time of
-the export (with what it takes to load the library or start the server), and of one query for its 10 nearest codes, the
-median over the queries after one that is not counted. Every target runs in this process or on this machine; PostgreSQL
-starts in a folder that goes with the run. Needs the extra `services`.
+`python benchmarks/databases.py [--codes 20000] [--bits 64] [--queries 20] [--without NAME]...` prints a table: the
+time of the export (with what it takes to load the library or start the server), and of one query for its 10 nearest
+codes, the median over the queries after one that is not counted. Every target runs in this process or on this machine;
+PostgreSQL starts in a folder that goes with the run. Needs the extra `services`.
 """
 
 from __future__ import annotations
