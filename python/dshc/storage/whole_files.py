@@ -47,13 +47,14 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Until then it lies in a folder of its own beside ``path``, with whatever the library puts next to it. Where the
     body fails, the folder is removed, and so are folders that were made for ``path``; what stood there before is
-    untouched.
+    untouched. An ``OSError`` names ``path``.
     """
     path = Path(path)
     made = [folder for folder in path.absolute().parents if not folder.exists()]  # the deepest first
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=_SUFFIX))
+    folder = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=_SUFFIX))
         temporary = folder / path.name
         yield temporary
         with open(temporary, "rb") as file:
@@ -61,8 +62,11 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
         made = []
+    except OSError as error:  # which may name the temporary file: nobody asked for that one
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         for one in made:
             with contextlib.suppress(OSError):
                 one.rmdir()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runs import dshc_fails, dshc_ok
+from cli_runs import dshc, dshc_fails, dshc_ok
 from exchange_cases import exported
 
+from dshc.exchange.target import Job
 from dshc.storage import CodeFile
 
 
@@ -141,6 +143,18 @@ def test_a_folder_that_cannot_be_written(to: str, codes: Path, tmp_path: Path) -
     if os.geteuid() != 0:
         (tmp_path / "closed").mkdir(mode=0o555)
         assert "closed" in refused(codes, codes, "--to", to, "--out", tmp_path / "closed" / "codes.new")
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_nothing(
+    name: str, codes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = signal.Signals[name]
+    monkeypatch.setattr(Job, "done", lambda *_: os.kill(os.getpid(), number))
+    code, output = dshc("export", codes, "--to", "npy", "--out", tmp_path / "new" / "codes.npy")
+    assert code == 128 + number and output == "dshc: stopped, nothing was written\n"
+    assert [path.name for path in tmp_path.iterdir()] == [codes.name]
+    assert signal.getsignal(number) == signal.SIG_DFL
 
 
 def test_progress_goes_to_stderr(codes: Path, tmp_path: Path) -> None:
