@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,11 +94,73 @@ def test_a_collection_that_exists_and_exports_that_fail(tmp_path: Path) -> None:
         assert len(client.query("codes", filter="", limit=100, output_fields=["id"])) == 30
 
 
+def test_a_server(tmp_path: Path) -> None:
+    """Milvus Lite behind a port: an export that fails, or a rename, which it cannot do, leaves everything as it was."""
+    from milvus_lite.server import Server
+    from pymilvus import MilvusClient
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(str(tmp_path / "server.db"), f"127.0.0.1:{port}")
+    assert server.init() and server.start()
+    try:
+        url = f"http://127.0.0.1:{port}"
+        codes = np.zeros(((1 << 13) + 1, 2), np.uint8)
+        codes[-1, 1] = 255
+        client = MilvusClient(url)
+        with pytest.raises(InputError, match="padding bits"):
+            export(Exported(codes=codes, n_bits=10), "milvus", url)
+        assert client.list_collections() == []
+        source = exported(500, 30, ids="numbers")
+        export(source, "milvus", url)
+        asked = {"metric_type": "HAMMING"}
+
+        def ask(query: np.ndarray, k: int) -> list[tuple[object, float]]:
+            (hits,) = client.search("codes", data=[query.tobytes()], limit=k, search_params=asked)
+            return [(hit["id"], hit["distance"]) for hit in hits]
+
+        check_answers(source, ask)
+        with pytest.raises(InputError, match="has a table 'codes' already"):
+            export(source, "milvus", url)
+        with pytest.raises(InputError, match="'codes' could not be renamed to 'codes_old'"):
+            export(exported(30, 24), "milvus", url, overwrite=True)
+        assert client.list_collections() == ["codes"]
+        check_answers(source, ask)
+        client.close()
+    finally:
+        server.stop()
+
+
+def test_a_file_that_is_open(tmp_path: Path) -> None:
+    path = tmp_path / "codes.db"
+    export(exported(20, 16), "milvus", path)
+    with opened(path):
+        with pytest.raises(InputError, match="a MilvusClient of this process has it"):
+            export(exported(30, 16), "milvus", path, table="more")
+    other = f"""
+import fcntl, sys
+file = open({str(tmp_path / ".codes.db.lock")!r}, "a")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", other], stdin=pipe, stdout=pipe) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"locked\n"
+        with pytest.raises(InputError, match="another process has it"):
+            export(exported(30, 16), "milvus", path, table="more")
+        holder.communicate(b"")
+    export(exported(30, 16), "milvus", path, table="more")
+
+
 def test_what_is_no_server_and_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="http://127.0.0.1:9: Fail connecting to server"):
         export(exported(20, 16), "milvus", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"URL of a server or a \.db file"):
         export(exported(20, 16), "milvus", tmp_path / "codes.milvus")
+    with pytest.raises(InputError, match="the name of a file of Milvus Lite must be letters"):
+        export(exported(20, 16), "milvus", tmp_path / "my codes.db")
     (tmp_path / "thesis.db").write_text("years of work")
     with pytest.raises(InputError, match="thesis.db: "):
         export(exported(20, 16), "milvus", tmp_path / "thesis.db")

@@ -155,7 +155,11 @@ def check_ids(ids: np.ndarray | tuple[str, ...] | None, n_items: int) -> None:
 def _first_repeated(ids: np.ndarray | tuple[str, ...]) -> int | str | None:
     if isinstance(ids, tuple):
         seen: set[str] = set()
-        return next((name for name in ids if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+        for name in ids:
+            if name in seen:
+                return name
+            seen.add(name)
+        return None
     values = np.sort(ids)
     repeated = np.flatnonzero(values[1:] == values[:-1])
     return int(values[repeated[0]]) if len(repeated) else None

@@ -9,7 +9,9 @@ the zeros of our padding give. ``out`` is the URL of a server, or a ``.db`` file
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ __all__ = ["write"]
 _ROWS = 1 << 13  # one message to the server, of at most 64 MB
 _TIMEOUT = 10.0
 _MOST_TEXT = 65535  # bytes of a VARCHAR
+_LITE_NAME = re.compile(r"[a-zA-Z0-9.\-_]{1,36}")  # milvus_lite/server.py
 
 
 def write(job: Job) -> str:
@@ -54,19 +57,28 @@ def _write_on_server(job: Job, pymilvus: Any, client: Any, table: str, where: st
     there = client.has_collection(table)
     if there and not job.overwrite:
         raise table_exists(table, where)
-    name = f"{table}_new" if there else table
-    if there and client.has_collection(name):
-        raise InputError(
-            f"{where}: a collection {name!r} must not be there while {table!r} is replaced; drop it"
-        )
+    name, old = (f"{table}_new", f"{table}_old") if there else (table, "")
+    for other in (name, old) if there else ():
+        if client.has_collection(other):
+            raise InputError(f"{where}: {other!r} must not be there while {table!r} is replaced; drop it")
     try:
         _fill(job, pymilvus, client, name)
+        if there:
+            _rename(client, table, old, where)
     except BaseException:
         client.drop_collection(name)
         raise
     if there:
-        client.drop_collection(table)
-        client.rename_collection(name, table)
+        _rename(client, name, table, where)
+        client.drop_collection(old)
+
+
+def _rename(client: Any, name: str, to: str, where: str) -> None:
+    try:
+        client.rename_collection(name, to)
+    except Exception as error:  # of grpc, or of Milvus
+        told = getattr(error, "details", lambda: "")() or type(error).__name__
+        raise InputError(f"{where}: collection {name!r} could not be renamed to {to!r} ({told})") from None
 
 
 def _write_file(job: Job, pymilvus: Any, path: Path, table: str) -> None:
@@ -74,9 +86,13 @@ def _write_file(job: Job, pymilvus: Any, path: Path, table: str) -> None:
         raise InputError(f"out must be the URL of a server or a .db file of Milvus Lite, got {job.out!r}")
     if path.is_dir():
         raise InputError(f"{path}: must be a .db file of Milvus Lite, it is a folder")
+    if not _LITE_NAME.fullmatch(path.name):
+        raise InputError(
+            f"{path}: the name of a file of Milvus Lite must be letters, digits, '.', '-' and '_', at most 36"
+        )
     lite = need("milvus_lite.server_manager", "milvus-lite>=2.5,<3").server_manager_instance
     check_can_write(path)
-    with written_whole(path) as temporary:
+    with written_whole(path) as temporary, _only_user(path, lite):
         if path.exists():
             shutil.copyfile(path, temporary)
         client = pymilvus.MilvusClient(str(temporary), timeout=_TIMEOUT)
@@ -89,6 +105,26 @@ def _write_file(job: Job, pymilvus: Any, path: Path, table: str) -> None:
         finally:
             client.close()
             lite.release_server(str(temporary))
+
+
+@contextlib.contextmanager
+def _only_user(path: Path, lite: Any) -> Iterator[None]:
+    """Refuses a file that another client has open, which would go on with the old one, by the lock of Milvus Lite."""
+    if not path.exists():
+        yield
+        return
+    if str(path.resolve()) in lite._servers:
+        raise InputError(f"{path}: must not be open, a MilvusClient of this process has it")
+    lock = path.parent / f".{path.name}.lock"
+    with open(lock, "a") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path}: must not be open, another process has it") from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _fill(job: Job, pymilvus: Any, client: Any, name: str) -> None:
