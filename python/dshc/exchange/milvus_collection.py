@@ -27,6 +27,7 @@ __all__ = ["write"]
 _ROWS = 1 << 13  # one message to the server, of at most 64 MB
 _TIMEOUT = 10.0
 _MOST_TEXT = 65535  # bytes of a VARCHAR
+_LITE = ("milvus-lite>=2.5,<3", "setuptools<81")  # it imports pkg_resources
 _LITE_NAME = re.compile(r"[a-zA-Z0-9.\-_]{1,36}")  # milvus_lite/server.py
 
 
@@ -90,7 +91,7 @@ def _write_file(job: Job, pymilvus: Any, path: Path, table: str) -> None:
         raise InputError(
             f"{path}: the name of a file of Milvus Lite must be letters, digits, '.', '-' and '_', at most 36"
         )
-    lite = need("milvus_lite.server_manager", "milvus-lite>=2.5,<3").server_manager_instance
+    lite = need("milvus_lite.server_manager", *_LITE).server_manager_instance
     check_can_write(path)
     with written_whole(path) as temporary, _only_user(path, lite):
         if path.exists():

@@ -69,12 +69,13 @@ class Target:
     has_tables: bool = False
 
 
-def need(module: str, package: str) -> ModuleType:
+def need(module: str, *packages: str) -> ModuleType:
     """A library of a target; ImportError with the line that installs it where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"{module} is not installed: pip install {package!r} ({error})") from None
+        line = " ".join(map(repr, packages))
+        raise ImportError(f"{module} cannot be imported ({error}): pip install {line}") from None
 
 
 def check_new_file(job: Job, kind: str, is_kind: Callable[[Path], bool]) -> Path:
