@@ -118,7 +118,9 @@ def test_a_library_that_is_missing(
     if to in ("lancedb", "duckdb"):
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     line = refused(codes, codes, "--to", to, "--out", out)
-    assert line.startswith(f"dshc: {module} cannot be imported (") and line.endswith(f"): pip install '{package}'")
+    assert line.startswith(f"dshc: {module} cannot be imported (") and line.endswith(
+        f"): pip install '{package}'"
+    )
     assert "secret" not in line
 
 
