@@ -2,6 +2,7 @@
 #   make demo       install, then train, encode, rank and report on the digits that scikit-learn ships
 #   make test       install, then lint and test; what is run while working
 #   make test-deep  install, then the sweeps: more random examples, the slow tests, other processors emulated
+#   make test-services  install, then exports to databases and libraries, each searched by its own engine
 #   make docs       install, then the documentation site (build/docs/index.html), built strictly and without a network
 #   make wheel      manylinux wheels, without and (where nvcc is) with CUDA, tried where no compiler is (dist/cpu, dist/cuda)
 #   make on-gpu     check, test and measure on a CUDA device, without a network (runs/on-gpu, docs/benchmarks.md)
@@ -18,7 +19,7 @@ KERNELS := $(if $(ARCHITECTURES),-C cmake.define.DSHC_CUDA_ARCHITECTURES=$(ARCHI
 # threads ask for theirs.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: install demo test test-deep lint docs bench wheel wheel-cpu wheel-cuda .wheel-cuda on-gpu doctor clean
+.PHONY: install demo test test-deep test-services lint docs bench wheel wheel-cpu wheel-cuda .wheel-cuda on-gpu doctor clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +36,9 @@ test: install lint
 
 test-deep: install
 	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or property"
+
+test-services: $(VENV)/.services
+	$(PYTEST) -m services tests/services
 
 lint: install
 	$(BIN)/ruff check .
@@ -82,6 +86,10 @@ on-gpu:
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --disable-pip-version-check $(KERNELS) '.[docs]'
+	@touch $@
+
+$(VENV)/.services: $(VENV)/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check $(KERNELS) '.[services]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed

@@ -58,6 +58,7 @@ LAYERS = (
     "experiment",
     "report",
     "index",
+    "exchange",
     "paper",
     "cli",
 )

@@ -8,7 +8,7 @@ The program around `dshc_fast`. The public face, loaded when first asked for:
 * ``evaluate(...)`` under ``Conventions`` gives an ``Evaluation``; ``evaluate_outputs`` measures real-valued outputs;
 * ``compare(settings, methods, bits=..., out=...)`` trains and measures several methods alike;
 * ``HashIndex`` keeps codes with their ids in a folder, searched exactly and changed safely;
-* ``load_data`` reads a set; ``methods`` and ``codebooks`` are packages.
+* ``load_data`` reads a set; ``methods``, ``codebooks`` and ``exchange`` (codes to and from databases) are packages.
 
 ``dshc --help`` is the same from the command line.
 """
@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import codebooks, methods
+    from . import codebooks, exchange, methods
     from .data import load as load_data
     from .evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
     from .experiment import compare
@@ -40,6 +40,7 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_outputs",
+    "exchange",
     "from_classifier",
     "load_data",
     "load_run",
@@ -66,7 +67,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("codebooks", "methods"):
+    if name in ("codebooks", "exchange", "methods"):
         return importlib.import_module(f".{name}", __name__)
     if name not in _PLACES:
         raise AttributeError(f"module 'dshc' has no attribute {name!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 # Imported for what they add to the application, in the order of the help.
 from . import (
     codes_commands,  # noqa: F401
+    exchange_commands,  # noqa: F401
     index_commands,  # noqa: F401
     training_commands,  # noqa: F401, I001
 )

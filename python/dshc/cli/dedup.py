@@ -119,10 +119,8 @@ def _read(source: str, run_folder: Path | None, images: Path | None) -> _Items:
 
 def _of_index(path: Path, images: Path | None) -> _Items:
     with HashIndex.open(path, read_only=True) as index:
-        ids = index.ids()
-        kept = index.get(ids.tolist())
-        layout = index.layout
-    labels, names = kept.labels, [str(id) for id in ids]
+        names = [str(id) for id in index.ids()]
+        codes, labels, layout = np.array(index.codes()), index.labels(), index.layout
 
     def label_of(row: int) -> str:
         if labels is None or (labels.ndim == 1 and labels[row] < 0):
@@ -133,7 +131,7 @@ def _of_index(path: Path, images: Path | None) -> _Items:
     if images is not None:
         files = ImageFiles([images / name for name in names], ImageFit(_SIDE, _SIDE, 3))
         pictures = files.__getitem__
-    return _Items(kept.codes, layout.n_bits, names.__getitem__, label_of, pictures)
+    return _Items(codes, layout.n_bits, names.__getitem__, label_of, pictures)
 
 
 def _away(items: _Items, group: np.ndarray) -> list[int]:

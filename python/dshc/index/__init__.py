@@ -3,7 +3,7 @@
 from .code_index import CodeIndex
 from .filters import Filter
 from .hash_index import HashIndex, RadiusResult, SearchResult
-from .index_folder import Items
+from .index_items import Items
 from .layout import Layout
 from .metadata_files import MetadataRows, read_metadata
 from .sources import Added, Source, add_source, read_source

@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import InputError
 from . import changes, rescoring
 from .filters import Filter
-from .index_folder import PARTS, IndexFolder, Items, shown
+from .index_folder import PARTS
+from .index_items import IndexItems, Items, shown
 from .new_items import NewItems, checked_codes, checked_ids
 from .part_search import nearest_variants, within_of_variants
 from .precision import precision_by_radius, widest_radius
@@ -39,7 +40,7 @@ class RadiusResult(NamedTuple):
     distances: np.ndarray
 
 
-class HashIndex(IndexFolder):
+class HashIndex(IndexItems):
     """Codes in a folder: exact search, ids of one's own, filters, and changes that a crash cannot tear.
 
     Made by :meth:`create` and :meth:`open`. One process writes at a time, any number read; a reader sees the index as

@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Self
 
 from ..errors import InputError
 from ..storage.disk import Disk
 from ..storage.folder_lock import folder_lock
 from . import hasher_beside
 from .changes import Change, remove_left_overs
-from .id_column import Wanted
 from .layout import IdKind, LabelKind, Layout, VectorKind
 from .manifest import MANIFEST, Manifest, read_manifest, write_manifest
-from .new_items import checked_ids, schema_of
+from .new_items import schema_of
 from .part_files import verify
 from .part_search import PartSearch, default_memory
 from .parts import OpenPart
-from .rescoring import vectors_of
 
 if TYPE_CHECKING:
-    import pyarrow
-
     from ..hasher import Hasher
 
-__all__ = ["IndexFolder", "Items"]
+__all__ = ["IndexFolder"]
 
 PARTS = "parts"
-_BLOCK = 1 << 16  # ids that are looked up at a time
-
-
-class Items(NamedTuple):
-    """What an index keeps of items, in the order they were asked for; None for what it does not keep."""
-
-    codes: np.ndarray
-    labels: np.ndarray | None
-    metadata: pyarrow.Table | None
-    vectors: np.ndarray | None
 
 
 class IndexFolder:
@@ -245,9 +229,6 @@ class IndexFolder:
     def __len__(self) -> int:
         return len(self._manifest)
 
-    def __contains__(self, id: object) -> bool:
-        return bool(self._places(checked_ids([id], self.layout))[0][0] >= 0)
-
     def __repr__(self) -> str:
         return f"HashIndex({str(self.path)!r}, {len(self)} items, {self.n_bits} bits, {self.score})"
 
@@ -257,50 +238,6 @@ class IndexFolder:
         if self._hasher is None:
             self._hasher = hasher_beside.load(self.path, self._manifest)
         return self._hasher
-
-    def ids(self) -> np.ndarray:
-        """The ids of all items in their order, int64 or objects (text)."""
-        self._check_open()
-        found = [part.ids.take(live_rows(part)) for part in self._parts]
-        return np.concatenate(found) if found else self._ids_at(np.empty(0, np.int64))
-
-    def get(self, ids: Any) -> Items:
-        """What is kept of these items.
-
-        Raises :class:`InputError` naming an id that the index does not have.
-        """
-        self._check_open()
-        wanted = checked_ids(ids, self.layout)
-        positions = self._positions(wanted)
-        layout = self.layout
-        codes = np.empty((len(wanted), layout.n_bytes), np.uint8)
-        labels = None
-        if layout.labels != "none":
-            labels = np.empty(
-                (len(wanted),) if layout.labels == "ids" else (len(wanted), layout.n_labels), np.int64
-            )
-        vectors = (
-            None if layout.vectors == "none" else np.empty((len(wanted), layout.n_dimensions), np.float32)
-        )
-        tables, order = [], []
-        for places, part, rows in self._search.rows_of(positions):
-            codes[places] = part.arrays["codes"][rows]
-            if labels is not None:
-                labels[places] = part.arrays["labels"][rows]
-            if vectors is not None:
-                vectors[places] = vectors_of(part, rows)
-            if layout.metadata:
-                tables.append(part.metadata.take(rows))
-                order.append(places)
-        metadata = None
-        if layout.metadata:
-            import pyarrow
-
-            metadata = pyarrow.concat_tables(tables or [schema_of(layout).empty_table()])
-            metadata = metadata.take(
-                np.argsort(np.concatenate([np.empty(0, np.int64), *order]), kind="stable")
-            )
-        return Items(codes, labels, metadata, vectors)
 
     def check(self, on_bytes: Callable[[int], None] | None = None) -> None:
         """Read every file and compare it with its checksum; ``on_bytes`` is told of the progress.
@@ -342,47 +279,6 @@ class IndexFolder:
             with contextlib.suppress(OSError):  # a file too many; the next writer removes it
                 self._disk.remove(self.path / PARTS / name)
 
-    def _places(self, ids: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The number of the part and the row of each id, -1 where no item has it."""
-        self._check_open()
-        wanted = Wanted(ids)
-        numbers, rows = np.full(len(ids), -1, np.int64), np.full(len(ids), -1, np.int64)
-        left = np.arange(len(ids))
-        for number in reversed(range(len(self._parts))):
-            found = self._parts[number].find(wanted.take(left))
-            here = found >= 0
-            numbers[left[here]], rows[left[here]] = number, found[here]
-            left = left[~here]
-            if not len(left):
-                break
-        return numbers, rows
-
-    def _ids_in_blocks(self) -> Iterator[Any]:
-        """The ids of all items in their order, some at a time, in the form that :meth:`_places` takes."""
-        for part in self._parts:
-            rows = live_rows(part)
-            for start in range(0, len(rows), _BLOCK):
-                ids = part.ids.take(rows[start : start + _BLOCK])
-                yield ids.tolist() if ids.dtype == object else ids
-
-    def _positions(self, ids: Any) -> np.ndarray:
-        numbers, rows = self._places(ids)
-        if (absent := np.flatnonzero(numbers < 0)).size:
-            raise InputError(f"ids must be in the index, got {shown(ids[absent[0]])}")
-        return self._search.starts[numbers] + rows
-
-    def _ids_at(self, positions: np.ndarray) -> np.ndarray:
-        """The ids at these positions, in their shape; -1 or None at position -1."""
-        flat = positions.reshape(-1)
-        ids = (
-            np.full(len(flat), None, object)
-            if self.layout.ids == "text"
-            else np.full(len(flat), -1, np.int64)
-        )
-        for places, part, rows in self._search.rows_of(flat):
-            ids[places] = part.ids.take(rows)
-        return ids.reshape(positions.shape)
-
 
 def _is_free(path: Path) -> bool:
     """Whether a folder is empty, but for what a creation leaves that was cut off before there was an index."""
@@ -390,11 +286,3 @@ def _is_free(path: Path) -> bool:
     if not path.is_dir() or not {entry.name for entry in path.iterdir()} <= left:
         return False
     return not (path / PARTS).exists() or not any((path / PARTS).iterdir())
-
-
-def shown(id: object) -> str:
-    return repr(id) if isinstance(id, str) else str(id)
-
-
-def live_rows(part: OpenPart) -> np.ndarray:
-    return np.arange(part.part.n_items) if part.is_live is None else np.flatnonzero(part.is_live)

@@ -5,7 +5,7 @@ from .code_files import CodeFile, check_same_code, describe_label
 from .fingerprints import fingerprint
 from .folder_lock import folder_lock
 from .row_cache import RowCache, cache_folder, open_rows
-from .whole_files import check_can_write, remove_left_overs, write_whole
+from .whole_files import check_can_write, remove_left_overs, write_whole, written_whole
 
 __all__ = [
     "CodeFile",
@@ -21,4 +21,5 @@ __all__ = [
     "remove_left_overs",
     "save_arrays",
     "write_whole",
+    "written_whole",
 ]

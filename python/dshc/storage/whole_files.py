@@ -2,7 +2,7 @@
 
 Every file of the program goes through :func:`write_whole`: the bytes land in a temporary file of the same
 folder, are flushed to the disk and take the final name in one step, so that a reader, a full disk or a kill
-never meets half a file.
+never meets half a file. What a library writes itself goes through :func:`written_whole`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
 
-__all__ = ["check_can_write", "remove_left_overs", "safetensors_bytes", "write_whole"]
+__all__ = ["check_can_write", "remove_left_overs", "safetensors_bytes", "write_whole", "written_whole"]
 
 _SUFFIX = ".tmp"
 _LONG_NAME = 200  # bytes, of the 255 that file systems take
@@ -38,6 +39,37 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> Path:
     except OSError as error:  # which may name the temporary file: nobody asked for that one
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     return path
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """For libraries that write files by name: yields a new path, whose file takes the name ``path`` on leaving.
+
+    Until then it lies in a folder of its own beside ``path``, with whatever the library puts next to it. Where the
+    body fails, the folder is removed, and so are folders that were made for ``path``; what stood there before is
+    untouched. An ``OSError`` names ``path``.
+    """
+    path = Path(path)
+    made = [folder for folder in path.absolute().parents if not folder.exists()]  # the deepest first
+    folder = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path), suffix=_SUFFIX))
+        temporary = folder / path.name
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+        made = []
+    except OSError as error:  # which may name the temporary file: nobody asked for that one
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        for one in made:
+            with contextlib.suppress(OSError):
+                one.rmdir()
 
 
 def check_can_write(path: str | os.PathLike[str]) -> None:

@@ -18,7 +18,13 @@ from hypothesis import strategies as st
 
 from dshc.storage import whole_files as module
 from dshc.storage.array_files import load_arrays, save_arrays
-from dshc.storage.whole_files import check_can_write, remove_left_overs, safetensors_bytes, write_whole
+from dshc.storage.whole_files import (
+    check_can_write,
+    remove_left_overs,
+    safetensors_bytes,
+    write_whole,
+    written_whole,
+)
 
 ARRAYS = {
     "weights": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -75,6 +81,39 @@ def test_where_a_file_could_be_written_is_known_before(tmp_path: Path) -> None:
         with pytest.raises(OSError) as caught:
             check_can_write(tmp_path / name)
         assert caught.value.filename == str(tmp_path / name) and caught.value.strerror
+
+
+def test_what_a_library_writes_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "index.bin"
+    with pytest.raises(ValueError, match="half"), written_whole(path) as temporary:
+        temporary.write_bytes(b"half")
+        (temporary.parent / "index.bin.log").write_bytes(b"what the library puts beside")
+        assert not path.exists()
+        raise ValueError("half of it")
+    assert os.listdir(tmp_path) == []
+    with written_whole(path) as temporary:
+        temporary.write_bytes(b"whole")
+        assert temporary.name == "index.bin"
+    assert path.read_bytes() == b"whole" and os.listdir(path.parent) == ["index.bin"]
+    with pytest.raises(KeyboardInterrupt), written_whole(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"whole" and os.listdir(path.parent) == ["index.bin"]
+
+
+@pytest.mark.parametrize("step", ["replace", "fsync"])
+def test_a_library_that_fails_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    path = write_whole(tmp_path / "index.bin", b"before")
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device", "/somewhere/.index.bin.x.tmp/index.bin")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, step, full)
+        with pytest.raises(OSError) as caught, written_whole(path) as temporary:
+            temporary.write_bytes(b"after")
+    assert caught.value.filename == str(path) and caught.value.errno == 28
+    assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["index.bin"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

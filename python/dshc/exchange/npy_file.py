@@ -1,0 +1,53 @@
+"""numpy: the packed codes as an ``.npy`` file, uint8 ``(n, ceil(n_bits / 8))``, and what else is known in the JSON
+beside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..storage import written_whole
+from .beside import check_beside, write_beside
+from .source import Found, found_with_beside
+from .target import Job, check_new_file, starts_with
+
+__all__ = ["read", "write"]
+
+_MAGIC = b"\x93NUMPY"
+
+
+def write(job: Job) -> str:
+    """Write ``out`` chunk by chunk, never a pickle, and ``out.json``."""
+    source = job.source
+    path = check_new_file(job, "an .npy file", lambda path: starts_with(path, _MAGIC))
+    check_beside(path, job.overwrite)
+    with written_whole(path) as temporary:
+        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=source.codes.shape)
+        start = 0
+        for chunk in source.chunks():
+            array[start : chunk.stop] = chunk.codes
+            start = chunk.stop
+            job.done(start)
+        array.flush()
+        del array
+        write_beside(path, source, with_numbers=True)
+    database = f'np.load({str(path)!r}, mmap_mode="r")'
+    return f'dshc_fast.hamming_topk(queries, {database}, k=10, score="{source.score}")'
+
+
+def read(path: Path) -> Found:
+    """Packed codes from an ``.npy`` file of uint8 ``(n, bytes)``."""
+    try:
+        codes = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path}: must be an .npy file, got another or a damaged one ({error})") from None
+    if not isinstance(codes, np.ndarray):
+        raise InputError(f"{path}: must be an .npy file, got an archive of several arrays")
+    if codes.dtype != np.uint8 or codes.ndim != 2:
+        raise InputError(
+            f"{path}: must hold packed codes, uint8 of shape (n, bytes), got {codes.dtype} of shape {codes.shape}"
+        )
+    return found_with_beside(path, codes, None)
