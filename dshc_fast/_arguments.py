@@ -145,6 +145,17 @@ class EqualRows:
 NOBODY_LOOKED = EqualRows()
 
 
+def packed_allowed(allowed: Tensor) -> tuple[Tensor, int, int]:
+    """Rows of packed bits, their address, and the bytes from one query's row to the next (0: one row for all)."""
+    if allowed.numel() and not allowed.data_ptr():
+        raise ValueError("allowed must hold values, got a tensor whose storage was freed")
+    of_each = allowed.dim() == 2
+    rows = contiguous(allowed).reshape(-1, allowed.shape[-1])
+    if rows.dtype != torch.uint8:
+        rows = pack_bits(rows)
+    return rows, rows.data_ptr(), rows.shape[1] if of_each else 0
+
+
 class Pairs:
     """Native description of queries against a database; keeps the tensors it points into alive."""
 
@@ -171,17 +182,31 @@ class Pairs:
             database = contiguous(database)
         mask = stride = 0
         if allowed is not None:
-            if allowed.numel() and not allowed.data_ptr():
-                raise ValueError("allowed must hold values, got a tensor whose storage was freed")
-            stride = allowed.dim() == 2
-            allowed = contiguous(allowed).reshape(-1, allowed.shape[-1])
-            if allowed.dtype != torch.uint8:
-                allowed = pack_bits(allowed)
-            mask, stride = allowed.data_ptr(), allowed.shape[1] if stride else 0
+            allowed, mask, stride = packed_allowed(allowed)
         self.queries, self.database, self.allowed, self.equal_codes = queries, database, allowed, equal
         self.native = native.Pairs(
             queries.data_ptr(), database.data_ptr(), n_query, database.shape[0], n_bytes, _SCORE_CODES[score], mask,
             stride, *equal.arguments,
+        )  # fmt: skip
+
+
+class AsymmetricPairs:
+    """Native description of real-valued outputs against a database; keeps the tensors it points into alive."""
+
+    __slots__ = ("native", "tensors")
+
+    def __init__(self, outputs: Tensor, database: Tensor, allowed: Tensor | None) -> None:
+        outputs = contiguous(outputs)
+        # A HammingDatabase's codes are columns of wider rows: read as they lie.
+        if database.stride(1) != 1 or database.stride(0) < database.shape[1]:
+            database = contiguous(database)
+        mask = stride = 0
+        if allowed is not None:
+            allowed, mask, stride = packed_allowed(allowed)
+        self.tensors = outputs, database, allowed
+        self.native = native.AsymmetricPairs(
+            outputs.data_ptr(), DTYPE_CODES[outputs.dtype], database.data_ptr(), outputs.shape[0], database.shape[0],
+            database.stride(0), outputs.shape[1], database.shape[1], mask, stride,
         )  # fmt: skip
 
 

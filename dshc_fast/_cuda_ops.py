@@ -19,6 +19,7 @@ from . import _checks as checks
 from . import _shapes as shapes
 from ._arguments import (
     DTYPE_CODES,
+    AsymmetricPairs,
     Pairs,
     first_true,
     place,
@@ -159,6 +160,21 @@ def _hamming_topk(
         pairs.native, k, kernel, counts.data_ptr(), indices.data_ptr(), workspace.data_ptr(), device, stream
     )
     return counts, indices
+
+
+def _asymmetric_topk(
+    outputs: Tensor, database: Tensor, k: int, allowed: Tensor | None = None, check: bool | None = None
+) -> tuple[Tensor, Tensor]:
+    distances, indices = shapes.asymmetric_topk(outputs, database, k, allowed)
+    if wants_check(check, outputs):
+        refuse_nan(outputs, "outputs")
+    pairs = AsymmetricPairs(outputs, database, allowed)
+    device, stream = place(outputs)
+    workspace = workspace_bytes(native.cuda.asymmetric_topk_workspace_bytes(pairs.native, k, device), outputs)
+    native.cuda.asymmetric_topk(
+        pairs.native, k, distances.data_ptr(), indices.data_ptr(), workspace.data_ptr(), device, stream
+    )
+    return distances, indices
 
 
 def _hamming_radius(

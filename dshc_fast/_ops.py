@@ -21,6 +21,7 @@ from . import _checks as checks
 from . import _shapes as shapes
 from ._arguments import (
     DTYPE_CODES,
+    AsymmetricPairs,
     Pairs,
     as_int64,
     contiguous,
@@ -41,6 +42,8 @@ SCHEMAS = {
     "hamming_distance": '(Tensor queries, Tensor database, str score="hamming", ' + PREPARED + ") -> Tensor",
     "hamming_topk": '(Tensor queries, Tensor database, SymInt k, str score="hamming", Tensor? allowed=None, '
     f"{PREPARED}) -> (Tensor, Tensor)",
+    "asymmetric_topk": "(Tensor outputs, Tensor database, SymInt k, Tensor? allowed=None, bool? check=None) "
+    "-> (Tensor, Tensor)",
     "hamming_radius": '(Tensor queries, Tensor database, SymInt radius, str score="hamming", Tensor? allowed=None, '
     f"{PREPARED}) -> (Tensor, Tensor, Tensor)",
     "hamming_histogram": f'({LABELLED}, str score="hamming", SymInt? n_bits=None, Tensor? allowed=None, '
@@ -115,6 +118,18 @@ def _hamming_topk(
     pairs = Pairs(queries, database, score, allowed, prepared)
     native.hamming_topk(pairs.native, k, counts.data_ptr(), indices.data_ptr(), torch.get_num_threads())
     return counts, indices
+
+
+def _asymmetric_topk(
+    outputs: Tensor, database: Tensor, k: int, allowed: Tensor | None = None, check: bool | None = None
+) -> tuple[Tensor, Tensor]:
+    distances, indices = shapes.asymmetric_topk(outputs, database, k, allowed)
+    pairs = AsymmetricPairs(outputs, database, allowed)
+    n_threads = torch.get_num_threads()
+    native.asymmetric_topk(
+        pairs.native, k, distances.data_ptr(), indices.data_ptr(), check is not False, n_threads
+    )
+    return distances, indices
 
 
 def _hamming_radius(
