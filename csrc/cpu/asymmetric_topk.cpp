@@ -92,7 +92,7 @@ class Block {
   const uint8_t* tiles() const { return tiles_[0].bytes; }
 
  private:
-  static constexpr int64_t kBytes = 64 << 10;
+  static constexpr int64_t kBytes = 24 << 10;
   struct alignas(64) Line {
     uint8_t bytes[kWeightedTile];
   };

@@ -49,9 +49,9 @@ inline void zip_longs(Bytes16 a, Bytes16 b, Bytes16* to) {
 inline void transpose_16(const uint8_t* codes, int64_t stride, Bytes16* columns) {
   Bytes16 pairs[8], fours[8], eights[8];
   const auto half = [&](int64_t i) {
-    Bytes16 vector{};
-    std::memcpy(&vector, codes + i * stride, 8);
-    return vector;
+    uint64_t word;  // and not a part of the vector, which would go through memory
+    std::memcpy(&word, codes + i * stride, 8);
+    return reinterpret_cast<Bytes16>(Longs16{word, 0});
   };
   for (int i = 0; i < 8; ++i) pairs[i] = zip_bytes(half(2 * i), half(2 * i + 1));
   for (int i = 0; i < 4; ++i) zip_words(pairs[2 * i], pairs[2 * i + 1], fours + 2 * i);            // bytes 0-3, bytes 4-7
