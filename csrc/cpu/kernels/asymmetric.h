@@ -118,6 +118,7 @@ inline int64_t select_tiles(const uint8_t* tables, const uint8_t* tiles, int32_t
   const auto add_nibbles = [&](int32_t begin, int32_t end, Vector* sums) {
 #pragma GCC unroll 16
     for (int v = 0; v < kVectors; ++v) sums[v] = Lanes::zero();
+#pragma GCC unroll 4
     for (int32_t nibble = begin; nibble < end; ++nibble) {
       const Vector table = Lanes::table(tables + 16 * nibble);
       const uint8_t* column = tiles + nibble * kWeightedTile;

@@ -11,7 +11,7 @@ struct Lanes {
   struct Wide {
     __m256i even, odd;  // 16-bit sums of the bytes at even places, and at odd ones
   };
-  static constexpr int kItems = 32, kTiles = 2;
+  static constexpr int kItems = 32, kTiles = 4;
 
   static Vector zero() { return _mm256_setzero_si256(); }
   static Vector table(const uint8_t* from) {
