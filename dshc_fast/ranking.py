@@ -118,11 +118,11 @@ def asymmetric_topk(
 ) -> AsymmetricTopK[Kind]:
     """The k database codes nearest to each query's real-valued outputs, sorted by (distance, index).
 
-    A query's code forgets how sure each of its bits is; its outputs are at hand and say so. The distance of an item is the sum
-    of |output| over the bits in which its code differs from the outputs' signs (bit set: output > 0, as `pack_codes` has it),
-    half of what their inner product with the code's +1 and -1 falls short of its largest value. The database stays packed
-    (asymmetric distances of binary embeddings: Gordo, Perronnin, Gong, Lazebnik, *Asymmetric Distances for Binary
-    Embeddings*, PAMI 2014).
+    A query's code forgets how sure each of its bits is; its outputs are at hand and say so. The distance of an item is
+    the sum of |output| over the bits in which its code differs from the outputs' signs (bit set: output > 0, as
+    `pack_codes` has it): half of what their inner product with the code's +1 and -1 falls short of its largest value.
+    The database stays packed. On distances between real-valued queries and binary codes: Gordo, Perronnin, Gong,
+    Lazebnik, *Asymmetric Distances for Binary Embeddings*, PAMI 2014.
 
     The answer is the same to the bit on every device, instruction set and number of threads: distances are float32, and
     their sums have one order. With w_j = |output j| where bit j differs and else 0, a byte of the code is
@@ -131,16 +131,16 @@ def asymmetric_topk(
     Args:
         outputs: float32, float64, float16 or bfloat16 (n_query, n_bits), 1 to 4096 bits; float64 is rounded to float32
             first. Infinities are weights like any other.
-        database: uint8 (n_db, bytes) with bytes = ceil(n_bits / 8), at least one row; or a `HammingDatabase`. Padding bits
-            count for nothing, set or not.
+        database: uint8 (n_db, bytes) with bytes = ceil(n_bits / 8), at least one row; or a `HammingDatabase`. Padding
+            bits count for nothing, set or not.
         k: 1 to n_db.
         allowed: as in `hamming_topk`.
-        check: whether outputs are looked at for NaN, which raises. None: on the CPU, not on CUDA. Unchecked, a NaN weighs
-            nothing.
+        check: whether outputs are looked at for NaN, which raises. None: on the CPU, not on CUDA. Unchecked, a NaN
+            weighs nothing.
 
     Returns:
-        Named tuple (`distances` float32, `indices` int64), each (n_query, k). Where fewer than k items are allowed, the rest
-        has index -1 and distance +inf.
+        Named tuple (`distances` float32, `indices` int64), each (n_query, k). Where fewer than k items are allowed, the
+        rest has index -1 and distance +inf.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
@@ -154,9 +154,7 @@ def asymmetric_topk(
     k = checks.as_int(k, "k")
     checks.check_flag(check, "check")
     outputs_tensor, (codes, _) = as_tensor(outputs, "outputs"), as_database(database)
-    distances, indices = _direct.run(
-        "asymmetric_topk", outputs_tensor, codes, k, as_allowed(allowed), check
-    )
+    distances, indices = _direct.run("asymmetric_topk", outputs_tensor, codes, k, as_allowed(allowed), check)
     return AsymmetricTopK(answer(distances, outputs), answer(indices, outputs))
 
 
