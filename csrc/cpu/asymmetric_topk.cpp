@@ -1,6 +1,7 @@
 #include "../core/asymmetric_topk.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -101,14 +102,57 @@ class Block {
   std::unique_ptr<Line[]> tiles_;
 };
 
+// Tiles of the whole database, evenly spread, that tell where the k-th distance will be. With a small k the limit falls fast
+// enough by itself.
+class Sample {
+ public:
+  Sample(const AsymmetricPairs& pairs, int64_t k) : n_bytes_(pairs.n_bytes) {
+    constexpr int64_t kMostTiles = 256, kShareOfDatabase = 32;
+    constexpr double kFewestBest = 8;
+    const int64_t n_tiles = std::min(kMostTiles, pairs.n_db / (kShareOfDatabase * kWeightedTile));
+    // So many of the k best are in the sample, give or take a root.
+    const double best = static_cast<double>(k) * static_cast<double>(n_tiles * kWeightedTile) / static_cast<double>(pairs.n_db);
+    if (pairs.allowed || best < kFewestBest) return;
+    rank_ = static_cast<int64_t>(best + 4 * std::sqrt(best)) + 2;
+    if (2 * rank_ > n_tiles * kWeightedTile) return;
+    n_tiles_ = n_tiles;
+    const int64_t tile_bytes = int64_t{2} * n_bytes_ * kWeightedTile;
+    tiles_.resize(static_cast<size_t>(n_tiles * tile_bytes));
+    for (int64_t tile = 0; tile < n_tiles; ++tile) {
+      const int64_t first = pairs.n_db / kWeightedTile * tile / n_tiles * kWeightedTile;
+      level().asymmetric->arrange(pairs.database + first * pairs.stride, kWeightedTile, n_bytes_, pairs.stride,
+                                  tiles_.data() + tile * tile_bytes);
+    }
+    sums_.resize(static_cast<size_t>(n_tiles * kWeightedTile));
+  }
+
+  // Most likely k items lie below it.
+  uint32_t likely_limit(const WeightedQuery& query) {
+    if (n_tiles_ == 0) return kNoLimit;
+    stop_point(kByteNanoseconds * static_cast<double>(n_tiles_ * kWeightedTile * n_bytes_));
+    level().asymmetric->distances(query.tables(), tiles_.data(), n_tiles_, n_bytes_, sums_.data());
+    const auto nth = sums_.begin() + rank_;
+    std::nth_element(sums_.begin(), nth, sums_.end());
+    return bits_of(*nth) + 1;
+  }
+
+ private:
+  int32_t n_bytes_;
+  int64_t rank_ = 0, n_tiles_ = 0;
+  std::vector<uint8_t> tiles_;
+  std::vector<float> sums_;
+};
+
 // A query on its way through a shard.
 class Scan {
  public:
-  Scan(const AsymmetricPairs& pairs, int64_t k, int64_t query, const float* outputs)
+  // A null sample: nobody guesses.
+  Scan(const AsymmetricPairs& pairs, int64_t k, int64_t query, const float* outputs, Sample* sample)
       : pairs_(pairs),
         allowed_(pairs.allowed ? pairs.allowed + query * pairs.allowed_stride : nullptr),
         query_(outputs, pairs.n_bits, pairs.n_bytes),
-        nearest_(k) {}
+        nearest_(k, sample ? sample->likely_limit(query_) : kNoLimit),
+        filters_(nearest_.limit() < kInfinityBits) {}
 
   Nearest& nearest() { return nearest_; }
 
@@ -120,9 +164,13 @@ class Scan {
     if (filters_ && kernels.select) {
       const uint32_t limit = query_.limit_of(distance_of(nearest_.limit()));
       looked_at = kernels.select(query_.bounds(), block.tiles(), block.n_tiles(), pairs_.n_bytes, limit, positions);
-      for (int64_t i = 0; i < looked_at && positions[i] < block.size(); ++i) {
+      while (looked_at > 0 && positions[looked_at - 1] >= block.size()) --looked_at;
+      const uint8_t* codes = pairs_.database + block.first() * pairs_.stride;
+      // Apart, because what is taken cannot be foretold, and no sum should wait for it.
+      for (int64_t i = 0; i < looked_at; ++i) sums[i] = query_.distance(codes + positions[i] * pairs_.stride);
+      for (int64_t i = 0; i < looked_at; ++i) {
         const int64_t item = block.first() + positions[i];
-        if (is_allowed(item)) nearest_.take(bits_of(query_.distance(pairs_.database + item * pairs_.stride)), item);
+        if (is_allowed(item)) nearest_.take(bits_of(sums[i]), item);
       }
     } else {
       kernels.distances(query_.tables(), block.tiles(), block.n_tiles(), pairs_.n_bytes, sums);
@@ -146,15 +194,17 @@ class Scan {
   const uint8_t* allowed_;
   WeightedQuery query_;
   Nearest nearest_;
-  bool filters_ = false;
+  bool filters_;
 };
 
 std::vector<Scan> scan_shard(const AsymmetricPairs& pairs, int64_t k, int64_t first_query, int64_t end_query, int64_t begin,
-                             int64_t end) {
+                             int64_t end, Sample* sample) {
   std::vector<Scan> scans;
   scans.reserve(static_cast<size_t>(end_query - first_query));
   OutputRow outputs(pairs);
-  for (int64_t query = first_query; query < end_query; ++query) scans.emplace_back(pairs, k, query, outputs.load(query));
+  for (int64_t query = first_query; query < end_query; ++query) {
+    scans.emplace_back(pairs, k, query, outputs.load(query), sample);
+  }
   Block block(pairs, end - begin);
   std::vector<float> sums(static_cast<size_t>(block.items()));
   std::vector<uint32_t> positions(static_cast<size_t>(block.items()));
@@ -198,13 +248,21 @@ Status asymmetric_topk(const AsymmetricPairs& pairs, int64_t k, float* distances
   parallel_for(tasks.n_tasks(), tasks.n_threads, [&](int64_t task) {
     const int64_t query = task / tasks.n_shards * tasks.group, item = task % tasks.n_shards * tasks.shard;
     const int64_t end_query = std::min(query + tasks.group, pairs.n_query);
-    std::vector<Scan> scans = scan_shard(pairs, k, query, end_query, item, std::min(item + tasks.shard, pairs.n_db));
+    const int64_t end = std::min(item + tasks.shard, pairs.n_db);
     if (tasks.n_shards > 1) {
-      of_task[static_cast<size_t>(task)] = std::move(scans);
+      of_task[static_cast<size_t>(task)] = scan_shard(pairs, k, query, end_query, item, end, nullptr);
       return;
     }
+    Sample sample(pairs, k);
+    std::vector<Scan> scans = scan_shard(pairs, k, query, end_query, item, end, &sample);
     for (int64_t q = query; q < end_query; ++q) {
-      write(scans[static_cast<size_t>(q - query)].nearest(), k, distances + q * k, indices + q * k);
+      Nearest& nearest = scans[static_cast<size_t>(q - query)].nearest();
+      if (!pairs.allowed && nearest.size() < k) {  // the guess was too low for this query
+        std::vector<Scan> again = scan_shard(pairs, k, q, q + 1, item, end, nullptr);
+        write(again[0].nearest(), k, distances + q * k, indices + q * k);
+      } else {
+        write(nearest, k, distances + q * k, indices + q * k);
+      }
     }
   });
   if (tasks.n_shards == 1) return {};

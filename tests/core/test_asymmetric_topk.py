@@ -9,6 +9,7 @@ import pytest
 import torch
 from callers import both, native, to_torch
 from comparisons import assert_same_array
+from effort import deep
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import ALL_BYTES, CODE_STYLES, allowed_masks, make_codes, seeds, strided_views
@@ -88,7 +89,10 @@ def test_random(data, problem, backend) -> None:
         assert_same(found, expected, f"{who} k={k}")
 
 
-@pytest.mark.parametrize("n_bytes", ALL_BYTES)
+FEW_BYTES = (1, 3, 4, 5, 8, 9, 16, 17, 33, 64, 512)
+
+
+@pytest.mark.parametrize("n_bytes", (*FEW_BYTES, *deep(*sorted({*ALL_BYTES} - {*FEW_BYTES}))))
 def test_widths(n_bytes: int, backend) -> None:
     rng = np.random.default_rng(n_bytes)
     database = make_codes(rng, 300, n_bytes)
@@ -99,8 +103,8 @@ def test_widths(n_bytes: int, backend) -> None:
             assert_same(found, oracle.topk(outputs, database, k), f"{n_bits} bits, k={k}")
 
 
-@pytest.mark.parametrize("style", CODE_STYLES)
-@pytest.mark.parametrize("n_bytes", (4, 8, 16, 33))
+@pytest.mark.parametrize("style", ("random", "near", *deep("ties", "sparse", "zeros", "ones")))
+@pytest.mark.parametrize("n_bytes", (8, 17, *deep(4, 16, 33)))
 def test_large_database(n_bytes: int, style: str, backend) -> None:
     """Many blocks: after the first ones most items are passed over, and none that belongs to the answer."""
     rng = np.random.default_rng(n_bytes)
@@ -125,6 +129,18 @@ def test_sorted_databases(backend) -> None:
         for k in (1, 50, 3000):
             found = native("asymmetric_topk", backend.device, outputs, codes, k)
             assert_same(found, oracle.topk(outputs, codes, k), f"k={k}")
+
+
+@pytest.mark.parametrize("every", (2048, 1000, 64))
+def test_a_few_places_hold_the_nearest(every: int, backend) -> None:
+    """Where a search looks first it may find more of the nearest than elsewhere, or none of them."""
+    rng = np.random.default_rng(every)
+    outputs, database = make_outputs(rng, 3, 64), make_codes(rng, 40_000, 8)
+    at = np.arange(40_000) // 64 % max(every // 64, 1) == 0
+    database[at] = oracles.pack(outputs[:1] > 0) ^ make_codes(rng, int(at.sum()), 8, "sparse")
+    for k in (300, 900, 1200):
+        found = native("asymmetric_topk", backend.device, outputs, database, k)
+        assert_same(found, oracle.topk(outputs, database, k), f"k={k}")
 
 
 def test_many_queries(backend) -> None:

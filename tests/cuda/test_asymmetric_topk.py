@@ -15,7 +15,9 @@ from strategies import CODE_STYLES, allowed_masks, make_codes, seeds
 
 
 def assert_same(found, expected, name: str = "") -> None:
-    assert_same_array(found.distances.view(np.uint32), expected[0].view(np.uint32), np.uint32, f"{name} distances")
+    assert_same_array(
+        found.distances.view(np.uint32), expected[0].view(np.uint32), np.uint32, f"{name} distances"
+    )
     assert_same_array(found.indices, expected[1], np.int64, f"{name} indices")
 
 
@@ -28,7 +30,10 @@ def normal(rng: np.random.Generator, *shape: int, rounded: bool = False) -> np.n
 def test_random(data, seed: int, order: str) -> None:
     rng = np.random.default_rng(seed)
     n_bits = data.draw(st.one_of(st.integers(1, 72), st.sampled_from((128, 255, 512))), label="n_bits")
-    n_query, n_db = data.draw(st.integers(0, 4), label="queries"), data.draw(st.integers(1, 600), label="items")
+    n_query, n_db = (
+        data.draw(st.integers(0, 4), label="queries"),
+        data.draw(st.integers(1, 600), label="items"),
+    )
     outputs = normal(rng, n_query, n_bits, rounded=data.draw(st.booleans(), label="rounded"))
     style = data.draw(st.sampled_from(CODE_STYLES), label="style")
     database = make_codes(rng, n_db, (n_bits + 7) // 8, style)

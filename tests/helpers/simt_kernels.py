@@ -158,7 +158,9 @@ class Kernels(Simt):
         outputs = {"found": Output((len(queries),), np.int64)}
         return self.run("hamming_radius_count", inputs, outputs, **scalars, radius=min(radius, NO_RADIUS))[0]
 
-    def asymmetric_topk(self, outputs: torch.Tensor, database: np.ndarray, k: int, allowed=None, stride=None) -> TopK:
+    def asymmetric_topk(
+        self, outputs: torch.Tensor, database: np.ndarray, k: int, allowed=None, stride=None
+    ) -> TopK:
         """`stride`: bytes from one code to the next, where the database's rows are wider."""
         rows = database
         if stride is not None:

@@ -16,7 +16,10 @@ struct Candidate {
 
 class Nearest {
  public:
-  explicit Nearest(int64_t k) : k_(static_cast<size_t>(k)), capacity_(2 * k_ + kSpare) {}
+  // Of the items whose distances have bits below `limit`.
+  Nearest(int64_t k, uint32_t limit) : k_(static_cast<size_t>(k)), capacity_(2 * k_ + kSpare), limit_(limit) {}
+
+  int64_t size() const { return static_cast<int64_t>(found_.size()); }
 
   // Distances whose bits are not below it can no longer enter.
   uint32_t limit() const { return limit_; }
@@ -47,7 +50,7 @@ class Nearest {
   void drop_hopeless();
 
   size_t k_, capacity_;
-  uint32_t limit_ = kNoLimit;
+  uint32_t limit_;
   std::vector<Candidate> found_;  // where there are not few, those of equal distance in order of index
 };
 
