@@ -111,7 +111,7 @@ def compare(ours: Answer, theirs: Answer, name: str, n_bits: int) -> str | None:
             len(np.intersect1d(*pair)) / len(pair[0])
             for pair in zip(ours.indices, theirs.indices, strict=True)
         ]
-        return f"{name}: {np.mean(found):.4f} of our answers"
+        return f"{name} has {np.mean(found):.4f} of our answers"
     if not np.allclose(ours.distances, theirs.distances, rtol=0, atol=1e-5 * n_bits):
         raise SystemExit(f"{name}: the answers differ; nothing was timed")
     return None
@@ -144,8 +144,8 @@ def main() -> None:
         )
         setting = {"codes": codes, "bits": bits, "n_db": n_db, "n_query": n_query, "k": k, "threads": threads,
                    "level": level}  # fmt: skip
-        row = table.measure("asymmetric", setting, candidates, amount=float(n_query * n_db),
-                            note="; ".join(filter(None, notes)))  # fmt: skip
+        note = f"{codes}, {bits} bits, {n_query} x {n_db:,}, k {k}: {'; '.join(filter(None, notes))}."
+        row = table.measure("asymmetric", setting, candidates, amount=float(n_query * n_db), note=note)
         print(
             f"  {row['note']}; ratios",
             {name: round(ratio, 2) for name, ratio in row["ratios"].items()},

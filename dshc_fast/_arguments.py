@@ -190,26 +190,6 @@ class Pairs:
         )  # fmt: skip
 
 
-class AsymmetricPairs:
-    """Native description of real-valued outputs against a database; keeps the tensors it points into alive."""
-
-    __slots__ = ("native", "tensors")
-
-    def __init__(self, outputs: Tensor, database: Tensor, allowed: Tensor | None) -> None:
-        outputs = contiguous(outputs)
-        # A HammingDatabase's codes are columns of wider rows: read as they lie.
-        if database.stride(1) != 1 or database.stride(0) < database.shape[1]:
-            database = contiguous(database)
-        mask = stride = 0
-        if allowed is not None:
-            allowed, mask, stride = packed_allowed(allowed)
-        self.tensors = outputs, database, allowed
-        self.native = native.AsymmetricPairs(
-            outputs.data_ptr(), DTYPE_CODES[outputs.dtype], database.data_ptr(), outputs.shape[0], database.shape[0],
-            database.stride(0), outputs.shape[1], database.shape[1], mask, stride,
-        )  # fmt: skip
-
-
 _SCORE_CODES = {score: code for code, score in enumerate(checks.SCORES)}
 
 

@@ -19,7 +19,6 @@ from . import _checks as checks
 from . import _shapes as shapes
 from ._arguments import (
     DTYPE_CODES,
-    AsymmetricPairs,
     Pairs,
     first_true,
     place,
@@ -27,6 +26,7 @@ from ._arguments import (
     wants_check,
     workspace_bytes,
 )
+from ._asymmetric_ops import AsymmetricPairs
 from ._cuda_metric_ops import _average_precision as _average_precision
 from ._cuda_metric_ops import _hamming_histogram as _hamming_histogram
 from ._cuda_metric_ops import _retrieval_metric as _retrieval_metric

@@ -1,9 +1,9 @@
 """The ops `torch.ops.dshc_fast.*`: schemas, registration, and the calls into the native module. Addresses are
-touched here, in _cuda_ops.py, _arguments.py and _logit_arguments.py, and for the metrics in _metric_ops.py and
-_cuda_metric_ops.py, only.
+touched here, in _cuda_ops.py, _arguments.py and _logit_arguments.py, for asymmetric_topk in _asymmetric_ops.py, and for
+the metrics in _metric_ops.py and _cuda_metric_ops.py, only.
 
 Every op has a line in SCHEMAS, a CPU implementation `_<op>` here, a CUDA implementation of the same name in
-_cuda_ops.py and a shape function of its name in _shapes.py; those of the metrics come from files of their own. An
+_cuda_ops.py and a shape function of its name in _shapes.py; some come from files of their own. An
 implementation validates and allocates (its shape function does both), makes contiguous locals (a temporary's memory
 is gone before the kernel reads it), and calls.
 """
@@ -21,11 +21,11 @@ from . import _checks as checks
 from . import _shapes as shapes
 from ._arguments import (
     DTYPE_CODES,
-    AsymmetricPairs,
     Pairs,
     as_int64,
     contiguous,
 )
+from ._asymmetric_ops import _asymmetric_topk as _asymmetric_topk
 from ._logit_arguments import ClassSoftmax, write_codes
 from ._loss_formulas import gradient_vjp
 from ._metric_ops import _average_precision as _average_precision
@@ -118,18 +118,6 @@ def _hamming_topk(
     pairs = Pairs(queries, database, score, allowed, prepared)
     native.hamming_topk(pairs.native, k, counts.data_ptr(), indices.data_ptr(), torch.get_num_threads())
     return counts, indices
-
-
-def _asymmetric_topk(
-    outputs: Tensor, database: Tensor, k: int, allowed: Tensor | None = None, check: bool | None = None
-) -> tuple[Tensor, Tensor]:
-    distances, indices = shapes.asymmetric_topk(outputs, database, k, allowed)
-    pairs = AsymmetricPairs(outputs, database, allowed)
-    n_threads = torch.get_num_threads()
-    native.asymmetric_topk(
-        pairs.native, k, distances.data_ptr(), indices.data_ptr(), check is not False, n_threads
-    )
-    return distances, indices
 
 
 def _hamming_radius(
