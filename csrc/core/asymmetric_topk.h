@@ -1,14 +1,14 @@
 // asymmetric_topk: real-valued queries against packed codes; for each query its k nearest items by (distance, index).
 //
 // The distance of an item is the sum of |u_j| over the bits j in which its code differs from the sign of output u_j (bit set:
-// u_j > 0, as pack_codes has it). It is a float32, and one and the same on every device, level and number of threads, because the
-// order of its additions is fixed, each rounded to the nearest. With w_j = |u_j| where bit j differs and else 0, a byte is
+// u_j > 0, as pack_codes has it). It is a float32, and one and the same on every device, level and number of threads: the
+// order of its additions is fixed, and each is rounded to the nearest. With w_j = |u_j| where bit j differs and else 0, a byte is
 // ((w_0 + w_1) + (w_2 + w_3)) + ((w_4 + w_5) + (w_6 + w_7)), and bytes are added one after the other, from the first. There is
 // no product that could be contracted with a sum. Bits past n_bits weigh nothing, whatever a code holds there.
 //
 // float64 outputs are rounded to float32 first. Infinities are weights like any other; a distance may overflow to +inf, which
-// ranks last among the items that may be answered. 1 <= k <= n_db; where fewer than k items are allowed the rest is index -1 and
-// distance +inf.
+// ranks last among the items that may be answered. 1 <= k <= n_db; where fewer than k items are allowed the rest is index -1
+// and distance +inf.
 #pragma once
 #include "types.h"
 

@@ -67,7 +67,8 @@ Tasks cut(const AsymmetricPairs& pairs, int64_t k, int n_threads) {
   tasks.group = std::min(most, shares ? pairs.n_query : divide_up(pairs.n_query, tasks.n_threads));
   tasks.n_groups = divide_up(pairs.n_query, tasks.group);
   const int64_t shards = shares ? std::max<int64_t>(1, std::min<int64_t>(2 * tasks.n_threads, pairs.n_db / (2 * k))) : 1;
-  tasks.shard = divide_up(std::max(divide_up(pairs.n_db, shards), shards > 1 ? kSmallestShard : 1), kWeightedTile) * kWeightedTile;
+  const int64_t smallest = shards > 1 ? kSmallestShard : 1;
+  tasks.shard = divide_up(std::max(divide_up(pairs.n_db, shards), smallest), kWeightedTile) * kWeightedTile;
   tasks.n_shards = divide_up(pairs.n_db, tasks.shard);
   return tasks;
 }

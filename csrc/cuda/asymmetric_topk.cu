@@ -1,5 +1,5 @@
-// The k nearest codes of real-valued outputs by (distance, index), for any k from 1 to n: a selection by digits of the distances,
-// whose bits ascend with them, then a stable sort of what was selected.
+// The k nearest codes of real-valued outputs by (distance, index), for any k from 1 to n: a selection by digits of the
+// distances, whose bits ascend with them, then a stable sort of what was selected.
 //
 // 1. The outputs as float32.
 // 2. Three times: a histogram of the next 11 bits of the distances that agree with the digits known so far; a warp per query
@@ -7,8 +7,7 @@
 //    have to be kept for it (a float of every pair), and comes from the second-level cache.
 // 3. How many items of each shard lie below the k-th distance, and how many at it; sums over the shards are their places.
 // 4. Items below are written in order of index, items at it (the lowest indices) behind them: those are in place.
-// 5. A block per query sorts the items below by 8 bits of the distance at a time, four times over: stable, so that equal
-//    distances stay in order of index.
+// 5. The items below are sorted (sort_nearest.cu).
 //
 // Layout and limits: core/asymmetric_topk.h. Thread map: grid n_query * n_shards, shards fastest; tables of the query in shared
 // memory, an item a thread (weighted_distance.h). Least possible: one pass; the other four are the price of any k without a
@@ -18,6 +17,7 @@
 #include <type_traits>
 
 #include "floats.h"
+#include "nearest.h"
 #include "warp.h"
 #include "weighted_distance.h"
 
@@ -26,41 +26,13 @@ namespace {
 
 constexpr int kWarps = kWeightedThreads / kWarp;
 constexpr int kDigitBits = 11, kDigits = 1 << kDigitBits;  // of a selection; three are 33 bits, and distances have 31
-constexpr int kSortDigits = 256;                           // a thread each
-constexpr uint32_t kBeyondAll = 0x7F800001;                // +inf is the bits before
-static_assert(kSortDigits == kWeightedThreads, "a thread has a digit");
 
-using Counter = unsigned long long;  // what atomics know
-
-// What is known of a query's k-th distance. All zero before the first digit.
-struct Selection {
-  uint32_t bits, known;  // its digits so far, and their mask; at the end: the k-th distance, or kBeyondAll where fewer are allowed
-  int64_t n_below;       // items that lie below for certain
-};
-
-struct Plan {
-  int64_t shard_items, n_shards;
-  int64_t chunk;                   // queries per round
-  int64_t first_query, n_queries;  // of this round
-  int64_t k;
-};
-
-struct Workspace {
-  Selection* selections;  // [chunk]
-  Counter* histograms;    // [chunk, kDigits]
-  int64_t* places;        // [chunk, 2, n_shards]: items below, items at the k-th distance; then those in shards before
-  int64_t* indices;       // [chunk, k], for sorting
-  uint32_t* bits;         // [chunk, k]
-  float* outputs;         // [chunk, n_bits]
-  int64_t n_bytes;
-};
-
-Plan plan_of(const AsymmetricPairs& pairs, int64_t k) {
+NearestPlan plan_of(const AsymmetricPairs& pairs, int64_t k) {
   constexpr int64_t kBlocksPerMultiprocessor = 16;
   constexpr int64_t kSortBytes = int64_t{256} << 20;
   constexpr int64_t kMostItems = int64_t{1} << 30;  // a block counts in 32 bits
   const int64_t blocks = kBlocksPerMultiprocessor * multiprocessors(), most = kSortBytes / (12 * k);
-  Plan plan{};
+  NearestPlan plan{};
   plan.k = k;
   plan.chunk = blocks < most ? blocks : most;
   if (plan.chunk > pairs.n_query) plan.chunk = pairs.n_query;
@@ -71,7 +43,7 @@ Plan plan_of(const AsymmetricPairs& pairs, int64_t k) {
   return plan;
 }
 
-Workspace lay_out(const AsymmetricPairs& pairs, const Plan& plan, void* memory) {
+NearestWorkspace lay_out(const AsymmetricPairs& pairs, const NearestPlan& plan, void* memory) {
   const auto begin = reinterpret_cast<uintptr_t>(memory);  // null where only the size is asked for
   uintptr_t at = begin;
   const auto take = [&](int64_t bytes) {
@@ -79,8 +51,8 @@ Workspace lay_out(const AsymmetricPairs& pairs, const Plan& plan, void* memory) 
     at += static_cast<uintptr_t>(divide_up(bytes, 16) * 16);
     return here;
   };
-  Workspace work{};
-  work.selections = reinterpret_cast<Selection*>(take(plan.chunk * static_cast<int64_t>(sizeof(Selection))));
+  NearestWorkspace work{};
+  work.selections = reinterpret_cast<NearestSelection*>(take(plan.chunk * static_cast<int64_t>(sizeof(NearestSelection))));
   work.histograms = reinterpret_cast<Counter*>(take(plan.chunk * kDigits * static_cast<int64_t>(sizeof(Counter))));
   work.places = reinterpret_cast<int64_t*>(take(plan.chunk * 2 * plan.n_shards * 8));
   work.indices = reinterpret_cast<int64_t*>(take(plan.chunk * plan.k * 8));
@@ -103,7 +75,7 @@ struct Part {
   const uint8_t* allowed;
 };
 
-__device__ __forceinline__ Part part_of_block(const AsymmetricPairs& pairs, const Plan& plan) {
+__device__ __forceinline__ Part part_of_block(const AsymmetricPairs& pairs, const NearestPlan& plan) {
   Part part;
   part.in_chunk = blockIdx.x / plan.n_shards;
   part.shard = blockIdx.x % plan.n_shards;
@@ -118,7 +90,8 @@ __device__ __forceinline__ bool may_answer(const Part& part, int64_t item) {
 }
 
 template <class Word, bool kNibbles>
-__global__ void __launch_bounds__(kWeightedThreads) digit_kernel(AsymmetricPairs pairs, Plan plan, Workspace work, int shift) {
+__global__ void __launch_bounds__(kWeightedThreads) digit_kernel(AsymmetricPairs pairs, NearestPlan plan,
+                                                                 NearestWorkspace work, int shift) {
   auto* tables = dynamic_shared<float>();
   auto* counts = reinterpret_cast<unsigned*>(tables + pairs.n_bytes * (kNibbles ? 32 : 16));  // [kDigits]
   const Part part = part_of_block(pairs, plan);
@@ -139,11 +112,11 @@ __global__ void __launch_bounds__(kWeightedThreads) digit_kernel(AsymmetricPairs
 }
 
 // A warp per query: the next digit of its k-th distance. Leaves the histogram zero.
-__global__ void __launch_bounds__(kWeightedThreads) choose_kernel(Plan plan, Workspace work, int shift) {
+__global__ void __launch_bounds__(kWeightedThreads) choose_kernel(NearestPlan plan, NearestWorkspace work, int shift) {
   const int64_t query = static_cast<int64_t>(blockIdx.x) * kWarps + warp();
   if (query >= plan.n_queries) return;  // whole warps
   Counter* histogram = work.histograms + query * kDigits;
-  const Selection before = work.selections[query];
+  const NearestSelection before = work.selections[query];
   const int64_t left = plan.k - before.n_below;
   int64_t seen = 0, below = 0;
   int digit = -1;
@@ -169,7 +142,8 @@ __global__ void __launch_bounds__(kWeightedThreads) choose_kernel(Plan plan, Wor
 }
 
 template <class Word, bool kNibbles>
-__global__ void __launch_bounds__(kWeightedThreads) count_kernel(AsymmetricPairs pairs, Plan plan, Workspace work) {
+__global__ void __launch_bounds__(kWeightedThreads) count_kernel(AsymmetricPairs pairs, NearestPlan plan,
+                                                                 NearestWorkspace work) {
   auto* tables = dynamic_shared<float>();
   auto* scratch = reinterpret_cast<int*>(tables + pairs.n_bytes * (kNibbles ? 32 : 16));  // [kWarps]
   const Part part = part_of_block(pairs, plan);
@@ -192,7 +166,7 @@ __global__ void __launch_bounds__(kWeightedThreads) count_kernel(AsymmetricPairs
 }
 
 // A warp per query turns the counts of its shards into places.
-__global__ void __launch_bounds__(kWeightedThreads) place_kernel(Plan plan, Workspace work) {
+__global__ void __launch_bounds__(kWeightedThreads) place_kernel(NearestPlan plan, NearestWorkspace work) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + warp();
   if (row >= 2 * plan.n_queries) return;  // whole warps
   int64_t* places = work.places + row * plan.n_shards;
@@ -207,14 +181,14 @@ __global__ void __launch_bounds__(kWeightedThreads) place_kernel(Plan plan, Work
 }
 
 template <class Word, bool kNibbles>
-__global__ void __launch_bounds__(kWeightedThreads) write_kernel(AsymmetricPairs pairs, Plan plan, Workspace work,
+__global__ void __launch_bounds__(kWeightedThreads) write_kernel(AsymmetricPairs pairs, NearestPlan plan, NearestWorkspace work,
                                                                  float* __restrict__ distances,
                                                                  int64_t* __restrict__ indices) {
   auto* tables = dynamic_shared<float>();
   auto* counts = reinterpret_cast<unsigned*>(tables + pairs.n_bytes * (kNibbles ? 32 : 16));  // [2, kWarps]
   const Part part = part_of_block(pairs, plan);
   make_tables<kNibbles>(pairs, work.outputs + part.in_chunk * pairs.n_bits, tables);
-  const Selection selection = work.selections[part.in_chunk];
+  const NearestSelection selection = work.selections[part.in_chunk];
   const int64_t* places = work.places + part.in_chunk * 2 * plan.n_shards + part.shard;
   int64_t below_place = places[0], at_place = selection.n_below + places[plan.n_shards];
   const int64_t first_place = (plan.first_query + part.in_chunk) * plan.k;
@@ -248,92 +222,18 @@ __global__ void __launch_bounds__(kWeightedThreads) write_kernel(AsymmetricPairs
   }
 }
 
-// Where sorting moves items between: the answer's own place and the workspace.
-struct Items {
-  float* distances;
-  int64_t* indices;
-
-  __device__ __forceinline__ uint32_t bits(int64_t i) const {
-    uint32_t bits;
-    memcpy(&bits, distances + i, sizeof bits);
-    return bits;
-  }
-};
-
-// A block per query: sorts the items below its k-th distance, and writes what an answer lacks. Four passes end where they began.
-__global__ void __launch_bounds__(kWeightedThreads) sort_kernel(Plan plan, Workspace work, float* distances, int64_t* indices) {
-  auto* starts = dynamic_shared<int64_t>();                        // [kSortDigits] the place of a digit's next item
-  auto* counts = reinterpret_cast<unsigned*>(starts + kSortDigits);  // [kWarps, kSortDigits]
-  const int64_t query = blockIdx.x, first_place = (plan.first_query + query) * plan.k;
-  const Selection selection = work.selections[query];
-  Items from{distances + first_place, indices + first_place};
-  Items to{reinterpret_cast<float*>(work.bits) + query * plan.k, work.indices + query * plan.k};
-  const int64_t n = selection.n_below;
-  const int mine = static_cast<int>(threadIdx.x);
-  if (selection.bits == kBeyondAll) {
-    for (int64_t i = n + mine; i < plan.k; i += kWeightedThreads) {
-      from.distances[i] = INFINITY;
-      from.indices[i] = -1;
-    }
-  }
-  if (n < 2) return;  // the whole block
-  for (int shift = 0; shift < 32; shift += 8) {
-    for (int w = 0; w < kWarps; ++w) counts[w * kSortDigits + mine] = 0;
-    __syncthreads();
-    for (int64_t i = mine; i < n; i += kWeightedThreads) atomicAdd(counts + (from.bits(i) >> shift & (kSortDigits - 1)), 1u);
-    __syncthreads();
-    if (warp() == 0) {
-      int64_t before = 0;
-      for (int first = 0; first < kSortDigits; first += kWarp) {
-        const int64_t count = counts[first + lane()];
-        const int64_t place = before + warp_sum_below(count);
-        starts[first + lane()] = place;
-        before = __shfl_sync(kFullMask, static_cast<long long>(place + count), kWarp - 1);
-      }
-    }
-    __syncthreads();
-    counts[mine] = 0;
-    for (int64_t tile = 0; tile < n; tile += kWeightedThreads) {
-      __syncthreads();  // the counts are zero, and the starts written
-      const int64_t i = tile + mine;
-      const uint32_t bits = i < n ? from.bits(i) : 0;
-      const unsigned digit = i < n ? bits >> shift & (kSortDigits - 1) : static_cast<unsigned>(kSortDigits);
-      const unsigned equal = __match_any_sync(kFullMask, digit);
-      const int before = __popc(equal & lanes_below());
-      if (i < n && before == 0) counts[warp() * kSortDigits + digit] = static_cast<unsigned>(__popc(equal));
-      __syncthreads();
-      if (i < n) {
-        int64_t place = starts[digit] + before;
-        for (int w = 0; w < warp(); ++w) place += counts[w * kSortDigits + digit];
-        to.distances[place] = from.distances[i];
-        to.indices[place] = from.indices[i];
-      }
-      __syncthreads();  // the counts are read
-      for (int w = 0; w < kWarps; ++w) {
-        starts[mine] += counts[w * kSortDigits + mine];
-        counts[w * kSortDigits + mine] = 0;
-      }
-    }
-    __syncthreads();  // what was moved is there for all
-    const Items other = from;
-    from = to;
-    to = other;
-  }
-}
-
 template <class Word, bool kNibbles>
-int search_chunk(const AsymmetricPairs& pairs, const Plan& plan, const Workspace& work, float* distances, int64_t* indices,
-                 Stream stream) {
+int search_chunk(const AsymmetricPairs& pairs, const NearestPlan& plan, const NearestWorkspace& work, float* distances,
+                 int64_t* indices, Stream stream) {
   const size_t tables = table_shared_bytes(pairs.n_bytes);
-  const dim3 parts = grid_of(plan.n_queries * plan.n_shards), block(kWeightedThreads);
+  const dim3 parts = grid_of(plan.n_queries * plan.n_shards), by_warp = grid_of(divide_up(plan.n_queries, kWarps));
+  const dim3 block(kWeightedThreads);
   for (int shift = 2 * kDigitBits; shift >= 0; shift -= kDigitBits) {
     if (const int status = launch(digit_kernel<Word, kNibbles>, parts, block, tables + kDigits * sizeof(unsigned), stream,
                                   pairs, plan, work, shift)) {
       return status;
     }
-    if (const int status = launch(choose_kernel, grid_of(divide_up(plan.n_queries, kWarps)), block, 0, stream, plan, work, shift)) {
-      return status;
-    }
+    if (const int status = launch(choose_kernel, by_warp, block, 0, stream, plan, work, shift)) return status;
   }
   if (const int status = launch(count_kernel<Word, kNibbles>, parts, block, tables + kWarps * sizeof(int), stream, pairs, plan,
                                 work)) {
@@ -346,8 +246,7 @@ int search_chunk(const AsymmetricPairs& pairs, const Plan& plan, const Workspace
                                 pairs, plan, work, distances, indices)) {
     return status;
   }
-  return launch(sort_kernel, grid_of(plan.n_queries), block,
-                kSortDigits * (sizeof(int64_t) + kWarps * sizeof(unsigned)), stream, plan, work, distances, indices);
+  return sort_nearest(plan, work, distances, indices, stream);
 }
 
 }  // namespace
@@ -359,8 +258,8 @@ int64_t asymmetric_topk_workspace_bytes(const AsymmetricPairs& pairs, int64_t k)
 int asymmetric_topk(const AsymmetricPairs& pairs, int64_t k, float* distances, int64_t* indices, void* workspace,
                     void* stream) {
   if (pairs.n_query == 0) return 0;
-  Plan plan = plan_of(pairs, k);
-  const Workspace work = lay_out(pairs, plan, workspace);
+  NearestPlan plan = plan_of(pairs, k);
+  const NearestWorkspace work = lay_out(pairs, plan, workspace);
   for (plan.first_query = 0; plan.first_query < pairs.n_query; plan.first_query += plan.chunk) {
     plan.n_queries = plan.first_query + plan.chunk < pairs.n_query ? plan.chunk : pairs.n_query - plan.first_query;
     // Selections and histograms lie beside each other.

@@ -1,6 +1,6 @@
 // Weighted distances of codes in tiles (level.h), over a level's vectors. The quick filter is that of "fast scan" (Andre,
-// Kermarrec, Le Scouarnec: Cache locality is not enough, VLDB 2015): small tables stay in registers, one byte shuffle looks up the
-// nibbles of as many items as a vector has bytes.
+// Kermarrec, Le Scouarnec: Cache locality is not enough, VLDB 2015): small tables lie in registers, and one byte shuffle looks
+// up the nibbles of as many items as a vector has bytes.
 #pragma once
 #include <cstddef>
 #include <cstdint>

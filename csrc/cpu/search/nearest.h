@@ -1,5 +1,5 @@
-// The k nearest items of one query by (distance, index), of those that come in order of index. Distances are floats, so that they
-// are selected and sorted by digits of their bits, or, where there are few, by comparison.
+// The k nearest items of one query by (distance, index), of those that come in order of index. Distances are floats, so that
+// they are selected and sorted by digits of their bits, or, where there are few, by comparison.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -35,8 +35,8 @@ class WeightedQuery {
     return sum;
   }
 
-  // Makes bounds() tell items up to the distance `bound`, which is finite. Returns the limit: an item whose entries in bounds() sum
-  // to more, sums of eight bytes cut at 255, is beyond it.
+  // Makes bounds() tell items up to the distance `bound`, which is finite and no more than the last one. Returns the limit: an
+  // item whose entries in bounds() sum to more, sums of eight bytes cut at 255, is beyond it.
   uint32_t limit_of(float bound);
 
  private:

@@ -22,7 +22,9 @@ struct Lanes {
     const uint8x16_t own = vandq_u8(bytes, bits);
     return static_cast<uint64_t>(vaddv_u8(vget_low_u8(own))) | static_cast<uint64_t>(vaddv_u8(vget_high_u8(own))) << 8;
   }
-  static uint64_t at_most(Vector sums, uint32_t limit) { return mask_of(vcleq_u8(sums, vdupq_n_u8(static_cast<uint8_t>(limit)))); }
+  static uint64_t at_most(Vector sums, uint32_t limit) {
+    return mask_of(vcleq_u8(sums, vdupq_n_u8(static_cast<uint8_t>(limit))));
+  }
   static void add_wide(Wide* wide, Vector sums) {
     wide->low = vaddw_u8(wide->low, vget_low_u8(sums));
     wide->high = vaddw_u8(wide->high, vget_high_u8(sums));
