@@ -1,6 +1,7 @@
 """What real-valued queries are worth: the recall of the exact nearest by Hamming distance and by asymmetric_topk.
 
     python benchmarks/asymmetric_recall.py [digits] [fashion-mnist] [FEATURES.npz ...] [--root FOLDER] [--bits 32,64]
+        [--queries 1000] [--note TEXT]
 
 Sets: scikit-learn's digits; the pixels of a named set of images; files of features (frozen_features.py makes them).
 Vectors get length 1. Codes are those of PCAH and ITQ, fitted to the database without labels. The nearest are those of
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--root", help="folder of the official files of a named set")
     parser.add_argument("--bits", default="32,64")
     parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--note", default="", help="what else a reader must know, for the head of the page")
     given = parser.parse_args()
     rows = []
     lines = [
@@ -111,9 +113,10 @@ def main() -> None:
         "Share of the 10 nearest by cosine (of the vectors themselves) that are among the first 10 answers, and among "
         "the first 100: of `hamming_topk` with the query's code, and of `asymmetric_topk` with its outputs. The "
         "database keeps the same codes for both, fitted to its vectors without labels. "
-        f"{'; '.join(sets.values())}."
-    )
-    command = shlex.join(["python", "benchmarks/asymmetric_recall.py", *public(sys.argv[1:])])
+        f"{'; '.join(sets.values())}. {given.note}"
+    ).rstrip()
+    flags = [word for word in sys.argv[1:] if word not in ("--note", given.note)]
+    command = shlex.join(["python", "benchmarks/asymmetric_recall.py", *public(flags)])
     write_page("asymmetric-recall", "Real-valued queries", f"`{command}`; {made_on()}", note, lines)
 
 

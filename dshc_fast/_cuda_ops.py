@@ -163,9 +163,14 @@ def _hamming_topk(
 
 
 def _asymmetric_topk(
-    outputs: Tensor, database: Tensor, k: int, allowed: Tensor | None = None, check: bool | None = None
+    outputs: Tensor,
+    database: Tensor,
+    k: int,
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    distances, indices = shapes.asymmetric_topk(outputs, database, k, allowed)
+    distances, indices = shapes.asymmetric_topk(outputs, database, k, allowed, check, prepared)
     if wants_check(check, outputs):
         refuse_nan(outputs, "outputs")
     pairs = AsymmetricPairs(outputs, database, allowed)

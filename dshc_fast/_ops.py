@@ -42,8 +42,8 @@ SCHEMAS = {
     "hamming_distance": '(Tensor queries, Tensor database, str score="hamming", ' + PREPARED + ") -> Tensor",
     "hamming_topk": '(Tensor queries, Tensor database, SymInt k, str score="hamming", Tensor? allowed=None, '
     f"{PREPARED}) -> (Tensor, Tensor)",
-    "asymmetric_topk": "(Tensor outputs, Tensor database, SymInt k, Tensor? allowed=None, bool? check=None) "
-    "-> (Tensor, Tensor)",
+    "asymmetric_topk": "(Tensor outputs, Tensor database, SymInt k, Tensor? allowed=None, bool? check=None, "
+    f"{PREPARED}) -> (Tensor, Tensor)",
     "hamming_radius": '(Tensor queries, Tensor database, SymInt radius, str score="hamming", Tensor? allowed=None, '
     f"{PREPARED}) -> (Tensor, Tensor, Tensor)",
     "hamming_histogram": f'({LABELLED}, str score="hamming", SymInt? n_bits=None, Tensor? allowed=None, '

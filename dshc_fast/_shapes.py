@@ -66,10 +66,16 @@ def hamming_topk(
 
 
 def asymmetric_topk(
-    outputs: Tensor, database: Tensor, k: int, allowed: Tensor | None = None, check: bool | None = None
+    outputs: Tensor,
+    database: Tensor,
+    k: int,
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     checks.check_same_device(outputs=outputs, database=database, allowed=allowed)
     checks.check_outputs(outputs, database)
+    checks.check_prepared(database, prepared)
     if allowed is not None:
         checks.check_allowed(allowed, outputs.shape[0], database.shape[0])
     if not 1 <= k <= database.shape[0]:

@@ -153,8 +153,10 @@ def asymmetric_topk(
     """
     k = checks.as_int(k, "k")
     checks.check_flag(check, "check")
-    outputs_tensor, (codes, _) = as_tensor(outputs, "outputs"), as_database(database)
-    distances, indices = _direct.run("asymmetric_topk", outputs_tensor, codes, k, as_allowed(allowed), check)
+    outputs_tensor, (codes, prepared) = as_tensor(outputs, "outputs"), as_database(database)
+    distances, indices = _direct.run(
+        "asymmetric_topk", outputs_tensor, codes, k, as_allowed(allowed), check, prepared
+    )
     return AsymmetricTopK(answer(distances, outputs), answer(indices, outputs))
 
 

@@ -74,11 +74,13 @@ Relevance relevance(Address query_labels, Address database_labels, int32_t n_wor
 }
 
 AsymmetricPairs asymmetric_pairs(Address outputs, int dtype, Address database, int64_t n_query, int64_t n_db, int64_t stride,
-                                 int32_t n_bits, int32_t n_bytes, Address allowed, int64_t allowed_stride) {
+                                 int32_t n_bits, int32_t n_bytes, Address allowed, int64_t allowed_stride, Address members,
+                                 Address offsets, int64_t n_parts) {
   need_memory(outputs, n_query, "outputs");
   need_memory(database, n_db, "database");
   return {at<const void>(outputs), static_cast<DType>(dtype), at<const uint8_t>(database), n_query, n_db, stride, n_bits,
-          n_bytes,                 at<const uint8_t>(allowed), allowed_stride};
+          n_bytes,                 at<const uint8_t>(allowed), allowed_stride,
+          {at<const int64_t>(members), at<const int64_t>(offsets), n_parts}};
 }
 
 ClassSoftmax class_softmax(Address logits, int dtype, Address labels, Address class_offsets, int64_t n,
@@ -195,7 +197,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
   py::class_<AsymmetricPairs>(m, "AsymmetricPairs").def(
       py::init(&asymmetric_pairs), py::arg("outputs"), py::arg("dtype"), py::arg("database"), py::arg("n_query"),
       py::arg("n_db"), py::arg("stride"), py::arg("n_bits"), py::arg("n_bytes"), py::arg("allowed"),
-      py::arg("allowed_stride"));
+      py::arg("allowed_stride"), py::arg("members"), py::arg("offsets"), py::arg("n_parts"));
   py::class_<Relevance>(m, "Relevance").def(
       py::init(&relevance), py::arg("query_labels"), py::arg("database_labels"), py::arg("n_words"), py::arg("wide_ids"),
       py::arg("members"), py::arg("offsets"), py::arg("n_parts"));

@@ -25,6 +25,7 @@ struct AsymmetricPairs {
   int32_t n_bytes;          // 1 to 512
   const uint8_t* allowed;   // as in Pairs
   int64_t allowed_stride;
+  Partition equal_codes = {};  // of the database, where somebody has looked; the CUDA back end uses none
 };
 
 }  // namespace dshc

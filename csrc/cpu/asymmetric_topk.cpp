@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "kernels/level.h"
 #include "logits/first_fault.h"
 #include "logits/float_rows.h"
+#include "search/members.h"
 #include "search/nearest.h"
 #include "search/weighted_query.h"
 
@@ -230,20 +232,7 @@ void write(Nearest& nearest, int64_t k, float* distances, int64_t* indices) {
   std::fill(indices + n, indices + k, int64_t{-1});
 }
 
-}  // namespace
-
-Status asymmetric_topk(const AsymmetricPairs& pairs, int64_t k, float* distances, int64_t* indices, bool check,
-                       int n_threads) {
-  const Call call;
-  const InFloatMode standard(FloatMode::standard());  // the same sums whatever the caller's mode
-  if (pairs.n_query == 0) return {};
-  if (check) {
-    FirstFault nan;
-    look_for_nan(pairs, &nan, n_threads);
-    if (nan.found()) return nan.as(Fault::nan_value);
-  }
-  expect_writes(distances, 4 * pairs.n_query * k);
-  expect_writes(indices, 8 * pairs.n_query * k);
+void search(const AsymmetricPairs& pairs, int64_t k, float* distances, int64_t* indices, int n_threads) {
   const Tasks tasks = cut(pairs, k, n_threads);
   std::vector<std::vector<Scan>> of_task(static_cast<size_t>(tasks.n_shards > 1 ? tasks.n_tasks() : 0));
   parallel_for(tasks.n_tasks(), tasks.n_threads, [&](int64_t task) {
@@ -266,7 +255,7 @@ Status asymmetric_topk(const AsymmetricPairs& pairs, int64_t k, float* distances
       }
     }
   });
-  if (tasks.n_shards == 1) return {};
+  if (tasks.n_shards == 1) return;
   parallel_for(pairs.n_query, tasks.n_threads, [&](int64_t q) {
     std::vector<Scan>* shards = &of_task[static_cast<size_t>(q / tasks.group * tasks.n_shards)];
     const auto in_group = static_cast<size_t>(q % tasks.group);
@@ -274,6 +263,55 @@ Status asymmetric_topk(const AsymmetricPairs& pairs, int64_t k, float* distances
     for (int64_t shard = 1; shard < tasks.n_shards; ++shard) all.take_all(shards[shard][in_group].nearest());
     write(all, k, distances + q * k, indices + q * k);
   });
+}
+
+// Where codes repeat: each distinct code once. A part's number rises with its first member, so that the k nearest items
+// belong to the k nearest parts by (distance, number).
+void search_distinct(const AsymmetricPairs& pairs, int64_t k, float* distances, int64_t* indices, int n_threads) {
+  const Partition& parts = pairs.equal_codes;
+  const int64_t n_found = std::min(k, parts.n_parts);
+  std::vector<uint8_t> codes(static_cast<size_t>(parts.n_parts * pairs.n_bytes));
+  for (int64_t part = 0; part < parts.n_parts; ++part) {
+    std::memcpy(codes.data() + part * pairs.n_bytes, pairs.database + parts.members[parts.offsets[part]] * pairs.stride,
+                static_cast<size_t>(pairs.n_bytes));
+  }
+  AsymmetricPairs distinct = pairs;
+  distinct.database = codes.data();
+  distinct.n_db = parts.n_parts;
+  distinct.stride = pairs.n_bytes;
+  distinct.equal_codes = {};
+  const std::unique_ptr<float[]> part_distances(new float[static_cast<size_t>(pairs.n_query * n_found)]);
+  const std::unique_ptr<int64_t[]> numbers(new int64_t[static_cast<size_t>(pairs.n_query * n_found)]);
+  search(distinct, n_found, part_distances.get(), numbers.get(), n_threads);
+  const int64_t n_tasks = task_count(pairs.n_query, 2.0 * static_cast<double>(k), n_threads);
+  parallel_for(n_tasks, n_threads, [&](int64_t task) {
+    const int64_t end = pairs.n_query * (task + 1) / n_tasks;
+    for (int64_t q = pairs.n_query * task / n_tasks; q < end; ++q) {
+      write_members(parts, part_distances.get() + q * n_found, numbers.get() + q * n_found, n_found, k, distances + q * k,
+                    indices + q * k);
+    }
+  });
+}
+
+}  // namespace
+
+Status asymmetric_topk(const AsymmetricPairs& pairs, int64_t k, float* distances, int64_t* indices, bool check,
+                       int n_threads) {
+  const Call call;
+  const InFloatMode standard(FloatMode::standard());  // the same sums whatever the caller's mode
+  if (pairs.n_query == 0) return {};
+  if (check) {
+    FirstFault nan;
+    look_for_nan(pairs, &nan, n_threads);
+    if (nan.found()) return nan.as(Fault::nan_value);
+  }
+  expect_writes(distances, 4 * pairs.n_query * k);
+  expect_writes(indices, 8 * pairs.n_query * k);
+  if (pairs.equal_codes.n_parts > 0 && !pairs.allowed) {
+    search_distinct(pairs, k, distances, indices, n_threads);
+  } else {
+    search(pairs, k, distances, indices, n_threads);
+  }
   return {};
 }
 

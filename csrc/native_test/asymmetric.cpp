@@ -66,7 +66,7 @@ void check(Random& random, const Shape& shape, DType dtype, int64_t k, bool mask
     }
   }
   const AsymmetricPairs pairs{outputs.data(), dtype, codes.data(), shape.n_query, shape.n_db, stride, shape.n_bits, n_bytes,
-                              masked ? allowed.data() : nullptr, row};
+                              masked ? allowed.data() : nullptr, row, {}};
   on_every_path([&](int n_threads) {
     Exact<float> distances(wanted_distances.size());
     Exact<int64_t> indices(wanted_indices.size());

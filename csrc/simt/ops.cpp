@@ -87,7 +87,8 @@ int asymmetric_topk(Request& r) {
                                    static_cast<int32_t>(r.integer("n_bits")),
                                    static_cast<int32_t>(r.integer("n_bytes")),
                                    r.array<const uint8_t>("allowed"),
-                                   r.integer("allowed_stride")};
+                                   r.integer("allowed_stride"),
+                                   {}};
   const auto workspace = workspace_of(r, cuda::asymmetric_topk_workspace_bytes(asymmetric, r.integer("k")));
   return cuda::asymmetric_topk(asymmetric, r.integer("k"), r.array<float>("distances"), r.array<int64_t>("indices"),
                                workspace->data(), nullptr);

@@ -298,6 +298,24 @@ def test_prepared_database(n_bytes: int, device: str) -> None:
     assert_same(found, oracle.topk(outputs, database, 50))
 
 
+@given(seed=seeds(), data=st.data())
+def test_equal_codes(seed: int, data, device: str) -> None:
+    """Distinct codes ranked, their items answered: ties between codes are merged by index."""
+    rng = np.random.default_rng(seed)
+    n_bytes, n_distinct = int(rng.integers(1, 12)), int(rng.integers(1, 30))
+    database = make_codes(rng, n_distinct, n_bytes)[rng.integers(0, n_distinct, 400)]
+    outputs = make_outputs(rng, 3, 8 * n_bytes - 2, data.draw(st.sampled_from(STYLES)))
+    k = data.draw(st.one_of(st.integers(1, 400), st.sampled_from((1, 400))), label="k")
+    allowed = data.draw(allowed_masks(3, 400), label="allowed")
+    prepared = dshc_fast.HammingDatabase(to_torch(database, device))
+    assert device != "cpu" or prepared.n_distinct is not None
+    ours = dshc_fast.asymmetric_topk(
+        to_torch(outputs, device), prepared, k, allowed=None if allowed is None else to_torch(allowed, device)
+    )
+    found = type(ours)(*(part.cpu().numpy() for part in ours))
+    assert_same(found, oracle.topk(outputs, database, k, allowed))
+
+
 def test_kinds_and_edges(device: str) -> None:
     database = make_codes(np.random.default_rng(1), 9, 2)
     found = dshc_fast.asymmetric_topk(np.zeros((0, 16), np.float32), database, 3)

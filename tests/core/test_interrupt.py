@@ -92,6 +92,12 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
         "hamming_topk", queries=codes(MANY, 128), database=codes(100_000, 128), k=10
     ),
     "asymmetric": lambda: call("asymmetric_topk", outputs=normal(2500, 64), database=codes(DB), k=10),
+    "asymmetric, equal codes": lambda: call(
+        "asymmetric_topk",
+        outputs=normal(400, 64) * 0,
+        database=dshc_fast.HammingDatabase(codes(DB, 8, 20_000)),
+        k=DB // 2,
+    ),
     "asymmetric, one query": lambda: call(
         "asymmetric_topk", outputs=normal(8, 64), database=codes(8 * DB), k=4 * DB
     ),
