@@ -119,13 +119,13 @@ def asymmetric_topk(
     """The k database codes nearest to each query's real-valued outputs, sorted by (distance, index).
 
     A query's code forgets how sure each of its bits is; its outputs are at hand and say so. The distance of an item is
-    the sum of |output| over the bits in which its code differs from the outputs' signs (bit set: output > 0, as
+    the sum of the outputs' magnitudes over the bits in which its code differs from their signs (bit set: output > 0, as
     `pack_codes` has it): half of what their inner product with the code's +1 and -1 falls short of its largest value.
     The database stays packed. On distances between real-valued queries and binary codes: Gordo, Perronnin, Gong,
     Lazebnik, *Asymmetric Distances for Binary Embeddings*, PAMI 2014.
 
     The answer is the same to the bit on every device, instruction set and number of threads: distances are float32, and
-    their sums have one order. With w_j = |output j| where bit j differs and else 0, a byte of the code is
+    their sums have one order. With w_j = abs(output j) where bit j differs and else 0, a byte of the code is
     ((w_0 + w_1) + (w_2 + w_3)) + ((w_4 + w_5) + (w_6 + w_7)), and bytes are added one after the other, from the first.
 
     Args:
