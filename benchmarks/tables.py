@@ -16,6 +16,7 @@ FILES = (
     "limits",
     "bench_hamming_topk",
     "bench_hamming_radius",
+    "bench_asymmetric_topk",
     "bench_hamming_histogram",
     "bench_average_precision",
 )
@@ -33,6 +34,7 @@ TITLES = {
     "k = n": "k = n; target: ten times the database keeps three quarters of the pace",
     "small job": "One query against 1,000 codes; target: two threads allowed cost no more than one (0.9 of its pace)",
     "radius": "Radius search",
+    "asymmetric": "Top-k of real-valued outputs (`asymmetric_topk`)",
     "histogram": "Histograms of distances; target: past the wall of one increment a pair (1/7 of the filter)",
     "mAP": "mAP of 10,000 queries",
 }

@@ -27,7 +27,15 @@ from .metrics import (
     mean_average_precision,
     retrieval_curves,
 )
-from .ranking import HammingRadius, HammingTopK, hamming_distance, hamming_radius, hamming_topk
+from .ranking import (
+    AsymmetricTopK,
+    HammingRadius,
+    HammingTopK,
+    asymmetric_topk,
+    hamming_distance,
+    hamming_radius,
+    hamming_topk,
+)
 from .retrieval_metrics import (
     average_precision_at_r,
     hit_rate,
@@ -42,6 +50,7 @@ from .retrieval_metrics import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsymmetricTopK",
     "ClassSoftmaxLinearLoss",
     "ClassSoftmaxLoss",
     "HammingDatabase",
@@ -57,6 +66,7 @@ __all__ = [
     "HammingRecall",
     "HammingTopK",
     "RetrievalCurves",
+    "asymmetric_topk",
     "average_precision",
     "average_precision_at_r",
     "build_info",

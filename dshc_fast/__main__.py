@@ -30,6 +30,7 @@ def cases(n_bytes: int, generator: torch.Generator, device: str) -> list[tuple[s
         ("unpack_codes", lambda op: op.unpack_codes(codes, 8 * n_bytes)),
         ("hamming_distance", lambda op: op.hamming_distance(*pairs)),
         ("hamming_topk", lambda op: op.hamming_topk(*pairs, 50)),
+        ("asymmetric_topk", lambda op: op.asymmetric_topk(values, codes, 50)),
         ("hamming_radius", lambda op: op.hamming_radius(*pairs, 4 * n_bytes)),
         ("hamming_histogram", lambda op: op.hamming_histogram(*labelled)),
         ("average_precision", lambda op: op.average_precision(*labelled, k=33)),

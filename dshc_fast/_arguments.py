@@ -145,6 +145,17 @@ class EqualRows:
 NOBODY_LOOKED = EqualRows()
 
 
+def packed_allowed(allowed: Tensor) -> tuple[Tensor, int, int]:
+    """Rows of packed bits, their address, and the bytes from one query's row to the next (0: one row for all)."""
+    if allowed.numel() and not allowed.data_ptr():
+        raise ValueError("allowed must hold values, got a tensor whose storage was freed")
+    of_each = allowed.dim() == 2
+    rows = contiguous(allowed).reshape(-1, allowed.shape[-1])
+    if rows.dtype != torch.uint8:
+        rows = pack_bits(rows)
+    return rows, rows.data_ptr(), rows.shape[1] if of_each else 0
+
+
 class Pairs:
     """Native description of queries against a database; keeps the tensors it points into alive."""
 
@@ -161,7 +172,7 @@ class Pairs:
         n_query, n_bytes = queries.shape
         equal = NOBODY_LOOKED
         if prepared:
-            database, equal = _code_rows(database, prepared)
+            database, equal = code_rows(database, prepared)
             if database.shape[1] != n_bytes:
                 queries = widen_rows(queries, database.shape[1])
                 n_bytes = database.shape[1]
@@ -171,13 +182,7 @@ class Pairs:
             database = contiguous(database)
         mask = stride = 0
         if allowed is not None:
-            if allowed.numel() and not allowed.data_ptr():
-                raise ValueError("allowed must hold values, got a tensor whose storage was freed")
-            stride = allowed.dim() == 2
-            allowed = contiguous(allowed).reshape(-1, allowed.shape[-1])
-            if allowed.dtype != torch.uint8:
-                allowed = pack_bits(allowed)
-            mask, stride = allowed.data_ptr(), allowed.shape[1] if stride else 0
+            allowed, mask, stride = packed_allowed(allowed)
         self.queries, self.database, self.allowed, self.equal_codes = queries, database, allowed, equal
         self.native = native.Pairs(
             queries.data_ptr(), database.data_ptr(), n_query, database.shape[0], n_bytes, _SCORE_CODES[score], mask,
@@ -188,7 +193,7 @@ class Pairs:
 _SCORE_CODES = {score: code for code, score in enumerate(checks.SCORES)}
 
 
-def _code_rows(database: Tensor, prepared: Sequence[Tensor]) -> tuple[Tensor, EqualRows]:
+def code_rows(database: Tensor, prepared: Sequence[Tensor]) -> tuple[Tensor, EqualRows]:
     if type(prepared) is _prepared.Prepared:
         if prepared.is_of(database):
             if prepared.equal_codes is None:

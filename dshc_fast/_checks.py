@@ -79,10 +79,12 @@ def check_pairs(
         raise ValueError(
             f"database must have codes of {queries.shape[1]} bytes, as queries has, got {database.shape[1]}"
         )
-    if allowed is None:
-        return
+    if allowed is not None:
+        check_allowed(allowed, queries.shape[0], database.shape[0])
+
+
+def check_allowed(allowed: Tensor, n_query: int, n_db: int) -> None:
     check_dtype(allowed, "allowed", (torch.bool, torch.uint8), "bool, or uint8 for packed bits")
-    n_query, n_db = queries.shape[0], database.shape[0]
     width = n_db if allowed.dtype == torch.bool else (n_db + 7) // 8
     if (
         allowed.dim() not in (1, 2)
@@ -202,6 +204,20 @@ def check_labels(queries: Tensor, database: Tensor, query_labels: Tensor, databa
         raise ValueError(
             "query_labels and database_labels must both be class ids, or both multi-hot rows of one width, "
             f"got shapes {shape_text(query_labels)} and {shape_text(database_labels)}"
+        )
+
+
+def check_outputs(outputs: Tensor, database: Tensor) -> None:
+    """Real-valued outputs as queries for the codes of a database."""
+    remedy = "; hamming_topk searches with codes" if outputs.dtype == torch.uint8 else ""
+    check_dtype(outputs, "outputs", FLOATS, "float32, float64, float16 or bfloat16", remedy)
+    check_dim(outputs, "outputs", 2, "(n, n_bits)")
+    check_codes(database, "database", at_least=1)
+    n_bits, n_bytes = outputs.shape[1], database.shape[1]
+    if not 8 * (n_bytes - 1) < n_bits <= 8 * n_bytes:
+        raise ValueError(
+            f"outputs must have {8 * (n_bytes - 1) + 1} to {8 * n_bytes} columns, one for each bit of codes of "
+            f"{n_bytes} bytes, got shape {shape_text(outputs)}"
         )
 
 

@@ -26,6 +26,7 @@ from ._arguments import (
     wants_check,
     workspace_bytes,
 )
+from ._asymmetric_ops import AsymmetricPairs
 from ._cuda_metric_ops import _average_precision as _average_precision
 from ._cuda_metric_ops import _hamming_histogram as _hamming_histogram
 from ._cuda_metric_ops import _retrieval_metric as _retrieval_metric
@@ -159,6 +160,26 @@ def _hamming_topk(
         pairs.native, k, kernel, counts.data_ptr(), indices.data_ptr(), workspace.data_ptr(), device, stream
     )
     return counts, indices
+
+
+def _asymmetric_topk(
+    outputs: Tensor,
+    database: Tensor,
+    k: int,
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    distances, indices = shapes.asymmetric_topk(outputs, database, k, allowed, check, prepared)
+    if wants_check(check, outputs):
+        refuse_nan(outputs, "outputs")
+    pairs = AsymmetricPairs(outputs, database, allowed)
+    device, stream = place(outputs)
+    workspace = workspace_bytes(native.cuda.asymmetric_topk_workspace_bytes(pairs.native, k, device), outputs)
+    native.cuda.asymmetric_topk(
+        pairs.native, k, distances.data_ptr(), indices.data_ptr(), workspace.data_ptr(), device, stream
+    )
+    return distances, indices
 
 
 def _hamming_radius(

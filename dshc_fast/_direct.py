@@ -88,6 +88,7 @@ def _is_plain(value: object) -> bool:
 _NAMES = (
     "hamming_distance",
     "hamming_topk",
+    "asymmetric_topk",
     "hamming_radius",
     "hamming_histogram",
     "average_precision",

@@ -1,9 +1,9 @@
 """The ops `torch.ops.dshc_fast.*`: schemas, registration, and the calls into the native module. Addresses are
-touched here, in _cuda_ops.py, _arguments.py and _logit_arguments.py, and for the metrics in _metric_ops.py and
-_cuda_metric_ops.py, only.
+touched here, in _cuda_ops.py, _arguments.py and _logit_arguments.py, for asymmetric_topk in _asymmetric_ops.py, and for
+the metrics in _metric_ops.py and _cuda_metric_ops.py, only.
 
 Every op has a line in SCHEMAS, a CPU implementation `_<op>` here, a CUDA implementation of the same name in
-_cuda_ops.py and a shape function of its name in _shapes.py; those of the metrics come from files of their own. An
+_cuda_ops.py and a shape function of its name in _shapes.py; some come from files of their own. An
 implementation validates and allocates (its shape function does both), makes contiguous locals (a temporary's memory
 is gone before the kernel reads it), and calls.
 """
@@ -25,6 +25,7 @@ from ._arguments import (
     as_int64,
     contiguous,
 )
+from ._asymmetric_ops import _asymmetric_topk as _asymmetric_topk
 from ._logit_arguments import ClassSoftmax, write_codes
 from ._loss_formulas import gradient_vjp
 from ._metric_ops import _average_precision as _average_precision
@@ -40,6 +41,8 @@ SCHEMAS = {
     "unpack_codes": "(Tensor codes, SymInt n_bits, bool signed=False) -> Tensor",
     "hamming_distance": '(Tensor queries, Tensor database, str score="hamming", ' + PREPARED + ") -> Tensor",
     "hamming_topk": '(Tensor queries, Tensor database, SymInt k, str score="hamming", Tensor? allowed=None, '
+    f"{PREPARED}) -> (Tensor, Tensor)",
+    "asymmetric_topk": "(Tensor outputs, Tensor database, SymInt k, Tensor? allowed=None, bool? check=None, "
     f"{PREPARED}) -> (Tensor, Tensor)",
     "hamming_radius": '(Tensor queries, Tensor database, SymInt radius, str score="hamming", Tensor? allowed=None, '
     f"{PREPARED}) -> (Tensor, Tensor, Tensor)",

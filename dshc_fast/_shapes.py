@@ -65,6 +65,25 @@ def hamming_topk(
     return queries.new_empty(n_query, k, dtype=torch.int32), queries.new_empty(n_query, k, dtype=torch.int64)
 
 
+def asymmetric_topk(
+    outputs: Tensor,
+    database: Tensor,
+    k: int,
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+    prepared: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    checks.check_same_device(outputs=outputs, database=database, allowed=allowed)
+    checks.check_outputs(outputs, database)
+    checks.check_prepared(database, prepared)
+    if allowed is not None:
+        checks.check_allowed(allowed, outputs.shape[0], database.shape[0])
+    if not 1 <= k <= database.shape[0]:
+        raise ValueError(f"k must be between 1 and {database.shape[0]} (the database), got {k}")
+    shape = (outputs.shape[0], k)
+    return outputs.new_empty(shape, dtype=torch.float32), outputs.new_empty(shape, dtype=torch.int64)
+
+
 def check_hamming_radius(
     queries: Tensor,
     database: Tensor,

@@ -1,4 +1,4 @@
-"""Exact Hamming ranking: distances, top-k, radius search."""
+"""Exact ranking of packed codes: Hamming distances, top-k, radius search; top-k of real-valued outputs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from .database import HammingDatabase, as_database
 
 class HammingTopK(NamedTuple, Generic[Kind]):
     """Answers of `hamming_topk`: `distances` int32 and `indices` int64, (n_query, k)."""
+
+    distances: Kind
+    indices: Kind
+
+
+class AsymmetricTopK(NamedTuple, Generic[Kind]):
+    """Answers of `asymmetric_topk`: `distances` float32 and `indices` int64, (n_query, k)."""
 
     distances: Kind
     indices: Kind
@@ -99,6 +106,58 @@ def hamming_topk(
         "hamming_topk", queries_tensor, codes, k, score, as_allowed(allowed), prepared
     )
     return HammingTopK(answer(distances, queries), answer(indices, queries))
+
+
+def asymmetric_topk(
+    outputs: Kind,
+    database: Array | HammingDatabase,
+    k: int,
+    *,
+    allowed: Array | None = None,
+    check: bool | None = None,
+) -> AsymmetricTopK[Kind]:
+    """The k database codes nearest to each query's real-valued outputs, sorted by (distance, index).
+
+    A query's code forgets how sure each of its bits is; its outputs are at hand and say so. The distance of an item is
+    the sum of the outputs' magnitudes over the bits in which its code differs from their signs (bit set: output > 0, as
+    `pack_codes` has it): half of what their inner product with the code's +1 and -1 falls short of its largest value.
+    The database stays packed. On distances between real-valued queries and binary codes: Gordo, Perronnin, Gong,
+    Lazebnik, *Asymmetric Distances for Binary Embeddings*, PAMI 2014.
+
+    The answer is the same to the bit on every device, instruction set and number of threads: distances are float32, and
+    their sums have one order. With w_j = abs(output j) where bit j differs and else 0, a byte of the code is
+    ((w_0 + w_1) + (w_2 + w_3)) + ((w_4 + w_5) + (w_6 + w_7)), and bytes are added one after the other, from the first.
+
+    Args:
+        outputs: float32, float64, float16 or bfloat16 (n_query, n_bits), 1 to 4096 bits; float64 is rounded to float32
+            first. Infinities are weights like any other.
+        database: uint8 (n_db, bytes) with bytes = ceil(n_bits / 8), at least one row; or a `HammingDatabase`. Padding
+            bits count for nothing, set or not.
+        k: 1 to n_db.
+        allowed: as in `hamming_topk`.
+        check: whether outputs are looked at for NaN, which raises. None: on the CPU, not on CUDA. Unchecked, a NaN
+            weighs nothing.
+
+    Returns:
+        Named tuple (`distances` float32, `indices` int64), each (n_query, k). Where fewer than k items are allowed, the
+        rest has index -1 and distance +inf.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> database = np.array([[0], [1], [2], [3]], dtype=np.uint8)
+        >>> dshc_fast.asymmetric_topk(np.array([[0.5, -2.0]], dtype=np.float32), database, 3)
+        AsymmetricTopK(distances=array([[0. , 0.5, 2. ]], dtype=float32), indices=array([[1, 0, 3]]))
+    """
+    k = checks.as_int(k, "k")
+    checks.check_flag(check, "check")
+    outputs_tensor, (codes, prepared) = as_tensor(outputs, "outputs"), as_database(database)
+    distances, indices = _direct.run(
+        "asymmetric_topk", outputs_tensor, codes, k, as_allowed(allowed), check, prepared
+    )
+    return AsymmetricTopK(answer(distances, outputs), answer(indices, outputs))
 
 
 def hamming_radius(

@@ -133,6 +133,7 @@ def test_only_ops_touches_pointers() -> None:
                 CORE_PYTHON / name
                 for name in (
                     "_ops.py",
+                    "_asymmetric_ops.py",
                     "_metric_ops.py",
                     "_cuda_ops.py",
                     "_cuda_metric_ops.py",

@@ -149,6 +149,11 @@ def metric_checks(scale: int) -> Iterator[Check]:
             labelled = [*inputs, *(codes.labels(len(x), "cpu", seed) for seed, x in enumerate(inputs))]
             name = f"{kind}, {n_bits} bits"
             ways = both if kind == "clustered" and n_bits == 64 else ("plain",)
+            outputs = torch.randn((40, n_bits), generator=torch.Generator().manual_seed(0))
+            for k in (10, 5000 // scale):
+                yield Check(f"asymmetric_topk, {name}, k {k}",
+                            lambda u, d, k=k: tuple(dshc_fast.asymmetric_topk(u, d, k)), [outputs, inputs[1]],
+                            ways=ways)  # fmt: skip
             for radius in (0, 3, n_bits // 3):
                 yield Check(f"hamming_radius, {name}, radius {radius}",
                             lambda q, d, radius=radius: tuple(dshc_fast.hamming_radius(q, d, radius)), inputs,
@@ -231,6 +236,9 @@ def smoke_checks(forms: tuple[str, ...]) -> Iterator[Check]:
     yield Check("unpack_codes", lambda c: dshc_fast.unpack_codes(c, 61, signed=True), [queries])
     yield Check("reverse_bit_order", dshc_fast.reverse_bit_order, [queries])
     yield Check("hamming_distance", dshc_fast.hamming_distance, [queries, database])
+    for k in (9, 3000):
+        call = lambda u, d, k=k: tuple(dshc_fast.asymmetric_topk(u, d, k))  # noqa: E731
+        yield Check(f"asymmetric_topk, {k}", call, [values[:, :64].contiguous(), database])
     for radius in (3, 30):
         call = lambda q, d, radius=radius: tuple(dshc_fast.hamming_radius(q, d, radius))  # noqa: E731
         yield Check(f"hamming_radius, {radius}", call, [queries, database])

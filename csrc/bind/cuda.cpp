@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "../core/asymmetric_topk.h"
 #include "../core/average_precision.h"
 #include "../core/center_codes_from_logits.h"
 #include "../core/class_softmax_loss.h"
@@ -98,6 +99,18 @@ void bind_cuda(py::module_& module) {
     });
   }, py::arg("pairs"), py::arg("k"), py::arg("kernel"), py::arg("counts"), py::arg("indices"), py::arg("workspace"),
      py::arg("device"), py::arg("stream"));
+
+  m.def("asymmetric_topk_workspace_bytes", [](const AsymmetricPairs& pairs, int64_t k, int device) {
+    return bytes_on_device("asymmetric_topk", device, [&] { return cuda::asymmetric_topk_workspace_bytes(pairs, k); });
+  }, py::arg("pairs"), py::arg("k"), py::arg("device"));
+
+  m.def("asymmetric_topk", [](const AsymmetricPairs& pairs, int64_t k, Address distances, Address indices, Address workspace,
+                              int device, Address stream) {
+    on_device("asymmetric_topk", device, [&] {
+      return cuda::asymmetric_topk(pairs, k, at<float>(distances), at<int64_t>(indices), at<void>(workspace), at<void>(stream));
+    });
+  }, py::arg("pairs"), py::arg("k"), py::arg("distances"), py::arg("indices"), py::arg("workspace"), py::arg("device"),
+     py::arg("stream"));
 
   m.def("hamming_radius_count", [](const Pairs& pairs, int64_t radius, Address found, int device, Address stream) {
     on_device("hamming_radius", device, [&] {

@@ -4,6 +4,7 @@
 // ABI must be raised with any change of a signature below, together with ABI in dshc_fast/_native.py.
 #include <string>
 
+#include "../core/asymmetric_topk.h"
 #include "../core/average_precision.h"
 #include "../core/center_codes_from_logits.h"
 #include "../core/class_softmax_loss.h"
@@ -27,7 +28,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 6;
+constexpr int kAbi = 7;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
@@ -70,6 +71,16 @@ Relevance relevance(Address query_labels, Address database_labels, int32_t n_wor
     labels.database_ids = at<const int32_t>(database_labels);
   }
   return labels;
+}
+
+AsymmetricPairs asymmetric_pairs(Address outputs, int dtype, Address database, int64_t n_query, int64_t n_db, int64_t stride,
+                                 int32_t n_bits, int32_t n_bytes, Address allowed, int64_t allowed_stride, Address members,
+                                 Address offsets, int64_t n_parts) {
+  need_memory(outputs, n_query, "outputs");
+  need_memory(database, n_db, "database");
+  return {at<const void>(outputs), static_cast<DType>(dtype), at<const uint8_t>(database), n_query, n_db, stride, n_bits,
+          n_bytes,                 at<const uint8_t>(allowed), allowed_stride,
+          {at<const int64_t>(members), at<const int64_t>(offsets), n_parts}};
 }
 
 ClassSoftmax class_softmax(Address logits, int dtype, Address labels, Address class_offsets, int64_t n,
@@ -183,6 +194,10 @@ PYBIND11_MODULE(_dshc_fast, m) {
       py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),
       py::arg("score"), py::arg("allowed"), py::arg("allowed_stride"), py::arg("members"), py::arg("offsets"),
       py::arg("n_parts"));
+  py::class_<AsymmetricPairs>(m, "AsymmetricPairs").def(
+      py::init(&asymmetric_pairs), py::arg("outputs"), py::arg("dtype"), py::arg("database"), py::arg("n_query"),
+      py::arg("n_db"), py::arg("stride"), py::arg("n_bits"), py::arg("n_bytes"), py::arg("allowed"),
+      py::arg("allowed_stride"), py::arg("members"), py::arg("offsets"), py::arg("n_parts"));
   py::class_<Relevance>(m, "Relevance").def(
       py::init(&relevance), py::arg("query_labels"), py::arg("database_labels"), py::arg("n_words"), py::arg("wide_ids"),
       py::arg("members"), py::arg("offsets"), py::arg("n_parts"));
@@ -198,6 +213,15 @@ PYBIND11_MODULE(_dshc_fast, m) {
   m.def("hamming_topk", [](const Pairs& pairs, int64_t k, Address counts, Address indices, int n_threads) {
     run_op([&] { cpu::hamming_topk(pairs, k, at<int32_t>(counts), at<int64_t>(indices), n_threads); });
   }, py::arg("pairs"), py::arg("k"), py::arg("counts"), py::arg("indices"), py::arg("n_threads"));
+
+  m.def("asymmetric_topk", [](const AsymmetricPairs& pairs, int64_t k, Address distances, Address indices, bool check,
+                              int n_threads) {
+    Status status;
+    run_op([&] {
+      status = cpu::asymmetric_topk(pairs, k, at<float>(distances), at<int64_t>(indices), check, n_threads);
+    });
+    raise(status, "outputs");
+  }, py::arg("pairs"), py::arg("k"), py::arg("distances"), py::arg("indices"), py::arg("check"), py::arg("n_threads"));
 
   py::class_<cpu::RadiusSearch>(m, "RadiusSearch")
       .def(py::init([](const Pairs& pairs, int64_t radius, int n_threads) {

@@ -150,6 +150,7 @@ void on_every_path(F f) {
 
 void test_kernels();
 void test_ranking();
+void test_asymmetric();
 void test_average_precision();
 void test_retrieval_metric();
 void test_partition();

@@ -8,6 +8,7 @@ int main() {
   std::printf("\n");
   dshc::test::test_kernels();
   dshc::test::test_ranking();
+  dshc::test::test_asymmetric();
   dshc::test::test_average_precision();
   dshc::test::test_retrieval_metric();
   dshc::test::test_partition();

@@ -1,9 +1,10 @@
 // The ops of csrc/cuda by name: what bind/module.cpp does for tensors, for the arrays of a request. Workspaces are
 // allocated at exactly the size an op asks for.
-#include "../core/average_precision.h"
 #include <cstring>
 
 #include "../common/dtype.h"
+#include "../core/asymmetric_topk.h"
+#include "../core/average_precision.h"
 #include "../core/center_codes_from_logits.h"
 #include "../core/class_softmax_loss.h"
 #include "../core/codes_from_logits.h"
@@ -74,6 +75,23 @@ int collect_topk(Request& r) {
     for (int64_t q = 0; q < r.integer("n_query"); ++q) found[q] = collected.found[q];
   }
   return status;
+}
+
+int asymmetric_topk(Request& r) {
+  const AsymmetricPairs asymmetric{r.array<const void>("outputs"),
+                                   dtype(r),
+                                   r.array<const uint8_t>("database"),
+                                   r.integer("n_query"),
+                                   r.integer("n_db"),
+                                   r.integer("stride"),
+                                   static_cast<int32_t>(r.integer("n_bits")),
+                                   static_cast<int32_t>(r.integer("n_bytes")),
+                                   r.array<const uint8_t>("allowed"),
+                                   r.integer("allowed_stride"),
+                                   {}};
+  const auto workspace = workspace_of(r, cuda::asymmetric_topk_workspace_bytes(asymmetric, r.integer("k")));
+  return cuda::asymmetric_topk(asymmetric, r.integer("k"), r.array<float>("distances"), r.array<int64_t>("indices"),
+                               workspace->data(), nullptr);
 }
 
 int hamming_radius_count(Request& r) {
@@ -162,6 +180,7 @@ const std::map<std::string, Op>& kernel_ops() {
       {"hamming_distance", hamming_distance},
       {"hamming_topk", hamming_topk},
       {"collect_topk", collect_topk},
+      {"asymmetric_topk", asymmetric_topk},
       {"hamming_radius_count", hamming_radius_count},
       {"hamming_radius_fill", hamming_radius_fill},
       {"hamming_histogram", hamming_histogram},

@@ -20,7 +20,14 @@ from .metrics import (
     relevance,
     retrieval_curves,
 )
-from .ranking import allowed_matrix, hamming_distance, hamming_radius, hamming_topk
+from .ranking import (
+    allowed_matrix,
+    asymmetric_distances,
+    asymmetric_topk,
+    hamming_distance,
+    hamming_radius,
+    hamming_topk,
+)
 from .retrieval_metrics import (
     average_precision_at_r,
     hit_rate,
@@ -34,6 +41,8 @@ from .retrieval_metrics import (
 
 __all__ = [
     "allowed_matrix",
+    "asymmetric_distances",
+    "asymmetric_topk",
     "average_precision",
     "average_precision_at_r",
     "center_codes_from_logits",

@@ -47,6 +47,44 @@ def hamming_topk(
     return counts.gather(1, order).masked_fill(~taken, fill), order.masked_fill(~taken, -1)
 
 
+def asymmetric_distances(outputs: Tensor, database: Tensor) -> Tensor:
+    """float32 (n_query, n_db). Bytes of the code one after the other, the bits of a byte in pairs of pairs."""
+    n_bits = outputs.shape[1]
+    outputs = outputs.to(torch.float32)
+    weights = torch.where(outputs.isnan(), 0.0, outputs.abs())
+    bits = unpack_codes(database, n_bits).bool()
+    padding = 8 * database.shape[1] - n_bits
+    rows = []
+    for weight, sign in zip(weights, outputs > 0, strict=True):
+        counted = torch.where(bits != sign, weight, 0.0)
+        w = torch.nn.functional.pad(counted, (0, padding)).view(len(database), -1, 8)
+        pairs = w[..., 0::2] + w[..., 1::2]
+        fours = pairs[..., 0::2] + pairs[..., 1::2]
+        of_bytes = fours[..., 0] + fours[..., 1]
+        distances = torch.zeros(len(database), device=outputs.device)
+        for byte in range(of_bytes.shape[1]):
+            distances = distances + of_bytes[:, byte]
+        rows.append(distances)
+    return torch.stack(rows) if rows else outputs.new_empty((0, len(database)))
+
+
+def asymmetric_topk(
+    outputs: Tensor,
+    database: Tensor,
+    k: int,
+    *,
+    allowed: Tensor | None = None,
+    check: bool | None = None,
+) -> tuple[Tensor, Tensor]:
+    mask = allowed_matrix(allowed, len(outputs), len(database), outputs.device)
+    distances = asymmetric_distances(outputs, database)
+    by_distance = distances.argsort(dim=1, stable=True)
+    # Items that are not allowed go behind all others, even those at an infinite distance.
+    order = by_distance.gather(1, (~mask).gather(1, by_distance).int().argsort(dim=1, stable=True))[:, :k]
+    taken = mask.gather(1, order)
+    return distances.gather(1, order).masked_fill(~taken, torch.inf), order.masked_fill(~taken, -1)
+
+
 def hamming_radius(
     queries: Tensor, database: Tensor, radius: int, *, score: str = "hamming", allowed: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:

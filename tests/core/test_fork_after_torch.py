@@ -81,6 +81,7 @@ cases = {
     "hamming_topk of many queries": lambda: dshc_fast.hamming_topk(strided, few, 2),
     "hamming_topk of many queries, prepared": lambda: dshc_fast.hamming_topk(codes, dshc_fast.HammingDatabase(few), 2),
     "hamming_topk, allowed": lambda: dshc_fast.hamming_topk(few, codes, 100, allowed=allowed[None].expand(5, n)),
+    "asymmetric_topk": lambda: dshc_fast.asymmetric_topk(torch.randn(52, 5).t(), strided, 100),
     "hamming_radius": lambda: dshc_fast.hamming_radius(few, codes, 20),
     "HammingDatabase": lambda: dshc_fast.hamming_topk(few, dshc_fast.HammingDatabase(codes, ids), 5),
     "HammingDatabase, grouped": lambda: dshc_fast.hamming_topk(few, dshc_fast.HammingDatabase(repeated, hot), 5),

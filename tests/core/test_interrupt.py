@@ -40,6 +40,10 @@ def floats(n: int, n_columns: int) -> torch.Tensor:
     return torch.rand(n, n_columns, generator=torch.Generator().manual_seed(0))
 
 
+def normal(n: int, n_columns: int) -> torch.Tensor:
+    return torch.randn(n, n_columns, generator=torch.Generator().manual_seed(0))
+
+
 def half(*shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(1).integers(0, 2, shape, dtype=np.uint8)).bool()
 
@@ -86,6 +90,16 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     ),
     "topk, long codes": lambda: call(
         "hamming_topk", queries=codes(MANY, 128), database=codes(100_000, 128), k=10
+    ),
+    "asymmetric": lambda: call("asymmetric_topk", outputs=normal(2500, 64), database=codes(DB), k=10),
+    "asymmetric, equal codes": lambda: call(
+        "asymmetric_topk",
+        outputs=normal(400, 64) * 0,
+        database=dshc_fast.HammingDatabase(codes(DB, 8, 20_000)),
+        k=DB // 2,
+    ),
+    "asymmetric, one query": lambda: call(
+        "asymmetric_topk", outputs=normal(8, 64), database=codes(8 * DB), k=4 * DB
     ),
     "radius": lambda: call("hamming_radius", queries=codes(MANY), database=codes(DB), radius=12),
     "radius, equal codes": lambda: call(
@@ -137,7 +151,16 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "pack_codes": lambda: call("pack_codes", values=half(40 * DB, 9)),
     "unpack_codes": lambda: call("unpack_codes", codes=codes(80 * DB, 1) & 7, n_bits=3),
 }
-ONE_THREAD = ("pack_codes", "unpack_codes", "multilabel_codes", "topk", "AP", "histogram, scan", "database")
+ONE_THREAD = (
+    "pack_codes",
+    "unpack_codes",
+    "multilabel_codes",
+    "topk",
+    "asymmetric",
+    "AP",
+    "histogram, scan",
+    "database",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

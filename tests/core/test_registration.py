@@ -68,8 +68,8 @@ CODING = (
     "multilabel_codes",
 )
 KEYWORDS = {
-    "allowed": ("hamming_topk", "hamming_radius", *METRICS),
-    "check": (*CODING, *METRICS),
+    "allowed": ("hamming_topk", "hamming_radius", "asymmetric_topk", *METRICS),
+    "check": (*CODING, *METRICS, "asymmetric_topk"),
     "score": ("hamming_distance", "hamming_topk", "hamming_radius", *METRICS),
     "n_bits": METRICS,
 }

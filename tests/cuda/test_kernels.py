@@ -262,6 +262,13 @@ def test_ranking_past_31_bits(order: str) -> None:
     assert indices.tolist() == [[n - 5, n - 1, n - 3, 0]]
     assert counts.tolist() == [[0, 0, 1, 16]]
 
+    outputs = {"outputs": np.ones((1, 16), np.float32), "database": pairs["database"]}
+    answers = {"distances": Output((1, 4), np.float32), "indices": Output((1, 4), np.int64)}
+    of_outputs = {"n_bits": 16, "stride": 2, "dtype": 0}
+    distances, indices = kernels.run("asymmetric_topk", outputs, answers, k=4, **of_outputs, **sizes, **many)
+    assert indices.tolist() == [[n - 5, n - 1, n - 3, 0]]
+    assert distances.tolist() == [[0, 0, 1, 16]]
+
     found = kernels.run(
         "hamming_radius_count", pairs, {"found": Output((1,), np.int64)}, radius=3, **sizes, **many
     )[0]

@@ -108,7 +108,7 @@ class OnTheCpu:
                 return radius_in_two_calls(name, *arguments[:-2])
             wanted = parameters(getattr(native, name))
             given = list(arguments[:-2])
-            if name.startswith(("hamming_topk", "average_precision", "retrieval_metric")):
+            if name.startswith(("hamming_topk", "asymmetric_topk", "average_precision", "retrieval_metric")):
                 given.pop()  # the workspace
             if name == "retrieval_metric":
                 assert given.pop(6) == 70  # labels of a multi-hot row, which size the workspace
@@ -141,6 +141,7 @@ def cases() -> dict[str, tuple]:
         "unpack_codes": (codes, 37, True),
         "hamming_distance": (*pairs, "overlap"),
         "hamming_topk": (*pairs, 9, "overlap", allowed),
+        "asymmetric_topk": (torch.randn(N_QUERY, 37, generator=generator), codes, 9, allowed),
         "hamming_radius": (*pairs, 17, "hamming", allowed),
         "hamming_histogram": (*pairs, labels[:6], labels, "hamming", 38, allowed, False),
         "average_precision": (*pairs, multi_hot[:6], multi_hot, 7, "index", "min"),

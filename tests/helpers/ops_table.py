@@ -41,6 +41,7 @@ def good_calls(
         "weight": rng.standard_normal((9, 6)).astype(np.float32),
         "bias": rng.standard_normal(9).astype(np.float32),
     }
+    rng_outputs = np.random.default_rng([seed, 1])  # its own, so that the other calls are what they were
     return {
         "pack_codes": {"values": rng.standard_normal((n_query, 8 * n_bytes - 3)).astype(np.float32)},
         "unpack_codes": {"codes": codes["queries"], "n_bits": 8 * n_bytes - 3},
@@ -48,6 +49,11 @@ def good_calls(
         "hamming_distance": dict(codes),
         "hamming_topk": {**codes, "k": 5},
         "hamming_radius": {**codes, "radius": 4 * n_bytes},
+        "asymmetric_topk": {
+            "outputs": rng_outputs.standard_normal((n_query, 8 * n_bytes - 3)).astype(np.float32),
+            "database": codes["database"],
+            "k": 5,
+        },
         "hamming_histogram": dict(labelled),
         "average_precision": dict(labelled),
         "mean_average_precision": dict(labelled),

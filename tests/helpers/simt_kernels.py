@@ -158,6 +158,25 @@ class Kernels(Simt):
         outputs = {"found": Output((len(queries),), np.int64)}
         return self.run("hamming_radius_count", inputs, outputs, **scalars, radius=min(radius, NO_RADIUS))[0]
 
+    def asymmetric_topk(
+        self, outputs: torch.Tensor, database: np.ndarray, k: int, allowed=None, stride=None
+    ) -> TopK:
+        """`stride`: bytes from one code to the next, where the database's rows are wider."""
+        rows = database
+        if stride is not None:
+            rows = np.full((len(database), stride), 0xA5, np.uint8)
+            rows[:, : database.shape[1]] = database
+        inputs, scalars = _pairs(database[:0], database, "hamming", allowed)
+        del inputs["queries"], scalars["score"]
+        shape = (len(outputs), k)
+        outputs_of_op = {"distances": Output(shape, np.float32), "indices": Output(shape, np.int64)}
+        scalars |= {"n_query": len(outputs), "n_bits": outputs.shape[1], "stride": rows.shape[1]}
+        found = self.run(
+            "asymmetric_topk", {**inputs, "database": rows, "outputs": outputs}, outputs_of_op, **scalars,
+            dtype=DTYPE_CODES[outputs.dtype], k=k,
+        )  # fmt: skip
+        return TopK(*found)
+
     # ---- metrics ----
 
     def hamming_histogram(

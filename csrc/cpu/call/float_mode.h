@@ -11,6 +11,7 @@ namespace dshc::cpu {
 class FloatMode {
  public:
   static FloatMode of_this_thread() { return FloatMode(read()); }
+  static FloatMode standard() { return FloatMode(kStandard); }  // to the nearest, denormal numbers kept
   bool operator==(FloatMode other) const { return bits_ == other.bits_; }
   void set() const { write(bits_); }
 
@@ -18,9 +19,11 @@ class FloatMode {
   explicit FloatMode(uint64_t bits) : bits_(bits) {}
 
 #if defined(__x86_64__)
+  static constexpr uint64_t kStandard = 0x1F80;  // all exceptions masked
   static uint64_t read() { return _mm_getcsr() & ~0x3Fu; }  // without the flags of what has happened
   static void write(uint64_t bits) { _mm_setcsr(static_cast<uint32_t>(bits)); }
 #elif defined(__aarch64__)
+  static constexpr uint64_t kStandard = 0;
   static uint64_t read() {
     uint64_t bits;
     __asm__ volatile("mrs %0, fpcr" : "=r"(bits));
@@ -28,6 +31,7 @@ class FloatMode {
   }
   static void write(uint64_t bits) { __asm__ volatile("msr fpcr, %0" : : "r"(bits)); }
 #else
+  static constexpr uint64_t kStandard = 0;
   static uint64_t read() { return 0; }
   static void write(uint64_t) {}
 #endif

@@ -106,6 +106,21 @@ struct BitKernels {
   void (*signs_of)(const uint8_t* codes, int64_t n_bytes, float* signs);
 };
 
+// Codes in tiles of kWeightedTile items: for each nibble of the code, low nibble of a byte first, a byte for each item.
+constexpr int kWeightedTile = 64;
+
+struct AsymmetricKernels {
+  // Codes `stride` bytes apart as tiles; items that the last tile lacks have code 0.
+  void (*arrange)(const uint8_t* codes, int64_t n, int32_t n_bytes, int64_t stride, uint8_t* tiles);
+  // sums[i]: over bytes, one after the other, of what the tables [2 * n_bytes, 16] have for the low nibble plus what they have
+  // for the high one. Equal on all levels, to the bit.
+  void (*distances)(const float* tables, const uint8_t* tiles, int64_t n_tiles, int32_t n_bytes, float* sums);
+  // Positions, ascending, of items whose sum over nibbles of `tables` [2 * n_bytes, 16] is at most `limit`; eight bytes of a
+  // code count up to 255, more counts as 255. For codes of at most eight bytes limit < 255. Null: no quicker than `distances`.
+  int64_t (*select)(const uint8_t* tables, const uint8_t* tiles, int64_t n_tiles, int32_t n_bytes, uint32_t limit,
+                    uint32_t* positions);
+};
+
 struct Level {
   const char* name;
   const FilterRow* filters;  // best first; the last takes any width, score and bound, and any number of queries
@@ -114,6 +129,7 @@ struct Level {
   const FloatKernels* floats;
   const CodeKernels* codes;
   const BitKernels* bits;
+  const AsymmetricKernels* asymmetric;
 };
 
 // The level of the call that this thread works for (call/call.h): one and the same from its beginning to its end. Only

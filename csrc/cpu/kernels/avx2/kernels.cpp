@@ -156,12 +156,13 @@ const FloatKernels kFloats = {max_value<float>, any_nan, bound_of_top, select_at
 
 }  // namespace
 
+extern const AsymmetricKernels kAvx2Asymmetric;  // asymmetric.cpp
 extern const FilterRow kAvx2Filters[];  // filter.cpp
 extern const CodeKernels kAvx2Codes;    // filter.cpp
 extern const BitKernels kAvx2Bits;      // bits.cpp
 extern const PlaneKernels kAvx2Planes;  // plane_counts.cpp
 
 extern const Level kAvx2Level;
-const Level kAvx2Level = {"avx2", kAvx2Filters, &kRank, &kAvx2Planes, &kFloats, &kAvx2Codes, &kAvx2Bits};
+const Level kAvx2Level = {"avx2", kAvx2Filters, &kRank, &kAvx2Planes, &kFloats, &kAvx2Codes, &kAvx2Bits, &kAvx2Asymmetric};
 
 }  // namespace dshc::cpu

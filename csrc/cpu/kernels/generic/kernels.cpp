@@ -55,12 +55,13 @@ const FloatKernels kFloats = {max_value<float>, any_nan, bound_of_top, select_at
 
 }  // namespace
 
+extern const AsymmetricKernels kGenericAsymmetric;  // asymmetric.cpp
 extern const FilterRow kGenericFilters[];  // filter.cpp
 extern const CodeKernels kGenericCodes;    // filter.cpp
 extern const BitKernels kGenericBits;   // bits.cpp
 extern const PlaneKernels kGenericPlanes;  // plane_counts.cpp
 
 extern const Level kGenericLevel;
-const Level kGenericLevel = {"generic", kGenericFilters, &kRank, &kGenericPlanes, &kFloats, &kGenericCodes, &kGenericBits};
+const Level kGenericLevel = {"generic", kGenericFilters, &kRank, &kGenericPlanes, &kFloats, &kGenericCodes, &kGenericBits, &kGenericAsymmetric};
 
 }  // namespace dshc::cpu

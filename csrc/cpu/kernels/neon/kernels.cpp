@@ -141,12 +141,13 @@ const FloatKernels kFloats = {max_value<float>, any_nan, bound_of_top, select_at
 
 }  // namespace
 
+extern const AsymmetricKernels kNeonAsymmetric;  // asymmetric.cpp
 extern const FilterRow kNeonFilters[];     // filter.cpp
 extern const CodeKernels kNeonCodes;       // filter.cpp
 extern const BitKernels kGenericBits;          // generic/bits.cpp
 extern const PlaneKernels kGenericPlanes;  // generic/plane_counts.cpp
 
 extern const Level kNeonLevel;
-const Level kNeonLevel = {"neon", kNeonFilters, &kRank, &kGenericPlanes, &kFloats, &kNeonCodes, &kGenericBits};
+const Level kNeonLevel = {"neon", kNeonFilters, &kRank, &kGenericPlanes, &kFloats, &kNeonCodes, &kGenericBits, &kNeonAsymmetric};
 
 }  // namespace dshc::cpu
