@@ -214,10 +214,7 @@ class HashIndex(IndexItems):
         codes, n_variants = self._query_codes(queries)
         if rescore is not None and vectors is None and _are_features(queries):
             vectors = queries
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
-            raise TypeError(f"k must be an int, got {type(k).__name__}")
-        if not 1 <= k <= len(self):
-            raise InputError(f"k must be between 1 and {len(self)} (the items of the index), got {k}")
+        self._check_k(k)
         n_query = len(codes) // n_variants
         asked = rescoring.check(rescore, vectors, metric, n_query, self.layout)
         masks = Filter(ids, label, where).masks(self._parts, self.layout)
@@ -227,6 +224,36 @@ class HashIndex(IndexItems):
             distances, positions = nearest_variants(distances, positions, n_variants, fetched)
         if asked is not None:
             distances, positions = asked.best(self._search, positions, int(k))
+        return SearchResult(distances, self._ids_at(positions))
+
+    def search_outputs(
+        self,
+        outputs: np.ndarray,
+        k: int,
+        *,
+        ids: Any = None,
+        label: int | str | Sequence[int | str] | None = None,
+        where: pyarrow.compute.Expression | None = None,
+    ) -> SearchResult:
+        """The ``k`` nearest items by real-valued outputs of the queries: finer than by their codes, without vectors.
+
+        ``outputs``: floats ``(n, bits)``, whose signs would be the codes (``Hasher.outputs`` of a method whose code is
+        the sign of its outputs). The distance of an item is the sum of the outputs' sizes where its bits are not their
+        signs (:func:`dshc_fast.asymmetric_topk`). Filters and errors as in :meth:`search`.
+        """
+        self._check_open()
+        if self.score != "hamming":
+            raise InputError(
+                "outputs must be ranked against codes by Hamming distance, this index ranks by overlap"
+            )
+        outputs = np.asarray(outputs)
+        if outputs.dtype.kind != "f" or outputs.ndim != 2 or outputs.shape[1] != self.n_bits:
+            raise InputError(
+                f"outputs must be floats of shape (n, {self.n_bits}), got {outputs.dtype} {outputs.shape}"
+            )
+        self._check_k(k)
+        masks = Filter(ids, label, where).masks(self._parts, self.layout)
+        distances, positions = self._search.asymmetric(outputs, int(k), masks)
         return SearchResult(distances, self._ids_at(positions))
 
     def radius(
@@ -284,6 +311,12 @@ class HashIndex(IndexItems):
             self._publish(
                 changes.changed(self.path / PARTS, self._manifest, self._parts, items, removed, self._disk)
             )
+
+    def _check_k(self, k: object) -> None:
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+            raise TypeError(f"k must be an int, got {type(k).__name__}")
+        if not 1 <= k <= len(self):
+            raise InputError(f"k must be between 1 and {len(self)} (the items of the index), got {k}")
 
     def _query_codes(self, queries: Any) -> tuple[np.ndarray, int]:
         """Codes of all queries, and how many variants each has."""

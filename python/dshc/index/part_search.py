@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,26 +61,53 @@ class PartSearch:
 
         ``masks``: for each part which of its rows may be answered, bool ``(n,)``; None: all.
         """
+        worst = -1 if self.score == "overlap" else np.iinfo(np.int32).max
+
+        def rank(asked: Any, database: Any, k: int, allowed: Any) -> Any:
+            return dshc_fast.hamming_topk(asked, database, k, score=self.score, allowed=allowed)
+
+        return self._ranked(queries, k, masks, rank, np.int32(worst))
+
+    def asymmetric(
+        self, outputs: np.ndarray, k: int, masks: Sequence[np.ndarray | None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of real-valued outputs, by ``asymmetric_topk``: distances float32, whose sums have one order."""
+
+        def rank(asked: Any, database: Any, k: int, allowed: Any) -> Any:
+            return dshc_fast.asymmetric_topk(asked, database, k, allowed=allowed)
+
+        return self._ranked(outputs, k, masks, rank, np.float32(np.inf))
+
+    def _ranked(
+        self,
+        queries: np.ndarray,
+        k: int,
+        masks: Sequence[np.ndarray | None],
+        rank: Callable[..., Any],
+        worst: Any,
+    ) -> tuple[np.ndarray, np.ndarray]:
         step = max(1, _PAIRS // k)
         found = [
-            self._topk(queries[start : start + step], k, masks)
+            self._ranked_at_once(queries[start : start + step], k, masks, rank, worst)
             for start in range(0, max(1, len(queries)), step)
         ]
         if len(found) == 1:
             return found[0]
         return np.concatenate([d for d, _ in found]), np.concatenate([p for _, p in found])
 
-    def _topk(
-        self, queries: np.ndarray, k: int, masks: Sequence[np.ndarray | None]
+    def _ranked_at_once(
+        self,
+        queries: np.ndarray,
+        k: int,
+        masks: Sequence[np.ndarray | None],
+        rank: Callable[..., Any],
+        worst: Any,
     ) -> tuple[np.ndarray, np.ndarray]:
-        worst = -1 if self.score == "overlap" else np.iinfo(np.int32).max
-        distances = [np.full((len(queries), 0), worst, np.int32)]
+        distances = [np.full((len(queries), 0), worst)]
         positions = [np.full((len(queries), 0), -1, np.int64)]
         asked = self._on_device(queries)
         for start, n, database, allowed in self._databases(masks):
-            answer = dshc_fast.hamming_topk(
-                asked, database, min(k, n), score=self.score, allowed=self._on_device(allowed)
-            )
+            answer = rank(asked, database, min(k, n), self._on_device(allowed))
             indices = _as_numpy(answer.indices)
             distances.append(_as_numpy(answer.distances))
             positions.append(np.where(indices >= 0, indices + start, -1))
@@ -102,7 +129,11 @@ class PartSearch:
             return distances[i][:, :k], positions[i][:, :k]
         distance, position = np.concatenate(distances, axis=1), np.concatenate(positions, axis=1)
         # Earlier parts stand first, so that a stable sort keeps the order of positions inside a tie.
-        order = np.argsort(-distance if self.score == "overlap" else distance, axis=1, kind="stable")[:, :k]
+        if distance.dtype == np.float32:  # an item may be as far as what fills up: infinitely
+            order = np.lexsort((position < 0, distance), axis=1)[:, :k]
+        else:
+            key = -distance if self.score == "overlap" else distance
+            order = np.argsort(key, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(distance, order, axis=1), np.take_along_axis(position, order, axis=1)
 
     def radius(

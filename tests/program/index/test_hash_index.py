@@ -224,6 +224,30 @@ def test_rescoring(tmp_path: Path, kind: str, metric: str) -> None:
             index.search(queries, 3, vectors=asked)
 
 
+def test_by_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `asymmetric_topk` over one array, bit for bit; infinitely far items come before what fills up."""
+    rng = np.random.default_rng(9)
+    codes = draw_codes(rng, 900)
+    outputs = rng.normal(size=(7, N_BITS)).astype(np.float32)
+    outputs[3, 2] = np.inf
+    with HashIndex.create(tmp_path / "index", bits=N_BITS) as index:
+        for start in range(0, 900, 200):
+            index.add(codes[start : start + 200])
+        monkeypatch.setattr(part_search, "_CHUNK", 300)
+        for allowed in (None, rng.random(900) < 0.3):
+            want = dshc_fast.asymmetric_topk(outputs, codes, 700, allowed=allowed)
+            ids = None if allowed is None else np.flatnonzero(allowed)
+            for _ in range(2):
+                found = index.search_outputs(outputs, 700, ids=ids)
+                assert np.array_equal(found.ids, want.indices) and np.array_equal(
+                    found.distances, want.distances
+                )
+        with pytest.raises(
+            InputError, match=r"outputs must be floats of shape \(n, 12\), got float64 \(2, 3\)"
+        ):
+            index.search_outputs(np.zeros((2, 3)), 1)
+
+
 def test_multi_hot_labels_and_names(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     codes, hot = draw_codes(rng, 50), rng.integers(0, 2, (50, 3))
