@@ -27,7 +27,7 @@ from .metrics import (
     mean_average_precision,
     retrieval_curves,
 )
-from .ranking import HammingRadius, HammingTopK, hamming_distance, hamming_radius, hamming_topk
+from .ranking import HammingRadius, HammingTopK, hamming_distance, hamming_pairs, hamming_radius, hamming_topk
 from .retrieval_metrics import (
     average_precision_at_r,
     hit_rate,
@@ -68,6 +68,7 @@ __all__ = [
     "get_simd_level",
     "hamming_distance",
     "hamming_histogram",
+    "hamming_pairs",
     "hamming_radius",
     "hamming_topk",
     "hit_rate",

@@ -188,6 +188,12 @@ class Pairs:
 _SCORE_CODES = {score: code for code, score in enumerate(checks.SCORES)}
 
 
+def code_rows(codes: Tensor, prepared: Sequence[Tensor] | None) -> tuple[Tensor, EqualRows]:
+    """Codes as a search of pairs reads them, and which of them are equal, if somebody has looked."""
+    rows, equal = _code_rows(codes, prepared) if prepared else (codes, NOBODY_LOOKED)
+    return contiguous(rows), equal
+
+
 def _code_rows(database: Tensor, prepared: Sequence[Tensor]) -> tuple[Tensor, EqualRows]:
     if type(prepared) is _prepared.Prepared:
         if prepared.is_of(database):

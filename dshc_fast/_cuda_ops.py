@@ -191,6 +191,15 @@ def _hamming_radius(
     return offsets, indices, counts
 
 
+PAIR_BLOCK, PAIR_BLOCKS = 4096, 16  # items of a block at the least; blocks at the most
+
+
+def _hamming_pairs(
+    codes: Tensor, radius: int, prepared: Sequence[Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    raise NotImplementedError
+
+
 # ---- loss ----
 
 

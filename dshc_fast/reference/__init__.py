@@ -20,7 +20,7 @@ from .metrics import (
     relevance,
     retrieval_curves,
 )
-from .ranking import allowed_matrix, hamming_distance, hamming_radius, hamming_topk
+from .ranking import allowed_matrix, hamming_distance, hamming_pairs, hamming_radius, hamming_topk
 from .retrieval_metrics import (
     average_precision_at_r,
     hit_rate,
@@ -43,6 +43,7 @@ __all__ = [
     "codes_from_logits",
     "hamming_distance",
     "hamming_histogram",
+    "hamming_pairs",
     "hamming_radius",
     "hamming_topk",
     "hit_rate",

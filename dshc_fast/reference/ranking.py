@@ -58,3 +58,10 @@ def hamming_radius(
     order = keys.argsort(dim=1, stable=True)
     inside_in_order = inside.gather(1, order)
     return offsets, order[inside_in_order], counts.gather(1, order)[inside_in_order]
+
+
+def hamming_pairs(codes: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
+    if len(codes) == 0:  # a radius search asks for a database
+        return tuple(codes.new_empty(n, dtype=dtype).zero_() for n, dtype in ((1, torch.int64), (0, torch.int64), (0, torch.int32)))
+    later = torch.ones((len(codes), len(codes)), dtype=torch.bool, device=codes.device).triu(1)
+    return hamming_radius(codes, codes, radius, allowed=later)
