@@ -86,7 +86,7 @@ class GroupCompare {
  public:
   GroupCompare(const CodeRows& codes, const CodeParts& parts, int32_t limit, std::vector<FoundPair>& found)
       : codes_(codes), parts_(parts), rank_(*level().rank), limit_(static_cast<uint16_t>(limit)),
-        stride_(WordShape(codes.n_bytes).code_bytes()), found_(found) {}
+        stride_(static_cast<int32_t>(8 * divide_up(codes.n_bytes, 8))), found_(found) {}
 
   void run(const GroupTask& task) {
     for (int64_t g = task.first; g < task.last; ++g) {
@@ -94,7 +94,11 @@ class GroupCompare {
       const uint32_t* members = task.groups->members.data() + begin;
       ask_for(*task.groups, begin + size);
       gather(members, size);
-      compare(task.part, members, size, task.row_begin, task.row_end > 0 ? task.row_end : size - 1);
+      if (size <= kFewCodes) {
+        compare_few(task.part, members, size);
+      } else {
+        compare_rows(task.part, members, size, task.row_begin, task.row_end > 0 ? task.row_end : size - 1);
+      }
     }
   }
 
@@ -117,13 +121,32 @@ class GroupCompare {
     if (near_.size() < bytes) near_.assign(2 * bytes, 0);  // the padding is written here, once
     if (values_.size() < static_cast<size_t>(n)) values_.resize(2 * static_cast<size_t>(n));
     if (hits_.size() < static_cast<size_t>(n)) hits_.resize(2 * static_cast<size_t>(n));
+    if (codes_.stride == stride_) {
+      for (int64_t m = 0; m < n; ++m) {
+        const uint8_t* from = codes_.rows + static_cast<int64_t>(members[m]) * stride_;
+        for (int32_t b = 0; b < stride_; b += 8) std::memcpy(near_.data() + m * stride_ + b, from + b, 8);
+      }
+      return;
+    }
     for (int64_t m = 0; m < n; ++m) {
       std::memcpy(near_.data() + m * stride_, codes_.rows + static_cast<int64_t>(members[m]) * codes_.stride,
                   static_cast<size_t>(codes_.n_bytes));
     }
   }
 
-  void compare(int part, const uint32_t* members, int64_t n, int64_t row_begin, int64_t row_end) {
+  void take(int part, const uint32_t* members, int64_t a, int64_t b, uint16_t distance) {
+    if (parts_.first_equal(near_.data() + a * stride_, near_.data() + b * stride_) != part) return;
+    found_.push_back({members[a], members[b], distance});
+  }
+
+  void compare_few(int part, const uint32_t* members, int64_t n) {
+    ClosePair pairs[kFewCodes * kFewCodes / 2];
+    stop_point(10.0 + 0.25 * static_cast<double>(n * n));
+    const int64_t n_pairs = rank_.pairs_below(near_.data(), n, stride_, limit_, pairs);
+    for (int64_t p = 0; p < n_pairs; ++p) take(part, members, pairs[p].first, pairs[p].second, pairs[p].count);
+  }
+
+  void compare_rows(int part, const uint32_t* members, int64_t n, int64_t row_begin, int64_t row_end) {
     for (int64_t a = row_begin; a < row_end; ++a) {
       const uint8_t* code = near_.data() + a * stride_;
       const int64_t rest = n - a - 1;
@@ -131,9 +154,8 @@ class GroupCompare {
       rank_.rank_row(Score::hamming, code, code + stride_, rest, stride_, 0, values_.data());
       const int64_t n_hits = rank_.select_between(values_.data(), rest, 0, limit_, hits_.data());
       for (int64_t h = 0; h < n_hits; ++h) {
-        const int64_t b = a + 1 + hits_[static_cast<size_t>(h)];
-        if (parts_.first_equal(code, near_.data() + b * stride_) != part) continue;
-        found_.push_back({members[a], members[b], values_[hits_[static_cast<size_t>(h)]]});
+        const uint32_t hit = hits_[static_cast<size_t>(h)];
+        take(part, members, a, a + 1 + hit, values_[hit]);
       }
     }
   }

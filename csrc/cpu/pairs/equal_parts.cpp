@@ -26,7 +26,7 @@ class BucketGroups {
     candidates_.resize(static_cast<size_t>(n));
     const int64_t n_candidates = pick(words, n);
     if (n_candidates < 2) return;
-    std::sort(candidates_.begin(), candidates_.begin() + n_candidates);
+    put_in_order(n_candidates);
     const uint64_t index_mask = (uint64_t{1} << index_bits_) - 1;
     for (int64_t i = 0, next; i < n_candidates; i = next) {
       const uint64_t hash = candidates_[static_cast<size_t>(i)] >> index_bits_;
@@ -64,8 +64,30 @@ class BucketGroups {
     return n_candidates;
   }
 
+  // By a few more bits of the hash, which leave hardly two different ones together; equal ones come in order of index.
+  void put_in_order(int64_t n) {
+    constexpr int64_t kFew = 24;
+    const int bits = std::min(bits_of(n), 64 - bucket_bits_ - index_bits_);
+    if (n <= kFew) return std::sort(candidates_.begin(), candidates_.begin() + n);
+    const auto digit_of = [&](uint64_t word) { return word << bucket_bits_ >> (64 - bits); };
+    ends_.assign((size_t{1} << bits) + 1, 0);
+    ordered_.resize(candidates_.size());
+    for (int64_t i = 0; i < n; ++i) ++ends_[digit_of(candidates_[static_cast<size_t>(i)]) + 1];
+    for (size_t d = 1; d < ends_.size(); ++d) ends_[d] += ends_[d - 1];
+    for (int64_t i = 0; i < n; ++i) {  // begins become ends
+      const uint64_t word = candidates_[static_cast<size_t>(i)];
+      ordered_[static_cast<size_t>(ends_[digit_of(word)]++)] = word;
+    }
+    for (size_t d = 0, begin = 0; d + 1 < ends_.size(); begin = static_cast<size_t>(ends_[d++])) {
+      const auto from = ordered_.begin() + static_cast<std::ptrdiff_t>(begin), to = ordered_.begin() + ends_[d];
+      if (to - from > 1 && !std::is_sorted(from, to)) std::sort(from, to);
+    }
+    ordered_.swap(candidates_);
+  }
+
   int bucket_bits_, index_bits_;
-  std::vector<uint64_t> candidates_, seen_, shared_;
+  std::vector<uint64_t> candidates_, seen_, shared_, ordered_;
+  std::vector<int64_t> ends_;
 };
 
 }  // namespace
