@@ -47,7 +47,9 @@ struct PairSearch::Found {
   // False: too many items share a part. `again` is set where equal codes may be why, and nobody has looked for them.
   bool find_by_parts(const PairsPlan& plan, const CodeRows& codes, int32_t limit, PairRoom& room, int64_t* to, int n_threads,
                      bool* again) {
-    constexpr double kWorthALook = 4.0;  // pairs per item that share the first part, as all equal codes do
+    // Pairs per item that share the first part, as all equal codes do. To look for those takes as long as to compare some
+    // hundred; where few codes have most of the items, a sample has shown them.
+    constexpr double kWorthALook = 1000.0;
     const CodeParts parts(codes.n_bytes, plan.n_parts);
     std::vector<std::vector<Groups>> groups;
     {

@@ -7,11 +7,13 @@
 namespace dshc::cpu {
 namespace {
 
-// Measured, on one thread.
-constexpr double kGroupNanoseconds = 12.0;    // an item and a part
-constexpr double kComparePair = 2.0;          // two items of a group
-constexpr double kScanPair = 0.02, kScanWord = 0.1;  // two items of all, and beyond two words each word
-constexpr int64_t kMostItems = int64_t{1} << 32;  // a group's members are numbers of 32 bits
+// Measured on one thread with AVX-512, the fastest level. The others are slower at both.
+constexpr double kScanItem = 180.0;                         // ns, a code and what it finds
+constexpr double kScanWord = 0.03, kScanLongWord = 0.044;   // ns, a word of a pair; of codes past four words
+constexpr double kGroupItem = 8.0;                          // ns, an item and a part
+constexpr double kGroupMember = 12.0;                       // ns, an item that shares a part: it is put in order and fetched
+constexpr double kGroupPair = 3.0;                          // two items of a group, in pairs of the scan
+constexpr int64_t kMostItems = int64_t{1} << 32;            // their numbers have 32 bits in groups
 
 double pairs_of(double n) { return n * (n - 1.0) / 2.0; }
 
@@ -34,10 +36,13 @@ PairsPlan plan_pairs(const CodeRows& codes, int64_t radius, const Level& level, 
   plan.blocks.tasks.n_shards = 1;
   if (radius >= bits || codes.n > kMostItems) return plan;
   const double n = static_cast<double>(codes.n), n_parts = static_cast<double>(radius + 1);
-  const double scan = pairs_of(n) * (kScanPair + kScanWord * std::max(0, WordShape(codes.stride).n_words - 2));
-  const double grouping = kGroupNanoseconds * n * n_parts;
-  const double most_pairs = std::max(0.0, (scan - grouping) / kComparePair);
-  if (grouping >= scan || fewest_pairs(n, bits, n_parts) > most_pairs) return plan;
+  const int32_t n_words = WordShape(codes.stride).n_words;
+  const double scan_pair = n_words * (n_words <= 4 ? kScanWord : kScanLongWord);
+  const double scan = n * kScanItem + pairs_of(n) * scan_pair, grouping = n * n_parts * kGroupItem;
+  // Of a pair that shares a part two items are members at the most, and of a part no more than all.
+  const double all_members = n * n_parts * kGroupMember, rest = scan - grouping, pair = kGroupPair * scan_pair;
+  const double most_pairs = std::max(rest / (2.0 * kGroupMember + pair), (rest - all_members) / pair);
+  if (rest <= 0.0 || fewest_pairs(n, bits, n_parts) > most_pairs) return plan;
   plan.n_parts = static_cast<int>(radius + 1);
   plan.most_pairs = most_pairs;
   return plan;

@@ -10,6 +10,10 @@
 
 namespace dshc::cpu {
 
+namespace {
+constexpr double kWorthIt = 0.75;  // of the items may have codes of their own
+}
+
 DistinctCodes::DistinctCodes(const CodeRows& items, int n_threads) : items_(items), codes_(items) {
   constexpr int64_t kFewest = 64;  // items
   if (items.equal_codes.n_parts > 0) {
@@ -22,12 +26,12 @@ DistinctCodes::DistinctCodes(const CodeRows& items, int n_threads) : items_(item
 
 void DistinctCodes::look(int n_threads) {
   looked_ = true;
-  owned_ = OwnedPartition::find(items_.rows, items_.n, items_.stride, items_.n, n_threads);
+  const auto most = static_cast<int64_t>(kWorthIt * static_cast<double>(items_.n));
+  owned_ = OwnedPartition::find(items_.rows, items_.n, items_.stride, most, n_threads);
   take(owned_.view());
 }
 
 void DistinctCodes::take(Partition parts) {
-  constexpr double kWorthIt = 0.75;  // of the items
   if (parts.n_parts < 1 || static_cast<double>(parts.n_parts) > kWorthIt * static_cast<double>(items_.n)) return;
   parts_ = parts;
   const size_t stride = static_cast<size_t>(items_.stride);
