@@ -26,6 +26,7 @@ struct PairSearch::Found {
       : offsets(item_offsets), distinct(items, n_threads) {
     const auto limit = static_cast<int32_t>(std::min<int64_t>(radius, 8 * items.n_bytes)) + 1;
     PairRoom room;
+    if (radius >= 8 * items.n_bytes) room.expect(0.5 * static_cast<double>(items.n) * static_cast<double>(items.n - 1));
     bool again = true;
     while (again) {
       const CodeRows& codes = distinct.codes();
@@ -50,7 +51,7 @@ struct PairSearch::Found {
     // Pairs per item that share the first part, as all equal codes do. To look for those takes as long as to compare some
     // hundred; where few codes have most of the items, a sample has shown them.
     constexpr double kWorthALook = 1000.0;
-    const CodeParts parts(codes.n_bytes, plan.n_parts);
+    const CodeParts parts(codes, plan.n_parts);
     std::vector<std::vector<Groups>> groups;
     {
       EqualParts equal(codes, parts, n_threads);

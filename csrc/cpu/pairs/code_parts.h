@@ -1,28 +1,30 @@
-// Codes cut into parts of neighbouring bits, as even as they come. Of more parts than bits may differ, two codes within the
-// radius have one in common (the pigeonhole principle).
+// Parts of codes: where they are cut, and a part as a number.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "../../core/hamming_pairs.h"
 
 namespace dshc::cpu {
 
+// Codes cut into parts of neighbouring bits. Of more parts than bits may differ, two codes within the radius have one in
+// common (the pigeonhole principle). Which bits make a part is a matter of pace alone: as many codes should differ in one as in
+// another, so that bits that hardly vary count little.
 class CodeParts {
  public:
-  CodeParts(int32_t n_bytes, int n_parts) : n_bytes_(n_bytes), n_parts_(n_parts) {}
+  CodeParts(const CodeRows& codes, int n_parts);
 
-  int size() const { return n_parts_; }
-  int32_t begin(int part) const {
-    return static_cast<int32_t>(static_cast<int64_t>(8) * n_bytes_ * part / n_parts_);
-  }
+  int size() const { return static_cast<int>(begins_.size()) - 1; }
+  int32_t begin(int part) const { return begins_[static_cast<size_t>(part)]; }
 
   // The first part that two codes have in common; size(): none.
   int first_equal(const uint8_t* a, const uint8_t* b) const {
-    for (int part = 0; part < n_parts_; ++part) {
+    for (int part = 0; part < size(); ++part) {
       if (equal(a, b, begin(part), begin(part + 1))) return part;
     }
-    return n_parts_;
+    return size();
   }
 
  private:
@@ -36,8 +38,7 @@ class CodeParts {
     return ((a[last] ^ b[last]) & mask & 0xFFu >> (7 - (end - 1) % 8)) == 0;
   }
 
-  int32_t n_bytes_;
-  int n_parts_;
+  std::vector<int32_t> begins_;  // [size() + 1], rising, in bits
 };
 
 // One part of codes as a number: equal parts have equal ones, and different parts different ones as good as always.

@@ -50,8 +50,6 @@ double available_bytes() {
   return bytes;
 }
 
-// A pair while it waits for its row, its key, and its place in the answer; never all three at once.
-constexpr double kPairBytes = 20.0;
 
 std::string with_point(double value) {
   char text[32];
@@ -61,12 +59,12 @@ std::string with_point(double value) {
 
 }  // namespace
 
-PairRoom::PairRoom() : bytes_(available_bytes()), most_(bytes_ / kPairBytes) {}
+PairRoom::PairRoom() : bytes_(available_bytes()) {}
 
-void PairRoom::refuse(double n_pairs) const {
+void PairRoom::refuse(double n_pairs, double pair_bytes) const {
   char pairs[32];
   std::snprintf(pairs, sizeof pairs, "%.0f", n_pairs);
-  throw TooManyPairs("radius must be so small that the pairs within it fit in memory (" + with_point(kPairBytes * n_pairs / 1e9) +
+  throw TooManyPairs("radius must be so small that the pairs within it fit in memory (" + with_point(pair_bytes * n_pairs / 1e9) +
                      " GB for " + pairs + " pairs, of which " + with_point(bytes_ / 1e9) + " GB are free)");
 }
 
@@ -105,7 +103,7 @@ PairRows rows_of_pairs(std::vector<std::vector<FoundPair>>&& found, int64_t n, i
       for (int64_t i = first; i < last; ++i) {
         if (offsets[i + 1] - offsets[i] < 2) continue;
         stop_point(20.0 * static_cast<double>(offsets[i + 1] - offsets[i]));
-        std::sort(keys + offsets[i], keys + offsets[i + 1]);
+        if (!std::is_sorted(keys + offsets[i], keys + offsets[i + 1])) std::sort(keys + offsets[i], keys + offsets[i + 1]);
       }
     });
   });

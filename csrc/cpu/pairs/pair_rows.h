@@ -21,17 +21,20 @@ class PairRoom {
   PairRoom();
   void take(int64_t n_pairs) {
     const double all = static_cast<double>(found_.fetch_add(n_pairs, std::memory_order_relaxed) + n_pairs);
-    if (all > most_) refuse(all);
+    if (all * kKeptBytes > bytes_) refuse(all, kKeptBytes);
   }
   // Of an answer whose size is known.
   void expect(double n_pairs) const {
-    if (n_pairs > most_) refuse(n_pairs);
+    if (n_pairs * kAnswerBytes > bytes_) refuse(n_pairs, kAnswerBytes);
   }
 
  private:
-  [[noreturn]] void refuse(double n_pairs) const;
+  static constexpr double kAnswerBytes = 12.0;              // of a pair
+  static constexpr double kKeptBytes = 8.0 + kAnswerBytes;  // and a key, or all of it once more while it waits for its row
 
-  double bytes_, most_;
+  [[noreturn]] void refuse(double n_pairs, double pair_bytes) const;
+
+  double bytes_;
   std::atomic<int64_t> found_{0};
 };
 
