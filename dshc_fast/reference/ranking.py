@@ -61,7 +61,5 @@ def hamming_radius(
 
 
 def hamming_pairs(codes: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
-    if len(codes) == 0:  # a radius search asks for a database
-        return tuple(codes.new_empty(n, dtype=dtype).zero_() for n, dtype in ((1, torch.int64), (0, torch.int64), (0, torch.int32)))
     later = torch.ones((len(codes), len(codes)), dtype=torch.bool, device=codes.device).triu(1)
-    return hamming_radius(codes, codes, radius, allowed=later)
+    return hamming_radius(codes, codes, min(radius, 8 * codes.shape[1]), allowed=later)

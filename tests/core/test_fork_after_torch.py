@@ -82,6 +82,8 @@ cases = {
     "hamming_topk of many queries, prepared": lambda: dshc_fast.hamming_topk(codes, dshc_fast.HammingDatabase(few), 2),
     "hamming_topk, allowed": lambda: dshc_fast.hamming_topk(few, codes, 100, allowed=allowed[None].expand(5, n)),
     "hamming_radius": lambda: dshc_fast.hamming_radius(few, codes, 20),
+    "hamming_pairs": lambda: dshc_fast.hamming_pairs(codes, 2),
+    "hamming_pairs, strided": lambda: dshc_fast.hamming_pairs(strided[:1000], 20),
     "HammingDatabase": lambda: dshc_fast.hamming_topk(few, dshc_fast.HammingDatabase(codes, ids), 5),
     "HammingDatabase, grouped": lambda: dshc_fast.hamming_topk(few, dshc_fast.HammingDatabase(repeated, hot), 5),
     "HammingDatabase, wide ids": lambda: dshc_fast.average_precision(
