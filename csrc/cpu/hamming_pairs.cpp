@@ -81,12 +81,14 @@ void PairSearch::write(int64_t* indices, int32_t* distances, int n_threads) {
   const Call call;
   Found& found = *found_;
   if (n_found() == 0) return;
+  if (found.distinct.found()) return found.distinct.write(found.offsets, indices, distances, n_threads);
+  // Not above, where rows are written in the order of their codes: the system would clear a large page for each.
   expect_writes(indices, 8 * n_found());
   expect_writes(distances, 4 * n_found());
-  if (found.distinct.found()) return found.distinct.write(found.offsets, indices, distances, n_threads);
   const PairRows& rows = found.rows;
   const int64_t n_groups = divide_up(rows.n, rows.group);
-  const int64_t n_tasks = n_groups > 1 ? n_groups : task_count(rows.n, 2.0 + 2.0 * static_cast<double>(n_found()) / static_cast<double>(rows.n), n_threads);
+  const double pairs_per_row = static_cast<double>(n_found()) / static_cast<double>(rows.n);
+  const int64_t n_tasks = n_groups > 1 ? n_groups : task_count(rows.n, 2.0 + 2.0 * pairs_per_row, n_threads);
   parallel_for(n_tasks, n_threads, [&](int64_t task) {
     const int64_t begin = n_groups > 1 ? task * rows.group : rows.n * task / n_tasks;
     const int64_t end = n_groups > 1 ? std::min(begin + rows.group, rows.n) : rows.n * (task + 1) / n_tasks;

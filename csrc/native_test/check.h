@@ -152,6 +152,7 @@ void test_kernels();
 void test_ranking();
 void test_average_precision();
 void test_retrieval_metric();
+void test_pairs();
 void test_partition();
 void test_packing();
 void test_logits();

@@ -52,8 +52,9 @@ std::string text(const PairsPlan& plan) {
   if (plan.n_parts == 0) return text(plan.blocks);
   char most[32];
   std::snprintf(most, sizeof most, "%.2g", plan.most_pairs);
-  return std::string(plan.blocks.level->name) + ": by " + number(plan.n_parts, "part") + " up to " + most +
-         " pairs; else " + text(plan.blocks);
+  const std::string level = std::string(plan.blocks.level->name) + ": ";
+  return level + "by " + number(plan.n_parts, "part") + " up to " + most + " pairs; else " +
+         text(plan.blocks).substr(level.size());
 }
 
 }  // namespace dshc::cpu
