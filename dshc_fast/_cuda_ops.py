@@ -215,7 +215,9 @@ def _hamming_pairs(
     shapes.check_hamming_pairs(codes, radius, prepared)
     rows = code_rows(codes, prepared)[0]
     n, radius = rows.shape[0], min(radius, 2**31 - 1)
-    size = max(PAIR_BLOCK, (n + PAIR_BLOCKS - 1) // PAIR_BLOCKS + 63 & ~63)  # blocks begin where wide loads may
+    size = max(
+        PAIR_BLOCK, (n + PAIR_BLOCKS - 1) // PAIR_BLOCKS + 63 & ~63
+    )  # blocks begin where wide loads may
     blocks = [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
     found = rows.new_empty((n,), dtype=torch.int64)
     found_inside = torch.empty_like(found)
@@ -225,7 +227,9 @@ def _hamming_pairs(
         later.append(Pairs(rows[block], rows[block.start :], "hamming"))
         native.cuda.hamming_radius_count(later[-1].native, radius, found[block].data_ptr(), device, stream)
         inside = Pairs(rows[block], rows[block], "hamming")
-        native.cuda.hamming_radius_count(inside.native, radius, found_inside[block].data_ptr(), device, stream)
+        native.cuda.hamming_radius_count(
+            inside.native, radius, found_inside[block].data_ptr(), device, stream
+        )
         sums += [found[block].sum(), found_inside[block].sum()]
     totals = torch.stack(sums).tolist() if sums else []  # the one place where the device is waited for
     sizes = [

@@ -20,8 +20,8 @@ class HammingTopK(NamedTuple, Generic[Kind]):
 
 
 class HammingRadius(NamedTuple, Generic[Kind]):
-    """Answers of `hamming_radius` and `hamming_pairs`: query (item) q has `indices[offsets[q]:offsets[q + 1]]`, and the same part of
-    `distances`."""
+    """Answers of `hamming_radius` and `hamming_pairs`: query (item) q has `indices[offsets[q]:offsets[q + 1]]`, and the
+    same part of `distances`."""
 
     offsets: Kind
     indices: Kind
@@ -178,8 +178,9 @@ def hamming_pairs(codes: Array | HammingDatabase, radius: int) -> HammingRadius[
         HammingRadius(offsets=array([0, 1, 2, 2, 2]), indices=array([2, 3]), distances=array([1, 1], dtype=int32))
     """
     radius = checks.as_int(radius, "radius")
+    like: Any = codes
     if isinstance(codes, HammingDatabase):
-        found = torch.ops.dshc_fast.hamming_pairs(codes._codes, radius, codes._tensors)
-        return HammingRadius(*(answer(tensor, codes.codes) for tensor in found))
-    found = torch.ops.dshc_fast.hamming_pairs(as_tensor(codes, "codes"), radius)
-    return HammingRadius(*(answer(tensor, codes) for tensor in found))
+        like, found = codes.codes, torch.ops.dshc_fast.hamming_pairs(codes._codes, radius, codes._tensors)
+    else:
+        found = torch.ops.dshc_fast.hamming_pairs(as_tensor(codes, "codes"), radius)
+    return HammingRadius(*(answer(tensor, like) for tensor in found))

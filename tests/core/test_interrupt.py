@@ -141,7 +141,16 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "pack_codes": lambda: call("pack_codes", values=half(40 * DB, 9)),
     "unpack_codes": lambda: call("unpack_codes", codes=codes(80 * DB, 1) & 7, n_bits=3),
 }
-ONE_THREAD = ("pairs", "pack_codes", "unpack_codes", "multilabel_codes", "topk", "AP", "histogram, scan", "database")
+ONE_THREAD = (
+    "pairs",
+    "pack_codes",
+    "unpack_codes",
+    "multilabel_codes",
+    "topk",
+    "AP",
+    "histogram, scan",
+    "database",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

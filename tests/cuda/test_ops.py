@@ -202,7 +202,9 @@ def test_pairs_in_blocks(n: int, block: int, cuda_on_the_cpu: None, monkeypatch:
     codes = torch.from_numpy(make_codes(np.random.default_rng(n), n, 3, "near"))
     codes[::3] = torch.from_numpy(make_codes(np.random.default_rng(1), len(codes[::3]), 3))
     for radius in (0, 2, 9, 24, 10**12):
-        torch.testing.assert_close(_cuda_ops._hamming_pairs(codes, radius), reference.hamming_pairs(codes, radius))
+        torch.testing.assert_close(
+            _cuda_ops._hamming_pairs(codes, radius), reference.hamming_pairs(codes, radius)
+        )
     if n:
         prepared = HammingDatabase(codes)._tensors
         torch.testing.assert_close(

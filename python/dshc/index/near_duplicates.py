@@ -18,7 +18,9 @@ def groups_of(pairs: HammingRadius[np.ndarray]) -> list[np.ndarray]:
         int64 arrays, the items of a group ascending; the largest group first, groups of one size by their first item.
     """
     n = len(pairs.offsets) - 1
-    graph = sparse.csr_array((np.ones(len(pairs.indices), np.int8), pairs.indices, pairs.offsets), shape=(n, n))
+    graph = sparse.csr_array(
+        (np.ones(len(pairs.indices), np.int8), pairs.indices, pairs.offsets), shape=(n, n)
+    )
     _, group = connected_components(graph, directed=False)
     sizes = np.bincount(group, minlength=1)
     items = np.flatnonzero(sizes[group] > 1)
