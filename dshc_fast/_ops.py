@@ -295,8 +295,8 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
 # ---- registration ----
 
 
-# Radius search and pairs wait for the device to learn how much they found, which no CUDA graph can: compilers keep it out of
-# theirs where torch knows the tag (from 2.8 on).
+# Radius search and pairs wait for the device to learn how much they found, which no CUDA graph can: compilers keep them
+# out of theirs where torch knows the tag (from 2.8 on).
 _WAITS = (torch.Tag.cudagraph_unsafe,) if hasattr(torch.Tag, "cudagraph_unsafe") else ()
 TAGS = {name: (torch.Tag.pt2_compliant_tag, *_WAITS) for name in ("hamming_radius", "hamming_pairs")}
 
