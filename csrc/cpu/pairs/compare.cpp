@@ -10,11 +10,11 @@
 namespace dshc::cpu {
 namespace {
 
-// How search() keeps what a group of codes finds: the later items, in order.
+// Takes what a group of codes finds: of each the later items, in order.
 class KeepLater {
  public:
-  KeepLater(const Plan& plan, const Pairs& pairs, int32_t limit, PairRoom& room, PairRows& rows)
-      : plan_(plan), pairs_(pairs), limit_(limit), room_(room), rows_(rows) {}
+  KeepLater(const Pairs& pairs, int32_t limit, PairRoom& room, PairRows& rows)
+      : pairs_(pairs), limit_(limit), room_(room), rows_(rows) {}
 
   void start(int64_t /*query*/, Survivors& mine) const { mine.start(pairs_.n_db + 1, limit_); }
 
@@ -40,7 +40,6 @@ class KeepLater {
   }
 
  private:
-  const Plan& plan_;
   const Pairs& pairs_;
   int32_t limit_;
   PairRoom& room_;
@@ -180,7 +179,7 @@ PairRows compare_blocks(const PairsPlan& plan, const CodeRows& codes, int32_t li
   PairRows rows{codes.n, offsets, tasks.group, {}};
   rows.keys.resize(static_cast<size_t>(tasks.n_groups));
   offsets[0] = 0;
-  KeepLater keep(plan.blocks, pairs, limit, room, rows);
+  KeepLater keep(pairs, limit, room, rows);
   SpareSurvivors spare;
   parallel_for(tasks.n_groups, tasks.n_threads, [&](int64_t group) {
     const int64_t begin = group * tasks.group, end = std::min(begin + tasks.group, codes.n);

@@ -26,8 +26,6 @@ struct Groups {
 // slot of a bitmap is put in order. Items of different parts may meet in a group, once in a great while.
 class EqualParts {
  public:
-  static constexpr int64_t kMostItems = int64_t{1} << 32;
-
   EqualParts(const CodeRows& codes, const CodeParts& parts, int n_threads);
 
   // The groups of a part, in some order, as lists from several threads.
