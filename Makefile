@@ -54,6 +54,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_hamming_topk.py
 	$(BIN)/python benchmarks/bench_hamming_radius.py
 	$(BIN)/python benchmarks/bench_asymmetric_topk.py
+	$(BIN)/python benchmarks/bench_hamming_pairs.py
 	$(BIN)/python benchmarks/bench_hamming_histogram.py
 	$(BIN)/python benchmarks/bench_average_precision.py
 	$(BIN)/python benchmarks/bench_class_softmax_loss.py

@@ -33,6 +33,7 @@ from .ranking import (
     HammingTopK,
     asymmetric_topk,
     hamming_distance,
+    hamming_pairs,
     hamming_radius,
     hamming_topk,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "get_simd_level",
     "hamming_distance",
     "hamming_histogram",
+    "hamming_pairs",
     "hamming_radius",
     "hamming_topk",
     "hit_rate",

@@ -172,7 +172,7 @@ class Pairs:
         n_query, n_bytes = queries.shape
         equal = NOBODY_LOOKED
         if prepared:
-            database, equal = code_rows(database, prepared)
+            database, equal = _code_rows(database, prepared)
             if database.shape[1] != n_bytes:
                 queries = widen_rows(queries, database.shape[1])
                 n_bytes = database.shape[1]
@@ -193,7 +193,13 @@ class Pairs:
 _SCORE_CODES = {score: code for code, score in enumerate(checks.SCORES)}
 
 
-def code_rows(database: Tensor, prepared: Sequence[Tensor]) -> tuple[Tensor, EqualRows]:
+def code_rows(codes: Tensor, prepared: Sequence[Tensor] | None) -> tuple[Tensor, EqualRows]:
+    """Codes as a search of pairs reads them, and which of them are equal, if somebody has looked."""
+    rows, equal = _code_rows(codes, prepared) if prepared else (codes, NOBODY_LOOKED)
+    return contiguous(rows), equal
+
+
+def _code_rows(database: Tensor, prepared: Sequence[Tensor]) -> tuple[Tensor, EqualRows]:
     if type(prepared) is _prepared.Prepared:
         if prepared.is_of(database):
             if prepared.equal_codes is None:

@@ -20,6 +20,7 @@ from . import _shapes as shapes
 from ._arguments import (
     DTYPE_CODES,
     Pairs,
+    code_rows,
     first_true,
     place,
     refuse_nan,
@@ -196,20 +197,83 @@ def _hamming_radius(
     radius = min(radius, 2**31 - 1)
     found = queries.new_empty((queries.shape[0],), dtype=torch.int64)
     native.cuda.hamming_radius_count(pairs.native, radius, found.data_ptr(), device, stream)
-    offsets = queries.new_zeros((queries.shape[0] + 1,), dtype=torch.int64)
-    torch.cumsum(found, 0, out=offsets[1:])
+    offsets = _offsets(found)
     n_found = int(offsets[-1])  # the one place where the device is waited for
-    indices = queries.new_empty((n_found,), dtype=torch.int64)
-    counts = queries.new_empty((n_found,), dtype=torch.int32)
+    return offsets, *_fill_radius(pairs, radius, n_found, offsets)
+
+
+def _offsets(sizes: Tensor) -> Tensor:
+    offsets = sizes.new_zeros((sizes.shape[0] + 1,))
+    torch.cumsum(sizes, 0, out=offsets[1:])
+    return offsets
+
+
+def _fill_radius(pairs: Pairs, radius: int, n_found: int, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices and counts of a radius search that has counted."""
+    indices = offsets.new_empty((n_found,))
+    counts = offsets.new_empty((n_found,), dtype=torch.int32)
     if n_found:
+        device, stream = place(offsets)
         workspace = workspace_bytes(
-            native.cuda.hamming_radius_workspace_bytes(pairs.native, n_found, device), queries
+            native.cuda.hamming_radius_workspace_bytes(pairs.native, n_found, device), pairs.queries
         )
         native.cuda.hamming_radius_fill(
             pairs.native, radius, n_found, offsets.data_ptr(), indices.data_ptr(), counts.data_ptr(),
             workspace.data_ptr(), device, stream,
         )  # fmt: skip
-    return offsets, indices, counts
+    return indices, counts
+
+
+PAIR_BLOCK, PAIR_BLOCKS = 4096, 16  # items of a block at the least; blocks at the most
+
+
+def _hamming_pairs(
+    codes: Tensor, radius: int, prepared: Sequence[Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Radius searches of a block of items among all from its first one on, less what each item finds of itself and
+    before it. How much that is follows from how much a block finds in itself, where each pair is found from both sides:
+    so that everything is counted first, and waited for once."""
+    shapes.check_hamming_pairs(codes, radius, prepared)
+    rows = code_rows(codes, prepared)[0]
+    n, radius = rows.shape[0], min(radius, 2**31 - 1)
+    size = max(
+        PAIR_BLOCK, (n + PAIR_BLOCKS - 1) // PAIR_BLOCKS + 63 & ~63
+    )  # blocks begin where wide loads may
+    blocks = [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
+    found = rows.new_empty((n,), dtype=torch.int64)
+    found_inside = torch.empty_like(found)
+    device, stream = place(rows)
+    later, sums = [], []
+    for block in blocks:
+        later.append(Pairs(rows[block], rows[block.start :], "hamming"))
+        native.cuda.hamming_radius_count(later[-1].native, radius, found[block].data_ptr(), device, stream)
+        inside = Pairs(rows[block], rows[block], "hamming")
+        native.cuda.hamming_radius_count(
+            inside.native, radius, found_inside[block].data_ptr(), device, stream
+        )
+        sums += [found[block].sum(), found_inside[block].sum()]
+    totals = torch.stack(sums).tolist() if sums else []  # the one place where the device is waited for
+    sizes = [
+        both - (twice + block.stop - block.start) // 2
+        for block, both, twice in zip(blocks, totals[::2], totals[1::2], strict=True)
+    ]
+    offsets = found.new_zeros((n + 1,))
+    indices = offsets.new_empty((sum(sizes),))
+    distances = offsets.new_empty((sum(sizes),), dtype=torch.int32)
+    first = 0
+    for block, pairs, n_both, n_kept in zip(blocks, later, totals[::2], sizes, strict=True):
+        of_block = _offsets(found[block])
+        items, counts = _fill_radius(pairs, radius, n_both, of_block)
+        item = torch.arange(block.stop - block.start, device=codes.device)
+        kept = items > item.repeat_interleave(found[block], output_size=n_both)
+        place_of = torch.nn.functional.pad(kept.cumsum(0), (1, 0))  # how many are kept before
+        offsets[block.start + 1 : block.stop + 1] = first + place_of[of_block[1:]]
+        to = torch.where(kept, place_of[:-1], n_kept)  # the others to a place behind all
+        for part, whole in ((items + block.start, indices), (counts, distances)):
+            room = part.new_empty((n_kept + 1,)).scatter_(0, to, part)
+            whole[first : first + n_kept] = room[:-1]
+        first += n_kept
+    return offsets, indices, distances
 
 
 # ---- loss ----

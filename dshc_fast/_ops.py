@@ -23,6 +23,7 @@ from ._arguments import (
     DTYPE_CODES,
     Pairs,
     as_int64,
+    code_rows,
     contiguous,
 )
 from ._asymmetric_ops import _asymmetric_topk as _asymmetric_topk
@@ -46,6 +47,7 @@ SCHEMAS = {
     f"{PREPARED}) -> (Tensor, Tensor)",
     "hamming_radius": '(Tensor queries, Tensor database, SymInt radius, str score="hamming", Tensor? allowed=None, '
     f"{PREPARED}) -> (Tensor, Tensor, Tensor)",
+    "hamming_pairs": f"(Tensor codes, SymInt radius, {PREPARED}) -> (Tensor, Tensor, Tensor)",
     "hamming_histogram": f'({LABELLED}, str score="hamming", SymInt? n_bits=None, Tensor? allowed=None, '
     f"bool? check=None, {PREPARED}) -> (Tensor, Tensor)",
     "average_precision": f"({LABELLED}, SymInt? k=None, "
@@ -137,6 +139,23 @@ def _hamming_radius(
     counts = queries.new_empty((search.n_found(),), dtype=torch.int32)
     search.write(offsets.data_ptr(), indices.data_ptr(), counts.data_ptr(), n_threads)
     return offsets, indices, counts
+
+
+def _hamming_pairs(
+    codes: Tensor, radius: int, prepared: Sequence[Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    shapes.check_hamming_pairs(codes, radius, prepared)
+    rows, equal_codes = code_rows(codes, prepared)
+    n_threads = torch.get_num_threads()
+    offsets = codes.new_empty((codes.shape[0] + 1,), dtype=torch.int64)
+    search = native.PairSearch(
+        rows.data_ptr(), *codes.shape, rows.shape[1], *equal_codes.arguments, min(radius, 2**31 - 1),
+        offsets.data_ptr(), n_threads,
+    )  # fmt: skip
+    indices = codes.new_empty((search.n_found(),), dtype=torch.int64)
+    distances = codes.new_empty((search.n_found(),), dtype=torch.int32)
+    search.write(indices.data_ptr(), distances.data_ptr(), n_threads)
+    return offsets, indices, distances
 
 
 # ---- loss ----
@@ -279,10 +298,10 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
 # ---- registration ----
 
 
-# Radius search waits for the device to learn how much it found, which no CUDA graph can: compilers keep it out of
-# theirs where torch knows the tag (from 2.8 on).
+# Radius search and pairs wait for the device to learn how much they found, which no CUDA graph can: compilers keep them
+# out of theirs where torch knows the tag (from 2.8 on).
 _WAITS = (torch.Tag.cudagraph_unsafe,) if hasattr(torch.Tag, "cudagraph_unsafe") else ()
-TAGS = {"hamming_radius": (torch.Tag.pt2_compliant_tag, *_WAITS)}
+TAGS = {name: (torch.Tag.pt2_compliant_tag, *_WAITS) for name in ("hamming_radius", "hamming_pairs")}
 
 library = torch.library.Library("dshc_fast", "DEF")
 # At exit torch would remove the ops again, even where daemon threads are inside one. They stay.

@@ -115,6 +115,26 @@ def hamming_radius(
     )
 
 
+def check_hamming_pairs(codes: Tensor, radius: int, prepared: Sequence[Tensor] | None) -> None:
+    checks.check_same_device(codes=codes)
+    checks.check_codes(codes, "codes")
+    checks.check_prepared(codes, prepared)
+    if radius < 0:
+        raise ValueError(f"radius must be 0 or more, got {radius}")
+
+
+def hamming_pairs(
+    codes: Tensor, radius: int, prepared: Sequence[Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    check_hamming_pairs(codes, radius, prepared)
+    found = torch.library.get_ctx().new_dynamic_size()
+    return (
+        codes.new_empty((codes.shape[0] + 1,), dtype=torch.int64),
+        codes.new_empty((found,), dtype=torch.int64),
+        codes.new_empty((found,), dtype=torch.int32),
+    )
+
+
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     """What the loss of logits of this dtype is computed in."""
     return torch.float64 if dtype == torch.float64 else torch.float32

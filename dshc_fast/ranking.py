@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, overload
 
 import torch
 
@@ -27,8 +27,8 @@ class AsymmetricTopK(NamedTuple, Generic[Kind]):
 
 
 class HammingRadius(NamedTuple, Generic[Kind]):
-    """Answers of `hamming_radius`: query q has `indices[offsets[q]:offsets[q + 1]]`, and the same part of
-    `distances`."""
+    """Answers of `hamming_radius` and `hamming_pairs`: query (item) q has `indices[offsets[q]:offsets[q + 1]]`, and the
+    same part of `distances`."""
 
     offsets: Kind
     indices: Kind
@@ -196,3 +196,50 @@ def hamming_radius(
     queries_tensor, (codes, prepared) = as_tensor(queries, "queries"), as_database(database)
     found = _direct.run("hamming_radius", queries_tensor, codes, radius, score, as_allowed(allowed), prepared)
     return HammingRadius(*(answer(tensor, queries) for tensor in found))
+
+
+@overload
+def hamming_pairs(codes: Kind, radius: int) -> HammingRadius[Kind]: ...
+
+
+@overload
+def hamming_pairs(codes: HammingDatabase, radius: int) -> HammingRadius[Any]: ...
+
+
+def hamming_pairs(codes: Array | HammingDatabase, radius: int) -> HammingRadius[Any]:
+    """All pairs of items within a radius of each other, each pair once: near-duplicates, a self-join.
+
+    Item i is answered with the items j > i at a distance of at most `radius`, sorted by (distance, j): what
+    `hamming_radius` of the codes among themselves finds, less each item itself and the second half of each pair. Memory
+    grows with the codes and the answer, not with the square of their number.
+
+    On the CPU codes are cut into radius + 1 parts, of which two codes within the radius have one in common (the
+    pigeonhole principle; Norouzi, Punjani, Fleet, *Fast Exact Search in Hamming Space with Multi-Index Hashing*, 2014),
+    and only items with a part in common are compared, where they are few enough; else all are. It must learn the size
+    of its answer, so it synchronises once on a GPU.
+
+    Args:
+        codes: uint8 (n, bytes), 1 to 512 bytes; or a `HammingDatabase`.
+        radius: an integer >= 0, in bits. More than there are bits: all pairs.
+
+    Returns:
+        Named tuple (`offsets` int64 (n + 1,), `indices` int64, `distances` int32): item i has
+        `indices[offsets[i]:offsets[i + 1]]`, and the same part of `distances`.
+
+    Raises:
+        TypeError, ValueError: naming the argument that does not fit.
+        MemoryError: the answer does not fit in memory; it is said how large it is.
+
+    Example:
+        >>> import numpy as np, dshc_fast
+        >>> codes = np.array([[0], [6], [1], [7]], dtype=np.uint8)
+        >>> dshc_fast.hamming_pairs(codes, 1)
+        HammingRadius(offsets=array([0, 1, 2, 2, 2]), indices=array([2, 3]), distances=array([1, 1], dtype=int32))
+    """
+    radius = checks.as_int(radius, "radius")
+    like: Any = codes
+    if isinstance(codes, HammingDatabase):
+        like, found = codes.codes, torch.ops.dshc_fast.hamming_pairs(codes._codes, radius, codes._tensors)
+    else:
+        found = torch.ops.dshc_fast.hamming_pairs(as_tensor(codes, "codes"), radius)
+    return HammingRadius(*(answer(tensor, like) for tensor in found))

@@ -11,6 +11,7 @@
 #include "../core/codes_from_logits.h"
 #include "../core/hamming_distance.h"
 #include "../core/hamming_histogram.h"
+#include "../core/hamming_pairs.h"
 #include "../core/hamming_radius.h"
 #include "../core/hamming_topk.h"
 #include "../core/host_arrays.h"
@@ -28,7 +29,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 7;
+constexpr int kAbi = 8;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
@@ -233,6 +234,22 @@ PYBIND11_MODULE(_dshc_fast, m) {
       .def("write", [](cpu::RadiusSearch& search, Address offsets, Address indices, Address counts, int n_threads) {
         run_op([&] { search.write(at<int64_t>(offsets), at<int64_t>(indices), at<int32_t>(counts), n_threads); });
       }, py::arg("offsets"), py::arg("indices"), py::arg("counts"), py::arg("n_threads"));
+
+  py::class_<cpu::PairSearch>(m, "PairSearch")
+      .def(py::init([](Address rows, int64_t n, int32_t n_bytes, int32_t stride, Address members, Address part_offsets,
+                       int64_t n_parts, int64_t radius, Address offsets, int n_threads) {
+        need_memory(rows, n, "codes");
+        const CodeRows codes{at<const uint8_t>(rows), n, n_bytes, stride,
+                             {at<const int64_t>(members), at<const int64_t>(part_offsets), n_parts}};
+        std::unique_ptr<cpu::PairSearch> search;
+        run_op([&] { search = std::make_unique<cpu::PairSearch>(codes, radius, at<int64_t>(offsets), n_threads); });
+        return search;
+      }), py::arg("rows"), py::arg("n"), py::arg("n_bytes"), py::arg("stride"), py::arg("members"), py::arg("part_offsets"),
+          py::arg("n_parts"), py::arg("radius"), py::arg("offsets"), py::arg("n_threads"))
+      .def("n_found", &cpu::PairSearch::n_found)
+      .def("write", [](cpu::PairSearch& search, Address indices, Address distances, int n_threads) {
+        run_op([&] { search.write(at<int64_t>(indices), at<int32_t>(distances), n_threads); });
+      }, py::arg("indices"), py::arg("distances"), py::arg("n_threads"));
 
   m.def("hamming_histogram", [](const Pairs& pairs, const Relevance& relevance, int32_t n_bits, Address items,
                                 Address relevant, int n_threads) {

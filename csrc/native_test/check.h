@@ -153,6 +153,7 @@ void test_ranking();
 void test_asymmetric();
 void test_average_precision();
 void test_retrieval_metric();
+void test_pairs();
 void test_partition();
 void test_packing();
 void test_logits();

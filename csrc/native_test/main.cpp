@@ -11,6 +11,7 @@ int main() {
   dshc::test::test_asymmetric();
   dshc::test::test_average_precision();
   dshc::test::test_retrieval_metric();
+  dshc::test::test_pairs();
   dshc::test::test_partition();
   dshc::test::test_packing();
   dshc::test::test_logits();

@@ -25,6 +25,7 @@ from .ranking import (
     asymmetric_distances,
     asymmetric_topk,
     hamming_distance,
+    hamming_pairs,
     hamming_radius,
     hamming_topk,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "codes_from_logits",
     "hamming_distance",
     "hamming_histogram",
+    "hamming_pairs",
     "hamming_radius",
     "hamming_topk",
     "hit_rate",

@@ -96,3 +96,8 @@ def hamming_radius(
     order = keys.argsort(dim=1, stable=True)
     inside_in_order = inside.gather(1, order)
     return offsets, order[inside_in_order], counts.gather(1, order)[inside_in_order]
+
+
+def hamming_pairs(codes: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
+    later = torch.ones((len(codes), len(codes)), dtype=torch.bool, device=codes.device).triu(1)
+    return hamming_radius(codes, codes, min(radius, 8 * codes.shape[1]), allowed=later)

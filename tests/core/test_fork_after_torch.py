@@ -83,6 +83,8 @@ cases = {
     "hamming_topk, allowed": lambda: dshc_fast.hamming_topk(few, codes, 100, allowed=allowed[None].expand(5, n)),
     "asymmetric_topk": lambda: dshc_fast.asymmetric_topk(torch.randn(52, 5).t(), strided, 100),
     "hamming_radius": lambda: dshc_fast.hamming_radius(few, codes, 20),
+    "hamming_pairs": lambda: dshc_fast.hamming_pairs(codes, 2),
+    "hamming_pairs, strided": lambda: dshc_fast.hamming_pairs(strided[:1000], 20),
     "HammingDatabase": lambda: dshc_fast.hamming_topk(few, dshc_fast.HammingDatabase(codes, ids), 5),
     "HammingDatabase, grouped": lambda: dshc_fast.hamming_topk(few, dshc_fast.HammingDatabase(repeated, hot), 5),
     "HammingDatabase, wide ids": lambda: dshc_fast.average_precision(

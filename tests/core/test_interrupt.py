@@ -106,6 +106,10 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
         "hamming_radius", queries=codes(MANY), database=codes(DB, 8, 20_000), radius=18
     ),
     "radius, large": lambda: call("hamming_radius", queries=codes(MANY)[:150], database=codes(DB), radius=32),
+    "pairs": lambda: call("hamming_pairs", codes=codes(8 * DB), radius=2),
+    "pairs, blocks": lambda: call("hamming_pairs", codes=codes(200_000), radius=16),
+    "pairs, groups": lambda: call("hamming_pairs", codes=codes(DB), radius=5),
+    "pairs, equal codes": lambda: call("hamming_pairs", codes=codes(DB, 8, 20_000), radius=12),
     "distance": lambda: call("hamming_distance", queries=codes(MANY)[:400], database=codes(DB)),
     "histogram": lambda: call("hamming_histogram", **labelled(MANY, DB)),
     "histogram, scan": lambda: call("hamming_histogram", **labelled(MANY, DB), allowed=half(DB)),
@@ -152,6 +156,7 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "unpack_codes": lambda: call("unpack_codes", codes=codes(80 * DB, 1) & 7, n_bits=3),
 }
 ONE_THREAD = (
+    "pairs",
     "pack_codes",
     "unpack_codes",
     "multilabel_codes",

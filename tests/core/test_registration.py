@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from callers import twin_loss
-from ops_table import OFFSETS, OPS, good_calls, leaves, tensors
+from ops_table import DATA_SIZED, OFFSETS, OPS, good_calls, leaves, tensors
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dshc_fast
 from dshc_fast import reference
 
-# Dynamo traces hamming_radius, whose output size is data, when allowed to.
+# Dynamo traces hamming_radius and hamming_pairs, whose output size is data, when allowed to.
 DYNAMIC_OUTPUTS = torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
 
 
@@ -108,7 +108,7 @@ def test_opcheck_linear_loss_with_gradient(chunk: int, device: str) -> None:
 
 
 @pytest.mark.parametrize("n_query", (0, 3))
-@pytest.mark.parametrize("op", [op for op in OPS if op != "hamming_radius"])
+@pytest.mark.parametrize("op", [op for op in OPS if op not in DATA_SIZED])
 def test_fake_tensors(op: str, n_query: int) -> None:
     """On fake tensors a public op gives the real one's shapes, dtypes and strides."""
     call = tensors(good_calls(n_query=n_query)[op])
@@ -120,15 +120,16 @@ def test_fake_tensors(op: str, n_query: int) -> None:
         assert (a.shape, a.dtype, a.stride(), a.device) == (b.shape, b.dtype, b.stride(), b.device)
 
 
-def test_fake_radius() -> None:
+@pytest.mark.parametrize(("op", "n_rows"), (("hamming_radius", 3), ("hamming_pairs", 20)))
+def test_fake_radius(op: str, n_rows: int) -> None:
     """One output size is data: a fake gives an unbacked size there, and the offsets' size is known."""
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    call = tensors(good_calls()["hamming_radius"])
+    call = tensors(good_calls()[op])
     with FakeTensorMode(shape_env=ShapeEnv()) as mode:
         faked = {k: mode.from_tensor(v) if isinstance(v, torch.Tensor) else v for k, v in call.items()}
-        fake = dshc_fast.hamming_radius(**faked)
-    assert fake.offsets.shape == (4,) and fake.offsets.dtype == torch.int64
+        fake = getattr(dshc_fast, op)(**faked)
+    assert fake.offsets.shape == (n_rows + 1,) and fake.offsets.dtype == torch.int64
     assert (
         fake.indices.dtype == torch.int64 and fake.distances.dtype == torch.int32 and fake.indices.ndim == 1
     )

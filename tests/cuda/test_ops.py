@@ -13,8 +13,10 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from strategies import make_codes
 
 from dshc_fast import (
+    HammingDatabase,
     _arguments,
     _cuda_metric_ops,
     _cuda_ops,
@@ -24,6 +26,7 @@ from dshc_fast import (
     _native,
     _ops,
     codes,
+    reference,
 )
 
 
@@ -64,7 +67,7 @@ def parameters(function: Callable) -> list[str]:
     return re.findall(r"(\w+): ", function.__doc__.splitlines()[0])
 
 
-N_QUERY = 6
+N_QUERY, MOST_QUERIES = 6, 4096
 
 
 def at(address: int, dtype: torch.dtype, n: int) -> torch.Tensor:
@@ -76,14 +79,15 @@ def radius_in_two_calls(name: str, pairs: object, radius: int, *arguments: int) 
     """The CPU finds and keeps what the GPU counts first and fills in then."""
     search = _native.native.RadiusSearch(pairs, radius, 1)
     n = search.n_found()
-    offsets = torch.empty(N_QUERY + 1, dtype=torch.int64)
+    offsets = torch.full((MOST_QUERIES + 1,), -1)
     indices, distances = torch.empty(n, dtype=torch.int64), torch.empty(n, dtype=torch.int32)
     search.write(offsets.data_ptr(), indices.data_ptr(), distances.data_ptr(), 1)
+    offsets = offsets[offsets >= 0]  # as many as there are queries, and one
     if name == "hamming_radius_count":
-        at(arguments[0], torch.int64, N_QUERY).copy_(offsets.diff())
+        at(arguments[0], torch.int64, len(offsets) - 1).copy_(offsets.diff())
         return
     said, given, to_indices, to_distances, _workspace = arguments
-    assert said == n and torch.equal(at(given, torch.int64, N_QUERY + 1), offsets)
+    assert said == n and torch.equal(at(given, torch.int64, len(offsets)), offsets)
     at(to_indices, torch.int64, n).copy_(indices)
     at(to_distances, torch.int32, n).copy_(distances)
 
@@ -143,6 +147,7 @@ def cases() -> dict[str, tuple]:
         "hamming_topk": (*pairs, 9, "overlap", allowed),
         "asymmetric_topk": (torch.randn(N_QUERY, 37, generator=generator), codes, 9, allowed),
         "hamming_radius": (*pairs, 17, "hamming", allowed),
+        "hamming_pairs": (codes, 17),
         "hamming_histogram": (*pairs, labels[:6], labels, "hamming", 38, allowed, False),
         "average_precision": (*pairs, multi_hot[:6], multi_hot, 7, "index", "min"),
         "retrieval_metric": (*pairs, multi_hot[:6], multi_hot, "ndcg", 7, "index", "exponential"),
@@ -189,6 +194,23 @@ def test_what_is_handed_over(op: str, cuda_on_the_cpu: None) -> None:
     """Run on host tensors, with the CPU ops behind it, each implementation gives what its CPU twin gives."""
     module = _cuda_ops if op in _ops.SCHEMAS else _linear_ops
     torch.testing.assert_close(answer(module, op), WANTED[op])
+
+
+@pytest.mark.parametrize(("n", "block"), ((0, 64), (1, 64), (300, 64), (300, 4096), (1100, 1)))
+def test_pairs_in_blocks(n: int, block: int, cuda_on_the_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put together from radius searches, with equal codes, items that find nothing, and blocks of any size."""
+    monkeypatch.setattr(_cuda_ops, "PAIR_BLOCK", block)
+    codes = torch.from_numpy(make_codes(np.random.default_rng(n), n, 3, "near"))
+    codes[::3] = torch.from_numpy(make_codes(np.random.default_rng(1), len(codes[::3]), 3))
+    for radius in (0, 2, 9, 24, 10**12):
+        torch.testing.assert_close(
+            _cuda_ops._hamming_pairs(codes, radius), reference.hamming_pairs(codes, radius)
+        )
+    if n:
+        prepared = HammingDatabase(codes)._tensors
+        torch.testing.assert_close(
+            _cuda_ops._hamming_pairs(codes, 5, prepared), reference.hamming_pairs(codes, 5)
+        )
 
 
 def test_the_kernel_of_topk(cuda_on_the_cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,4 +310,5 @@ def test_what_waits_for_the_device_is_tagged() -> None:
     if tag is None:
         pytest.skip(f"torch {torch.__version__} has no tag cudagraph_unsafe")
     assert tag in torch.ops.dshc_fast.hamming_radius.default.tags
+    assert tag in torch.ops.dshc_fast.hamming_pairs.default.tags
     assert tag not in torch.ops.dshc_fast.hamming_topk.default.tags

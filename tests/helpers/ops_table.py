@@ -20,7 +20,7 @@ RANKING = (
     "mean_average_precision",
     "retrieval_curves",
     "retrieval_metric",
-)
+)  # with queries and a database
 LABELLED = RANKING[3:]
 
 
@@ -54,6 +54,7 @@ def good_calls(
             "database": codes["database"],
             "k": 5,
         },
+        "hamming_pairs": {"codes": codes["database"], "radius": 4 * n_bytes},
         "hamming_histogram": dict(labelled),
         "average_precision": dict(labelled),
         "mean_average_precision": dict(labelled),
@@ -78,6 +79,7 @@ def good_calls(
 
 
 OPS = tuple(good_calls())
+DATA_SIZED = ("hamming_radius", "hamming_pairs")  # how much they find is known at the end
 
 
 def tensors(call: dict[str, Any], device: str = "cpu") -> dict[str, Any]:

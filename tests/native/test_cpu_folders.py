@@ -17,6 +17,7 @@ BELOW = {
     "call": {"kernels"},
     "repeats": {"kernels", "call"},
     "search": {"kernels", "call", "repeats"},
+    "pairs": {"kernels", "call", "repeats", "search"},
     "counts": {"kernels", "call", "repeats"},
     "logits": {"kernels", "call"},
 }

@@ -21,6 +21,7 @@ def of_torch(values: Tensor, codes: Tensor, labels: Tensor) -> None:
     assert_type(dshc_fast.hamming_topk(codes, codes, 10).indices, Tensor)
     assert_type(dshc_fast.hamming_radius(codes, codes, 2).offsets, Tensor)
     assert_type(dshc_fast.asymmetric_topk(codes.float(), codes, 10).distances, Tensor)
+    assert_type(dshc_fast.hamming_pairs(codes, 2).offsets, Tensor)
     database = dshc_fast.HammingDatabase(codes, labels)
     assert_type(dshc_fast.average_precision(codes, database, labels), Tensor)
     assert_type(dshc_fast.mean_average_precision(codes, codes, labels, labels), Tensor)

@@ -37,6 +37,12 @@ constexpr uint32_t kBothScores = score_bit(Score::hamming) | score_bit(Score::ov
 
 constexpr int kRun = 32;  // values
 
+// Numbers of two of a few codes, and in how many bits they differ.
+struct ClosePair {
+  uint16_t first, second, count;
+};
+constexpr int kFewCodes = 32;
+
 struct RankKernels {
   // row[i] = rank value of `query` against code i: XOR count, or 8 * n_bytes_counted - AND count. `stride` is the bytes
   // of a code as it lies here: 4, or a multiple of 8.
@@ -54,6 +60,9 @@ struct RankKernels {
   // of the run of its last position.
   void (*equal_before)(const uint16_t* row, const uint32_t* positions, int64_t n_positions, uint16_t shift,
                        uint16_t* before);
+  // Pairs of up to kFewCodes codes of whole words [n, stride] whose XOR count is below `limit`; returns how many. There is
+  // room for all pairs of n.
+  int64_t (*pairs_below)(const uint8_t* codes, int64_t n, int32_t stride, uint16_t limit, ClosePair* pairs);
 };
 
 constexpr int kBuckets = 64;

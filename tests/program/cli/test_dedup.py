@@ -63,7 +63,7 @@ def test_of_codes_and_of_an_index(tmp_path: Path) -> None:
 
 def test_of_a_folder_of_images_with_a_picture(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
-    write_images(photos)
+    write_images(photos, per_class=30)
     run = tmp_path / "run"
     dshc_ok(
         "train",
@@ -84,11 +84,11 @@ def test_of_a_folder_of_images_with_a_picture(tmp_path: Path) -> None:
     together = next(names for names in groups(output).values() if "red/copy.png" in names)
     assert "red/03.png" in together
     text = page.read_text()
-    assert "Near-duplicates" in text and "red/copy.png" in text and "data:image/" in text
+    assert "Near-duplicates" in text and "data:image/" in text and "more are left out" in text
     dshc_ok("index", "create", tmp_path / "index", "--run", run)
     dshc_ok("index", "add", tmp_path / "index", photos)
     dshc_ok("dedup", tmp_path / "index", "--radius", 0, "--images", photos, "--gallery", page)
-    assert "red/copy.png" in page.read_text() and "data:image/" in page.read_text()
+    assert page.read_text().count("data:image/") == text.count("data:image/")
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
@@ -104,6 +104,5 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
             (tmp_path / "index", "--radius", "3", "--run", tmp_path),
             "--run must go with items that are yet to be encoded",
         ),
-        ((tmp_path / "index", "--radius", "3"), "must hold"),
     ):
         assert match in dshc_fails("dedup", *arguments)

@@ -5,6 +5,7 @@ constexpr int kLanes = 16;
 #include <immintrin.h>
 
 #include "../floats.h"
+#include "../close_pairs.h"
 #include "../rank_rows.h"
 
 namespace dshc::cpu {
@@ -195,7 +196,12 @@ int64_t select_at_least(const float* values, int64_t n, float bound, uint32_t* p
   return found;
 }
 
-const RankKernels kRank = {rank_row, count_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+int64_t pairs_below(const uint8_t* codes, int64_t n, int32_t stride, uint16_t limit, ClosePair* pairs) {
+  return pairs_below_by_word(codes, n, stride, limit, pairs, popcount);
+}
+
+const RankKernels kRank = {rank_row,       count_row,    add_relevance_ids, add_relevance_words,
+                           select_between, equal_before, pairs_below};
 const FloatKernels kFloats = {max_value<float>, any_nan, bound_of_top, select_at_least,
                               sum_exp<float>, scaled_exp<float>, from_float16, from_bfloat16,
                               to_float16, to_bfloat16, max_value<double>, sum_exp<double>, scaled_exp<double>};

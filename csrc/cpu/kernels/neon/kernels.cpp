@@ -5,6 +5,7 @@ constexpr int kLanes = 4;
 #include <arm_neon.h>
 
 #include "../floats.h"
+#include "../close_pairs.h"
 #include "../rank_rows.h"
 
 namespace dshc::cpu {
@@ -134,7 +135,12 @@ void count_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t 
   count_row_by_values(score, query, codes, n, stride, counts, rank_row);
 }
 
-const RankKernels kRank = {rank_row, count_row, add_relevance_ids, add_relevance_words, select_between, equal_before};
+int64_t pairs_below(const uint8_t* codes, int64_t n, int32_t stride, uint16_t limit, ClosePair* pairs) {
+  return pairs_below_by_word(codes, n, stride, limit, pairs, popcount);
+}
+
+const RankKernels kRank = {rank_row,       count_row,    add_relevance_ids, add_relevance_words,
+                           select_between, equal_before, pairs_below};
 const FloatKernels kFloats = {max_value<float>, any_nan, bound_of_top, select_at_least_plain,
                               sum_exp<float>, scaled_exp<float>, from_float16, from_bfloat16,
                               to_float16, to_bfloat16, max_value<double>, sum_exp<double>, scaled_exp<double>};
