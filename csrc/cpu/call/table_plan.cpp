@@ -1,14 +1,13 @@
 #include "table_plan.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "blocks.h"
 
 namespace dshc::cpu {
 namespace {
 
-constexpr double kFree = std::numeric_limits<double>::infinity();
+constexpr double kFree = 1e300;  // ns of a scan, where the tables are asked whatever it costs
 
 // A scan, in ns per word of a pair, by the number of queries; measured on one thread of a Zen 5 with AVX-512, top-k with k = 10
 // and radius 2, 32 to 1,024 bits. Other levels take longer, so that their tables are asked less often than would pay.
@@ -20,15 +19,18 @@ constexpr double kScanFew = 0.11, kScanFewFar = 0.29;  // in the third-level cac
 constexpr double kScanCodes = 4.0;      // ns for each distinct code of a database whose codes repeat
 constexpr int64_t kRepeats = 8;         // items per code, from which a scan is one of the distinct codes
 
-// A table, likewise.
+// Look-ups, likewise, of 1,000,000 codes in 4 tables and of 10,000,000 and 100,000,000 in 3: a value, with the misses of its
+// offsets and its list; an item of a list, whose code is a miss once all do not fit into the third-level cache.
 constexpr int64_t kCacheBytes = 32 << 20;
-constexpr double kProbe = 4.0, kProbeFar = 12.0;
-constexpr double kCandidate = 1.2, kCandidateFar = 4.0;
-constexpr double kCandidateWord = 0.4;   // each further word of a code
-constexpr double kQuery = 300.0;         // to begin with a query
+constexpr double kProbe = 20.0;
+constexpr double kCandidate = 1.7, kCandidateFar = 5.0;
+constexpr double kCandidateWord = 0.3;   // each word of a code
+constexpr double kQuery = 150.0;         // to begin with a query
 
 constexpr int64_t kFewestCodes = 2048;   // fewer are scanned in the time of a few cache misses
-constexpr double kTrial = 0.125;         // of a scan
+constexpr double kLost = 0.125;          // of a call's scan, which the scouts may cost at most
+constexpr double kBudget = 0.75;         // of a scan: a query that wants more had better be scanned
+constexpr int64_t kQueriesPerScout = 16, kMostScouts = 32;
 
 double scan_nanoseconds(const Pairs& pairs, int n_threads) {
   const WordShape shape(pairs.n_bytes);
@@ -52,21 +54,23 @@ TablePlan plan_tables(const Pairs& pairs, const Level& level, int n_threads) {
   // A mask for each query, which a scan reads anyway, would have to be copied for those that are given up.
   if (!may || pairs.score != Score::hamming || (pairs.allowed && pairs.allowed_stride != 0)) return plan;
   constexpr int64_t kGroup = 32, kTasksPerThread = 4;
+  plan.n_scouts = std::clamp<int64_t>(pairs.n_query / kQueriesPerScout, 1, kMostScouts);
   const int64_t share = n_threads == 1 ? pairs.n_query : divide_up(pairs.n_query, kTasksPerThread * n_threads);
   plan.group = std::min(share, kGroup);
-  plan.n_groups = divide_up(pairs.n_query, plan.group);
   plan.n_threads = n_threads;
   const int64_t code_bytes = WordShape(pairs.n_bytes).code_bytes();
   const bool far = tables.n_codes * (code_bytes + 4 * tables.n_tables) > kCacheBytes;
-  plan.probe = far ? kProbeFar : kProbe;
+  plan.probe = kProbe;
   plan.candidate = (far ? kCandidateFar : kCandidate) + kCandidateWord * static_cast<double>(code_bytes / 8);
   if (pairs.table_use == TableUse::always) {
-    plan.scan = plan.trial = kFree;
+    plan.scan = plan.scout_budget = plan.budget = kFree;
     plan.asks = true;
   } else if (tables.n_codes >= kFewestCodes) {
     plan.scan = scan_nanoseconds(pairs, n_threads);
-    plan.trial = kTrial * plan.scan;
-    plan.asks = kQuery < plan.scan;
+    plan.budget = kBudget * plan.scan;
+    const double share_of_scouts = kLost * static_cast<double>(pairs.n_query) / static_cast<double>(plan.n_scouts);
+    plan.scout_budget = std::min(kBudget, share_of_scouts) * plan.scan;
+    plan.asks = kQuery < plan.budget;
   }
   return plan;
 }
@@ -95,7 +99,7 @@ TablePlan plan_tables_radius(const Pairs& pairs, int32_t radius, const Level& le
     probes += values;
     candidates += values * static_cast<double>(pairs.tables.n_codes) / static_cast<double>(int64_t{1} << width);
   }
-  plan.asks = kQuery + probes * plan.probe + candidates * plan.candidate < plan.scan;
+  plan.asks = kQuery + probes * plan.probe + candidates * plan.candidate < plan.budget;
   return plan;
 }
 
@@ -104,9 +108,9 @@ std::string text(const TablePlan& plan, const SubstringTables& tables) {
   if (!plan.asks) return words + "scanned";
   const int32_t least = tables.n_bits / tables.n_tables, most = (tables.n_bits + tables.n_tables - 1) / tables.n_tables;
   const std::string bits = least == most ? std::to_string(least) : std::to_string(least) + " to " + std::to_string(most);
-  const std::string limit = plan.scan == kFree ? "" : ", scanned where that is slower";
+  const std::string limit = plan.scan == kFree ? "" : ", or scanned";
   return words + number(tables.n_tables, "substring table") + " of " + bits + " bits" + limit + "; " +
-         number(plan.n_groups, "group") + " of " + std::to_string(plan.group) + ", " +
+         number(plan.n_scouts, "scout") + ", then groups of " + std::to_string(plan.group) + ", " +
          number(plan.n_threads, "thread");
 }
 

@@ -13,58 +13,68 @@
 namespace dshc::cpu {
 namespace {
 
-// Whether queries of a call are still looked up. Once most were given up the others are left to the scan at once.
-class Patience {
+// What the queries of a call have cost so far, against a scan of them all. Once it is more the others are left to the scan.
+class Balance {
  public:
-  bool is_lost() const {
-    constexpr int64_t kFew = 16;  // queries
-    const int64_t given_up = given_up_.load(std::memory_order_relaxed);
-    return given_up >= kFew && 2 * given_up > asked_.load(std::memory_order_relaxed);
+  explicit Balance(double scan) : scan_(scan) {}
+  bool pays() const {
+    return spent_.load(std::memory_order_relaxed) <= static_cast<double>(answered_.load(std::memory_order_relaxed)) * scan_;
   }
-  void note(int64_t asked, int64_t given_up) {
-    asked_.fetch_add(asked, std::memory_order_relaxed);
-    given_up_.fetch_add(given_up, std::memory_order_relaxed);
+  void note(double spent, int64_t answered) {
+    double before = spent_.load(std::memory_order_relaxed);
+    while (!spent_.compare_exchange_weak(before, before + spent, std::memory_order_relaxed)) {
+    }
+    answered_.fetch_add(answered, std::memory_order_relaxed);
   }
 
  private:
-  std::atomic<int64_t> asked_{0}, given_up_{0};
+  const double scan_;
+  std::atomic<double> spent_{0.0};
+  std::atomic<int64_t> answered_{0};
 };
 
-// Lets groups of queries search, each with a Keep of its thread's: keep.run(walk, queries) searches, keep.answer(q) is the
+// Lets groups of queries search, each with a Keep of its task's: keep.run(queries, budget) searches, keep.answer(q) is the
 // answer of one that was not given up.
 template <class MakeKeep>
 std::vector<int64_t> search_groups(const TablePlan& plan, const Pairs& pairs, const TakeAnswer& take, MakeKeep make_keep) {
-  std::vector<std::vector<int64_t>> left(static_cast<size_t>(plan.n_groups));
-  Patience patience;
-  // A task is several groups, which use its memory one after the other.
-  const int64_t n_tasks = std::min<int64_t>(plan.n_groups, plan.n_threads == 1 ? 1 : 8 * plan.n_threads);
-  parallel_for(n_tasks, plan.n_threads, [&](int64_t task) {
-    TableWalk walk(pairs, plan);
-    auto keep = make_keep(walk);
-    std::vector<TableQuery> queries;
-    for (int64_t group = plan.n_groups * task / n_tasks; group < plan.n_groups * (task + 1) / n_tasks; ++group) {
-      const int64_t begin = group * plan.group, end = std::min(begin + plan.group, pairs.n_query);
-      std::vector<int64_t>& mine = left[static_cast<size_t>(group)];
-      if (patience.is_lost()) {
-        for (int64_t query = begin; query < end; ++query) mine.push_back(query);
-        continue;
-      }
-      queries.resize(static_cast<size_t>(end - begin));
-      for (int64_t query = begin; query < end; ++query) walk.start(queries[static_cast<size_t>(query - begin)], query);
-      keep.run(queries);
-      for (size_t q = 0; q < queries.size(); ++q) {
-        if (queries[q].given_up) {
-          mine.push_back(queries[q].query);
-        } else {
-          take(queries[q].query, keep.answer(q));
+  std::vector<int64_t> left;
+  Balance balance(plan.scan);
+  const auto search = [&](int64_t first, int64_t last, int64_t group, double budget) {
+    const int64_t n_groups = divide_up(last - first, group);
+    std::vector<std::vector<int64_t>> left_of(static_cast<size_t>(n_groups));
+    // A task is several groups, which use its memory one after the other.
+    const int64_t n_tasks = std::min<int64_t>(n_groups, plan.n_threads == 1 ? 1 : 8 * plan.n_threads);
+    parallel_for(n_tasks, plan.n_threads, [&](int64_t task) {
+      TableWalk walk(pairs, plan);
+      auto keep = make_keep(walk);
+      std::vector<TableQuery> queries;
+      for (int64_t g = n_groups * task / n_tasks; g < n_groups * (task + 1) / n_tasks; ++g) {
+        const int64_t begin = first + g * group, end = std::min(begin + group, last);
+        std::vector<int64_t>& mine = left_of[static_cast<size_t>(g)];
+        if (!balance.pays()) {
+          for (int64_t query = begin; query < end; ++query) mine.push_back(query);
+          continue;
         }
+        queries.resize(static_cast<size_t>(end - begin));
+        for (int64_t query = begin; query < end; ++query) walk.start(queries[static_cast<size_t>(query - begin)], query);
+        keep.run(queries, budget);
+        double spent = 0.0;
+        for (size_t q = 0; q < queries.size(); ++q) {
+          spent += queries[q].spent;
+          if (queries[q].given_up) {
+            mine.push_back(queries[q].query);
+          } else {
+            take(queries[q].query, keep.answer(q));
+          }
+        }
+        balance.note(spent, end - begin - static_cast<int64_t>(mine.size()));
       }
-      patience.note(end - begin, static_cast<int64_t>(mine.size()));
-    }
-  });
-  std::vector<int64_t> all;
-  for (const std::vector<int64_t>& mine : left) all.insert(all.end(), mine.begin(), mine.end());
-  return all;
+    });
+    for (const std::vector<int64_t>& mine : left_of) left.insert(left.end(), mine.begin(), mine.end());
+  };
+  search(0, plan.n_scouts, std::min(plan.n_scouts, plan.group), plan.scout_budget);
+  search(plan.n_scouts, pairs.n_query, plan.group, plan.budget);
+  return left;
 }
 
 // Step r looks up the next values of one table, and with it all items within r are found.
@@ -83,7 +93,8 @@ class KeepNearest : public TableKeep {
     }
   }
 
-  void run(std::vector<TableQuery>& queries) {
+  void run(std::vector<TableQuery>& queries, double budget) {
+    budget_ = budget;
     nearest_.resize(std::max(nearest_.size(), queries.size()));
     for (size_t q = 0; q < queries.size(); ++q) nearest_[q].start(k_, n_rank_values(pairs_));
     bool any = true;
@@ -104,14 +115,16 @@ class KeepNearest : public TableKeep {
   const std::vector<Key>& answer(size_t q) { return nearest_[q].finish(); }
 
   // What has been spent is lost where a query is given up: it may be little, or much where the end is in sight.
-  bool affords(const TableQuery& query, int64_t q, double nanoseconds, bool) override {
+  bool affords(const TableQuery& query, int64_t q, double nanoseconds, bool /*lengths_known*/) override {
     const double spent = query.spent + nanoseconds;
-    if (spent <= plan_.trial) return true;
+    if (spent <= budget_) return true;
     const Nearest& nearest = nearest_[static_cast<size_t>(q)];
     return spent <= plan_.scan && nearest.full() && spent + to_finish(query, nearest.worst()) <= plan_.scan;
   }
   int32_t bound(int64_t q) const override { return nearest_[static_cast<size_t>(q)].bound(); }
-  void take(int64_t q, Key key) override { nearest_[static_cast<size_t>(q)].add(key); }
+  void take(int64_t q, const Key* keys, int64_t n) override {
+    for (int64_t i = 0; i < n; ++i) nearest_[static_cast<size_t>(q)].add(keys[i]);
+  }
 
  private:
   // From the step after this one to that of radius `last`; lists are as long as those met so far, against the mean.
@@ -129,6 +142,7 @@ class KeepNearest : public TableKeep {
   TableWalk& walk_;
   const int32_t n_tables_;
   int32_t radius_ = 0;
+  double budget_ = 0.0;
   std::vector<double> probes_, candidates_;  // [r] of the steps before r, were codes spread evenly
   std::vector<Nearest> nearest_;
 };
@@ -143,7 +157,8 @@ class KeepWithin : public TableKeep {
     }
   }
 
-  void run(std::vector<TableQuery>& queries) {
+  void run(std::vector<TableQuery>& queries, double budget) {
+    budget_ = budget;
     found_.resize(std::max(found_.size(), queries.size()));
     for (size_t q = 0; q < queries.size(); ++q) {
       found_[q].clear();
@@ -159,16 +174,20 @@ class KeepWithin : public TableKeep {
 
   // Once the lengths of the lists are known, so is all that the answer will cost.
   bool affords(const TableQuery& query, int64_t, double nanoseconds, bool lengths_known) override {
-    return query.spent + nanoseconds <= (lengths_known ? plan_.scan : plan_.trial);
+    return query.spent + nanoseconds <= (lengths_known ? plan_.budget : budget_);
   }
   int32_t bound(int64_t) const override { return radius_ + 1; }
-  void take(int64_t q, Key key) override { found_[static_cast<size_t>(q)].push_back(key); }
+  void take(int64_t q, const Key* keys, int64_t n) override {
+    std::vector<Key>& found = found_[static_cast<size_t>(q)];
+    found.insert(found.end(), keys, keys + n);
+  }
 
  private:
   const TablePlan& plan_;
   const Pairs& pairs_;
   TableWalk& walk_;
   const int32_t radius_;
+  double budget_ = 0.0;
   std::vector<Lookup> lookups_;
   std::vector<std::vector<Key>> found_;
   std::vector<Key> spare_;

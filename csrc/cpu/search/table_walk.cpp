@@ -12,6 +12,7 @@ namespace dshc::cpu {
 namespace {
 
 constexpr size_t kMostProbes = 1024;  // whose cache lines are under way together
+constexpr size_t kCompared = 256;     // items, before the bound is asked for again
 constexpr size_t kCopied = 8;         // items of a list that are copied without asking how many it has
 
 inline int32_t n_ones(uint32_t x) {
@@ -24,7 +25,7 @@ inline int32_t n_ones(uint32_t x) {
 }  // namespace
 
 TableWalk::TableWalk(const Pairs& pairs, const TablePlan& plan)
-    : pairs_(pairs), plan_(plan), stride_(WordShape(pairs.n_bytes).code_bytes()) {
+    : pairs_(pairs), plan_(plan), stride_(WordShape(pairs.n_bytes).code_bytes()), keys_(kCompared) {
   const SubstringTables& tables = pairs.tables;
   const uint32_t* offsets = tables.offsets;
   for (int32_t t = 0; t < tables.n_tables; ++t) {
@@ -152,14 +153,45 @@ void TableWalk::walk_alone(TableQuery& query, size_t q, TableKeep& keep) {
   probes_.swap(others);
 }
 
-// Whether another table has led to this code before.
-bool TableWalk::was_found(const TableQuery& query, int32_t table, const uint8_t* code) const {
-  for (size_t t = 0; t < tables_.size(); ++t) {
-    if (query.found_to[t] < 0 || static_cast<int32_t>(t) == table) continue;
-    const uint32_t other = substring(code, stride_, tables_[t].first, tables_[t].width);
-    if (n_ones(other ^ query.substrings[t]) <= query.found_to[t]) return true;
+// Leaves out what other tables have led to before.
+int64_t TableWalk::drop_known(const TableQuery& query, int32_t table, Key* keys, int64_t n) const {
+  int64_t kept = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const Key key = keys[i];
+    const uint8_t* code = pairs_.database + index_of(key) * stride_;
+    bool known = false;
+    for (size_t t = 0; t < tables_.size() && !known; ++t) {
+      if (query.found_to[t] < 0 || static_cast<int32_t>(t) == table) continue;
+      const uint32_t other = substring(code, stride_, tables_[t].first, tables_[t].width);
+      known = n_ones(other ^ query.substrings[t]) <= query.found_to[t];
+    }
+    keys[kept] = key;
+    kept += !known;
   }
-  return false;
+  return kept;
+}
+
+// The items that are allowed, of all that have these codes.
+void TableWalk::hand_out(size_t q, const Key* keys, int64_t n, TableKeep& keep) {
+  const Partition& parts = pairs_.equal_codes;
+  if (parts.n_parts < 1 && !pairs_.allowed) return keep.take(static_cast<int64_t>(q), keys, n);
+  const auto add = [&](int64_t item, Key key) {
+    if (!pairs_.allowed || (pairs_.allowed[item / 8] >> (item % 8) & 1)) members_.push_back(key);
+  };
+  members_.clear();
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t item = index_of(keys[i]);
+    if (parts.n_parts < 1) {
+      add(item, keys[i]);
+      continue;
+    }
+    const int64_t part = part_of_first(parts, item);
+    const Key value = make_key(value_of(keys[i]), 0);
+    for (int64_t m = parts.offsets[part]; m < parts.offsets[part + 1]; ++m) {
+      add(parts.members[m], value | static_cast<Key>(parts.members[m]));
+    }
+  }
+  keep.take(static_cast<int64_t>(q), members_.data(), static_cast<int64_t>(members_.size()));
 }
 
 void TableWalk::read_items(const TableQuery& query, size_t q, int32_t table, size_t begin, size_t end, TableKeep& keep) {
@@ -167,9 +199,10 @@ void TableWalk::read_items(const TableQuery& query, size_t q, int32_t table, siz
   for (size_t p = begin; p < end; ++p) n += probes_[p].n;
   if (n == 0) return;
   stop_point(plan_.candidate * static_cast<double>(n));
-  if (items_.size() < n + kCopied) items_.resize(std::max(2 * items_.size(), n + kCopied));
-  if (keys_.size() < n) keys_.resize(std::max(2 * keys_.size(), n));
+  // Beyond the list lies what is fetched ahead, in vain: items of lists before, or the first.
+  if (items_.size() < n + kListedAhead) items_.resize(std::max(2 * items_.size(), n + kListedAhead), 0u);
   const SubstringTables& tables = pairs_.tables;
+  static_assert(kCopied <= kListedAhead);
   const uint32_t* const last_whole = tables.items + tables.n_tables * tables.n_codes - static_cast<int64_t>(kCopied);
   uint32_t* to = items_.data();
   for (size_t p = begin; p < end; ++p) {
@@ -182,27 +215,12 @@ void TableWalk::read_items(const TableQuery& query, size_t q, int32_t table, siz
     if (probe.n > copied) std::memcpy(to + copied, probe.list + copied, (probe.n - copied) * sizeof *to);
     to += probe.n;
   }
-  const int64_t n_found = plan_.level->codes->near_codes(query.code, pairs_.database, stride_, items_.data(),
-                                                         static_cast<int64_t>(n), keep.bound(static_cast<int64_t>(q)),
-                                                         keys_.data());
-  const Partition& parts = pairs_.equal_codes;
-  const auto take = [&](int64_t item, Key key) {
-    if (pairs_.allowed && !(pairs_.allowed[item / 8] >> (item % 8) & 1)) return;
-    keep.take(static_cast<int64_t>(q), key);
-  };
-  for (int64_t i = 0; i < n_found; ++i) {
-    const Key key = keys_[static_cast<size_t>(i)];
-    const int64_t item = index_of(key);
-    if (was_found(query, table, pairs_.database + item * stride_)) continue;
-    if (parts.n_parts < 1) {
-      take(item, key);
-      continue;
-    }
-    const int64_t part = part_of_first(parts, item);
-    const Key value = make_key(value_of(key), 0);
-    for (int64_t m = parts.offsets[part]; m < parts.offsets[part + 1]; ++m) {
-      take(parts.members[m], value | static_cast<Key>(parts.members[m]));
-    }
+  // The bound falls with what was taken.
+  for (size_t i = 0; i < n; i += kCompared) {
+    const int64_t found = plan_.level->codes->near_codes(query.code, pairs_.database, stride_, items_.data() + i,
+                                                         static_cast<int64_t>(std::min(kCompared, n - i)),
+                                                         keep.bound(static_cast<int64_t>(q)), keys_.data());
+    hand_out(q, keys_.data(), drop_known(query, table, keys_.data(), found), keep);
   }
 }
 

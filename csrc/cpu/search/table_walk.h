@@ -60,7 +60,7 @@ class TableKeep {
   // lengths of the lists are known. False: the query is given up.
   virtual bool affords(const TableQuery& query, int64_t q, double nanoseconds, bool lengths_known) = 0;
   virtual int32_t bound(int64_t q) const = 0;  // rank values below this one are wanted
-  virtual void take(int64_t q, Key key) = 0;   // each item once, in any order
+  virtual void take(int64_t q, const Key* keys, int64_t n) = 0;  // each item once, in any order
 };
 
 class TableWalk {
@@ -93,7 +93,8 @@ class TableWalk {
   void flush(std::vector<TableQuery>& queries, TableKeep& keep);
   void walk_alone(TableQuery& query, size_t q, TableKeep& keep);
   void read_items(const TableQuery& query, size_t q, int32_t table, size_t begin, size_t end, TableKeep& keep);
-  bool was_found(const TableQuery& query, int32_t table, const uint8_t* code) const;
+  int64_t drop_known(const TableQuery& query, int32_t table, Key* keys, int64_t n) const;
+  void hand_out(size_t q, const Key* keys, int64_t n, TableKeep& keep);
 
   const Pairs& pairs_;
   const TablePlan& plan_;
@@ -102,7 +103,7 @@ class TableWalk {
   std::vector<Probe> probes_;
   std::vector<Part> parts_;
   std::vector<uint32_t> items_;
-  std::vector<Key> keys_;
+  std::vector<Key> keys_, members_;
 };
 
 }  // namespace dshc::cpu
