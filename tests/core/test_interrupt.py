@@ -31,6 +31,11 @@ def codes(n: int, n_bytes: int = 8, n_distinct: int = 0) -> torch.Tensor:
 
 
 @functools.cache
+def with_tables(n: int) -> dshc_fast.HammingDatabase:
+    return dshc_fast.HammingDatabase(codes(n), tables=True)
+
+
+@functools.cache
 def ids(n: int, n_classes: int = 10) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(n).integers(0, n_classes, n))
 
@@ -92,6 +97,9 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
         "hamming_radius", queries=codes(MANY), database=codes(DB, 8, 20_000), radius=18
     ),
     "radius, large": lambda: call("hamming_radius", queries=codes(MANY)[:150], database=codes(DB), radius=32),
+    "radius, tables": lambda: call(
+        "hamming_radius", queries=codes(5 * MANY), database=with_tables(DB), radius=8
+    ),
     "distance": lambda: call("hamming_distance", queries=codes(MANY)[:400], database=codes(DB)),
     "histogram": lambda: call("hamming_histogram", **labelled(MANY, DB)),
     "histogram, scan": lambda: call("hamming_histogram", **labelled(MANY, DB), allowed=half(DB)),
@@ -111,6 +119,7 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "mAP": lambda: call("mean_average_precision", **labelled(MANY, DB)),
     "curves": lambda: call("retrieval_curves", **labelled(MANY, DB)),
     "database": lambda: call("HammingDatabase", codes=codes(8 * DB, 16, 1_500_000)),
+    "database, tables": lambda: call("HammingDatabase", codes=codes(8 * DB, 16), tables=True),
     "loss": lambda: loss(torch.float64),
     "loss, float16": lambda: loss(torch.float16),
     "loss, gradient": gradient,
@@ -143,7 +152,7 @@ ONE_THREAD = ("pack_codes", "unpack_codes", "multilabel_codes", "topk", "AP", "h
 @pytest.fixture(scope="module", autouse=True)
 def _free_memory() -> Iterator[None]:
     yield
-    for made in (codes, ids, floats):
+    for made in (codes, with_tables, ids, floats):
         made.cache_clear()
 
 
