@@ -2,11 +2,11 @@
 
     python benchmarks/bench_substring_tables.py [--quick | --full] [--only SECTION] [--dry]
 
-`ours` is HammingDatabase(tables=True), which chooses for itself whether to look up or to scan; `scan` is the same without
-tables. faiss: IndexBinaryMultiHash with as many hashes of as many bits as our tables and the flips that find all within the
-radius, and IndexBinaryHash of log2(n) bits with as many flips as the radius; top-k of IndexBinaryFlat, the faster of its two
-ways. All answers are compared before anything is timed. Prints queries per second; writes docs/results/substring_tables.md
-and .json.
+`ours` is HammingDatabase(tables=True), which chooses for itself whether to look up or to scan; `scan` is the same
+without tables. faiss: IndexBinaryMultiHash with as many hashes of as many bits as our tables and the flips that find
+all within the radius, and IndexBinaryHash of log2(n) bits with as many flips as the radius; top-k of IndexBinaryFlat in
+both of its ways. All answers are compared before anything is timed. Prints queries per second; writes
+docs/results/substring_tables.md and .json.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def ways_of_faiss(data: CodeSet, n_tables: int) -> dict[str, Callable[[np.ndarra
     return {"faiss MultiHash": by_multi, "faiss Hash": by_single}
 
 
-def compare(ours: dshc_fast.HammingRadius, limits: np.ndarray, distances: np.ndarray, indices: np.ndarray) -> None:
+def compare(
+    ours: dshc_fast.HammingRadius, limits: np.ndarray, distances: np.ndarray, indices: np.ndarray
+) -> None:
     """faiss's radius excludes; its answers come in no order."""
     rows.same(ours.offsets, limits.astype(np.int64), "faiss, number of answers")
     query = np.repeat(np.arange(len(limits) - 1), np.diff(limits.astype(np.int64)))
@@ -74,7 +76,9 @@ class Results:
         self.seconds, self.rounds = seconds, rounds
         self.rows: list[dict[str, object]] = []
 
-    def measure(self, setting: dict[str, object], candidates: dict[str, Callable[[], object]], n_query: int) -> None:
+    def measure(
+        self, setting: dict[str, object], candidates: dict[str, Callable[[], object]], n_query: int
+    ) -> None:
         took = interleave(candidates, rounds=self.rounds, seconds=self.seconds, least=0.01)
         pace = {name: n_query / seconds for name, seconds in took.items()}
         self.rows.append({**setting, "queries_per_second": pace})
@@ -89,8 +93,8 @@ def measure_set(results: Results, codes: str, bits: int, n_db: int, calls: tuple
     ours = dshc_fast.HammingDatabase(data.database, tables=True)
     made = time.perf_counter() - begin
     n_tables = len(ours.tables["items"])
-    note = (f"{n_db:,} {codes} codes of {bits} bits: {n_tables} tables, {ours.nbytes / n_db:.0f} bytes an item with them, "
-            f"{plain.nbytes / n_db:.0f} without; made in {made:.3g} s.")  # fmt: skip
+    note = (f"{n_db:,} {codes} codes of {bits} bits: {n_tables} tables, {ours.nbytes / n_db:.0f} bytes per item, "
+            f"{plain.nbytes / n_db:.0f} without them; made in {made:.3g} s.")  # fmt: skip
     print(note)
     flat = faiss_index(data.database) if n_db <= MOST_HASHED and only in "top-k" else None
     hashed = ways_of_faiss(data, n_tables) if only in "radius" else {}
@@ -134,10 +138,23 @@ def page_lines(results: Results, notes: list[str]) -> list[str]:
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" + " --: |" * (len(head) - 1)]
     for row in results.rows:
         pace = row["queries_per_second"]
-        cells = [row["codes"], row["bits"], f"{row['n_db']:,}", row["n_query"], row["search"], row.get("answers", "")]
+        cells = [
+            row["codes"],
+            row["bits"],
+            f"{row['n_db']:,}",
+            row["n_query"],
+            row["search"],
+            row.get("answers", ""),
+        ]
         cells += [f"{pace[name]:,.0f}" if name in pace else "" for name in names]
         lines.append("| " + " | ".join(map(str, [*cells, f"{pace['ours'] / pace['scan']:.3g}"])) + " |")
-    return ["Queries per second, one thread, medians; n queries in one call.", "", *lines, "", *(f"* {note}" for note in notes)]
+    return [
+        "Queries per second, one thread, medians; n queries in one call.",
+        "",
+        *lines,
+        "",
+        *(f"* {note}" for note in notes),
+    ]
 
 
 def main() -> None:
@@ -155,8 +172,9 @@ def main() -> None:
         "substring_tables",
         "Substring tables",
         f"`python benchmarks/bench_substring_tables.py{' --full' if effort.full else ''}`, {made_on()}",
-        "Multi-index hashing (Norouzi, Punjani, Fleet, CVPR 2012) in `HammingDatabase(tables=True)`, which chooses for itself "
-        "between look-ups and a scan, against the scan and faiss. faiss's hashes flip as many bits as find all answers.",
+        "Multi-index hashing (Norouzi, Punjani, Fleet, CVPR 2012) in `HammingDatabase(tables=True)`, which chooses for "
+        "itself between look-ups and a scan, against the scan and faiss. faiss's hashes flip as many bits as find all "
+        "answers.",
         page_lines(results, notes),
     )
 

@@ -1,5 +1,5 @@
-"""What a `HammingDatabase` keeps and hands to the ranking ops as `prepared`: None, or three tensors, then three more where
-there are labels, then two more where there are substring tables.
+"""What a `HammingDatabase` keeps and hands to the ranking ops as `prepared`: None, or three tensors, then three more
+where there are labels, then two more where there are substring tables.
 
     code rows      uint8 (n, width): the database's codes, padded with zero bytes to a width that kernels read whole
     code members   int64 (n,), code offsets int64 (n_parts + 1,): the rows parted into equal ones (csrc/core/types.h,

@@ -1,8 +1,8 @@
-"""Substring tables of a `HammingDatabase`, for multi-index hashing (csrc/core/substring_tables.h): made here, or adopted.
+"""Substring tables of a `HammingDatabase`, for multi-index hashing (csrc/core/substring_tables.h): made or adopted.
 
     offsets  uint32: table after table, of s bits each, 2^s + 1 of them
-    items    uint32 (n_tables, n_codes): the items by the value of a table's bits, ascending inside a value; where codes are
-             kept in parts, the first item of each part stands for it
+    items    uint32 (n_tables, n_codes): the items by the value of a table's bits, ascending inside a value; where codes
+             are kept in parts, the first item of each part stands for it
 
 Table t has bits n_bits * t // n_tables to n_bits * (t + 1) // n_tables of the code, n_bits being eight times its bytes.
 """
@@ -60,7 +60,12 @@ def is_known(prepared: Sequence[Tensor]) -> bool:
 def check(rows: Tensor, equal: EqualRows, tables: SubstringTables, name: str) -> None:
     """Looks at every entry, because a search relies on each: it must be in its place once."""
     fault = native.check_substring_tables(
-        rows.data_ptr(), rows.shape[1], rows.shape[0], *equal.arguments, tables.native, torch.get_num_threads()
+        rows.data_ptr(),
+        rows.shape[1],
+        rows.shape[0],
+        *equal.arguments,
+        tables.native,
+        torch.get_num_threads(),
     )
     if fault:
         what = ("offsets", "items")[fault - 1]
@@ -85,11 +90,15 @@ def make(prepared: Sequence[Tensor], n_bytes: int, equal: EqualRows) -> list[Ten
     return _remember(prepared, [offsets, items])
 
 
-def adopt(given: Mapping[str, Array], codes: Tensor, prepared: Sequence[Tensor], equal: EqualRows) -> list[Tensor]:
+def adopt(
+    given: Mapping[str, Array], codes: Tensor, prepared: Sequence[Tensor], equal: EqualRows
+) -> list[Tensor]:
     """Tables that were made of equal codes before, over the same memory. Every entry is looked at."""
     if set(given) != {"offsets", "items"}:
         names = ", ".join(repr(name) for name in sorted(map(str, given)))
-        raise ValueError(f"tables must have 'offsets' and 'items', as HammingDatabase.tables has, got {names or 'nothing'}")
+        raise ValueError(
+            f"tables must have 'offsets' and 'items', as HammingDatabase.tables has, got {names or 'nothing'}"
+        )
     offsets, items = (as_tensor(given[name], f"tables['{name}']") for name in ("offsets", "items"))
     checks.check_tables(offsets, items, codes, prepared[2], "tables: ")
     tables = SubstringTables(offsets, items, 8 * codes.shape[1])

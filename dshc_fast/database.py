@@ -39,13 +39,20 @@ class HammingDatabase:
     is the copy, which must not be changed (that of numpy arrays is read-only). On CUDA all stays on the device, nothing
     is looked at, and no parts are made.
 
+    With `tables` the database also keeps *substring tables* for multi-index hashing (Norouzi, Punjani, Fleet, CVPR
+    2012, TPAMI 2014): the items by the values of parts of their codes. `hamming_topk` and `hamming_radius` then look up
+    what is near instead of comparing all, where the lengths of the lists say that this is faster: in a large database
+    with a small radius, or where the nearest are near (clustered codes). Else they scan, as without tables; score
+    "overlap" and a mask of each query are always scanned. Answers are the same to the bit. A code of b bits costs about
+    4 * b / log2(n) bytes more.
+
     Args:
         codes: uint8 (n, bytes), 1 to 512 bytes, at least one row; numpy or torch, on the CPU or on CUDA.
         labels: class ids (n,), any integers; or multi-hot rows (n, n_labels) of 0 and 1, which are checked here on the
             CPU, and on CUDA by metrics with `check=True`. None: the database has no labels.
-        tables: True makes substring tables. Or those of another HammingDatabase of equal codes (its `tables`, saved and
-            loaded, or memory-mapped): every entry is looked at once, and they are used where they lie, not copied. On the
-            CPU only.
+        tables: True makes substring tables. Or those of another HammingDatabase of equal codes (its `tables`, saved
+            and loaded, or memory-mapped): every entry is looked at once, and they are used where they lie, not copied.
+            On the CPU only.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit. An op reports the codes as `database` and the
@@ -128,9 +135,9 @@ class HammingDatabase:
 
     @property
     def tables(self) -> dict[str, Array] | None:
-        """The substring tables, as arrays by name to be saved and given to a HammingDatabase of the same codes: `offsets`
-        uint32 (n_offsets,) and `items` uint32 (n_tables, n_codes), in the kind of the codes; not to be changed. None: there
-        are none."""
+        """The substring tables as arrays by name, to be saved and given to a HammingDatabase of the same codes:
+        `offsets` uint32 (n_offsets,) and `items` uint32 (n_tables, n_codes), in the kind of the codes; not to be
+        changed. None: there are none."""
         return _tables.as_mapping(self._prepared, _read_only if self._numpy_codes else lambda tensor: tensor)
 
     @property

@@ -120,7 +120,9 @@ def test_many_items(kind: str, n_bytes: int, use: str, threads) -> None:
         database = make_codes(rng, n, n_bytes)
     if kind == "repeated":
         database = database[rng.integers(0, n // 6, n)]
-    queries = np.concatenate([database[:70], centers[:20], make_codes(rng, 10, n_bytes)[: 10 * (use == "automatic")]])
+    queries = np.concatenate(
+        [database[:70], centers[:20], make_codes(rng, 10, n_bytes)[: 10 * (use == "automatic")]]
+    )
     prepared = HammingDatabase(database, tables=True)
     assert (prepared.n_distinct is not None) == (kind == "repeated")
     for n_query in (1, 9, len(queries)):
@@ -151,7 +153,8 @@ def test_a_mixed_call(use: str) -> None:
     )
     for radius in (1, 8):
         assert same_answer(
-            dshc_fast.hamming_radius(queries, prepared, radius), dshc_fast.hamming_radius(queries, database, radius)
+            dshc_fast.hamming_radius(queries, prepared, radius),
+            dshc_fast.hamming_radius(queries, database, radius),
         )
 
 
@@ -225,23 +228,26 @@ def test_saved_and_adopted(use: str, tmp_path: Path) -> None:
         made = HammingDatabase(codes, tables=True)
         for name, array in arrays_of(made.tables).items():
             np.save(tmp_path / f"{name}.npy", array)
-        mapped = {
-            name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("offsets", "items")
-        }
+        mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("offsets", "items")}
         adopted = HammingDatabase(codes, tables=mapped)
         assert adopted.tables["items"].ctypes.data == mapped["items"].ctypes.data, "copied"
         assert repr(adopted) == repr(made) and "substring table" in repr(made)
         assert adopted.nbytes == made.nbytes > HammingDatabase(codes).nbytes
         for radius in (0, 3):
             assert same_answer(
-                dshc_fast.hamming_radius(codes[:9], adopted, radius), dshc_fast.hamming_radius(codes[:9], codes, radius)
+                dshc_fast.hamming_radius(codes[:9], adopted, radius),
+                dshc_fast.hamming_radius(codes[:9], codes, radius),
             )
     as_tensors = HammingDatabase(torch.from_numpy(codes), tables=True).tables
-    assert all(isinstance(tensor, torch.Tensor) and tensor.dtype == torch.uint32 for tensor in as_tensors.values())
+    assert all(
+        isinstance(tensor, torch.Tensor) and tensor.dtype == torch.uint32 for tensor in as_tensors.values()
+    )
     HammingDatabase(codes, tables=as_tensors)
 
 
-def damages(tables: dict[str, np.ndarray], rng: np.random.Generator) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+def damages(
+    tables: dict[str, np.ndarray], rng: np.random.Generator
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     for name, array in tables.items():
         for bit in (0, 1, 7, 20, 31):
             damaged = array.copy()
@@ -273,7 +279,9 @@ def test_damaged_ones_are_refused(n_bytes: int, repeated: bool) -> None:
     tables = arrays_of(HammingDatabase(codes, tables=True).tables)
     HammingDatabase(codes, tables=tables)
     for _, damaged in damages(tables, rng):
-        with pytest.raises(ValueError, match="tables: (offsets|items) must be those of tables of these codes"):
+        with pytest.raises(
+            ValueError, match="tables: (offsets|items) must be those of tables of these codes"
+        ):
             HammingDatabase(codes, tables=damaged)
     other = codes.copy()
     other[123, 0] ^= 1
@@ -293,13 +301,33 @@ GOOD = arrays_of(HammingDatabase(CODES, tables=True).tables)
         ({}, ValueError, "tables must have 'offsets' and 'items', .*got nothing"),
         ({"items": GOOD["items"]}, ValueError, "tables must have .*got 'items'"),
         (GOOD | {"more": CODES}, ValueError, "tables must have .*got 'items', 'more', 'offsets'"),
-        (GOOD | {"items": [1]}, TypeError, r"tables\['items'\] must be a numpy array or a torch tensor, got list"),
-        (GOOD | {"items": GOOD["items"].astype(np.int64)}, TypeError, "tables: items must be uint32, got int64"),
-        (GOOD | {"offsets": GOOD["offsets"].astype(np.int32)}, TypeError, "offsets must be uint32, got int32"),
-        (GOOD | {"items": GOOD["items"][:, 1:]}, ValueError, r"items must have shape \(n_tables, 100\), .*got \(8, 99\)"),
+        (
+            GOOD | {"items": [1]},
+            TypeError,
+            r"tables\['items'\] must be a numpy array or a torch tensor, got list",
+        ),
+        (
+            GOOD | {"items": GOOD["items"].astype(np.int64)},
+            TypeError,
+            "tables: items must be uint32, got int64",
+        ),
+        (
+            GOOD | {"offsets": GOOD["offsets"].astype(np.int32)},
+            TypeError,
+            "offsets must be uint32, got int32",
+        ),
+        (
+            GOOD | {"items": GOOD["items"][:, 1:]},
+            ValueError,
+            r"items must have shape \(n_tables, 100\), .*got \(8, 99\)",
+        ),
         (GOOD | {"items": GOOD["items"][:2]}, ValueError, "with 3 to 64 tables of these codes, got"),
         (GOOD | {"items": GOOD["items"][:7]}, ValueError, r"offsets must have shape \(\d+,\), got \(2056,\)"),
-        (GOOD | {"offsets": GOOD["offsets"][:-1]}, ValueError, r"offsets must have shape \(2056,\), got \(2055,\)"),
+        (
+            GOOD | {"offsets": GOOD["offsets"][:-1]},
+            ValueError,
+            r"offsets must have shape \(2056,\), got \(2055,\)",
+        ),
     ],
 )
 def test_wrong_ones(tables: Any, error: type[Exception], match: str) -> None:
@@ -362,7 +390,10 @@ def test_opcheck_and_compile(name: str, always: None) -> None:
     function = getattr(dshc_fast, name)
     with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
         compiled = torch.compile(
-            lambda queries: tuple(function(queries, database, 3)), fullgraph=True, dynamic=True, backend="aot_eager"
+            lambda queries: tuple(function(queries, database, 3)),
+            fullgraph=True,
+            dynamic=True,
+            backend="aot_eager",
         )
         for n_query in (3, 5):
             for a, b in zip(compiled(codes[:n_query]), function(codes[:n_query], codes, 3), strict=True):
