@@ -146,7 +146,7 @@ def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
             raise ValueError(
                 f"prepared: code rows must have {padded_bytes(n_bytes)} bytes beside tables, got {prepared[0].shape[1]}"
             )
-        check_tables(*tables, database, prepared[2], "prepared: table ")
+        check_tables(tables[0], tables[1], database, prepared[2], "prepared: table ")
 
 
 def table_sizes(n_bits: int, n_tables: int) -> list[int]:

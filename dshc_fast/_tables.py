@@ -44,7 +44,7 @@ NO_TABLES = SubstringTables()
 
 def native_tables(prepared: Sequence[Tensor], n_bytes: int) -> SubstringTables:
     tables = _prepared.tables_of(prepared)
-    return SubstringTables(*tables, 8 * n_bytes) if tables else NO_TABLES
+    return SubstringTables(tables[0], tables[1], 8 * n_bytes) if tables else NO_TABLES
 
 
 def _group(prepared: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:

@@ -144,8 +144,7 @@ class HammingDatabase:
     def nbytes(self) -> int:
         """The bytes of all that is kept."""
         kept = [*self._prepared, *([] if self._labels is None else [self._labels])]
-        by_memory = {tensor.data_ptr(): tensor.nbytes for tensor in kept if tensor.numel()}
-        return sum(by_memory.values())
+        return sum({id(tensor): tensor.nbytes for tensor in kept}.values())  # int32 ids are their own label rows
 
     def __reduce__(self) -> tuple[Callable[..., HammingDatabase], tuple[Array, Array | None, bool]]:
         """Copies and pickles are prepared anew."""

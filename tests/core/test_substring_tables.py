@@ -245,6 +245,18 @@ def test_saved_and_adopted(use: str, tmp_path: Path) -> None:
     HammingDatabase(codes, tables=as_tensors)
 
 
+def test_bytes_that_are_kept() -> None:
+    """Codes of 5 bytes are padded to 8; int32 ids are kept once, others twice."""
+    codes, ids = make_codes(np.random.default_rng(8), 1000, 5), np.arange(1000)
+    assert HammingDatabase(codes).nbytes == 8 * 1000
+    assert HammingDatabase(codes, ids.astype(np.int32)).nbytes == (8 + 4) * 1000
+    assert HammingDatabase(codes, ids).nbytes == (8 + 8 + 4) * 1000
+    tables = HammingDatabase(codes, tables=True).tables
+    assert HammingDatabase(codes, tables=True).nbytes == 8 * 1000 + sum(
+        array.nbytes for array in tables.values()
+    )
+
+
 def damages(
     tables: dict[str, np.ndarray], rng: np.random.Generator
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
