@@ -25,10 +25,13 @@ constexpr int64_t kCacheBytes = 32 << 20;
 constexpr double kProbe = 20.0;
 constexpr double kCandidate = 1.7, kCandidateFar = 5.0;
 constexpr double kCandidateWord = 0.3;   // each word of a code
+constexpr double kAnswer = 6.0;          // to know whether another table has led to it, and to sort it in
 constexpr double kQuery = 150.0;         // to begin with a query
 
 constexpr int64_t kFewestCodes = 2048;   // fewer are scanned in the time of a few cache misses
-constexpr double kLost = 0.125;          // of a call's scan, which the scouts may cost at most
+// Of a call's scan the scouts may cost so much, and a scout so much of its own. It is lost where they are scanned in the end,
+// and what they read has left less of the database in the cache.
+constexpr double kLost = 0.0625, kScoutBudget = 0.3;
 constexpr double kBudget = 0.75;         // of a scan: a query that wants more had better be scanned
 constexpr int64_t kQueriesPerScout = 16, kMostScouts = 32;
 
@@ -61,6 +64,7 @@ TablePlan plan_tables(const Pairs& pairs, const Level& level, int n_threads) {
   const int64_t code_bytes = WordShape(pairs.n_bytes).code_bytes();
   const bool far = tables.n_codes * (code_bytes + 4 * tables.n_tables) > kCacheBytes;
   plan.probe = kProbe;
+  plan.answer = kAnswer;
   plan.candidate = (far ? kCandidateFar : kCandidate) + kCandidateWord * static_cast<double>(code_bytes / 8);
   if (pairs.table_use == TableUse::always) {
     plan.scan = plan.scout_budget = plan.budget = kFree;
@@ -69,7 +73,7 @@ TablePlan plan_tables(const Pairs& pairs, const Level& level, int n_threads) {
     plan.scan = scan_nanoseconds(pairs, n_threads);
     plan.budget = kBudget * plan.scan;
     const double share_of_scouts = kLost * static_cast<double>(pairs.n_query) / static_cast<double>(plan.n_scouts);
-    plan.scout_budget = std::min(kBudget, share_of_scouts) * plan.scan;
+    plan.scout_budget = std::min(kScoutBudget, share_of_scouts) * plan.scan;
     plan.asks = kQuery < plan.budget;
   }
   return plan;

@@ -194,7 +194,7 @@ void TableWalk::hand_out(size_t q, const Key* keys, int64_t n, TableKeep& keep) 
   keep.take(static_cast<int64_t>(q), members_.data(), static_cast<int64_t>(members_.size()));
 }
 
-void TableWalk::read_items(const TableQuery& query, size_t q, int32_t table, size_t begin, size_t end, TableKeep& keep) {
+void TableWalk::read_items(TableQuery& query, size_t q, int32_t table, size_t begin, size_t end, TableKeep& keep) {
   size_t n = 0;
   for (size_t p = begin; p < end; ++p) n += probes_[p].n;
   if (n == 0) return;
@@ -220,6 +220,7 @@ void TableWalk::read_items(const TableQuery& query, size_t q, int32_t table, siz
     const int64_t found = plan_.level->codes->near_codes(query.code, pairs_.database, stride_, items_.data() + i,
                                                          static_cast<int64_t>(std::min(kCompared, n - i)),
                                                          keep.bound(static_cast<int64_t>(q)), keys_.data());
+    query.spent += plan_.answer * static_cast<double>(found);
     hand_out(q, keys_.data(), drop_known(query, table, keys_.data(), found), keep);
   }
 }

@@ -92,7 +92,7 @@ class TableWalk {
   int64_t find_lists(int32_t table, size_t begin, size_t end);
   void flush(std::vector<TableQuery>& queries, TableKeep& keep);
   void walk_alone(TableQuery& query, size_t q, TableKeep& keep);
-  void read_items(const TableQuery& query, size_t q, int32_t table, size_t begin, size_t end, TableKeep& keep);
+  void read_items(TableQuery& query, size_t q, int32_t table, size_t begin, size_t end, TableKeep& keep);
   int64_t drop_known(const TableQuery& query, int32_t table, Key* keys, int64_t n) const;
   void hand_out(size_t q, const Key* keys, int64_t n, TableKeep& keep);
 
