@@ -25,13 +25,13 @@ constexpr int64_t kCacheBytes = 32 << 20;
 constexpr double kProbe = 20.0;
 constexpr double kCandidate = 1.7, kCandidateFar = 5.0;
 constexpr double kCandidateWord = 0.3;   // each word of a code
-constexpr double kAnswer = 6.0;          // to know whether another table has led to it, and to sort it in
+constexpr double kAnswer = 15.0;         // to know whether another table has led to it, and to sort it in
 constexpr double kQuery = 150.0;         // to begin with a query
 
 constexpr int64_t kFewestCodes = 2048;   // fewer are scanned in the time of a few cache misses
 // Of a call's scan the scouts may cost so much, and a scout so much of its own. It is lost where they are scanned in the end,
 // and what they read has left less of the database in the cache.
-constexpr double kLost = 0.0625, kScoutBudget = 0.3;
+constexpr double kLost = 0.125, kScoutBudget = 0.3;
 constexpr double kBudget = 0.75;         // of a scan: a query that wants more had better be scanned
 constexpr int64_t kQueriesPerScout = 16, kMostScouts = 32;
 

@@ -84,7 +84,7 @@ class KeepNearest : public TableKeep {
       : plan_(plan), pairs_(pairs), k_(k), walk_(walk), n_tables_(pairs.tables.n_tables) {
     probes_.push_back(0.0);
     candidates_.push_back(0.0);
-    for (int32_t r = 0; r <= pairs.tables.n_bits; ++r) {
+    for (int32_t r = 0; r <= pairs.tables.n_bits && probes_.back() * plan.probe <= plan.scan; ++r) {
       const int32_t width = walk.width(r % n_tables_);
       const double probes = n_values_with(width, r / n_tables_);
       probes_.push_back(probes_.back() + probes);
@@ -131,6 +131,7 @@ class KeepNearest : public TableKeep {
   double to_finish(const TableQuery& query, int32_t last) const {
     const size_t next = static_cast<size_t>(radius_) + 1, end = static_cast<size_t>(std::min(last, pairs_.tables.n_bits)) + 1;
     if (end <= next) return 0.0;
+    if (end >= probes_.size()) return plan_.scan;  // it would take longer than that
     const double crowded = candidates_[next] > 0.0 ? std::max(1.0, query.candidates / candidates_[next]) : 1.0;
     return (probes_[end] - probes_[next]) * plan_.probe +
            (candidates_[end] - candidates_[next]) * crowded * plan_.candidate;
@@ -143,7 +144,7 @@ class KeepNearest : public TableKeep {
   const int32_t n_tables_;
   int32_t radius_ = 0;
   double budget_ = 0.0;
-  std::vector<double> probes_, candidates_;  // [r] of the steps before r, were codes spread evenly
+  std::vector<double> probes_, candidates_;  // [r] of the steps before r, were codes spread evenly; as far as a scan's time
   std::vector<Nearest> nearest_;
 };
 
