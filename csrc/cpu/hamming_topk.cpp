@@ -147,7 +147,7 @@ void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts, int64_t* indic
   const Call call;
   expect_writes(counts, 4 * pairs.n_query * k);
   expect_writes(indices, 8 * pairs.n_query * k);
-  const TablePlan plan = plan_tables_topk(pairs, level(), n_threads);
+  const TablePlan plan = plan_tables_topk(pairs, k, level(), n_threads);
   if (!plan.asks) return scan_topk(pairs, k, counts, indices, n_threads);
   const std::vector<int64_t> left = table_topk(plan, pairs, k, [&](int64_t query, const std::vector<Key>& keys) {
     int32_t* values = counts + query * k;

@@ -122,13 +122,14 @@ void check_plans() {
   const uint32_t nothing = 0;
   Pairs pairs{nullptr, nullptr, 1000, 1'000'000, 8, Score::hamming, nullptr, 0};
   pairs.tables = {&nothing, &nothing, 4, 64, 1'000'000};
-  const auto topk = [&](const Pairs& some, int n_threads = 1) {
-    return text(cpu::plan_tables_topk(some, level, n_threads), some.tables);
+  const auto topk = [&](const Pairs& some, int n_threads = 1, int64_t k = 10) {
+    return text(cpu::plan_tables_topk(some, k, level, n_threads), some.tables);
   };
   const auto radius = [&](int32_t r) { return text(cpu::plan_tables_radius(pairs, r, level, 1), pairs.tables); };
   const std::string tables = name + "4 substring tables of 16 bits, or scanned; ";
   expect_text(topk(pairs), tables + "32 scouts, then groups of 32, 1 thread");
   expect_text(topk(pairs, 2), tables + "32 scouts, then groups of 32, 2 threads");
+  expect_text(topk(pairs, 1, 100'000), name + "scanned");
   // A radius of few look-ups, one of about as many as a scan is worth, and one of far too many.
   expect_text(radius(2), tables + "32 scouts, then groups of 32, 1 thread");
   expect_text(radius(8), tables + "32 scouts, then groups of 32, 1 thread");

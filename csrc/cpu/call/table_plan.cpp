@@ -88,8 +88,10 @@ double n_values_with(int32_t bits, int32_t ones) {
   return n;
 }
 
-TablePlan plan_tables_topk(const Pairs& pairs, const Level& level, int n_threads) {
-  return plan_tables(pairs, level, n_threads);
+TablePlan plan_tables_topk(const Pairs& pairs, int64_t k, const Level& level, int n_threads) {
+  TablePlan plan = plan_tables(pairs, level, n_threads);
+  plan.asks = plan.asks && kQuery + static_cast<double>(k) * plan.answer < plan.budget;
+  return plan;
 }
 
 TablePlan plan_tables_radius(const Pairs& pairs, int32_t radius, const Level& level, int n_threads) {

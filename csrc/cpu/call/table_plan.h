@@ -22,7 +22,7 @@ struct TablePlan {
   int n_threads;
 };
 
-TablePlan plan_tables_topk(const Pairs& pairs, const Level& level, int n_threads);
+TablePlan plan_tables_topk(const Pairs& pairs, int64_t k, const Level& level, int n_threads);
 TablePlan plan_tables_radius(const Pairs& pairs, int32_t radius, const Level& level, int n_threads);
 
 // How many bits of substring t may differ so that the tables together find all within a radius; -1: none need be looked up.
