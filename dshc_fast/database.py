@@ -144,7 +144,9 @@ class HammingDatabase:
     def nbytes(self) -> int:
         """The bytes of all that is kept."""
         kept = [*self._prepared, *([] if self._labels is None else [self._labels])]
-        return sum({id(tensor): tensor.nbytes for tensor in kept}.values())  # int32 ids are their own label rows
+        return sum(
+            {id(tensor): tensor.nbytes for tensor in kept}.values()
+        )  # int32 ids are their own label rows
 
     def __reduce__(self) -> tuple[Callable[..., HammingDatabase], tuple[Array, Array | None, bool]]:
         """Copies and pickles are prepared anew."""

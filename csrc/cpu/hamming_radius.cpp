@@ -176,10 +176,12 @@ struct RadiusSearch::Found {
     for (size_t s = 0; s < scanned.size(); ++s) offsets[scanned[s] + 1] = scan_offsets[s + 1] - scan_offsets[s];
     for (int64_t q = 0; q < pairs.n_query; ++q) offsets[q + 1] += offsets[q];
     for (size_t s = 0; s < scanned.size(); ++s) {
-      std::copy(scan_indices.begin() + scan_offsets[s], scan_indices.begin() + scan_offsets[s + 1], indices + offsets[scanned[s]]);
-      std::copy(scan_counts.begin() + scan_offsets[s], scan_counts.begin() + scan_offsets[s + 1], counts + offsets[scanned[s]]);
+      const int64_t begin = scan_offsets[s], n = scan_offsets[s + 1] - begin, to = offsets[scanned[s]];
+      std::copy_n(scan_indices.data() + begin, n, indices + to);
+      std::copy_n(scan_counts.data() + begin, n, counts + to);
     }
-    const int64_t n_tasks = task_count(pairs.n_query, 20.0 + 2.0 * static_cast<double>(n_found) / static_cast<double>(pairs.n_query), n_threads);
+    const double per_query = 20.0 + 2.0 * static_cast<double>(n_found) / static_cast<double>(pairs.n_query);
+    const int64_t n_tasks = task_count(pairs.n_query, per_query, n_threads);
     parallel_for(n_tasks, n_threads, [&](int64_t task) {
       for (int64_t q = pairs.n_query * task / n_tasks; q < pairs.n_query * (task + 1) / n_tasks; ++q) {
         int64_t at = offsets[q];

@@ -43,7 +43,8 @@ void check_search(const RankingCase& c, bool parted) {
   on_every_path([&](int n_threads) {
     Tables tables(c, equal, n_tables, n_threads);
     const auto fault = [&] {
-      return static_cast<int32_t>(cpu::check_substring_tables(c.database.data(), c.n_bytes, c.n_db, equal, tables.view, n_threads));
+      return static_cast<int32_t>(
+          cpu::check_substring_tables(c.database.data(), c.n_bytes, c.n_db, equal, tables.view, n_threads));
     };
     expect_same("tables", 0, fault(), 0);
     Pairs pairs = c.pairs();

@@ -1,6 +1,6 @@
-// Look-ups in substring tables (core/substring_tables.h): the near values of a query's substring, the items that have them, and
-// those of them that are near as a whole. Each step is a cache miss where the database is large, so that all look-ups of a group
-// of queries take one step after the other together: offsets are fetched, then lists of items, then codes.
+// Look-ups in substring tables (core/substring_tables.h): the near values of a query's substring, the items that have them,
+// and those of them that are near as a whole. Each step is a cache miss where the database is large, so that all look-ups of a
+// group of queries take one step after the other together: offsets are fetched, then lists of items, then codes.
 #pragma once
 #include <cstddef>
 #include <cstdint>
