@@ -1,7 +1,7 @@
 """The codes that the benchmarks run on, packed as `dshc_fast` packs them (bit j in byte j // 8 at position j % 8):
 
 * random: uniform bits, the worst case of a scan: all codes differ.
-* clustered: 100 random centers, every bit flipped with probability 0.05.
+* clustered: 100 random centers, every bit flipped with probability 0.05. clustered-1000: 1,000 centers.
 * learned: the codes of the committed Fashion-MNIST run (docs/results/fashion-mnist-30.safetensors), 30 bits.
 * dshc-310: DSHC's codebook (Luo et al., CPBC: a center and its 30 single flips for each of 10 classes, 30 bits); items
   draw a class, then one of its sub-classes, and 5 % of them are coded as another class.
@@ -79,7 +79,7 @@ def code_set(kind: str, n_bits: int, n_query: int, n_db: int) -> CodeSet:
     if kind == "random":
         queries, database = _random(rng, n_query, n_bits), _random(rng, n_db, n_bits)
     else:
-        centers = _random(rng, 100, n_bits)
+        centers = _random(rng, int(kind.partition("-")[2] or 100), n_bits)
         queries, database = (_clustered(rng, n, n_bits, centers) for n in (n_query, n_db))
     return CodeSet(
         queries, database, rng.integers(0, N_CLASSES, n_query), rng.integers(0, N_CLASSES, n_db), n_bits

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from . import _checks as checks
-from . import _prepared
+from . import _prepared, _tables
 from . import _shapes as shapes
 from ._native import native
+from ._tables import NO_TABLES
 from ._torch_threads import torch_steps
 
 WITH_MEMORY = "must hold values (no fake tensor, none inside torch.func transforms or while tracing)"
@@ -159,7 +160,7 @@ def packed_allowed(allowed: Tensor) -> tuple[Tensor, int, int]:
 class Pairs:
     """Native description of queries against a database; keeps the tensors it points into alive."""
 
-    __slots__ = ("allowed", "database", "equal_codes", "native", "queries")
+    __slots__ = ("allowed", "database", "equal_codes", "native", "queries", "tables")
 
     def __init__(
         self,
@@ -170,9 +171,9 @@ class Pairs:
         prepared: Sequence[Tensor] | None = None,
     ) -> None:
         n_query, n_bytes = queries.shape
-        equal = NOBODY_LOOKED
+        equal, tables = NOBODY_LOOKED, NO_TABLES
         if prepared:
-            database, equal = _code_rows(database, prepared)
+            database, equal, tables = _code_rows(database, prepared)
             if database.shape[1] != n_bytes:
                 queries = widen_rows(queries, database.shape[1])
                 n_bytes = database.shape[1]
@@ -183,10 +184,11 @@ class Pairs:
         mask = stride = 0
         if allowed is not None:
             allowed, mask, stride = packed_allowed(allowed)
-        self.queries, self.database, self.allowed, self.equal_codes = queries, database, allowed, equal
+        self.queries, self.database, self.allowed = queries, database, allowed
+        self.equal_codes, self.tables = equal, tables
         self.native = native.Pairs(
             queries.data_ptr(), database.data_ptr(), n_query, database.shape[0], n_bytes, _SCORE_CODES[score], mask,
-            stride, *equal.arguments,
+            stride, *equal.arguments, tables.native, _tables.USES[_tables.use],
         )  # fmt: skip
 
 
@@ -195,23 +197,31 @@ _SCORE_CODES = {score: code for code, score in enumerate(checks.SCORES)}
 
 def code_rows(codes: Tensor, prepared: Sequence[Tensor] | None) -> tuple[Tensor, EqualRows]:
     """Codes as a search of pairs reads them, and which of them are equal, if somebody has looked."""
-    rows, equal = _code_rows(codes, prepared) if prepared else (codes, NOBODY_LOOKED)
+    if not prepared:
+        return contiguous(codes), NOBODY_LOOKED
+    rows, equal, _ = _code_rows(codes, prepared)
     return contiguous(rows), equal
 
 
-def _code_rows(database: Tensor, prepared: Sequence[Tensor]) -> tuple[Tensor, EqualRows]:
+def _code_rows(
+    database: Tensor, prepared: Sequence[Tensor]
+) -> tuple[Tensor, EqualRows, _tables.SubstringTables]:
     if type(prepared) is _prepared.Prepared:
         if prepared.is_of(database):
             if prepared.equal_codes is None:
                 prepared.equal_codes = EqualRows(prepared[1], prepared[2])
-            return prepared[0], prepared.equal_codes
+                prepared.tables = _tables.native_tables(prepared, database.shape[1])
+            return prepared[0], prepared.equal_codes, prepared.tables
         checks.check_prepared(database, prepared)
     rows, members, offsets = prepared[:3]
     if not rows.is_cuda and _prepared.group_of(database, prepared[:3]) is None:
         with torch_steps():
             _prepared.check_rows(database, rows, "code")
             _prepared.check_partition(rows, members, offsets, "code")
-    return rows, EqualRows(members, offsets)
+    equal, tables = EqualRows(members, offsets), _tables.native_tables(prepared, database.shape[1])
+    if tables is not NO_TABLES and not _tables.is_known(prepared):
+        _tables.check(rows, equal, tables, "prepared: table ")
+    return rows, equal, tables
 
 
 class Relevance:
@@ -224,12 +234,12 @@ class Relevance:
         check: bool | None,
         prepared: Sequence[Tensor] | None = None,
     ) -> None:
-        n_words, rows, prepared = 0, None, prepared or ()
-        self.equal_labels = EqualRows(*prepared[4:6])
-        if len(prepared) == 6:
-            rows = prepared[3] if prepared[3].shape[0] else None
-            if not database_labels.is_cuda and _prepared.group_of(database_labels, prepared[3:]) is None:
-                _check_prepared_labels(database_labels, prepared[3:], check)
+        n_words, rows, kept = 0, None, _prepared.labels_of(prepared)
+        self.equal_labels = EqualRows(*kept[1:])
+        if kept:
+            rows = kept[0] if kept[0].shape[0] else None
+            if not database_labels.is_cuda and _prepared.group_of(database_labels, kept) is None:
+                _check_prepared_labels(database_labels, kept, check)
             elif database_labels.is_cuda and check:
                 check_multi_hot(database_labels, "database_labels", check)
         if query_labels.dim() == 1:

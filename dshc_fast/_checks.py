@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._prepared import Prepared
+from ._prepared import Prepared, labels_of, padded_bytes, tables_of
 from ._torch_threads import torch_steps
 
 MAX_BYTES = 512
+MAX_TABLE_BITS = 26  # of a substring (csrc/core/substring_tables.h)
 SCORES = ("hamming", "overlap")
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGERS = (
@@ -116,13 +117,15 @@ def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
     """The tensors of _prepared.py: how many, their dtypes and sizes."""
     if not prepared:
         return
-    if len(prepared) not in (3, 6):
+    if len(prepared) not in (3, 5, 6, 8):
         raise ValueError(
-            f"prepared must hold 0, 3 or 6 tensors, as HammingDatabase keeps them, got {len(prepared)}"
+            f"prepared must hold 0, 3, 5, 6 or 8 tensors, as HammingDatabase keeps them, got {len(prepared)}"
         )
     n, n_bytes = database.shape
-    for first, what in zip(range(0, len(prepared), 3), ("code", "label"), strict=False):
-        rows, members, offsets = prepared[first : first + 3]
+    for parts, what in ((prepared[:3], "code"), (labels_of(prepared), "label")):
+        if not parts:
+            continue
+        rows, members, offsets = parts
         for name, tensor in (("rows", rows), ("members", members), ("offsets", offsets)):
             check_same_device(**{"database": database, f"prepared: {what} {name}": tensor})
             if name != "rows":
@@ -140,12 +143,42 @@ def check_prepared(database: Tensor, prepared: Sequence[Tensor] | None) -> None:
         raise ValueError(
             f"prepared: code rows must have shape ({n}, {n_bytes} or more), got {shape_text(prepared[0])}"
         )
+    if tables := tables_of(prepared):
+        if prepared[0].shape[1] != padded_bytes(n_bytes):
+            raise ValueError(
+                f"prepared: code rows must have {padded_bytes(n_bytes)} bytes beside tables, got {prepared[0].shape[1]}"
+            )
+        check_tables(tables[0], tables[1], database, prepared[2], "prepared: table ")
+
+
+def table_sizes(n_bits: int, n_tables: int) -> list[int]:
+    """Offsets of each table: of s bits, 2^s + 1 (csrc/core/types.h, SubstringTables)."""
+    firsts = [n_bits * t // n_tables for t in range(n_tables + 1)]
+    return [(1 << (end - begin)) + 1 for begin, end in zip(firsts, firsts[1:], strict=False)]
+
+
+def check_tables(offsets: Tensor, items: Tensor, codes: Tensor, code_offsets: Tensor, name: str) -> None:
+    """Dtypes and sizes of substring tables; what they hold is another question."""
+    n_codes = code_offsets.shape[0] - 1 if code_offsets.shape[0] else codes.shape[0]
+    n_bits = 8 * codes.shape[1]
+    for tensor, what in ((offsets, "offsets"), (items, "items")):
+        check_same_device(codes=codes, **{f"{name}{what}": tensor})
+        check_dtype(tensor, f"{name}{what}", (torch.uint32,), "uint32")
+    least = (n_bits + MAX_TABLE_BITS - 1) // MAX_TABLE_BITS
+    if items.dim() != 2 or items.shape[1] != n_codes or not least <= items.shape[0] <= n_bits:
+        raise ValueError(
+            f"{name}items must have shape (n_tables, {n_codes}), with {least} to {n_bits} tables of these codes, "
+            f"got {shape_text(items)}"
+        )
+    n_offsets = sum(table_sizes(n_bits, items.shape[0]))
+    if offsets.dim() != 1 or offsets.shape[0] != n_offsets:
+        raise ValueError(f"{name}offsets must have shape ({n_offsets},), got {shape_text(offsets)}")
 
 
 def check_prepared_labels(database_labels: Tensor, prepared: Sequence[Tensor] | None) -> None:
-    if not prepared or len(prepared) < 6:
+    if not labels_of(prepared):
         return
-    rows, n = prepared[3], database_labels.shape[0]
+    rows, n = labels_of(prepared)[0], database_labels.shape[0]
     if database_labels.dim() == 1:
         check_dtype(rows, "prepared: label rows", (torch.int32,), "int32 (class ids)")
         fits = rows.dim() == 1 and rows.shape[0] in (0, n)

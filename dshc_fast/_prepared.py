@@ -1,4 +1,5 @@
-"""What a `HammingDatabase` keeps and hands to the ranking ops as `prepared`: None, three tensors or six.
+"""What a `HammingDatabase` keeps and hands to the ranking ops as `prepared`: None, or three tensors, then three more
+where there are labels, then two more where there are substring tables.
 
     code rows      uint8 (n, width): the database's codes, padded with zero bytes to a width that kernels read whole
     code members   int64 (n,), code offsets int64 (n_parts + 1,): the rows parted into equal ones (csrc/core/types.h,
@@ -6,6 +7,8 @@
     label rows     the database's labels as kernels read them: int32 (n,) ids, or uint8 (n, 8 * n_words) packed
                    multi-hot rows; int32 (0,) for ids that int32 cannot hold, and on CUDA, where that is not looked at
     label members, label offsets: likewise for labels; the last three are left out where there are none
+
+    table offsets  uint32, table items uint32 (n_tables, n_codes): _tables.py; the last two, on the CPU alone
 
 Sizes and dtypes are checked at every call. Contents, which a kernel that follows members and offsets relies on, are
 looked at by the CPU ops (those of CUDA use no partition): once for a whole group of tensors made here, which is
@@ -53,6 +56,7 @@ class Prepared(tuple):
     _source: weakref.ref[Tensor]
     _writes: int
     equal_codes: Any = None  # what _arguments.py makes of the second and third, once
+    tables: Any = None  # and of the last two, where they are tables
 
     @classmethod
     def of(cls, source: Tensor, tensors: Sequence[Tensor]) -> Prepared:
@@ -75,6 +79,16 @@ def group_of(source: Tensor, prepared: Sequence[Tensor]) -> Group | None:
     """The group these tensors were made as; None where they were not, or no longer are what they were."""
     group = _made_here.get(prepared[0])
     return group if group is not None and group.is_whole((source, *prepared)) else None
+
+
+def labels_of(prepared: Sequence[Tensor] | None) -> Sequence[Tensor]:
+    """Label rows, members and offsets, or nothing."""
+    return prepared[3:6] if prepared and len(prepared) in (6, 8) else ()
+
+
+def tables_of(prepared: Sequence[Tensor] | None) -> Sequence[Tensor]:
+    """Table offsets and items, or nothing."""
+    return prepared[-2:] if prepared and len(prepared) in (5, 8) else ()
 
 
 def padded_bytes(n_bytes: int) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import _checks as checks
+from . import _tables
 from ._arguments import (
+    EqualRows,
     as_int32,
     label_words,
     largest_last_byte,
@@ -19,7 +21,7 @@ from ._arguments import (
 )
 from ._arrays import Array, as_tensor
 from ._cuda_ops import unusable
-from ._prepared import ROWS_PER_PART, Group, Prepared, as_bytes, padded_bytes
+from ._prepared import ROWS_PER_PART, Group, Prepared, as_bytes, padded_bytes, tables_of
 from ._torch_threads import torch_steps
 
 
@@ -37,10 +39,20 @@ class HammingDatabase:
     is the copy, which must not be changed (that of numpy arrays is read-only). On CUDA all stays on the device, nothing
     is looked at, and no parts are made.
 
+    With `tables` the database also keeps *substring tables* for multi-index hashing (Norouzi, Punjani, Fleet, CVPR
+    2012, TPAMI 2014): the items by the values of parts of their codes. `hamming_topk` and `hamming_radius` then look up
+    what is near instead of comparing all, where the lengths of the lists say that this is faster: in a large database
+    with a small radius, or where the nearest are near (clustered codes). Else they scan, as without tables; score
+    "overlap" and a mask of each query are always scanned. Answers are the same to the bit. A code of b bits costs about
+    4 * b / log2(n) bytes more.
+
     Args:
         codes: uint8 (n, bytes), 1 to 512 bytes, at least one row; numpy or torch, on the CPU or on CUDA.
         labels: class ids (n,), any integers; or multi-hot rows (n, n_labels) of 0 and 1, which are checked here on the
             CPU, and on CUDA by metrics with `check=True`. None: the database has no labels.
+        tables: True makes substring tables. Or those of another HammingDatabase of equal codes (its `tables`, saved
+            and loaded, or memory-mapped): every entry is looked at once, and they are used where they lie, not copied.
+            On the CPU only.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit. An op reports the codes as `database` and the
@@ -59,7 +71,9 @@ class HammingDatabase:
         0.97578388873
     """
 
-    def __init__(self, codes: Array, labels: Array | None = None) -> None:
+    def __init__(
+        self, codes: Array, labels: Array | None = None, *, tables: bool | Mapping[str, Array] = False
+    ) -> None:
         given, given_labels = as_tensor(codes, "codes"), None
         checks.check_same_device(codes=given)
         if given.is_meta:
@@ -74,6 +88,10 @@ class HammingDatabase:
             checks.check_same_device(codes=given, labels=given_labels)
             checks.check_label_rows(given_labels, "labels", given.shape[0], "codes")
             refuse_without_memory(given_labels, "labels")
+        if not isinstance(tables, (bool, Mapping)):
+            raise TypeError(f"tables must be True, False or a mapping of arrays, got {type(tables).__name__}")
+        if tables is not False and given.is_cuda:
+            raise ValueError("tables must be False for codes on cuda, which are always scanned")
         self._numpy_codes, self._numpy_labels = (isinstance(array, np.ndarray) for array in (codes, labels))
         self._labels: Tensor | None = None
         with torch.inference_mode(False), torch.no_grad():  # inference tensors have no version counter
@@ -83,7 +101,14 @@ class HammingDatabase:
                 # Where codes are grouped, the labels of a group are counted by label, however many there are.
                 max_parts = len(self) // (1 if self.n_distinct else ROWS_PER_PART)
                 self._labels, more = _prepare_labels(given_labels, max_parts)
-                self._prepared = Prepared.of(self._codes, [*prepared, *more])
+                prepared = [*prepared, *more]
+            if tables is not False:
+                equal = EqualRows(prepared[1], prepared[2])
+                if isinstance(tables, Mapping):
+                    prepared += _tables.adopt(tables, self._codes, prepared, equal)
+                else:
+                    prepared += _tables.make(prepared, self._codes.shape[1], equal)
+            self._prepared = Prepared.of(self._codes, prepared)
 
         self._tensors = list(self._prepared)
 
@@ -108,9 +133,24 @@ class HammingDatabase:
         more on average); else None."""
         return self._prepared[2].shape[0] - 1 if self._prepared[2].shape[0] else None
 
-    def __reduce__(self) -> tuple[type, tuple[Array, Array | None]]:
+    @property
+    def tables(self) -> dict[str, Array] | None:
+        """The substring tables as arrays by name, to be saved and given to a HammingDatabase of the same codes:
+        `offsets` uint32 (n_offsets,) and `items` uint32 (n_tables, n_codes), in the kind of the codes; not to be
+        changed. None: there are none."""
+        return _tables.as_mapping(self._prepared, _read_only if self._numpy_codes else lambda tensor: tensor)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all that is kept."""
+        kept = [*self._prepared, *([] if self._labels is None else [self._labels])]
+        return sum(
+            {id(tensor): tensor.nbytes for tensor in kept}.values()
+        )  # int32 ids are their own label rows
+
+    def __reduce__(self) -> tuple[Callable[..., HammingDatabase], tuple[Array, Array | None, bool]]:
         """Copies and pickles are prepared anew."""
-        return type(self), (self.codes, self.labels)
+        return _prepared_anew, (self.codes, self.labels, bool(tables_of(self._prepared)))
 
     def __repr__(self) -> str:
         n, n_bytes = self._codes.shape
@@ -123,7 +163,13 @@ class HammingDatabase:
                 if self._labels.dim() == 1
                 else f"; multi-hot rows of {self._labels.shape[1]} labels"
             )
+        if tables := tables_of(self._prepared):
+            text += f"; {tables[1].shape[0]} substring table{'s' * (tables[1].shape[0] > 1)}"
         return f"HammingDatabase({text}{f'; on {self._codes.device}' if self._codes.is_cuda else ''})"
+
+
+def _prepared_anew(codes: Array, labels: Array | None, tables: bool) -> HammingDatabase:
+    return HammingDatabase(codes, labels, tables=tables)
 
 
 def _read_only(tensor: Tensor) -> np.ndarray:

@@ -19,6 +19,7 @@
 #include "../core/pack_codes.h"
 #include "../core/partition_rows.h"
 #include "../core/retrieval_metric.h"
+#include "../core/substring_tables.h"
 #include "../core/unpack_codes.h"
 #include "../cpu/kernels/level.h"
 #include "call.h"
@@ -29,7 +30,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 8;
+constexpr int kAbi = 9;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
@@ -46,12 +47,17 @@ void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
 }
 
 Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, int32_t n_bytes, int score,
-            Address allowed, int64_t allowed_stride, Address members, Address offsets, int64_t n_parts) {
+            Address allowed, int64_t allowed_stride, Address members, Address offsets, int64_t n_parts,
+            const SubstringTables& tables, int table_use) {
   need_memory(queries, n_query, "queries");
   need_memory(database, n_db, "database");
   return {at<const uint8_t>(queries), at<const uint8_t>(database),   n_query, n_db, n_bytes,
           static_cast<Score>(score),  at<const uint8_t>(allowed),    allowed_stride,
-          {at<const int64_t>(members), at<const int64_t>(offsets), n_parts}};
+          {at<const int64_t>(members), at<const int64_t>(offsets), n_parts}, tables, static_cast<TableUse>(table_use)};
+}
+
+SubstringTables substring_tables(Address offsets, Address items, int32_t n_tables, int32_t n_bits, int64_t n_codes) {
+  return {at<const uint32_t>(offsets), at<const uint32_t>(items), n_tables, n_bits, n_codes};
 }
 
 // n_words 0: the labels are class ids, int64 if wide_ids (CUDA), else int32.
@@ -191,10 +197,40 @@ PYBIND11_MODULE(_dshc_fast, m) {
     return largest;
   }, py::arg("bytes"), py::arg("n"), py::arg("stride"), py::arg("n_threads"));
 
+  m.def("substring_table_count", [](int32_t n_bits, int64_t n_codes) {
+    return cpu::substring_table_count(n_bits, n_codes);
+  }, py::arg("n_bits"), py::arg("n_codes"));
+
+  py::class_<SubstringTables>(m, "SubstringTables").def(
+      py::init(&substring_tables), py::arg("offsets"), py::arg("items"), py::arg("n_tables"), py::arg("n_bits"),
+      py::arg("n_codes"));
+
+  m.def("build_substring_tables", [](Address rows, int32_t row_bytes, Address members, Address offsets, int64_t n_parts,
+                                     const SubstringTables& tables, int n_threads) {
+    need_memory(rows, 1, "codes");
+    run_op([&] {
+      cpu::build_substring_tables(at<uint8_t>(rows), row_bytes, {at<int64_t>(members), at<int64_t>(offsets), n_parts}, tables,
+                                  const_cast<uint32_t*>(tables.offsets), const_cast<uint32_t*>(tables.items), n_threads);
+    });
+  }, py::arg("rows"), py::arg("row_bytes"), py::arg("members"), py::arg("offsets"), py::arg("n_parts"), py::arg("tables"),
+     py::arg("n_threads"));
+
+  m.def("check_substring_tables", [](Address rows, int32_t row_bytes, int64_t n_db, Address members, Address offsets,
+                                     int64_t n_parts, const SubstringTables& tables, int n_threads) {
+    need_memory(rows, 1, "codes");
+    cpu::TableFault fault{};
+    run_op([&] {
+      fault = cpu::check_substring_tables(at<uint8_t>(rows), row_bytes, n_db,
+                                          {at<int64_t>(members), at<int64_t>(offsets), n_parts}, tables, n_threads);
+    });
+    return static_cast<int>(fault);
+  }, py::arg("rows"), py::arg("row_bytes"), py::arg("n_db"), py::arg("members"), py::arg("offsets"), py::arg("n_parts"),
+     py::arg("tables"), py::arg("n_threads"));
+
   py::class_<Pairs>(m, "Pairs").def(
       py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),
       py::arg("score"), py::arg("allowed"), py::arg("allowed_stride"), py::arg("members"), py::arg("offsets"),
-      py::arg("n_parts"));
+      py::arg("n_parts"), py::arg("tables"), py::arg("table_use"));
   py::class_<AsymmetricPairs>(m, "AsymmetricPairs").def(
       py::init(&asymmetric_pairs), py::arg("outputs"), py::arg("dtype"), py::arg("database"), py::arg("n_query"),
       py::arg("n_db"), py::arg("stride"), py::arg("n_bits"), py::arg("n_bytes"), py::arg("allowed"),

@@ -32,6 +32,22 @@ struct Partition {
   static constexpr int64_t kDistinct = -1;
 };
 
+// Items of a database by the bits of a part of their code, for multi-index hashing (substring_tables.h says how they are used).
+// Table t has bits [first_bit(t), first_bit(t + 1)) of the code, and lists the items of each value of them, ascending.
+struct SubstringTables {
+  const uint32_t* offsets = nullptr;  // table after table, [2^width(t) + 1] each
+  const uint32_t* items = nullptr;    // [n_tables, n_codes]
+  int32_t n_tables = 0;               // 0: there are none
+  int32_t n_bits = 0;                 // of a code, parted among the tables
+  int64_t n_codes = 0;                // items in a table: all, or of each set of equal codes the first
+
+  int32_t first_bit(int32_t t) const { return static_cast<int32_t>(static_cast<int64_t>(n_bits) * t / n_tables); }
+  int32_t width(int32_t t) const { return first_bit(t + 1) - first_bit(t); }
+};
+
+// Whether a search asks the tables: where they seem to be faster, or, for tests, never or whatever it costs.
+enum class TableUse : int32_t { automatic = 0, never = 1, always = 2 };
+
 // Queries against a database, and which database items may be answered.
 struct Pairs {
   const uint8_t* queries;   // [n_query, n_bytes]
@@ -43,6 +59,8 @@ struct Pairs {
   const uint8_t* allowed;   // [n_query or 1, allowed_stride] bits, little-endian; null: all are allowed
   int64_t allowed_stride;   // bytes from one query's row to the next; 0: one row for all queries
   Partition equal_codes = {};  // of the database; the CPU back end finds it itself where nobody has looked
+  SubstringTables tables = {};  // of the database, whose codes are whole words then; for top-k and radius search on the CPU
+  TableUse table_use = TableUse::automatic;
 };
 
 // Relevant means: equal class ids, or a shared label of two bit rows. All forms but one are null. The CPU back end reads

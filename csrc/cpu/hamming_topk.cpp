@@ -1,6 +1,7 @@
 #include "../core/hamming_topk.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "call/fresh_memory.h"
 #include "search/sample.h"
 #include "search/search.h"
+#include "search/table_search.h"
 #include "search/whole.h"
 
 namespace dshc::cpu {
@@ -84,12 +86,7 @@ class KeepBest {
   std::vector<int32_t> limits_;
 };
 
-}  // namespace
-
-void hamming_topk(const Pairs& all_pairs, int64_t k, int32_t* counts, int64_t* indices, int n_threads) {
-  const Call call;
-  expect_writes(counts, 4 * all_pairs.n_query * k);
-  expect_writes(indices, 8 * all_pairs.n_query * k);
+void scan_topk(const Pairs& all_pairs, int64_t k, int32_t* counts, int64_t* indices, int n_threads) {
   const Search search_of_call = Search::topk(all_pairs, k, n_threads);
   const Pairs& pairs = search_of_call.pairs();
   const Answers answers{search_of_call, k, counts, indices};
@@ -125,6 +122,44 @@ void hamming_topk(const Pairs& all_pairs, int64_t k, int32_t* counts, int64_t* i
   }
   search_of_call.queries().copy_answers(
       counts, indices, n_threads, [&](int64_t query) { return query * k; }, [&](int64_t) { return k; });
+}
+
+// The queries that the tables have given up, scanned together.
+void scan_left(const Pairs& pairs, int64_t k, const std::vector<int64_t>& left, int32_t* counts, int64_t* indices,
+               int n_threads) {
+  if (left.empty()) return;
+  if (static_cast<int64_t>(left.size()) == pairs.n_query) return scan_topk(pairs, k, counts, indices, n_threads);
+  std::vector<uint8_t> codes;
+  const Pairs some = with_queries(pairs, left, codes);
+  const size_t n = static_cast<size_t>(k);
+  std::vector<int32_t> some_counts(left.size() * n);
+  std::vector<int64_t> some_indices(left.size() * n);
+  scan_topk(some, k, some_counts.data(), some_indices.data(), n_threads);
+  for (size_t q = 0; q < left.size(); ++q) {
+    std::memcpy(counts + left[q] * k, some_counts.data() + q * n, n * sizeof *counts);
+    std::memcpy(indices + left[q] * k, some_indices.data() + q * n, n * sizeof *indices);
+  }
+}
+
+}  // namespace
+
+void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts, int64_t* indices, int n_threads) {
+  const Call call;
+  expect_writes(counts, 4 * pairs.n_query * k);
+  expect_writes(indices, 8 * pairs.n_query * k);
+  const TablePlan plan = plan_tables_topk(pairs, k, level(), n_threads);
+  if (!plan.asks) return scan_topk(pairs, k, counts, indices, n_threads);
+  const std::vector<int64_t> left = table_topk(plan, pairs, k, [&](int64_t query, const std::vector<Key>& keys) {
+    int32_t* values = counts + query * k;
+    int64_t* items = indices + query * k;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      values[i] = value_of(keys[i]);
+      items[i] = index_of(keys[i]);
+    }
+    std::fill(values + keys.size(), values + k, std::numeric_limits<int32_t>::max());
+    std::fill(items + keys.size(), items + k, int64_t{-1});
+  });
+  scan_left(pairs, k, left, counts, indices, n_threads);
 }
 
 }  // namespace dshc::cpu

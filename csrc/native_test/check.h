@@ -160,6 +160,7 @@ void test_logits();
 void test_loss();
 void test_host_arrays();
 void test_plans();
+void test_substring_tables();
 void test_stop();
 
 }  // namespace dshc::test

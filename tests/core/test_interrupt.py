@@ -31,6 +31,11 @@ def codes(n: int, n_bytes: int = 8, n_distinct: int = 0) -> torch.Tensor:
 
 
 @functools.cache
+def with_tables(n: int) -> dshc_fast.HammingDatabase:
+    return dshc_fast.HammingDatabase(codes(n), tables=True)
+
+
+@functools.cache
 def ids(n: int, n_classes: int = 10) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(n).integers(0, n_classes, n))
 
@@ -110,6 +115,9 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "pairs, blocks": lambda: call("hamming_pairs", codes=codes(200_000), radius=16),
     "pairs, groups": lambda: call("hamming_pairs", codes=codes(DB), radius=5),
     "pairs, equal codes": lambda: call("hamming_pairs", codes=codes(DB, 8, 20_000), radius=12),
+    "radius, tables": lambda: call(
+        "hamming_radius", queries=codes(5 * MANY), database=with_tables(DB), radius=8
+    ),
     "distance": lambda: call("hamming_distance", queries=codes(MANY)[:400], database=codes(DB)),
     "histogram": lambda: call("hamming_histogram", **labelled(MANY, DB)),
     "histogram, scan": lambda: call("hamming_histogram", **labelled(MANY, DB), allowed=half(DB)),
@@ -129,6 +137,7 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "mAP": lambda: call("mean_average_precision", **labelled(MANY, DB)),
     "curves": lambda: call("retrieval_curves", **labelled(MANY, DB)),
     "database": lambda: call("HammingDatabase", codes=codes(8 * DB, 16, 1_500_000)),
+    "database, tables": lambda: call("HammingDatabase", codes=codes(8 * DB, 16), tables=True),
     "loss": lambda: loss(torch.float64),
     "loss, float16": lambda: loss(torch.float16),
     "loss, gradient": gradient,
@@ -171,7 +180,7 @@ ONE_THREAD = (
 @pytest.fixture(scope="module", autouse=True)
 def _free_memory() -> Iterator[None]:
     yield
-    for made in (codes, ids, floats):
+    for made in (codes, with_tables, ids, floats):
         made.cache_clear()
 
 

@@ -14,6 +14,8 @@ constexpr Key make_key(uint64_t value, uint64_t index) { return value << kIndexB
 constexpr uint16_t value_of(Key key) { return static_cast<uint16_t>(key >> kIndexBits); }
 constexpr int64_t index_of(Key key) { return static_cast<int64_t>(key & ((Key{1} << kIndexBits) - 1)); }
 
+constexpr int kListedAhead = 64;  // listed items whose codes are fetched before they are compared
+
 constexpr int kFilterQueries = 4;  // of a pass
 constexpr int kMostBlockItems = 16384;
 

@@ -92,6 +92,10 @@ struct FloatKernels {
 struct CodeKernels {
   // Codes of whole words, [n, n_words], as word columns.
   void (*to_columns)(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items);
+  // Keys of the listed items whose XOR count is below `bound`, in the order of the list; returns how many. `stride` as in
+  // rank_row; `found` has room for n keys; `items` is readable, and names items, to n + kListedAhead.
+  int64_t (*near_codes)(const uint8_t* query, const uint8_t* codes, int32_t stride, const uint32_t* items, int64_t n,
+                        int32_t bound, Key* found);
 };
 
 struct BitKernels {

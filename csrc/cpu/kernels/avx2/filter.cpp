@@ -1,6 +1,7 @@
 // The filter with AVX2: byte popcounts by table look-up (vpshufb), summed to words by vpsadbw or multiply-add.
 #include <immintrin.h>
 
+#include "../listed_codes.h"
 #include "byte_popcount.h"
 #include "nibble_filter.h"
 
@@ -129,7 +130,7 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
 }  // namespace
 
 extern const CodeKernels kAvx2Codes;
-const CodeKernels kAvx2Codes = {to_columns};
+const CodeKernels kAvx2Codes = {to_columns, near_codes_by_word<Lanes64>};
 
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {

@@ -1,6 +1,7 @@
 // The filter with AVX-512 and VPOPCNTDQ: eight 64-bit or sixteen 32-bit words per vector.
 #include <immintrin.h>
 
+#include "../listed_codes.h"
 #include "../popcount_filter.h"
 
 namespace dshc::cpu {
@@ -168,7 +169,7 @@ constexpr FilterRow long_codes_row() {
 }  // namespace
 
 extern const CodeKernels kAvx512Codes;
-const CodeKernels kAvx512Codes = {to_columns};
+const CodeKernels kAvx512Codes = {to_columns, near_codes_by_word<Lanes64>};
 
 extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128;  // plane_filter.cpp
 

@@ -1,4 +1,5 @@
 // The filter in plain C++ for any processor, one item at a time.
+#include "../listed_codes.h"
 #include "../popcount_filter.h"
 
 namespace dshc::cpu {
@@ -31,7 +32,7 @@ struct Items {
 }  // namespace
 
 extern const CodeKernels kGenericCodes;
-const CodeKernels kGenericCodes = {to_columns_by_word};
+const CodeKernels kGenericCodes = {to_columns_by_word, near_codes_by_word<Items<uint64_t>>};
 
 extern const FilterRow kGenericFilters[];
 const FilterRow kGenericFilters[] = {

@@ -1,6 +1,7 @@
 // The filter with NEON: byte popcounts (CNT), summed pairwise to words.
 #include <arm_neon.h>
 
+#include "../listed_codes.h"
 #include "../popcount_filter.h"
 
 namespace dshc::cpu {
@@ -59,7 +60,7 @@ struct Lanes32 {
 }  // namespace
 
 extern const CodeKernels kNeonCodes;
-const CodeKernels kNeonCodes = {to_columns_by_word};
+const CodeKernels kNeonCodes = {to_columns_by_word, near_codes_by_word<Lanes64>};
 
 extern const FilterRow kNeonFilters[];
 const FilterRow kNeonFilters[] = {
