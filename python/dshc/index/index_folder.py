@@ -39,12 +39,13 @@ class IndexFolder:
         read_only: bool,
         memory: int | None,
         device: str,
+        tables: bool,
         disk: Disk,
         held: contextlib.ExitStack,
     ) -> None:
         self.path, self.read_only = path, read_only
         self._memory = default_memory() if memory is None else memory
-        self._device, self._disk, self._held = device, disk, held
+        self._device, self._tables, self._disk, self._held = device, tables, disk, held
         self._hasher: Hasher | None = None
         self._closed = False
         self._search: PartSearch | None = None
@@ -69,6 +70,7 @@ class IndexFolder:
         hasher: Hasher | None = None,
         memory: int | None = None,
         device: str = "cpu",
+        tables: bool = False,
         disk: Disk | None = None,
     ) -> Self:
         """A new, empty index, open for writing, in a folder that does not exist or is empty.
@@ -81,6 +83,8 @@ class IndexFolder:
             memory: bytes of codes that searches hold in memory, by default a quarter of the machine's; the rest is read
                 from the disk.
             device: where codes are searched, ``"cpu"`` or ``"cuda"``.
+            tables: keep substring tables of the codes that are held in memory (:class:`dshc_fast.HammingDatabase`),
+                which look up what is very near instead of scanning, where that is faster; on the CPU.
 
         Raises:
             InputError, TypeError: a setting out of range, or a folder that holds anything.
@@ -121,7 +125,16 @@ class IndexFolder:
             manifest = Manifest(layout, hasher=digest)
             write_manifest(path, manifest, disk)
             disk.sync_folder(path.absolute().parent)
-            made = cls(path, manifest, read_only=False, memory=memory, device=device, disk=disk, held=held)
+            made = cls(
+                path,
+                manifest,
+                read_only=False,
+                memory=memory,
+                device=device,
+                tables=tables,
+                disk=disk,
+                held=held,
+            )
         except BaseException:
             held.close()
             raise
@@ -136,6 +149,7 @@ class IndexFolder:
         read_only: bool = False,
         memory: int | None = None,
         device: str = "cpu",
+        tables: bool = False,
         disk: Disk | None = None,
     ) -> Self:
         """Open an index, in milliseconds whatever its size: its codes are read when they are searched.
@@ -156,7 +170,14 @@ class IndexFolder:
             if not read_only:
                 remove_left_overs(path / PARTS, manifest, disk)
             return cls(
-                path, manifest, read_only=read_only, memory=memory, device=device, disk=disk, held=held
+                path,
+                manifest,
+                read_only=read_only,
+                memory=memory,
+                device=device,
+                tables=tables,
+                disk=disk,
+                held=held,
             )
         except BaseException:
             held.close()
@@ -199,7 +220,12 @@ class IndexFolder:
                 manifest = again
         self._manifest, self._parts = manifest, parts
         self._search = PartSearch(
-            parts, manifest.layout.score, memory=self._memory, device=self._device, before=before
+            parts,
+            manifest.layout.score,
+            memory=self._memory,
+            device=self._device,
+            tables=self._tables,
+            before=before,
         )
 
     # What is in it

@@ -44,10 +44,12 @@ class PartSearch:
         *,
         memory: int,
         device: str = "cpu",
+        tables: bool = False,
         before: PartSearch | None = None,
     ) -> None:
         self.parts, self.score, self._memory, self._device = parts, score, memory, device
         self.starts = np.cumsum([0, *(part.part.n_items for part in parts)])
+        self._tables = tables
         self._runs = _runs([part.part.n_items for part in parts])
         names = {self._names(run) for run in self._runs}
         known = {} if before is None else before._prepared
@@ -190,14 +192,15 @@ class PartSearch:
         names = self._names(run)
         if names in self._prepared:
             return self._prepared[names]
-        if names not in self._searched:
+        if names not in self._searched and not self._tables:
             self._searched.add(names)
             return None
         codes = [part.arrays["codes"] for part in self.parts[run]]
         held = sum(len(database) * codes[0].shape[1] for database in self._prepared.values())
         if held + sum(part.nbytes for part in codes) > self._memory:
             return None
-        database = HammingDatabase(self._on_device(codes[0] if len(codes) == 1 else np.concatenate(codes)))
+        joined = self._on_device(codes[0] if len(codes) == 1 else np.concatenate(codes))
+        database = HammingDatabase(joined, tables=self._tables)
         self._prepared[names] = database
         return database
 

@@ -133,6 +133,24 @@ def test_more_codes_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert not index._search._prepared
 
 
+def test_with_substring_tables(tmp_path: Path) -> None:
+    rng = np.random.default_rng(11)
+    codes = rng.integers(0, 256, (3000, 8), dtype=np.uint8)
+    queries = codes[:5] ^ np.uint8(1)
+    with HashIndex.create(tmp_path / "index", bits=64, tables=True) as index:
+        for start in range(0, 3000, 1300):
+            index.add(codes[start : start + 1300])
+        for radius in (0, 3, 8, 30):
+            want = dshc_fast.hamming_radius(queries, codes, radius)
+            found = index.radius(queries, radius)
+            assert np.array_equal(found.ids, want.indices) and np.array_equal(found.offsets, want.offsets)
+        assert all(database.tables is not None for database in index._search._prepared.values())
+        index.remove([7])
+        found = index.search(queries, 40)
+        want = dshc_fast.hamming_topk(queries, codes, 40, allowed=np.arange(3000) != 7)
+        assert np.array_equal(found.ids, want.indices) and np.array_equal(found.distances, want.distances)
+
+
 def test_overlap(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     codes, queries = draw_codes(rng, 900), draw_codes(rng, 5)
