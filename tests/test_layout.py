@@ -59,6 +59,7 @@ LAYERS = (
     "report",
     "index",
     "paper",
+    "service",
     "cli",
 )
 MAX_LINES = 400

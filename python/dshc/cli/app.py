@@ -9,6 +9,7 @@ from __future__ import annotations
 from . import (
     codes_commands,  # noqa: F401
     index_commands,  # noqa: F401
+    service_commands,  # noqa: F401
     training_commands,  # noqa: F401, I001
 )
 from .root import app
