@@ -8,7 +8,6 @@ from typing import Any
 from ..progress import progress
 from ..service import Served, ServiceSettings, read_keys
 from ..service.settings import check_address
-from .console import remark
 
 __all__ = ["run_serve"]
 
@@ -26,7 +25,6 @@ def run_serve(
     told = ServiceSettings(**settings)
     keys = () if api_key_file is None else read_keys(api_key_file)
     check_address(told, keys)
-    remark(f"dshc: opening {target}", style="")
     with progress(f"indexing {target}") as update:
         served = Served.open(target, images=images, max_pixels=told.max_pixels, on_items=update)
     try:

@@ -82,7 +82,9 @@ def _add_page(app: FastAPI) -> None:
     folder = files("dshc.service") / "page"
     for address, (name, media_type) in _PAGE.items():
         endpoint = _file((folder / name).read_bytes(), media_type)
-        app.add_api_route(address, endpoint, include_in_schema=False, methods=["GET"], response_class=Response)
+        app.add_api_route(
+            address, endpoint, include_in_schema=False, methods=["GET"], response_class=Response
+        )
 
 
 def _file(content: bytes, media_type: str) -> Callable[[], Awaitable[Response]]:

@@ -77,11 +77,10 @@ class FolderPictures:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, RuntimeError, ValueError):
             raise LookupError(id) from None
-        file = os.fdopen(descriptor, "rb")
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            file.close()
+            os.close(descriptor)
             raise LookupError(id)
-        return file
+        return os.fdopen(descriptor, "rb")
 
 
 class ArrayPictures:

@@ -19,6 +19,7 @@ __all__ = ["as_json", "errors", "tell_errors"]
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     texts = {
+        400: "the request cannot be read",
         401: "no API key",
         404: "no such item",
         408: "the request arrives too slowly",

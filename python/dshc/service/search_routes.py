@@ -21,7 +21,10 @@ DEFAULT_K = 10
 
 def add_search(app: FastAPI, service: Service) -> None:
     @app.post(
-        "/search", response_model=Answer, responses=errors(404, 422), summary="Search by ids, codes, vectors"
+        "/search",
+        response_model=Answer,
+        responses=errors(400, 404, 422),
+        summary="Search by ids, codes, vectors",
     )
     async def search(request: Request, body: SearchBody) -> Response:
         """The nearest items of one or many queries; `/search/images` accepts images."""
@@ -46,7 +49,7 @@ def add_search(app: FastAPI, service: Service) -> None:
     @app.post(
         "/search/images",
         response_model=Answer,
-        responses=errors(404, 422),
+        responses=errors(400, 404, 422),
         summary="Search by uploaded images",
     )
     async def search_images(

@@ -94,16 +94,15 @@ class Served:
         """Whether a writer has been at the index since it was last read; a look at one small file."""
         return self._stamp() != self._seen
 
-    def newer(self) -> HashIndex | None:
-        """The index as it is on the disk now, None where nothing has changed; the present one stays as it is.
+    def newer(self) -> HashIndex:
+        """The index as it is on the disk now; the present one stays as it is.
 
         What both have in common stays open and prepared. Raises ``ValueError`` or ``OSError`` where it cannot be read,
         :class:`InputError` where it is another index now.
         """
         self._seen = self._stamp()
         newer = copy.copy(self.index)  # `refresh` gives the copy parts of its own, and changes none
-        if not newer.refresh():
-            return None
+        newer.refresh()
         if newer.layout != self.index.layout:
             raise InputError(
                 f"{newer.path}: must be the index that was opened, got one of another layout; start again"

@@ -104,11 +104,10 @@ class Service:
                 self.metrics.refreshes.labels("failed").inc()
                 self.log("refresh failed", error=self.without_path(str(error)))
                 continue
-            if newer is not None:
-                self.served.index = newer
-                self.metrics.refreshes.labels("done").inc()
-                self.metrics.items.set(len(newer))
-                self.log("refreshed", items=len(newer))
+            self.served.index = newer
+            self.metrics.refreshes.labels("done").inc()
+            self.metrics.items.set(len(newer))
+            self.log("refreshed", items=len(newer))
 
     # What requests ask for
 

@@ -4,7 +4,6 @@
 
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
-const PER_ROW = 32; // bits of a strip's row
 const COLOURS = 10;
 
 const state = { info: null, key: "", query: null, code: "", asked: 0, points: [], addresses: [] };
@@ -145,7 +144,7 @@ function differing(code, other) {
 // The bits of a code as cells: dark where they are 1, and underlined where they differ from the query's.
 function strip(code, marked) {
   const bits = bitsOf(code);
-  const across = Math.min(PER_ROW, bits.length);
+  const across = Math.min(bits.length, bits.length > 64 ? 32 : 16);
   const down = Math.ceil(bits.length / across);
   const cell = (i, top, height) => `M${i % across} ${Math.floor(i / across) * 1.6 + top}h.85v${height}h-.85z`;
   const path = (chosen, top, height) => chosen.map((i) => cell(i, top, height)).join("");
@@ -182,6 +181,10 @@ function kept(address) {
   return address;
 }
 
+function inBits(distance) {
+  return state.info.score === "hamming" ? `${distance} ${distance === 1 ? "bit" : "bits"}` : `${distance} shared`;
+}
+
 function shownItem(item, query) {
   const marked = differing(item.code, query.code);
   const entry = element("li");
@@ -192,7 +195,7 @@ function shownItem(item, query) {
   button.setAttribute("aria-label", `${item.id}, ${item.label === null ? "" : `${item.label}, `}${word} ${item.distance}${bits}`);
   if (state.info.pictures) button.append(pictureOf(item.id));
   const top = element("span", "top");
-  top.append(element("span", "label", item.label === null ? "" : item.label), element("span", "distance", item.distance));
+  top.append(element("span", "label", item.label === null ? "" : item.label), element("span", "distance", inBits(item.distance)));
   button.append(top, element("span", "id", item.id), strip(item.code, marked));
   button.addEventListener("click", () => searchFor({ kind: "id", id: item.id }, { move: true }));
   entry.append(button);
@@ -281,7 +284,7 @@ function drawMap(answer) {
   state.points = answer.points.map((point) => {
     const [x, y] = [30 + 940 * point.x, 30 + 580 * point.y];
     const circle = drawn("circle", {
-      cx: x, cy: y, r: 5 + 17 * Math.sqrt(point.n_items / most), class: colour.get(point.label) || "other",
+      cx: x, cy: y, r: 4 + 12 * Math.sqrt(point.n_items / most), class: colour.get(point.label) || "other",
       role: "button", tabindex: -1, "aria-label": told(point),
     });
     const found = { ...point, x, y, circle };
@@ -294,7 +297,7 @@ function drawMap(answer) {
   // Large circles first, so that small ones lie on them.
   map.append(...[...state.points].sort((a, b) => b.n_items - a.n_items).map((point) => point.circle));
   state.points[0].circle.setAttribute("tabindex", 0);
-  map.hidden = false;
+  map.removeAttribute("hidden"); // SVG elements have no such property
   const shown = answer.points.length < answer.n_codes ? `the ${answer.points.length} most frequent of ${answer.n_codes}` : `all ${answer.n_codes}`;
   $("map-text").textContent = `Each circle is a code, ${shown} among ${answer.n_looked_at} items. Near circles are near codes; the size says how many items have it.`;
   $("legend").replaceChildren(...labels.slice(0, COLOURS).map((label) => legendOf(label, colour.get(label))));
