@@ -18,7 +18,8 @@ __all__ = ["ServedProcess", "served_process"]
 
 
 class ServedProcess:
-    """Attributes: ``address`` without a slash at its end, ``pid``, ``events``, the lines of its log so far."""
+    """Attributes: ``address`` without a slash at its end, ``pid``, ``events``, the lines of its log, all of them
+    once it has ended; ``others``, lines that are no events."""
 
     def __init__(self, *arguments: object) -> None:
         self._process = subprocess.Popen(
@@ -48,12 +49,16 @@ class ServedProcess:
             line = self._lines.get(timeout=seconds)
             if not line:
                 raise AssertionError(f"it ended with {self._process.wait()}: {self.others}")
-            if not line.startswith("{"):
-                self.others.append(line)
-                continue
-            self.events.append(json.loads(line))
-            if self.events[-1]["event"] == event:
+            if self._keep(line) and self.events[-1]["event"] == event:
                 return self.events[-1]
+
+    def _keep(self, line: str) -> bool:
+        """Whether it is an event."""
+        if line.startswith("{"):
+            self.events.append(json.loads(line))
+        elif line:
+            self.others.append(line)
+        return line.startswith("{")
 
     def tell(self, number: int) -> None:
         self._process.send_signal(number)
@@ -71,6 +76,8 @@ class ServedProcess:
             if self._process.poll() is None:
                 self._process.kill()
             self._reader.join(10)
+            while not self._lines.empty():
+                self._keep(self._lines.get())
 
 
 @contextlib.contextmanager

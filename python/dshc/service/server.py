@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import socket
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
@@ -43,8 +45,6 @@ def serve(
     logger.handlers, logger.propagate = [JsonHandler(log)], False
     config = uvicorn.Config(
         app,
-        host=settings.host.strip("[]"),
-        port=settings.port,
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -53,19 +53,40 @@ def serve(
         timeout_graceful_shutdown=int(settings.max_seconds) + 1,
     )
     server = _Server(config)
-    try:
-        sockets = [config.bind_socket()]
-    except SystemExit:
-        raise InputError(
-            f"--host and --port must be free to listen at, {settings.host}:{settings.port} is not"
-        ) from None
-    host, port = sockets[0].getsockname()[:2]
+    listener = _listener(settings)
+    host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log("listening", address=f"http://{shown}:{port}/", index=served.name, keys=len(keys))
     for remark in served.remarks:
         log("remark", message=remark)
-    server.run(sockets=sockets)
+    with warnings.catch_warnings():
+        # Of damaged images, hundreds each: whoever sends them shall not fill the log.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        warnings.showwarning = lambda message, category, *_: log("warning", message=str(message))
+        server.run(sockets=[listener])
     log("ended")
+
+
+def _listener(settings: ServiceSettings) -> socket.socket:
+    """A bound socket. It says that it is TCP, by which asyncio knows to send answers without delay (TCP_NODELAY)."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InputError(
+            f"--host must be an address of this machine, got {settings.host!r} ({error})"
+        ) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"--host and --port must be free to listen at, got {settings.host}:{settings.port} ({error.strerror})"
+        ) from None
+    return listener
 
 
 class _Server(uvicorn.Server):

@@ -300,7 +300,8 @@ function drawMap(answer) {
   map.removeAttribute("hidden"); // SVG elements have no such property
   const shown = answer.points.length < answer.n_codes ? `the ${answer.points.length} most frequent of ${answer.n_codes}` : `all ${answer.n_codes}`;
   $("map-text").textContent = `Each circle is a code, ${shown} among ${answer.n_looked_at} items. Near circles are near codes; the size says how many items have it.`;
-  $("legend").replaceChildren(...labels.slice(0, COLOURS).map((label) => legendOf(label, colour.get(label))));
+  const coloured = labels.slice(0, COLOURS).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  $("legend").replaceChildren(...coloured.map((label) => legendOf(label, colour.get(label))));
   if (labels.length > COLOURS) $("legend").append(legendOf("others", "other"));
   if (state.code) markMap({ code: state.code, items: [] });
 }
