@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import importlib.util
 import json
 import subprocess
@@ -69,6 +70,7 @@ def _line(given: argparse.Namespace) -> str:
 
 def measured(path: Path, codes: np.ndarray, seconds: float) -> list[dict[str, Any]]:
     """The service with each of its searches, for each number of clients."""
+    gc.freeze()  # the clients' own pauses are not the service's
     queries = np.random.default_rng(1).integers(0, 256, (N_QUERIES, BITS // 8), dtype=np.uint8)
     serve = [sys.executable, "-m", "dshc", "serve", str(path), "--port", "0", "--threads", "1"]
     services = {"dshc serve": serve}

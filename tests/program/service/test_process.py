@@ -16,7 +16,8 @@ from served_indexes import index_of_codes, png
 from served_process import served_process
 
 import dshc
-from dshc.service import Served
+from dshc.errors import InputError
+from dshc.service import Served, ServiceSettings
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.deep)])
@@ -78,6 +79,17 @@ def dshc_fails_at_port(index: Any, port: int) -> str:
     code, output = run("serve", index, "--port", port)
     assert code == 2, output
     return output.splitlines()[-1]
+
+
+def test_answers_are_sent_without_delay() -> None:
+    """asyncio sets TCP_NODELAY on sockets that say they are TCP; else an answer waits 40 ms for an acknowledgement."""
+    from dshc.service.server import _listener
+
+    for host in ("127.0.0.1", "::1", "[::1]", "localhost"):
+        with _listener(ServiceSettings(host=host, port=0)) as listener:
+            assert (listener.type, listener.proto) == (socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    with pytest.raises(InputError, match="must be an address of this machine"):
+        _listener(ServiceSettings(host="no.such.host.invalid", port=0))
 
 
 def test_a_run_is_served_by_its_own_images(finished) -> None:
