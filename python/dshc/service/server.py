@@ -25,6 +25,7 @@ except ImportError as error:
 
 __all__ = ["serve"]
 
+_BACKLOG = 2048  # uvicorn's own
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -72,7 +73,7 @@ def serve(
 
 
 def _listener(settings: ServiceSettings) -> socket.socket:
-    """A bound socket. It says that it is TCP, by which asyncio knows to send answers without delay (TCP_NODELAY)."""
+    """A socket that listens. It says that it is TCP, by which asyncio knows to send answers without delay (TCP_NODELAY)."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
@@ -85,6 +86,7 @@ def _listener(settings: ServiceSettings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(_BACKLOG)  # from now on clients wait, and are not refused
     except OSError as error:
         listener.close()
         raise InputError(
