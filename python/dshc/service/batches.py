@@ -24,6 +24,9 @@ from .conditions import Condition
 
 __all__ = ["Batches", "Job", "answered", "details_of", "plain"]
 
+_TURNS = 3
+"""Turns of the event loop before a search: requests that have arrived by now come as far as to join it."""
+
 
 @dataclass(eq=False)
 class Job:
@@ -98,6 +101,8 @@ class Batches:
                 await self._arrived.wait()
                 if self._seconds:
                     await asyncio.sleep(self._seconds)
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
             jobs = self._take()
             if jobs:
                 await self._answer(jobs)
