@@ -73,7 +73,7 @@ def serve(
 
 
 def _listener(settings: ServiceSettings) -> socket.socket:
-    """A socket that listens. It says that it is TCP, by which asyncio knows to send answers without delay (TCP_NODELAY)."""
+    """A socket that listens. It says that it is TCP: then asyncio has answers sent without delay (TCP_NODELAY)."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
