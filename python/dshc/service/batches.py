@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from .conditions import Condition
 
 __all__ = ["Batches", "Job", "answered", "details_of", "plain"]
 
+Result = TypeVar("Result")
 _TURNS = 3
 """Turns of the event loop before a search: requests that have arrived by now come as far as to join it."""
 
@@ -83,6 +84,10 @@ class Batches:
                 if job.answer is not None:
                     job.answer.cancel()
         await asyncio.to_thread(self._thread.shutdown)
+
+    async def between(self, work: Callable[[], Result]) -> Result:
+        """What ``work`` returns, called while no search runs."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def search(self, job: Job) -> list[list[dict[str, Any]]]:
         """For each query its items, nearest first, as :func:`answered` tells them.

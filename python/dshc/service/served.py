@@ -100,13 +100,14 @@ class Served:
         What both have in common stays open and prepared. Raises ``ValueError`` or ``OSError`` where it cannot be read,
         :class:`InputError` where it is another index now.
         """
-        self._seen = self._stamp()
+        stamp = self._stamp()
         newer = copy.copy(self.index)  # `refresh` gives the copy parts of its own, and changes none
         newer.refresh()
         if newer.layout != self.index.layout:
             raise InputError(
                 f"{newer.path}: must be the index that was opened, got one of another layout; start again"
             )
+        self._seen = stamp  # of what could not be read there will be another look
         return newer
 
     def _stamp(self) -> tuple[int, int, int] | None:

@@ -94,17 +94,22 @@ class Service:
 
     async def _follow(self) -> None:
         """Take over the index as a writer leaves it; requests that run keep the state they began with."""
+        assert self._batches is not None
+        failed = ""
         while True:
             await asyncio.sleep(self.settings.poll_seconds)
             try:
                 if not await self._in(self._reading, self.served.has_changed):
                     continue
-                newer = await self._in(self._reading, self.served.newer)
+                # What searches have prepared is handed on, and must not grow meanwhile.
+                newer = await self._batches.between(self.served.newer)
             except Exception as error:
-                self.metrics.refreshes.labels("failed").inc()
-                self.log("refresh failed", error=self.without_path(str(error)))
+                if str(error) != failed:  # tried again at every look, and said once
+                    failed = str(error)
+                    self.metrics.refreshes.labels("failed").inc()
+                    self.log("refresh failed", error=self.without_path(failed))
                 continue
-            self.served.index = newer
+            self.served.index, failed = newer, ""
             self.metrics.refreshes.labels("done").inc()
             self.metrics.items.set(len(newer))
             self.log("refreshed", items=len(newer))

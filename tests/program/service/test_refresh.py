@@ -107,7 +107,10 @@ def test_a_damaged_index_is_not_taken_over(tmp_path) -> None:
         until(lambda: any(event["event"] == "refresh failed" for event in log.events))
         assert n_items(client) == 30
         asked(client, ids=["ant/0.png"], k=30)
+        time.sleep(0.2)
+        assert len([event for event in log.events if event["event"] == "refresh failed"]) == 1, "said once"
         (folder / "index.json").write_bytes(content)
+        until(lambda: any(event["event"] == "refreshed" for event in log.events))
         with dshc.HashIndex.open(folder) as writer:
             writer.add(random_codes(1, 29), ["new"])
         until(lambda: n_items(client) == 31)
