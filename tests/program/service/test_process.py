@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 import pytest
-from cli_runs import dshc_fails
+from cli_runs import dshc_fails, dshc_ok
 from served_indexes import index_of_codes, png
 from served_process import served_process
 
@@ -45,6 +45,27 @@ def test_what_runs_is_finished_when_it_is_told_to_end(codes_index, number: int) 
         assert not process.others, "nothing but JSON"
 
 
+def test_flags_are_the_settings(codes_index, tmp_path, monkeypatch) -> None:
+    from dshc.service import server
+
+    told: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda *given: told.extend(given))
+    (tmp_path / "keys").write_text("0123456789abcdef\n")
+    values = {
+        "host": "0.0.0.0", "port": 81, "max_upload_mib": 0.5, "max_pixels": 7, "max_k": 8, "max_queries": 9,
+        "max_concurrency": 10, "max_seconds": 1.5, "batch_ms": 2.5, "poll_seconds": 3.5,
+    }  # fmt: skip
+    flags = [part for name, value in values.items() for part in (f"--{name.replace('_', '-')}", value)]
+    dshc_ok("serve", codes_index, *flags, "--name", "a", "--name", "b", "--api-key-file", tmp_path / "keys")
+    served, settings, keys = told
+    assert served.name == "index" and keys == ("0123456789abcdef",)
+    assert settings == ServiceSettings(**values, names=("a", "b"))
+    told.clear()
+    dshc_ok("serve", codes_index)
+    assert told[1:] == [ServiceSettings(), ()], "the defaults of the flags are those of the settings"
+
+
+@pytest.mark.deep
 def test_a_key_and_limits_by_flags(codes_index, tmp_path) -> None:
     (tmp_path / "keys").write_text("0123456789abcdef\n")
     with served_process(
