@@ -25,6 +25,8 @@ except ImportError as error:
 
 __all__ = ["serve"]
 
+# Of Pillow nothing: it may say hundreds of things of a damaged image, and who sends one shall not fill the log.
+_LOGGERS = {"": JsonHandler, "uvicorn.error": JsonHandler, "PIL": lambda _: logging.NullHandler()}
 _BACKLOG = 2048  # uvicorn's own
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -43,8 +45,9 @@ def serve(
     settings, log = settings or ServiceSettings(), log or JsonLog()
     check_address(settings, tuple(keys))
     app = create_app(served, settings, keys, log=log)
-    logger = logging.getLogger("uvicorn.error")
-    logger.handlers, logger.propagate = [JsonHandler(log)], False
+    for name, handler in _LOGGERS.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler(log)], False
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -65,7 +68,6 @@ def serve(
     gc.collect()
     gc.freeze()
     with warnings.catch_warnings():
-        # Of damaged images, hundreds each: whoever sends them shall not fill the log.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         warnings.showwarning = lambda message, category, *_: log("warning", message=str(message))
         server.run(sockets=[listener])
