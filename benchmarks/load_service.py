@@ -254,6 +254,7 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         "A request asks for the ten nearest of one 64-bit code. Searches a second, and in brackets the milliseconds",
         "that half of the requests, and 99 of 100, waited at most. The service searches in one thread; the clients",
         "share the machine with it. A tenth of the answers were compared with those of the index, by their distances.",
+        "Requests that arrive while a search runs are searched together by the next one, by faiss too.",
     ]
     for n in sorted({row["codes"] for row in rows}):
         lines += [

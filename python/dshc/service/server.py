@@ -45,9 +45,6 @@ def serve(
     settings, log = settings or ServiceSettings(), log or JsonLog()
     check_address(settings, tuple(keys))
     app = create_app(served, settings, keys, log=log)
-    for name, handler in _LOGGERS.items():
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler(log)], False
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -59,6 +56,9 @@ def serve(
     )
     server = _Server(config)
     listener = _listener(settings)
+    for name, handler in _LOGGERS.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler(log)], False
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log("listening", address=f"http://{shown}:{port}/", index=served.name, keys=len(keys))
