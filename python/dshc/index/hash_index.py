@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from . import changes, rescoring
 from .filters import Filter
-from .index_folder import PARTS, IndexFolder, Items, live_rows, shown
+from .index_folder import PARTS, IndexFolder, Items, shown
 from .new_items import NewItems, checked_codes, checked_ids
 from .part_search import nearest_variants, within_of_variants
 from .precision import precision_by_radius, widest_radius
@@ -254,7 +254,7 @@ class HashIndex(IndexFolder):
         found = []
         for part, first, stop in zip(self._parts, firsts[:-1], firsts[1:], strict=True):
             own = ranks[np.searchsorted(ranks, first) : np.searchsorted(ranks, stop)] - first
-            found.append(part.ids.take(own if part.is_live is None else live_rows(part)[own]))
+            found.append(part.ids.take(own if part.is_live is None else np.flatnonzero(part.is_live)[own]))
         return np.concatenate(found) if found else self._ids_at(np.empty(0, np.int64))
 
     # By the hasher beside it

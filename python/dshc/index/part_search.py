@@ -50,10 +50,10 @@ class PartSearch:
         self.parts, self.score, self._memory, self._device = parts, score, memory, device
         self.starts = np.cumsum([0, *(part.part.n_items for part in parts)])
         self._runs = _runs([part.part.n_items for part in parts])
-        files = {self._files(run) for run in self._runs}
+        names = {self._names(run) for run in self._runs}
         known = {} if before is None else before._prepared
-        self._prepared = {run: kept for run, kept in known.items() if run in files}
-        self._searched = set() if before is None else before._searched & files
+        self._prepared = {run: kept for run, kept in known.items() if run in names}
+        self._searched = set() if before is None else before._searched & names
 
     def topk(
         self, queries: np.ndarray, k: int, masks: Sequence[np.ndarray | None]
@@ -157,22 +157,22 @@ class PartSearch:
 
     def _prepare(self, run: slice) -> HammingDatabase | None:
         """The codes of a run prepared, once it is searched again and where memory is left for them."""
-        files = self._files(run)
-        if files in self._prepared:
-            return self._prepared[files]
-        if files not in self._searched:
-            self._searched.add(files)
+        names = self._names(run)
+        if names in self._prepared:
+            return self._prepared[names]
+        if names not in self._searched:
+            self._searched.add(names)
             return None
         codes = [part.arrays["codes"] for part in self.parts[run]]
         held = sum(len(database) * codes[0].shape[1] for database in self._prepared.values())
         if held + sum(part.nbytes for part in codes) > self._memory:
             return None
         database = HammingDatabase(self._on_device(codes[0] if len(codes) == 1 else np.concatenate(codes)))
-        self._prepared[files] = database
+        self._prepared[names] = database
         return database
 
-    def _files(self, run: slice) -> tuple[PartFile, ...]:
-        """What tells prepared codes: another index in the same folder has parts of the same names."""
+    def _names(self, run: slice) -> tuple[PartFile, ...]:
+        """With checksums: another index that was made in the same folder has parts of the same names."""
         return tuple(part.part.arrays for part in self.parts[run])
 
     def _on_device(self, array: np.ndarray | None) -> Any:
