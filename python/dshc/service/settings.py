@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import model_validator
 from ..errors import InputError
 from ..settings import Settings, setting
 
-__all__ = ["SHORTEST_KEY", "ServiceSettings", "check_address", "is_local", "read_keys"]
+__all__ = ["SHORTEST_KEY", "ServiceSettings", "check_address", "has_key", "is_local", "read_keys"]
 
 SHORTEST_KEY = 16
 """Characters of an API key; shorter ones are guessed."""
@@ -93,3 +94,18 @@ def read_keys(path: str | os.PathLike[str]) -> tuple[str, ...]:
     if not keys:
         raise InputError(f"{path}: must hold at least one key, got none")
     return tuple(keys)
+
+
+def has_key(headers: list[tuple[bytes, bytes]], keys: tuple[str, ...]) -> bool:
+    """Whether a request shows one of the keys, as ``X-API-Key`` or ``Authorization: Bearer``.
+
+    Every key is compared, each in constant time: how long it takes tells nothing of them.
+    """
+    shown = b""
+    for name, value in headers:
+        if name == b"x-api-key":
+            shown = value
+        elif name == b"authorization" and value[:7].lower() == b"bearer ":
+            shown = value[7:].strip()
+    matches = [hmac.compare_digest(shown, key.encode()) for key in keys]
+    return any(matches)

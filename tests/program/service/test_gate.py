@@ -15,8 +15,7 @@ from small_hashers import items_of
 
 from dshc.errors import InputError
 from dshc.service import ServiceSettings, read_keys
-from dshc.service import gate as gate_module
-from dshc.service.settings import check_address, is_local
+from dshc.service.settings import check_address, has_key, is_local
 
 KEYS = ("0123456789abcdef", "fedcba9876543210")
 
@@ -69,7 +68,7 @@ def test_keys_are_compared_in_constant_time(monkeypatch) -> None:
         return right(one, other)
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    assert gate_module.has_key([(b"x-api-key", KEYS[0].encode())], KEYS)
+    assert has_key([(b"x-api-key", KEYS[0].encode())], KEYS)
     assert compared == [key.encode() for key in KEYS], "all of them, also once one was the right one"
 
 

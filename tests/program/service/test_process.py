@@ -8,7 +8,6 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
 import numpy as np
 import pytest
 from cli_runs import dshc_fails, dshc_ok
@@ -18,6 +17,8 @@ from served_process import served_process
 import dshc
 from dshc.errors import InputError
 from dshc.service import Served, ServiceSettings
+
+httpx2 = pytest.importorskip("httpx2", reason="httpx2 is not installed (extra 'dev')")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.deep)])
