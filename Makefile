@@ -2,7 +2,7 @@
 #   make demo       install, then train, encode, rank and report on the digits that scikit-learn ships
 #   make test       install, then lint and test; what is run while working
 #   make test-deep  install, then the sweeps: more random examples, the slow tests, other processors emulated
-#   make test-services  install, then exports to databases and libraries, each searched by its own engine
+#   make test-services  install, then exports searched by each database's own engine, the service in a browser, fuzzing
 #   make docs       install, then the documentation site (build/docs/index.html), built strictly and without a network
 #   make wheel      manylinux wheels, without and (where nvcc is) with CUDA, tried where no compiler is (dist/cpu, dist/cuda)
 #   make on-gpu     check, test and measure on a CUDA device, without a network (runs/on-gpu, docs/benchmarks.md)
@@ -91,7 +91,7 @@ $(VENV)/.docs: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.services: $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check $(KERNELS) '.[services]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(KERNELS) '.[services,browser]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed

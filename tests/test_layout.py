@@ -60,6 +60,7 @@ LAYERS = (
     "index",
     "exchange",
     "paper",
+    "service",
     "cli",
 )
 MAX_LINES = 400

@@ -104,7 +104,7 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
         k=DB // 2,
     ),
     "asymmetric, one query": lambda: call(
-        "asymmetric_topk", outputs=normal(8, 64), database=codes(8 * DB), k=4 * DB
+        "asymmetric_topk", outputs=normal(12, 64), database=codes(8 * DB), k=DB
     ),
     "radius": lambda: call("hamming_radius", queries=codes(MANY), database=codes(DB), radius=12),
     "radius, equal codes": lambda: call(

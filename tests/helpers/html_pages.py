@@ -12,7 +12,7 @@ ADDRESSES = ("src", "srcset", "href", "action", "data", "poster", "background")
 class Page(HTMLParser):
     """What a page refers to, the tags it leaves open, and its text."""
 
-    VOID = {"meta", "img", "source", "br", "link"}
+    VOID = {"meta", "img", "source", "br", "link", "input"}
 
     def __init__(self, text: str) -> None:
         super().__init__()

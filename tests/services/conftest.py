@@ -1,4 +1,4 @@
-"""What the proofs share. Nothing is skipped here: `make test-services` installs what they need."""
+"""What the proofs share. `make test-services` installs what they need, but for the browser, without which its tests skip."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from . import (
     codes_commands,  # noqa: F401
     exchange_commands,  # noqa: F401
     index_commands,  # noqa: F401
+    service_commands,  # noqa: F401
     training_commands,  # noqa: F401, I001
 )
 from .root import app

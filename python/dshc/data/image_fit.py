@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,16 @@ from PIL import Image, ImageOps, features
 
 from ..errors import InputError, one_of
 
-__all__ = ["HEIF_SUFFIXES", "IMAGE_SUFFIXES", "ImageFit", "decode", "image_suffixes", "is_grey", "printable"]
+__all__ = [
+    "HEIF_SUFFIXES",
+    "IMAGE_SUFFIXES",
+    "ImageFit",
+    "decode",
+    "image_suffixes",
+    "is_grey",
+    "known_formats",
+    "printable",
+]
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 _ALWAYS = (
@@ -124,15 +133,24 @@ def decode(
     source: str | os.PathLike[str] | BinaryIO,
     fit: ImageFit | None,
     name: str,
+    *,
+    most_pixels: int | None = None,
+    formats: Sequence[str] | None = None,
 ) -> tuple[np.ndarray | None, bool]:
     """An image file brought to size, uint8 ``(h, w, c)``, and whether it is grey; without ``fit`` only the latter.
 
-    ``source``: a path or the opened bytes. Raises ``ValueError`` that names the image by ``name``.
+    ``source``: a path or the opened bytes. ``most_pixels``: images of more are refused before they are decoded, as
+    those are that Pillow refuses. ``formats``: Pillow's names of the formats that are read; None: all. Raises
+    ``ValueError`` that names the image by ``name``.
     """
     try:
         _register_heif(source)
-        with Image.open(source) as image:
+        with Image.open(source, formats=known_formats(formats)) as image:
             _check_size(image)
+            if most_pixels is not None and image.width * image.height > most_pixels:
+                raise ValueError(
+                    f"must have at most {most_pixels:,} pixels, got {image.width} x {image.height}"
+                )
             grey = is_grey(image)
             if fit is None:
                 return None, grey
@@ -142,6 +160,14 @@ def decode(
             return fit.apply(image), grey
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
         raise ValueError(f"{printable(name)}: not a readable image ({_reason(source, error)})") from None
+
+
+def known_formats(formats: Sequence[str] | None) -> list[str] | None:
+    """Those of the formats that this Pillow has."""
+    if formats is None:
+        return None
+    Image.init()
+    return [name for name in formats if name in Image.OPEN]
 
 
 def printable(name: str | os.PathLike[str]) -> str:

@@ -274,6 +274,20 @@ class HashIndex(IndexItems):
             offsets, distances, positions = within_of_variants(offsets, distances, positions, n_variants)
         return RadiusResult(offsets, self._ids_at(positions), distances)
 
+    def sample(self, n: int, *, seed: int | None = None) -> np.ndarray:
+        """The ids of ``n`` items drawn at random, each once, or of all where there are fewer; in their order."""
+        self._check_open()
+        if n < 0:
+            raise InputError(f"n must be at least 0, got {n}")
+        drawn = np.random.default_rng(seed).choice(len(self), min(n, len(self)), replace=False, shuffle=False)
+        ranks = np.sort(drawn).astype(np.int64)  # among the items, the removed ones left out
+        firsts = np.cumsum([0, *map(len, self._parts)])
+        found = []
+        for part, first, stop in zip(self._parts, firsts[:-1], firsts[1:], strict=True):
+            own = ranks[np.searchsorted(ranks, first) : np.searchsorted(ranks, stop)] - first
+            found.append(part.ids.take(own if part.is_live is None else np.flatnonzero(part.is_live)[own]))
+        return np.concatenate(found) if found else self._ids_at(np.empty(0, np.int64))
+
     # By the hasher beside it
 
     def add_images(self, source: str | os.PathLike[str], *, overwrite: bool = False) -> Added:

@@ -17,6 +17,7 @@ import torch
 import dshc_fast
 from dshc_fast import HammingDatabase
 
+from .manifest import PartFile
 from .parts import OpenPart
 
 __all__ = ["PartSearch", "default_memory", "nearest_variants", "within_of_variants"]
@@ -204,8 +205,9 @@ class PartSearch:
         self._prepared[names] = database
         return database
 
-    def _names(self, run: slice) -> tuple[str, ...]:
-        return tuple(part.part.name for part in self.parts[run])
+    def _names(self, run: slice) -> tuple[PartFile, ...]:
+        """With checksums: another index that was made in the same folder has parts of the same names."""
+        return tuple(part.part.arrays for part in self.parts[run])
 
     def _on_device(self, array: np.ndarray | None) -> Any:
         if array is None or self._device == "cpu":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image, features
 
 import dshc.data.image_fit as image_fit
 from dshc.data import IMAGE_SUFFIXES, ImageFit, image_suffixes, read_images
+from dshc.data.image_fit import decode
 
 FIT = ImageFit(4, 4)
 
@@ -324,3 +326,19 @@ def test_a_turned_image_keeps_its_format():
     image = Image.new("I", (4, 4), 200)
     image.format, image.getexif()[0x112] = "PNG", 6
     assert FIT.apply(image)[0, 0, 0] == 0  # of 65,535
+
+
+def test_what_else_may_be_asked_of_a_file() -> None:
+    """A number of pixels, looked at before they are decoded, and formats, of which this Pillow may lack some."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(buffer, format="PNG")
+    fit = ImageFit(4, 4)
+
+    def read(**asked: Any) -> Any:
+        return decode(io.BytesIO(buffer.getvalue()), fit, "a", **asked)[0]
+
+    assert read(most_pixels=600, formats=("JPEG", "PNG", "NO-SUCH-FORMAT")).shape == (4, 4, 3)
+    with pytest.raises(ValueError, match="must have at most 599 pixels, got 30 x 20"):
+        read(most_pixels=599)
+    with pytest.raises(ValueError, match="no image format"):
+        read(formats=("JPEG", "NO-SUCH-FORMAT"))

@@ -1,0 +1,33 @@
+"""``dshc serve``: an index, or the database of a run, over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..progress import progress
+from ..service import Served, ServiceSettings, read_keys
+from ..service.settings import check_address
+
+__all__ = ["run_serve"]
+
+
+def run_serve(
+    target: Path, *, api_key_file: Path | None, images: Path | None, threads: int | None, **settings: Any
+) -> None:
+    """Serve ``target`` until the process is told to end. Whatever is wrong is said before anything is read."""
+    from ..service.server import serve  # says what to install where a part is missing
+
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    told = ServiceSettings(**settings)
+    keys = () if api_key_file is None else read_keys(api_key_file)
+    check_address(told, keys)
+    with progress(f"indexing {target}") as update:
+        served = Served.open(target, images=images, max_pixels=told.max_pixels, on_items=update)
+    try:
+        serve(served, told, keys)
+    finally:
+        served.close()

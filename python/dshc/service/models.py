@@ -1,0 +1,186 @@
+"""What goes over the wire: bodies and answers, as the OpenAPI description shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, StringConstraints
+
+__all__ = [
+    "Answer",
+    "CodeFormat",
+    "Detail",
+    "Error",
+    "Info",
+    "ItemAnswer",
+    "Map",
+    "RandomAnswer",
+    "SearchBody",
+    "State",
+]
+
+Id = Annotated[
+    StrictInt | Annotated[StrictStr, StringConstraints(max_length=4096)], Field(examples=["beach/301.png"])
+]
+Label = StrictInt | Annotated[StrictStr, StringConstraints(max_length=4096)]
+Detail = Literal["label", "code", "metadata"]
+CodeFormat = Literal["hex", "base64", "bytes"]
+Where = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+MOST_FILTERED = 10_000
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class FilterBody(_Body):
+    """Which items may be answered; all that is given must hold."""
+
+    ids: list[Id] | None = Field(None, description="One of these ids.", max_length=MOST_FILTERED)
+    label: list[Label] | None = Field(
+        None,
+        description="One of these classes, by name, or by number where they have none.",
+        max_length=MOST_FILTERED,
+    )
+    where: Where | None = Field(
+        None, description="A condition on metadata.", examples=["year >= 2020 and camera in ('A', 'B')"]
+    )
+
+
+class SearchBody(_Body):
+    """One of ``ids``, ``codes`` and ``vectors`` names the queries; at most one of ``k``, ``radius`` and ``precision``
+    says which items are wanted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"ids": ["beach/301.png"], "k": 10},
+                {
+                    "codes": ["00ff00ff00ff00ff"],
+                    "code_format": "hex",
+                    "radius": 8,
+                    "include": ["label", "code"],
+                },
+                {"codes": [[0, 255, 0, 255]], "code_format": "bytes", "k": 5, "filter": {"label": ["beach"]}},
+                {"vectors": [[0.1, -1.5, 0.25]], "precision": 0.95},
+            ]
+        }
+    )
+
+    ids: list[Id] | None = Field(None, description="Items of the index to search from.", min_length=1)
+    codes: list[StrictStr] | list[list[StrictInt]] | None = Field(
+        None,
+        description="Packed codes, the lowest bit of a byte first, written as code_format says.",
+        min_length=1,
+    )
+    code_format: CodeFormat = Field(
+        "hex", description="hex: two digits per byte; base64 (RFC 4648); bytes: a list of 0 to 255."
+    )
+    vectors: list[list[float]] | None = Field(
+        None, description="Features, which the hasher of the index encodes.", min_length=1
+    )
+    k: StrictInt | None = Field(None, description="The so many nearest items; by default 10.", ge=1)
+    radius: StrictInt | None = Field(None, description="All items within this distance.", ge=0)
+    precision: float | None = Field(
+        None,
+        description="All items within the largest radius that has this precision, as measured.",
+        gt=0,
+        le=1,
+    )
+    filter: FilterBody = Field(
+        default_factory=lambda: FilterBody(), description="Which items may be answered."
+    )
+    include: list[Detail] = Field(["label"], description="What is told of items.", max_length=3)
+
+
+class Item(BaseModel):
+    id: str | int
+    distance: int = Field(description="Bits that differ; of an index ranked by overlap: bits that both have.")
+    label: str | None = Field(None, description="Class, or classes joined by commas; null: not known.")
+    code: str | None = Field(None, description="In hex.")
+    metadata: dict[str, Any] | None = None
+
+
+class Result(BaseModel):
+    query: str | int = Field(description="The id that was given, else the number of the query, from 0 on.")
+    code: str = Field(description="Of the query, in hex.")
+    predicted: str | None = Field(None, description="The class that the hasher predicts, where it does.")
+    items: list[Item] = Field(description="Sorted by (distance, order in the index).")
+    truncated: bool = Field(description="Whether a radius holds more items than are answered.")
+
+
+class Answer(BaseModel):
+    n_bits: int
+    score: Literal["hamming", "overlap"]
+    k: int | None = Field(description="Where the nearest were asked for.")
+    radius: int | None = Field(description="Where a radius or a precision was.")
+    results: list[Result] = Field(description="One per query, in their order.")
+
+
+class ItemAnswer(BaseModel):
+    id: str | int
+    label: str | None = None
+    code: str
+    metadata: dict[str, Any]
+
+
+class RandomAnswer(BaseModel):
+    ids: list[str | int]
+
+
+class LimitsInfo(BaseModel):
+    max_k: int
+    max_queries: int
+    max_upload: int = Field(description="Bytes of a request.")
+    max_pixels: int
+    max_seconds: float
+
+
+class Info(BaseModel):
+    name: str
+    version: str
+    n_items: int
+    n_bits: int
+    score: Literal["hamming", "overlap"]
+    ids: Literal["int64", "text"]
+    labels: Literal["none", "ids", "multi-hot"]
+    class_names: list[str]
+    metadata: dict[str, str] = Field(description="Columns and their Arrow types.")
+    images: bool = Field(description="Whether images are accepted as queries.")
+    n_features: int | None = Field(
+        description="Length of vectors that are accepted as queries; null: none are."
+    )
+    pictures: bool = Field(description="Whether items have pictures.")
+    precision: bool = Field(description="Whether the precision within each radius was measured.")
+    limits: LimitsInfo
+
+
+class Point(BaseModel):
+    x: float = Field(description="0 to 1.")
+    y: float = Field(description="0 to 1.")
+    code: str = Field(description="In hex.")
+    n_items: int = Field(description="Items of this code, among those that were looked at.")
+    label: str | None = Field(description="The most frequent class among them.")
+    id: str | int = Field(description="One of them.")
+
+
+class Map(BaseModel):
+    """Codes laid out so that near ones lie near each other (t-SNE)."""
+
+    state: Literal["computing", "ready", "failed"]
+    points: list[Point]
+    n_looked_at: int = Field(0, description="Items that the map is of.")
+    n_codes: int = Field(0, description="Different codes among them; the most frequent are shown.")
+
+
+class State(BaseModel):
+    status: str
+
+
+class Problem(BaseModel):
+    code: str
+    message: str
+
+
+class Error(BaseModel):
+    error: Problem
