@@ -1,4 +1,4 @@
-"""What the proofs share. `make test-services` installs all that they need but the browser, whose tests skip without it."""
+"""What the proofs share. `make test-services` installs all that they need, but for the browser."""
 
 from __future__ import annotations
 
