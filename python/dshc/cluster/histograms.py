@@ -20,8 +20,17 @@ from ..errors import one_of
 __all__ = ["average_precision_of", "curves_of", "usual_ranks"]
 
 _DIRECT = 32
-"""Up to here reciprocals are added one by one; behind it the dropped term of the series is below 1e-16."""
-_HARMONIC = np.cumsum(np.concatenate([[0.0], 1.0 / np.arange(1, 2 * _DIRECT + 1)]))
+"""Up to here reciprocals were added one by one; behind it the dropped term of the series is below 1e-16."""
+_SUMS = np.array(
+    [
+        [
+            [math.fsum((t - 1) ** power / (n + t) for t in range(1, m + 1)) for m in range(_DIRECT + 1)]
+            for n in range(_DIRECT + 1)
+        ]
+        for power in (0, 1)
+    ]
+)
+"""s0 and s1 of few items behind few: ``[0 or 1, N, m]``."""
 _NEGLIGIBLE = 1e-40
 _RANKS = (1, 5, 10, 50, 100, 500, 1000, 5000)
 TIES = ("expected", "best", "worst")
@@ -149,9 +158,7 @@ def _reciprocal_sums(before: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.
     n, m = before.astype(np.int64), m.astype(np.int64)
     direct = np.clip(_DIRECT - n, 0, m)
     low = np.minimum(n, _DIRECT)
-    s0 = _HARMONIC[low + direct] - _HARMONIC[low]
-    s1 = direct - (n + 1) * s0 if len(n) else s0.copy()
-    s1[direct == 0] = 0.0
+    s0, s1 = (sums[low, direct] for sums in _SUMS)
     rest = m - direct
     many = rest > 0
     x = n[many] + direct[many] + 0.5

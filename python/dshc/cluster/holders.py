@@ -39,6 +39,7 @@ class LocalHolders:
     def __init__(self, *, check: bool = False) -> None:
         self._check = check
         self._shards: dict[int, OpenShard] = {}
+        self._unopened: dict[int, str] = {}
 
     def open(self, shards: Sequence[ListedShard]) -> Answers:
         found = Answers()
@@ -50,13 +51,16 @@ class LocalHolders:
                     raise InputError(wrong)
                 found[place] = facts
             except (OSError, ValueError) as error:
-                found.missing[place] = why(error, shard.path)
+                found.missing[place] = self._unopened[place] = why(error, shard.path)
         return found
 
     def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> Answers:
         found = Answers()
         for place, question in questions.items():
-            found[place] = getattr(self._shards[place], method)(*question)
+            if place in self._unopened:
+                found.missing[place] = self._unopened[place]
+            else:
+                found[place] = getattr(self._shards[place], method)(*question)
         return found
 
     def close(self) -> None:

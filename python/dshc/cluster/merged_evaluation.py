@@ -136,9 +136,7 @@ def evaluate_histograms(
 
     def at(k: int | None, ties: str) -> np.ndarray:
         denominator = str(conventions.denominator)
-        return average_precision_of(
-            items, relevant, k=k, ties=ties, denominator=denominator, score=score
-        )
+        return average_precision_of(items, relevant, k=k, ties=ties, denominator=denominator, score=score)
 
     rules = {rule: at(conventions.k, rule) for rule in ("expected", "best", "worst")}
     per_query = rules[str(conventions.ties)]

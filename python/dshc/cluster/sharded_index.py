@@ -13,13 +13,13 @@ from ..errors import InputError, one_of
 from ..evaluation import Conventions
 from ..storage import CodeFile
 from ..storage.code_files import kind_of
+from .histograms import average_precision_of
 from .holders import Answers, Holders, LocalHolders
 from .merged_evaluation import MergedEvaluation, evaluate_histograms
-from .histograms import average_precision_of
 from .merging import merge_radius, merge_topk, sum_histograms
 from .ray_holders import RayHolders
 from .shard import ShardFacts
-from .shard_list import ListedShard, check_alike, read_shards
+from .shard_list import check_alike, read_shards
 
 __all__ = ["ShardedIndex", "ShardedRadius", "ShardedTopK"]
 
@@ -75,7 +75,7 @@ class ShardedIndex:
     ...     _ = CodeFile(np.array(codes, np.uint8), n_bits=4).save(f"{folder}/{name}.safetensors")
     >>> with ShardedIndex(None, folder) as index:
     ...     index.search(np.array([[0b1100]], np.uint8), k=2).indices
-    array([[2, 0]])
+    array([[2, 1]])
     """
 
     def __init__(
@@ -114,7 +114,9 @@ class ShardedIndex:
         return int(self.starts[-1])
 
     def __repr__(self) -> str:
-        return f"ShardedIndex({len(self._listed)} shards, {len(self)} items, {self.n_bits} bits, {self.score})"
+        return (
+            f"ShardedIndex({len(self._listed)} shards, {len(self)} items, {self.n_bits} bits, {self.score})"
+        )
 
     @property
     def shards(self) -> tuple[str, ...]:
@@ -165,7 +167,9 @@ class ShardedIndex:
         distances, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
         return ShardedTopK(distances, indices, self._names(missing))
 
-    def radius(self, queries: np.ndarray | CodeFile, radius: int, *, score: str | None = None) -> ShardedRadius:
+    def radius(
+        self, queries: np.ndarray | CodeFile, radius: int, *, score: str | None = None
+    ) -> ShardedRadius:
         """All items within ``radius`` of each query (overlap: that share so many bits at least)."""
         codes, score = self._queries(queries), self._score(score)
         if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
@@ -189,8 +193,9 @@ class ShardedIndex:
         denominator: str = "retrieved",
         score: str | None = None,
     ) -> np.ndarray:
-        """AP@k of each query, float64 ``(n_query,)``, as :func:`dshc_fast.average_precision` over all codes gives it but
-        for rounding. ``ties`` is ``"expected"``, ``"best"`` or ``"worst"``; ``labels`` None: those of the code file.
+        """AP@k of each query, float64 ``(n_query,)``, as :func:`dshc_fast.average_precision` over all codes gives it,
+        but for rounding. ``ties`` is ``"expected"``, ``"best"`` or ``"worst"``; ``labels`` None: those of the
+        code file.
 
         With ``partial`` it is that of the shards that could be had, which a warning names not to be all.
         """
@@ -233,9 +238,7 @@ class ShardedIndex:
             for place, facts in self._facts.items()
             if facts.has_ids
         }
-        asked = {
-            place: (flat[rows] - self.starts[place],) for place, rows in places.items() if len(rows)
-        }
+        asked = {place: (flat[rows] - self.starts[place],) for place, rows in places.items() if len(rows)}
         answers = self._whole(self._open_holders().ask("ids", asked))
         for place, ids in answers.items():
             found[places[place]] = ids
@@ -261,7 +264,9 @@ class ShardedIndex:
                 f"without: {reasons}"
             )
         if answers.missing and not answers:
-            raise InputError(f"at least one shard must be had, got none: {answers.missing[min(answers.missing)]}")
+            raise InputError(
+                f"at least one shard must be had, got none: {answers.missing[min(answers.missing)]}"
+            )
         return answers
 
     def _opened(self, answers: Answers) -> dict[int, ShardFacts]:
@@ -328,16 +333,16 @@ class ShardedIndex:
         items, relevant = (np.concatenate(part) for part in zip(*parts, strict=True))
         return items, relevant, self._names(missing)
 
-    def _labels(
-        self, queries: np.ndarray | CodeFile, labels: np.ndarray | None, n_query: int
-    ) -> np.ndarray:
+    def _labels(self, queries: np.ndarray | CodeFile, labels: np.ndarray | None, n_query: int) -> np.ndarray:
         if not n_query:
             raise InputError("queries must hold at least one item, got none")
         if labels is None and isinstance(queries, CodeFile):
             labels = queries.labels
             names = queries.class_names
             if names and self.class_names and names != self.class_names:
-                raise InputError(f"{queries.path or 'queries'} and the shards: their labels name different classes")
+                raise InputError(
+                    f"{queries.path or 'queries'} and the shards: their labels name different classes"
+                )
         if labels is None:
             raise InputError("labels of the queries must be given where no code file holds them, got None")
         labels = np.asarray(labels)
@@ -349,7 +354,9 @@ class ShardedIndex:
             )
         for facts in self._facts.values():
             if facts.labels != kind:
-                raise InputError(f"{facts.path}: must hold labels ({kind}, as the queries), got {facts.labels}")
+                raise InputError(
+                    f"{facts.path}: must hold labels ({kind}, as the queries), got {facts.labels}"
+                )
         return labels.astype(np.int64 if kind == "ids" else np.uint8)
 
     def _check_unique(self) -> None:
