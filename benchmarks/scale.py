@@ -287,8 +287,8 @@ def page(rows: dict[str, Any]) -> list[str]:
     ]
     lines += ["", "## Simulated: shards that are late", ""]
     lines += [
-        "In medians of one shard's time, which is lognormal (sigma 0.2) and ten times as long once in a hundred. Hedged: "
-        "a copy of the shard is asked too after 1.5 medians, and the first answer counts. Tree: merges of "
+        "In medians of one shard's time, which is lognormal (sigma 0.2) and ten times as long once in a hundred. "
+        "Hedged: a copy of the shard is asked too after 1.5 medians, and the first answer counts. Tree: merges of "
         f"{FAN_OUT}, each of which adds a tenth of such a time.",
         "",
         "| shards | trials | p50 | p99 | hedged p50 | hedged p99 | requests more | tree p50 | tree p99 |",
@@ -296,7 +296,8 @@ def page(rows: dict[str, Any]) -> list[str]:
     ]
     lines += [
         f"| {row['n_shards']} | {row['trials']:,} | {row['plain_p50']:.2f} | {row['plain_p99']:.2f} | "
-        f"{row['hedged_p50']:.2f} | {row['hedged_p99']:.2f} | {row['more_requests']:.1%} | {row['tree_p50']:.2f} | {row['tree_p99']:.2f} |"
+        f"{row['hedged_p50']:.2f} | {row['hedged_p99']:.2f} | "
+        f"{row['more_requests']:.1%} | {row['tree_p50']:.2f} | {row['tree_p99']:.2f} |"
         for row in rows["late"]
     ]
     return lines
