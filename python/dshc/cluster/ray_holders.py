@@ -14,7 +14,7 @@ from .shard_list import ListedShard
 __all__ = ["RayHolders"]
 
 _ROUNDS = 3
-"""How often a question is asked before its shard counts as missing."""
+"""How often a question is asked whose holder is lost while it answers."""
 
 
 class _Holder:
@@ -77,21 +77,22 @@ class RayHolders:
         found = Answers()
         left = dict(questions)
         for _ in range(_ROUNDS):
-            absent = [place for place in left if place not in self._actors]
-            if absent:
+            if absent := [place for place in left if place not in self._actors]:
                 found.missing.update(self._place(absent).missing)
-            asked = {}
-            for place in left:
-                if place in self._actors:
-                    asked[place] = self._actors[place].ask.remote(method, *left[place])
+            asked = {
+                place: self._actors[place].ask.remote(method, *question)
+                for place, question in left.items()
+                if place in self._actors
+            }
+            left = {}
             for place, answer, reason in self._gathered(asked, self._timeout):
                 if reason is None:
                     found[place] = answer
                     found.missing.pop(place, None)
-                    del left[place]
                 else:
                     found.missing[place] = reason
                     self._let_go(place)
+                    left[place] = questions[place]
             if not left:
                 break
         return found
@@ -106,13 +107,15 @@ class RayHolders:
         return dict(self._nodes)
 
     def _place(self, places: Sequence[int]) -> Answers:
-        """Open shards, each on the first of the living nodes, beginning with its own, that can."""
+        """Open shards, each on the first of the nodes that see its files, counted on from its own place, that can."""
         found = Answers()
-        nodes = self._living()
-        left = list(places)
-        reasons: dict[int, list[str]] = {place: [] for place in left}
-        for turn in range(len(nodes)):
-            made = {place: self._actor(place, nodes[(place + turn) % len(nodes)]) for place in left}
+        nodes = self._seeing([self._shards[place].path for place in places])
+        left = {place: nodes[self._shards[place].path] for place in places}
+        reasons: dict[int, list[str]] = {place: [] for place in places}
+        for turn in range(max(map(len, left.values()), default=0)):
+            left = {place: seeing for place, seeing in left.items() if turn < len(seeing)}
+            node = {place: seeing[(place + turn) % len(seeing)] for place, seeing in left.items()}
+            made = {place: self._actor(place, node[place]) for place in left}
             asked = {place: actor.facts.remote() for place, actor in made.items()}
             for place, facts, reason in self._gathered(asked, self._open_timeout):
                 if reason is None and isinstance(facts, str):
@@ -124,18 +127,50 @@ class RayHolders:
                     self._ray.kill(made[place])
                     continue
                 found[place] = facts
-                self._actors[place] = made[place]
-                self._nodes[place] = nodes[(place + turn) % len(nodes)]
-                left.remove(place)
+                self._actors[place], self._nodes[place] = made[place], node[place]
+                del left[place]
             if not left:
                 break
-        for place in left:
-            told = list(dict.fromkeys(reasons[place]))
-            found.missing[place] = "; ".join(told) or f"{self._shards[place].path}: the cluster has no node"
+        for place in places:
+            if place not in found:
+                told = "; ".join(dict.fromkeys(reasons[place]))
+                unseen = f"{self._shards[place].path}: no such file or folder on any node"
+                found.missing[place] = told or unseen
+        return found
+
+    def _seeing(self, paths: Sequence[str]) -> dict[str, list[str]]:
+        """The nodes that see each path, in a fixed order; a node that does not tell sees none."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        def seen(
+            paths: Sequence[str],
+        ) -> list[bool]:  # sent by value: a node need not load the program for it
+            import os
+
+            return [os.path.exists(path) for path in paths]
+
+        look = self._ray.remote(seen)
+        asked = {
+            node: look.options(
+                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            ).remote(list(paths))
+            for node in self._living()
+        }
+        if asked:
+            self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=self._open_timeout)
+        found: dict[str, list[str]] = {path: [] for path in paths}
+        for node, reference in asked.items():
+            try:
+                there = self._ray.get(reference, timeout=0)
+            except self._ray.exceptions.RayError:  # too late, or lost
+                continue
+            for path, is_there in zip(paths, there, strict=True):
+                if is_there:
+                    found[path].append(node)
         return found
 
     def _living(self) -> list[str]:
-        """The nodes that work is for: those with processors, if any has."""
+        """The nodes that work is for, sorted: those with processors, if any has."""
         alive = [node for node in self._ray.nodes() if node["Alive"]]
         workers = [node for node in alive if node["Resources"].get("CPU", 0) > 0]
         return sorted(node["NodeID"] for node in workers or alive)
