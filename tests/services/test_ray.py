@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli_runs import dshc_ok
 from shard_cases import check_answers, make_shards
 from training_runs import train
 
@@ -34,9 +36,12 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray.cluster_utils import Cluster
 
-        found = Cluster(
-            initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False}
-        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        head = {**NODE, "num_cpus": 0, "include_dashboard": False, "ray_client_server_port": port}
+        found = Cluster(initialize_head=True, head_node_args=head)
+        found.client_address = f"ray://127.0.0.1:{port}"
         try:
             yield found
         finally:
@@ -50,6 +55,7 @@ def nodes(cluster: Any) -> Iterator[Any]:
 
     class Nodes:
         address = cluster.address
+        client_address = cluster.client_address
 
         def add(self, n: int) -> list[Any]:
             new = [cluster.add_node(wait=True, **NODE) for _ in range(n)]
@@ -118,7 +124,9 @@ def test_a_shard_is_gone(nodes: Any, tmp_path: Path) -> None:
     shards = make_shards(tmp_path, n_shards=4)
     gone = Path(shards.paths[2])
     kept = gone.rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="1 of 4 shards cannot be had.*02.safetensors: no such file or folder on any"):
+    with pytest.raises(
+        InputError, match="1 of 4 shards cannot be had.*02.safetensors: no such file or folder on any"
+    ):
         ShardedIndex(nodes.address, shards.paths)
     kept.rename(gone)
     want = dshc_fast.hamming_topk(shards.queries.codes, shards.codes, 20)
@@ -190,6 +198,44 @@ def test_a_process_that_is_in_a_cluster(nodes: Any, tmp_path: Path) -> None:
             Connection("127.0.0.1:6379")
     finally:
         ray.shutdown()
+
+
+def test_by_the_client_server(nodes: Any, tmp_path: Path) -> None:
+    """From a machine that is no node, by ray://."""
+    nodes.add(1)
+    shards = make_shards(tmp_path, n_shards=2)
+    with ShardedIndex(nodes.client_address, shards.paths) as index:
+        check_answers(index, shards)
+
+
+def test_command_line(nodes: Any, features: Path, tmp_path: Path) -> None:
+    """The commands say what those for one file say."""
+    nodes.add(1)
+    run = train(tmp_path / "run", {"source": str(features), "epochs": 1, "threads": 1})
+    out, one = tmp_path / "shards", tmp_path / "one.safetensors"
+    cluster = ("--cluster", nodes.address)
+    assert "240 codes in 1 shards" in dshc_ok("encode", run.folder, features, *cluster, "--out", out)
+    assert "240 codes" in dshc_ok("encode", run.folder, features, "--out", one)
+    found = [
+        json.loads(line) for line in dshc_ok("search", out, one, *cluster, "-k", "5", "--json").splitlines()
+    ]
+    want = [json.loads(line) for line in dshc_ok("search", one, one, "-k", "5", "--json").splitlines()]
+    kept = ("rank", "distance", "index")
+    assert len(found) == 240 and [
+        [tuple(result[name] for name in kept) for result in answer["results"]] for answer in found
+    ] == [[tuple(result[name] for name in kept) for result in answer["results"]] for answer in want]
+    table = dshc_ok("search", out, one, *cluster, "-k", "2").splitlines()
+    assert table[0].split("\t") == ["query", "rank", "hamming", "index", "id"] and len(table) == 1 + 5 * 2
+    told = json.loads(printed("evaluate", one, out, *cluster, "--out", tmp_path / "numbers", "--json"))
+    measured = json.loads(printed("evaluate", one, one, "--json"))
+    name = "mean_average_precision"
+    assert told[name]["value"] == pytest.approx(measured[name]["value"], abs=1e-12)
+    assert (tmp_path / "numbers" / "evaluation.json").is_file()
+    assert "ties=expected" in dshc_ok("evaluate", one, out, *cluster)
+
+
+def json_lines(printed: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
 
 
 def test_encode(nodes: Any, features: Path, tmp_path: Path) -> None:
@@ -283,6 +329,11 @@ def test_an_image_that_cannot_be_read(nodes: Any, tmp_path: Path) -> None:
     found = CodeFile.load(path)
     np.testing.assert_array_equal(found.codes, want.codes)
     assert (found.ids, found.class_names) == (want.ids, want.class_names)
-    (photos / "bee" / "3.png").write_bytes(b"no picture")
+    bad = photos / "bee" / "3.png"
+    content = bad.read_bytes()
+    bad.write_bytes(content[: len(content) - 60])  # its header is whole: a worker is the first to decode it
     with pytest.raises(InputError, match="bee/3.png"):
+        encode_shards(run.folder, str(photos), nodes.address, tmp_path / "more")
+    bad.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="bee/3.png"):
         encode_shards(run.folder, str(photos), nodes.address, tmp_path / "more")
