@@ -216,18 +216,17 @@ def test_command_line(nodes: Any, features: Path, tmp_path: Path) -> None:
     cluster = ("--cluster", nodes.address)
     assert "240 codes in 1 shards" in dshc_ok("encode", run.folder, features, *cluster, "--out", out)
     assert "240 codes" in dshc_ok("encode", run.folder, features, "--out", one)
-    found = [
-        json.loads(line) for line in dshc_ok("search", out, one, *cluster, "-k", "5", "--json").splitlines()
-    ]
-    want = [json.loads(line) for line in dshc_ok("search", one, one, "-k", "5", "--json").splitlines()]
-    kept = ("rank", "distance", "index")
-    assert len(found) == 240 and [
-        [tuple(result[name] for name in kept) for result in answer["results"]] for answer in found
-    ] == [[tuple(result[name] for name in kept) for result in answer["results"]] for answer in want]
-    table = dshc_ok("search", out, one, *cluster, "-k", "2").splitlines()
-    assert table[0].split("\t") == ["query", "rank", "hamming", "index", "id"] and len(table) == 1 + 5 * 2
-    told = json.loads(printed("evaluate", one, out, *cluster, "--out", tmp_path / "numbers", "--json"))
-    measured = json.loads(printed("evaluate", one, one, "--json"))
+    found, want = (
+        [[(one["distance"], one["index"]) for one in answer["results"]] for answer in json_lines(printed)]
+        for printed in (
+            dshc_ok("search", out, one, *cluster, "-k", "5", "--json"),
+            dshc_ok("search", one, one, "-k", "5", "--json"),
+        )
+    )
+    assert len(found) == 240 and found == want
+    assert "query\trank\thamming\tindex\tid\n" in dshc_ok("search", out, one, *cluster, "-k", "2")
+    (told,) = json_lines(dshc_ok("evaluate", one, out, *cluster, "--out", tmp_path / "numbers", "--json"))
+    (measured,) = json_lines(dshc_ok("evaluate", one, one, "--json"))
     name = "mean_average_precision"
     assert told[name]["value"] == pytest.approx(measured[name]["value"], abs=1e-12)
     assert (tmp_path / "numbers" / "evaluation.json").is_file()
