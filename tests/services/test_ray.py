@@ -214,7 +214,7 @@ def test_command_line(nodes: Any, features: Path, tmp_path: Path) -> None:
     run = train(tmp_path / "run", {"source": str(features), "epochs": 1, "threads": 1})
     out, one = tmp_path / "shards", tmp_path / "one.safetensors"
     cluster = ("--cluster", nodes.address)
-    assert "240 codes in 1 shards" in dshc_ok("encode", run.folder, features, *cluster, "--out", out)
+    assert "240 codes in 1 shard" in dshc_ok("encode", run.folder, features, *cluster, "--out", out)
     assert "240 codes" in dshc_ok("encode", run.folder, features, "--out", one)
     found, want = (
         [[(one["distance"], one["index"]) for one in answer["results"]] for answer in json_lines(printed)]

@@ -53,7 +53,8 @@ def run_cluster_encode(
             on_items=update,
         )
     kept = f", {done.n_kept} of them were there" if done.n_kept else ""
-    say(f"{out}: {done.n_items} codes in {done.n_shards} shards{kept}")
+    shards = "1 shard" if done.n_shards == 1 else f"{done.n_shards} shards"
+    say(f"{out}: {done.n_items} codes in {shards}{kept}")
 
 
 def run_cluster_search(
