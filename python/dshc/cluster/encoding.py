@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Dataset, is_photos
+from ..data import Dataset, available, is_photos
 from ..data.image_files import ImageFiles
 from ..data.image_stores import FileStore
 from ..errors import InputError
@@ -78,11 +78,29 @@ def encode_shards(
         raise InputError(f"shard_items must be a whole number of at least 1, got {shard_items!r}")
     run_folder, out = Path(os.path.abspath(run_folder)), Path(os.path.abspath(out))
     source, root, labels = (
-        os.path.abspath(path) if path is not None and os.path.exists(path) else path
+        os.path.abspath(path)
+        if path is not None and path not in available() and os.path.exists(path)
+        else path
         for path in (source, root, labels)
     )
     run = load_run(run_folder)
-    dataset = _read(run, source, root, labels)
+    connection = Connection(address)
+    try:
+        return _encode(connection.ray, run, (source, root, labels), out, shard_items, overwrite, on_items)
+    finally:
+        connection.close()
+
+
+def _encode(
+    ray: Any,
+    run: Run,
+    source: tuple[str, str | None, str | None],
+    out: Path,
+    shard_items: int,
+    overwrite: bool,
+    on_items: Callable[[int, int], None] | None,
+) -> EncodedShards:
+    dataset = _read(run, *source)
     step = encoding_batch(run.hasher.seen_shape)
     size = -(-shard_items // step) * step
     n_items = dataset.n_items
@@ -90,23 +108,19 @@ def encode_shards(
     shards = [(f"{i:05d}.safetensors", min(size, n_items - start)) for i, start in enumerate(starts)]
     about = {"format": FORMAT, "model": model_name(run), "items": _digest(dataset)}
     _prepare(out, shards, about, overwrite)
-    connection = Connection(address)
-    try:
-        plan = {"folder": str(run_folder), "model": about["model"], "source": (source, root, labels)}
-        if isinstance(dataset.inputs, ImageFiles) and isinstance(dataset.inputs.store, FileStore):
-            plan["dataset"] = connection.ray.put(dataset)
-        tasks = [
-            {"start": start, "n_items": n, "total": n_items, "path": str(out / name)}
-            for start, (name, n) in zip(starts, shards, strict=True)
-        ]
-        n_kept = done = 0
-        for row in _rows(connection.ray, tasks, plan):
-            n_kept += int(row["kept"])
-            done += int(row["n_items"])
-            if on_items is not None:
-                on_items(done, n_items)
-    finally:
-        connection.close()
+    plan = {"folder": os.path.abspath(run.folder), "model": about["model"], "source": source}
+    if isinstance(dataset.inputs, ImageFiles) and isinstance(dataset.inputs.store, FileStore):
+        plan["dataset"] = ray.put(dataset)
+    tasks = [
+        {"start": start, "n_items": n, "total": n_items, "path": str(out / name)}
+        for start, (name, n) in zip(starts, shards, strict=True)
+    ]
+    n_kept = done = 0
+    for row in _rows(ray, tasks, plan):
+        n_kept += int(row["kept"])
+        done += int(row["n_items"])
+        if on_items is not None:
+            on_items(done, n_items)
     return EncodedShards(out, n_items, len(shards), n_kept)
 
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .connection import Connection
 from .holders import Answers, facts_fit, why
 from .shard import OpenShard, ShardFacts
@@ -13,6 +15,8 @@ from .shard_list import ListedShard
 
 __all__ = ["RayHolders"]
 
+_LARGE = 1 << 16
+"""Bytes from which on an array is not sent with each question anew."""
 _ROUNDS = 3
 """How often a question is asked whose holder is lost while it answers."""
 
@@ -66,6 +70,7 @@ class RayHolders:
         self._facts: dict[int, ShardFacts] = {}
         self._actors: dict[int, Any] = {}
         self._nodes: dict[int, str] = {}
+        self._lost_on: dict[int, set[str]] = {}
 
     def open(self, shards: Sequence[ListedShard]) -> Answers:
         self._shards = shards
@@ -75,7 +80,7 @@ class RayHolders:
 
     def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> Answers:
         found = Answers()
-        left = dict(questions)
+        left = questions = self._shared(questions)
         for _ in range(_ROUNDS):
             if absent := [place for place in left if place not in self._actors]:
                 found.missing.update(self._place(absent).missing)
@@ -91,6 +96,7 @@ class RayHolders:
                     found.missing.pop(place, None)
                 else:
                     found.missing[place] = reason
+                    self._lost_on.setdefault(place, set()).add(self._nodes[place])
                     self._let_go(place)
                     left[place] = questions[place]
             if not left:
@@ -107,14 +113,14 @@ class RayHolders:
         return dict(self._nodes)
 
     def _place(self, places: Sequence[int]) -> Answers:
-        """Open shards, each on the first of the nodes that see its files, counted on from its own place, that can."""
+        """Open shards, each on the first that can of the nodes that see its files."""
         found = Answers()
         nodes = self._seeing([self._shards[place].path for place in places])
-        left = {place: nodes[self._shards[place].path] for place in places}
+        left = {place: self._in_turn(place, nodes[self._shards[place].path]) for place in places}
         reasons: dict[int, list[str]] = {place: [] for place in places}
         for turn in range(max(map(len, left.values()), default=0)):
             left = {place: seeing for place, seeing in left.items() if turn < len(seeing)}
-            node = {place: seeing[(place + turn) % len(seeing)] for place, seeing in left.items()}
+            node = {place: seeing[turn] for place, seeing in left.items()}
             made = {place: self._actor(place, node[place]) for place in left}
             asked = {place: actor.facts.remote() for place, actor in made.items()}
             for place, facts, reason in self._gathered(asked, self._open_timeout):
@@ -137,6 +143,24 @@ class RayHolders:
                 unseen = f"{self._shards[place].path}: no such file or folder on any node"
                 found.missing[place] = told or unseen
         return found
+
+    def _in_turn(self, place: int, nodes: Sequence[str]) -> list[str]:
+        """Nodes in the order in which a shard tries them: each shard begins with another; where it was lost comes last."""
+        first = place % len(nodes) if nodes else 0
+        return sorted([*nodes[first:], *nodes[:first]], key=lambda node: node in self._lost_on.get(place, ()))
+
+    def _shared(self, questions: dict[int, tuple[Any, ...]]) -> dict[int, tuple[Any, ...]]:
+        """The questions with large arrays put where every node finds them, each once."""
+        put: dict[int, Any] = {}
+
+        def shared(part: Any) -> Any:
+            if not isinstance(part, np.ndarray) or part.nbytes < _LARGE:
+                return part
+            if id(part) not in put:
+                put[id(part)] = self._ray.put(part)
+            return put[id(part)]
+
+        return {place: tuple(map(shared, question)) for place, question in questions.items()}
 
     def _seeing(self, paths: Sequence[str]) -> dict[str, list[str]]:
         """The nodes that see each path, in a fixed order; a node that does not tell sees none."""
