@@ -21,7 +21,9 @@ LAYERS = sorted(
 )
 
 
-@pytest.mark.parametrize("page", ["index.md", "how-to/index.md", "data.md", "code-index.md", "databases.md", "scale.md"])
+@pytest.mark.parametrize(
+    "page", ["index.md", "how-to/index.md", "data.md", "code-index.md", "databases.md", "scale.md"]
+)
 def test_examples(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     examples = blocks(DOCS / page, "python")

@@ -16,6 +16,7 @@ import numpy as np
 import dshc_fast
 
 from ..errors import one_of
+from ..evaluation import check_cut
 
 __all__ = ["average_precision_of", "curves_of", "usual_ranks"]
 
@@ -54,7 +55,7 @@ def average_precision_of(
         ties: ``"expected"``, ``"best"`` or ``"worst"``; the order by index is not in a histogram.
 
     Raises:
-        InputError: another rule for ties, or another denominator.
+        InputError, ValueError, TypeError: another rule for ties, another denominator, a k below 1.
 
     >>> import numpy as np
     >>> average_precision_of(np.array([[1, 2, 3]]), np.array([[1, 1, 1]])).round(6)
@@ -63,6 +64,8 @@ def average_precision_of(
     for name, value, known in (("ties", str(ties), TIES), ("denominator", str(denominator), DENOMINATORS)):
         if value not in known:
             raise one_of(f"{name} of histograms", value, known)
+    if k is not None:
+        k = check_cut("k", k)
     n, p = _best_first(items, relevant, score)
     before, found = np.cumsum(n, axis=1) - n, np.cumsum(p, axis=1) - p
     all_items, all_relevant = n.sum(axis=1), p.sum(axis=1)

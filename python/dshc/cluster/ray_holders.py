@@ -145,7 +145,7 @@ class RayHolders:
         return found
 
     def _in_turn(self, place: int, nodes: Sequence[str]) -> list[str]:
-        """Nodes in the order in which a shard tries them: each shard begins with another; where it was lost comes last."""
+        """Nodes in the order in which a shard tries them, each beginning with another; where it was lost comes last."""
         first = place % len(nodes) if nodes else 0
         return sorted([*nodes[first:], *nodes[:first]], key=lambda node: node in self._lost_on.get(place, ()))
 
