@@ -83,3 +83,5 @@ def test_what_a_histogram_does_not_tell() -> None:
         InputError, match="denominator of histograms must be one of .* did you mean 'retrieved'"
     ):
         average_precision_of(*counts, denominator="retreived")
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        average_precision_of(*counts, k=0)
