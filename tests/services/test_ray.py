@@ -270,6 +270,30 @@ def test_encode(nodes: Any, features: Path, tmp_path: Path) -> None:
     assert len(list(out.glob("*.safetensors"))) == 1
 
 
+def test_encode_parquet(nodes: Any, features: Path, tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    nodes.add(1)
+    run = train(tmp_path / "run", {"source": str(features), "epochs": 1, "threads": 1})
+    with np.load(features) as content:
+        values = np.tile(content["features"], (10, 1))
+    names = [f"item {i}" for i in range(len(values))]
+    path = tmp_path / "vectors.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"features": values.tolist(), "id": names}), path)
+    out = tmp_path / "shards"
+    done = encode_shards(run.folder, str(path), nodes.address, out, shard_items=1024)
+    assert (done.n_items, done.n_shards) == (2400, 3)
+    want = encode_input(run, read_input(str(path), run))[0]
+    with ShardedIndex(None, out) as index:
+        np.testing.assert_array_equal(index.search(want, 40).indices, one_process(want, 40))
+        assert index.ids(np.array([0, 2399])).tolist() == ["item 0", "item 2399"]
+
+
+def one_process(file: CodeFile, k: int) -> np.ndarray:
+    return dshc_fast.hamming_topk(file.codes, file.codes, k).indices
+
+
 def test_encode_while_workers_are_killed(nodes: Any, features: Path, tmp_path: Path) -> None:
     """A killed worker costs what it was doing, and the call ends as if nothing had been."""
     nodes.add(2)
