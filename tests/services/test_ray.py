@@ -217,7 +217,7 @@ def test_command_line(nodes: Any, features: Path, tmp_path: Path) -> None:
     assert "240 codes in 1 shard" in dshc_ok("encode", run.folder, features, *cluster, "--out", out)
     assert "240 codes" in dshc_ok("encode", run.folder, features, "--out", one)
     found, want = (
-        [[(one["distance"], one["index"]) for one in answer["results"]] for answer in json_lines(printed)]
+        [[(one["hamming"], one["index"]) for one in answer["results"]] for answer in json_lines(printed)]
         for printed in (
             dshc_ok("search", out, one, *cluster, "-k", "5", "--json"),
             dshc_ok("search", one, one, "-k", "5", "--json"),

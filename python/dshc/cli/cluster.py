@@ -82,13 +82,14 @@ def run_cluster_search(
         if not 1 <= k <= len(index):
             raise InputError(f"--k must lie in 1..{len(index)} (the items of all shards), got {k}")
         parts = read_queries(sources, run)
+        score = score or index.score  # which names the distances in JSON, as without a cluster
         answers: list[dict[str, Any]] = []
         for part, names in zip(parts, names_of(parts), strict=True):
             found = index.search(part.codes, k, score=score)
             ids = index.ids(found.indices)
             for row, name in enumerate(names):
                 results = [
-                    {"rank": rank, "distance": distance, "index": place, "id": str(id)}
+                    {"rank": rank, score: distance, "index": place, "id": str(id)}
                     for rank, (distance, place, id) in enumerate(
                         zip(
                             found.distances[row].tolist(),
@@ -100,8 +101,14 @@ def run_cluster_search(
                     )
                     if place >= 0
                 ]
-                answers.append({"query": name, "results": results, "missing_shards": list(found.missing)})
-        score = score or index.score
+                answers.append(
+                    {
+                        "query": name,
+                        "n_bits": index.n_bits,
+                        "results": results,
+                        "missing_shards": list(found.missing),
+                    }
+                )
     for part in parts:
         for text in part.remarks:
             remark(f"dshc: {text}")
@@ -111,7 +118,7 @@ def run_cluster_search(
         return
     shown = answers[: show or max(DEFAULT_SHOWN, len(sources))]
     rows = [
-        (answer["query"], one["rank"], one["distance"], one["index"], one["id"])
+        (answer["query"], one["rank"], one[score], one["index"], one["id"])
         for answer in shown
         for one in answer["results"]
     ]

@@ -139,19 +139,24 @@ def _rows(ray: Any, tasks: list[dict[str, Any]], plan: dict[str, Any]) -> Iterab
         num_cpus=1,
         fn_constructor_kwargs={"plan": plan},
     )
-    try:
-        yield from work.iter_rows()
-    except Exception as error:
-        cause = _cause(error)
-        if isinstance(cause, (ValueError, OSError, ImportError)):
-            raise InputError(str(cause)) from None
-        raise
+    for row in work.iter_rows():
+        if row["error"]:
+            raise InputError(row["error"])
+        yield row
 
 
 class _Encoder:
-    """A worker: it loads the run once, and encodes one shard after the other."""
+    """A worker: it loads the run once, and encodes one shard after the other. What is wrong with it, with the run or an
+    item comes back as a text: Ray does not hand on the exception that a worker raised."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
+        self._error = ""
+        try:
+            self._open(plan)
+        except (ValueError, OSError, ImportError) as error:
+            self._error = str(error)
+
+    def _open(self, plan: dict[str, Any]) -> None:
         import ray
 
         self._run = load_run(plan["folder"])
@@ -162,17 +167,28 @@ class _Encoder:
         self._dataset = ray.get(plan["dataset"]) if "dataset" in plan else _read(self._run, *plan["source"])
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        path, start, n = Path(str(batch["path"][0])), int(batch["start"][0]), int(batch["n_items"][0])
-        if self._dataset.n_items != int(batch["total"][0]):
+        task = {name: values[0] for name, values in batch.items()}
+        kept, error = False, self._error
+        if not error:
+            try:
+                kept = self._encode(
+                    Path(str(task["path"])), int(task["start"]), int(task["n_items"]), task["total"]
+                )
+            except (ValueError, OSError) as wrong:
+                error = str(wrong)
+        return {"kept": np.array([kept]), "n_items": np.array([task["n_items"]]), "error": np.array([error])}
+
+    def _encode(self, path: Path, start: int, n: int, total: int) -> bool:
+        """Whether the shard was there already and sound."""
+        if self._dataset.n_items != total:
             raise InputError(
-                f"{self._dataset.name}: must hold the same {batch['total'][0]} items on all nodes, got "
-                f"{self._dataset.n_items}"
+                f"{self._dataset.name}: must hold the same {total} items on all nodes, got {self._dataset.n_items}"
             )
         part = _cut(self._dataset, start, start + n)
-        kept = _is_sound(path, self._run, part)
-        if not kept:
-            encode_in_parts(self._run, part, path)
-        return {"kept": np.array([kept]), "n_items": np.array([n])}
+        if _is_sound(path, self._run, part):
+            return True
+        encode_in_parts(self._run, part, path)
+        return False
 
 
 def _read(run: Run, source: str, root: str | None, labels: str | None) -> Dataset:
@@ -235,15 +251,3 @@ def _prepare(out: Path, shards: list[tuple[str, int]], about: dict[str, str], ov
     elif out.is_dir() and any(out.iterdir()):
         raise InputError(f"{out}: must be a new or an empty folder, or that of shards")
     write_shards(out, shards, about)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What a worker raised, inside of all that Ray wraps it in."""
-    seen: set[int] = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        inner = getattr(error, "cause", None) or error.__cause__
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    return error
