@@ -146,6 +146,8 @@ def round_trips() -> list[dict[str, Any]]:
 def sizes(rows: dict[str, Any]) -> list[dict[str, Any]]:
     """Computed: memory, machines, bytes and seconds, by the pace of one core times the cores, as far as memory goes."""
     found = []
+    by_ray = {row["n_shards"]: row["seconds"] for row in rows["ray"] if row["ray"]}
+    asking = (by_ray[8] - by_ray[1]) / 7 if by_ray else float("nan")
     for n in (10**9, 10**10, 10**11):
         gigabytes = n * WIDTH / 1e9
         machines = int(-(-gigabytes // (NODE["gigabytes"] * NODE["share"])))
@@ -175,6 +177,8 @@ def sizes(rows: dict[str, Any]) -> list[dict[str, Any]]:
                         "bound": "memory" if by_memory < by_cores else "cores",
                         "bytes_per_query": sent * share,
                         "merge_seconds": merge * count * NODE["cores"],
+                        "ask_cores_seconds": asking * count * NODE["cores"],
+                        "ask_machines_seconds": asking * count,
                         "network_seconds": n_query * sent * share * 8 / (NODE["network_gigabits"] * 1e9),
                     }
                 )
@@ -273,16 +277,19 @@ def page(rows: dict[str, Any]) -> list[str]:
         f"which codes may fill {node['share']:.0%}, {node['gigabytes_per_second']:.0f} GB/s of memory, a network of "
         f"{node['network_gigabits']:.0f} Gbit/s into the one that merges; one shard per core, k = 10, all codes in "
         "memory. "
-        "The fewest machines that hold the codes, then 4 and 16 times as many. Seconds are of the whole batch.",
+        "The fewest machines that hold the codes, then 4 and 16 times as many. Times are of the whole batch. Ray: what one "
+        "more shard added above, times the shards; there its actors shared the cores with the one who asked, so that it "
+        "is rather too much.",
         "",
         "| codes | memory | machines | shards | queries at once | scan | bound by | network bytes per query | network "
-        "| merge in one process |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| merge in one process | Ray, a shard per core | Ray, a shard per machine |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
         f"| {row['n']:.0e} | {row['gigabytes']:.0f} GB | {row['machines']} | {row['shards']} | {row['n_query']} | "
         f"{row['scan_seconds'] * 1e3:.1f} ms | {row['bound']} | {row['bytes_per_query']:,.0f} | "
-        f"{row['network_seconds'] * 1e3:.2f} ms | {row['merge_seconds'] * 1e3:.1f} ms |"
+        f"{row['network_seconds'] * 1e3:.2f} ms | {row['merge_seconds'] * 1e3:.1f} ms | "
+        f"{row['ask_cores_seconds'] * 1e3:,.0f} ms | {row['ask_machines_seconds'] * 1e3:.1f} ms |"
         for row in rows["sizes"]
     ]
     lines += ["", "## Simulated: shards that are late", ""]

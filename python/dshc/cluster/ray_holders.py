@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-
+from ..errors import InputError
 from .connection import Connection
 from .holders import Answers, facts_fit, why
 from .shard import OpenShard, ShardFacts
@@ -15,42 +15,54 @@ from .shard_list import ListedShard
 
 __all__ = ["RayHolders"]
 
-_LARGE = 1 << 16
-"""Bytes from which on an array is not sent with each question anew."""
 _ROUNDS = 3
 """How often a question is asked whose holder is lost while it answers."""
 
 
-class _Holder:
-    """The actor: a shard, or the reason why there is none here."""
+class _Reason(str):
+    """Why there is no answer."""
 
-    def __init__(self, path: str, check: bool, n_threads: int) -> None:
+
+class _Holder:
+    """The actor of a node: the shards that it holds, ``n_threads`` of them asked at a time, each by one thread."""
+
+    def __init__(self, check: bool, n_threads: int) -> None:
         import torch
 
-        torch.set_num_threads(n_threads)
-        self._shard: OpenShard | None = None
-        self._reason = ""
-        try:
-            self._shard = OpenShard(path, check=check)
-        except (OSError, ValueError) as error:
-            self._reason = why(error, path)
+        self._check = check
+        self._shards: dict[int, OpenShard] = {}
+        self._pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
 
-    def facts(self) -> ShardFacts | str:
-        return self._reason if self._shard is None else self._shard.facts
+    def open(self, paths: dict[int, str]) -> dict[int, ShardFacts | _Reason]:
+        def one(place: int) -> ShardFacts | _Reason:
+            try:
+                self._shards[place] = OpenShard(paths[place], check=self._check)
+            except (OSError, ValueError) as error:
+                return _Reason(why(error, paths[place]))
+            return self._shards[place].facts
 
-    def ask(self, method: str, *question: Any) -> Any:
-        return getattr(self._shard, method)(*question)
+        return dict(zip(paths, self._pool.map(one, paths), strict=True))
+
+    def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> dict[int, Any]:
+        def one(place: int) -> Any:
+            shard = self._shards[place]
+            try:
+                return getattr(shard, method)(*questions[place])
+            except (OSError, MemoryError) as error:
+                return _Reason(why(error, shard.facts.path))
+
+        return dict(zip(questions, self._pool.map(one, questions), strict=True))
 
 
 class RayHolders:
-    """See :class:`dshc.cluster.holders.Holders`.
+    """See :class:`dshc.cluster.holders.Holders`. One actor per node holds all of its shards: a question is a message to
+    each node, and not to each shard.
 
     Args:
-        address: see :class:`dshc.cluster.connection.Connection`.
+        address: see :class:`dshc.cluster.Connection`.
         check: whether checksums are compared when a shard is opened.
-        cpus: processors that Ray sets aside for each shard; 0: shards share those of their node, one
-            thread each.
-        open_timeout, timeout: seconds that a shard has to be opened, and to answer; then it is tried elsewhere.
+        threads: shards that a node asks at a time; None: as many as Ray has processors there.
+        open_timeout, timeout: seconds that a node has to open its shards, and to answer; then others are tried.
     """
 
     def __init__(
@@ -58,17 +70,19 @@ class RayHolders:
         address: str,
         *,
         check: bool = False,
-        cpus: float = 0,
+        threads: int | None = None,
         open_timeout: float = 120,
         timeout: float = 600,
     ) -> None:
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads must be a whole number of at least 1, got {threads!r}")
         self._connection = Connection(address)
         self._ray = self._connection.ray
-        self._check, self._cpus = check, cpus
+        self._check, self._threads = check, threads
         self._open_timeout, self._timeout = open_timeout, timeout
         self._shards: Sequence[ListedShard] = ()
         self._facts: dict[int, ShardFacts] = {}
-        self._actors: dict[int, Any] = {}
+        self._actors: dict[str, Any] = {}
         self._nodes: dict[int, str] = {}
         self._lost_on: dict[int, set[str]] = {}
 
@@ -80,32 +94,40 @@ class RayHolders:
 
     def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> Answers:
         found = Answers()
-        left = questions = self._shared(questions)
+        left = set(questions)
         for _ in range(_ROUNDS):
-            if absent := [place for place in left if place not in self._actors]:
-                found.missing.update(self._place(absent).missing)
-            asked = {
-                place: self._actors[place].ask.remote(method, *question)
-                for place, question in left.items()
-                if place in self._actors
-            }
-            left = {}
-            for place, answer, reason in self._gathered(asked, self._timeout):
-                if reason is None:
-                    found[place] = answer
-                    found.missing.pop(place, None)
-                else:
-                    found.missing[place] = reason
-                    self._lost_on.setdefault(place, set()).add(self._nodes[place])
-                    self._let_go(place)
-                    left[place] = questions[place]
+            if absent := sorted(left - set(self._nodes)):
+                unplaced = self._place(absent).missing
+                found.missing.update(unplaced)
+                left -= set(unplaced)
+            asked: dict[str, Any] = {}
+            parts = self._by_node(left)
+            for node, places in parts.items():
+                part = {place: questions[place] for place in places}
+                asked[node] = self._actors[node].ask.remote(method, part)
+            for node, answer, reason in self._gathered(asked, self._timeout):
+                if reason is not None:
+                    answer = dict.fromkeys(parts[node], reason)
+                    self._drop(node)
+                for place, own in answer.items():
+                    if isinstance(own, _Reason):
+                        found.missing[place] = self._named(place, own)
+                        self._lose(place, node)
+                    else:
+                        found[place] = own
+                        found.missing.pop(place, None)
+                        left.discard(place)
             if not left:
                 break
+        for place in left:
+            found.missing.setdefault(
+                place, f"{self._shards[place].path}: its holder was lost again and again"
+            )
         return found
 
     def close(self) -> None:
-        for place in list(self._actors):
-            self._let_go(place)
+        for node in list(self._actors):
+            self._drop(node)
         self._connection.close()
 
     def nodes(self) -> dict[int, str]:
@@ -115,33 +137,35 @@ class RayHolders:
     def _place(self, places: Sequence[int]) -> Answers:
         """Open shards, each on the first that can of the nodes that see its files."""
         found = Answers()
-        nodes = self._seeing([self._shards[place].path for place in places])
-        left = {place: self._in_turn(place, nodes[self._shards[place].path]) for place in places}
-        reasons: dict[int, list[str]] = {place: [] for place in places}
-        for turn in range(max(map(len, left.values()), default=0)):
-            left = {place: seeing for place, seeing in left.items() if turn < len(seeing)}
-            node = {place: seeing[turn] for place, seeing in left.items()}
-            made = {place: self._actor(place, node[place]) for place in left}
-            asked = {place: actor.facts.remote() for place, actor in made.items()}
-            for place, facts, reason in self._gathered(asked, self._open_timeout):
-                if reason is None and isinstance(facts, str):
-                    reason = facts
-                if reason is None:
-                    reason = facts_fit(facts, self._facts.get(place), self._shards[place])
-                if reason:
-                    reasons[place].append(reason)
-                    self._ray.kill(made[place])
-                    continue
-                found[place] = facts
-                self._actors[place], self._nodes[place] = made[place], node[place]
-                del left[place]
+        living = self._living()
+        seeing = self._seeing([self._shards[place].path for place in places], living)
+        turns = {place: self._in_turn(place, seeing[self._shards[place].path]) for place in places}
+        left, reasons = set(places), {place: [] for place in places}
+        for turn in range(max(map(len, turns.values()), default=0)):
+            chosen = {place: turns[place][turn] for place in sorted(left) if turn < len(turns[place])}
+            asked, parts = {}, {}
+            for node in sorted(set(chosen.values())):
+                parts[node] = {p: self._shards[p].path for p, own in chosen.items() if own == node}
+                asked[node] = self._actor(node, living).open.remote(parts[node])
+            for node, answer, reason in self._gathered(asked, self._open_timeout):
+                if reason is not None:
+                    answer = dict.fromkeys(parts[node], reason)
+                    self._drop(node)
+                for place, facts in answer.items():
+                    if not isinstance(facts, _Reason):
+                        wrong = facts_fit(facts, self._facts.get(place), self._shards[place])
+                        facts = _Reason(wrong) if wrong else facts
+                    if isinstance(facts, _Reason):
+                        reasons[place].append(self._named(place, facts))
+                        continue
+                    found[place] = facts
+                    self._nodes[place] = node
+                    left.discard(place)
             if not left:
                 break
-        for place in places:
-            if place not in found:
-                told = "; ".join(dict.fromkeys(reasons[place]))
-                unseen = f"{self._shards[place].path}: no such file or folder on any node"
-                found.missing[place] = told or unseen
+        for place in left:
+            told = "; ".join(dict.fromkeys(reasons[place]))
+            found.missing[place] = told or f"{self._shards[place].path}: no such file or folder on any node"
         return found
 
     def _in_turn(self, place: int, nodes: Sequence[str]) -> list[str]:
@@ -149,22 +173,8 @@ class RayHolders:
         first = place % len(nodes) if nodes else 0
         return sorted([*nodes[first:], *nodes[:first]], key=lambda node: node in self._lost_on.get(place, ()))
 
-    def _shared(self, questions: dict[int, tuple[Any, ...]]) -> dict[int, tuple[Any, ...]]:
-        """The questions with large arrays put where every node finds them, each once."""
-        put: dict[int, Any] = {}
-
-        def shared(part: Any) -> Any:
-            if not isinstance(part, np.ndarray) or part.nbytes < _LARGE:
-                return part
-            if id(part) not in put:
-                put[id(part)] = self._ray.put(part)
-            return put[id(part)]
-
-        return {place: tuple(map(shared, question)) for place, question in questions.items()}
-
-    def _seeing(self, paths: Sequence[str]) -> dict[str, list[str]]:
+    def _seeing(self, paths: Sequence[str], nodes: Iterable[str]) -> dict[str, list[str]]:
         """The nodes that see each path, in a fixed order; a node that does not tell sees none."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         def seen(
             paths: Sequence[str],
@@ -174,12 +184,7 @@ class RayHolders:
             return [os.path.exists(path) for path in paths]
 
         look = self._ray.remote(seen)
-        asked = {
-            node: look.options(
-                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-            ).remote(list(paths))
-            for node in self._living()
-        }
+        asked = {node: look.options(**self._on(node)).remote(list(paths)) for node in nodes}
         if asked:
             self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=self._open_timeout)
         found: dict[str, list[str]] = {path: [] for path in paths}
@@ -193,48 +198,64 @@ class RayHolders:
                     found[path].append(node)
         return found
 
-    def _living(self) -> list[str]:
-        """The nodes that work is for, sorted: those with processors, if any has."""
-        alive = [node for node in self._ray.nodes() if node["Alive"]]
-        workers = [node for node in alive if node["Resources"].get("CPU", 0) > 0]
-        return sorted(node["NodeID"] for node in workers or alive)
+    def _living(self) -> dict[str, int]:
+        """The nodes that work is for, sorted, and their processors: those that have some, if any has."""
+        alive = {
+            node["NodeID"]: node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]
+        }
+        workers = {node: cpus for node, cpus in alive.items() if cpus > 0}
+        return {node: max(1, int(cpus)) for node, cpus in sorted((workers or alive).items())}
 
-    def _actor(self, place: int, node: str) -> Any:
+    def _actor(self, node: str, living: dict[str, int]) -> Any:
+        if node not in self._actors:
+            holder = self._ray.remote(_Holder).options(**self._on(node))
+            self._actors[node] = holder.remote(self._check, self._threads or living[node])
+        return self._actors[node]
+
+    def _on(self, node: str) -> dict[str, Any]:
+        """Where Ray is to run something: on this node and no other, beside whatever runs there."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        options = {
-            "num_cpus": self._cpus,
-            "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
-        }
-        holder = self._ray.remote(_Holder).options(**options)
-        return holder.remote(self._shards[place].path, self._check, max(1, int(self._cpus)))
+        return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
-    def _gathered(self, asked: dict[int, Any], timeout: float) -> list[tuple[int, Any, str | None]]:
-        """Place, answer and None; or place, None and the reason why there is no answer.
+    def _by_node(self, places: Iterable[int]) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for place in sorted(places):
+            if place in self._nodes:  # else its node was lost while others were opened
+                found.setdefault(self._nodes[place], []).append(place)
+        return found
 
-        What a shard itself raises (a wrong argument) is raised; a lost actor, node or file is a reason.
+    def _gathered(self, asked: dict[str, Any], timeout: float) -> list[tuple[str, Any, _Reason | None]]:
+        """Node, answer and None; or node, None and the reason why there is no answer.
+
+        What a shard itself raises (a wrong argument) is raised; a lost actor or node is a reason.
         """
-        found: list[tuple[int, Any, str | None]] = []
+        found: list[tuple[str, Any, _Reason | None]] = []
         end = time.monotonic() + timeout
-        for place, reference in asked.items():
-            path = self._shards[place].path
+        for node, reference in asked.items():
             try:
                 left = max(0.0, end - time.monotonic())
-                found.append((place, self._ray.get(reference, timeout=left), None))
+                found.append((node, self._ray.get(reference, timeout=left), None))
             except self._ray.exceptions.GetTimeoutError:
-                found.append((place, None, f"{path}: no answer within {timeout:.0f} s"))
+                found.append((node, None, _Reason(f"no answer within {timeout:.0f} s")))
             except self._ray.exceptions.RayTaskError as error:
-                cause = error.cause if isinstance(error.cause, Exception) else error
-                if not isinstance(cause, (OSError, MemoryError)):
-                    raise cause from None
-                found.append((place, None, why(cause, path)))
+                raise (error.cause if isinstance(error.cause, Exception) else error) from None
             except self._ray.exceptions.RayError as error:
                 lines = str(error).strip().splitlines()
                 reason = lines[0] if lines else type(error).__name__
-                found.append((place, None, f"{path}: its holder was lost ({reason})"))
+                found.append((node, None, _Reason(f"its holder was lost ({reason})")))
         return found
 
-    def _let_go(self, place: int) -> None:
-        actor = self._actors.pop(place)
+    def _named(self, place: int, reason: str) -> str:
+        path = self._shards[place].path
+        return str(reason) if path in reason else f"{path}: {reason}"
+
+    def _lose(self, place: int, node: str) -> None:
+        self._lost_on.setdefault(place, set()).add(node)
         self._nodes.pop(place, None)
-        self._ray.kill(actor)
+
+    def _drop(self, node: str) -> None:
+        """End what holds the shards of a node."""
+        self._ray.kill(self._actors.pop(node))
+        for place in [place for place, own in self._nodes.items() if own == node]:
+            self._lose(place, node)

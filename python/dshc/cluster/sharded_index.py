@@ -50,9 +50,9 @@ class ShardedRadius(NamedTuple):
 class ShardedIndex:
     """Exact search and exact metrics over shards that lie on the nodes of a Ray cluster.
 
-    Each shard is held by an actor, which maps its files into memory on a node that sees them. Answers are those of one
-    process over all codes in the order of the shards, to the bit. Where a node is lost its shards are opened on others
-    and the question is asked again; a shard that cannot be had is an error that names it.
+    Shards are held by actors, one per node, which map their files into memory; each lies with a node that sees it. Answers
+    are those of one process over all codes in the order of the shards, to the bit. Where a node is lost its shards are
+    opened on others and the question is asked again; a shard that cannot be had is an error that names it.
 
     Args:
         address: ``"auto"``, ``"local"``, ``"host:port"`` or ``"ray://host:port"`` (see
@@ -61,7 +61,7 @@ class ShardedIndex:
         partial: answer without the shards that cannot be had; the answer then names them in ``missing``.
         unique_ids: refuse an id that occurs twice in all shards; their ids are read once for it.
         check: compare the checksums of all files when they are opened.
-        holders: settings of :class:`dshc.cluster.RayHolders`: ``cpus``, ``open_timeout``, ``timeout``.
+        holders: settings of :class:`dshc.cluster.RayHolders`: ``threads``, ``open_timeout``, ``timeout``.
 
     Raises:
         InputError: no shards, one twice, shards of different bits, scores, models or classes, an id twice, or one that
