@@ -50,9 +50,9 @@ class ShardedRadius(NamedTuple):
 class ShardedIndex:
     """Exact search and exact metrics over shards that lie on the nodes of a Ray cluster.
 
-    Shards are held by actors, one per node, which map their files into memory; each lies with a node that sees it. Answers
-    are those of one process over all codes in the order of the shards, to the bit. Where a node is lost its shards are
-    opened on others and the question is asked again; a shard that cannot be had is an error that names it.
+    Shards are held by actors, one per node, which map their files into memory; each lies with a node that sees it.
+    Answers are those of one process over all codes in the order of the shards, to the bit. Where a node is lost its
+    shards are opened on others and the question is asked again; a shard that cannot be had is an error that names it.
 
     Args:
         address: ``"auto"``, ``"local"``, ``"host:port"`` or ``"ray://host:port"`` (see
