@@ -14,7 +14,7 @@ __all__ = ["Connection", "import_ray"]
 
 _REACHED = 3.0
 """Seconds that a machine has to accept a connection."""
-_ANSWERED = 20.0
+_ANSWERED = 30.0
 """Seconds that a cluster has to let a process in; loading Ray and torch on a busy machine is most of it."""
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 # Where no cluster answers, Ray tries for more than a minute and then ends the process that asked: another asks first.
