@@ -180,7 +180,7 @@ def sizes(rows: dict[str, Any]) -> list[dict[str, Any]]:
             shards = machines * NODE["cores"]
             bytes_of_k10 = next(row["bytes"] for row in rows["answer"] if row["what"] == "k = 10")
             envelope = next(row["envelope"] for row in rows["answer"] if row["what"] == "k = 10")
-            sent = shards * (bytes_of_k10 + envelope / n_query)
+            sent = shards * bytes_of_k10 + machines * envelope / n_query
             for count in sorted({machines, 4 * machines, 16 * machines}):
                 share = count / machines
                 found.append(
@@ -278,7 +278,7 @@ def page(rows: dict[str, Any]) -> list[str]:
     if rows["ray"]:
         lines += ["", "## Measured: a question over Ray", ""]
         lines += [
-            "Shards of 1,000 codes on this machine: what is left is Ray and the merge. No network is in it."
+            "Shards of 1,000 codes; all nodes are on this machine: it is Ray and the merge, without a network."
         ]
         lines += ["", "| nodes | shards | median of 200 |", "| --- | --- | --- |"]
         lines += [
