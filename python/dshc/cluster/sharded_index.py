@@ -12,11 +12,11 @@ import numpy as np
 from ..errors import InputError, one_of
 from ..evaluation import Conventions
 from ..storage import CodeFile
-from ..storage.code_files import kind_of
 from .histograms import average_precision_of
 from .holders import Answers, Holders, LocalHolders
 from .merged_evaluation import MergedEvaluation, evaluate_histograms
 from .merging import merge_radius, merge_topk, sum_histograms
+from .questions import query_codes, query_labels
 from .ray_holders import RayHolders
 from .shard import ShardFacts
 from .shard_list import check_alike, read_shards
@@ -148,7 +148,7 @@ class ShardedIndex:
         Raises:
             TypeError, InputError: naming the argument that does not fit, or a shard that cannot be had.
         """
-        codes, score = self._queries(queries), self._score(score)
+        codes, score = query_codes(queries, self.n_bits, self.model), self._score(score)
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
             raise TypeError(f"k must be an int, got {type(k).__name__}")
         if not 1 <= k <= len(self):
@@ -171,7 +171,7 @@ class ShardedIndex:
         self, queries: np.ndarray | CodeFile, radius: int, *, score: str | None = None
     ) -> ShardedRadius:
         """All items within ``radius`` of each query (overlap: that share so many bits at least)."""
-        codes, score = self._queries(queries), self._score(score)
+        codes, score = query_codes(queries, self.n_bits, self.model), self._score(score)
         if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
             raise TypeError(f"radius must be an int, got {type(radius).__name__}")
         if not 0 <= radius <= self.n_bits:
@@ -286,33 +286,6 @@ class ShardedIndex:
     def _names(self, missing: dict[int, str]) -> tuple[str, ...]:
         return tuple(self._listed[place].path for place in sorted(missing))
 
-    def _queries(self, queries: np.ndarray | CodeFile) -> np.ndarray:
-        width = (self.n_bits + 7) // 8
-        if isinstance(queries, CodeFile):
-            if queries.n_bits != self.n_bits:
-                raise InputError(
-                    f"{queries.path or 'queries'} must hold codes of {self.n_bits} bits, as the shards, got "
-                    f"{queries.n_bits} bits"
-                )
-            if queries.model and self.model and queries.model != self.model:
-                warnings.warn(
-                    f"the codes come from different models: queries from {queries.model}, shards from {self.model}",
-                    UserWarning,
-                    stacklevel=3,
-                )
-            return queries.codes
-        if not isinstance(queries, np.ndarray) or queries.dtype != np.uint8:
-            raise TypeError(f"queries must be a numpy array of uint8 or a CodeFile, got {kind_of(queries)}")
-        if queries.ndim != 2 or queries.shape[1] != width:
-            raise InputError(
-                f"queries must have shape (n, {width}) for codes of {self.n_bits} bits, got {queries.shape}"
-            )
-        if self.n_bits % 8 and queries.size and int(queries[:, -1].max()) >> (self.n_bits % 8):
-            raise InputError(
-                f"queries must have padding bits of 0 (from bit {self.n_bits} on), got some that are set"
-            )
-        return queries
-
     def _score(self, score: str | None) -> str:
         if score not in (None, "hamming", "overlap"):
             raise one_of("score", score, ("hamming", "overlap"))
@@ -321,8 +294,8 @@ class ShardedIndex:
     def _histograms(
         self, queries: np.ndarray | CodeFile, labels: np.ndarray | None, score: str
     ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-        codes = self._queries(queries)
-        labels = self._labels(queries, labels, len(codes))
+        codes = query_codes(queries, self.n_bits, self.model)
+        labels = query_labels(queries, labels, len(codes), self.class_names, self._facts.values())
         step, missing = max(1, _PAIRS // (self.n_bits + 1)), {}
         parts = []
         for start in range(0, len(codes), step):
@@ -332,32 +305,6 @@ class ShardedIndex:
             parts.append(sum_histograms([answers[place] for place in sorted(answers)]))
         items, relevant = (np.concatenate(part) for part in zip(*parts, strict=True))
         return items, relevant, self._names(missing)
-
-    def _labels(self, queries: np.ndarray | CodeFile, labels: np.ndarray | None, n_query: int) -> np.ndarray:
-        if not n_query:
-            raise InputError("queries must hold at least one item, got none")
-        if labels is None and isinstance(queries, CodeFile):
-            labels = queries.labels
-            names = queries.class_names
-            if names and self.class_names and names != self.class_names:
-                raise InputError(
-                    f"{queries.path or 'queries'} and the shards: their labels name different classes"
-                )
-        if labels is None:
-            raise InputError("labels of the queries must be given where no code file holds them, got None")
-        labels = np.asarray(labels)
-        kind = "ids" if labels.ndim == 1 else "multi-hot"
-        if labels.ndim not in (1, 2) or len(labels) != n_query or labels.dtype.kind not in "biu":
-            raise InputError(
-                f"labels must be integers of shape ({n_query},), or multi-hot ({n_query}, n_labels), got "
-                f"{labels.dtype} {labels.shape}"
-            )
-        for facts in self._facts.values():
-            if facts.labels != kind:
-                raise InputError(
-                    f"{facts.path}: must hold labels ({kind}, as the queries), got {facts.labels}"
-                )
-        return labels.astype(np.int64 if kind == "ids" else np.uint8)
 
     def _check_unique(self) -> None:
         """Refuse an id that two items have; ids are compared by keys of 64 bits, and a key that repeats by the ids."""
