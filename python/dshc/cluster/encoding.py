@@ -130,7 +130,7 @@ def _rows(ray: Any, tasks: list[dict[str, Any]], plan: dict[str, Any]) -> Iterab
 
     context = ray_data.DataContext.get_current()
     context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     n_workers = max(1, min(len(tasks), int(ray.cluster_resources().get("CPU", 1))))
     work = ray_data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
         _Encoder,
