@@ -2,7 +2,7 @@
 #   make demo       install, then train, encode, rank and report on the digits that scikit-learn ships
 #   make test       install, then lint and test; what is run while working
 #   make test-deep  install, then the sweeps: more random examples, the slow tests, other processors emulated
-#   make test-services  install, then exports to databases and libraries, each searched by its own engine
+#   make test-services  install, then exports to databases and libraries, each searched by its own engine, and shards on nodes of Ray
 #   make docs       install, then the documentation site (build/docs/index.html), built strictly and without a network
 #   make wheel      manylinux wheels, without and (where nvcc is) with CUDA, tried where no compiler is (dist/cpu, dist/cuda)
 #   make on-gpu     check, test and measure on a CUDA device, without a network (runs/on-gpu, docs/benchmarks.md)

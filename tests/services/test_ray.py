@@ -336,17 +336,24 @@ def test_encode_while_workers_are_killed(nodes: Any, features: Path, tmp_path: P
 
 
 def workers_of(name: str) -> list[int]:
-    """Processes of actors of Ray by the name of their class."""
+    """Processes of actors of the clusters that this process started, by the name of their class."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 title = (folder / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:
+                if title.startswith("ray::") and name in title and _is_ours(int(folder.name)):
+                    found.append(int(folder.name))
+            except OSError:  # it has ended
                 continue
-            if title.startswith("ray::") and name in title:
-                found.append(int(folder.name))
     return found
+
+
+def _is_ours(number: int) -> bool:
+    """Whether a process descends from this one."""
+    while number > 1 and number != os.getpid():
+        number = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+    return number == os.getpid()
 
 
 def test_an_image_that_cannot_be_read(nodes: Any, tmp_path: Path) -> None:
