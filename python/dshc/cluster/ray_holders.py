@@ -135,9 +135,23 @@ class RayHolders:
         return dict(self._nodes)
 
     def _place(self, places: Sequence[int]) -> Answers:
-        """Open shards, each on the first that can of the nodes that see its files."""
-        found = Answers()
+        """Open shards. Nodes on which one of them was lost are asked when others cannot have it: where a node has died,
+        Ray may call it alive for some 15 s, and waits for it."""
         living = self._living()
+        suspects = {node for place in places for node in self._lost_on.get(place, ())}
+        others = {node: cpus for node, cpus in living.items() if node not in suspects}
+        found = self._place_on(places, others)
+        if found.missing and len(others) < len(living):
+            again = self._place_on(
+                sorted(found.missing), {node: living[node] for node in living if node in suspects}
+            )
+            found.update(again)
+            found.missing = again.missing
+        return found
+
+    def _place_on(self, places: Sequence[int], living: dict[str, int]) -> Answers:
+        """Open shards, each on the first that can of those of the nodes that see its files."""
+        found = Answers()
         seeing = self._seeing([self._shards[place].path for place in places], living)
         turns = {place: self._in_turn(place, seeing[self._shards[place].path]) for place in places}
         left, reasons = set(places), {place: [] for place in places}
@@ -168,10 +182,11 @@ class RayHolders:
             found.missing[place] = told or f"{self._shards[place].path}: no such file or folder on any node"
         return found
 
-    def _in_turn(self, place: int, nodes: Sequence[str]) -> list[str]:
-        """Nodes in the order in which a shard tries them, each beginning with another; where it was lost comes last."""
+    @staticmethod
+    def _in_turn(place: int, nodes: Sequence[str]) -> list[str]:
+        """Nodes in the order in which a shard tries them, each beginning with another."""
         first = place % len(nodes) if nodes else 0
-        return sorted([*nodes[first:], *nodes[:first]], key=lambda node: node in self._lost_on.get(place, ()))
+        return [*nodes[first:], *nodes[:first]]
 
     def _seeing(self, paths: Sequence[str], nodes: Iterable[str]) -> dict[str, list[str]]:
         """The nodes that see each path, in a fixed order; a node that does not tell sees none."""
