@@ -2,7 +2,8 @@
 #   make demo       install, then train, encode, rank and report on the digits that scikit-learn ships
 #   make test       install, then lint and test; what is run while working
 #   make test-deep  install, then the sweeps: more random examples, the slow tests, other processors emulated
-#   make test-services  install, then exports searched by each database's own engine, the service in a browser, fuzzing
+#   make test-services  install, then exports searched by each database's own engine, the service in a browser, fuzzing,
+#                   shards on nodes of Ray
 #   make docs       install, then the documentation site (build/docs/index.html), built strictly and without a network
 #   make wheel      manylinux wheels, without and (where nvcc is) with CUDA, tried where no compiler is (dist/cpu, dist/cuda)
 #   make on-gpu     check, test and measure on a CUDA device, without a network (runs/on-gpu, docs/benchmarks.md)
@@ -37,8 +38,9 @@ test: install lint
 test-deep: install
 	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or property"
 
+# A file's tests in one process: they share its servers.
 test-services: $(VENV)/.services
-	$(PYTEST) -m services tests/services
+	$(PYTEST:worksteal=loadfile) -m services tests/services
 
 lint: install
 	$(BIN)/ruff check .

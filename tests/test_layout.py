@@ -59,6 +59,7 @@ LAYERS = (
     "report",
     "index",
     "exchange",
+    "cluster",
     "paper",
     "service",
     "cli",

@@ -8,7 +8,8 @@ The program around `dshc_fast`. The public face, loaded when first asked for:
 * ``evaluate(...)`` under ``Conventions`` gives an ``Evaluation``; ``evaluate_outputs`` measures real-valued outputs;
 * ``compare(settings, methods, bits=..., out=...)`` trains and measures several methods alike;
 * ``HashIndex`` keeps codes with their ids in a folder, searched exactly and changed safely;
-* ``load_data`` reads a set; ``methods``, ``codebooks`` and ``exchange`` (codes to and from databases) are packages.
+* ``load_data`` reads a set; ``methods``, ``codebooks``, ``exchange`` (codes to and from databases) and ``cluster``
+  (codes on several machines) are packages.
 
 ``dshc --help`` is the same from the command line.
 """
@@ -19,7 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import codebooks, exchange, methods
+    from . import cluster, codebooks, exchange, methods
     from .data import load as load_data
     from .evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
     from .experiment import compare
@@ -36,6 +37,7 @@ __all__ = [
     "Run",
     "RunSettings",
     "check_method",
+    "cluster",
     "codebooks",
     "compare",
     "evaluate",
@@ -67,7 +69,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("codebooks", "exchange", "methods"):
+    if name in ("cluster", "codebooks", "exchange", "methods"):
         return importlib.import_module(f".{name}", __name__)
     if name not in _PLACES:
         raise AttributeError(f"module 'dshc' has no attribute {name!r}")

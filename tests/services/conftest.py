@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from training_runs import features  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import AsJson, ScoreOption, Threads, WriteReport, flag
+from .options import AsJson, Cluster, Partial, ScoreOption, Threads, WriteReport, flag
 from .root import app
 
 __all__: list[str] = []
@@ -27,16 +27,37 @@ def encode(
             "a .parquet file, a named set, or embeddings (.npy, .npz, .safetensors).",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Code file to write.")] = Path("codes.safetensors"),
+    out: Annotated[
+        Path, typer.Option(help="Code file to write; with --cluster the folder of the shards.")
+    ] = Path("codes.safetensors"),
     root: Annotated[str | None, flag("Folder of the official files of a named set.")] = None,
     labels: Annotated[str | None, flag("File of labels for a .npy of embeddings.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing code file.")] = False,
+    cluster: Cluster = None,
+    shard_items: Annotated[
+        int | None, flag("Items per shard, with --cluster; by default 1048576.", min=1)
+    ] = None,
     threads: Threads = None,
 ) -> None:
-    """Turn images or embeddings into a file of packed codes."""
+    """Turn images or embeddings into a file of packed codes, or by a cluster into a folder of shards."""
     from .encode import run_encode
 
     _set_threads(threads)
+    if cluster is not None:
+        from .cluster import run_cluster_encode
+
+        run_cluster_encode(
+            run,
+            source,
+            cluster,
+            out=out,
+            shard_items=shard_items,
+            root=root,
+            labels=labels,
+            overwrite=overwrite,
+        )
+        return
+    _only_with_cluster(shard_items is not None, "--shard-items")
     run_encode(run, source, out=out, root=root, labels=labels, overwrite=overwrite)
 
 
@@ -103,11 +124,14 @@ def evaluate(
     ] = False,
     as_json: AsJson = False,
     report: WriteReport = True,
+    cluster: Cluster = None,
+    partial: Partial = False,
     threads: Threads = None,
 ) -> None:
     """Measure retrieval: mAP with its conventions, curves, code statistics, class accuracy.
 
-    Give a run folder, with its data set if that lies elsewhere now, or two labelled code files (queries, database).
+    Give a run folder, with its data set if that lies elsewhere now, or two labelled code files (queries, database);
+    with --cluster a code file of queries and the shards of the database.
     """
     from ..evaluation import Conventions, check_cut
     from .evaluate import run_evaluate
@@ -124,6 +148,21 @@ def evaluate(
         metrics=tuple(metric or ()),
         gains=gains,
     )
+    if cluster is not None:
+        from .cluster import run_cluster_evaluate
+
+        run_cluster_evaluate(
+            target,
+            other,
+            cluster,
+            conventions,
+            partial=partial,
+            per_query=per_query,
+            as_json=as_json,
+            out=out,
+        )
+        return
+    _only_with_cluster(partial, "--partial")
     run_evaluate(
         target,
         other,
@@ -142,7 +181,9 @@ def search(
     target: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|CODES", help="Run folder (its database) or code file.", show_default=False
+            metavar="RUN|CODES",
+            help="Run folder (its database) or code file; shards with --cluster.",
+            show_default=False,
         ),
     ],
     query: Annotated[
@@ -178,15 +219,36 @@ def search(
         bool, typer.Option("--open", help="Show that page in the browser; alone, from a temporary file.")
     ] = False,
     as_json: AsJson = False,
+    cluster: Cluster = None,
+    partial: Partial = False,
     threads: Threads = None,
 ) -> None:
     """Find the nearest items, exactly, sorted by (distance, index).
 
-    Below the table: the class that the model predicts for each query, and how many items are tied with the last.
+    Below the table: the class that the model predicts for each query, and how many items are tied with the last. With
+    --cluster the database is a folder or a JSON list of shards.
     """
     from .search import run_search
 
     _set_threads(threads)
+    if cluster is not None:
+        from .cluster import run_cluster_search
+
+        refused = {"--item": item, "--gallery": gallery, "--open": open_page}
+        run_cluster_search(
+            target,
+            query or [],
+            cluster,
+            k=k,
+            score=score,
+            run_folder=run,
+            as_json=as_json,
+            show=show,
+            partial=partial,
+            refused=[name for name, value in refused.items() if value],
+        )
+        return
+    _only_with_cluster(partial, "--partial")
     run_search(
         target,
         query or [],
@@ -248,6 +310,13 @@ def doctor(as_json: AsJson = False) -> None:
 
     if not run_doctor(as_json=as_json):
         raise typer.Exit(1)
+
+
+def _only_with_cluster(given: bool, name: str) -> None:
+    if given:
+        from ..errors import InputError
+
+        raise InputError(f"{name} must go with --cluster")
 
 
 def _set_threads(threads: int | None) -> None:

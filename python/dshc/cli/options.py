@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["MAX_THREADS", "PANELS", "RUN", "AsJson", "ScoreOption", "Threads", "WriteReport", "flag"]
+__all__ = [
+    "MAX_THREADS",
+    "PANELS",
+    "RUN",
+    "AsJson",
+    "Cluster",
+    "Partial",
+    "ScoreOption",
+    "Threads",
+    "WriteReport",
+    "flag",
+]
 
 MAX_THREADS = 1024
 """As in :mod:`dshc.training.settings`, which would bring torch along."""
@@ -29,4 +40,12 @@ WriteReport = Annotated[
 ScoreOption = Annotated[
     str | None,
     flag("Ranking: XOR count or AND count; by default the method's own.", metavar="hamming|overlap"),
+]
+Cluster = Annotated[
+    str | None,
+    flag("Ray cluster that does the work: auto, local, HOST:PORT or ray://HOST:PORT.", metavar="ADDRESS"),
+]
+Partial = Annotated[
+    bool,
+    typer.Option("--partial", help="With --cluster: answer without shards that cannot be had, and say so."),
 ]

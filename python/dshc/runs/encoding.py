@@ -147,8 +147,17 @@ def _by_name(dataset: Dataset, codes: CodeFile, rows: np.ndarray) -> np.ndarray:
     return items
 
 
-def read_input(source: str, run: Run, *, root: str | None = None, labels: str | None = None) -> Dataset:
+def read_input(
+    source: str,
+    run: Run,
+    *,
+    root: str | None = None,
+    labels: str | None = None,
+    max_memory_mib: int | None = None,
+) -> Dataset:
     """Read what ``run`` is to encode; images are brought to the size and channels it was trained on.
+
+    ``max_memory_mib``: images that decoded take more stay in their files; None: as the run's settings say.
 
     Unreadable images of a folder or list are left out where the run was trained so; a single one never is. An array
     of the shape of one item (an embedding ``(d,)``) is that item.
@@ -164,7 +173,9 @@ def read_input(source: str, run: Run, *, root: str | None = None, labels: str | 
                 "n_channels": fit.n_channels,
                 "interpolation": fit.interpolation,
                 "skip_unreadable": run.settings.data.skip_unreadable and not _is_image(source),
-                "max_memory_mib": run.settings.data.max_memory_mib,
+                "max_memory_mib": run.settings.data.max_memory_mib
+                if max_memory_mib is None
+                else max_memory_mib,
             }
         dataset = load(source, root=root, labels=labels, require_labels=False, **images)
     if dataset.item_shape != shape:

@@ -1,0 +1,385 @@
+"""Shards on nodes of Ray: the answers of one process, also while nodes and workers are lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_runs import dshc_ok
+from shard_cases import check_answers, make_shards
+from training_runs import train
+
+import dshc_fast
+from dshc.cluster import Connection, RayHolders, ShardedIndex, encode_shards
+from dshc.errors import InputError
+from dshc.runs.encoding import encode_input, read_input
+from dshc.storage import CodeFile
+
+pytestmark = pytest.mark.services
+
+NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A node without processors, to which this process belongs, and two for work; a test may remove and add some."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        from ray.cluster_utils import Cluster
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        head = {**NODE, "num_cpus": 0, "include_dashboard": False, "ray_client_server_port": port}
+        found = Cluster(initialize_head=True, head_node_args=head)
+        found.client_address = f"ray://127.0.0.1:{port}"
+        try:
+            yield found
+        finally:
+            found.shutdown()
+
+
+@pytest.fixture
+def nodes(cluster: Any) -> Iterator[Any]:
+    """Adds and removes nodes; none of them is left behind the test."""
+    added: list[Any] = []
+
+    class Nodes:
+        address = cluster.address
+        client_address = cluster.client_address
+
+        def add(self, n: int) -> list[Any]:
+            new = [cluster.add_node(wait=True, **NODE) for _ in range(n)]
+            added.extend(new)
+            return new
+
+        def remove(self, node: Any) -> None:
+            added.remove(node)
+            cluster.remove_node(node, allow_graceful=False)
+
+    yield Nodes()
+    for node in added:
+        cluster.remove_node(node)
+
+
+@pytest.mark.parametrize("n_nodes", [1, 2, 3])
+def test_answers(n_nodes: int, nodes: Any, tmp_path: Path) -> None:
+    nodes.add(n_nodes)
+    shards = make_shards(tmp_path, n_bits=(64, 30, 130)[n_nodes - 1], n_shards=3)
+    with ShardedIndex(nodes.address, shards.paths, unique_ids=n_nodes == 2, check=n_nodes == 3) as index:
+        assert len(set(index._holders.nodes().values())) == n_nodes
+        check_answers(index, shards)
+
+
+def test_a_node_is_lost(nodes: Any, tmp_path: Path) -> None:
+    """While questions are asked: each has its whole answer, and the shards are held elsewhere in the end."""
+    first, second, third = nodes.add(3)
+    shards = make_shards(tmp_path, n_shards=4)
+    want = dshc_fast.hamming_topk(shards.queries.codes, shards.codes, 50)
+    with ShardedIndex(nodes.address, shards.paths) as index:
+        for lost, left in ((first, {second.node_id, third.node_id}), (second, {third.node_id})):
+            assert lost.node_id in index._holders.nodes().values()
+            remover = threading.Timer(0.2, nodes.remove, [lost])
+            remover.start()
+            end = time.monotonic() + 60
+            while not set(index._holders.nodes().values()) <= left and time.monotonic() < end:
+                found = index.search(shards.queries, 50)
+                np.testing.assert_array_equal(found.indices, want.indices)
+                np.testing.assert_array_equal(found.distances, want.distances)
+            remover.join()
+            assert set(index._holders.nodes()) == set(range(4))
+            assert set(index._holders.nodes().values()) == left
+        check_answers(index, shards)
+
+
+def test_a_holder_is_killed_while_it_answers(nodes: Any, tmp_path: Path) -> None:
+    nodes.add(1)
+    shards = make_shards(tmp_path, n_shards=3)
+
+    class Killing(RayHolders):
+        def _gathered(self, asked: dict[str, Any], timeout: float) -> list[Any]:
+            if not killed and self._facts:
+                killed.append(self._ray.kill(self._actors[self._nodes[1]]))
+            return super()._gathered(asked, timeout)
+
+    killed: list[None] = []
+    with ShardedIndex(nodes.address, shards.paths) as index:
+        index._holders.__class__ = Killing
+        check_answers(index, shards)
+    assert killed
+
+
+def test_a_shard_is_gone(nodes: Any, tmp_path: Path) -> None:
+    """It is an error that names it; with ``partial`` the answer names it; never is it passed over in silence."""
+    nodes.add(2)
+    shards = make_shards(tmp_path, n_shards=4)
+    gone = Path(shards.paths[2])
+    kept = gone.rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        InputError, match="1 of 4 shards cannot be had.*02.safetensors: no such file or folder on any"
+    ):
+        ShardedIndex(nodes.address, shards.paths)
+    kept.rename(gone)
+    want = dshc_fast.hamming_topk(shards.queries.codes, shards.codes, 20)
+    with ShardedIndex(nodes.address, shards.paths) as index:
+        gone.rename(kept)
+        lose_the_holder(index, 2)  # its map outlives the file, its process does not
+        with pytest.raises(InputError, match="1 of 4 shards cannot be had.*02.safetensors"):
+            index.search(shards.queries, 20)
+        with pytest.raises(InputError, match="02.safetensors"):
+            index.average_precision(shards.queries)
+        index.partial = True
+        found = index.search(shards.queries, 20)
+        assert found.missing == (str(gone),)
+        start, stop = index.starts[2:4]
+        assert not ((found.indices >= start) & (found.indices < stop)).any()
+        assert "PARTIAL, without" in index.evaluate(shards.queries).line()
+        kept.rename(gone)
+        found = index.search(shards.queries, 20)
+        assert found.missing == ()
+        np.testing.assert_array_equal(found.indices, want.indices)
+        lose_the_holder(index, 2)
+        file = CodeFile.load(gone)
+        CodeFile(file.codes[::-1].copy(), file.n_bits, file.labels, file.ids, file.class_names).save(gone)
+        index.partial = False
+        with pytest.raises(InputError, match="must be what was opened first, its content is another now"):
+            index.search(shards.queries, 20)
+
+
+def test_a_holder_that_hangs(nodes: Any, tmp_path: Path) -> None:
+    """It is given some seconds, then its shards are asked elsewhere."""
+    nodes.add(2)
+    shards = make_shards(tmp_path, n_shards=3)
+    want = dshc_fast.hamming_topk(shards.queries.codes, shards.codes, 50)
+    with ShardedIndex(nodes.address, shards.paths, timeout=8) as index:
+        hanging = workers_of("_Holder")[0]
+        os.kill(hanging, signal.SIGSTOP)
+        try:
+            found = index.search(shards.queries, 50)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(hanging, signal.SIGKILL)
+        np.testing.assert_array_equal(found.indices, want.indices)
+        assert len(set(index._holders.nodes().values())) == 1
+    with pytest.raises(InputError, match="threads must be a whole number of at least 1, got 0"):
+        ShardedIndex(nodes.address, shards.paths, threads=0)
+
+
+def lose_the_holder(index: ShardedIndex, place: int) -> None:
+    holders = index._holders
+    holders._ray.kill(holders._actors[holders.nodes()[place]])
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    """In seconds, by name: where nothing listens, and where something else does."""
+    shards = make_shards(tmp_path, n_shards=1)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+            start = time.monotonic()
+            with pytest.raises(
+                ConnectionError, match=f"{address}: must be the address of a Ray cluster, nobody"
+            ):
+                ShardedIndex(address, shards.paths)
+            assert time.monotonic() - start < 15
+        listener.listen()
+        start = time.monotonic()
+        with pytest.raises(ConnectionError, match="what listens there does not answer as one"):
+            ShardedIndex(f"127.0.0.1:{port}", shards.paths)
+        assert time.monotonic() - start < 60
+
+
+def test_a_process_that_is_in_a_cluster(nodes: Any, tmp_path: Path) -> None:
+    import ray
+
+    nodes.add(1)
+    shards = make_shards(tmp_path, n_shards=2)
+    ray.init(address=nodes.address, log_to_driver=False)
+    try:
+        with ShardedIndex("auto", shards.paths) as index:
+            check_answers(index, shards)
+        assert ray.is_initialized()  # it was before
+        with pytest.raises(InputError, match="must be 'auto' or that of the cluster that this process is in"):
+            Connection("127.0.0.1:6379")
+    finally:
+        ray.shutdown()
+
+
+def test_by_the_client_server(nodes: Any, tmp_path: Path) -> None:
+    """From a machine that is no node, by ray://."""
+    nodes.add(1)
+    shards = make_shards(tmp_path, n_shards=2)
+    with ShardedIndex(nodes.client_address, shards.paths) as index:
+        check_answers(index, shards)
+
+
+def test_command_line(nodes: Any, features: Path, tmp_path: Path) -> None:
+    """The commands say what those for one file say."""
+    nodes.add(1)
+    run = train(tmp_path / "run", {"source": str(features), "epochs": 1, "threads": 1})
+    out, one = tmp_path / "shards", tmp_path / "one.safetensors"
+    cluster = ("--cluster", nodes.address)
+    assert "240 codes in 1 shard" in dshc_ok("encode", run.folder, features, *cluster, "--out", out)
+    assert "240 codes" in dshc_ok("encode", run.folder, features, "--out", one)
+    found, want = (
+        [[(one["hamming"], one["index"]) for one in answer["results"]] for answer in json_lines(printed)]
+        for printed in (
+            dshc_ok("search", out, one, *cluster, "-k", "5", "--json"),
+            dshc_ok("search", one, one, "-k", "5", "--json"),
+        )
+    )
+    assert len(found) == 240 and found == want
+    assert "query\trank\thamming\tindex\tid\n" in dshc_ok("search", out, one, *cluster, "-k", "2")
+    (told,) = json_lines(dshc_ok("evaluate", one, out, *cluster, "--out", tmp_path / "numbers", "--json"))
+    (measured,) = json_lines(dshc_ok("evaluate", one, one, "--json"))
+    name = "mean_average_precision"
+    assert told[name]["value"] == pytest.approx(measured[name]["value"], abs=1e-12)
+    assert (tmp_path / "numbers" / "evaluation.json").is_file()
+    assert "ties=expected" in dshc_ok("evaluate", one, out, *cluster)
+
+
+def json_lines(printed: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+
+
+def test_encode(nodes: Any, features: Path, tmp_path: Path) -> None:
+    """The codes of one process; shards that are there and sound are left, damaged and missing ones made again."""
+    nodes.add(2)
+    big = tmp_path / "big.npz"
+    with np.load(features) as content:
+        np.savez(big, features=np.tile(content["features"], (20, 1)), labels=np.tile(content["labels"], 20))
+    run = train(tmp_path / "run", {"source": str(features), "epochs": 1, "threads": 1})
+    want = encode_input(run, read_input(str(big), run))[0]
+    out = tmp_path / "shards"
+    done = encode_shards(run.folder, str(big), nodes.address, out, shard_items=1000)  # a batch has 1024
+    assert (done.n_items, done.n_shards, done.n_kept) == (4800, 5, 0)
+    files = sorted(out.glob("*.safetensors"))
+    np.testing.assert_array_equal(np.concatenate([CodeFile.load(path).codes for path in files]), want.codes)
+    np.testing.assert_array_equal(np.concatenate([CodeFile.load(path).labels for path in files]), want.labels)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    files[1].unlink()
+    files[3].write_bytes(before[files[3]][0][:-5] + b"\0\0\0\0\0")
+    done = encode_shards(run.folder, str(big), nodes.address, out, shard_items=1000)
+    assert (done.n_shards, done.n_kept) == (5, 3)
+    for path in files:
+        assert path.read_bytes() == before[path][0]
+        assert (path.stat().st_mtime_ns == before[path][1]) == (path not in (files[1], files[3]))
+    with ShardedIndex(nodes.address, out) as index:
+        found = index.search(want.codes[:5], 30)
+        np.testing.assert_array_equal(
+            found.indices, dshc_fast.hamming_topk(want.codes[:5], want.codes, 30).indices
+        )
+    with pytest.raises(InputError, match="holds shards of another model, other items or sizes; --overwrite"):
+        encode_shards(run.folder, str(features), nodes.address, out)
+    assert encode_shards(run.folder, str(features), nodes.address, out, overwrite=True).n_shards == 1
+    assert len(list(out.glob("*.safetensors"))) == 1
+
+
+def test_encode_parquet(nodes: Any, features: Path, tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    nodes.add(1)
+    run = train(tmp_path / "run", {"source": str(features), "epochs": 1, "threads": 1})
+    with np.load(features) as content:
+        values = np.tile(content["features"], (10, 1))
+    names = [f"item {i}" for i in range(len(values))]
+    path = tmp_path / "vectors.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"features": values.tolist(), "id": names}), path)
+    out = tmp_path / "shards"
+    done = encode_shards(run.folder, str(path), nodes.address, out, shard_items=1024)
+    assert (done.n_items, done.n_shards) == (2400, 3)
+    want = encode_input(run, read_input(str(path), run))[0]
+    with ShardedIndex(None, out) as index:
+        np.testing.assert_array_equal(index.search(want, 40).indices, one_process(want, 40))
+        assert index.ids(np.array([0, 2399])).tolist() == ["item 0", "item 2399"]
+
+
+def one_process(file: CodeFile, k: int) -> np.ndarray:
+    return dshc_fast.hamming_topk(file.codes, file.codes, k).indices
+
+
+def test_encode_while_workers_are_killed(nodes: Any, features: Path, tmp_path: Path) -> None:
+    """A killed worker costs what it was doing, and the call ends as if nothing had been."""
+    nodes.add(2)
+    big = tmp_path / "big.npz"
+    with np.load(features) as content:
+        np.savez(big, features=np.tile(content["features"], (100, 1)), labels=np.tile(content["labels"], 100))
+    run = train(tmp_path / "run", {"source": str(features), "epochs": 1, "threads": 1})
+    want = encode_input(run, read_input(str(big), run))[0]
+    killed: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        if len(killed) < 2 and done < total // 2:
+            workers = workers_of("_Encoder")
+            if workers:
+                os.kill(workers[0], signal.SIGKILL)
+                killed.append(workers[0])
+
+    out = tmp_path / "shards"
+    done = encode_shards(run.folder, str(big), nodes.address, out, shard_items=1024, on_items=kill)
+    assert killed and done.n_items == 24_000
+    files = sorted(out.glob("*.safetensors"))
+    np.testing.assert_array_equal(np.concatenate([CodeFile.load(path).codes for path in files]), want.codes)
+    assert not list(out.glob(".*"))
+
+
+def workers_of(name: str) -> list[int]:
+    """Processes of actors of the clusters that this process started, by the name of their class."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                title = (folder / "cmdline").read_bytes().decode(errors="replace")
+                if title.startswith("ray::") and name in title and _is_ours(int(folder.name)):
+                    found.append(int(folder.name))
+            except OSError:  # it has ended
+                continue
+    return found
+
+
+def _is_ours(number: int) -> bool:
+    """Whether a process descends from this one."""
+    while number > 1 and number != os.getpid():
+        number = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+    return number == os.getpid()
+
+
+def test_an_image_that_cannot_be_read(nodes: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    nodes.add(1)
+    rng = np.random.default_rng(0)
+    for label in ("ant", "bee"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{i}.png")
+    photos = tmp_path / "photos"
+    run = train(tmp_path / "run", {"source": str(photos), "epochs": 1, "threads": 1, "backbone": "small_net"})
+    want = encode_input(run, read_input(str(photos), run))[0]
+    out = tmp_path / "shards"
+    assert encode_shards(run.folder, str(photos), nodes.address, out).n_items == 24
+    (path,) = out.glob("*.safetensors")
+    found = CodeFile.load(path)
+    np.testing.assert_array_equal(found.codes, want.codes)
+    assert (found.ids, found.class_names) == (want.ids, want.class_names)
+    bad = photos / "bee" / "3.png"
+    content = bad.read_bytes()
+    bad.write_bytes(content[: len(content) - 60])  # its header is whole: a worker is the first to decode it
+    with pytest.raises(InputError, match="bee/3.png"):
+        encode_shards(run.folder, str(photos), nodes.address, tmp_path / "more")
+    bad.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="bee/3.png"):
+        encode_shards(run.folder, str(photos), nodes.address, tmp_path / "more")
