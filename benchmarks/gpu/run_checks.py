@@ -9,7 +9,9 @@ shows. Exit status 1 where one differs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -18,10 +20,19 @@ from gpu import checks, forms, machine
 from gpu.records import Records
 
 
-def poison() -> None:
+@contextlib.contextmanager
+def poisoned() -> Iterator[None]:
     """Fresh memory is filled: floats with NaN, integers with their largest value."""
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,21 +48,21 @@ def main(arguments: list[str] | None = None) -> int:
     machine.record(records, options.rehearse)
     offered = forms.FORMS if options.rehearse else forms.available(device)
     ways = checks.REHEARSED if options.rehearse else checks.WAYS
-    poison()
-    made = (
-        checks.smoke_checks(offered)
-        if options.which == "smoke"
-        else checks.all_checks(offered, options.rehearse)
-    )
     started, n, n_wrong, n_refused = time.monotonic(), 0, 0, 0
-    for check in made:
-        for record in checks.run(check, device, ways):
-            n += 1
-            n_wrong += record["result"] not in ("equal", "refused")
-            n_refused += record["result"] == "refused"
-            if record["result"] != "equal":
-                records.add("check", step=options.step or options.which, **record)
-                print(f"  {record['name']}: {record['result']} {record.get('note', '')}", flush=True)
+    with poisoned():
+        made = (
+            checks.smoke_checks(offered)
+            if options.which == "smoke"
+            else checks.all_checks(offered, options.rehearse)
+        )
+        for check in made:
+            for record in checks.run(check, device, ways):
+                n += 1
+                n_wrong += record["result"] not in ("equal", "refused")
+                n_refused += record["result"] == "refused"
+                if record["result"] != "equal":
+                    records.add("check", step=options.step or options.which, **record)
+                    print(f"  {record['name']}: {record['result']} {record.get('note', '')}", flush=True)
     print(
         f"{n} checks in {time.monotonic() - started:.1f} s, {n_wrong} wrong, {n_refused} refused", flush=True
     )

@@ -155,11 +155,15 @@ def test_a_signal_leaves_nothing(
     name: str, codes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = signal.Signals[name]
-    monkeypatch.setattr(Job, "done", lambda *_: os.kill(os.getpid(), number))
-    code, output = dshc("export", codes, "--to", "npy", "--out", tmp_path / "new" / "codes.npy")
-    assert code == 128 + number and output == "dshc: stopped, nothing was written\n"
-    assert [path.name for path in tmp_path.iterdir()] == [codes.name]
-    assert signal.getsignal(number) == signal.SIG_DFL
+    before = signal.signal(number, signal.SIG_DFL)  # nohup, under which the tests may run, has SIGHUP ignored
+    try:
+        monkeypatch.setattr(Job, "done", lambda *_: os.kill(os.getpid(), number))
+        code, output = dshc("export", codes, "--to", "npy", "--out", tmp_path / "new" / "codes.npy")
+        assert code == 128 + number and output == "dshc: stopped, nothing was written\n"
+        assert [path.name for path in tmp_path.iterdir()] == [codes.name]
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_progress_goes_to_stderr(codes: Path, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def run_and_die(path: Path, seed: int, n_bytes: int) -> int:
     read, write = os.pipe()
     child = os.fork()
     if not child:
+        signal.alarm(120)  # a child that hangs must not hang the tests
         try:
             os.close(read)
             day, model = steps(np.random.default_rng(seed)), Model()
