@@ -36,6 +36,7 @@ labels = torch.from_numpy(rng.integers(0, 2, n))
 int_labels, strided_logits, leaf = labels.int(), logits.t().contiguous().t(), logits.clone().requires_grad_()
 weights = torch.rand(2 * n)[::2]
 features, weight, bias = torch.randn(n, 3), torch.randn(6, 3), torch.randn(6)
+outputs = torch.randn(52, 5).t()
 repeated = codes[torch.from_numpy(rng.integers(0, 300, n))]
 database, grouped = dshc_fast.HammingDatabase(codes, ids), dshc_fast.HammingDatabase(repeated, hot)
 strided = torch.empty(n, 14, dtype=torch.uint8)[:, ::2].copy_(codes)
@@ -81,7 +82,7 @@ cases = {
     "hamming_topk of many queries": lambda: dshc_fast.hamming_topk(strided, few, 2),
     "hamming_topk of many queries, prepared": lambda: dshc_fast.hamming_topk(codes, dshc_fast.HammingDatabase(few), 2),
     "hamming_topk, allowed": lambda: dshc_fast.hamming_topk(few, codes, 100, allowed=allowed[None].expand(5, n)),
-    "asymmetric_topk": lambda: dshc_fast.asymmetric_topk(torch.randn(52, 5).t(), strided, 100),
+    "asymmetric_topk": lambda: dshc_fast.asymmetric_topk(outputs, strided, 100),
     "hamming_radius": lambda: dshc_fast.hamming_radius(few, codes, 20),
     "hamming_pairs": lambda: dshc_fast.hamming_pairs(codes, 2),
     "hamming_pairs, strided": lambda: dshc_fast.hamming_pairs(strided[:1000], 20),
