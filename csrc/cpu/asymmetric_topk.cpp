@@ -169,7 +169,7 @@ class Scan {
       looked_at = kernels.select(query_.bounds(), block.tiles(), block.n_tiles(), pairs_.n_bytes, limit, positions);
       while (looked_at > 0 && positions[looked_at - 1] >= block.size()) --looked_at;
       const uint8_t* codes = pairs_.database + block.first() * pairs_.stride;
-      // Apart, because what is taken cannot be foretold, and no sum should wait for it.
+      // Apart, because no one can foretell which items pass, and no sum should wait for it.
       for (int64_t i = 0; i < looked_at; ++i) sums[i] = query_.distance(codes + positions[i] * pairs_.stride);
       for (int64_t i = 0; i < looked_at; ++i) {
         const int64_t item = block.first() + positions[i];

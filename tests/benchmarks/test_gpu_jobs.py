@@ -97,7 +97,7 @@ def test_no_time_left(tmp_path: Path) -> None:
 
 
 def test_room_on_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large databases are given back before the room is taken; a device that errs is not alive."""
+    """Large databases are given back before there is no room; a device that errs is not alive."""
     run = make_bench(tmp_path)
     small, large = run.database("random", 64, 10), torch.empty(1, dtype=torch.uint8).expand(1 << 40)
     run.rehearsal = False

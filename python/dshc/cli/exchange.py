@@ -42,7 +42,7 @@ def run_import(
 
 @contextlib.contextmanager
 def _cleaned_up() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception: what is half written is taken back."""
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception: what is half written is removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import dshc_fast
 
 from ..evaluation import Conventions
 from ..evaluation.conventions import name_of
+from ..evaluation.plain_numbers import number_text, without_nan
 from ..evaluation.statistics import mean_of_queries, standard_error
 from ..storage.whole_files import write_whole
 from .histograms import average_precision_of, curves_of, usual_ranks
@@ -62,22 +62,22 @@ class MergedEvaluation:
         parts += [f"{self.n_query} queries", f"{self.n_database} database"]
         parts += [f"{self.n_empty} queries with nothing relevant"] if self.n_empty else []
         parts += [f"PARTIAL, without {', '.join(self.missing)}"] if self.missing else []
-        return f"{name_of(asked.k)} {_number(self.mean_ap)} ({', '.join(parts)})"
+        return f"{name_of(asked.k)} {number_text(self.mean_ap)} ({', '.join(parts)})"
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, value and convention of each number behind the headline."""
         asked = self.conventions
         shared = f"ties={asked.ties}, denominator={asked.denominator}, empty={asked.empty}"
-        bounds = f"{_number(self.by_ties['worst'])} / {_number(self.by_ties['best'])}"
+        bounds = f"{number_text(self.by_ties['worst'])} / {number_text(self.by_ties['best'])}"
         rows = [
             (f"{name_of(asked.k)}, worst / best ties", bounds, "relevant items last / first inside each tie")
         ]
-        rows += [(name_of(k), _number(value), shared) for k, value in self.at_k.items()]
+        rows += [(name_of(k), number_text(value), shared) for k, value in self.at_k.items()]
         curves = self.curves
         for rank, precision, recall in zip(
             curves.ranks, curves.precision_at_rank, curves.recall_at_rank, strict=True
         ):
-            value = f"{_number(precision)} / {_number(recall)}"
+            value = f"{number_text(precision)} / {number_text(recall)}"
             rows.append((f"precision / recall @{int(rank)}", value, "tie-expected, macro mean over queries"))
         return rows
 
@@ -111,7 +111,7 @@ class MergedEvaluation:
         }
         if per_query:
             document["average_precision"] = self.per_query.tolist()
-        return _without_nan(document)
+        return without_nan(document)
 
     def save(self, path: str | os.PathLike[str], *, per_query: bool = False) -> Path:
         """Write the JSON atomically; returns the path."""
@@ -160,15 +160,3 @@ def evaluate_histograms(
         relevant_pairs=relevant.sum(axis=0),
         missing=missing,
     )
-
-
-def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.4f}"
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from dshc_fast import RetrievalCurves
 
 from ..storage.whole_files import write_whole
 from .conventions import Conventions, name_of
+from .plain_numbers import number_text, without_nan
 from .statistics import CodeStatistics, TieStatistics
 
 __all__ = ["SCHEMA", "Evaluation"]
@@ -107,7 +107,7 @@ class Evaluation:
 
     def line(self) -> str:
         """The headline: name and value of mAP, and in parentheses all of :meth:`conventions_text`."""
-        return f"{name_of(self.k)} {_number(self.mean_ap)} ({self.conventions_text()})"
+        return f"{name_of(self.k)} {number_text(self.mean_ap)} ({self.conventions_text()})"
 
     def accuracy_lines(self) -> list[str]:
         """``class accuracy (queries) 0.9806 (top-1, 360 items)`` for every accuracy known."""
@@ -115,20 +115,24 @@ class Evaluation:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """The table of the report: (name, value, convention) of each number."""
-        rows = [(name_of(self.k), _number(self.mean_ap), self.conventions_text())]
+        rows = [(name_of(self.k), number_text(self.mean_ap), self.conventions_text())]
         shared = self.conventions_text(sizes=False)
         worst, best = self.by_ties["worst"], self.by_ties["best"]
         bounds = "relevant items last / first inside each tie"
         if not self.bounds_hold:
             bounds += "; no bounds for a cut with denominator=retrieved"
-        rows.append((f"{name_of(self.k)}, worst / best ties", f"{_number(worst)} / {_number(best)}", bounds))
-        rows += [(name_of(k), _number(value), shared) for k, value in self.at_k.items()]
+        rows.append(
+            (f"{name_of(self.k)}, worst / best ties", f"{number_text(worst)} / {number_text(best)}", bounds)
+        )
+        rows += [(name_of(k), number_text(value), shared) for k, value in self.at_k.items()]
         of_metrics = f"mean over queries, ties={self.conventions.ties}, empty={self.conventions.empty}"
         for name, value in self.metrics.items():
             gains = f", gains={self.conventions.gains}" if name.startswith("ndcg") else ""
-            rows.append((name, _number(value), of_metrics + gains))
+            rows.append((name, number_text(value), of_metrics + gains))
         for name, (n_query, value) in self.groups.items():
-            rows.append((f"{name_of(self.k)}, {name}", _number(value), f"{n_query} of the queries, {shared}"))
+            rows.append(
+                (f"{name_of(self.k)}, {name}", number_text(value), f"{n_query} of the queries, {shared}")
+            )
         rows += self._accuracy_rows()
         rows += self._radius_rows()
         for rank, precision, recall in zip(
@@ -136,7 +140,11 @@ class Evaluation:
         ):
             note = f"tie-expected, macro mean over queries, empty={self.conventions.empty}"
             rows.append(
-                (f"precision / recall @{int(rank)}", f"{_number(precision)} / {_number(recall)}", note)
+                (
+                    f"precision / recall @{int(rank)}",
+                    f"{number_text(precision)} / {number_text(recall)}",
+                    note,
+                )
             )
         return rows + self._code_rows() + self._tie_rows()
 
@@ -186,7 +194,7 @@ class Evaluation:
             document["ties"] = self.tie_statistics.to_dict()
         if per_query and self.per_query is not None:
             document["average_precision"] = self.per_query.tolist()
-        return _without_nan(document)
+        return without_nan(document)
 
     def to_json(self, *, per_query: bool = False) -> str:
         """The same as text: one JSON object, two spaces of indent, a final newline."""
@@ -218,7 +226,9 @@ class Evaluation:
         for part, measures in self.accuracy.items():
             note = f", {sizes[part]} items" if part in sizes else ""
             for measure, value in measures.items():
-                rows.append((f"class accuracy ({part})", _number(value), measure.replace("_", "-") + note))
+                rows.append(
+                    (f"class accuracy ({part})", number_text(value), measure.replace("_", "-") + note)
+                )
         return rows
 
     def _radius_rows(self) -> list[tuple[str, str, str]]:
@@ -229,7 +239,7 @@ class Evaluation:
             at = np.flatnonzero(curves.radius == radius)
             if len(at):
                 i = int(at[0])
-                value = f"{_number(curves.precision[i])} / {_number(curves.recall[i])}"
+                value = f"{number_text(curves.precision[i])} / {number_text(curves.recall[i])}"
                 note = f"macro mean over queries, empty ball counts 0 ({curves.empty_balls[i]:.1%} of balls)"
                 rows.append((f"precision / recall at {measure} {relation} {radius}", value, note))
         return rows
@@ -252,8 +262,8 @@ class Evaluation:
         return [
             *rows,
             ("constant bits", f"{codes.constant_bits} of {self.n_bits}", "same value in every database code"),
-            ("mean bit entropy", _number(codes.bit_entropy), "1 is balanced; database"),
-            ("mean |bit correlation|", _number(codes.bit_correlation), correlation),
+            ("mean bit entropy", number_text(codes.bit_entropy), "1 is balanced; database"),
+            ("mean |bit correlation|", number_text(codes.bit_correlation), correlation),
         ]
 
     def _tie_rows(self) -> list[tuple[str, str, str]]:
@@ -272,15 +282,3 @@ class Evaluation:
                 note += f"mean size of the tie at {rank}: {tied:.1f} items"
                 rows.append((f"tie cut @{rank}", f"{split:.1%}", note))
         return rows
-
-
-def _number(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.4f}"
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -79,7 +79,7 @@ def test_answers_are_of_one_state_while_a_writer_is_at_work(tmp_path) -> None:
 
 
 def test_a_present_state_stays_as_it_is(tmp_path) -> None:
-    """A search that runs while a newer state is taken over ends in its own."""
+    """A search that runs while a newer state replaces it ends in its own."""
     folder = index_of_codes(tmp_path / "index", 30)
     served = Served.open(folder)
     before, codes = served.index, random_codes(2, 29, seed=3)
