@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from . import _metric_shapes as shapes
-from ._arguments import metric_operands, place, workspace_bytes
+from ._arguments import place, workspace_bytes
+from ._label_arguments import metric_operands
 from ._metric_ops import metric_codes
 from ._metric_shapes import DENOMINATORS, TIES
 from ._native import native

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _metric_shapes as shapes
-from ._arguments import metric_operands
+from ._label_arguments import metric_operands
 from ._metric_shapes import DENOMINATORS, GAINS, METRICS, TIES
 from ._native import native
 

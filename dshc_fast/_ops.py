@@ -1,6 +1,6 @@
 """The ops `torch.ops.dshc_fast.*`: schemas, registration, and the calls into the native module. Addresses are
-touched here, in _cuda_ops.py, _arguments.py, _logit_arguments.py and _tables.py, for asymmetric_topk in
-_asymmetric_ops.py, and for the metrics in _metric_ops.py and _cuda_metric_ops.py, only.
+touched here, in _cuda_ops.py, _arguments.py, _label_arguments.py, _logit_arguments.py, _tables.py, for asymmetric_topk
+in _asymmetric_ops.py, and for the metrics in _metric_ops.py and _cuda_metric_ops.py, only.
 
 Every op has a line in SCHEMAS, a CPU implementation `_<op>` here, a CUDA implementation of the same name in
 _cuda_ops.py and a shape function of its name in _shapes.py; some come from files of their own. An

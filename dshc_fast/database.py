@@ -10,17 +10,10 @@ from torch import Tensor
 
 from . import _checks as checks
 from . import _tables
-from ._arguments import (
-    EqualRows,
-    as_int32,
-    label_words,
-    largest_last_byte,
-    partition_rows,
-    refuse_without_memory,
-    widen_rows,
-)
+from ._arguments import EqualRows, largest_last_byte, partition_rows, refuse_without_memory, widen_rows
 from ._arrays import Array, as_tensor
 from ._cuda_ops import unusable
+from ._label_arguments import as_int32, label_words
 from ._prepared import ROWS_PER_PART, Group, Prepared, as_bytes, padded_bytes, tables_of
 from ._torch_threads import torch_steps
 

@@ -16,9 +16,10 @@ from torchmetrics.utilities import dim_zero_cat
 
 from . import _checks as checks
 from . import _metric_shapes as shapes
-from ._arguments import check_multi_hot, check_padding
+from ._arguments import check_padding
 from ._arrays import Array, as_tensor
 from ._composite_ops import EMPTY, mean_of_queries
+from ._label_arguments import check_multi_hot
 from ._torch_threads import torch_steps
 from .metrics import average_precision, optional_int
 

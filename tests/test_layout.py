@@ -140,6 +140,7 @@ def test_only_ops_touches_pointers() -> None:
                     "_cuda_ops.py",
                     "_cuda_metric_ops.py",
                     "_arguments.py",
+                    "_label_arguments.py",
                     "_logit_arguments.py",
                     "_tables.py",
                 )  # fmt: skip
