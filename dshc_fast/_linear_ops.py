@@ -8,6 +8,7 @@ chunks are is each device's own (`default_chunk`, `Layer`). Means and sums on a 
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -30,7 +31,7 @@ CHUNK = 4096  # columns; wide enough for a matrix product's full pace on the CPU
 # at less than half the pace, so that widths are multiples: of the last chunk, by columns that count nowhere, and of the
 # others, where nobody asked for a width.
 CUDA_LOGITS = 1 << 25
-# Of whole rows on the CPU (_linear_gradients.py): 16 MiB, which a third-level cache holds in part.
+# At a time on the CPU where rows do not need each other: 16 MiB, which a third-level cache holds in part.
 ROW_LOGITS = 1 << 22
 CUDA_MULTIPLE, CUDA_STEP = 8, 64
 
@@ -75,7 +76,8 @@ class Layer:
     memory is used again for the next one.
 
     On a GPU chunks are of equal width where nobody chose it, and the last one may have up to seven columns more than
-    the layer, which count nowhere. `width` is that of all chunks.
+    the layer, which count nowhere. `width` is that of all chunks. With `most_logits` memory is for `n_rows` rows at a
+    time (`of_rows`): blocks of about equal size, whose chunks are at most so many logits.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Layer:
         bias: Tensor | None,
         chunk: int | None,
         dtype: torch.dtype | None,
+        most_logits: int | None = None,
     ) -> None:
         self.dtype = dtype or features.dtype
         self.features, self.weight, self.bias = features.to(self.dtype), weight, bias
@@ -97,7 +100,18 @@ class Layer:
                 self.chunk = min(rounded_up(-(-self.n_subclasses // n_chunks), CUDA_STEP), self.n_subclasses)
             before = (self.n_subclasses - 1) // self.chunk * self.chunk
             self.width = before + rounded_up(self.n_subclasses - before, CUDA_MULTIPLE)
-        self.memory = self.features.new_empty((self.n * rounded_up(self.chunk, CUDA_MULTIPLE),))
+        in_memory = rounded_up(self.chunk, CUDA_MULTIPLE)
+        self.n_rows = self.n
+        if most_logits is not None:
+            n_blocks = -(-self.n * in_memory // most_logits)
+            self.n_rows = max(-(-self.n // max(n_blocks, 1)), 1)
+        self.memory = self.features.new_empty((self.n_rows * in_memory,))
+
+    def of_rows(self, first: int, last: int) -> Layer:
+        """The layer of these rows, in the same memory and the same chunks."""
+        part = copy.copy(self)
+        part.features, part.n = self.features[first:last], last - first
+        return part
 
     def chunks(self) -> Iterator[tuple[int, int]]:
         """Columns [first, last) of each chunk, those that count nowhere left out."""
@@ -252,11 +266,28 @@ def _codes_from_features(
     check: bool | None = None,
 ) -> Tensor:
     codes = shapes.codes_from_features(features, weight, bias, codebook, k, weighting, chunk, dtype)
-    layer = Layer(features, weight, bias, chunk, dtype)
-    check, on_gpu = arguments.wants_check(check, features), arguments.on_cuda(features)
+    on_gpu = arguments.on_cuda(features)
+    layer = Layer(features, weight, bias, chunk, dtype, CUDA_LOGITS if on_gpu else ROW_LOGITS)
+    for first in range(0, layer.n, layer.n_rows):
+        last = min(first + layer.n_rows, layer.n)
+        _write_codes_of_rows(
+            layer.of_rows(first, last),
+            codebook,
+            k,
+            weighting,
+            codes[first:last],
+            arguments.wants_check(check, features),
+        )
+    return codes
+
+
+def _write_codes_of_rows(
+    layer: Layer, codebook: Tensor, k: int, weighting: str, codes: Tensor, check: bool
+) -> None:
     # The best of each chunk, one beside the other: equal logits stand in the order of their sub-classes, as they do
     # in the whole row. So the best of these are those of the row, and of a part of them likewise: where they would
     # become wider than a chunk they are chosen from in between.
+    on_gpu = arguments.on_cuda(codes)
     best: list[Tensor] = []
     subclasses: list[Tensor] = []
     for first, last in layer.chunks():
@@ -271,7 +302,6 @@ def _codes_from_features(
             top = top_subclasses(both, k, check)
             best, subclasses = [both.gather(1, top)], [numbers.gather(1, top)]
     write_codes(torch.cat(best, 1), codebook, k, weighting, torch.cat(subclasses, 1), codes, check)
-    return codes
 
 
 # ---- registration ----

@@ -138,11 +138,39 @@ def test_small_default_chunks(n_subclasses: int, k: int, backend, monkeypatch: p
     """What a device does by itself with many sub-classes, at sizes of a test."""
     monkeypatch.setattr(_linear_ops, "CHUNK", 100)
     monkeypatch.setattr(_linear_ops, "CUDA_LOGITS", 20_000)
+    monkeypatch.setattr(_linear_ops, "ROW_LOGITS", 3000)
     rng = np.random.default_rng(k)
     layer = [to_torch(rng.standard_normal(shape), backend.device) for shape in ((70, 12), (n_subclasses, 12))]
     codebook = to_torch(make_codes(rng, n_subclasses, 8), backend.device)
     codes = dshc_fast.codes_from_features(*layer, None, codebook, k)
     assert torch.equal(codes, reference.codes_from_features(*layer, None, codebook, k))
+
+
+@pytest.mark.parametrize(
+    ("n", "rows"), ((0, []), (1, [1]), (29, [29]), (30, [15, 15]), (100, [25, 25, 25, 25]))
+)
+def test_blocks_of_rows(n: int, rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows of logits exist at a time, in blocks of about equal size, and a NaN is found in each."""
+    monkeypatch.setattr(_linear_ops, "ROW_LOGITS", 29 * 40)
+    seen, write = [], _linear_ops._write_codes_of_rows
+
+    def noted(layer, *arguments):
+        assert layer.memory.numel() <= 29 * 40
+        seen.append(layer.n)
+        write(layer, *arguments)
+
+    monkeypatch.setattr(_linear_ops, "_write_codes_of_rows", noted)
+    rng = np.random.default_rng(n)
+    features, weight = (torch.from_numpy(rng.standard_normal(shape)) for shape in ((n, 5), (90, 5)))
+    codebook = to_torch(make_codes(rng, 90, 3), "cpu")
+    codes = dshc_fast.codes_from_features(features, weight, None, codebook, 4, chunk=40)
+    assert seen == rows
+    assert torch.equal(codes, reference.codes_from_features(features, weight, None, codebook, 4))
+    for row in range(0, n, 14):
+        spoiled = features.clone()
+        spoiled[row] = torch.nan
+        with pytest.raises(ValueError, match="logits"):
+            dshc_fast.codes_from_features(spoiled, weight, None, codebook, 4, chunk=40)
 
 
 @pytest.mark.parametrize("chunk", (2, 9))
