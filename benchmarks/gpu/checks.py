@@ -154,6 +154,9 @@ def metric_checks(scale: int) -> Iterator[Check]:
                 yield Check(f"asymmetric_topk, {name}, k {k}",
                             lambda u, d, k=k: tuple(dshc_fast.asymmetric_topk(u, d, k)), [outputs, inputs[1]],
                             ways=ways)  # fmt: skip
+            for radius in (0, 2):
+                call = lambda d, radius=radius: tuple(dshc_fast.hamming_pairs(d, radius))  # noqa: E731
+                yield Check(f"hamming_pairs, {name}, radius {radius}", call, inputs[1:])
             for radius in (0, 3, n_bits // 3):
                 yield Check(f"hamming_radius, {name}, radius {radius}",
                             lambda q, d, radius=radius: tuple(dshc_fast.hamming_radius(q, d, radius)), inputs,
@@ -239,6 +242,9 @@ def smoke_checks(forms: tuple[str, ...]) -> Iterator[Check]:
     for k in (9, 3000):
         call = lambda u, d, k=k: tuple(dshc_fast.asymmetric_topk(u, d, k))  # noqa: E731
         yield Check(f"asymmetric_topk, {k}", call, [values[:, :64].contiguous(), database])
+    for radius in (0, 3):
+        call = lambda d, radius=radius: tuple(dshc_fast.hamming_pairs(d, radius))  # noqa: E731
+        yield Check(f"hamming_pairs, {radius}", call, [database])
     for radius in (3, 30):
         call = lambda q, d, radius=radius: tuple(dshc_fast.hamming_radius(q, d, radius))  # noqa: E731
         yield Check(f"hamming_radius, {radius}", call, [queries, database])

@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gpu import against_peer, forms, logit_codes, loss, machine, metrics, others, topk
+from gpu import against_peer, forms, logit_codes, loss, machine, metrics, other_searches, others, topk
 from gpu.bench import Bench, Job
 from gpu.limits import Limits
 from gpu.records import Records
 
 DEVICE_LOST = 3
-MODULES = (topk, metrics, loss, logit_codes, others, against_peer)
+MODULES = (topk, metrics, loss, logit_codes, others, other_searches, against_peer)
 
 
 def all_jobs() -> list[Job]:
