@@ -41,9 +41,21 @@ USED = re.compile(r"Used (\d+) registers")
 
 def kernel_name(mangled: str) -> str:
     """`count_kernel<unsigned long, 8>` from a mangled name."""
-    plain = subprocess.run(["c++filt", mangled], capture_output=True, text=True, check=True).stdout.strip()
-    plain = plain.removeprefix("void ").replace("dshc::cuda::(anonymous namespace)::", "")
-    return re.sub(r">?\(.*", lambda rest: ">" if rest.group().startswith(">") else "", plain)
+    return shorter(
+        subprocess.run(["c++filt", mangled], capture_output=True, text=True, check=True).stdout.strip()
+    )
+
+
+def shorter(plain: str) -> str:
+    """A kernel's name without namespaces, the type of an enumerator and the list of arguments."""
+    plain = plain.removeprefix("void ").replace("dshc::cuda::", "").replace("(anonymous namespace)::", "")
+    depth = 0
+    for at in range(len(plain) - 1, -1, -1):  # template arguments may have brackets of their own
+        depth += (plain[at] == ")") - (plain[at] == "(")
+        if plain[at] == "(" and depth == 0:
+            plain = plain[:at]
+            break
+    return re.sub(r"\([A-Za-z_:]+\)(?=\d)", "", plain)
 
 
 def compile_to(cubin: Path, nvcc: str, source: Path, architecture: str) -> list[tuple[str, int, int]]:
