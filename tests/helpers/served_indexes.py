@@ -80,21 +80,6 @@ def png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def bomb(width: int = 50_000, height: int = 50_000) -> bytes:
-    """A PNG of a few hundred bytes that says it has 2.5 billion pixels, and whose data go on accordingly."""
-    import struct
-    import zlib
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    rows = zlib.compress(b"\0" * 200_000, 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
 class Log:
     """A stream that a :class:`dshc.service.watch.JsonLog` writes to."""
 
