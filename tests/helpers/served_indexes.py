@@ -14,6 +14,7 @@ from PIL import Image
 from small_hashers import a_hasher, items_of
 
 import dshc
+from dshc.index.sources import backbone_features
 
 N_ITEMS = 500
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
@@ -62,6 +63,31 @@ def index_of_items(folder: Path, kind: str, n: int = 60) -> Path:
     hasher = a_hasher("dshc", kind)
     with dshc.HashIndex.create(folder, hasher=hasher, ids="text", labels="ids", class_names=CLASSES) as index:
         index.add(hasher.encode(items_of(kind, n)), names_of(n), labels=np.arange(n) % 5)
+    return folder
+
+
+def index_with_vectors(folder: Path, kind: str, n: int = 80, ids: str = "text") -> Path:
+    """Of a hasher whose codes are the signs of its outputs (11 bits), with vectors."""
+    hasher = a_hasher("dpsh", kind)
+    items = items_of(kind, n)
+    # Bits that are 1 of half of the items: random weights give all of them nearly the same outputs.
+    hasher.method.set_transform(thresholds=hasher.outputs(items).median(dim=0).values)
+    vectors = items if kind == "features" else backbone_features(hasher, [items])
+    with dshc.HashIndex.create(
+        folder,
+        hasher=hasher,
+        ids=ids,
+        labels="ids",
+        class_names=CLASSES,
+        vectors="float16",
+        dimensions=vectors.shape[1],
+    ) as index:
+        index.add(
+            hasher.encode(items),
+            names_of(n) if ids == "text" else np.arange(n) - 5,
+            labels=np.arange(n) % 5,
+            vectors=vectors,
+        )
     return folder
 
 

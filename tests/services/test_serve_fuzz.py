@@ -15,7 +15,7 @@ import pytest
 from hostile_images import hostile
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from served_indexes import index_of_items, png, write_pictures
+from served_indexes import index_of_items, index_with_vectors, png, write_pictures
 from served_process import ServedProcess, served_process
 from small_hashers import items_of
 
@@ -33,7 +33,9 @@ def service(
 ) -> Iterator[ServedProcess]:
     folder = tmp_path_factory.mktemp("served")
     pictures = write_pictures(folder / "pictures")
-    with served_process(index_of_items(folder / "index", request.param), "--images", pictures) as process:
+    # With vectors, so that they are rescored, and ranked by outputs.
+    make = index_of_items if request.param == "images" else index_with_vectors
+    with served_process(make(folder / "index", request.param), "--images", pictures) as process:
         process.wait_for("ready")
         yield process
         process.end()
