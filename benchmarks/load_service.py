@@ -1,12 +1,14 @@
 """How many searches a second `dshc serve` answers, and how long one waits, from 1, 8 and 64 clients at once.
 
-    python benchmarks/load_service.py [--sizes 1000000,10000000] [--seconds 5] [--services dshc,faiss,milvus,pgvector]
+    python benchmarks/load_service.py [--sizes 1000000,10000000] [--seconds 5] [--rounds 3]
+                                      [--services dshc,faiss,milvus,pgvector]
 
 64-bit codes, drawn at random; a request asks for the ten nearest of one code, on a connection that stays open, and a
 client sends the next one when it has its answer. `dshc` is the service, with several waits; `faiss` the same service
 with faiss' `IndexBinaryFlat` in the place of `HashIndex`; `milvus` and `pgvector` are running databases, asked by their
 own clients (load_peers.py). The clients run on the same machine. Writes docs/results/serve.md and its JSON, where rows
-that are there already stay, but for those measured anew. Run it with nothing beside it.
+that are there already stay, but for those measured anew. Run it with nothing beside it; of --rounds measurements of a
+row the one of the most searches counts, in which other work of the machine was least in the way.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", default="1000000,10000000")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--services", default=",".join(SERVICES))
     parser.add_argument("--faiss-inside", nargs="*", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -60,7 +63,7 @@ def main() -> None:
             with HashIndex.create(Path(folder) / "index", bits=BITS) as index:
                 index.add(codes)
             for service in services:
-                keep(measured(service, Path(folder) / "index", codes, given.seconds))
+                keep(measured(service, Path(folder) / "index", codes, given.seconds, given.rounds))
 
 
 def keep(measured_now: list[dict[str, Any]]) -> None:
@@ -77,7 +80,9 @@ def keep(measured_now: list[dict[str, Any]]) -> None:
     write_page("serve", "Searches over HTTP", f"{command}; {'; '.join(made)}", "", page(rows))
 
 
-def measured(service: str, path: Path, codes: np.ndarray, seconds: float) -> list[dict[str, Any]]:
+def measured(
+    service: str, path: Path, codes: np.ndarray, seconds: float, rounds: int
+) -> list[dict[str, Any]]:
     """A row for each number of clients, and each of the waits of the service."""
     gc.freeze()  # the clients' own pauses are not the service's
     queries = np.random.default_rng(1).integers(0, 256, (N_QUERIES, BITS // 8), dtype=np.uint8)
@@ -86,7 +91,7 @@ def measured(service: str, path: Path, codes: np.ndarray, seconds: float) -> lis
     rows = []
     if service in PEERS:
         with PEERS[service](codes, queries, K) as clients:
-            return rows_of(_names(service)[0], len(codes), clients, right, seconds)
+            return rows_of(_names(service)[0], len(codes), clients, right, seconds, rounds)
     serve = [sys.executable, "-m", "dshc", "serve", str(path), "--port", "0", "--threads", "1"]
     for name in _names(service):
         command = serve
@@ -95,7 +100,7 @@ def measured(service: str, path: Path, codes: np.ndarray, seconds: float) -> lis
         elif name in WAITS:
             command = [*serve, "--batch-ms", str(WAITS[name])]
         with started(command) as address:
-            rows += rows_of(name, len(codes), over_http(address, queries), right, seconds)
+            rows += rows_of(name, len(codes), over_http(address, queries), right, seconds, rounds)
     return rows
 
 
@@ -106,23 +111,27 @@ def _names(service: str) -> list[str]:
 
 
 def rows_of(
-    name: str, n: int, clients: Clients, right: list[list[int]], seconds: float
+    name: str, n: int, clients: Clients, right: list[list[int]], seconds: float, rounds: int
 ) -> list[dict[str, Any]]:
-    rows = []
-    for n_clients in CLIENTS:
+    best: dict[int, list[float]] = {}
+    for n_clients in CLIENTS * rounds:
         waits, wrong = asyncio.run(load(clients, right, n_clients, seconds))
         assert not wrong, f"{name}: {wrong} answers have other distances than those of the index"
-        row = {
+        best[n_clients] = max(best.get(n_clients, []), waits, key=len)
+    rows = [
+        {
             "service": name,
             "codes": n,
             "clients": n_clients,
             "per_second": len(waits) / seconds,
             "p50_ms": float(np.percentile(waits, 50)) * 1000,
             "p99_ms": float(np.percentile(waits, 99)) * 1000,
+            "rounds": rounds,
             "made_on": made_on(),
         }
-        print(row, flush=True)
-        rows.append(row)
+        for n_clients, waits in best.items()
+    ]
+    print(*rows, sep="\n", flush=True)
     return rows
 
 
@@ -238,7 +247,8 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         "A request asks for the ten nearest of one 64-bit code. Searches a second, and in brackets the milliseconds",
         "that half of the requests, and 99 of 100, waited at most. The service searches in one thread; the clients",
         "share the machine with it. A tenth of the answers of each were compared with those of the index, by their",
-        "distances. Requests that arrive while a search runs are searched together by the next one, by faiss too.",
+        "distances; of three measurements the one of the most searches counts, for the machine did other work too.",
+        "Requests that arrive while a search runs are searched together by the next one, by faiss too.",
         "",
         "Milvus Lite (2.5, BIN_FLAT) and PostgreSQL with pgvector (a scan) run as servers of their own with the",
         "threads that they choose, asked over gRPC with requests that pymilvus made, and by psycopg. Qdrant is not",
