@@ -14,6 +14,7 @@ from PIL import Image
 from small_hashers import a_hasher, items_of
 
 import dshc
+from dshc.index.sources import backbone_features
 
 N_ITEMS = 500
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
@@ -65,6 +66,31 @@ def index_of_items(folder: Path, kind: str, n: int = 60) -> Path:
     return folder
 
 
+def index_with_vectors(folder: Path, kind: str, n: int = 80, ids: str = "text") -> Path:
+    """Of a hasher whose codes are the signs of its outputs (11 bits), with vectors."""
+    hasher = a_hasher("dpsh", kind)
+    items = items_of(kind, n)
+    # Bits that are 1 of half of the items: random weights give all of them nearly the same outputs.
+    hasher.method.set_transform(thresholds=hasher.outputs(items).median(dim=0).values)
+    vectors = items if kind == "features" else backbone_features(hasher, [items])
+    with dshc.HashIndex.create(
+        folder,
+        hasher=hasher,
+        ids=ids,
+        labels="ids",
+        class_names=CLASSES,
+        vectors="float16",
+        dimensions=vectors.shape[1],
+    ) as index:
+        index.add(
+            hasher.encode(items),
+            names_of(n) if ids == "text" else np.arange(n) - 5,
+            labels=np.arange(n) % 5,
+            vectors=vectors,
+        )
+    return folder
+
+
 def write_pictures(folder: Path, n: int = 60) -> Path:
     """Files of the images that :func:`index_of_items` is of, by their ids."""
     for name, pixels in zip(names_of(n), items_of("images", n), strict=True):
@@ -78,21 +104,6 @@ def png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
-
-
-def bomb(width: int = 50_000, height: int = 50_000) -> bytes:
-    """A PNG of a few hundred bytes that says it has 2.5 billion pixels, and whose data go on accordingly."""
-    import struct
-    import zlib
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    rows = zlib.compress(b"\0" * 200_000, 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 class Log:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import io
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,10 +12,10 @@ import httpx2
 import numpy as np
 import process_memory
 import pytest
+from hostile_images import hostile
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
-from PIL import Image
-from served_indexes import bomb, index_of_items, png, write_pictures
+from served_indexes import index_of_items, index_with_vectors, png, write_pictures
 from served_process import ServedProcess, served_process
 from small_hashers import items_of
 
@@ -34,7 +33,9 @@ def service(
 ) -> Iterator[ServedProcess]:
     folder = tmp_path_factory.mktemp("served")
     pictures = write_pictures(folder / "pictures")
-    with served_process(index_of_items(folder / "index", request.param), "--images", pictures) as process:
+    # With vectors, so that they are rescored, and ranked by outputs.
+    make = index_of_items if request.param == "images" else index_with_vectors
+    with served_process(make(folder / "index", request.param), "--images", pictures) as process:
         process.wait_for("ready")
         yield process
         process.end()
@@ -69,30 +70,6 @@ def test_the_interface_is_as_it_is_described(service: ServedProcess) -> None:
                 ask()
         n_addresses += 1
     assert n_addresses == 10
-
-
-def hostile(rng: np.random.Generator) -> bytes:
-    """A file of an image: whole, cut off, with flipped bytes, enormous, or none at all."""
-    kind = rng.choice(["png", "jpeg", "gif", "bmp", "tiff", "webp"])
-    buffer = io.BytesIO()
-    side = int(rng.integers(1, 400))
-    Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, format=str(kind))
-    whole = np.frombuffer(buffer.getvalue(), np.uint8).copy()
-    match rng.integers(0, 6):
-        case 0:
-            return whole.tobytes()
-        case 1:
-            return whole[: rng.integers(0, len(whole))].tobytes()
-        case 2:
-            places = rng.integers(0, min(len(whole), 400), 5)
-            whole[places] = rng.integers(0, 256, 5)
-            return whole.tobytes()
-        case 3:
-            return bomb(int(rng.integers(7000, 60_000)), int(rng.integers(7000, 60_000)))
-        case 4:  # within the limit, and cut off: decoded as far as it goes
-            return bomb(6000, 6000)
-        case _:
-            return rng.bytes(int(rng.integers(0, 5000)))
 
 
 @pytest.mark.parametrize("service", ["images"], indirect=True)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Filter"]
 
+_INT64 = np.iinfo(np.int64)
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -79,6 +81,8 @@ class Filter:
                 raise TypeError(f"label must be a name or a number, got {type(one).__name__}")
             elif names and not 0 <= one < len(names):
                 raise InputError(f"label must lie in 0..{len(names) - 1}, got {one}")
+            elif not _INT64.min <= one <= _INT64.max:
+                raise InputError(f"label must be an integer of 64 bits, got {len(str(abs(int(one))))} digits")
             else:
                 classes.append(int(one))
         return np.array(classes, np.int64)

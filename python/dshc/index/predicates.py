@@ -27,7 +27,7 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
 
     It knows columns, numbers, texts, ``True``, ``False`` and ``None`` (``camera is None``), comparisons (also chained),
     ``in`` a list, ``and``, ``or``, ``not`` and brackets; nothing is ever run. Raises :class:`InputError` saying what
-    else stands there.
+    else stands there, or which values cannot be compared.
 
     >>> predicate("year >= 2020 and camera in ('A', 'B')", ["year", "camera"])
     <pyarrow.compute.Expression ((year >= 2020) and is_in(camera, {value_set=string:[
@@ -35,8 +35,10 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
       "B"
     ], null_matching_behavior=MATCH}))>
     """
-    pyarrow_of_metadata()
+    pa = pyarrow_of_metadata()
     import pyarrow.compute as pc
+
+    not_values = (pa.ArrowException, OverflowError, UnicodeError)
 
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -66,7 +68,7 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
 
     def compared(left: ast.expr, op: ast.cmpop, right: ast.expr) -> Any:
         if isinstance(op, (ast.In, ast.NotIn)) and isinstance(right, (ast.Tuple, ast.List, ast.Set)):
-            inside = value(left).isin([literal(item) for item in right.elts])
+            inside = inside_of(value(left), [literal(item) for item in right.elts])
             # A value that is missing is in no list and outside of none, as in SQL.
             return inside if isinstance(op, ast.In) else ~inside & value(left).is_valid()
         if isinstance(op, (ast.Is, ast.IsNot)) and isinstance(right, ast.Constant) and right.value is None:
@@ -77,7 +79,23 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
         raise _not_known(op, text)
 
     def value(node: ast.expr) -> Any:
-        return column(node.id) if isinstance(node, ast.Name) else pc.scalar(literal(node))
+        if isinstance(node, ast.Name):
+            return column(node.id)
+        found = literal(node)
+        try:
+            return pc.scalar(found)
+        except not_values:
+            raise InputError(
+                f"a condition must have integers of 64 bits and texts in Unicode, got {_short(found)}"
+            ) from None
+
+    def inside_of(what: Any, values: list[Any]) -> Any:
+        try:
+            return what.isin(values)
+        except not_values:
+            raise InputError(
+                f"a condition must have lists of values of one type, got {_short(values)}"
+            ) from None
 
     def column(name: str) -> Any:
         if name not in columns:
@@ -95,7 +113,15 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
                 return -found
         raise _not_known(node, text)
 
-    return condition(tree)
+    try:
+        return condition(tree)
+    except RecursionError:
+        raise InputError(f"a condition must be less deeply nested, got {_short(text)}") from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _not_known(node: ast.AST, text: str) -> InputError:

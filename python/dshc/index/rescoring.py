@@ -57,7 +57,8 @@ class Rescoring:
             missing = found < 0
             compared[missing] = np.inf if self.metric == "l2" else -np.inf
             order = np.argsort(compared if self.metric == "l2" else -compared, axis=1, kind="stable")[:, :k]
-            values[start : start + step] = np.take_along_axis(compared, order, axis=1)
+            with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+                values[start : start + step] = np.take_along_axis(compared, order, axis=1)
             kept[start : start + step] = np.take_along_axis(found, order, axis=1)
         return values, kept
 

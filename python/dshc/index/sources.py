@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +28,7 @@ __all__ = [
     "Added",
     "Source",
     "add_source",
+    "backbone_features",
     "calibrate_by_run",
     "layout_of_run",
     "read_source",
@@ -68,25 +69,14 @@ class Source:
             return None
         if self.hasher is None:
             raise InputError(f"{self.name}: must have vectors, as the index has, a code file has none")
-        vectors = self.inputs[rows] if self.hasher.kind == "features" else self._features(rows)
+        is_features = self.hasher.kind == "features"
+        vectors = self.inputs[rows] if is_features else backbone_features(self.hasher, self._batches(rows))
         if vectors.shape[1] != layout.n_dimensions:
             raise InputError(
                 f"{self.name}: must have vectors of {layout.n_dimensions} dimensions, as the index, got "
                 f"{vectors.shape[1]}"
             )
         return vectors
-
-    def _features(self, rows: np.ndarray) -> np.ndarray:
-        import torch
-
-        hasher = self.hasher
-        assert hasher is not None
-        with torch.no_grad():
-            parts = [
-                hasher.features(hasher.preprocessing(torch.from_numpy(batch).to(hasher.device))).cpu().numpy()
-                for batch in self._batches(rows)
-            ]
-        return np.concatenate(parts)
 
     def _batches(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         from ..hasher.hasher import encoding_batch
@@ -95,6 +85,18 @@ class Source:
         step = encoding_batch(self.hasher.seen_shape)  # whole batches, so that slicing changes none
         slices = (self.inputs[rows[start : start + step]] for start in range(0, len(rows), step))
         return ahead(slices) if isinstance(self.inputs, ImageFiles) else slices
+
+
+def backbone_features(hasher: Hasher, batches: Iterable[np.ndarray]) -> np.ndarray:
+    """What an index of images keeps to rescore them, float32 ``(n, n_features)``, of batches uint8 ``(b, h, w, c)``."""
+    import torch
+
+    with torch.no_grad():
+        parts = [
+            hasher.features(hasher.preprocessing(torch.from_numpy(batch).to(hasher.device))).cpu().numpy()
+            for batch in batches
+        ]
+    return np.concatenate(parts)
 
 
 class Added(NamedTuple):

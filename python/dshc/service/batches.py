@@ -1,7 +1,7 @@
 """Searches of several requests, answered by one call of the index: what waits while one runs goes together next.
 
-Equal conditions go together, and numbers of results up to the same power of two; each request gets its own first k,
-which are those that it would get alone.
+Equal conditions go together, and numbers of results up to the same power of two (where the nearest are rescored, equal
+numbers); each request gets its own first k, which are those that it would get alone.
 """
 
 from __future__ import annotations
@@ -18,31 +18,46 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..index import HashIndex
+from ..index import HashIndex, SearchResult
+from ..index.rescoring import Rescoring
 from ..storage import describe_label
 from .conditions import Condition
 
 __all__ = ["Batches", "Job", "answered", "details_of", "plain"]
 
 Result = TypeVar("Result")
+_LARGEST = np.finfo(np.float32).max
 _TURNS = 3
 """Turns of the event loop before a search: requests that have arrived by now come as far as to join it."""
 
 
 @dataclass(eq=False)
 class Job:
-    """Queries of one request: packed codes ``(n, bytes)``, each with the ``k`` nearest, and what is told of them."""
+    """Queries of one request, each with the ``k`` nearest, and what is told of them.
 
-    codes: np.ndarray
+    ``queries``: packed codes uint8 ``(n, bytes)``, or ``(n, v, bytes)`` of v variants each; or outputs float32
+    ``(n, bits)``. ``rescoring``: how the nearest are ordered anew.
+    """
+
+    queries: np.ndarray
     k: int
     condition: Condition = field(default_factory=Condition)
     details: frozenset[str] = frozenset()
+    rescoring: Rescoring | None = None
     answer: asyncio.Future[list[list[dict[str, Any]]]] | None = None
 
     @property
-    def kind(self) -> tuple[Condition, int]:
+    def n_searched(self) -> int:
+        """Rows that are compared with the items."""
+        return math.prod(self.queries.shape[:-1])
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
         """Jobs of one kind are answered together."""
-        return self.condition, max(0, self.k - 1).bit_length()
+        way = (self.queries.dtype.kind, self.queries.shape[1:-1])
+        if self.rescoring is not None:  # how many candidates there are depends on k
+            return self.condition, self.k, *way, self.rescoring.factor, self.rescoring.metric
+        return self.condition, max(0, self.k - 1).bit_length(), *way
 
 
 class Batches:
@@ -64,7 +79,7 @@ class Batches:
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self._index, self._seconds, self._most, self._on_batch = index, seconds, most, on_batch
-        self._waiting: dict[tuple[Condition, int], list[Job]] = {}
+        self._waiting: dict[tuple[Any, ...], list[Job]] = {}
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dshc-search")
         self._task: asyncio.Task[None] | None = None
@@ -118,10 +133,10 @@ class Batches:
         waiting = [job for job in self._waiting.pop(kind) if job.answer is not None and not job.answer.done()]
         n_jobs, n_queries = 0, 0
         for job in waiting:
-            if n_jobs and n_queries + len(job.codes) > self._most:
+            if n_jobs and n_queries + job.n_searched > self._most:
                 self._waiting[kind] = waiting[n_jobs:]
                 break
-            n_jobs, n_queries = n_jobs + 1, n_queries + len(job.codes)
+            n_jobs, n_queries = n_jobs + 1, n_queries + job.n_searched
         return waiting[:n_jobs]
 
     async def _answer(self, jobs: list[Job]) -> None:
@@ -141,7 +156,7 @@ class Batches:
             return
         finally:
             if self._on_batch is not None:
-                self._on_batch(sum(len(job.codes) for job in jobs), perf_counter() - started)
+                self._on_batch(sum(job.n_searched for job in jobs), perf_counter() - started)
         for job, answer in zip(jobs, found, strict=True):
             if job.answer is not None and not job.answer.done():
                 job.answer.set_result(answer)
@@ -154,22 +169,46 @@ def answered(index: HashIndex, jobs: Sequence[Job]) -> list[list[list[dict[str, 
     """
     n_items = len(index)
     if not n_items:
-        return [[[] for _ in job.codes] for job in jobs]
-    arguments = jobs[0].condition.arguments(index.layout)
-    codes = jobs[0].codes if len(jobs) == 1 else np.concatenate([job.codes for job in jobs])
-    result = index.search(codes, min(max(job.k for job in jobs), n_items), **arguments)
-    there = _there(result.distances, index.score)
+        return [[[] for _ in job.queries] for job in jobs]
+    result = _searched(index, jobs, min(max(job.k for job in jobs), n_items))
+    there = _there(result, index.score)
+    distances = result.distances
+    if distances.dtype == np.float32:  # JSON knows nothing infinite
+        distances = np.clip(distances, -_LARGEST, _LARGEST)
     found, start = [], 0
     for job in jobs:
-        rows = slice(start, start + len(job.codes))
-        start += len(job.codes)
-        ids, distances = result.ids[rows, : job.k], result.distances[rows, : job.k]
-        found.append(_items(index, job, ids, distances, there[rows, : job.k]))
+        rows = slice(start, start + len(job.queries))
+        start += len(job.queries)
+        cut = (rows, slice(job.k))
+        found.append(_items(index, job, result.ids[cut], distances[cut], there[cut]))
     return found
 
 
-def _there(distances: np.ndarray, score: str) -> np.ndarray:
+def _searched(index: HashIndex, jobs: Sequence[Job], k: int) -> SearchResult:
+    arguments = jobs[0].condition.arguments(index.layout)
+    queries = _joined([job.queries for job in jobs])
+    if queries.dtype.kind == "f":
+        return index.search_outputs(queries, k, **arguments)
+    rescorings = [job.rescoring for job in jobs if job.rescoring is not None]
+    if rescorings:
+        arguments |= {
+            "rescore": rescorings[0].factor,
+            "metric": rescorings[0].metric,
+            "vectors": _joined([one.vectors for one in rescorings]),
+        }
+    return index.search(queries, k, **arguments)
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _there(result: SearchResult, score: str) -> np.ndarray:
     """Where an answer is an item, and not the rest of a row that has fewer."""
+    distances, ids = result.distances, result.ids
+    if distances.dtype == np.float32:
+        is_id = ids != -1 if ids.dtype != object else np.not_equal(ids, None).astype(bool)
+        return np.isfinite(distances) | is_id
     return distances >= 0 if score == "overlap" else distances < np.iinfo(np.int32).max
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import FastAPI, Query, Response
 
@@ -10,8 +10,10 @@ import dshc_fast
 
 from ..errors import InputError
 from .models import Info, ItemAnswer, Map, RandomAnswer, State
+from .ranking import has_outputs, rescored_kinds
 from .replies import as_json, errors
 from .service import Service
+from .variants import Variant
 
 __all__ = ["add_items", "add_state"]
 
@@ -99,6 +101,10 @@ def _info(service: Service) -> dict[str, Any]:
         "metadata": dict(layout.metadata),
         "images": hasher is not None and hasher.kind == "images",
         "n_features": hasher.item_shape[0] if hasher is not None and hasher.kind == "features" else None,
+        "image_variants": list(get_args(Variant)) if _has_variants(service) else [],
+        "rescore": rescored_kinds(service.served),
+        "asymmetric": has_outputs(service.served),
+        "n_dimensions": layout.n_dimensions or None,
         "pictures": service.served.pictures is not None,
         "precision": measured,
         "limits": {
@@ -109,3 +115,8 @@ def _info(service: Service) -> dict[str, Any]:
             "max_seconds": settings.max_seconds,
         },
     }
+
+
+def _has_variants(service: Service) -> bool:
+    hasher = service.served.hasher
+    return hasher is not None and hasher.kind == "images" and service.served.index.score == "hamming"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, StringConstraints
 
 __all__ = [
     "Answer",
@@ -14,6 +14,7 @@ __all__ = [
     "Info",
     "ItemAnswer",
     "Map",
+    "Metric",
     "RandomAnswer",
     "SearchBody",
     "State",
@@ -25,8 +26,17 @@ Id = Annotated[
 Label = StrictInt | Annotated[StrictStr, StringConstraints(max_length=4096)]
 Detail = Literal["label", "code", "metadata"]
 CodeFormat = Literal["hex", "base64", "bytes"]
+Metric = Literal["inner_product", "cosine", "l2"]
 Where = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 MOST_FILTERED = 10_000
+RESCORE = (
+    "So many times k candidates, the nearest by their codes, are ordered by the vectors that the index keeps."
+)
+METRIC = "Of these vectors; by default inner_product. inner_product and cosine: largest first; l2 (squared): smallest."
+ASYMMETRIC = (
+    "Order by the real-valued outputs of the queries instead of their signs: finer, without vectors. "
+    "For images and vectors, where the codes of the hasher are the signs of its outputs."
+)
 
 
 class _Body(BaseModel):
@@ -63,6 +73,9 @@ class SearchBody(_Body):
                 },
                 {"codes": [[0, 255, 0, 255]], "code_format": "bytes", "k": 5, "filter": {"label": ["beach"]}},
                 {"vectors": [[0.1, -1.5, 0.25]], "precision": 0.95},
+                {"vectors": [[0.1, -1.5, 0.25]], "asymmetric": True},
+                {"ids": ["beach/301.png"], "k": 10, "rescore": 10, "metric": "cosine"},
+                {"codes": ["00ff00ff00ff00ff", "ff00ff00ff00ff00"], "n_variants": 2},
             ]
         }
     )
@@ -87,6 +100,17 @@ class SearchBody(_Body):
         gt=0,
         le=1,
     )
+    n_variants: StrictInt = Field(
+        1,
+        description="So many queries in a row are variants of one; an item's distance is the least of theirs.",
+        ge=1,
+    )
+    rescore: StrictInt | None = Field(None, description=RESCORE, ge=1)
+    metric: Metric | None = Field(None, description=METRIC)
+    rescore_vectors: list[list[float]] | None = Field(
+        None, description="With codes and rescore: a vector for each query.", min_length=1
+    )
+    asymmetric: StrictBool = Field(False, description=ASYMMETRIC)
     filter: FilterBody = Field(
         default_factory=lambda: FilterBody(), description="Which items may be answered."
     )
@@ -95,7 +119,10 @@ class SearchBody(_Body):
 
 class Item(BaseModel):
     id: str | int
-    distance: int = Field(description="Bits that differ; of an index ranked by overlap: bits that both have.")
+    distance: int | float = Field(
+        description="hamming: bits that differ; overlap: bits that both have; asymmetric: the sum of the sizes of the "
+        "outputs whose signs are not the item's bits; else the metric's value of the vectors."
+    )
     label: str | None = Field(None, description="Class, or classes joined by commas; null: not known.")
     code: str | None = Field(None, description="In hex.")
     metadata: dict[str, Any] | None = None
@@ -103,15 +130,23 @@ class Item(BaseModel):
 
 class Result(BaseModel):
     query: str | int = Field(description="The id that was given, else the number of the query, from 0 on.")
-    code: str = Field(description="Of the query, in hex.")
+    code: str = Field(description="Of the query, in hex; of the first of its variants.")
+    variants: list[str] | None = Field(
+        None, description="The codes of all variants, where there are several."
+    )
     predicted: str | None = Field(None, description="The class that the hasher predicts, where it does.")
-    items: list[Item] = Field(description="Sorted by (distance, order in the index).")
+    items: list[Item] = Field(
+        description="Sorted by (distance, order in the index); rescored: by (value, distance of codes, order)."
+    )
     truncated: bool = Field(description="Whether a radius holds more items than are answered.")
 
 
 class Answer(BaseModel):
     n_bits: int
     score: Literal["hamming", "overlap"]
+    ranked_by: Literal["hamming", "overlap", "asymmetric", "inner_product", "cosine", "l2"] = Field(
+        description="What the distances are."
+    )
     k: int | None = Field(description="Where the nearest were asked for.")
     radius: int | None = Field(description="Where a radius or a precision was.")
     results: list[Result] = Field(description="One per query, in their order.")
@@ -150,6 +185,14 @@ class Info(BaseModel):
     n_features: int | None = Field(
         description="Length of vectors that are accepted as queries; null: none are."
     )
+    image_variants: list[Literal["flip", "rotations", "crops"]] = Field(
+        description="Variants of an image that can be searched for with it."
+    )
+    rescore: list[Literal["ids", "codes", "vectors", "images"]] = Field(
+        description="Kinds of queries that can be rescored."
+    )
+    asymmetric: bool = Field(description="Whether images or vectors can be ranked by their outputs.")
+    n_dimensions: int | None = Field(description="Of the vectors that the index keeps; null: it keeps none.")
     pictures: bool = Field(description="Whether items have pictures.")
     precision: bool = Field(description="Whether the precision within each radius was measured.")
     limits: LimitsInfo

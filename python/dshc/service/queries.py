@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.image_fit import decode
 from ..errors import InputError
 from ..index import Layout
+from ..index.sources import backbone_features
+from ..methods import SignCoding
 from ..storage import describe_label
-from .pictures import FORMATS
+from .ranking import Ranking
 
 if TYPE_CHECKING:
     from ..hasher import Hasher
 
-__all__ = ["decoded", "encoded", "features_of", "read_codes"]
+__all__ = ["Queries", "encoded", "features_of", "read_codes", "read_vectors"]
 
 
 def read_codes(written: Sequence[Any], code_format: str, layout: Layout) -> np.ndarray:
@@ -60,36 +61,60 @@ def features_of(vectors: Sequence[Sequence[float]], hasher: Hasher) -> np.ndarra
         raise InputError(
             "vectors must go with a hasher of features, the one of this index is of images; send images"
         )
-    n = hasher.item_shape[0]
+    return read_vectors(vectors, hasher.item_shape[0], "vectors")
+
+
+def read_vectors(vectors: Sequence[Sequence[float]], n: int, name: str) -> np.ndarray:
+    """float32 ``(len(vectors), n)``; ``name`` is what they are called in an :class:`InputError`."""
     for row, vector in enumerate(vectors):
         if len(vector) != n:
-            raise InputError(f"vectors[{row}] must have {n} numbers, got {len(vector)}")
+            raise InputError(f"{name}[{row}] must have {n} numbers, got {len(vector)}")
     with np.errstate(over="ignore"):
-        features = np.array(vectors, np.float32)
-    if not np.isfinite(features).all():
-        raise InputError("vectors must hold finite numbers that float32 can hold, got others")
-    return features
+        found = np.array(vectors, np.float32)
+    if not np.isfinite(found).all():
+        raise InputError(f"{name} must hold finite numbers that float32 can hold, got others")
+    return found
 
 
-def decoded(content: bytes, row: int, hasher: Hasher, max_pixels: int) -> np.ndarray:
-    """An image file as the hasher sees it, uint8 ``(h, w, c)``; its size is looked at before it is decoded.
+@dataclass(frozen=True)
+class Queries:
+    """Of a request: packed codes ``(n, v, bytes)`` of n queries with v variants each, and of the first variants the
+    classes that the hasher predicts (None where it does not), the vectors ``(n, d)`` to rescore by and the outputs
+    ``(n, bits)`` whose signs the codes are, where these were asked for."""
 
-    Raises :class:`InputError` for what is no image, is damaged or has more pixels.
-    """
-    try:
-        pixels, _ = decode(
-            io.BytesIO(content), hasher.image_fit, f"image {row}", most_pixels=max_pixels, formats=FORMATS
-        )
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    assert pixels is not None
-    return pixels
+    codes: np.ndarray
+    predicted: list[str | None]
+    vectors: np.ndarray | None = None
+    outputs: np.ndarray | None = None
 
 
-def encoded(hasher: Hasher, items: np.ndarray) -> tuple[np.ndarray, list[str | None]]:
-    """Packed codes of arrays, and the classes that the hasher predicts for them, None where it does not."""
-    codes, predicted = hasher.encode_and_predict(items)
-    if predicted is None:
-        return codes, [None] * len(codes)
+def encoded(hasher: Hasher, items: np.ndarray, ranking: Ranking) -> Queries:
+    """Queries of arrays, of which ``ranking.n_variants`` in a row are variants of one."""
+    v = ranking.n_variants
+    if ranking.asymmetric:
+        assert isinstance(hasher.method, SignCoding)
+        outputs = hasher.outputs(items)
+        codes = hasher.method.encode(outputs).cpu().numpy()
+        predictions = hasher.method.predict(outputs)
+        predicted = None if predictions is None else predictions.cpu().numpy()
+        real = hasher.method.transformed(outputs).float().cpu().numpy()
+        _check_outputs(real)
+    else:
+        codes, predicted = hasher.encode_and_predict(items)
+        real = None
+    vectors = None
+    if ranking.rescore is not None:
+        vectors = items[::v] if hasher.kind == "features" else backbone_features(hasher, [items[::v]])
+    codes = codes.reshape(-1, v, codes.shape[1])
     names = hasher.class_names
-    return codes, [describe_label(label, names) or None for label in np.asarray(predicted)]
+    told = (
+        [None] * len(codes) if predicted is None else [describe_label(one, names) for one in predicted[::v]]
+    )
+    return Queries(codes, [one or None for one in told], vectors, real)
+
+
+def _check_outputs(outputs: np.ndarray) -> None:
+    """Their sizes must add up to a distance that float32 can hold."""
+    largest = np.abs(outputs, dtype=np.float64).sum(axis=1).max(initial=0.0)
+    if not largest < np.finfo(np.float32).max:  # not a number, too
+        raise InputError("the outputs of the queries must be finite numbers, got others")

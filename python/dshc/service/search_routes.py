@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import FastAPI, File, Form, Request, Response
 
 from ..errors import InputError
+from ..index.rescoring import Rescoring
+from .batches import Job
 from .conditions import Condition
-from .models import Answer, Detail, FilterBody, SearchBody, Where
+from .models import ASYMMETRIC, METRIC, RESCORE, Answer, Detail, FilterBody, Metric, SearchBody, Where
+from .queries import Queries
+from .ranking import Kind, Ranking
 from .replies import as_json, errors
 from .service import Service
+from .variants import Variant, n_variants_of
 
 __all__ = ["add_search"]
 
@@ -28,23 +32,26 @@ def add_search(app: FastAPI, service: Service) -> None:
     )
     async def search(request: Request, body: SearchBody) -> Response:
         """The nearest items of one or many queries; `/search/images` accepts images."""
-        given = [name for name in ("ids", "codes", "vectors") if getattr(body, name) is not None]
+        kinds: tuple[Kind, ...] = ("ids", "codes", "vectors")
+        given = [name for name in kinds if getattr(body, name) is not None]
         if len(given) != 1:
             raise InputError(
                 f"one of ids, codes and vectors must be given, got {' and '.join(given) or 'none'}"
             )
         queries: list[Any] = getattr(body, given[0])
         _check_number(len(queries), service)
-        wanted = _Wanted(service, body.k, body.radius, body.precision, body.filter, body.include)
-        predicted: list[str | None] = [None] * len(queries)
+        ranking = Ranking(body.rescore, body.metric, body.asymmetric, body.n_variants)
+        wanted = _Wanted(service, body.k, body.radius, body.precision, body.filter, body.include, ranking)
+        wanted.check(given[0], len(queries))
+        _check_rescore_vectors(body)
         if body.ids is not None:
-            codes = await service.codes_of_items(body.ids)
+            found = await service.queries_of_items(body.ids, ranking)
         elif body.codes is not None:
-            codes = service.read_codes(body.codes, body.code_format)
+            found = service.queries_of_codes(body.codes, body.code_format, body.rescore_vectors, ranking)
         else:
-            codes, predicted = await service.encode_vectors(queries)
-        names = queries if body.ids is not None else range(len(queries))
-        return await wanted.answer(request, codes, names, predicted)
+            found = await service.encode_vectors(queries, ranking)
+        names = queries[:: body.n_variants] if body.ids is not None else range(len(found.codes))
+        return await wanted.answer(request, found, names)
 
     @app.post(
         "/search/images",
@@ -62,13 +69,31 @@ def add_search(app: FastAPI, service: Service) -> None:
         where: Annotated[Where | None, Form(description="A condition on metadata.")] = None,
         ids: Annotated[list[str] | None, Form(description="One of these ids.", max_length=1000)] = None,
         include: Annotated[list[Detail] | None, Form(description="By default label.", max_length=3)] = None,
+        variants: Annotated[
+            list[Variant] | None,
+            Form(description="An item is as near as it is to the nearest of them.", max_length=3),
+        ] = None,
+        rescore: Annotated[int | None, Form(ge=1, description=RESCORE)] = None,
+        metric: Annotated[Metric | None, Form(description=METRIC)] = None,
+        asymmetric: Annotated[bool, Form(description=ASYMMETRIC)] = False,
     ) -> Response:
-        """The nearest items of images (`multipart/form-data`), which the hasher of the index encodes."""
-        _check_number(len(images), service)
+        """The nearest items of images (`multipart/form-data`), which the hasher of the index encodes.
+
+        `variants`: `rotations`, by 90, 180 and 270 degrees; `crops`, five of three quarters of the sides; `flip`, the
+        mirror images of all.
+        """
+        more = variants or []
+        ranking = Ranking(rescore, metric, asymmetric, n_variants_of(more))
+        n_codes = len(images) * ranking.n_variants
+        _check_number(
+            n_codes, service, "queries" if ranking.n_variants == 1 else "images and variants of them"
+        )
         narrow = FilterBody(ids=ids and [*ids], label=label and [*label], where=where)
-        wanted = _Wanted(service, k, radius, precision, narrow, ["label"] if include is None else include)
-        codes, predicted = await service.encode_images(images)
-        return await wanted.answer(request, codes, range(len(images)), predicted)
+        details = ["label"] if include is None else include
+        wanted = _Wanted(service, k, radius, precision, narrow, details, ranking)
+        wanted.check("images", n_codes)
+        found = await service.encode_images(images, more, ranking)
+        return await wanted.answer(request, found, range(len(images)))
 
 
 class _Wanted:
@@ -82,6 +107,7 @@ class _Wanted:
         precision: float | None,
         narrow: FilterBody,
         include: Sequence[str],
+        ranking: Ranking,
     ) -> None:
         index, most = service.served.index, service.settings.max_k
         if sum(value is not None for value in (k, radius, precision)) > 1:
@@ -91,20 +117,35 @@ class _Wanted:
         if precision is not None:
             radius = index.radius_for(precision)
         self.k, self.radius = (None if radius is not None else k or DEFAULT_K), radius
-        self._service, self._details = service, frozenset(include)
+        self._service, self._details, self._ranking = service, frozenset(include), ranking
         self._condition = Condition(_tuple(narrow.ids), _tuple(narrow.label), narrow.where)
         self._condition.arguments(index.layout)  # so that it is refused before anything is encoded
 
-    async def answer(
-        self, request: Request, codes: np.ndarray, names: Sequence[Any], predicted: Sequence[str | None]
-    ) -> Response:
-        service, index = self._service, self._service.served.index
-        most = service.settings.max_k
+    def check(self, kind: Kind, n: int) -> None:
+        """Refuse an order of the items that ``n`` queries of this kind cannot have."""
+        service = self._service
+        self._ranking.check(service.served, kind, n=n, k=self.k, most=service.settings.max_k)
+
+    def _job(self, queries: Queries) -> Job:
+        rescore, metric = self._ranking.rescore, self._ranking.metric or "inner_product"
         # All within a radius: the nearest, up to one more than are answered, and of these the ones within it. So an
         # answer is never large, and says whether it is whole.
-        found = await service.search(codes, self.k or most + 1, self._condition, self._details)
+        k = self.k or self._service.settings.max_k + 1
+        asked = queries.codes if queries.codes.shape[1] > 1 else queries.codes[:, 0]
+        rescoring = None
+        if queries.outputs is not None:
+            asked = queries.outputs
+        if rescore is not None:
+            assert queries.vectors is not None
+            rescoring = Rescoring(rescore, queries.vectors, metric)
+        return Job(asked, k, self._condition, self._details, rescoring)
+
+    async def answer(self, request: Request, queries: Queries, names: Sequence[Any]) -> Response:
+        service, index = self._service, self._service.served.index
+        most = service.settings.max_k
+        found = await service.search(self._job(queries))
         results = []
-        for name, code, label, items in zip(names, codes, predicted, found, strict=True):
+        for name, codes, label, items in zip(names, queries.codes, queries.predicted, found, strict=True):
             truncated = False
             if self.radius is not None:
                 items = [item for item in items if _is_within(item["distance"], self.radius, index.score)]
@@ -112,7 +153,8 @@ class _Wanted:
             results.append(
                 {
                     "query": name,
-                    "code": code.tobytes().hex(),
+                    "code": codes[0].tobytes().hex(),
+                    "variants": [code.tobytes().hex() for code in codes] if len(codes) > 1 else None,
                     "predicted": label,
                     "items": items,
                     "truncated": truncated,
@@ -124,11 +166,20 @@ class _Wanted:
             {
                 "n_bits": index.n_bits,
                 "score": index.score,
+                "ranked_by": self._ranking.by(index.score),
                 "k": self.k,
                 "radius": self.radius,
                 "results": results,
             }
         )
+
+
+def _check_rescore_vectors(body: SearchBody) -> None:
+    if body.codes is not None and body.rescore is not None:
+        if body.rescore_vectors is None:
+            raise InputError("rescore_vectors must be given with codes and rescore, got none")
+    elif body.rescore_vectors is not None:
+        raise InputError("rescore_vectors must go with codes and rescore, got them without")
 
 
 def _is_within(distance: int, radius: int, score: str) -> bool:
@@ -139,7 +190,7 @@ def _tuple(values: Sequence[Any] | None) -> tuple[Any, ...] | None:
     return None if values is None else tuple(values)
 
 
-def _check_number(n: int, service: Service) -> None:
+def _check_number(n: int, service: Service, what: str = "queries") -> None:
     most = service.settings.max_queries
     if n > most:
-        raise InputError(f"a request must have at most {most} queries, got {n}")
+        raise InputError(f"a request must have at most {most} {what}, got {n}")

@@ -14,11 +14,13 @@ import numpy as np
 from ..errors import InputError
 from .batches import Batches, Job, details_of
 from .code_map import code_map
-from .conditions import Condition, typed_ids
+from .conditions import typed_ids
 from .problems import Problem
-from .queries import decoded, encoded, features_of, read_codes
+from .queries import Queries, encoded, features_of, read_codes, read_vectors
+from .ranking import Ranking
 from .served import Served
 from .settings import ServiceSettings
+from .variants import Variant, decoded
 from .watch import JsonLog, Metrics
 
 __all__ = ["Service"]
@@ -85,7 +87,7 @@ class Service:
         try:
             index = self.served.index
             for _ in range(2):
-                await self.search(np.zeros((1, index.layout.n_bytes), np.uint8), 1, Condition(), frozenset())
+                await self.search(Job(np.zeros((1, index.layout.n_bytes), np.uint8), 1))
         except Exception as error:
             self.log("not ready", error=self.without_path(str(error)))
             return
@@ -116,23 +118,28 @@ class Service:
 
     # What requests ask for
 
-    async def search(
-        self, codes: np.ndarray, k: int, condition: Condition, details: frozenset[str]
-    ) -> list[list[dict[str, Any]]]:
+    async def search(self, job: Job) -> list[list[dict[str, Any]]]:
         """For each query its ``k`` nearest items, or fewer, nearest first."""
         assert self._batches is not None
-        return await self._batches.search(Job(codes, k, condition, details))
+        return await self._batches.search(job)
 
-    async def codes_of_items(self, ids: Sequence[str | int]) -> np.ndarray:
-        """The codes of items. Ends the request with 404 where there is none of an id."""
+    async def queries_of_items(self, ids: Sequence[str | int], ranking: Ranking) -> Queries:
+        """The codes of items, and their vectors. Ends the request with 404 where there is none of an id."""
         index = self.served.index
         wanted = typed_ids(ids, index.layout)
+        v = ranking.n_variants
 
-        def look_up() -> np.ndarray:
+        def look_up() -> Queries:
             for given, id in zip(ids, wanted, strict=True):
                 if id is None or id not in index:
                     raise Problem(404, "not_found", f"ids must be in the index, got {_shown(given)}")
-            return index.get(wanted).codes
+            items = index.get(wanted)
+            vectors = (
+                items.vectors[::v] if ranking.rescore is not None and items.vectors is not None else None
+            )
+            return Queries(
+                items.codes.reshape(-1, v, index.layout.n_bytes), [None] * (len(ids) // v), vectors
+            )
 
         return await self._in(self._reading, look_up)
 
@@ -166,17 +173,34 @@ class Service:
         index = self.served.index
         return await self._in(self._reading, lambda: index.sample(n).tolist())
 
-    def read_codes(self, written: Sequence[Any], code_format: str) -> np.ndarray:
-        return read_codes(written, code_format, self.served.index.layout)
+    def queries_of_codes(
+        self,
+        written: Sequence[Any],
+        code_format: str,
+        vectors: Sequence[Sequence[float]] | None,
+        ranking: Ranking,
+    ) -> Queries:
+        """Codes as they were written, with ``vectors`` to rescore by, one for each query."""
+        layout, v = self.served.index.layout, ranking.n_variants
+        codes = read_codes(written, code_format, layout).reshape(-1, v, layout.n_bytes)
+        if vectors is None:
+            return Queries(codes, [None] * len(codes))
+        if len(vectors) != len(codes):
+            raise InputError(f"rescore_vectors must be one for each query, {len(codes)}, got {len(vectors)}")
+        return Queries(
+            codes, [None] * len(codes), read_vectors(vectors, layout.n_dimensions, "rescore_vectors")
+        )
 
-    async def encode_vectors(self, vectors: Sequence[Sequence[float]]) -> tuple[np.ndarray, list[str | None]]:
+    async def encode_vectors(self, vectors: Sequence[Sequence[float]], ranking: Ranking) -> Queries:
         """Codes and predicted classes of features."""
         hasher = self.served.hasher
         if hasher is None:
             raise InputError("vectors must go with an index that has a hasher, this one has none; send codes")
-        return await self._in(self._hashing, lambda: encoded(hasher, features_of(vectors, hasher)))
+        return await self._in(self._hashing, lambda: encoded(hasher, features_of(vectors, hasher), ranking))
 
-    async def encode_images(self, contents: Sequence[bytes]) -> tuple[np.ndarray, list[str | None]]:
+    async def encode_images(
+        self, contents: Sequence[bytes], variants: Sequence[Variant], ranking: Ranking
+    ) -> Queries:
         """Codes and predicted classes of image files."""
         hasher = self.served.hasher
         if hasher is None or hasher.kind != "images":
@@ -184,11 +208,11 @@ class Service:
             raise InputError(f"images must go with an index that has a hasher of images, this one {what}")
         images = await asyncio.gather(
             *(
-                self._in(self._decoding, decoded, content, row, hasher, self.settings.max_pixels)
+                self._in(self._decoding, decoded, content, row, hasher, self.settings.max_pixels, variants)
                 for row, content in enumerate(contents)
             )
         )
-        return await self._in(self._hashing, encoded, hasher, np.stack(images))
+        return await self._in(self._hashing, encoded, hasher, np.concatenate(images), ranking)
 
     def map(self) -> dict[str, Any]:
         """The map of the codes; begun where there is none of the index as it is, give or take a tenth of its items."""

@@ -284,6 +284,16 @@ def test_multi_hot_labels_and_names(tmp_path: Path) -> None:
             index.search(codes[:1], 1, label=3)
 
 
+def test_class_numbers_without_names(tmp_path: Path) -> None:
+    codes = draw_codes(np.random.default_rng(4), 5)
+    with HashIndex.create(tmp_path / "index", bits=N_BITS, labels="ids") as index:
+        index.add(codes, labels=[0, 1, 2, 1, 2**40])
+        assert index.search(codes[:1], 5, label=[2**40, 2**63 - 1]).ids[0].tolist() == [4, -1, -1, -1, -1]
+        for label in (2**63, -(10**30)):
+            with pytest.raises(InputError, match="label must be an integer of 64 bits, got"):
+                index.search(codes[:1], 1, label=label)
+
+
 def test_radius_for_a_precision(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     centers = np.array([[0, 0], [0xFF, 0x0F]], np.uint8)

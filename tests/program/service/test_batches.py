@@ -35,7 +35,7 @@ def index(codes_index) -> Any:
 def alone(index: Any, job: Job) -> list[list[dict[str, Any]]]:
     """The obvious way: each query by itself."""
     answers = []
-    for code in job.codes:
+    for code in job.queries:
         found = index.search(code[None], min(job.k, len(index)), **job.condition.arguments(index.layout))
         there = [id is not None for id in found.ids[0]]
         answers.append(

@@ -193,6 +193,9 @@ def test_filters(client, index) -> None:
         ({"ids": ["bee/1.png"], "filter": {"where": "year.real > 3"}}, "must consist of"),
         ({"ids": ["bee/1.png"], "filter": {"where": "year > 'x'"}}, "must fit the metadata"),
         ({"ids": ["bee/1.png"], "filter": {"where": "year > " + "9" * 1000}}, "body.filter.where"),
+        ({"ids": ["bee/1.png"], "filter": {"where": "year > " + "9" * 20}}, "integers of 64 bits"),
+        ({"ids": ["bee/1.png"], "filter": {"where": "year in (1, 'a')"}}, "values of one type"),
+        ({"ids": ["bee/1.png"], "filter": {"where": "year" + ".a" * 400}}, "less deeply nested"),
     ],
 )
 def test_what_is_refused(client, body: dict[str, Any], says: str) -> None:

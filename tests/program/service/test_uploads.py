@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import process_memory as memory
 import pytest
+from hostile_images import bomb
 from PIL import Image
-from served_indexes import bomb, client_of, png, refused
+from served_indexes import client_of, png, refused
 from small_hashers import items_of
 
 

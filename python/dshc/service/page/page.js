@@ -5,6 +5,17 @@
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = 10;
+const FACTOR = 10; // times k candidates are rescored, or fewer where the service allows no more
+
+// What ranks: as it is chosen, and as it is told of a result.
+const RANKINGS = {
+  hamming: ["distance of the codes", "distance"],
+  overlap: ["overlap of the codes", "overlap"],
+  asymmetric: ["outputs of the image", "asymmetric distance"],
+  cosine: ["cosine of the vectors", "cosine"],
+  inner_product: ["inner product of the vectors", "inner product"],
+  l2: ["squared distance of the vectors", "squared distance"],
+};
 
 const state = { info: null, key: "", query: null, code: "", asked: 0, points: [], addresses: [] };
 
@@ -55,10 +66,26 @@ function wanted() {
   return { asked, filter };
 }
 
+// How the items are ordered: as it was chosen, where the query has what it takes.
+function order(query, k) {
+  const by = $("by").value;
+  if (k === undefined || by === state.info.score) return {};
+  if (by === "asymmetric") return query.kind === "image" && !variants(query).length ? { asymmetric: true } : {};
+  const kind = { id: "ids", image: "images" }[query.kind];
+  if (!state.info.rescore.includes(kind)) return {};
+  return { metric: by, rescore: Math.max(1, Math.min(FACTOR, Math.floor(state.info.limits.max_k / k))) };
+}
+
+function variants(query) {
+  if (query.kind !== "image" || $("variants").hidden) return [];
+  return [...document.querySelectorAll("#variants input:checked")].map((box) => box.value);
+}
+
 function request(query) {
   const { asked, filter } = wanted();
+  const ordered = order(query, asked.k);
   if (query.kind !== "image") {
-    const body = { ...asked, filter };
+    const body = { ...asked, ...ordered, filter };
     if (query.kind === "id") body.ids = [query.id];
     else body.codes = [query.code];
     return ["search", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }];
@@ -69,6 +96,8 @@ function request(query) {
   for (const how of ["k", "radius"]) if (how in asked) form.append(how, asked[how]);
   for (const label of filter.label || []) form.append("label", label);
   if (filter.where) form.append("where", filter.where);
+  for (const [name, value] of Object.entries(ordered)) form.append(name, value);
+  for (const variant of variants(query)) form.append("variants", variant);
   return ["search/images", { method: "POST", body: form }];
 }
 
@@ -181,21 +210,27 @@ function kept(address) {
   return address;
 }
 
-function inBits(distance) {
-  return state.info.score === "hamming" ? `${distance} ${distance === 1 ? "bit" : "bits"}` : `${distance} shared`;
+function measured(distance, by) {
+  if (by === "hamming") return `${distance} ${distance === 1 ? "bit" : "bits"}`;
+  return by === "overlap" ? `${distance} shared` : short(distance);
 }
 
-function shownItem(item, query) {
-  const marked = differing(item.code, query.code);
+function short(distance) {
+  return Number.isInteger(distance) ? String(distance) : distance.toPrecision(3);
+}
+
+function shownItem(item, query, by) {
+  // Of several variants the nearest is compared.
+  const [marked] = (query.variants || [query.code]).map((code) => differing(item.code, code))
+    .sort((one, other) => one.length - other.length);
   const entry = element("li");
   const button = element("button", "item");
   button.type = "button";
-  const word = state.info.score === "hamming" ? "distance" : "overlap";
   const bits = marked.length > 12 ? "" : marked.length ? `, differs in bits ${marked.join(", ")}` : ", the same code";
-  button.setAttribute("aria-label", `${item.id}, ${item.label === null ? "" : `${item.label}, `}${word} ${item.distance}${bits}`);
+  button.setAttribute("aria-label", `${item.id}, ${item.label === null ? "" : `${item.label}, `}${RANKINGS[by][1]} ${short(item.distance)}${bits}`);
   if (state.info.pictures) button.append(pictureOf(item.id));
   const top = element("span", "top");
-  top.append(element("span", "label", item.label === null ? "" : item.label), element("span", "distance", inBits(item.distance)));
+  top.append(element("span", "label", item.label === null ? "" : item.label), element("span", "distance", measured(item.distance, by)));
   button.append(top, element("span", "id", item.id), strip(item.code, marked));
   button.addEventListener("click", () => searchFor({ kind: "id", id: item.id }, { move: true }));
   entry.append(button);
@@ -207,10 +242,11 @@ function show(answer, asked) {
   const query = answer.results[0];
   state.code = query.code;
   showQuery(query, asked);
-  $("results").replaceChildren(...query.items.map((item) => shownItem(item, query)));
+  $("results").replaceChildren(...query.items.map((item) => shownItem(item, query, answer.ranked_by)));
   const n = query.items.length;
   const what = n === 1 ? "1 item" : `${n} items`;
-  const last = n ? `, at distance ${query.items[0].distance} to ${query.items[n - 1].distance}` : "";
+  const word = RANKINGS[answer.ranked_by][1];
+  const last = n ? `, at ${word} ${short(query.items[0].distance)} to ${short(query.items[n - 1].distance)}` : "";
   const first = answer.radius === null ? "" : ` within distance ${answer.radius}`;
   $("status").textContent = n ? `${what}${first}${last}${query.truncated ? "; there are more" : ""}` : `No items${first}.`;
   markMap(query);
@@ -370,10 +406,33 @@ function showInfo(info) {
   $("drop").hidden = !info.images;
   $("k").max = Math.min(100, info.limits.max_k);
   $("radius").max = info.n_bits;
+  showOrders(info);
   $("label-field").hidden = !info.class_names.length;
   $("label").replaceChildren(new Option("any", ""), ...info.class_names.map((name) => new Option(name, name)));
   $("where-field").hidden = !Object.keys(info.metadata).length;
   $("columns").textContent = `such as ${Object.keys(info.metadata)[0]} == … ; columns: ${Object.keys(info.metadata).join(", ")}`;
+}
+
+function showOrders(info) {
+  const orders = [info.score];
+  if (info.asymmetric && info.images) orders.push("asymmetric");
+  if (info.rescore.length) orders.push("cosine", "inner_product", "l2");
+  $("by").replaceChildren(...orders.map((by) => new Option(RANKINGS[by][0], by)));
+  $("by-field").hidden = orders.length < 2;
+  $("variants").hidden = !info.image_variants.length;
+  $("order-field").hidden = $("by-field").hidden && $("variants").hidden;
+  tellOrder();
+}
+
+function tellOrder() {
+  if (!state.info) return;
+  const [within, by] = [$("by-radius").checked, $("by").value];
+  $("by").disabled = within;
+  let text = "";
+  if (within) text = "What lies within a distance is ordered by it.";
+  else if (by === "asymmetric") text = "Of an image without variants; an item or a code is searched for by its code.";
+  else if (by !== state.info.score) text = `Of the ${FACTOR} times so many that are nearest by their codes.`;
+  $("by-text").textContent = text;
 }
 
 async function random() {
@@ -420,6 +479,7 @@ function listen() {
   });
   let soon = 0;
   const later = () => {
+    tellOrder();
     clearTimeout(soon);
     soon = setTimeout(search, 120);
   };
@@ -431,7 +491,7 @@ function listen() {
     });
     $(`by-${name}`).addEventListener("change", later);
   }
-  for (const name of ["label", "where"]) $(name).addEventListener("change", later);
+  for (const name of ["label", "where", "by", "variants"]) $(name).addEventListener("change", later);
   const drop = $("drop");
   for (const event of ["dragenter", "dragover"]) {
     document.addEventListener(event, (dragged) => {
