@@ -75,9 +75,19 @@ def keep(measured_now: list[dict[str, Any]]) -> None:
     names = [name for service in SERVICES for name in _names(service)]
     rows.sort(key=lambda row: (row["codes"], names.index(row["service"]), row["clients"]))
     write("serve", rows)
-    made = sorted({row["made_on"] for row in rows})
     command = "`python benchmarks/load_service.py`, service by service"
-    write_page("serve", "Searches over HTTP", f"{command}; {'; '.join(made)}", "", page(rows))
+    write_page("serve", "Searches over HTTP", f"{command}; {_made_on(rows)}", "", page(rows))
+
+
+def _made_on(rows: list[dict[str, Any]]) -> str:
+    """Machines and days, each with the commits that its rows were measured at."""
+    commits: dict[str, list[str]] = {}
+    for row in rows:
+        machine, commit = row["made_on"].rsplit(" ", 1)
+        commits.setdefault(machine, [])
+        if commit not in commits[machine]:
+            commits[machine].append(commit)
+    return "; ".join(f"{machine} {', '.join(names)}" for machine, names in commits.items())
 
 
 def measured(
