@@ -257,7 +257,7 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         "A request asks for the ten nearest of one 64-bit code. Searches a second, and in brackets the milliseconds",
         "that half of the requests, and 99 of 100, waited at most. The service searches in one thread; the clients",
         "share the machine with it. A tenth of the answers of each were compared with those of the index, by their",
-        "distances; of three measurements the one of the most searches counts, for the machine did other work too.",
+        "distances; of two or three measurements the one of the most searches counts: the machine did other work too.",
         "Requests that arrive while a search runs are searched together by the next one, by faiss too.",
         "",
         "Milvus Lite (2.5, BIN_FLAT) and PostgreSQL with pgvector (a scan) run as servers of their own with the",
