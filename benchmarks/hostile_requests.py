@@ -73,7 +73,7 @@ def main() -> None:
         while len(run.minutes) < given.minutes and not run.failures and any(t.is_alive() for t in threads):
             run.one_minute(min(60.0, 60 * given.minutes))
             write(NAME, run.minutes, totals=run.totals())
-            write_page(NAME, "An hour of hostile requests", line, "", page(run.minutes, run.totals()))
+            write_page(NAME, "Hostile requests", line, "", page(run.minutes, run.totals()))
             print(run.minutes[-1], flush=True)
         run.is_over.set()
         for thread in threads:
