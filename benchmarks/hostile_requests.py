@@ -73,7 +73,7 @@ def main() -> None:
         while len(run.minutes) < given.minutes and not run.failures and any(t.is_alive() for t in threads):
             run.one_minute(min(60.0, 60 * given.minutes))
             write(NAME, run.minutes, totals=run.totals())
-            write_page(NAME, "An hour of hostile requests", line, "", page(run.minutes, run.totals()))
+            write_page(NAME, "Hostile requests", line, "", page(run.minutes, run.totals()))
             print(run.minutes[-1], flush=True)
         run.is_over.set()
         for thread in threads:
@@ -304,11 +304,23 @@ def _fields(client: httpx2.Client, rng: np.random.Generator) -> int:
         "",
         "\0",
         "é" * 900,
-        "year >= 2010",
-        "(" * 900,
-        "a and " * 100,
+        "flip",
+        "crops",
+        "true",
+        *_CONDITIONS,
     )
-    names = ("k", "radius", "precision", "label", "where", "ids", "include", "nothing")
+    names = (
+        "k",
+        "radius",
+        "precision",
+        "label",
+        "where",
+        "ids",
+        "include",
+        "variants",
+        "rescore",
+        "asymmetric",
+    )
     data = {str(rng.choice(names)): str(rng.choice(values)) for _ in range(int(rng.integers(1, 4)))}
     return client.post("/search/images", files={"images": ("a", hostile(rng))}, data=data).status_code
 
@@ -338,10 +350,11 @@ def _json(client: httpx2.Client, rng: np.random.Generator) -> int:
         json.dumps(
             {"ids": [f"{int(rng.integers(0, 3000))}.png"], "k": 10 ** int(rng.integers(0, 30))}
         ).encode(),
-        json.dumps(
-            {"ids": ["1.png"], "filter": {"where": "year > " + "9" * int(rng.integers(1, 990))}}
-        ).encode(),
+        json.dumps({"ids": ["1.png"], "filter": {"where": str(rng.choice(_CONDITIONS))}}).encode(),
+        json.dumps({"ids": ["1.png"], "filter": {"label": [10 ** int(rng.integers(0, 40))]}}).encode(),
         json.dumps({"vectors": [[1e308] * int(rng.integers(1, 3000))]}).encode(),
+        json.dumps({"ids": ["1.png"] * 12, "n_variants": int(rng.integers(0, 30))}).encode(),
+        json.dumps({"codes": ["0" * 8], "rescore": 10 ** int(rng.integers(0, 30)), "metric": "l2"}).encode(),
         rng.bytes(int(rng.integers(0, 3000))),
     )
     body = bodies[int(rng.integers(0, len(bodies)))]

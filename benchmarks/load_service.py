@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def keep(measured_now: list[dict[str, Any]]) -> None:
-    """Put rows among those that are there, in the place of those of the same service and number of codes."""
+    """Put rows among those that are there, in the place of those of the same service and number of codes; the page."""
     path = RESULTS / "serve.json"
     there = json.loads(path.read_text())["rows"] if path.exists() else []
     now = {(row["service"], row["codes"]) for row in measured_now}
@@ -257,7 +257,8 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         "A request asks for the ten nearest of one 64-bit code. Searches a second, and in brackets the milliseconds",
         "that half of the requests, and 99 of 100, waited at most. The service searches in one thread; the clients",
         "share the machine with it. A tenth of the answers of each were compared with those of the index, by their",
-        "distances; of three measurements the one of the most searches counts, for the machine did other work too.",
+        "distances; of several measurements the one of the most searches counts, for the machine did other work too.",
+        "\\*: one measurement, which other work may have slowed down.",
         "Requests that arrive while a search runs are searched together by the next one, by faiss too.",
         "",
         "Milvus Lite (2.5, BIN_FLAT) and PostgreSQL with pgvector (a scan) run as servers of their own with the",
@@ -275,7 +276,10 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
         ]
         for name in dict.fromkeys(row["service"] for row in rows if row["codes"] == n):
             cells = {row["clients"]: row for row in rows if row["codes"] == n and row["service"] == name}
-            lines.append(f"| {name} | " + " | ".join(_cell(cells[clients]) for clients in CLIENTS) + " |")
+            mark = "\\*" if any(row["rounds"] == 1 for row in cells.values()) else ""
+            lines.append(
+                f"| {name}{mark} | " + " | ".join(_cell(cells[clients]) for clients in CLIENTS) + " |"
+            )
     return lines
 
 
