@@ -17,6 +17,7 @@ FILES = (
     "bench_hamming_topk",
     "bench_hamming_radius",
     "bench_asymmetric_topk",
+    "bench_hamming_pairs",
     "bench_hamming_histogram",
     "bench_average_precision",
 )
@@ -35,6 +36,7 @@ TITLES = {
     "small job": "One query against 1,000 codes; target: two threads allowed cost no more than one (0.9 of its pace)",
     "radius": "Radius search",
     "asymmetric": "Top-k of real-valued outputs (`asymmetric_topk`)",
+    "pairs": "All pairs within a radius (`hamming_pairs`)",
     "histogram": "Histograms of distances; target: past the wall of one increment a pair (1/7 of the filter)",
     "mAP": "mAP of 10,000 queries",
 }
@@ -81,8 +83,10 @@ def pace_of(row: dict, name: str) -> str:
         return ""
     if row["unit"] == "calls":
         return f"{1e6 / row['pace'][name]:.1f}"
-    pairs = row["pace"][name] * (row["n_db"] * row["n_query"] / row["amount"])
-    seconds = f" ({row['seconds'][name]:.3g} s)" if row["section"] == "mAP" else ""
+    pairs = row["pace"][name]
+    if "n_db" in row:
+        pairs *= row["n_db"] * row["n_query"] / row["amount"]
+    seconds = f" ({row['seconds'][name]:.3g} s)" if row["section"] in ("mAP", "pairs") else ""
     return f"{pairs / 1e9:.3g}{seconds}"
 
 
