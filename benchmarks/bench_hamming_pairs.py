@@ -21,7 +21,10 @@ from peers import faiss_index, set_threads
 
 import dshc_fast
 
-PUBLISHED = "2,000,000 x 256 bits, radius 2: hammingbird publishes 0.312 s on an Apple M2 Pro (pypi.org/project/hammingbird)"
+PUBLISHED = (
+    "2,000,000 x 256 bits, radius 2: hammingbird publishes 0.312 s on an Apple M2 Pro "
+    "(pypi.org/project/hammingbird)"
+)
 FAISS_QUERIES = 200
 
 # items, bits, radius, threads, level
