@@ -25,7 +25,7 @@ import importlib.util
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +123,6 @@ def measure_set(
     plain, *of_plain = built(dshc_fast.HammingDatabase, database)
     tables, *of_tables = built(lambda rows: dshc_fast.HammingDatabase(rows, tables=True), database)
     group = Group(data, exact, {OURS: of_ours(tables), SCAN: of_ours(plain)}, seconds)
-    done = {}
     for name in wanted_groups:
         peer = PEERS[name]
         set_threads(peer.threads)
@@ -135,13 +134,13 @@ def measure_set(
         costs = {OURS: of_tables, SCAN: of_plain}
         for setting, row in rows.items():
             row["build_seconds"], row["bytes"] = costs.get(setting, of_peer)
-        done[name] = {"codes": codes, "bits": bits, "n_db": n_db, "made_on": made_on(), "settings": rows}
+        made = {"codes": codes, "bits": bits, "n_db": n_db, "made_on": made_on(), "settings": rows}
         for setting, row in rows.items():
             print(f"{codes} {bits} {n_db:,} {name}, {setting}: recall {row['recall']:.4f}, {row['one']:,.0f}/s, "
                   f"{row['many']:,.0f}/s, build {row['build_seconds']:.3g} s, {row['bytes'] / n_db:.0f} B/item",
                   flush=True)  # fmt: skip
         del index
-    return done
+        yield name, made
 
 
 def set_lines(groups: dict[str, dict]) -> list[str]:
@@ -239,12 +238,12 @@ def main() -> None:
                   and options.only in group_name(codes, bits, n_db, name)]  # fmt: skip
         if not wanted:
             continue
-        for name, row in measure_set(codes, bits, n_db, wanted, seconds=20).items():
+        for name, row in measure_set(codes, bits, n_db, wanted, seconds=20):
             key = group_name(codes, bits, n_db, name)
             groups[key] = {"group": key, **row}
+            if not options.dry:
+                write(NAME, list(groups.values()), versions=versions())
         code_set.cache_clear()
-        if not options.dry:
-            write(NAME, list(groups.values()), versions=versions())
     if options.dry:
         return
     made = dict.fromkeys(row["made_on"] for row in groups.values())
@@ -252,8 +251,8 @@ def main() -> None:
         NAME,
         "Beside approximate indexes",
         f"`python benchmarks/bench_approximate_indexes.py --full`, {'; '.join(made)}",
-        "Exact top-k of `HammingDatabase` beside indexes that may miss neighbours; k = 10, one thread, medians. recall: "
-        "the share of the distances returned that are no larger than the tenth of the exact search. ours ×: the pace "
+        "Exact top-k of `HammingDatabase` beside indexes that may miss neighbours; k = 10, one thread, medians. "
+        "recall: the share of the distances returned that are no larger than the tenth of the exact search. ours ×: the pace "
         "of `HammingDatabase(tables=True)`, measured in turn with the peer, over the peer's. A peer's settings end "
         "with the first that finds all.",
         page_lines(groups),
