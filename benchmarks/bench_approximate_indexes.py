@@ -116,7 +116,7 @@ class Group:
 
 def measure_set(
     codes: str, bits: int, n_db: int, wanted_groups: list[str], seconds: float
-) -> dict[str, dict]:
+) -> Iterator[tuple[str, dict]]:
     data = code_set(codes, bits, TRIED, n_db)
     database = np.ascontiguousarray(data.database)
     exact = faiss_index(database).search(np.ascontiguousarray(data.queries), K)[0]
@@ -252,9 +252,9 @@ def main() -> None:
         "Beside approximate indexes",
         f"`python benchmarks/bench_approximate_indexes.py --full`, {'; '.join(made)}",
         "Exact top-k of `HammingDatabase` beside indexes that may miss neighbours; k = 10, one thread, medians. "
-        "recall: the share of the distances returned that are no larger than the tenth of the exact search. ours ×: the pace "
-        "of `HammingDatabase(tables=True)`, measured in turn with the peer, over the peer's. A peer's settings end "
-        "with the first that finds all.",
+        "recall: the share of the distances returned that are no larger than the tenth of the exact search. ours ×: "
+        "the pace of `HammingDatabase(tables=True)`, measured in turn with the peer, over the peer's. A peer's "
+        "settings end with the first that finds all.",
         page_lines(groups),
     )
 
