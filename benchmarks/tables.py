@@ -103,10 +103,15 @@ def table(section: str, rows: list[dict]) -> list[str]:
     header = [*varying, *(f"{name}, {unit}" if name == "ours" else name for name in ("ours", *others)),
               *(target_name(name) for name in ratios if not name.startswith("ours")), "limit", "share", "target",
               "reached"]  # fmt: skip
-    lines = [f"## {TITLES.get(section, section)}", "", ", ".join(fixed) + ".", ""]
-    parts = {name: part for row in rows for name, part in row.get("measured_part", {}).items()}
-    for name, part in parts.items():
-        lines[2] += f" {name} ran on {part:.2%} of the queries; its time is scaled."
+    about = [f"{', '.join(fixed)}."] if fixed else []
+    parts: dict[str, list[float]] = {}
+    for row in rows:
+        for name, part in row.get("measured_part", {}).items():
+            parts.setdefault(name, []).append(part)
+    for name, found in parts.items():
+        share = " to ".join(f"{part:.2%}" for part in dict.fromkeys((min(found), max(found))))
+        about.append(f"{name} ran on {share} of the queries; its time is scaled.")
+    lines = [f"## {TITLES.get(section, section)}", "", " ".join(about), ""]
     body = []
     for row in rows:
         cells = [
