@@ -102,6 +102,9 @@ class HammingDatabase:
                 else:
                     prepared += _tables.make(prepared, self._codes.shape[1], equal)
             self._prepared = Prepared.of(self._codes, prepared)
+            if self.n_distinct:
+                with torch_steps():  # gathered once, not at every call
+                    self._prepared.distinct_rows = prepared[0][prepared[1][prepared[2][:-1]]]
 
         self._tensors = list(self._prepared)
 
@@ -136,7 +139,8 @@ class HammingDatabase:
     @property
     def nbytes(self) -> int:
         """The bytes of all that is kept."""
-        kept = [*self._prepared, *([] if self._labels is None else [self._labels])]
+        beside = (self._labels, self._prepared.distinct_rows)
+        kept = [*self._prepared, *(tensor for tensor in beside if tensor is not None)]
         return sum(
             {id(tensor): tensor.nbytes for tensor in kept}.values()
         )  # int32 ids are their own label rows

@@ -28,6 +28,7 @@ struct Partition {
   const int64_t* members = nullptr;  // [n]
   const int64_t* offsets = nullptr;  // [n_parts + 1]
   int64_t n_parts = 0;               // 0: nobody has looked yet; kDistinct: rows do not repeat enough to be worth it
+  const uint8_t* rows = nullptr;     // [n_parts] of each part its row, where these lie beside each other; null: they do not
 
   static constexpr int64_t kDistinct = -1;
 };
