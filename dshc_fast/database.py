@@ -10,7 +10,14 @@ from torch import Tensor
 
 from . import _checks as checks
 from . import _tables
-from ._arguments import EqualRows, largest_last_byte, partition_rows, refuse_without_memory, widen_rows
+from ._arguments import (
+    EqualRows,
+    distinct_codes,
+    largest_last_byte,
+    partition_rows,
+    refuse_without_memory,
+    widen_rows,
+)
 from ._arrays import Array, as_tensor
 from ._cuda_ops import unusable
 from ._label_arguments import as_int32, label_words
@@ -103,8 +110,7 @@ class HammingDatabase:
                     prepared += _tables.make(prepared, self._codes.shape[1], equal)
             self._prepared = Prepared.of(self._codes, prepared)
             if self.n_distinct:
-                with torch_steps():  # gathered once, not at every call
-                    self._prepared.distinct_rows = prepared[0][prepared[1][prepared[2][:-1]]]
+                self._prepared.distinct = distinct_codes(*prepared[:3])  # once, not at every call
 
         self._tensors = list(self._prepared)
 
@@ -139,9 +145,9 @@ class HammingDatabase:
     @property
     def nbytes(self) -> int:
         """The bytes of all that is kept."""
-        beside = (self._labels, self._prepared.distinct_rows)
-        kept = [*self._prepared, *(tensor for tensor in beside if tensor is not None)]
-        return sum(
+        kept = [*self._prepared, *([] if self._labels is None else [self._labels])]
+        distinct = self._prepared.distinct
+        return (0 if distinct is None else distinct.nbytes) + sum(
             {id(tensor): tensor.nbytes for tensor in kept}.values()
         )  # int32 ids are their own label rows
 

@@ -43,13 +43,32 @@ def grouped(draw: st.DrawFn) -> Grouped:
     return Grouped(queries, distinct[chosen])
 
 
-@pytest.mark.parametrize("level", SIMD_LEVELS)
-@settings(max_examples=examples(60))
-@given(problem=grouped(), score=st.sampled_from(("hamming", "overlap")), data=st.data())
-def test_as_the_reference(level: str, problem: Grouped, score: str, data: st.DataObject) -> None:
+@st.composite
+def around_centers(draw: st.DrawFn) -> Grouped:
+    """Each center and all codes one bit from it, some centers close to each other, and some codes far from all."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_bytes = draw(st.sampled_from((4, 8, 13)))
+    centers = rng.integers(
+        0, 256, (1100 // (8 * n_bytes) + draw(st.integers(2, 30)), n_bytes), dtype=np.uint8
+    )
+    centers[1] = centers[0]
+    centers[1, 0] ^= draw(st.sampled_from((0b1, 0b11, 0b111, 0b11111)))
+    flips = np.packbits(np.eye(8 * n_bytes + 1, 8 * n_bytes, dtype=np.uint8), axis=1)
+    distinct = (centers[:, None] ^ flips).reshape(-1, n_bytes)
+    distinct = np.concatenate(
+        [distinct, rng.integers(0, 256, (draw(st.integers(0, 20)), n_bytes), dtype=np.uint8)]
+    )
+    chosen = np.concatenate([np.arange(len(distinct)), rng.integers(0, len(distinct), 9 * len(distinct))])
+    if draw(st.booleans()):
+        rng.shuffle(chosen)
+    queries = np.concatenate(
+        [centers[:2], distinct[5:7], ~centers[:1], rng.integers(0, 256, (2, n_bytes), dtype=np.uint8)]
+    )
+    return Grouped(queries, distinct[chosen])
+
+
+def assert_as_the_reference(level: str, problem: Grouped, k: int, radius: int, score: str) -> None:
     queries, codes = problem
-    k = data.draw(st.one_of(st.integers(1, len(codes)), st.integers(1, 12).map(lambda k: min(k, len(codes)))))
-    radius = data.draw(st.integers(0, 8 * codes.shape[1] + 1))
     database = HammingDatabase(codes)
     assert database.n_distinct
     plain = torch.from_numpy(queries), torch.from_numpy(codes)
@@ -63,6 +82,35 @@ def test_as_the_reference(level: str, problem: Grouped, score: str, data: st.Dat
         np.testing.assert_array_equal(got, wanted.numpy())
     for got, wanted in zip(inside, reference.hamming_radius(*plain, radius, score=score), strict=True):
         np.testing.assert_array_equal(got, wanted.numpy())
+
+
+@pytest.mark.parametrize("level", SIMD_LEVELS)
+@settings(max_examples=examples(60))
+@given(problem=grouped(), score=st.sampled_from(("hamming", "overlap")), data=st.data())
+def test_as_the_reference(level: str, problem: Grouped, score: str, data: st.DataObject) -> None:
+    n = len(problem.codes)
+    k = data.draw(st.one_of(st.integers(1, n), st.integers(1, 12).map(lambda k: min(k, n))))
+    radius = data.draw(st.integers(0, 8 * problem.codes.shape[1] + 1))
+    assert_as_the_reference(level, problem, k, radius, score)
+
+
+@pytest.mark.parametrize("level", SIMD_LEVELS)
+@settings(max_examples=examples(12))
+@given(problem=around_centers(), score=st.sampled_from(("hamming", "overlap")), data=st.data())
+def test_centers_first(level: str, problem: Grouped, score: str, data: st.DataObject) -> None:
+    """Of codes around centers only those are compared that a bound from their center leaves."""
+    assert HammingDatabase(problem.codes)._prepared.distinct.n_centers > 0
+    k = data.draw(st.sampled_from((1, 2, 10, 50, 400, 3000, len(problem.codes))))
+    radius = data.draw(st.integers(0, 8 * problem.codes.shape[1] + 1))
+    assert_as_the_reference(level, problem, k, radius, score)
+
+
+def test_no_centers() -> None:
+    """Codes that lie around nothing, or are few, have none."""
+    rng = np.random.default_rng(0)
+    for n in (100, 3000):
+        codes = np.repeat(rng.integers(0, 256, (n, 8), dtype=np.uint8), 8, axis=0)
+        assert HammingDatabase(codes)._prepared.distinct.n_centers == 0
 
 
 def test_memory_is_counted() -> None:

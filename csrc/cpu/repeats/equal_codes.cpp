@@ -31,8 +31,8 @@ EqualCodes EqualCodes::find(const Pairs& pairs, int64_t times, int n_threads) {
   const Partition& parts = equal.parts_;
   if (parts.n_parts < 1 || parts.n_parts > max_parts) return equal;
   equal.stride_ = StridedCodes(pairs.n_bytes).stride();
-  if (parts.rows && equal.stride_ == pairs.n_bytes) {
-    equal.codes_ = parts.rows;
+  if (parts.distinct && equal.stride_ == pairs.n_bytes) {
+    equal.codes_ = parts.distinct->rows;
     return equal;
   }
   equal.gathered_.assign(static_cast<size_t>(parts.n_parts * equal.stride_), 0);

@@ -25,54 +25,87 @@ GroupedRanking::GroupedRanking(const Pairs& pairs, int n_threads) : pairs_(pairs
 GroupedRanking::Ranker::Ranker(const GroupedRanking& database)
     : database_(database),
       parts_(database.equal_.parts()),
+      centers_(parts_.distinct && parts_.distinct->n_centers > 0 ? parts_.distinct : nullptr),
+      padded_(database.pairs_.n_bytes),
+      center_values_(static_cast<size_t>(centers_ ? centers_->n_centers : 0)),
       values_(new uint16_t[static_cast<size_t>(parts_.n_parts)]),
+      compared_(centers_ ? new uint32_t[static_cast<size_t>(parts_.n_parts)] : nullptr),
       near_(new uint32_t[static_cast<size_t>(parts_.n_parts)]),
       by_value_(new uint32_t[static_cast<size_t>(parts_.n_parts)]),
       value_begins_(static_cast<size_t>(n_rank_values(database.pairs_)) + 1) {}
 
 void GroupedRanking::Ranker::rank(int64_t query) {
   const Pairs& pairs = database_.pairs_;
-  stop_point(static_cast<double>(parts_.n_parts));
-  StridedCodes padded(pairs.n_bytes);
-  level().rank->rank_row(pairs.score, padded.load(pairs.queries, query, 1), database_.equal_.codes(), parts_.n_parts,
-                         database_.equal_.stride(), static_cast<uint16_t>(8 * pairs.n_bytes), values_.get());
+  query_ = padded_.load(pairs.queries, query, 1);
+  const int64_t n = centers_ ? centers_->n_centers : parts_.n_parts;
+  stop_point(static_cast<double>(n));
+  level().rank->rank_row(pairs.score, query_, centers_ ? centers_->centers : database_.equal_.codes(), n,
+                         database_.equal_.stride(), static_cast<uint16_t>(8 * pairs.n_bytes),
+                         centers_ ? center_values_.data() : values_.get());
+  n_compared_ = centers_ ? 0 : n;
+  centers_to_ = 0;
+}
+
+// Compares the query with all distinct codes that may have a rank value below `limit`: a code's value, an XOR or an AND
+// count, differs from its center's in no more than the bits in which the two codes differ.
+void GroupedRanking::Ranker::compare_below(int32_t limit) {
+  if (!centers_) return;
+  const int32_t to = limit + centers_->reach;
+  if (to <= centers_to_) return;
+  const Pairs& pairs = database_.pairs_;
+  const int32_t stride = database_.equal_.stride();
+  const int64_t n = level().rank->select_between(center_values_.data(), centers_->n_centers,
+                                                 static_cast<uint16_t>(centers_to_), static_cast<uint16_t>(to), near_.get());
+  centers_to_ = to;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t center = near_[static_cast<size_t>(i)];
+    const int64_t begin = centers_->begins[center], n_codes = centers_->begins[center + 1] - begin;
+    stop_point(static_cast<double>(n_codes));
+    level().rank->rank_row(pairs.score, query_, centers_->near_rows + begin * stride, n_codes, stride,
+                           static_cast<uint16_t>(8 * pairs.n_bytes), values_.get() + n_compared_);
+    std::memcpy(compared_.get() + n_compared_, centers_->near_parts + begin,
+                static_cast<size_t>(n_codes) * sizeof(uint32_t));
+    n_compared_ += n_codes;
+  }
 }
 
 int64_t GroupedRanking::Ranker::n_below(int32_t limit) {
-  stop_point(static_cast<double>(parts_.n_parts));
+  compare_below(limit);
+  stop_point(static_cast<double>(n_compared_));
   const int64_t n_near =
-      level().rank->select_between(values_.get(), parts_.n_parts, 0, static_cast<uint16_t>(limit), near_.get());
+      level().rank->select_between(values_.get(), n_compared_, 0, static_cast<uint16_t>(limit), near_.get());
   int64_t n = 0;
-  for (int64_t i = 0; i < n_near; ++i) n += size(near_[static_cast<size_t>(i)]);
+  for (int64_t i = 0; i < n_near; ++i) {
+    const uint32_t place = near_[static_cast<size_t>(i)];
+    n += size(compared_ ? compared_[place] : place);
+  }
   return n;
 }
 
-// The least rank value of some of the distinct codes: few of all lie below it.
+// The least rank value of the centers, or of some of the distinct codes: few of all lie below it.
 int32_t GroupedRanking::Ranker::low_value() const {
-  const int64_t n = std::min(parts_.n_parts, std::max<int64_t>(64, parts_.n_parts / 16));
+  const int64_t n = centers_ ? centers_->n_centers
+                             : std::min(parts_.n_parts, std::max<int64_t>(64, parts_.n_parts / 16));
+  const uint16_t* values = centers_ ? center_values_.data() : values_.get();
   int16_t least = std::numeric_limits<int16_t>::max();  // rank values are below 2^13; signed is what old vectors compare
-  for (int64_t part = 0; part < n; ++part) least = std::min(least, static_cast<int16_t>(values_[static_cast<size_t>(part)]));
+  for (int64_t i = 0; i < n; ++i) least = std::min(least, static_cast<int16_t>(values[i]));
   return least;
 }
 
 // by_value_: the distinct codes of rank values [low, high); value_begins_: where each of these values begins in it.
 void GroupedRanking::Ranker::sort_between(int32_t low, int32_t high) {
-  stop_point(static_cast<double>(parts_.n_parts));
-  const int64_t n_near = level().rank->select_between(values_.get(), parts_.n_parts, static_cast<uint16_t>(low),
+  compare_below(high);
+  stop_point(static_cast<double>(n_compared_));
+  const int64_t n_near = level().rank->select_between(values_.get(), n_compared_, static_cast<uint16_t>(low),
                                                       static_cast<uint16_t>(high), near_.get());
-  value_begins_[0] = 0;
-  if (high - low == 1) {
-    value_begins_[1] = n_near;
-    return by_value_.swap(near_);
-  }
   const size_t n_values = static_cast<size_t>(high - low);
-  const auto value = [&](uint32_t part) { return static_cast<size_t>(values_[part] - low); };
+  const auto value = [&](uint32_t place) { return static_cast<size_t>(values_[place] - low); };
   std::fill_n(value_begins_.begin(), n_values + 1, 0);
   for (int64_t i = 0; i < n_near; ++i) ++value_begins_[value(near_[static_cast<size_t>(i)]) + 1];
   for (size_t v = 0; v < n_values; ++v) value_begins_[v + 1] += value_begins_[v];
   for (int64_t i = 0; i < n_near; ++i) {
-    const uint32_t part = near_[static_cast<size_t>(i)];
-    by_value_[static_cast<size_t>(value_begins_[value(part)]++)] = part;
+    const uint32_t place = near_[static_cast<size_t>(i)];
+    by_value_[static_cast<size_t>(value_begins_[value(place)]++)] = compared_ ? compared_[place] : place;
   }
   // Each begin has moved to its end, which is the next one's begin.
   for (size_t v = n_values; v > 0; --v) value_begins_[v] = value_begins_[v - 1];

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "../call/blocks.h"
 #include "../call/threads.h"
 #include "../repeats/equal_codes.h"
 
@@ -37,6 +38,7 @@ class GroupedRanking {
     void write(int64_t k, int32_t* values, int64_t* indices);
 
    private:
+    void compare_below(int32_t limit);
     int32_t low_value() const;
     void sort_between(int32_t low, int32_t high);
     void merge(const uint32_t* parts, int64_t n_parts, int64_t n_items, int64_t n_taken, int64_t* indices);
@@ -45,7 +47,14 @@ class GroupedRanking {
 
     const GroupedRanking& database_;
     const Partition& parts_;
-    std::unique_ptr<uint16_t[]> values_;    // of each distinct code
+    const DistinctCodes* centers_;          // null: all distinct codes are compared
+    StridedCodes padded_;
+    const uint8_t* query_ = nullptr;
+    int64_t n_compared_ = 0;                // distinct codes; of centers of rank values below centers_to_
+    int32_t centers_to_ = 0;
+    std::vector<uint16_t> center_values_;
+    std::unique_ptr<uint16_t[]> values_;    // of each distinct code that was compared
+    std::unique_ptr<uint32_t[]> compared_;  // which these are; null: all, in order
     std::unique_ptr<uint32_t[]> near_;      // distinct codes of some rank values
     std::unique_ptr<uint32_t[]> by_value_;  // the same in order of rank value
     std::vector<int64_t> value_begins_;     // of these rank values, into by_value_; then the end
