@@ -31,7 +31,8 @@ class HammingDatabase:
     It keeps what a call with plain arrays works out anew: codes padded to whole words, labels in the form that kernels
     compare, and which codes and which labels are equal. Learned codes repeat: a database coded by DSHC holds no
     more distinct codes than sub-classes, so that searching each distinct code once is exact and costs their number plus
-    the answer instead of the number of items. The paper's closing sentence asks for a search built on this (Luo et al.,
+    the answer instead of the number of items; where they lie around few centers, as DSHC's do, only these and the codes
+    around the near ones are compared. The paper's closing sentence asks for a search built on this (Luo et al.,
     *Deep Supervised Hashing by Classification*). Answers equal those for plain arrays to the bit. A database of hardly
     any equal codes is kept without parts, and no call is the worse for it.
 

@@ -1,6 +1,7 @@
 // Ranking a database whose codes repeat: each distinct code is compared once, and the answer is put together from the
 // lists of the items that have it. With codes of DSHC, at most (bits + 1) for each class, a query costs the number of
-// distinct codes plus its answer, not n (the closing sentence of the DSHC paper asks for such a search).
+// distinct codes plus its answer, not n (the closing sentence of the DSHC paper asks for such a search). Where these lie around
+// centers (repeats/code_centers.h), the centers are compared first, and of the others those alone that a bound leaves.
 #pragma once
 #include <cstddef>
 #include <cstdint>
