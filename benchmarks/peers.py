@@ -7,6 +7,7 @@ A peer is a function of k that returns the distances of each query, ascending.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 
 import numpy as np
 import torch
@@ -35,12 +36,11 @@ def words_of(codes: np.ndarray) -> np.ndarray:
 
 def versions() -> dict[str, str]:
     found = {"faiss": faiss.__version__, "numpy": np.__version__, "torch": torch.__version__}
-    try:
-        import usearch
-
-        found["usearch"] = usearch.__version__
-    except ImportError:
-        pass
+    for name in ("usearch", "pynear"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
     return found
 
 

@@ -17,6 +17,7 @@ FILES = (
     "bench_hamming_topk",
     "bench_hamming_radius",
     "bench_asymmetric_topk",
+    "bench_hamming_pairs",
     "bench_hamming_histogram",
     "bench_average_precision",
 )
@@ -35,6 +36,7 @@ TITLES = {
     "small job": "One query against 1,000 codes; target: two threads allowed cost no more than one (0.9 of its pace)",
     "radius": "Radius search",
     "asymmetric": "Top-k of real-valued outputs (`asymmetric_topk`)",
+    "pairs": "All pairs within a radius (`hamming_pairs`)",
     "histogram": "Histograms of distances; target: past the wall of one increment a pair (1/7 of the filter)",
     "mAP": "mAP of 10,000 queries",
 }
@@ -81,8 +83,10 @@ def pace_of(row: dict, name: str) -> str:
         return ""
     if row["unit"] == "calls":
         return f"{1e6 / row['pace'][name]:.1f}"
-    pairs = row["pace"][name] * (row["n_db"] * row["n_query"] / row["amount"])
-    seconds = f" ({row['seconds'][name]:.3g} s)" if row["section"] == "mAP" else ""
+    pairs = row["pace"][name]
+    if "n_db" in row:
+        pairs *= row["n_db"] * row["n_query"] / row["amount"]
+    seconds = f" ({row['seconds'][name]:.3g} s)" if row["section"] in ("mAP", "pairs") else ""
     return f"{pairs / 1e9:.3g}{seconds}"
 
 
@@ -99,10 +103,15 @@ def table(section: str, rows: list[dict]) -> list[str]:
     header = [*varying, *(f"{name}, {unit}" if name == "ours" else name for name in ("ours", *others)),
               *(target_name(name) for name in ratios if not name.startswith("ours")), "limit", "share", "target",
               "reached"]  # fmt: skip
-    lines = [f"## {TITLES.get(section, section)}", "", ", ".join(fixed) + ".", ""]
-    parts = {name: part for row in rows for name, part in row.get("measured_part", {}).items()}
-    for name, part in parts.items():
-        lines[2] += f" {name} ran on {part:.2%} of the queries; its time is scaled."
+    about = [f"{', '.join(fixed)}."] if fixed else []
+    parts: dict[str, list[float]] = {}
+    for row in rows:
+        for name, part in row.get("measured_part", {}).items():
+            parts.setdefault(name, []).append(part)
+    for name, found in parts.items():
+        share = " to ".join(f"{part:.2%}" for part in dict.fromkeys((min(found), max(found))))
+        about.append(f"{name} ran on {share} of the queries; its time is scaled.")
+    lines = [f"## {TITLES.get(section, section)}", "", " ".join(about), ""]
     body = []
     for row in rows:
         cells = [

@@ -133,10 +133,17 @@ def partition_rows(rows: Tensor, max_parts: int) -> tuple[Tensor, Tensor]:
 
 
 class EqualRows:
-    """Native description of a partition: addresses of members and offsets, number of parts (csrc/core/types.h)."""
+    """Native description of a partition: addresses of members and offsets, number of parts; and one row of each part,
+    if somebody has gathered them (csrc/core/types.h)."""
 
-    def __init__(self, members: Tensor | None = None, offsets: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        members: Tensor | None = None,
+        offsets: Tensor | None = None,
+        distinct: native.DistinctCodes | None = None,
+    ) -> None:
         self.tensors, self.arguments = (), (0, 0, 0)  # nobody has looked
+        self.distinct = distinct
         if members is not None:
             self.tensors = members, offsets = contiguous(members), contiguous(offsets)
             # Empty offsets: -1, Partition::kDistinct.
@@ -144,6 +151,11 @@ class EqualRows:
 
 
 NOBODY_LOOKED = EqualRows()
+
+
+def distinct_codes(rows: Tensor, members: Tensor, offsets: Tensor) -> native.DistinctCodes:
+    """One row of each part, gathered, and the centers that they lie around."""
+    return native.DistinctCodes(rows.data_ptr(), rows.shape[1], *EqualRows(members, offsets).arguments)
 
 
 def packed_allowed(allowed: Tensor) -> tuple[Tensor, int, int]:
@@ -188,7 +200,7 @@ class Pairs:
         self.equal_codes, self.tables = equal, tables
         self.native = native.Pairs(
             queries.data_ptr(), database.data_ptr(), n_query, database.shape[0], n_bytes, _SCORE_CODES[score], mask,
-            stride, *equal.arguments, tables.native, _tables.USES[_tables.use],
+            stride, *equal.arguments, equal.distinct, tables.native, _tables.USES[_tables.use],
         )  # fmt: skip
 
 
@@ -209,7 +221,7 @@ def _code_rows(
     if type(prepared) is _prepared.Prepared:
         if prepared.is_of(database):
             if prepared.equal_codes is None:
-                prepared.equal_codes = EqualRows(prepared[1], prepared[2])
+                prepared.equal_codes = EqualRows(prepared[1], prepared[2], prepared.distinct)
                 prepared.tables = _tables.native_tables(prepared, database.shape[1])
             return prepared[0], prepared.equal_codes, prepared.tables
         checks.check_prepared(database, prepared)

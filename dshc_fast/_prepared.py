@@ -55,6 +55,7 @@ class Prepared(tuple):
 
     _source: weakref.ref[Tensor]
     _writes: int
+    distinct: Any = None  # of the code rows one of each part, native; None: there are no parts
     equal_codes: Any = None  # what _arguments.py makes of the second and third, once
     tables: Any = None  # and of the last two, where they are tables
 

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from . import _checks as checks
 from . import _tables
-from ._arguments import EqualRows, largest_last_byte, partition_rows, refuse_without_memory, widen_rows
+from ._arguments import (
+    EqualRows,
+    distinct_codes,
+    largest_last_byte,
+    partition_rows,
+    refuse_without_memory,
+    widen_rows,
+)
 from ._arrays import Array, as_tensor
 from ._cuda_ops import unusable
 from ._label_arguments import as_int32, label_words
@@ -24,7 +31,8 @@ class HammingDatabase:
     It keeps what a call with plain arrays works out anew: codes padded to whole words, labels in the form that kernels
     compare, and which codes and which labels are equal. Learned codes repeat: a database coded by DSHC holds no
     more distinct codes than sub-classes, so that searching each distinct code once is exact and costs their number plus
-    the answer instead of the number of items. The paper's closing sentence asks for a search built on this (Luo et al.,
+    the answer instead of the number of items; where they lie around few centers, as DSHC's do, only these and the codes
+    around the near ones are compared. The paper's closing sentence asks for a search built on this (Luo et al.,
     *Deep Supervised Hashing by Classification*). Answers equal those for plain arrays to the bit. A database of hardly
     any equal codes is kept without parts, and no call is the worse for it.
 
@@ -102,6 +110,8 @@ class HammingDatabase:
                 else:
                     prepared += _tables.make(prepared, self._codes.shape[1], equal)
             self._prepared = Prepared.of(self._codes, prepared)
+            if self.n_distinct:
+                self._prepared.distinct = distinct_codes(*prepared[:3])  # once, not at every call
 
         self._tensors = list(self._prepared)
 
@@ -137,7 +147,8 @@ class HammingDatabase:
     def nbytes(self) -> int:
         """The bytes of all that is kept."""
         kept = [*self._prepared, *([] if self._labels is None else [self._labels])]
-        return sum(
+        distinct = self._prepared.distinct
+        return (0 if distinct is None else distinct.nbytes) + sum(
             {id(tensor): tensor.nbytes for tensor in kept}.values()
         )  # int32 ids are their own label rows
 

@@ -2,6 +2,7 @@
 // caller and validates); the GIL is released around every op (call.h); a value error it reports becomes a ValueError here.
 //
 // ABI must be raised with any change of a signature below, together with ABI in dshc_fast/_native.py.
+#include <memory>
 #include <string>
 
 #include "../core/asymmetric_topk.h"
@@ -22,6 +23,7 @@
 #include "../core/substring_tables.h"
 #include "../core/unpack_codes.h"
 #include "../cpu/kernels/level.h"
+#include "../cpu/repeats/code_centers.h"
 #include "call.h"
 #include "cuda.h"
 
@@ -30,7 +32,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 9;
+constexpr int kAbi = 10;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
@@ -48,12 +50,13 @@ void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
 
 Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, int32_t n_bytes, int score,
             Address allowed, int64_t allowed_stride, Address members, Address offsets, int64_t n_parts,
-            const SubstringTables& tables, int table_use) {
+            const cpu::OwnedDistinctCodes* distinct, const SubstringTables& tables, int table_use) {
   need_memory(queries, n_query, "queries");
   need_memory(database, n_db, "database");
   return {at<const uint8_t>(queries), at<const uint8_t>(database),   n_query, n_db, n_bytes,
           static_cast<Score>(score),  at<const uint8_t>(allowed),    allowed_stride,
-          {at<const int64_t>(members), at<const int64_t>(offsets), n_parts}, tables, static_cast<TableUse>(table_use)};
+          {at<const int64_t>(members), at<const int64_t>(offsets), n_parts, distinct ? &distinct->view() : nullptr},
+          tables, static_cast<TableUse>(table_use)};
 }
 
 SubstringTables substring_tables(Address offsets, Address items, int32_t n_tables, int32_t n_bits, int64_t n_codes) {
@@ -227,10 +230,23 @@ PYBIND11_MODULE(_dshc_fast, m) {
   }, py::arg("rows"), py::arg("row_bytes"), py::arg("n_db"), py::arg("members"), py::arg("offsets"), py::arg("n_parts"),
      py::arg("tables"), py::arg("n_threads"));
 
+  py::class_<cpu::OwnedDistinctCodes>(m, "DistinctCodes")
+      .def(py::init([](Address rows, int32_t row_bytes, Address members, Address offsets, int64_t n_parts) {
+        need_memory(rows, 1, "codes");
+        std::unique_ptr<cpu::OwnedDistinctCodes> made;
+        run_op([&] {
+          made = std::make_unique<cpu::OwnedDistinctCodes>(
+              at<uint8_t>(rows), row_bytes, Partition{at<int64_t>(members), at<int64_t>(offsets), n_parts});
+        });
+        return made;
+      }), py::arg("rows"), py::arg("row_bytes"), py::arg("members"), py::arg("offsets"), py::arg("n_parts"))
+      .def_property_readonly("nbytes", &cpu::OwnedDistinctCodes::n_bytes)
+      .def_property_readonly("n_centers", [](const cpu::OwnedDistinctCodes& codes) { return codes.view().n_centers; });
+
   py::class_<Pairs>(m, "Pairs").def(
       py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),
       py::arg("score"), py::arg("allowed"), py::arg("allowed_stride"), py::arg("members"), py::arg("offsets"),
-      py::arg("n_parts"), py::arg("tables"), py::arg("table_use"));
+      py::arg("n_parts"), py::arg("distinct"), py::arg("tables"), py::arg("table_use"));
   py::class_<AsymmetricPairs>(m, "AsymmetricPairs").def(
       py::init(&asymmetric_pairs), py::arg("outputs"), py::arg("dtype"), py::arg("database"), py::arg("n_query"),
       py::arg("n_db"), py::arg("stride"), py::arg("n_bits"), py::arg("n_bytes"), py::arg("allowed"),

@@ -23,11 +23,25 @@ struct Status {
   int64_t value = 0;
 };
 
+// One row of each part of a partition, and which of them lie near each other.
+struct DistinctCodes {
+  const uint8_t* rows = nullptr;       // [n_parts] in order of the parts
+  // The same rows once more, center after center: those from begins[c] to begins[c + 1], of which the center is one, differ
+  // from it in up to `reach` bits.
+  const uint8_t* near_rows = nullptr;  // [n_parts]
+  const uint32_t* near_parts = nullptr;  // [n_parts] which part each is of
+  const uint8_t* centers = nullptr;    // [n_centers]
+  const uint32_t* begins = nullptr;    // [n_centers + 1]
+  int64_t n_centers = 0;               // 0: they do not lie around few
+  int32_t reach = 0;
+};
+
 // Rows 0 .. n-1 parted into sets of equal rows: sets in order of their first member, members in order of index.
 struct Partition {
   const int64_t* members = nullptr;  // [n]
   const int64_t* offsets = nullptr;  // [n_parts + 1]
   int64_t n_parts = 0;               // 0: nobody has looked yet; kDistinct: rows do not repeat enough to be worth it
+  const DistinctCodes* distinct = nullptr;  // null: nobody has gathered them
 
   static constexpr int64_t kDistinct = -1;
 };

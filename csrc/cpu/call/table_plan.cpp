@@ -16,8 +16,10 @@ constexpr double kScanMany = 0.02;      // by bit planes
 constexpr double kScanManyLong = 0.035; // codes over 128 bits
 constexpr double kScanSome = 0.055;
 constexpr double kScanFew = 0.11, kScanFewFar = 0.29;  // in the third-level cache; beyond
-constexpr double kScanCodes = 4.0;      // ns for each distinct code of a database whose codes repeat
 constexpr int64_t kRepeats = 8;         // items per code, from which a scan is one of the distinct codes
+constexpr double kScanCode = 0.1;       // then ns for each of these, to choose among them, and for each word of one
+constexpr double kScanCodeWord = 0.06, kScanCodeWordFar = 0.29;
+constexpr int64_t kCentersNear = 8;     // centers whose codes are compared
 
 // Look-ups, likewise, of 1,000,000 codes in 4 tables and of 10,000,000 and 100,000,000 in 3: a value, with the misses of its
 // offsets and its list; an item of a list, whose code is a miss once all do not fit into the third-level cache.
@@ -43,7 +45,12 @@ double scan_nanoseconds(const Pairs& pairs, int n_threads) {
                       : pairs.n_query >= kSomeQueries ? kScanSome
                                                       : (cached ? kScanFew : kScanFewFar);
   const bool grouped = !pairs.allowed && pairs.tables.n_codes <= pairs.n_db / kRepeats;
-  const double whole = grouped ? kScanCodes * static_cast<double>(pairs.tables.n_codes)
+  const double code_word = pairs.tables.n_codes * shape.code_bytes() <= kCacheBytes ? kScanCodeWord : kScanCodeWordFar;
+  // Of codes around centers, the centers and the codes around a few of these.
+  const DistinctCodes* distinct = pairs.equal_codes.distinct;
+  const int64_t n_centers = distinct ? distinct->n_centers : 0;
+  const int64_t n_codes = n_centers > 0 ? n_centers + kCentersNear * (pairs.tables.n_codes / n_centers) : pairs.tables.n_codes;
+  const double whole = grouped ? (kScanCode + code_word * words) * static_cast<double>(n_codes)
                                : word * words * static_cast<double>(pairs.n_db);
   // Threads share the scan of a query, but not its look-ups.
   return whole * static_cast<double>(std::min<int64_t>(pairs.n_query, n_threads)) / n_threads;
@@ -64,7 +71,8 @@ TablePlan plan_tables(const Pairs& pairs, const Level& level, int n_threads) {
   const int64_t code_bytes = WordShape(pairs.n_bytes).code_bytes();
   const bool far = tables.n_codes * (code_bytes + 4 * tables.n_tables) > kCacheBytes;
   plan.probe = kProbe;
-  plan.answer = kAnswer;
+  // A code that is found brings its items along; a scan of distinct codes takes them over in whole lists.
+  plan.answer = kAnswer * static_cast<double>(std::max<int64_t>(1, pairs.n_db / std::max<int64_t>(1, tables.n_codes)));
   plan.candidate = (far ? kCandidateFar : kCandidate) + kCandidateWord * static_cast<double>(code_bytes / 8);
   if (pairs.table_use == TableUse::always) {
     plan.scan = plan.scout_budget = plan.budget = kFree;

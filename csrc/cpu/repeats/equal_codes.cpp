@@ -31,10 +31,15 @@ EqualCodes EqualCodes::find(const Pairs& pairs, int64_t times, int n_threads) {
   const Partition& parts = equal.parts_;
   if (parts.n_parts < 1 || parts.n_parts > max_parts) return equal;
   equal.stride_ = StridedCodes(pairs.n_bytes).stride();
-  equal.codes_.assign(static_cast<size_t>(parts.n_parts * equal.stride_), 0);
+  if (parts.distinct && equal.stride_ == pairs.n_bytes) {
+    equal.codes_ = parts.distinct->rows;
+    return equal;
+  }
+  equal.gathered_.assign(static_cast<size_t>(parts.n_parts * equal.stride_), 0);
+  equal.codes_ = equal.gathered_.data();
   in_stretches(0, parts.n_parts, 10.0, [&](int64_t first, int64_t last) {
     for (int64_t part = first; part < last; ++part) {
-      std::memcpy(equal.codes_.data() + part * equal.stride_,
+      std::memcpy(equal.gathered_.data() + part * equal.stride_,
                   pairs.database + parts.members[parts.offsets[part]] * pairs.n_bytes, static_cast<size_t>(pairs.n_bytes));
     }
   });

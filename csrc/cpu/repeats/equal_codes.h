@@ -17,15 +17,16 @@ class EqualCodes {
   // `times` times each, on average.
   static EqualCodes find(const Pairs& pairs, int64_t times, int n_threads);
 
-  bool found() const { return !codes_.empty(); }
+  bool found() const { return codes_ != nullptr; }
   const Partition& parts() const { return parts_; }
-  const uint8_t* codes() const { return codes_.data(); }  // [n_parts, stride], padded with zeros
+  const uint8_t* codes() const { return codes_; }  // [n_parts, stride], padded with zeros
   int32_t stride() const { return stride_; }
 
  private:
   OwnedPartition owned_;
   Partition parts_;
-  std::vector<uint8_t> codes_;
+  const uint8_t* codes_ = nullptr;
+  std::vector<uint8_t> gathered_;  // empty: the call brought them
   int32_t stride_ = 0;
 };
 
