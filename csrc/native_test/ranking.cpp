@@ -138,8 +138,8 @@ void test_ranking() {
       check_histogram(c, rank(c), 8 * n_bytes - turn % 8);
     }
   }
-  // So many that top-k and radius filter by bit planes: blocks of 512 items and a rest, groups for three threads.
-  for (int32_t n_bytes = 1; n_bytes <= 17; ++n_bytes) {
+  // So many that top-k and radius filter by bit planes: blocks of 512 items or fewer and a rest, groups for three threads.
+  for (int32_t n_bytes = 1; n_bytes <= 33; ++n_bytes) {
     constexpr int64_t kItemsOfMany[] = {895, 896, 1408, 2047, 5003};
     ++turn;
     const RankingCase c(random, n_bytes, turn % 2 ? 65 : 140, kItemsOfMany[turn % 5],

@@ -18,7 +18,8 @@ Filters choose_filters(const Level& level, const Pairs& pairs, int64_t n_queries
   for (const FilterRow* row = level.filters;; ++row) {
     const bool fits = (row->width == 0 || row->width == width) && (row->scores & score_bit(pairs.score)) &&
                       n_queries >= row->min_queries && n_queries <= row->max_queries &&
-                      (!row->reads_codes || reads(*row, pairs.n_bytes, width));
+                      (!row->reads_codes || reads(*row, pairs.n_bytes, width)) &&
+                      !(row->arrange && n > 0 && filters.best().planes);
     if (!fits) continue;
     filters.rows[n++] = row;
     if (row->max_bound == kNoMaxBound) return filters;

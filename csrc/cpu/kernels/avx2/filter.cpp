@@ -132,6 +132,11 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
 extern const CodeKernels kAvx2Codes;
 const CodeKernels kAvx2Codes = {to_columns, near_codes_by_word<Lanes64>};
 
+extern const PlaneFilterKernels kAvx2PlaneFilter32, kAvx2PlaneFilter64, kAvx2PlaneFilter128, kAvx2PlaneFilter192,
+    kAvx2PlaneFilter256;  // plane_filter.cpp
+
+constexpr int32_t kWorthPlanes = 32;  // queries
+
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {
     triples_row<Triples8>(),
@@ -140,6 +145,11 @@ const FilterRow kAvx2Filters[] = {
     codes_row<Lanes64, 4>(kMostForCodes),
     codes_row<Lanes64, 8>(8),
     codes_row<Lanes64, 16>(8),
+    plane_row(4, kWorthPlanes, &kAvx2PlaneFilter32),
+    plane_row(8, kWorthPlanes, &kAvx2PlaneFilter64),
+    plane_row(16, kWorthPlanes, &kAvx2PlaneFilter128),
+    plane_row(24, kWorthPlanes, &kAvx2PlaneFilter192),
+    plane_row(32, kWorthPlanes, &kAvx2PlaneFilter256),
     nibble_row<Lanes32, 1>(4),
     nibble_row<Lanes64, 1>(8),
     nibble_row<Lanes64, 2>(16),

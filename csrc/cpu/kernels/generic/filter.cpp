@@ -34,6 +34,11 @@ struct Items {
 extern const CodeKernels kGenericCodes;
 const CodeKernels kGenericCodes = {to_columns_by_word, near_codes_by_word<Items<uint64_t>>};
 
+extern const PlaneFilterKernels kGenericPlaneFilter32, kGenericPlaneFilter64, kGenericPlaneFilter128, kGenericPlaneFilter192,
+    kGenericPlaneFilter256;  // plane_filter.cpp
+
+constexpr int32_t kWorthPlanes = 32;  // queries
+
 extern const FilterRow kGenericFilters[];
 const FilterRow kGenericFilters[] = {
     ragged_row<Items<uint64_t>>(),
@@ -42,6 +47,11 @@ const FilterRow kGenericFilters[] = {
     codes_row<Items<uint64_t>, 4>(kMostForCodes),
     codes_row<Items<uint64_t>, 8>(kMostForCodes),
     codes_row<Items<uint64_t>, 16>(kMostForCodes),
+    plane_row(4, kWorthPlanes, &kGenericPlaneFilter32),
+    plane_row(8, kWorthPlanes, &kGenericPlaneFilter64),
+    plane_row(16, kWorthPlanes, &kGenericPlaneFilter128),
+    plane_row(24, kWorthPlanes, &kGenericPlaneFilter192),
+    plane_row(32, kWorthPlanes, &kGenericPlaneFilter256),
     popcount_row<Items<uint32_t>, 1>(),
     popcount_row<Items<uint64_t>, 1>(),
     popcount_row<Items<uint64_t>, 2>(),

@@ -62,6 +62,11 @@ struct Lanes32 {
 extern const CodeKernels kNeonCodes;
 const CodeKernels kNeonCodes = {to_columns_by_word, near_codes_by_word<Lanes64>};
 
+extern const PlaneFilterKernels kNeonPlaneFilter32, kNeonPlaneFilter64, kNeonPlaneFilter128, kNeonPlaneFilter192,
+    kNeonPlaneFilter256;  // plane_filter.cpp
+
+constexpr int32_t kWorthPlanes = 32;  // queries
+
 extern const FilterRow kNeonFilters[];
 const FilterRow kNeonFilters[] = {
     ragged_row<Lanes64>(),
@@ -70,6 +75,11 @@ const FilterRow kNeonFilters[] = {
     codes_row<Lanes64, 4>(kMostForCodes),
     codes_row<Lanes64, 8>(kMostForCodes),
     codes_row<Lanes64, 16>(kMostForCodes),
+    plane_row(4, kWorthPlanes, &kNeonPlaneFilter32),
+    plane_row(8, kWorthPlanes, &kNeonPlaneFilter64),
+    plane_row(16, kWorthPlanes, &kNeonPlaneFilter128),
+    plane_row(24, kWorthPlanes, &kNeonPlaneFilter192),
+    plane_row(32, kWorthPlanes, &kNeonPlaneFilter256),
     popcount_row<Lanes32, 1>(),
     popcount_row<Lanes64, 1>(),
     popcount_row<Lanes64, 2>(),
