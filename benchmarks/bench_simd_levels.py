@@ -30,11 +30,15 @@ def jobs(level: str, quick: bool) -> list[Job]:
         settings += [("random", bits, 32, 100) for bits in BITS]
         settings += [("random", 64, 1000, 10), ("random", 64, 100, 1000), ("clustered", 64, 100, 100)]
     made = []
-    for codes, bits, n_query, k in sorted(settings, key=lambda setting: (setting[0] != "random", *setting[1:])):
+    for codes, bits, n_query, k in sorted(
+        settings, key=lambda setting: (setting[0] != "random", *setting[1:])
+    ):
         ratio = WANTED.get(level, {}).get(bits) if codes == "random" and n_query >= 100 and k <= 100 else None
         targets = {"faiss": ratio} if ratio else {}
         limit = "filter" if bits in BITS else "none"
-        made.append(Job("levels", codes, bits, MILLION, n_query, k, level=level, limit=limit, targets=targets))
+        made.append(
+            Job("levels", codes, bits, MILLION, n_query, k, level=level, limit=limit, targets=targets)
+        )
     return made
 
 
