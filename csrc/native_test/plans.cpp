@@ -34,7 +34,8 @@ std::string filters_of(const std::string& plan) {
 // From how many queries on codes of so many bytes are filtered by bit planes.
 int64_t planes_from(const cpu::Level& level, int32_t n_bytes) {
   constexpr int64_t kNever = INT64_MAX;
-  if (level.name != std::string("avx512")) return n_bytes <= 32 ? 32 : kNever;
+  const std::string name = level.name;
+  if (name != "avx512") return n_bytes > 32 ? kNever : name == "avx2" ? 16 : name == "neon" ? 32 : 8;
   const cpu::FilterRow* row = level.filters;  // with bit matrices, or without
   while (row->planes == nullptr && (row->width != 0 || row->max_queries != cpu::kAnyQueries)) ++row;
   return row->planes && n_bytes <= 16 ? 48 : kNever;
@@ -73,7 +74,7 @@ void check_filters() {
       const bool tiled = nibbles && width.n_bytes <= 32;
       const std::string with_nibbles = tiled ? "nibbles" + of_nibbles + ", " + popcounts : popcounts;
       const std::string with_planes = std::string("planes") + width.of + ", " + popcounts;
-      for (const int64_t n_query : {1, 2, 3, 4, 5, 7, 8, 9, 31, 32, 47, 48, 1000}) {
+      for (const int64_t n_query : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 31, 32, 47, 48, 1000}) {
         const std::string codes = codes_filter(level.name, width.n_bytes, n_query);
         const bool in_planes = score == Score::hamming && n_query >= planes_from(level, width.n_bytes);
         const std::string others = in_planes ? with_planes : n_query < 8 ? popcounts : with_nibbles;
@@ -87,7 +88,7 @@ void check_filters() {
 void check_rows() {
   for (int32_t n_bytes = 1; n_bytes <= 512; ++n_bytes) {
     for (const Score score : kScores) {
-      for (const int64_t n_query : {1, 7, 8, 31, 32, 47, 48, 5000}) {
+      for (const int64_t n_query : {1, 7, 8, 15, 16, 31, 32, 47, 48, 5000}) {
         const Pairs pairs = pairs_of(n_query, 1000, n_bytes, score);
         const cpu::Filters filters = cpu::plan_topk(pairs, 1, false, cpu::chosen_level(), 1).walk.filters;
         int n = 0;
@@ -104,7 +105,6 @@ void check_rows() {
 
 void check_cuts() {
   const std::string level = cpu::chosen_level().name;
-  const bool nibbles = level == "avx2";
   const int64_t from = planes_from(cpu::chosen_level(), 8);
   const bool planes = from <= 60;
   const std::string popcounts = level + ": filtered by popcounts of 64 bits; ", of_many = "blocks of 2048 items; ";
@@ -139,7 +139,7 @@ void check_cuts() {
   const std::string copied = (from <= 40 ? in_planes : popcounts) + of_many;
   expect_text(topk_text(pairs_of(40, 1'000'000, 8), 10, 2), copied + "1 group of 40, 2 shards, 2 threads");
   expect_text(topk_text(pairs_of(40, 1'000'000, 8), 10, 6), copied + "1 group of 40, 6 shards, 6 threads");
-  if (!nibbles) {
+  if (from > 24) {
     expect_text(topk_text(pairs_of(24, 1'000'000, 8), 3000, 2),
                 popcounts + "blocks of 2048 items in place; 6 groups of 4, 1 shard, 2 threads; bounds guessed from 16384 items");
     expect_text(topk_text(pairs_of(24, 200'000, 8), 10, 2),

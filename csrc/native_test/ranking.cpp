@@ -153,7 +153,7 @@ void test_ranking() {
   for (int32_t n_bytes = 1; n_bytes <= 33; ++n_bytes) {
     constexpr int64_t kItemsOfTiles[] = {127, 128, 1000, 2175, 5003};
     ++turn;
-    const RankingCase c(random, n_bytes, 25, kItemsOfTiles[turn % 5], kScores[turn % 2],
+    const RankingCase c(random, n_bytes, 13, kItemsOfTiles[turn % 5], kScores[turn % 2],
                         static_cast<Mask>(turn % 7 % 3), 0, static_cast<Codes>(turn % 11 % 3));
     const Ranked ranked = rank(c);
     for (const int64_t k : {int64_t{1}, int64_t{10}, c.n_db / 3, c.n_db}) check_topk(c, ranked, k);

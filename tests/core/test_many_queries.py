@@ -67,7 +67,7 @@ def test_random(data) -> None:
     n_db = int(rng.integers(600, 6000))
     case = build_case(
         rng,
-        int(rng.choice((31, 32, 47, 48, 49, 64, 97, 129, 200))),
+        int(rng.choice((7, 8, 15, 16, 31, 32, 47, 48, 49, 64, 97, 129, 200))),
         n_db,
         int(rng.choice((4, 8, 16, 24, 32, int(rng.integers(1, 33))))),
         str(rng.choice(CODES)),

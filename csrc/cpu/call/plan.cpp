@@ -115,11 +115,11 @@ void cut_by_passes(const Pairs& pairs, const FilterRow& best, int64_t state_byte
   int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
   constexpr int64_t kWideEnough = 32;
   if (tasks.n_threads > 1 && fair < kWideEnough && !best.arrange && cut_for_sharing(pairs, state_bytes, tasks)) return;
-  // Wider groups and more shards in their place, where nibbles make up for the merging of shards.
-  constexpr int64_t kGroupForNibbles = 16;
+  // Wider groups and more shards in their place, where nibbles or planes make up for the merging of shards.
+  constexpr int64_t kGroupThatShares = 16;
   if (tasks.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * tasks.n_threads * kSmallestShard &&
-      best.arrange) {
-    fair = std::max(fair, kGroupForNibbles);
+      (best.arrange || (best.planes && best.min_queries <= kGroupThatShares))) {
+    fair = std::max(fair, kGroupThatShares);
   }
   tasks.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
   const int64_t n_groups = divide_up(pairs.n_query, tasks.group), few = 2 * tasks.n_threads;

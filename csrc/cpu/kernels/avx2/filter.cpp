@@ -135,7 +135,7 @@ const CodeKernels kAvx2Codes = {to_columns, near_codes_by_word<Lanes64>};
 extern const PlaneFilterKernels kAvx2PlaneFilter32, kAvx2PlaneFilter64, kAvx2PlaneFilter128, kAvx2PlaneFilter192,
     kAvx2PlaneFilter256;  // plane_filter.cpp
 
-constexpr int32_t kWorthPlanes = 32;  // queries
+constexpr int32_t kWorthPlanes = 16;  // queries; with 8 planes are level with nibbles
 
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {

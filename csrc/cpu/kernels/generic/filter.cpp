@@ -37,7 +37,7 @@ const CodeKernels kGenericCodes = {to_columns_by_word, near_codes_by_word<Items<
 extern const PlaneFilterKernels kGenericPlaneFilter32, kGenericPlaneFilter64, kGenericPlaneFilter128, kGenericPlaneFilter192,
     kGenericPlaneFilter256;  // plane_filter.cpp
 
-constexpr int32_t kWorthPlanes = 32;  // queries
+constexpr int32_t kWorthPlanes = 8;  // queries
 
 extern const FilterRow kGenericFilters[];
 const FilterRow kGenericFilters[] = {

@@ -13,19 +13,20 @@ inline Plane load_lanes(const uint8_t* from, int64_t) {
   __builtin_memcpy(&plane, from, sizeof plane);
   return plane;
 }
-template <int kFirst>
-inline Plane taken_in_turn(Plane a, Plane b) {
+// In a loop over bytes it is 90 times slower (GCC 12). GCC before 12 has no shufflevector, Clang no shuffle.
+inline Plane low_bytes(Plane a, Plane b) {
   const PlaneBytes x = reinterpret_cast<PlaneBytes>(a), y = reinterpret_cast<PlaneBytes>(b);
-  PlaneBytes bytes{};
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    bytes[2 * i] = x[kFirst + i];
-    bytes[2 * i + 1] = y[kFirst + i];
-  }
-  return reinterpret_cast<Plane>(bytes);
+#if defined(__clang__) || __GNUC__ >= 12
+  return reinterpret_cast<Plane>(__builtin_shufflevector(x, y, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+#else
+  return reinterpret_cast<Plane>(
+      __builtin_shuffle(x, y, PlaneBytes{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23}));
+#endif
 }
-inline Plane low_bytes(Plane a, Plane b) { return taken_in_turn<0>(a, b); }
-inline Plane high_bytes(Plane a, Plane b) { return taken_in_turn<8>(a, b); }
+inline Plane high_bytes(Plane a, Plane b) {
+  const auto high = [](Plane plane) { return plane[1] + Plane{}; };
+  return low_bytes(high(a), high(b));
+}
 constexpr bool kOneChoice = false;
 inline Plane choose(Plane where, Plane a, Plane b) { return b ^ (where & (a ^ b)); }
 inline bool is_full(Plane a) { return (a[0] & a[1]) == ~uint64_t{0}; }

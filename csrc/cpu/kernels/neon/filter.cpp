@@ -65,7 +65,7 @@ const CodeKernels kNeonCodes = {to_columns_by_word, near_codes_by_word<Lanes64>}
 extern const PlaneFilterKernels kNeonPlaneFilter32, kNeonPlaneFilter64, kNeonPlaneFilter128, kNeonPlaneFilter192,
     kNeonPlaneFilter256;  // plane_filter.cpp
 
-constexpr int32_t kWorthPlanes = 32;  // queries
+constexpr int32_t kWorthPlanes = 32;  // queries; counted in instructions, not measured
 
 extern const FilterRow kNeonFilters[];
 const FilterRow kNeonFilters[] = {
