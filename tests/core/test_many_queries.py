@@ -85,7 +85,7 @@ def test_every_radius(n_bytes: int) -> None:
     bits = 8 * n_bytes
     queries = rng.integers(0, 256, (60, n_bytes), dtype=np.uint8)
     ranks = rng.permuted(np.tile(np.arange(bits), (1100, 1)), axis=1)
-    flips = np.packbits(ranks < rng.integers(0, bits + 1, 1100)[:, None], axis=1)
+    flips = np.packbits(ranks < rng.permutation(1100)[:, None] % (bits + 1), axis=1)
     database = queries[rng.integers(0, len(queries), 1100)] ^ flips
     counts = ranking_cases.popcounts(queries, database, "hamming")
     assert len(np.unique(counts)) == bits + 1

@@ -66,6 +66,7 @@ void cut_database(const Pairs& pairs, int64_t shards, Tasks& tasks) {
 // would come out too narrow, or the merging of shards would cost what they save. The figures are measured.
 bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t state_bytes, Tasks& tasks) {
   constexpr int64_t kNarrow = 64, kUsual = 128, kWidest = 512;  // queries
+  constexpr int64_t kFewestOfState = 48;  // that memory must allow, or popcounts of fewer keep their state cached
   // A group uses the memory of the one before it again; over few items new pages cost more than tables.
   constexpr int64_t kItemsForQuery = 1024;
   constexpr int64_t kStateBytes = 32 << 20;
@@ -74,7 +75,7 @@ bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t stat
                                   kStateBytes / std::max<int64_t>(state_bytes, 1));
   const int64_t share = divide_up(pairs.n_query, tasks.n_threads);
   const int64_t wanted = std::max({divide_up(share, tasks.n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
-  if (!by_planes || widest < by_planes->min_queries) return false;
+  if (!by_planes || widest < std::max<int64_t>(by_planes->min_queries, kFewestOfState)) return false;
   const int64_t n_groups =
       std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / by_planes->min_queries);
   const int64_t shards = divide_up(tasks.n_threads, n_groups);
