@@ -38,7 +38,7 @@ int64_t planes_from(const cpu::Level& level, int32_t n_bytes) {
   if (name != "avx512") return n_bytes > 32 ? kNever : name == "avx2" ? 16 : name == "neon" ? 32 : 8;
   const cpu::FilterRow* row = level.filters;  // with bit matrices, or without
   while (row->planes == nullptr && (row->width != 0 || row->max_queries != cpu::kAnyQueries)) ++row;
-  return row->planes && n_bytes <= 16 ? 48 : kNever;
+  return row->planes && (n_bytes <= 16 || (n_bytes > 24 && n_bytes <= 32)) ? 48 : kNever;
 }
 
 // The filter of few queries, which reads codes of more than a word as they lie; empty: it is another one.

@@ -17,14 +17,14 @@ struct PlaneShape {
   int32_t n_tables, pattern_words, start_words, query_words;  // query_words: from one query to the next
 };
 constexpr PlaneShape plane_shape(int32_t bits) {
-  return {bits / 2, (bits / 2 + 15) / 16, bits == 32 ? 4 : bits == 64 ? 5 : 6, bits == 128 ? 16 : 8};
+  return {bits / 2, (bits / 2 + 15) / 16, bits == 32 ? 4 : bits == 64 ? 5 : bits == 128 ? 6 : 7, bits >= 128 ? 16 : 8};
 }
 
 template <int kBits>
 void set_code(const uint64_t* code, uint8_t* query) {
   constexpr PlaneShape kShape = plane_shape(kBits);
   // The bits of the code, then the parities of bits 3 g, 3 g + 1 and 3 g + 2 of this queue, which end in time.
-  uint64_t queue[4] = {};
+  uint64_t queue[kBits / 42 + 2] = {};
   __builtin_memcpy(queue, code, kBits / 8);
   auto* patterns = reinterpret_cast<uint64_t*>(query);
   for (int32_t g = 0; g < kShape.n_tables; ++g) {
@@ -89,7 +89,7 @@ DSHC_INLINE void make_planes(const PlaneBlock& block, Plane* planes) {
   for (int i = 0; i < 64; ++i) columns[i] = static_cast<uint8_t>(8 * (i % 8) + i / 8);
   const Plane by_byte = _mm512_load_si512(rows), gather = _mm512_load_si512(columns);
   const Plane diagonal = _mm512_set1_epi64(static_cast<long long>(0x8040201008040201));
-  constexpr int kWords = kBits == 128 ? 2 : 1, kGroups = kBits == 32 ? 4 : 8;
+  constexpr int kWords = kBits <= 64 ? 1 : kBits / 64, kGroups = kBits == 32 ? 4 : 8;
   for (int w = 0; w < kWords; ++w) {
     Plane parts[8][8];  // [byte of the word][64 items]: 8 planes of 64 bits each
     for (int g = 0; g < kGroups; ++g) {
@@ -234,9 +234,10 @@ constexpr PlaneFilterKernels plane_filter_kernels() {
 
 }  // namespace
 
-extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128;
+extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128, kAvx512PlaneFilter256;
 const PlaneFilterKernels kAvx512PlaneFilter32 = plane_filter_kernels<32>();
 const PlaneFilterKernels kAvx512PlaneFilter64 = plane_filter_kernels<64>();
 const PlaneFilterKernels kAvx512PlaneFilter128 = plane_filter_kernels<128>();
+const PlaneFilterKernels kAvx512PlaneFilter256 = plane_filter_kernels<256>();
 
 }  // namespace dshc::cpu
