@@ -24,7 +24,7 @@ template <int kBits>
 void set_code(const uint64_t* code, uint8_t* query) {
   constexpr PlaneShape kShape = plane_shape(kBits);
   // The bits of the code, then the parities of bits 3 g, 3 g + 1 and 3 g + 2 of this queue, which end in time.
-  uint64_t queue[kBits / 42 + 2] = {};
+  uint64_t queue[(kBits + kBits / 2) / 64 + 1] = {};
   __builtin_memcpy(queue, code, kBits / 8);
   auto* patterns = reinterpret_cast<uint64_t*>(query);
   for (int32_t g = 0; g < kShape.n_tables; ++g) {
