@@ -26,7 +26,9 @@ MILLION = 1_000_000
 def jobs(level: str, quick: bool) -> list[Job]:
     settings = [("random", 64, 100, 10), ("random", 64, 100, 100)]  # codes, bits, queries, k
     if not quick:
-        settings += [("random", bits, 100, k) for bits in (32, 48, 96, 128, 192, 256) for k in (10, 100)]
+        settings += [
+            ("random", bits, 100, k) for bits in (32, 48, 96, 128, 192, 256, 512, 1024) for k in (10, 100)
+        ]
         settings += [("random", bits, 32, 100) for bits in BITS]
         settings += [("random", 64, 1000, 10), ("random", 64, 100, 1000), ("clustered", 64, 100, 100)]
     made = []

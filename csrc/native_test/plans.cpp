@@ -31,14 +31,21 @@ std::string filters_of(const std::string& plan) {
   return plan.substr(begin, plan.find(';') - begin);
 }
 
+int32_t width_of(int32_t n_bytes) { return n_bytes <= 4 ? 4 : (n_bytes + 7) / 8 * 8; }
+
 // From how many queries on codes of so many bytes are filtered by bit planes.
 int64_t planes_from(const cpu::Level& level, int32_t n_bytes) {
   constexpr int64_t kNever = INT64_MAX;
   const std::string name = level.name;
-  if (name != "avx512") return n_bytes > 32 ? kNever : name == "avx2" ? 16 : name == "neon" ? 32 : 8;
+  const int32_t width = width_of(n_bytes);
+  const bool power = (width & (width - 1)) == 0;
+  if (name != "avx512") {
+    const bool planes = width <= 32 || width == 48 || width == 96 || (power && width <= 128);
+    return !planes ? kNever : name == "avx2" ? 16 : name == "neon" ? 32 : 8;
+  }
   const cpu::FilterRow* row = level.filters;  // with bit matrices, or without
   while (row->planes == nullptr && (row->width != 0 || row->max_queries != cpu::kAnyQueries)) ++row;
-  return row->planes && (n_bytes <= 16 || (n_bytes > 24 && n_bytes <= 32)) ? 48 : kNever;
+  return row->planes && power && width <= 64 ? 48 : kNever;
 }
 
 // The filter of few queries, which reads codes of more than a word as they lie; empty: it is another one.
@@ -58,12 +65,13 @@ void check_filters() {
   const bool nibbles = level.name == std::string("avx2");
   struct Width {
     int32_t n_bytes;
-    const char* of;  // of popcounts, planes and, up to 32 bytes, of nibbles
+    const char* of;  // of popcounts and, up to 32 bytes, of nibbles
   };
   const Width widths[] = {{1, " of 32 bits"},   {3, " of 32 bits"},   {4, " of 32 bits"},   {5, " of 64 bits"},
                           {8, " of 64 bits"},   {9, " of 128 bits"},  {12, " of 128 bits"}, {16, " of 128 bits"},
                           {17, " of 192 bits"}, {24, " of 192 bits"}, {25, " of 256 bits"}, {32, " of 256 bits"},
-                          {33, ""},             {64, ""},             {512, ""}};
+                          {33, ""},             {48, ""},             {64, ""},             {96, ""},
+                          {128, ""},            {512, ""}};
   for (const Width& width : widths) {
     const std::string popcounts = std::string("popcounts") + width.of;
     const std::string of_nibbles = *width.of ? width.of : " of 192 bits";
@@ -73,7 +81,7 @@ void check_filters() {
       };
       const bool tiled = nibbles && width.n_bytes <= 32;
       const std::string with_nibbles = tiled ? "nibbles" + of_nibbles + ", " + popcounts : popcounts;
-      const std::string with_planes = std::string("planes") + width.of + ", " + popcounts;
+      const std::string with_planes = "planes of " + std::to_string(8 * width_of(width.n_bytes)) + " bits, " + popcounts;
       for (const int64_t n_query : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 31, 32, 47, 48, 1000}) {
         const std::string codes = codes_filter(level.name, width.n_bytes, n_query);
         const bool in_planes = score == Score::hamming && n_query >= planes_from(level, width.n_bytes);

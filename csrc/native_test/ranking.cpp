@@ -139,7 +139,9 @@ void test_ranking() {
     }
   }
   // So many that top-k and radius filter by bit planes: blocks of 512 items or fewer and a rest, groups for three threads.
-  for (int32_t n_bytes = 1; n_bytes <= 33; ++n_bytes) {
+  std::vector<int32_t> widths = {41, 48, 61, 64, 95, 128};
+  for (int32_t n_bytes = 1; n_bytes <= 33; ++n_bytes) widths.push_back(n_bytes);
+  for (const int32_t n_bytes : widths) {
     constexpr int64_t kItemsOfMany[] = {895, 896, 1408, 2047, 5003};
     ++turn;
     const RankingCase c(random, n_bytes, turn % 2 ? 65 : 140, kItemsOfMany[turn % 5],

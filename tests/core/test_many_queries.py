@@ -50,7 +50,7 @@ def check(case: Case, ks: tuple[int, ...], radii: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("score", ("hamming", "overlap"))
-@pytest.mark.parametrize("n_bytes", (*range(1, 18), 20, 24, 25, 31, 32, 33))
+@pytest.mark.parametrize("n_bytes", (*range(1, 18), 20, 24, 25, 31, 32, 33, 45, 64, 96, 121))
 def test_lengths(n_bytes: int, score: str) -> None:
     rng = np.random.default_rng(n_bytes)
     n_db = 3003
@@ -69,7 +69,7 @@ def test_random(data) -> None:
         rng,
         int(rng.choice((7, 8, 15, 16, 31, 32, 47, 48, 49, 64, 97, 129, 200))),
         n_db,
-        int(rng.choice((4, 8, 16, 24, 32, int(rng.integers(1, 33))))),
+        int(rng.choice((4, 8, 16, 24, 32, 64, int(rng.integers(1, 33))))),
         str(rng.choice(CODES)),
         str(rng.choice(ASKED)),
         form=MASKS[int(rng.integers(0, len(MASKS)))],
@@ -78,7 +78,7 @@ def test_random(data) -> None:
     check(case, (int(rng.choice((1, 10, 100, n_db // 4))),), (radius,))
 
 
-@pytest.mark.parametrize("n_bytes", (4, 8, 16, 24, 32))
+@pytest.mark.parametrize("n_bytes", (4, 8, 16, 24, 32, 48, 64, 96))
 def test_every_radius(n_bytes: int) -> None:
     """Codes at all distances of a query; each radius is a constant of its own in the planes."""
     rng = np.random.default_rng(n_bytes)

@@ -35,4 +35,9 @@ struct PlaneFilterKernels {
   Key* (*keys)(const PlaneBlock& block, const uint64_t* mask, const uint8_t* allowed, const uint64_t* code, Key* found);
 };
 
+// Of the widths that one source of loops has (plane_filter_loops.h).
+struct PlaneFilters {
+  PlaneFilterKernels of_32, of_64, of_128, of_192, of_256, of_384, of_512, of_768, of_1024;
+};
+
 }  // namespace dshc::cpu

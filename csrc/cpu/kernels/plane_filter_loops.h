@@ -110,12 +110,18 @@ DSHC_INLINE void all_carries(Plane x, Plane y, Plane z, Plane* carries) {
 
 constexpr int kCarryForms = 8, kForms = kCarryForms + 16;  // of a group of five planes
 
+constexpr int power_of_two(int least) {
+  int power = 1;
+  while (power < least) power *= 2;
+  return power;
+}
+
 template <int kBits>
 struct PlaneShape {
   static constexpr int kGroups = kBits / 4;  // of five planes each: the code's, the parities of other groups, a constant
-  static constexpr int kTop = kBits <= 32 ? 32 : kBits <= 64 ? 64 : kBits <= 128 ? 128 : 256;
+  static constexpr int kTop = power_of_two(kBits);
   static_assert(kBits == kTop || 4 * kBits == 3 * kTop, "that many groups make no tree");
-  static constexpr int kStarts = kTop == 32 ? 4 : kTop == 64 ? 5 : kTop == 128 ? 6 : 7;  // weights 2 .. kTop / 2
+  static constexpr int kStarts = __builtin_ctz(kTop) - 1;  // weights 2 .. kTop / 2
   // A query: where in a group's forms its carry lies and where its difference, in bytes; the last of them once more, for an
   // even constant; then for each weight from 2 on all ones where the constant has the bit.
   static constexpr int kEven = 2 * kGroups, kStartsAt = 2 * kEven + 8;
@@ -258,6 +264,12 @@ constexpr PlaneFilterKernels plane_filter_kernels() {
   using Shape = PlaneShape<kBits>;
   return {kBits,           kBlockItems,      Shape::kTableBytes, Shape::kQueryBytes, set_code<kBits>,
           set_bound<kBits>, tabulate<kBits>, filter<kBits>,      keys<kBits>};
+}
+
+constexpr PlaneFilters plane_filters() {
+  return {plane_filter_kernels<32>(),  plane_filter_kernels<64>(),  plane_filter_kernels<128>(),
+          plane_filter_kernels<192>(), plane_filter_kernels<256>(), plane_filter_kernels<384>(),
+          plane_filter_kernels<512>(), plane_filter_kernels<768>(), plane_filter_kernels<1024>()};
 }
 
 }  // namespace

@@ -30,12 +30,7 @@ inline bool is_full(Plane a) { return _mm256_testc_si256(reinterpret_cast<__m256
 
 namespace dshc::cpu {
 
-extern const PlaneFilterKernels kAvx2PlaneFilter32, kAvx2PlaneFilter64, kAvx2PlaneFilter128, kAvx2PlaneFilter192,
-    kAvx2PlaneFilter256;
-const PlaneFilterKernels kAvx2PlaneFilter32 = plane_filter_kernels<32>();
-const PlaneFilterKernels kAvx2PlaneFilter64 = plane_filter_kernels<64>();
-const PlaneFilterKernels kAvx2PlaneFilter128 = plane_filter_kernels<128>();
-const PlaneFilterKernels kAvx2PlaneFilter192 = plane_filter_kernels<192>();
-const PlaneFilterKernels kAvx2PlaneFilter256 = plane_filter_kernels<256>();
+extern const PlaneFilters kAvx2PlaneFilters;
+const PlaneFilters kAvx2PlaneFilters = plane_filters();
 
 }  // namespace dshc::cpu

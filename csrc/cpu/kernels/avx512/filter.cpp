@@ -172,7 +172,7 @@ extern const CodeKernels kAvx512Codes;
 const CodeKernels kAvx512Codes = {to_columns, near_codes_by_word<Lanes64>};
 
 extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128,
-    kAvx512PlaneFilter256;  // plane_filter.cpp
+    kAvx512PlaneFilter256, kAvx512PlaneFilter512;  // plane_filter.cpp
 
 constexpr int32_t kWorthPlanes = 48;  // queries; measured: with 32 planes are level with popcounts
 
@@ -197,6 +197,7 @@ const FilterRow kAvx512BitMatrixFilters[] = {
     plane_row(8, kWorthPlanes, &kAvx512PlaneFilter64),
     plane_row(16, kWorthPlanes, &kAvx512PlaneFilter128),
     plane_row(32, kWorthPlanes, &kAvx512PlaneFilter256),
+    plane_row(64, kWorthPlanes, &kAvx512PlaneFilter512),
     popcount_row<Lanes32, 1>(),
     popcount_row<Lanes64, 1>(),
     popcount_row<Lanes64, 2>(),

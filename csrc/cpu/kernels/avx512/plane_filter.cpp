@@ -17,7 +17,8 @@ struct PlaneShape {
   int32_t n_tables, pattern_words, start_words, query_words;  // query_words: from one query to the next
 };
 constexpr PlaneShape plane_shape(int32_t bits) {
-  return {bits / 2, (bits / 2 + 15) / 16, bits == 32 ? 4 : bits == 64 ? 5 : bits == 128 ? 6 : 7, bits >= 128 ? 16 : 8};
+  const int32_t pattern_words = (bits / 2 + 15) / 16, start_words = __builtin_ctz(static_cast<unsigned>(bits)) - 1;
+  return {bits / 2, pattern_words, start_words, (pattern_words + start_words + 7) / 8 * 8};
 }
 
 template <int kBits>
@@ -234,10 +235,12 @@ constexpr PlaneFilterKernels plane_filter_kernels() {
 
 }  // namespace
 
-extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128, kAvx512PlaneFilter256;
+extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128,
+    kAvx512PlaneFilter256, kAvx512PlaneFilter512;
 const PlaneFilterKernels kAvx512PlaneFilter32 = plane_filter_kernels<32>();
 const PlaneFilterKernels kAvx512PlaneFilter64 = plane_filter_kernels<64>();
 const PlaneFilterKernels kAvx512PlaneFilter128 = plane_filter_kernels<128>();
 const PlaneFilterKernels kAvx512PlaneFilter256 = plane_filter_kernels<256>();
+const PlaneFilterKernels kAvx512PlaneFilter512 = plane_filter_kernels<512>();
 
 }  // namespace dshc::cpu

@@ -38,12 +38,7 @@ inline bool is_full(Plane a) { return (a[0] & a[1]) == ~uint64_t{0}; }
 
 namespace dshc::cpu {
 
-extern const PlaneFilterKernels kGenericPlaneFilter32, kGenericPlaneFilter64, kGenericPlaneFilter128,
-    kGenericPlaneFilter192, kGenericPlaneFilter256;
-const PlaneFilterKernels kGenericPlaneFilter32 = plane_filter_kernels<32>();
-const PlaneFilterKernels kGenericPlaneFilter64 = plane_filter_kernels<64>();
-const PlaneFilterKernels kGenericPlaneFilter128 = plane_filter_kernels<128>();
-const PlaneFilterKernels kGenericPlaneFilter192 = plane_filter_kernels<192>();
-const PlaneFilterKernels kGenericPlaneFilter256 = plane_filter_kernels<256>();
+extern const PlaneFilters kGenericPlaneFilters;
+const PlaneFilters kGenericPlaneFilters = plane_filters();
 
 }  // namespace dshc::cpu

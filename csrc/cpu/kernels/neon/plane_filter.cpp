@@ -30,12 +30,7 @@ inline bool is_full(Plane a) { return (a[0] & a[1]) == ~uint64_t{0}; }
 
 namespace dshc::cpu {
 
-extern const PlaneFilterKernels kNeonPlaneFilter32, kNeonPlaneFilter64, kNeonPlaneFilter128, kNeonPlaneFilter192,
-    kNeonPlaneFilter256;
-const PlaneFilterKernels kNeonPlaneFilter32 = plane_filter_kernels<32>();
-const PlaneFilterKernels kNeonPlaneFilter64 = plane_filter_kernels<64>();
-const PlaneFilterKernels kNeonPlaneFilter128 = plane_filter_kernels<128>();
-const PlaneFilterKernels kNeonPlaneFilter192 = plane_filter_kernels<192>();
-const PlaneFilterKernels kNeonPlaneFilter256 = plane_filter_kernels<256>();
+extern const PlaneFilters kNeonPlaneFilters;
+const PlaneFilters kNeonPlaneFilters = plane_filters();
 
 }  // namespace dshc::cpu
