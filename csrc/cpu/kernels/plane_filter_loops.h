@@ -1,5 +1,5 @@
-// The filter by bit planes for one instruction set without three-input logic of its own tables. The including file defines,
-// in an anonymous namespace:
+// The filter by bit planes for one instruction set. (AVX-512 has loops of its own: full adders of two operations make pairs
+// needless.) The including file defines, in an anonymous namespace:
 //   Plane                   a vector of uint64_t, a bit an item: kPlaneLanes lanes of 16 bytes
 //   load_lanes(from, apart) 16 bytes for each lane, `apart` bytes from one to the next
 //   low_bytes, high_bytes   the bytes of the lower or upper halves of two vectors' lanes, taken in turn
@@ -44,10 +44,10 @@ DSHC_INLINE Pair add_pairs(Plane& sum, Pair a, Pair b) {
     sum = both ^ b.differ;
     return {first, first ^ second};
   }
-  const Plane first_and_both = a.differ | (sum ^ a.first);  // where the first carry is not `both`
-  const Plane second_and_both = (b.first ^ both) & ~b.differ;
+  const Plane first_differs = a.differ | (sum ^ a.first);  // the first carry from `both`
+  const Plane second_differs = (b.first ^ both) & ~b.differ;
   sum = both ^ b.differ;
-  return {both ^ first_and_both, first_and_both ^ second_and_both};
+  return {both ^ first_differs, first_differs ^ second_differs};
 }
 
 // Swaps the bits of `high` in `mask` for those of `low`, kShift places further up.
