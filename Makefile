@@ -54,6 +54,7 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/limits.py
 	$(BIN)/python benchmarks/bench_hamming_topk.py
+	$(BIN)/python benchmarks/bench_simd_levels.py
 	$(BIN)/python benchmarks/bench_hamming_radius.py
 	$(BIN)/python benchmarks/bench_asymmetric_topk.py
 	$(BIN)/python benchmarks/bench_hamming_pairs.py

@@ -16,7 +16,7 @@ import numpy as np
 import rows
 from code_sets import code_set
 from limits import Limits
-from peers import FAISS, SLOW, searches, set_threads
+from peers import FAISS, SLOW, searches, set_faiss_level, set_threads
 
 import dshc_fast
 
@@ -76,14 +76,6 @@ def jobs(quick: bool, full: bool) -> list[Job]:
             for k in (100,) if quick else ks:
                 for threads in (1, 2) if full else (1,):
                     made.append(with_targets(Job("lengths", codes, bits, million, 100, k, threads)))
-    for level in ("avx2", "generic"):
-        n_query = 32 if level == "avx2" else 8
-        for bits in (64,) if quick else (32, 64, 128, 256):
-            for codes, k in (
-                ("random", 100),
-                *((("random", 1000), ("clustered", 100)) if bits == 64 else ()),
-            ):
-                made.append(with_targets(Job("levels", codes, bits, million, n_query, k, level=level)))
     for k in (10, 1000) if quick else ks:
         made.append(Job("learned", "learned", 30, 60_000, 1000, k))
         made.append(Job("learned", "dshc-310", 30, 50_000, 1000, k))
@@ -125,6 +117,7 @@ def run(job: Job, table: rows.Table) -> None:
     data = code_set(job.codes, job.bits, job.n_query, job.n_db)
     set_threads(job.threads)
     rows.set_level(job.level)
+    set_faiss_level(job.level)
     mask, allowed = masks(job.allowed, job.n_query, job.n_db)
     peers = searches(job.peers, data.queries, data.database, job.threads, mask)
     candidates = {
@@ -219,9 +212,7 @@ def main() -> None:
     table = rows.Table("bench_hamming_topk", "exact top-k", Limits(), effort)
     todo = [job for job in jobs(effort.quick, effort.full) if effort.only in job.section]
     for job in todo:
-        if job.level == "best" or job.level in table.limits.levels:
-            run(job, table)
-    rows.set_level("best")
+        run(job, table)
     for section, special in (("k = n", linear), ("small job", small)):
         if effort.only in section:
             special(table)

@@ -49,6 +49,18 @@ def set_threads(threads: int) -> None:
     faiss.omp_set_num_threads(threads)
 
 
+FAISS_LEVELS = {"avx512": "AVX512_VPOPCNT", "avx2": "AVX2", "neon": "ARM_NEON", "generic": "NONE"}
+_BEST_FAISS_LEVEL = faiss.SIMDConfig.get_level() if hasattr(faiss, "SIMDConfig") else None
+
+
+def set_faiss_level(level: str) -> None:
+    """The level of faiss that is like one of ours, or its best; before 1.15 faiss has one level for a process."""
+    if _BEST_FAISS_LEVEL is None:
+        return
+    name = f"SIMDLevel_{FAISS_LEVELS.get(level, '')}"
+    faiss.SIMDConfig.set_level(getattr(faiss, name) if hasattr(faiss, name) else _BEST_FAISS_LEVEL)
+
+
 def faiss_index(database: np.ndarray) -> faiss.IndexBinaryFlat:
     index = faiss.IndexBinaryFlat(8 * database.shape[1])
     index.add(np.ascontiguousarray(database))

@@ -15,6 +15,7 @@ from timing import RESULTS
 FILES = (
     "limits",
     "bench_hamming_topk",
+    "bench_simd_levels",
     "bench_hamming_radius",
     "bench_asymmetric_topk",
     "bench_hamming_pairs",
@@ -26,7 +27,7 @@ NOT_SETTINGS = {"section", "unit", "amount", "pace", "seconds", "measured_part",
 TITLES = {
     "batch": "Top-k, 64 bits",
     "lengths": "Top-k, other code lengths",
-    "levels": "Top-k on the lesser instruction sets, each against its own limit",
+    "levels": "Top-k at every instruction set, each forced in one run, against its limit and faiss at the like level",
     "learned": "Top-k, learned codes",
     "one query": "One query; at n = 1,000,000 against reading the third-level cache, from 10,000,000 on against DRAM",
     "sizes": "Top-k, smaller databases",

@@ -31,10 +31,21 @@ std::string filters_of(const std::string& plan) {
   return plan.substr(begin, plan.find(';') - begin);
 }
 
-bool has_planes(const cpu::Level& level) {
-  const cpu::FilterRow* row = level.filters;
+int32_t width_of(int32_t n_bytes) { return n_bytes <= 4 ? 4 : (n_bytes + 7) / 8 * 8; }
+
+// From how many queries on codes of so many bytes are filtered by bit planes.
+int64_t planes_from(const cpu::Level& level, int32_t n_bytes) {
+  constexpr int64_t kNever = INT64_MAX;
+  const std::string name = level.name;
+  const int32_t width = width_of(n_bytes);
+  const bool power = (width & (width - 1)) == 0;
+  if (name != "avx512") {
+    const bool planes = width <= 32 || width == 48 || width == 96 || (power && width <= 128);
+    return !planes ? kNever : name == "avx2" ? 16 : name == "neon" ? 32 : 8;
+  }
+  const cpu::FilterRow* row = level.filters;  // with bit matrices, or without
   while (row->planes == nullptr && (row->width != 0 || row->max_queries != cpu::kAnyQueries)) ++row;
-  return row->planes != nullptr;
+  return row->planes && power && width <= 64 ? 48 : kNever;
 }
 
 // The filter of few queries, which reads codes of more than a word as they lie; empty: it is another one.
@@ -51,17 +62,16 @@ std::string codes_filter(const std::string& level, int32_t n_bytes, int64_t n_qu
 
 void check_filters() {
   const cpu::Level& level = cpu::chosen_level();
-  const bool nibbles = level.name == std::string("avx2"), planes = has_planes(level);
+  const bool nibbles = level.name == std::string("avx2");
   struct Width {
     int32_t n_bytes;
     const char* of;  // of popcounts and, up to 32 bytes, of nibbles
-    bool in_planes;
   };
-  const Width widths[] = {{1, " of 32 bits", true},    {3, " of 32 bits", true},    {4, " of 32 bits", true},
-                          {5, " of 64 bits", true},    {8, " of 64 bits", true},    {9, " of 128 bits", true},
-                          {12, " of 128 bits", true},  {16, " of 128 bits", true},  {17, " of 192 bits", false},
-                          {24, " of 192 bits", false}, {25, " of 256 bits", false}, {32, " of 256 bits", false},
-                          {33, "", false},             {64, "", false},             {512, "", false}};
+  const Width widths[] = {{1, " of 32 bits"},   {3, " of 32 bits"},   {4, " of 32 bits"},   {5, " of 64 bits"},
+                          {8, " of 64 bits"},   {9, " of 128 bits"},  {12, " of 128 bits"}, {16, " of 128 bits"},
+                          {17, " of 192 bits"}, {24, " of 192 bits"}, {25, " of 256 bits"}, {32, " of 256 bits"},
+                          {33, ""},             {48, ""},             {64, ""},             {96, ""},
+                          {128, ""},            {512, ""}};
   for (const Width& width : widths) {
     const std::string popcounts = std::string("popcounts") + width.of;
     const std::string of_nibbles = *width.of ? width.of : " of 192 bits";
@@ -71,11 +81,11 @@ void check_filters() {
       };
       const bool tiled = nibbles && width.n_bytes <= 32;
       const std::string with_nibbles = tiled ? "nibbles" + of_nibbles + ", " + popcounts : popcounts;
-      const bool in_planes = planes && width.in_planes && score == Score::hamming;
-      const std::string of_many = in_planes ? std::string("planes") + width.of + ", " + popcounts : with_nibbles;
-      for (const int64_t n_query : {1, 2, 3, 4, 5, 7, 8, 9, 47, 48, 1000}) {
+      const std::string with_planes = "planes of " + std::to_string(8 * width_of(width.n_bytes)) + " bits, " + popcounts;
+      for (const int64_t n_query : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 31, 32, 47, 48, 1000}) {
         const std::string codes = codes_filter(level.name, width.n_bytes, n_query);
-        const std::string others = n_query < 8 ? popcounts : n_query < 48 ? with_nibbles : of_many;
+        const bool in_planes = score == Score::hamming && n_query >= planes_from(level, width.n_bytes);
+        const std::string others = in_planes ? with_planes : n_query < 8 ? popcounts : with_nibbles;
         expect_text(filters(n_query), "filtered by " + (codes.empty() ? others : codes));
       }
     }
@@ -86,13 +96,15 @@ void check_filters() {
 void check_rows() {
   for (int32_t n_bytes = 1; n_bytes <= 512; ++n_bytes) {
     for (const Score score : kScores) {
-      for (const int64_t n_query : {1, 7, 8, 47, 48, 5000}) {
+      for (const int64_t n_query : {1, 7, 8, 15, 16, 31, 32, 47, 48, 5000}) {
         const Pairs pairs = pairs_of(n_query, 1000, n_bytes, score);
         const cpu::Filters filters = cpu::plan_topk(pairs, 1, false, cpu::chosen_level(), 1).walk.filters;
         int n = 0;
         while (n < cpu::Filters::kMost && filters.rows[n]) ++n;
         expect_same("plan rows", n, n > 0 && filters.rows[n - 1]->max_bound == cpu::kNoMaxBound, true);
         expect_same("plan rows", n, filters.rows[n - 1]->planes == nullptr, true);
+        const bool planes = filters.by_planes() != nullptr;
+        for (int i = 1; i < n; ++i) expect_same("plan rows", n, planes && filters.rows[i]->arrange != nullptr, false);
       }
     }
     count("plan rows", 1);
@@ -101,10 +113,11 @@ void check_rows() {
 
 void check_cuts() {
   const std::string level = cpu::chosen_level().name;
-  const bool nibbles = level == "avx2", planes = has_planes(cpu::chosen_level());
-  const std::string popcounts = level + ": filtered by popcounts of 64 bits; ";
-  const std::string best = planes ? "planes of 64 bits, " : nibbles ? "nibbles of 64 bits, " : "";
-  const std::string many = level + ": filtered by " + best + "popcounts of 64 bits; blocks of 2048 items; ";
+  const int64_t from = planes_from(cpu::chosen_level(), 8);
+  const bool planes = from <= 60;
+  const std::string popcounts = level + ": filtered by popcounts of 64 bits; ", of_many = "blocks of 2048 items; ";
+  const std::string in_planes = level + ": filtered by planes of 64 bits, popcounts of 64 bits; ";
+  const std::string many = (planes ? in_planes : popcounts) + of_many;
   expect_text(topk_text(pairs_of(5, 0, 8), 1), level + ": nothing to find");
   expect_text(topk_text(pairs_of(0, 5, 8), 1), level + ": nothing to find");
   // One query reads long blocks where they lie, some queries short ones, many make up for a copy.
@@ -130,11 +143,11 @@ void check_cuts() {
   // Threads share groups, and shards where groups are few.
   expect_text(topk_text(pairs_of(2, 1'000'000, 8), 10, 2), long_in_place + "1 group of 2, 4 shards, 2 threads");
   expect_text(topk_text(pairs_of(1, 1000, 8), 10, 2), long_in_place + "1 group of 1, 1 shard, 1 thread");
-  if (!nibbles) {
-    // Queries share blocks, all threads work on one group, and groups come out even; but not where shards are short.
-    const std::string copied = popcounts + "blocks of 2048 items; ";
-    expect_text(topk_text(pairs_of(40, 1'000'000, 8), 10, 2), copied + "1 group of 40, 2 shards, 2 threads");
-    expect_text(topk_text(pairs_of(40, 1'000'000, 8), 10, 6), copied + "1 group of 40, 6 shards, 6 threads");
+  // Queries share blocks, all threads work on one group, and groups come out even; but not where shards are short.
+  const std::string copied = (from <= 40 ? in_planes : popcounts) + of_many;
+  expect_text(topk_text(pairs_of(40, 1'000'000, 8), 10, 2), copied + "1 group of 40, 2 shards, 2 threads");
+  expect_text(topk_text(pairs_of(40, 1'000'000, 8), 10, 6), copied + "1 group of 40, 6 shards, 6 threads");
+  if (from > 24) {
     expect_text(topk_text(pairs_of(24, 1'000'000, 8), 3000, 2),
                 popcounts + "blocks of 2048 items in place; 6 groups of 4, 1 shard, 2 threads; bounds guessed from 16384 items");
     expect_text(topk_text(pairs_of(24, 200'000, 8), 10, 2),

@@ -138,8 +138,10 @@ void test_ranking() {
       check_histogram(c, rank(c), 8 * n_bytes - turn % 8);
     }
   }
-  // So many that top-k and radius filter by bit planes: blocks of 512 items and a rest, groups for three threads.
-  for (int32_t n_bytes = 1; n_bytes <= 17; ++n_bytes) {
+  // So many that top-k and radius filter by bit planes: blocks of 512 items or fewer and a rest, groups for three threads.
+  std::vector<int32_t> widths = {41, 48, 61, 64, 95, 128};
+  for (int32_t n_bytes = 1; n_bytes <= 33; ++n_bytes) widths.push_back(n_bytes);
+  for (const int32_t n_bytes : widths) {
     constexpr int64_t kItemsOfMany[] = {895, 896, 1408, 2047, 5003};
     ++turn;
     const RankingCase c(random, n_bytes, turn % 2 ? 65 : 140, kItemsOfMany[turn % 5],
@@ -153,7 +155,7 @@ void test_ranking() {
   for (int32_t n_bytes = 1; n_bytes <= 33; ++n_bytes) {
     constexpr int64_t kItemsOfTiles[] = {127, 128, 1000, 2175, 5003};
     ++turn;
-    const RankingCase c(random, n_bytes, 25, kItemsOfTiles[turn % 5], kScores[turn % 2],
+    const RankingCase c(random, n_bytes, 13, kItemsOfTiles[turn % 5], kScores[turn % 2],
                         static_cast<Mask>(turn % 7 % 3), 0, static_cast<Codes>(turn % 11 % 3));
     const Ranked ranked = rank(c);
     for (const int64_t k : {int64_t{1}, int64_t{10}, c.n_db / 3, c.n_db}) check_topk(c, ranked, k);

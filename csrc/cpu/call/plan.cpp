@@ -18,7 +18,8 @@ Filters choose_filters(const Level& level, const Pairs& pairs, int64_t n_queries
   for (const FilterRow* row = level.filters;; ++row) {
     const bool fits = (row->width == 0 || row->width == width) && (row->scores & score_bit(pairs.score)) &&
                       n_queries >= row->min_queries && n_queries <= row->max_queries &&
-                      (!row->reads_codes || reads(*row, pairs.n_bytes, width));
+                      (!row->reads_codes || reads(*row, pairs.n_bytes, width)) &&
+                      !(row->arrange && n > 0 && filters.best().planes);
     if (!fits) continue;
     filters.rows[n++] = row;
     if (row->max_bound == kNoMaxBound) return filters;
@@ -65,6 +66,7 @@ void cut_database(const Pairs& pairs, int64_t shards, Tasks& tasks) {
 // would come out too narrow, or the merging of shards would cost what they save. The figures are measured.
 bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t state_bytes, Tasks& tasks) {
   constexpr int64_t kNarrow = 64, kUsual = 128, kWidest = 512;  // queries
+  constexpr int64_t kFewestOfState = 48;  // that memory must allow, or popcounts of fewer keep their state cached
   // A group uses the memory of the one before it again; over few items new pages cost more than tables.
   constexpr int64_t kItemsForQuery = 1024;
   constexpr int64_t kStateBytes = 32 << 20;
@@ -73,7 +75,7 @@ bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t stat
                                   kStateBytes / std::max<int64_t>(state_bytes, 1));
   const int64_t share = divide_up(pairs.n_query, tasks.n_threads);
   const int64_t wanted = std::max({divide_up(share, tasks.n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
-  if (!by_planes || widest < by_planes->min_queries) return false;
+  if (!by_planes || widest < std::max<int64_t>(by_planes->min_queries, kFewestOfState)) return false;
   const int64_t n_groups =
       std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / by_planes->min_queries);
   const int64_t shards = divide_up(tasks.n_threads, n_groups);
@@ -114,11 +116,11 @@ void cut_by_passes(const Pairs& pairs, const FilterRow& best, int64_t state_byte
   int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
   constexpr int64_t kWideEnough = 32;
   if (tasks.n_threads > 1 && fair < kWideEnough && !best.arrange && cut_for_sharing(pairs, state_bytes, tasks)) return;
-  // Wider groups and more shards in their place, where nibbles make up for the merging of shards.
-  constexpr int64_t kGroupForNibbles = 16;
+  // Wider groups and more shards in their place, where nibbles or planes make up for the merging of shards.
+  constexpr int64_t kGroupThatShares = 16;
   if (tasks.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * tasks.n_threads * kSmallestShard &&
-      best.arrange) {
-    fair = std::max(fair, kGroupForNibbles);
+      (best.arrange || (best.planes && best.min_queries <= kGroupThatShares))) {
+    fair = std::max(fair, kGroupThatShares);
   }
   tasks.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
   const int64_t n_groups = divide_up(pairs.n_query, tasks.group), few = 2 * tasks.n_threads;

@@ -11,8 +11,8 @@
 namespace dshc::cpu {
 
 // A way to filter codes of one width. Of a level's rows the first that fits a walk and a bound is taken, so that another
-// width or another way is a row more. For one width a level has rows that arrange a block or a row of planes, not both:
-// planes leave the end of a block to the next row, and an arrangement is of a whole block.
+// width or another way is a row more. Where planes are taken no other row arranges: they leave the end of a block to the
+// next row, and an arrangement is of a whole block.
 struct FilterRow {
   const char* name;
   int32_t width;        // of a code in bytes, filled up to whole words (WordShape); 0: any

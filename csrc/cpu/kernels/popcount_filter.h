@@ -189,6 +189,12 @@ constexpr FilterRow popcount_row() {
           kAnyQueries, kPopcountBlock, nullptr, filter_popcounts<Lanes, kWords>, nullptr};
 }
 
+// A block ends with a block of planes, but the last one: a bound that falls in between would have to be written again.
+constexpr FilterRow plane_row(int32_t width, int32_t min_queries, const PlaneFilterKernels* planes) {
+  return {"planes", width, score_bit(Score::hamming), 8 * width, min_queries, kAnyQueries, {16 << 10, kPlaneItems, 2048},
+          nullptr, nullptr, planes};
+}
+
 constexpr int32_t kMostForCodes = 2;  // queries; measured
 
 // Codes one after the other as they lie, for a few queries, which do not make up for word columns: what is read once is

@@ -30,10 +30,11 @@ void FilterWalk::run(int64_t db_begin, int64_t db_end, const SurvivorsOf& surviv
     n = block < db_end - first ? block : db_end - first;
     stop_point(0.1 * static_cast<double>(n * static_cast<int64_t>(all_.size()) * shape_.n_words));
     const uint8_t* words = columns_.load(first, n);
-    if (plane_queries_ && n >= kPlaneItems) choose(survivors);
-    const int64_t n_in_planes = use_planes_ ? n / kPlaneItems * kPlaneItems : 0;
+    const int64_t plane_items = plane_queries_ ? plane_queries_->block_items() : 0;
+    if (plane_queries_ && n >= plane_items) choose(survivors);
+    const int64_t n_in_planes = use_planes_ ? n / plane_items * plane_items : 0;
     pass_over(survivors, use_planes_ ? by_pass_ : all_, words, first, n);
-    for (int64_t i = 0; i < n_in_planes; i += kPlaneItems) {
+    for (int64_t i = 0; i < n_in_planes; i += plane_items) {
       const PlaneBlock part{words + i * shape_.word_bytes, columns_.items(), static_cast<uint64_t>(first + i)};
       plane_queries_->walk(
           part, [&](int64_t q) -> Survivors& { return survivors(begin_ + q); },

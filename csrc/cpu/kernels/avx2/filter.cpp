@@ -132,6 +132,10 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
 extern const CodeKernels kAvx2Codes;
 const CodeKernels kAvx2Codes = {to_columns, near_codes_by_word<Lanes64>};
 
+extern const PlaneFilters kAvx2PlaneFilters;  // plane_filter.cpp
+
+constexpr int32_t kWorthPlanes = 16;  // queries; with 8 planes are level with nibbles
+
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {
     triples_row<Triples8>(),
@@ -140,6 +144,15 @@ const FilterRow kAvx2Filters[] = {
     codes_row<Lanes64, 4>(kMostForCodes),
     codes_row<Lanes64, 8>(8),
     codes_row<Lanes64, 16>(8),
+    plane_row(4, kWorthPlanes, &kAvx2PlaneFilters.of_32),
+    plane_row(8, kWorthPlanes, &kAvx2PlaneFilters.of_64),
+    plane_row(16, kWorthPlanes, &kAvx2PlaneFilters.of_128),
+    plane_row(24, kWorthPlanes, &kAvx2PlaneFilters.of_192),
+    plane_row(32, kWorthPlanes, &kAvx2PlaneFilters.of_256),
+    plane_row(48, kWorthPlanes, &kAvx2PlaneFilters.of_384),
+    plane_row(64, kWorthPlanes, &kAvx2PlaneFilters.of_512),
+    plane_row(96, kWorthPlanes, &kAvx2PlaneFilters.of_768),
+    plane_row(128, kWorthPlanes, &kAvx2PlaneFilters.of_1024),
     nibble_row<Lanes32, 1>(4),
     nibble_row<Lanes64, 1>(8),
     nibble_row<Lanes64, 2>(16),

@@ -171,16 +171,10 @@ constexpr FilterRow long_codes_row() {
 extern const CodeKernels kAvx512Codes;
 const CodeKernels kAvx512Codes = {to_columns, near_codes_by_word<Lanes64>};
 
-extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128;  // plane_filter.cpp
+extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128,
+    kAvx512PlaneFilter256, kAvx512PlaneFilter512;  // plane_filter.cpp
 
-namespace {
-
-// Measured: with 32 queries planes are level with popcounts.
-constexpr FilterRow plane_row(int32_t width, const PlaneFilterKernels* planes) {
-  return {"planes", width, score_bit(Score::hamming), 8 * width, 48, kAnyQueries, kPopcountBlock, nullptr, nullptr, planes};
-}
-
-}  // namespace
+constexpr int32_t kWorthPlanes = 48;  // queries; measured: with 32 planes are level with popcounts
 
 extern const FilterRow kAvx512Filters[], kAvx512BitMatrixFilters[];
 const FilterRow kAvx512Filters[] = {
@@ -199,9 +193,11 @@ const FilterRow kAvx512BitMatrixFilters[] = {
     triples_row<Triples16>(),
     ragged_row<Lanes64>(),
     codes_row<Lanes64, 3>(kMostForCodes),
-    plane_row(4, &kAvx512PlaneFilter32),
-    plane_row(8, &kAvx512PlaneFilter64),
-    plane_row(16, &kAvx512PlaneFilter128),
+    plane_row(4, kWorthPlanes, &kAvx512PlaneFilter32),
+    plane_row(8, kWorthPlanes, &kAvx512PlaneFilter64),
+    plane_row(16, kWorthPlanes, &kAvx512PlaneFilter128),
+    plane_row(32, kWorthPlanes, &kAvx512PlaneFilter256),
+    plane_row(64, kWorthPlanes, &kAvx512PlaneFilter512),
     popcount_row<Lanes32, 1>(),
     popcount_row<Lanes64, 1>(),
     popcount_row<Lanes64, 2>(),

@@ -2,7 +2,7 @@
 // functions of the standard library.
 #include <immintrin.h>
 
-#include "../plane_filter.h"
+#include "../plane_keys.h"
 
 #define DSHC_INLINE __attribute__((always_inline)) inline
 
@@ -10,6 +10,44 @@ namespace dshc::cpu {
 namespace {
 
 using Plane = __m512i;
+
+// A query: its bits with their parities, three bits for each of 16 tables in a word; then, for each weight from 2 on,
+// all ones where the constant has the bit. Bit 0 of the constant is the third bit of the last table.
+struct PlaneShape {
+  int32_t n_tables, pattern_words, start_words, query_words;  // query_words: from one query to the next
+};
+constexpr PlaneShape plane_shape(int32_t bits) {
+  const int32_t pattern_words = (bits / 2 + 15) / 16, start_words = __builtin_ctz(static_cast<unsigned>(bits)) - 1;
+  return {bits / 2, pattern_words, start_words, (pattern_words + start_words + 7) / 8 * 8};
+}
+
+template <int kBits>
+void set_code(const uint64_t* code, uint8_t* query) {
+  constexpr PlaneShape kShape = plane_shape(kBits);
+  // The bits of the code, then the parities of bits 3 g, 3 g + 1 and 3 g + 2 of this queue, which end in time.
+  uint64_t queue[(kBits + kBits / 2) / 64 + 1] = {};
+  __builtin_memcpy(queue, code, kBits / 8);
+  auto* patterns = reinterpret_cast<uint64_t*>(query);
+  for (int32_t g = 0; g < kShape.n_tables; ++g) {
+    const int32_t low = 3 * g / 64, shift = 3 * g % 64;
+    const uint64_t rest = shift > 61 ? queue[low + 1] << (64 - shift) : 0;
+    const uint64_t bits = (queue[low] >> shift | rest) & 7;
+    patterns[g / 16] |= bits << 3 * (g % 16);
+    const int32_t to = kBits + g;
+    queue[to / 64] |= (uint64_t{0x96} >> bits & 1) << to % 64;
+  }
+}
+
+template <int kBits>
+void set_bound(int32_t bound, uint8_t* query) {
+  constexpr PlaneShape kShape = plane_shape(kBits);
+  auto* words = reinterpret_cast<uint64_t*>(query);
+  const uint64_t constant = static_cast<uint64_t>(kBits - bound);
+  constexpr int kThirdBit = 3 * 15 + 2;  // of the last table, the sixteenth of its word
+  uint64_t& last = words[kShape.pattern_words - 1];
+  last = (last & ~(uint64_t{1} << kThirdBit)) | (constant & 1) << kThirdBit;
+  for (int32_t w = 0; w < kShape.start_words; ++w) words[kShape.pattern_words + w] = 0 - (constant >> (w + 1) & 1);
+}
 
 DSHC_INLINE Plane sum3(Plane a, Plane b, Plane c) { return _mm512_ternarylogic_epi64(a, b, c, 0x96); }
 DSHC_INLINE Plane carry3(Plane a, Plane b, Plane c) { return _mm512_ternarylogic_epi64(a, b, c, 0xE8); }
@@ -52,7 +90,7 @@ DSHC_INLINE void make_planes(const PlaneBlock& block, Plane* planes) {
   for (int i = 0; i < 64; ++i) columns[i] = static_cast<uint8_t>(8 * (i % 8) + i / 8);
   const Plane by_byte = _mm512_load_si512(rows), gather = _mm512_load_si512(columns);
   const Plane diagonal = _mm512_set1_epi64(static_cast<long long>(0x8040201008040201));
-  constexpr int kWords = kBits == 128 ? 2 : 1, kGroups = kBits == 32 ? 4 : 8;
+  constexpr int kWords = kBits <= 64 ? 1 : kBits / 64, kGroups = kBits == 32 ? 4 : 8;
   for (int w = 0; w < kWords; ++w) {
     Plane parts[8][8];  // [byte of the word][64 items]: 8 planes of 64 bits each
     for (int g = 0; g < kGroups; ++g) {
@@ -93,7 +131,7 @@ DSHC_INLINE void all_carries(Plane x, Plane y, Plane z, Plane* to) {
 }
 
 template <int kBits>
-void tabulate(const PlaneBlock& block, uint64_t* tables) {
+void tabulate(const PlaneBlock& block, uint8_t* tables) {
   Plane queue[kBits + kBits / 2];
   make_planes<kBits>(block, queue);
   queue[kBits + kBits / 2 - 1] = _mm512_setzero_si512();  // only the constant's bit
@@ -119,7 +157,7 @@ struct Sums {
   uint64_t patterns[kSide];
   int table = 0;
 
-  DSHC_INLINE Sums(const uint64_t* from, const uint64_t* const* of) : tables(reinterpret_cast<const uint8_t*>(from)) {
+  DSHC_INLINE Sums(const uint8_t* from, const uint64_t* const* of) : tables(from) {
     for (int j = 0; j < kSide; ++j) {
       queries[j] = of[j];
       for (int w = 1; w < kTop; ++w) {
@@ -152,7 +190,7 @@ struct Sums {
 };
 
 template <int kBits, int kSide>
-DSHC_INLINE int64_t filter_some(const uint64_t* tables, const uint64_t* queries, const uint16_t* list, int64_t n_hits,
+DSHC_INLINE int64_t filter_some(const uint8_t* tables, const uint64_t* queries, const uint16_t* list, int64_t n_hits,
                                 uint16_t* hits, uint64_t* masks) {
   const uint64_t* of[kSide];
   for (int j = 0; j < kSide; ++j) of[j] = queries + list[j] * plane_shape(kBits).query_words;
@@ -167,50 +205,42 @@ DSHC_INLINE int64_t filter_some(const uint64_t* tables, const uint64_t* queries,
 }
 
 template <int kBits>
-int64_t filter(const uint64_t* tables, const uint64_t* queries, const uint16_t* list, int64_t n, uint16_t* hits,
+int64_t filter(const uint8_t* tables, const uint8_t* query_bytes, const uint16_t* list, int64_t n, uint16_t* hits,
                uint64_t* masks) {
+  const auto* queries = reinterpret_cast<const uint64_t*>(query_bytes);
   int64_t n_hits = 0, i = 0;
   for (; i + 2 <= n; i += 2) n_hits = filter_some<kBits, 2>(tables, queries, list + i, n_hits, hits, masks);
   return i < n ? filter_some<kBits, 1>(tables, queries, list + i, n_hits, hits, masks) : n_hits;
 }
 
 template <int kBits>
-DSHC_INLINE uint64_t distance(const PlaneBlock& block, int64_t i, const uint64_t* query) {
-  if (kBits == 32) {
-    uint32_t word;
-    __builtin_memcpy(&word, block.words + 4 * i, 4);
-    return static_cast<uint64_t>(__builtin_popcount(word ^ static_cast<uint32_t>(query[0])));
-  }
-  uint64_t count = 0;
-  for (int w = 0; w < kBits / 64; ++w) {
-    uint64_t word;
-    __builtin_memcpy(&word, block.words + 8 * (w * block.column_items + i), 8);
-    count += static_cast<uint64_t>(__builtin_popcountll(word ^ query[w]));
-  }
-  return count;
-}
-
-template <int kBits>
-Key* keys(const PlaneBlock& block, const uint64_t* mask, const uint8_t* allowed, const uint64_t* query, Key* found) {
+Key* keys(const PlaneBlock& block, const uint64_t* mask, const uint8_t* allowed, const uint64_t* code, Key* found) {
   Plane inside = _mm512_load_si512(mask);
   if (allowed) inside = _mm512_and_si512(inside, _mm512_loadu_si512(allowed));
   alignas(64) uint64_t words[8];
   _mm512_store_si512(words, inside);
   for (unsigned left = _mm512_test_epi64_mask(inside, inside); left; left &= left - 1) {
     const int64_t at = 64 * __builtin_ctz(left);
-    for (uint64_t bits = words[at / 64]; bits; bits &= bits - 1) {
-      const int64_t i = at + __builtin_ctzll(bits);
-      *found++ = make_key(distance<kBits>(block, i, query), block.first + static_cast<uint64_t>(i));
-    }
+    found = append_keys<kBits>(block, at, words[at / 64], code, found);
   }
   return found;
 }
 
+template <int kBits>
+constexpr PlaneFilterKernels plane_filter_kernels() {
+  constexpr PlaneShape kShape = plane_shape(kBits);
+  return {kBits,           kPlaneItems,      512 * kShape.n_tables, 8 * kShape.query_words, set_code<kBits>,
+          set_bound<kBits>, tabulate<kBits>, filter<kBits>,         keys<kBits>};
+}
+
 }  // namespace
 
-extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128;
-const PlaneFilterKernels kAvx512PlaneFilter32 = {plane_shape(32), tabulate<32>, filter<32>, keys<32>};
-const PlaneFilterKernels kAvx512PlaneFilter64 = {plane_shape(64), tabulate<64>, filter<64>, keys<64>};
-const PlaneFilterKernels kAvx512PlaneFilter128 = {plane_shape(128), tabulate<128>, filter<128>, keys<128>};
+extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx512PlaneFilter128,
+    kAvx512PlaneFilter256, kAvx512PlaneFilter512;
+const PlaneFilterKernels kAvx512PlaneFilter32 = plane_filter_kernels<32>();
+const PlaneFilterKernels kAvx512PlaneFilter64 = plane_filter_kernels<64>();
+const PlaneFilterKernels kAvx512PlaneFilter128 = plane_filter_kernels<128>();
+const PlaneFilterKernels kAvx512PlaneFilter256 = plane_filter_kernels<256>();
+const PlaneFilterKernels kAvx512PlaneFilter512 = plane_filter_kernels<512>();
 
 }  // namespace dshc::cpu

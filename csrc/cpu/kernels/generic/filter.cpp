@@ -34,6 +34,10 @@ struct Items {
 extern const CodeKernels kGenericCodes;
 const CodeKernels kGenericCodes = {to_columns_by_word, near_codes_by_word<Items<uint64_t>>};
 
+extern const PlaneFilters kGenericPlaneFilters;  // plane_filter.cpp
+
+constexpr int32_t kWorthPlanes = 8;  // queries
+
 extern const FilterRow kGenericFilters[];
 const FilterRow kGenericFilters[] = {
     ragged_row<Items<uint64_t>>(),
@@ -42,6 +46,15 @@ const FilterRow kGenericFilters[] = {
     codes_row<Items<uint64_t>, 4>(kMostForCodes),
     codes_row<Items<uint64_t>, 8>(kMostForCodes),
     codes_row<Items<uint64_t>, 16>(kMostForCodes),
+    plane_row(4, kWorthPlanes, &kGenericPlaneFilters.of_32),
+    plane_row(8, kWorthPlanes, &kGenericPlaneFilters.of_64),
+    plane_row(16, kWorthPlanes, &kGenericPlaneFilters.of_128),
+    plane_row(24, kWorthPlanes, &kGenericPlaneFilters.of_192),
+    plane_row(32, kWorthPlanes, &kGenericPlaneFilters.of_256),
+    plane_row(48, kWorthPlanes, &kGenericPlaneFilters.of_384),
+    plane_row(64, kWorthPlanes, &kGenericPlaneFilters.of_512),
+    plane_row(96, kWorthPlanes, &kGenericPlaneFilters.of_768),
+    plane_row(128, kWorthPlanes, &kGenericPlaneFilters.of_1024),
     popcount_row<Items<uint32_t>, 1>(),
     popcount_row<Items<uint64_t>, 1>(),
     popcount_row<Items<uint64_t>, 2>(),

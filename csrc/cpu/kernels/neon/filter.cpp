@@ -62,6 +62,10 @@ struct Lanes32 {
 extern const CodeKernels kNeonCodes;
 const CodeKernels kNeonCodes = {to_columns_by_word, near_codes_by_word<Lanes64>};
 
+extern const PlaneFilters kNeonPlaneFilters;  // plane_filter.cpp
+
+constexpr int32_t kWorthPlanes = 32;  // queries; counted in instructions, not measured
+
 extern const FilterRow kNeonFilters[];
 const FilterRow kNeonFilters[] = {
     ragged_row<Lanes64>(),
@@ -70,6 +74,15 @@ const FilterRow kNeonFilters[] = {
     codes_row<Lanes64, 4>(kMostForCodes),
     codes_row<Lanes64, 8>(kMostForCodes),
     codes_row<Lanes64, 16>(kMostForCodes),
+    plane_row(4, kWorthPlanes, &kNeonPlaneFilters.of_32),
+    plane_row(8, kWorthPlanes, &kNeonPlaneFilters.of_64),
+    plane_row(16, kWorthPlanes, &kNeonPlaneFilters.of_128),
+    plane_row(24, kWorthPlanes, &kNeonPlaneFilters.of_192),
+    plane_row(32, kWorthPlanes, &kNeonPlaneFilters.of_256),
+    plane_row(48, kWorthPlanes, &kNeonPlaneFilters.of_384),
+    plane_row(64, kWorthPlanes, &kNeonPlaneFilters.of_512),
+    plane_row(96, kWorthPlanes, &kNeonPlaneFilters.of_768),
+    plane_row(128, kWorthPlanes, &kNeonPlaneFilters.of_1024),
     popcount_row<Lanes32, 1>(),
     popcount_row<Lanes64, 1>(),
     popcount_row<Lanes64, 2>(),
