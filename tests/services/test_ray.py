@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_runs import dshc_ok
+from ray_nodes import cluster, nodes, workers_of  # noqa: F401 (fixtures)
 from shard_cases import check_answers, make_shards
 from training_runs import train
 
@@ -26,51 +27,6 @@ from dshc.runs.encoding import encode_input, read_input
 from dshc.storage import CodeFile
 
 pytestmark = pytest.mark.services
-
-NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A node without processors, to which this process belongs, and two for work; a test may remove and add some."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        from ray.cluster_utils import Cluster
-
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        head = {**NODE, "num_cpus": 0, "include_dashboard": False, "ray_client_server_port": port}
-        found = Cluster(initialize_head=True, head_node_args=head)
-        found.client_address = f"ray://127.0.0.1:{port}"
-        try:
-            yield found
-        finally:
-            found.shutdown()
-
-
-@pytest.fixture
-def nodes(cluster: Any) -> Iterator[Any]:
-    """Adds and removes nodes; none of them is left behind the test."""
-    added: list[Any] = []
-
-    class Nodes:
-        address = cluster.address
-        client_address = cluster.client_address
-
-        def add(self, n: int) -> list[Any]:
-            new = [cluster.add_node(wait=True, **NODE) for _ in range(n)]
-            added.extend(new)
-            return new
-
-        def remove(self, node: Any) -> None:
-            added.remove(node)
-            cluster.remove_node(node, allow_graceful=False)
-
-    yield Nodes()
-    for node in added:
-        cluster.remove_node(node)
-
 
 @pytest.mark.parametrize("n_nodes", [1, 2, 3])
 def test_answers(n_nodes: int, nodes: Any, tmp_path: Path) -> None:
@@ -333,27 +289,6 @@ def test_encode_while_workers_are_killed(nodes: Any, features: Path, tmp_path: P
     files = sorted(out.glob("*.safetensors"))
     np.testing.assert_array_equal(np.concatenate([CodeFile.load(path).codes for path in files]), want.codes)
     assert not list(out.glob(".*"))
-
-
-def workers_of(name: str) -> list[int]:
-    """Processes of actors of the clusters that this process started, by the name of their class."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                title = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if title.startswith("ray::") and name in title and _is_ours(int(folder.name)):
-                    found.append(int(folder.name))
-            except OSError:  # it has ended
-                continue
-    return found
-
-
-def _is_ours(number: int) -> bool:
-    """Whether a process descends from this one."""
-    while number > 1 and number != os.getpid():
-        number = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
-    return number == os.getpid()
 
 
 def test_an_image_that_cannot_be_read(nodes: Any, tmp_path: Path) -> None:

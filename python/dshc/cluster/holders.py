@@ -9,7 +9,11 @@ from ..errors import InputError
 from .shard import OpenShard, ShardFacts
 from .shard_list import ListedShard
 
-__all__ = ["Answers", "Holders", "LocalHolders", "facts_fit", "why"]
+__all__ = ["Answers", "Holders", "LocalHolders", "MissingShards", "facts_fit", "why"]
+
+
+class MissingShards(InputError):
+    """Shards cannot be had, and no answer without them was asked for; the message names them."""
 
 
 class Answers(dict[int, Any]):

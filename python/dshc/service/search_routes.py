@@ -102,7 +102,7 @@ class _Wanted:
         most = service.settings.max_k
         # All within a radius: the nearest, up to one more than are answered, and of these the ones within it. So an
         # answer is never large, and says whether it is whole.
-        found = await service.search(codes, self.k or most + 1, self._condition, self._details)
+        found, missing = await service.search(codes, self.k or most + 1, self._condition, self._details)
         results = []
         for name, code, label, items in zip(names, codes, predicted, found, strict=True):
             truncated = False
@@ -120,15 +120,16 @@ class _Wanted:
             )
         counts = request.scope["state"]
         counts["queries"], counts["items"] = len(results), sum(len(result["items"]) for result in results)
-        return as_json(
-            {
-                "n_bits": index.n_bits,
-                "score": index.score,
-                "k": self.k,
-                "radius": self.radius,
-                "results": results,
-            }
-        )
+        content = {
+            "n_bits": index.n_bits,
+            "score": index.score,
+            "k": self.k,
+            "radius": self.radius,
+            "results": results,
+        }
+        if missing:
+            content["missing_shards"] = [service.without_path(path) for path in missing]
+        return as_json(content)
 
 
 def _is_within(distance: int, radius: int, score: str) -> bool:

@@ -23,7 +23,7 @@ from .pictures import ArrayPictures, FolderPictures, Pictures
 if TYPE_CHECKING:
     from ..hasher import Hasher
 
-__all__ = ["Served"]
+__all__ = ["Served", "pictures_of_run"]
 
 
 class Served:
@@ -76,7 +76,7 @@ class Served:
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dshc-serve-"))) / "index"
             remarks = _index_of_run(folder, run, on_items)
             if own is None:
-                own, more = _pictures_of_run(run, max_pixels)
+                own, more = pictures_of_run(run, max_pixels)
                 remarks += more
             found = cls(HashIndex.open(folder, read_only=True, memory=memory), own, hasher=run.hasher)
         except BaseException:
@@ -110,6 +110,10 @@ class Served:
         self._seen = stamp  # of what could not be read there will be another look
         return newer
 
+    def without_path(self, text: str) -> str:
+        """A message without where the index lies."""
+        return text.replace(str(self.index.path), "the index")
+
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
             found = os.stat(self.index.path / MANIFEST)
@@ -130,7 +134,7 @@ def _index_of_run(folder: Path, run: Run, on_items: Callable[[int, int], None] |
     return ()
 
 
-def _pictures_of_run(run: Run, max_pixels: int) -> tuple[Pictures | None, tuple[str, ...]]:
+def pictures_of_run(run: Run, max_pixels: int) -> tuple[Pictures | None, tuple[str, ...]]:
     if run.hasher.kind != "images":
         return None, ()
     source = run.settings.data.source

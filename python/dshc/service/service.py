@@ -39,7 +39,9 @@ class Service:
         keys: Sequence[str] = (),
         *,
         log: JsonLog | None = None,
+        batches: type[Batches] = Batches,
     ) -> None:
+        self._kind_of_batches = batches
         self.served, self.settings, self.keys = served, settings, tuple(keys)
         self.metrics, self.log = Metrics(), log or JsonLog()
         self.is_ready = False
@@ -58,7 +60,7 @@ class Service:
     async def start(self) -> None:
         """Begin to search, and to look for changes."""
         settings = self.settings
-        self._batches = Batches(
+        self._batches = self._kind_of_batches(
             lambda: self.served.index,
             seconds=settings.batch_ms / 1000,
             most=settings.batch_queries,
@@ -118,10 +120,11 @@ class Service:
 
     async def search(
         self, codes: np.ndarray, k: int, condition: Condition, details: frozenset[str]
-    ) -> list[list[dict[str, Any]]]:
-        """For each query its ``k`` nearest items, or fewer, nearest first."""
+    ) -> tuple[list[list[dict[str, Any]]], tuple[str, ...]]:
+        """For each query its ``k`` nearest items, or fewer, nearest first; and the shards that these are without."""
         assert self._batches is not None
-        return await self._batches.search(Job(codes, k, condition, details))
+        job = Job(codes, k, condition, details)
+        return await self._batches.search(job), job.missing
 
     async def codes_of_items(self, ids: Sequence[str | int]) -> np.ndarray:
         """The codes of items. Ends the request with 404 where there is none of an id."""
@@ -129,6 +132,9 @@ class Service:
         wanted = typed_ids(ids, index.layout)
 
         def look_up() -> np.ndarray:
+            if None not in wanted:
+                with contextlib.suppress(InputError):  # an id that is not there: it is named as it was given
+                    return index.get(wanted).codes
             for given, id in zip(ids, wanted, strict=True):
                 if id is None or id not in index:
                     raise Problem(404, "not_found", f"ids must be in the index, got {_shown(given)}")
@@ -211,7 +217,7 @@ class Service:
 
     def without_path(self, text: str) -> str:
         """A message without where the index lies, which is nobody's business outside."""
-        return text.replace(str(self.served.index.path), "the index")
+        return self.served.without_path(text)
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)
