@@ -9,14 +9,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cli_runs import dshc_ok
-from ray_nodes import cluster, nodes, workers_of  # noqa: F401 (fixtures)
+from ray_nodes import workers_of
 from shard_cases import check_answers, make_shards
 from training_runs import train
 
@@ -27,6 +26,7 @@ from dshc.runs.encoding import encode_input, read_input
 from dshc.storage import CodeFile
 
 pytestmark = pytest.mark.services
+
 
 @pytest.mark.parametrize("n_nodes", [1, 2, 3])
 def test_answers(n_nodes: int, nodes: Any, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_holder_is_killed_while_it_answers(nodes: Any, tmp_path: Path) -> None
     class Killing(RayHolders):
         def _gathered(self, asked: dict[str, Any], timeout: float) -> list[Any]:
             if not killed and self._facts:
-                killed.append(self._ray.kill(self._actors[self._nodes[1]]))
+                killed.append(self._ray.kill(self._actors[self.nodes()[1]]))
             return super()._gathered(asked, timeout)
 
     killed: list[None] = []
@@ -129,6 +129,69 @@ def test_a_holder_that_hangs(nodes: Any, tmp_path: Path) -> None:
         assert len(set(index._holders.nodes().values())) == 1
     with pytest.raises(InputError, match="threads must be a whole number of at least 1, got 0"):
         ShardedIndex(nodes.address, shards.paths, threads=0)
+
+
+def test_hedged_requests(nodes: Any, tmp_path: Path) -> None:
+    """A holder that is slow is not waited for: the other one of its shards answers, the same; what it says later is
+    dropped, and it is asked first again once it keeps up."""
+    nodes.add(2)
+    shards = make_shards(tmp_path, n_shards=4)
+    want = dshc_fast.hamming_topk(shards.queries.codes, shards.codes, 50)
+    with ShardedIndex(nodes.address, shards.paths, copies=2, hedge=0.9, timeout=60) as index:
+        holders = index._holders
+        assert all(len(set(held)) == 2 for held in holders.holders().values())
+        check_answers(index, shards)
+        for _ in range(20):
+            index.search(shards.queries, 50)
+        usual = holders.n_hedged
+        slow = workers_of("_Holder")[0]
+        os.kill(slow, signal.SIGSTOP)
+        try:
+            for _ in range(3):
+                start = time.monotonic()
+                found = index.search(shards.queries, 50)
+                assert time.monotonic() - start < 5, "else it waits for as long as the other one is stopped"
+                np.testing.assert_array_equal(found.indices, want.indices)
+                np.testing.assert_array_equal(found.distances, want.distances)
+            assert holders.n_hedged > usual and holders._late
+        finally:
+            os.kill(slow, signal.SIGCONT)
+        end = time.monotonic() + 30
+        while holders._late and time.monotonic() < end:
+            found = index.search(shards.queries, 50)
+            np.testing.assert_array_equal(found.indices, want.indices)
+        assert not holders._late and len(set(holders.nodes().values())) == 2
+        os.kill(slow, signal.SIGKILL)
+        check_answers(index, shards)
+    for more, message in (
+        ({"hedge": 0.9}, "copies must be at least 2 where hedge is given, got 1"),
+        ({"hedge": 1, "copies": 2}, "hedge must be a quantile between 0 and 1"),
+        ({"copies": 0}, "copies must be a whole number of at least 1, got 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ShardedIndex(nodes.address, shards.paths, **more)
+
+
+def test_a_late_answer_that_never_comes(nodes: Any, tmp_path: Path) -> None:
+    """Its holder is ended after the time that an answer may take, and its shards are copied elsewhere."""
+    nodes.add(3)
+    shards = make_shards(tmp_path, n_shards=3)
+    with ShardedIndex(nodes.address, shards.paths, copies=2, hedge=0.9, timeout=2) as index:
+        for _ in range(20):
+            index.search(shards.queries, 50)
+        before = index._holders.holders()
+        hanging = workers_of("_Holder")[0]
+        os.kill(hanging, signal.SIGSTOP)
+        try:
+            end = time.monotonic() + 60
+            while index._holders.holders() == before and time.monotonic() < end:
+                check_answers(index, shards)
+            check_answers(index, shards)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(hanging, signal.SIGKILL)
+        after = index._holders.holders()
+        assert after != before and all(len(set(held)) == 2 for held in after.values())
 
 
 def lose_the_holder(index: ShardedIndex, place: int) -> None:

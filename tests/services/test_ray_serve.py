@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from ray_nodes import cluster, nodes, workers_of  # noqa: F401 (fixtures)
 from cli_runs import dshc_fails
+from ray_nodes import workers_of
 from served_indexes import client_of
 from served_process import ServedProcess, served_process
 from served_shards import QUESTIONS, WITH_METADATA, cut_index, replies
@@ -25,12 +24,12 @@ from served_shards import QUESTIONS, WITH_METADATA, cut_index, replies
 pytestmark = pytest.mark.services
 
 
-def by_cluster(nodes: Any, shards: Path, *more: object) -> Any:  # noqa: F811
+def by_cluster(nodes: Any, shards: Path, *more: object) -> Any:
     return served_process(shards, "--cluster", nodes.address, *more)
 
 
 @pytest.mark.parametrize("n_nodes", [1, 3])
-def test_answers(n_nodes: int, nodes: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_answers(n_nodes: int, nodes: Any, tmp_path: Path) -> None:
     """Byte by byte; the key, the limits, health, metrics and the page are there; it ends in order."""
     nodes.add(n_nodes)
     whole, shards = cut_index(tmp_path, 5)
@@ -38,10 +37,15 @@ def test_answers(n_nodes: int, nodes: Any, tmp_path: Path) -> None:  # noqa: F81
     keys.write_text("0123456789abcdef\n")
     shown = {"x-api-key": "0123456789abcdef"}
     questions = QUESTIONS + WITH_METADATA
-    with client_of(whole) as one, by_cluster(nodes, shards, "--api-key-file", keys, "--max-upload-mib", 0.01) as many:
+    with (
+        client_of(whole) as one,
+        by_cluster(nodes, shards, "--api-key-file", keys, "--max-upload-mib", 0.01) as many,
+    ):
         assert many.wait_for("ready")["items"] == 480
         with httpx2.Client(base_url=many.address, headers=shown, timeout=30) as client:
-            for question, want, found in zip(questions, replies(one, questions), replies(client, questions), strict=True):
+            for question, want, found in zip(
+                questions, replies(one, questions), replies(client, questions), strict=True
+            ):
                 if b"no precision is known" not in want[1]:
                     assert found == want, question
             assert client.get("/page.js").content == one.get("/page.js").content
@@ -55,13 +59,13 @@ def test_answers(n_nodes: int, nodes: Any, tmp_path: Path) -> None:  # noqa: F81
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no_key")
             assert client.get("/health").status_code == client.get("/ready").status_code == 200
             assert "0123456789abcdef" not in str(many.events)
-        assert many.end(signal.SIGTERM if n_nodes == 1 else signal.SIGINT) == 0
+        assert many.end(signal.SIGINT) == 0
         assert many.events[-1]["event"] == "ended"
         assert not many.others, "nothing but JSON"
     assert not workers_of("_Holder"), "holders end with the service"
 
 
-def test_it_is_asked_while_a_node_is_lost(nodes: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_it_is_asked_while_a_node_is_lost(nodes: Any, tmp_path: Path) -> None:
     """Every answer is whole, or is none; in the end all are."""
     added = nodes.add(3)
     whole, shards = cut_index(tmp_path, 6)
@@ -87,7 +91,7 @@ def test_it_is_asked_while_a_node_is_lost(nodes: Any, tmp_path: Path) -> None:  
             assert statuses[-20:] == [200] * 20
 
 
-def test_shards_that_are_gone(nodes: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_shards_that_are_gone(nodes: Any, tmp_path: Path) -> None:
     nodes.add(1)
     whole, shards = cut_index(tmp_path, 3)
     with by_cluster(nodes, shards, "--partial", "--poll-seconds", 1000) as many:
@@ -103,20 +107,23 @@ def test_shards_that_are_gone(nodes: Any, tmp_path: Path) -> None:  # noqa: F811
         assert "missing_shards" not in answer and len(answer["results"][0]["items"]) == 480
 
 
-def test_searches_are_put_together(nodes: Any, tmp_path: Path) -> None:  # noqa: F811
-    """By Ray Serve: of many at a time there are few searches, each answered as alone."""
+def test_many_at_a_time(nodes: Any, tmp_path: Path) -> None:
+    """Ray Serve puts searches together: of many at a time there are few searches, each answered as alone. There is one
+    such service in a cluster. Told to end, it finishes what runs."""
     nodes.add(1)
     whole, shards = cut_index(tmp_path, 2)
     bodies = [{"codes": [f"{i:06x}1f"], "k": 3 + i % 2} for i in range(48)]
-    with client_of(whole) as one, by_cluster(nodes, shards, "--batch-ms", 200) as many:
-        many.wait_for("ready")
+    with client_of(whole) as one, by_cluster(nodes, shards, "--batch-ms", 200) as process:
+        process.wait_for("ready")
         want = [one.post("/search", json=body).content for body in bodies]
-        with httpx2.Client(base_url=many.address, timeout=60) as client, ThreadPoolExecutor(48) as pool:
+        with httpx2.Client(base_url=process.address, timeout=60) as client, ThreadPoolExecutor(48) as pool:
             before = batches(client)
             answers = list(pool.map(lambda body: client.post("/search", json=body), bodies))
             assert [answer.content for answer in answers] == want
             searches, queries = (now - then for now, then in zip(batches(client), before, strict=True))
             assert queries == 48 and searches <= 24
+        assert "must run no Ray Serve yet" in dshc_fails("serve", shards, "--cluster", nodes.address)
+        check_what_runs_is_finished(process)
 
 
 def batches(client: Any) -> tuple[float, float]:
@@ -128,28 +135,25 @@ def batches(client: Any) -> tuple[float, float]:
     )
 
 
-def test_what_runs_is_finished(nodes: Any, tmp_path: Path) -> None:  # noqa: F811
-    nodes.add(1)
-    _, shards = cut_index(tmp_path, 2)
-    with by_cluster(nodes, shards) as process:
-        process.wait_for("ready")
-        place = urlsplit(process.address)
-        body = b'{"ids": ["bee/1.png"], "k": 5}'
-        with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
-            head = f"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-            connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body[:10])
-            assert httpx2.get(f"{process.address}/ready").json() == {"status": "ready"}
-            process.tell(signal.SIGTERM)
-            time.sleep(0.5)
-            connection.sendall(body[10:])
-            answer = b""
-            while part := connection.recv(65536):
-                answer += part
-        assert answer.startswith(b"HTTP/1.1 200 OK") and answer.count(b'"distance"') == 5
-        assert process.wait() == 0
+def check_what_runs_is_finished(process: ServedProcess) -> None:
+    place = urlsplit(process.address)
+    body = b'{"ids": ["bee/1.png"], "k": 5}'
+    with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
+        head = f"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body[:10])
+        assert httpx2.get(f"{process.address}/ready").json() == {"status": "ready"}
+        process.tell(signal.SIGTERM)
+        time.sleep(0.5)
+        connection.sendall(body[10:])
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 200 OK") and answer.count(b'"distance"') == 5
+    assert process.wait() == 0
+    assert process.events[-1]["event"] == "ended" and not process.others, "nothing but JSON"
 
 
-def test_what_is_refused(nodes: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_what_is_refused(nodes: Any, tmp_path: Path) -> None:
     nodes.add(1)
     _, shards = cut_index(tmp_path, 2)
     at = ("--cluster", nodes.address)
@@ -161,7 +165,3 @@ def test_what_is_refused(nodes: Any, tmp_path: Path) -> None:  # noqa: F811
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert "must be free to listen at" in dshc_fails("serve", shards, "--port", port, *at)
-    with by_cluster(nodes, shards) as process:
-        process.wait_for("ready")
-        assert "must run no Ray Serve yet" in dshc_fails("serve", shards, *at)
-        assert httpx2.get(f"{process.address}/ready").status_code == 200

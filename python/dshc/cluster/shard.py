@@ -94,7 +94,18 @@ class OpenShard:
         if not n_items:
             raise InputError(f"{path}: must hold at least one item, got none")
         self.facts = ShardFacts(
-            str(path), n_items, n_bits, score, model, names, labels, has_ids, identity, ids, metadata, precision
+            str(path),
+            n_items,
+            n_bits,
+            score,
+            model,
+            names,
+            labels,
+            has_ids,
+            identity,
+            ids,
+            metadata,
+            precision,
         )
         self._searches: dict[str, PartSearch] = {}
 

@@ -203,9 +203,7 @@ def details_of(index: HashIndex, ids: list[Any], details: frozenset[str]) -> lis
     return told_of(index.get(ids), len(ids), details, index.layout.class_names)
 
 
-def told_of(
-    kept: Any, n: int, details: frozenset[str], class_names: tuple[str, ...]
-) -> list[dict[str, Any]]:
+def told_of(kept: Any, n: int, details: frozenset[str], class_names: tuple[str, ...]) -> list[dict[str, Any]]:
     """The same of ``n`` items of which an index or shards have told what they keep."""
     found: list[dict[str, Any]] = [{} for _ in range(n)]
     if "code" in details:

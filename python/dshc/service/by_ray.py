@@ -7,12 +7,12 @@ same application as without a cluster, gate included. A replica that is lost is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from ..cluster import Connection
@@ -31,6 +31,8 @@ _SPARE = 64
 """Requests beyond ``max_concurrency`` that reach the gate, which refuses them, and is asked for health."""
 _LOOKS = 5.0
 """Seconds between two looks at how the deployment does."""
+_ENDING = 30.0
+"""Seconds that Ray Serve has to end once nothing runs."""
 
 
 def import_serve() -> Any:
@@ -38,7 +40,9 @@ def import_serve() -> Any:
     try:
         from ray import serve
     except ImportError as error:
-        raise ImportError(f"serving by a cluster needs Ray Serve ({error.name}); {install('cluster')}") from None
+        raise ImportError(
+            f"serving by a cluster needs Ray Serve ({error.name}); {install('cluster')}"
+        ) from None
     return serve
 
 
@@ -76,7 +80,7 @@ def serve_by_ray(
                 _deploy(serve, opened, settings.replaced(port=port), tuple(keys), log)
                 _watch(serve, ended, log)
             finally:
-                _end(serve)
+                _end(serve, connection.ray)
     finally:
         connection.close()
     log("ended")
@@ -94,8 +98,9 @@ def _deploy(
             logging_config={"log_level": "ERROR", "enable_access_log": False},
         )
     except Exception as error:
+        told = _said(str(error)) or _line(error)
         raise InputError(
-            f"--host and --port must be free to listen at on the head node, got {place} ({_line(error)})"
+            f"--host and --port must be free to listen at on the head node, got {place} ({told})"
         ) from None
     log("listening", address=f"http://{place}/", index=opened["path"].name, keys=len(keys))
     deployment = serve.deployment(
@@ -120,9 +125,7 @@ def _deploy(
 class _Replica:
     """The application and what it serves, on the node that answers requests."""
 
-    def __init__(
-        self, opened: dict[str, Any], settings: ServiceSettings, keys: tuple[str, ...]
-    ) -> None:
+    def __init__(self, opened: dict[str, Any], settings: ServiceSettings, keys: tuple[str, ...]) -> None:
         self._served = ServedShards.open("auto", **opened)
         application = create_app(self._served, settings, keys, batches=ServeBatches)
         self._service = application.state.service
@@ -195,15 +198,18 @@ def _watch(serve: Any, ended: threading.Event, log: JsonLog) -> None:
             before = state
 
 
-def _end(serve: Any) -> None:
+def _end(serve: Any, ray: Any) -> None:
     """What runs is finished; then the deployment ends, and Ray Serve."""
-    try:
-        serve.delete(_NAME)
-    finally:
-        serve.shutdown()
+    with contextlib.suppress(KeyError):
+        if serve.status().applications[_NAME]:
+            serve.delete(_NAME)
+    with contextlib.suppress(ValueError, ray.exceptions.RayError):
+        # serve.shutdown asks without this option, and Ray then says on stdout that the answer of what ended is lost.
+        controller = ray.get_actor(**_CONTROLLER)
+        ray.get(controller.graceful_shutdown.options(max_task_retries=0).remote(), timeout=_ENDING)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _told_to_end() -> Iterator[threading.Event]:
     """Set by SIGTERM and Ctrl-C, in the main thread."""
     ended = threading.Event()
@@ -244,12 +250,16 @@ def _cause(serve: Any, error: BaseException) -> str:
         texts += [application.message, *(one.message for one in application.deployments.values())]
     except Exception:  # the controller is gone: what was raised is all there is
         pass
-    for text in texts:
-        for line in reversed(text.splitlines()):
-            name, colon, message = line.strip().partition(": ")
-            if colon and name.rpartition(".")[2].endswith("Error") and "ray::" not in line:
-                return message
-    return _line(error)
+    return next(filter(None, map(_said, texts)), "") or _line(error)
+
+
+def _said(text: str) -> str:
+    """What the exception said at the end of a traceback that Ray hands on as text; empty: there is none."""
+    for line in reversed(text.splitlines()):
+        name, colon, message = line.strip().partition(": ")
+        if colon and name.rpartition(".")[2].endswith("Error") and "ray::" not in line:
+            return message
+    return ""
 
 
 def _line(error: BaseException) -> str:

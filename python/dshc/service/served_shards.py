@@ -77,8 +77,8 @@ class ServedShards:
         path = Path(path)
         if path.joinpath(CONFIG).is_file() and not path.joinpath(MANIFEST).exists():
             raise InputError(
-                f"{path}: must be shards with --cluster (code files and indexes in a folder or a JSON list), it is a run; "
-                "dshc encode RUN INPUT --cluster ADDRESS --out FOLDER makes them, then --run RUN encodes queries"
+                f"{path}: must be shards with --cluster (code files and indexes in a folder or a JSON list), it is a "
+                "run; dshc encode RUN INPUT --cluster ADDRESS --out FOLDER makes them, then --run RUN encodes queries"
             )
         pictures = None if images is None else FolderPictures(images, max_pixels)
         remarks: tuple[str, ...] = ()
@@ -181,7 +181,7 @@ def answered_by_shards(index: ShardedItems, jobs: Sequence[Job]) -> list[list[li
 
 
 def _stamps(path: Path) -> tuple[Any, ...]:
-    """What tells a change: the list of shards, and of each its file, or the file that says what an index consists of."""
+    """What tells a change: the list of shards, and of each its file, or that which says what an index consists of."""
     try:
         shards = read_shards(path)
     except (OSError, ValueError):  # it is being replaced

@@ -30,9 +30,7 @@ def client_of_shards(path: Path, *, settings: dict[str, Any] | None = None, **op
 
     served = ServedShards.open(None, path, **opened)
     log = Log()
-    app = create_app(
-        served, ServiceSettings(**(settings or {})), log=JsonLog(log), batches=ShardBatches
-    )
+    app = create_app(served, ServiceSettings(**(settings or {})), log=JsonLog(log), batches=ShardBatches)
     with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         client.service, client.log = app.state.service, log
         wait(lambda: client.get("/ready").status_code == 200)
@@ -55,7 +53,9 @@ def test_indexes(tmp_path: Path, n_shards: int) -> None:
     questions = QUESTIONS + WITH_METADATA
     with client_of(whole) as one, client_of_shards(shards) as many:
         wait(lambda: one.get("/ready").status_code == 200)
-        for question, want, found in zip(questions, replies(one, questions), replies(many, questions), strict=True):
+        for question, want, found in zip(
+            questions, replies(one, questions), replies(many, questions), strict=True
+        ):
             if b"no precision is known" not in want[1]:  # it names the folder
                 assert found == want, question
         info, told = one.get("/info").json(), many.get("/info").json()
@@ -79,7 +79,9 @@ def test_code_files(tmp_path: Path, with_ids: bool) -> None:
     questions = QUESTIONS if with_ids else more
     with client_of(whole) as one, client_of_shards(shards) as many:
         wait(lambda: one.get("/ready").status_code == 200)
-        for question, want, found in zip(questions, replies(one, questions), replies(many, questions), strict=True):
+        for question, want, found in zip(
+            questions, replies(one, questions), replies(many, questions), strict=True
+        ):
             if b"no precision is known" not in want[1]:
                 assert found == want, question
 
@@ -87,7 +89,9 @@ def test_code_files(tmp_path: Path, with_ids: bool) -> None:
 def test_an_empty_answer_and_overlap(tmp_path: Path) -> None:
     codes = random_codes(80, 29)
     for place in range(2):
-        CodeFile(codes[place * 40 : place * 40 + 40], 29, score="overlap").save(tmp_path / "s" / f"{place}.safetensors")
+        CodeFile(codes[place * 40 : place * 40 + 40], 29, score="overlap").save(
+            tmp_path / "s" / f"{place}.safetensors"
+        )
     with dshc.HashIndex.create(tmp_path / "one", bits=29, score="overlap") as index:
         index.add(codes)
     body = {"codes": ["00ff0010"], "k": 79, "radius": None}
@@ -98,7 +102,7 @@ def test_an_empty_answer_and_overlap(tmp_path: Path) -> None:
 
 
 def test_shards_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 with its name; where answers without it are allowed they say so, and no answer of a whole one is different."""
+    """503 with its name; where answers without it are allowed they say so, and whole ones stay as they are."""
     _, shards = cut_index(tmp_path, 3)
     with client_of_shards(shards) as client:
         index = client.service.served.index
@@ -150,14 +154,20 @@ def test_hashers(tmp_path: Path) -> None:
 def test_what_is_refused(tmp_path: Path, finished: Any) -> None:
     from dshc.service.served_shards import ServedShards
 
-    with pytest.raises(InputError, match="must be shards with --cluster .* it is a run; dshc encode RUN INPUT"):
+    with pytest.raises(
+        InputError, match="must be shards with --cluster .* it is a run; dshc encode RUN INPUT"
+    ):
         ServedShards.open(None, finished.folder)
     codes = np.zeros((2, 4), np.uint8)
     for name, more in (("0", {}), ("1", {"ids": ("a", "b")})):
         CodeFile(codes, 29, **more).save(tmp_path / "s" / f"{name}.safetensors")
-    with pytest.raises(InputError, match="1.safetensors: must have the ids of .*0.safetensors to be served with it"):
+    with pytest.raises(
+        InputError, match="1.safetensors: must have the ids of .*0.safetensors to be served with it"
+    ):
         ShardedItems(None, tmp_path / "s")
-    with pytest.raises(InputError, match="must make codes as the shards have them, 29 bits ranked by hamming, got"):
+    with pytest.raises(
+        InputError, match="must make codes as the shards have them, 29 bits ranked by hamming, got"
+    ):
         (tmp_path / "s" / "1.safetensors").unlink()
         ServedShards.open(None, tmp_path / "s", run=finished.folder)
     with ShardedItems(None, tmp_path / "s") as items:
