@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import InputError
 from .connection import Connection
 from .holders import Answers, facts_fit, why
+from .merging import Merge, Together
 from .shard import OpenShard, ShardFacts
 from .shard_list import ListedShard
 
@@ -41,15 +42,25 @@ class _Holder:
 
         return dict(zip(paths, self._pool.map(one, paths), strict=True))
 
-    def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> dict[int, Any]:
+    def ask(self, method: str, questions: dict[int, tuple[Any, ...]], merge: Merge | None) -> dict[int, Any]:
+        """By the places of the shards; with ``merge`` one answer of all that have one, by the place of the first."""
+
         def one(place: int) -> Any:
             shard = self._shards[place]
             try:
-                return getattr(shard, method)(*questions[place])
+                answer = getattr(shard, method)(*questions[place])
             except (OSError, MemoryError) as error:
                 return Reason(why(error, shard.facts.path))
+            return answer if merge is None else merge.lifted(place, answer)
 
-        return dict(zip(questions, self._pool.map(one, questions), strict=True))
+        found = dict(zip(questions, self._pool.map(one, questions), strict=True))
+        if merge is None:
+            return found
+        answered = tuple(place for place, answer in found.items() if not isinstance(answer, Reason))
+        if not answered:
+            return found
+        joined = merge.joined([found.pop(place) for place in answered])
+        return {**found, answered[0]: Together(answered, joined)}
 
 
 class Placement:

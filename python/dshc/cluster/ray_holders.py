@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
 from .hedging import Pace
 from .holders import Answers
+from .merging import Merge, Together
 from .placement import Placement, Reason
 
 __all__ = ["RayHolders"]
@@ -51,7 +53,7 @@ class RayHolders(Placement):
         self._late: list[tuple[Any, str, Any, float]] = []
         self.n_hedged = 0
 
-    def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> Answers:
+    def ask(self, method: str, questions: dict[int, tuple[Any, ...]], merge: Merge | None = None) -> Answers:
         found = Answers()
         left = set(questions)
         self._look_after_late_ones()
@@ -61,7 +63,7 @@ class RayHolders(Placement):
                     unplaced = self._place(absent).missing
                     found.missing.update(unplaced)
                     left -= set(unplaced)
-            self._round(method, questions, left, found)
+            self._round(_Asking(method, questions, merge), left, found)
             if not left:
                 break
         for place in left:
@@ -71,80 +73,76 @@ class RayHolders(Placement):
         self._copy_again()
         return found
 
-    def _round(
-        self, method: str, questions: dict[int, tuple[Any, ...]], left: set[int], found: Answers
-    ) -> None:
+    def _round(self, asking: _Asking, left: set[int], found: Answers) -> None:
         """Ask for what is left once, and once more of another holder what is late; what is answered is left no more."""
-        kind = (method, len(questions), _size_of(questions))
         start = time.monotonic()
         end = start + self._timeout
-        twice = math.inf if self._pace is None else start + self._pace.after(kind)
-        pending = self._asked(method, questions, self._by_node(left))
-        # Without a pace to be measured all are waited for at once.
-        one_by_one = self._pace is not None
-        while left and pending:
-            until = min(end, twice)
+        twice = math.inf if self._pace is None else start + self._pace.after(asking.kind)
+        pending = self._asked(asking, self._by_node(left))
+        hedged: set[int] = set()
+        while left and pending and (now := time.monotonic()) < end:
+            if now >= twice:
+                late = {place for _, _, places in pending.values() for place in places if place in left}
+                busy = {node for node, _, _ in pending.values()}
+                more = self._asked(asking, self._by_node(late - hedged, without=busy))
+                hedged.update(place for _, _, places in more.values() for place in places)
+                self.n_hedged += len(more)
+                pending.update(more)
             ready, _ = self._ray.wait(
                 list(pending),
-                num_returns=1 if one_by_one else len(pending),
-                timeout=max(0.0, until - time.monotonic()),
+                # Where no pace is measured all are waited for at once.
+                num_returns=len(pending) if self._pace is None else 1,
+                timeout=max(0.0, (twice if now < twice < end else end) - now),
             )
             for reference in ready:
                 node, actor, places = pending.pop(reference)
                 self._take(reference, node, actor, places, left, found)
-                if self._pace is not None:
-                    self._pace.told(kind, time.monotonic() - start)
-            if time.monotonic() >= end:
-                break
-            if time.monotonic() >= twice:
-                twice = math.inf
-                late = {place for _, _, places in pending.values() for place in places if place in left}
-                asked = {node for node, _, _ in pending.values()}
-                more = self._asked(method, questions, self._by_node(late, without=asked))
-                self.n_hedged += len(more)
-                pending.update(more)
+                self._tell_pace(asking, start)
         for reference, (node, actor, places) in pending.items():
-            if self._pace is not None:
-                self._pace.told(kind, time.monotonic() - start)
-            if left.intersection(places):
+            self._tell_pace(asking, start)
+            if owed := left.intersection(places):
                 reason = Reason(f"no answer within {self._timeout:.0f} s")
-                found.missing.update(
-                    {place: self._named(place, reason) for place in left.intersection(places)}
-                )
+                found.missing.update({place: self._named(place, reason) for place in owed})
                 self._drop(node, actor)
             else:  # another was faster; this one is looked after, and its answer is not
                 with self._lock:
                     self._late.append((reference, node, actor, end))
 
-    def _asked(
-        self, method: str, questions: dict[int, tuple[Any, ...]], parts: dict[str, list[int]]
-    ) -> dict[Any, tuple[str, Any, list[int]]]:
+    def _tell_pace(self, asking: _Asking, start: float) -> None:
+        if self._pace is not None:
+            self._pace.told(asking.kind, time.monotonic() - start)
+
+    def _asked(self, asking: _Asking, parts: dict[str, list[int]]) -> dict[Any, tuple[str, Any, list[int]]]:
         """Ask nodes for their parts; by the reference of the answer who was asked for which shards."""
         asked = {}
         with self._lock:
             for node, places in parts.items():
                 actor = self._actors[node]
-                reference = actor.ask.remote(method, {place: questions[place] for place in places})
-                asked[reference] = node, actor, places
+                merge = None if asking.merge is None else asking.merge.of(places)
+                questions = {place: asking.questions[place] for place in places}
+                asked[actor.ask.remote(asking.method, questions, merge)] = node, actor, places
         return asked
 
     def _take(
         self, reference: Any, node: str, actor: Any, places: list[int], left: set[int], found: Answers
     ) -> None:
-        ((_, answer, reason),) = self._gathered({node: reference}, 0)
+        """What a holder has answered, as far as nobody else has."""
+        ((_, answer, reason),) = self._gathered({node: reference}, self._timeout)
         if reason is not None:
             answer = dict.fromkeys(places, reason)
             self._drop(node, actor)
         for place, own in answer.items():
-            if place not in left:
+            of = own.places if isinstance(own, Together) else (place,)
+            if not left.issuperset(of):
                 continue
             if isinstance(own, Reason):
                 found.missing[place] = self._named(place, own)
                 self._lose(place, node)
-            else:
-                found[place] = own
-                found.missing.pop(place, None)
-                left.discard(place)
+                continue
+            found[place] = own.answer if isinstance(own, Together) else own
+            for one in of:
+                found.missing.pop(one, None)
+            left.difference_update(of)
 
     def _look_after_late_ones(self) -> None:
         """Forget answers that have come too late; drop a holder that gives none at all."""
@@ -175,7 +173,17 @@ class RayHolders(Placement):
         return found
 
 
-def _size_of(questions: dict[int, tuple[Any, ...]]) -> int:
-    """Between which powers of two the length lies of what is asked: longer questions take longer."""
-    first = next(iter(questions.values()), ((),))[0]
-    return len(first).bit_length() if hasattr(first, "__len__") else 0
+@dataclass(frozen=True)
+class _Asking:
+    """A question to all shards: the method of the shard, its arguments by their places, how answers are merged."""
+
+    method: str
+    questions: dict[int, tuple[Any, ...]]
+    merge: Merge | None
+
+    @property
+    def kind(self) -> tuple[str, int, int]:
+        """Questions of one kind take about as long: of so many shards, and between two powers of two as large."""
+        first = next(iter(self.questions.values()), ((),))[0]
+        size = len(first).bit_length() if hasattr(first, "__len__") else 0
+        return self.method, len(self.questions), size

@@ -16,7 +16,7 @@ from ..storage import CodeFile
 from .histograms import average_precision_of
 from .holders import Answers, Holders, LocalHolders, MissingShards
 from .merged_evaluation import MergedEvaluation, evaluate_histograms
-from .merging import merge_radius, merge_topk, sum_histograms
+from .merging import Merge
 from .questions import query_codes, query_labels
 from .ray_holders import RayHolders
 from .shard import ShardFacts
@@ -169,13 +169,12 @@ class ShardedIndex:
         parts = []
         for start in range(0, max(1, len(codes)), step):
             asked = codes[start : start + step]
-            answers = self._asked("topk", lambda place, asked=asked: (asked, k, score, only.get(place)))
-            found = [
-                (distances, np.where(rows >= 0, rows + self.starts[place], -1))
-                for place, (distances, rows) in sorted(answers.items())
-            ]
+            merge = self._merge("topk", k, score)
+            answers = self._asked(
+                "topk", lambda place, asked=asked: (asked, k, score, only.get(place)), merge
+            )
             missing.update(answers.missing)
-            parts.append(merge_topk(found, k, score))
+            parts.append(merge.joined(list(answers.values())))
         distances, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
         return ShardedTopK(distances, indices, self._names(missing))
 
@@ -188,12 +187,9 @@ class ShardedIndex:
             raise TypeError(f"radius must be an int, got {type(radius).__name__}")
         if not 0 <= radius <= self.n_bits:
             raise InputError(f"radius must be between 0 and {self.n_bits} (the bits), got {radius}")
-        answers = self._asked("radius", lambda _: (codes, int(radius), score))
-        found = [
-            (offsets, rows + self.starts[place], distances)
-            for place, (offsets, rows, distances) in sorted(answers.items())
-        ]
-        return ShardedRadius(*merge_radius(found, score), self._names(answers.missing))
+        merge = self._merge("radius", score=score)
+        answers = self._asked("radius", lambda _: (codes, int(radius), score), merge)
+        return ShardedRadius(*merge.joined(list(answers.values())), self._names(answers.missing))
 
     def average_precision(
         self,
@@ -263,12 +259,17 @@ class ShardedIndex:
             raise InputError("the sharded index is closed")
         return self._holders
 
-    def _asked(self, method: str, question: Callable[[int], tuple[Any, ...]]) -> Answers:
+    def _asked(
+        self, method: str, question: Callable[[int], tuple[Any, ...]], merge: Merge | None = None
+    ) -> Answers:
         """The answers of all shards, or of those that can be had; ``question``: what the one of a place is asked."""
         answers = self._open_holders().ask(
-            method, {place: question(place) for place in range(len(self._listed))}
+            method, {place: question(place) for place in range(len(self._listed))}, merge
         )
         return self._whole(answers)
+
+    def _merge(self, method: str, k: int = 0, score: str = "hamming") -> Merge:
+        return Merge(method, dict(enumerate(self.starts[:-1].tolist())), k, score)
 
     def _whole(self, answers: Answers) -> Answers:
         if answers.missing and not self.partial:
@@ -314,9 +315,10 @@ class ShardedIndex:
         parts = []
         for start in range(0, len(codes), step):
             question = codes[start : start + step], labels[start : start + step], score
-            answers = self._asked("histogram", lambda _, question=question: question)
+            merge = self._merge("histogram")
+            answers = self._asked("histogram", lambda _, question=question: question, merge)
             missing.update(answers.missing)
-            parts.append(sum_histograms([answers[place] for place in sorted(answers)]))
+            parts.append(merge.joined(list(answers.values())))
         items, relevant = (np.concatenate(part) for part in zip(*parts, strict=True))
         return items, relevant, self._names(missing)
 
