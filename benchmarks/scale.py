@@ -1,9 +1,10 @@
 """What many codes cost on many machines: constants measured here, and what follows from them for 1e9 to 1e11 codes.
 
-    python benchmarks/scale.py [--codes 67108864] [--without-ray]
+    python benchmarks/scale.py [--codes 67108864] [--without-ray] [--only scan,merge]
 
 Measures the pace of one core over an array far larger than its caches, the bytes of an answer on the network, the time
-to merge the answer of one more shard, and a question to shards that Ray holds on this machine. From these it computes
+to merge the answer of one more shard, a question to shards that Ray holds on this machine, and what merging by others,
+hedging and serving there cost and gain (scale_by_ray.py). From these it computes
 memory, machines, bytes and seconds for numbers of codes that no machine here holds, and simulates a tree of merges and
 shards that are late. What is computed and what is assumed is said to be. Writes docs/results/scale.md. Run it with
 nothing beside it.
@@ -12,6 +13,7 @@ nothing beside it.
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import statistics
 import tempfile
@@ -21,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scale_by_ray
 import torch
-from timing import made_on, write, write_page
+from timing import RESULTS, made_on, write, write_page
 
 import dshc_fast
 from dshc.cluster import ShardedIndex, merge_topk
@@ -41,13 +44,22 @@ def main() -> None:
     )
     parser.add_argument("--codes", type=int, default=1 << 26)
     parser.add_argument("--without-ray", action="store_true")
+    parser.add_argument("--only", help="measure these parts, keep others: scan, answer, merge, ray, by_ray")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows: dict[str, Any] = {"node": NODE}
-    rows["scan"] = scan(given.codes)
-    rows["answer"] = answers()
-    rows["merge"] = merges()
-    rows["ray"] = [] if given.without_ray else round_trips()
+    parts: dict[str, Callable[[], Any]] = {
+        "scan": lambda: scan(given.codes),
+        "answer": answers,
+        "merge": merges,
+        "ray": lambda: [] if given.without_ray else round_trips(),
+        "by_ray": lambda: {} if given.without_ray else scale_by_ray.measured(),
+    }
+    rows: dict[str, Any] = {}
+    if given.only:
+        rows = json.loads((RESULTS / "scale.json").read_text())["rows"][0]
+    rows["node"] = NODE
+    for name in given.only.split(",") if given.only else parts:
+        rows[name] = parts[name]()
     rows["sizes"] = sizes(rows)
     rows["late"] = late()
     write("scale", [rows])
@@ -285,6 +297,8 @@ def page(rows: dict[str, Any]) -> list[str]:
             f"| {row['nodes'] or 'this process, no Ray'} | {row['shards']} | {row['seconds'] * 1e3:.2f} ms |"
             for row in rows["ray"]
         ]
+    if rows.get("by_ray"):
+        lines += scale_by_ray.page(rows["by_ray"])
     node = rows["node"]
     lines += ["", "## Computed: 1e9, 1e10, 1e11 codes", ""]
     lines += [

@@ -41,6 +41,8 @@ def run_cluster_serve(
     run_folder: Path | None,
     images: Path | None,
     partial: bool,
+    copies: int,
+    hedge: float | None,
     threads: int | None,
     **settings: Any,
 ) -> None:
@@ -56,5 +58,7 @@ def run_cluster_serve(
         "max_pixels": told.max_pixels,
         "partial": partial,
         "threads": threads,
+        "copies": copies,
+        "hedge": hedge,
     }
     serve_by_ray(address, opened, told, keys)

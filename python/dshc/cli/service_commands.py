@@ -12,7 +12,7 @@ from .root import app
 
 __all__: list[str] = []
 
-CLUSTER_BATCH_MS = 2.0
+CLUSTER_BATCH_MS = 5.0
 """Ray Serve puts together what arrives within a time, and nothing without one."""
 LIMITS = "Limits"
 """The heading in the help of what keeps a service from being asked too much."""
@@ -62,7 +62,7 @@ def serve(
     ] = 10.0,
     batch_ms: Annotated[
         float | None,
-        flag("Milliseconds that a search waits for others to join it; by default 0, with --cluster 2."),
+        flag("Milliseconds that a search waits for others to join it; by default 0, with --cluster 5."),
     ] = None,
     poll_seconds: Annotated[
         float, typer.Option(help="Seconds between two looks for changes of the index.")
@@ -72,6 +72,15 @@ def serve(
         Path | None, flag("With --cluster: run whose hasher makes codes of queries.", metavar="RUN")
     ] = None,
     partial: Partial = False,
+    copies: Annotated[int, typer.Option(min=1, help="With --cluster: nodes that hold each shard.")] = 1,
+    hedge: Annotated[
+        float | None,
+        flag(
+            "With --cluster and --copies: ask a second holder after this quantile of the last answers' times, such as "
+            "0.95.",
+            metavar="QUANTILE",
+        ),
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Answer searches over HTTP: JSON for programs, a page for the browser. Ends on SIGTERM and Ctrl-C.
@@ -97,8 +106,19 @@ def serve(
     }
     if cluster is not None:
         wait = CLUSTER_BATCH_MS if batch_ms is None else batch_ms
-        run_cluster_serve(target, cluster, run_folder=run, partial=partial, batch_ms=wait, **settings)
+        run_cluster_serve(
+            target,
+            cluster,
+            run_folder=run,
+            partial=partial,
+            copies=copies,
+            hedge=hedge,
+            batch_ms=wait,
+            **settings,
+        )
         return
     only_with_cluster(run is not None, "--run")
     only_with_cluster(partial, "--partial")
+    only_with_cluster(copies != 1, "--copies")
+    only_with_cluster(hedge is not None, "--hedge")
     run_serve(target, batch_ms=batch_ms or 0.0, **settings)

@@ -108,6 +108,8 @@ class ShardedItems(ShardedIndex):
         self, indices: np.ndarray, details: frozenset[str]
     ) -> tuple[Kept, np.ndarray, list[str]]:
         """What is kept of the items whose shards can be had, which of the items these are, why not the others."""
+        if self._are_bare and not details:
+            return Kept(indices, None, None, None), np.ones(len(indices), bool), []
         number = np.searchsorted(self.starts, indices, side="right") - 1
         places = {int(place): np.flatnonzero(number == place) for place in np.unique(number)}
         asked = {place: (indices[rows] - self.starts[place], details) for place, rows in places.items()}
