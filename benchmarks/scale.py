@@ -189,10 +189,9 @@ def sizes(rows: dict[str, Any]) -> list[dict[str, Any]]:
             by_cores = pace * NODE["cores"]
             by_memory = NODE["gigabytes_per_second"] * 1e9 / WIDTH
             merge = next(r["seconds"] for r in rows["merge"] if r["n_query"] == n_query and r["k"] == 10)
-            shards = machines * NODE["cores"]
             bytes_of_k10 = next(row["bytes"] for row in rows["answer"] if row["what"] == "k = 10")
             envelope = next(row["envelope"] for row in rows["answer"] if row["what"] == "k = 10")
-            sent = shards * bytes_of_k10 + machines * envelope / n_query
+            sent = machines * (bytes_of_k10 + envelope / n_query)  # each has merged what its shards answer
             for count in sorted({machines, 4 * machines, 16 * machines}):
                 share = count / machines
                 found.append(
@@ -205,7 +204,7 @@ def sizes(rows: dict[str, Any]) -> list[dict[str, Any]]:
                         "scan_seconds": n / count / min(by_cores, by_memory),
                         "bound": "memory" if by_memory < by_cores else "cores",
                         "bytes_per_query": sent * share,
-                        "merge_seconds": merge * count * NODE["cores"],
+                        "merge_seconds": merge * (NODE["cores"] + count),
                         "ray_seconds": first + per_node * (count - 1) + per_shard * (NODE["cores"] - 1),
                         "network_seconds": n_query * sent * share * 8 / (NODE["network_gigabits"] * 1e9),
                     }
@@ -306,12 +305,12 @@ def page(rows: dict[str, Any]) -> list[str]:
         f"which codes may fill {node['share']:.0%}, {node['gigabytes_per_second']:.0f} GB/s of memory, a network of "
         f"{node['network_gigabits']:.0f} Gbit/s into the one that merges; one shard per core, k = 10, all codes in "
         "memory. "
-        "The fewest machines that hold the codes, then 4 and 16 times as many. Times are of the whole batch. Ray: the "
+        "Merge: each machine those of its shards, then one process those of the machines. The fewest machines that hold the codes, then 4 and 16 times as many. Times are of the whole batch. Ray: the "
         "question to one shard of one node above, what each more node and each more shard of a node added there; nodes "
         "shared two cores there, so that it is rather too much.",
         "",
         "| codes | memory | machines | shards | queries at once | scan | bound by | network bytes per query | network "
-        "| merge in one process | Ray |",
+        "| merge | Ray |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [

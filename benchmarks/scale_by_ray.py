@@ -283,8 +283,8 @@ def page(rows: dict[str, Any]) -> list[str]:
     lines += [
         "One query after the other to 8 shards of 100,000 codes on 2 nodes. Standing still: one of the two holders, at "
         f"random, is stopped for {STOPPED * 1000:.0f} ms every {EVERY:g} s on average. Hedged: the second holder is "
-        f"asked after the {HEDGE} quantile of the last answers' times. Milliseconds; of the questions to a node so many more "
-        "were asked.",
+        f"asked after the {HEDGE} quantile of the last answers' times. Milliseconds; of the questions to a node so "
+        "many more were asked.",
         "",
         "| holders of a shard | standing still | queries | p50 | p95 | p99 | p99.9 | questions more |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -297,8 +297,8 @@ def page(rows: dict[str, Any]) -> list[str]:
     lines += ["", "## Measured: a service by Ray Serve", ""]
     lines += [
         f"{SERVED:,} codes; a request asks for the ten nearest of one. One index in one process, and four shards on "
-        "two nodes, everything on this machine, the clients too. Searches a second, and in brackets the milliseconds that "
-        "half of the requests, and 99 of 100, waited at most.",
+        "two nodes, everything on this machine, the clients too. Searches a second, and in brackets the milliseconds "
+        "that half of the requests, and 99 of 100, waited at most.",
         "",
         "| service | " + " | ".join(f"{n} client{'s' * (n > 1)}" for n in CLIENTS) + " |",
         "| --- |" + " --- |" * len(CLIENTS),

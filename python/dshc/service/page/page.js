@@ -212,7 +212,9 @@ function show(answer, asked) {
   const what = n === 1 ? "1 item" : `${n} items`;
   const last = n ? `, at distance ${query.items[0].distance} to ${query.items[n - 1].distance}` : "";
   const first = answer.radius === null ? "" : ` within distance ${answer.radius}`;
-  $("status").textContent = n ? `${what}${first}${last}${query.truncated ? "; there are more" : ""}` : `No items${first}.`;
+  const missing = answer.missing_shards ? ` Not whole: without ${answer.missing_shards.join(", ")}.` : "";
+  const found = n ? `${what}${first}${last}${query.truncated ? "; there are more" : ""}` : `No items${first}.`;
+  $("status").textContent = found + (missing && n ? "." : "") + missing;
   markMap(query);
 }
 
