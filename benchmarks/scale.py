@@ -305,7 +305,8 @@ def page(rows: dict[str, Any]) -> list[str]:
         f"which codes may fill {node['share']:.0%}, {node['gigabytes_per_second']:.0f} GB/s of memory, a network of "
         f"{node['network_gigabits']:.0f} Gbit/s into the one that merges; one shard per core, k = 10, all codes in "
         "memory. "
-        "Merge: each machine those of its shards, then one process those of the machines. The fewest machines that hold the codes, then 4 and 16 times as many. Times are of the whole batch. Ray: the "
+        "Merge: each machine the answers of its shards, then one process those of the machines. The fewest machines "
+        "that hold the codes, then 4 and 16 times as many. Times are of the whole batch. Ray: the "
         "question to one shard of one node above, what each more node and each more shard of a node added there; nodes "
         "shared two cores there, so that it is rather too much.",
         "",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import signal
 import socket
@@ -31,8 +32,6 @@ _SPARE = 64
 """Requests beyond ``max_concurrency`` that reach the gate, which refuses them, and is asked for health."""
 _LOOKS = 5.0
 """Seconds between two looks at how the deployment does."""
-_ENDING = 30.0
-"""Seconds that Ray Serve has to end once nothing runs."""
 
 
 def import_serve() -> Any:
@@ -72,23 +71,32 @@ def serve_by_ray(
         serve = import_serve()
         _check_free(connection.ray)
         # Here first: what cannot be opened is said by name, before anything is deployed.
-        ServedShards.open(address, **opened).close()
+        ServedShards.open("auto", **opened).close()
         port = settings.port or _free_port(settings.host)
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         with _told_to_end() as ended:
             try:
-                _deploy(serve, opened, settings.replaced(port=port), tuple(keys), log)
+                _deploy(serve, opened, settings.replaced(port=port), tuple(keys), log, ended)
                 _watch(serve, ended, log)
             finally:
-                _end(serve, connection.ray)
+                # Ray says on stdout that questions to what has ended are not answered.
+                with contextlib.redirect_stdout(io.StringIO()):
+                    _end(serve)
+                    connection.close()
     finally:
         connection.close()
     log("ended")
 
 
 def _deploy(
-    serve: Any, opened: dict[str, Any], settings: ServiceSettings, keys: tuple[str, ...], log: JsonLog
+    serve: Any,
+    opened: dict[str, Any],
+    settings: ServiceSettings,
+    keys: tuple[str, ...],
+    log: JsonLog,
+    ended: threading.Event,
 ) -> None:
+    """Until it is ready, or told to end."""
     shown = f"[{settings.host}]" if ":" in settings.host.strip("[]") else settings.host
     place = f"{shown}:{settings.port}"
     try:
@@ -116,10 +124,13 @@ def _deploy(
     )
     try:
         handle = serve.run(deployment.bind(opened, settings, keys), name=_NAME, route_prefix="/")
-        items = handle.wait_until_ready.remote().result()
+        while (items := handle.n_ready.remote().result()) is None and not ended.wait(0.05):
+            pass
+        handle.shutdown()
     except Exception as error:
         raise InputError(f"the service must start on a node of the cluster: {_cause(serve, error)}") from None
-    log("ready", index=opened["path"].name, items=items)
+    if items is not None:
+        log("ready", index=opened["path"].name, items=items)
 
 
 class _Replica:
@@ -131,11 +142,9 @@ class _Replica:
         self._service = application.state.service
         _APPLICATION.append(application)
 
-    async def wait_until_ready(self) -> int:
+    async def n_ready(self) -> int | None:
         """The number of items, once the service is ready."""
-        while not self._service.is_ready:
-            await asyncio.sleep(0.05)
-        return len(self._served.index)
+        return len(self._served.index) if self._service.is_ready else None
 
     def __del__(self) -> None:
         self._served.close()
@@ -198,15 +207,13 @@ def _watch(serve: Any, ended: threading.Event, log: JsonLog) -> None:
             before = state
 
 
-def _end(serve: Any, ray: Any) -> None:
+def _end(serve: Any) -> None:
     """What runs is finished; then the deployment ends, and Ray Serve."""
-    with contextlib.suppress(KeyError):
-        if serve.status().applications[_NAME]:
+    try:
+        if _NAME in serve.status().applications:
             serve.delete(_NAME)
-    with contextlib.suppress(ValueError, ray.exceptions.RayError):
-        # serve.shutdown asks without this option, and Ray then says on stdout that the answer of what ended is lost.
-        controller = ray.get_actor(**_CONTROLLER)
-        ray.get(controller.graceful_shutdown.options(max_task_retries=0).remote(), timeout=_ENDING)
+    finally:
+        serve.shutdown()
 
 
 @contextlib.contextmanager

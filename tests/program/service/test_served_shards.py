@@ -151,6 +151,18 @@ def test_hashers(tmp_path: Path) -> None:
         assert found[0]["distance"] == 0
 
 
+def test_ray_serve_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from dshc.service.by_ray import import_serve
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(
+        ImportError, match=r"serving by a cluster needs Ray Serve .*pip install 'dshc-fast\[cluster\]'"
+    ):
+        import_serve()
+
+
 def test_what_is_refused(tmp_path: Path, finished: Any) -> None:
     from dshc.service.served_shards import ServedShards
 
