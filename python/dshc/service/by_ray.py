@@ -75,14 +75,18 @@ def serve_by_ray(
         port = settings.port or _free_port(settings.host)
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         with _told_to_end() as ended:
+            is_there = True
             try:
                 _deploy(serve, opened, settings.replaced(port=port), tuple(keys), log, ended)
-                _watch(serve, ended, log)
+                is_there = _watch(serve, ended, log)
             finally:
-                # Ray says on stdout that questions to what has ended are not answered.
-                with contextlib.redirect_stdout(io.StringIO()):
-                    _end(serve)
-                    connection.close()
+                if is_there:  # else all that was started is gone with the cluster
+                    # Ray says on stdout that questions to what has ended are not answered.
+                    with contextlib.redirect_stdout(io.StringIO()):
+                        _end(serve)
+                        connection.close()
+        if not is_there:
+            raise ConnectionError(f"{address}: the cluster does not answer any more")
     finally:
         connection.close()
     log("ended")
@@ -194,17 +198,19 @@ def _outcome(job: Job) -> Any:
     return job.answer.exception() or job.answer.result()
 
 
-def _watch(serve: Any, ended: threading.Event, log: JsonLog) -> None:
-    """Until it is told to end; how the deployment does is logged where it changes."""
+def _watch(serve: Any, ended: threading.Event, log: JsonLog) -> bool:
+    """Until it is told to end; how the deployment does is logged where it changes. False: the cluster is gone."""
     before = "RUNNING"
     while not ended.wait(_LOOKS):
         try:
             state = str(serve.status().applications[_NAME].status.value)
         except Exception as error:
-            raise ConnectionError(f"the cluster does not answer any more ({_line(error)})") from None
+            log("cluster lost", error=_line(error))
+            return False
         if state != before:
             log("state", deployment=state.lower())
             before = state
+    return True
 
 
 def _end(serve: Any) -> None:
