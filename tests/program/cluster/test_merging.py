@@ -17,7 +17,7 @@ def cut_databases(draw: st.DrawFn):
     n, n_bits = draw(st.integers(1, 60)), draw(st.integers(1, 12))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     codes = dshc_fast.pack_codes(rng.standard_normal((n + 3, n_bits)))
-    cuts = sorted(draw(st.sets(st.integers(1, n - 1), max_size=5))) if n > 1 else []
+    cuts = sorted(draw(st.sets(st.integers(1, n - 1), max_size=12))) if n > 1 else []
     return codes[:3], codes[3:], [0, *cuts, n], draw(st.sampled_from(["hamming", "overlap"]))
 
 
