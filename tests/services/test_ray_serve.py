@@ -37,10 +37,9 @@ def test_answers(n_nodes: int, nodes: Any, tmp_path: Path) -> None:
     keys.write_text("0123456789abcdef\n")
     shown = {"x-api-key": "0123456789abcdef"}
     questions = QUESTIONS + WITH_METADATA
-    with (
-        client_of(whole) as one,
-        by_cluster(nodes, shards, "--api-key-file", keys, "--max-upload-mib", 0.01) as many,
-    ):
+    flags = ("--api-key-file", keys, "--max-upload-mib", 0.01)
+    flags += ("--copies", 2, "--hedge", 0.9) if n_nodes == 3 else ()
+    with client_of(whole) as one, by_cluster(nodes, shards, *flags) as many:
         assert many.wait_for("ready")["items"] == 480
         with httpx2.Client(base_url=many.address, headers=shown, timeout=30) as client:
             for question, want, found in zip(
