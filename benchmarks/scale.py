@@ -1,9 +1,10 @@
 """What many codes cost on many machines: constants measured here, and what follows from them for 1e9 to 1e11 codes.
 
-    python benchmarks/scale.py [--codes 67108864] [--without-ray]
+    python benchmarks/scale.py [--codes 67108864] [--without-ray] [--only scan,merge]
 
 Measures the pace of one core over an array far larger than its caches, the bytes of an answer on the network, the time
-to merge the answer of one more shard, and a question to shards that Ray holds on this machine. From these it computes
+to merge the answer of one more shard, a question to shards that Ray holds on this machine, and what merging by others,
+hedging and serving there cost and gain (scale_by_ray.py). From these it computes
 memory, machines, bytes and seconds for numbers of codes that no machine here holds, and simulates a tree of merges and
 shards that are late. What is computed and what is assumed is said to be. Writes docs/results/scale.md. Run it with
 nothing beside it.
@@ -12,6 +13,7 @@ nothing beside it.
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import statistics
 import tempfile
@@ -21,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scale_by_ray
 import torch
-from timing import made_on, write, write_page
+from timing import RESULTS, made_on, write, write_page
 
 import dshc_fast
 from dshc.cluster import ShardedIndex, merge_topk
@@ -41,13 +44,22 @@ def main() -> None:
     )
     parser.add_argument("--codes", type=int, default=1 << 26)
     parser.add_argument("--without-ray", action="store_true")
+    parser.add_argument("--only", help="measure these parts, keep others: scan, answer, merge, ray, by_ray")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows: dict[str, Any] = {"node": NODE}
-    rows["scan"] = scan(given.codes)
-    rows["answer"] = answers()
-    rows["merge"] = merges()
-    rows["ray"] = [] if given.without_ray else round_trips()
+    parts: dict[str, Callable[[], Any]] = {
+        "scan": lambda: scan(given.codes),
+        "answer": answers,
+        "merge": merges,
+        "ray": lambda: [] if given.without_ray else round_trips(),
+        "by_ray": lambda: {} if given.without_ray else scale_by_ray.measured(),
+    }
+    rows: dict[str, Any] = {}
+    if given.only:
+        rows = json.loads((RESULTS / "scale.json").read_text())["rows"][0]
+    rows["node"] = NODE
+    for name in given.only.split(",") if given.only else parts:
+        rows[name] = parts[name]()
     rows["sizes"] = sizes(rows)
     rows["late"] = late()
     write("scale", [rows])
@@ -177,10 +189,9 @@ def sizes(rows: dict[str, Any]) -> list[dict[str, Any]]:
             by_cores = pace * NODE["cores"]
             by_memory = NODE["gigabytes_per_second"] * 1e9 / WIDTH
             merge = next(r["seconds"] for r in rows["merge"] if r["n_query"] == n_query and r["k"] == 10)
-            shards = machines * NODE["cores"]
             bytes_of_k10 = next(row["bytes"] for row in rows["answer"] if row["what"] == "k = 10")
             envelope = next(row["envelope"] for row in rows["answer"] if row["what"] == "k = 10")
-            sent = shards * bytes_of_k10 + machines * envelope / n_query
+            sent = machines * (bytes_of_k10 + envelope / n_query)  # each has merged what its shards answer
             for count in sorted({machines, 4 * machines, 16 * machines}):
                 share = count / machines
                 found.append(
@@ -193,7 +204,7 @@ def sizes(rows: dict[str, Any]) -> list[dict[str, Any]]:
                         "scan_seconds": n / count / min(by_cores, by_memory),
                         "bound": "memory" if by_memory < by_cores else "cores",
                         "bytes_per_query": sent * share,
-                        "merge_seconds": merge * count * NODE["cores"],
+                        "merge_seconds": merge * (NODE["cores"] + count),
                         "ray_seconds": first + per_node * (count - 1) + per_shard * (NODE["cores"] - 1),
                         "network_seconds": n_query * sent * share * 8 / (NODE["network_gigabits"] * 1e9),
                     }
@@ -285,6 +296,8 @@ def page(rows: dict[str, Any]) -> list[str]:
             f"| {row['nodes'] or 'this process, no Ray'} | {row['shards']} | {row['seconds'] * 1e3:.2f} ms |"
             for row in rows["ray"]
         ]
+    if rows.get("by_ray"):
+        lines += scale_by_ray.page(rows["by_ray"])
     node = rows["node"]
     lines += ["", "## Computed: 1e9, 1e10, 1e11 codes", ""]
     lines += [
@@ -292,12 +305,13 @@ def page(rows: dict[str, Any]) -> list[str]:
         f"which codes may fill {node['share']:.0%}, {node['gigabytes_per_second']:.0f} GB/s of memory, a network of "
         f"{node['network_gigabits']:.0f} Gbit/s into the one that merges; one shard per core, k = 10, all codes in "
         "memory. "
-        "The fewest machines that hold the codes, then 4 and 16 times as many. Times are of the whole batch. Ray: the "
+        "Merge: each machine the answers of its shards, then one process those of the machines. The fewest machines "
+        "that hold the codes, then 4 and 16 times as many. Times are of the whole batch. Ray: the "
         "question to one shard of one node above, what each more node and each more shard of a node added there; nodes "
         "shared two cores there, so that it is rather too much.",
         "",
         "| codes | memory | machines | shards | queries at once | scan | bound by | network bytes per query | network "
-        "| merge in one process | Ray |",
+        "| merge | Ray |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray_nodes import cluster, nodes  # noqa: F401  (fixtures)
 from training_runs import features  # noqa: F401  (a fixture)
 
 

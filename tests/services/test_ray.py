@@ -9,13 +9,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cli_runs import dshc_ok
+from ray_nodes import workers_of
 from shard_cases import check_answers, make_shards
 from training_runs import train
 
@@ -26,50 +26,6 @@ from dshc.runs.encoding import encode_input, read_input
 from dshc.storage import CodeFile
 
 pytestmark = pytest.mark.services
-
-NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A node without processors, to which this process belongs, and two for work; a test may remove and add some."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        from ray.cluster_utils import Cluster
-
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        head = {**NODE, "num_cpus": 0, "include_dashboard": False, "ray_client_server_port": port}
-        found = Cluster(initialize_head=True, head_node_args=head)
-        found.client_address = f"ray://127.0.0.1:{port}"
-        try:
-            yield found
-        finally:
-            found.shutdown()
-
-
-@pytest.fixture
-def nodes(cluster: Any) -> Iterator[Any]:
-    """Adds and removes nodes; none of them is left behind the test."""
-    added: list[Any] = []
-
-    class Nodes:
-        address = cluster.address
-        client_address = cluster.client_address
-
-        def add(self, n: int) -> list[Any]:
-            new = [cluster.add_node(wait=True, **NODE) for _ in range(n)]
-            added.extend(new)
-            return new
-
-        def remove(self, node: Any) -> None:
-            added.remove(node)
-            cluster.remove_node(node, allow_graceful=False)
-
-    yield Nodes()
-    for node in added:
-        cluster.remove_node(node)
 
 
 @pytest.mark.parametrize("n_nodes", [1, 2, 3])
@@ -109,7 +65,7 @@ def test_a_holder_is_killed_while_it_answers(nodes: Any, tmp_path: Path) -> None
     class Killing(RayHolders):
         def _gathered(self, asked: dict[str, Any], timeout: float) -> list[Any]:
             if not killed and self._facts:
-                killed.append(self._ray.kill(self._actors[self._nodes[1]]))
+                killed.append(self._ray.kill(self._actors[self.nodes()[1]]))
             return super()._gathered(asked, timeout)
 
     killed: list[None] = []
@@ -173,6 +129,69 @@ def test_a_holder_that_hangs(nodes: Any, tmp_path: Path) -> None:
         assert len(set(index._holders.nodes().values())) == 1
     with pytest.raises(InputError, match="threads must be a whole number of at least 1, got 0"):
         ShardedIndex(nodes.address, shards.paths, threads=0)
+
+
+def test_hedged_requests(nodes: Any, tmp_path: Path) -> None:
+    """A holder that is slow is not waited for: the other one of its shards answers, the same; what it says later is
+    dropped, and it is asked first again once it keeps up."""
+    nodes.add(2)
+    shards = make_shards(tmp_path, n_shards=4)
+    want = dshc_fast.hamming_topk(shards.queries.codes, shards.codes, 50)
+    with ShardedIndex(nodes.address, shards.paths, copies=2, hedge=0.9, timeout=60) as index:
+        holders = index._holders
+        assert all(len(set(held)) == 2 for held in holders.holders().values())
+        check_answers(index, shards)
+        for _ in range(20):
+            index.search(shards.queries, 50)
+        usual = holders.n_hedged
+        slow = workers_of("_Holder")[0]
+        os.kill(slow, signal.SIGSTOP)
+        try:
+            for _ in range(3):
+                start = time.monotonic()
+                found = index.search(shards.queries, 50)
+                assert time.monotonic() - start < 5, "else it waits for as long as the other one is stopped"
+                np.testing.assert_array_equal(found.indices, want.indices)
+                np.testing.assert_array_equal(found.distances, want.distances)
+            assert holders.n_hedged > usual and holders._late
+        finally:
+            os.kill(slow, signal.SIGCONT)
+        end = time.monotonic() + 30
+        while holders._late and time.monotonic() < end:
+            found = index.search(shards.queries, 50)
+            np.testing.assert_array_equal(found.indices, want.indices)
+        assert not holders._late and len(set(holders.nodes().values())) == 2
+        os.kill(slow, signal.SIGKILL)
+        check_answers(index, shards)
+    for more, message in (
+        ({"hedge": 0.9}, "copies must be at least 2 where hedge is given, got 1"),
+        ({"hedge": 1, "copies": 2}, "hedge must be a quantile between 0 and 1"),
+        ({"copies": 0}, "copies must be a whole number of at least 1, got 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ShardedIndex(nodes.address, shards.paths, **more)
+
+
+def test_a_late_answer_that_never_comes(nodes: Any, tmp_path: Path) -> None:
+    """Its holder is ended after the time that an answer may take, and its shards are copied elsewhere."""
+    nodes.add(3)
+    shards = make_shards(tmp_path, n_shards=3)
+    with ShardedIndex(nodes.address, shards.paths, copies=2, hedge=0.9, timeout=2) as index:
+        for _ in range(20):
+            index.search(shards.queries, 50)
+        before = index._holders.holders()
+        hanging = workers_of("_Holder")[0]
+        os.kill(hanging, signal.SIGSTOP)
+        try:
+            end = time.monotonic() + 60
+            while index._holders.holders() == before and time.monotonic() < end:
+                check_answers(index, shards)
+            check_answers(index, shards)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(hanging, signal.SIGKILL)
+        after = index._holders.holders()
+        assert after != before and all(len(set(held)) == 2 for held in after.values())
 
 
 def lose_the_holder(index: ShardedIndex, place: int) -> None:
@@ -333,27 +352,6 @@ def test_encode_while_workers_are_killed(nodes: Any, features: Path, tmp_path: P
     files = sorted(out.glob("*.safetensors"))
     np.testing.assert_array_equal(np.concatenate([CodeFile.load(path).codes for path in files]), want.codes)
     assert not list(out.glob(".*"))
-
-
-def workers_of(name: str) -> list[int]:
-    """Processes of actors of the clusters that this process started, by the name of their class."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                title = (folder / "cmdline").read_bytes().decode(errors="replace")
-                if title.startswith("ray::") and name in title and _is_ours(int(folder.name)):
-                    found.append(int(folder.name))
-            except OSError:  # it has ended
-                continue
-    return found
-
-
-def _is_ours(number: int) -> bool:
-    """Whether a process descends from this one."""
-    while number > 1 and number != os.getpid():
-        number = int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
-    return number == os.getpid()
 
 
 def test_an_image_that_cannot_be_read(nodes: Any, tmp_path: Path) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from browsers import browser, missing, opened
 from cli_runs import dshc_ok
-from served_indexes import index_of_codes, png
+from served_indexes import Log, index_of_codes, png
 from served_process import ServedProcess, served_process
+from served_shards import cut_index
 
 from dshc.data import load
 
@@ -280,6 +285,39 @@ def test_narrow_windows(chromium, service, size: tuple[int, int]) -> None:
     with opened(chromium, f"{service.address}/#id=42", viewport=viewport) as page:
         found(page, 24)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_an_answer_without_a_shard_says_so(chromium, tmp_path) -> None:
+    """Of shards of which one cannot be had, where that is allowed."""
+    from dshc.service import ServiceSettings, create_app
+    from dshc.service.served_shards import ServedShards, ShardBatches
+    from dshc.service.watch import JsonLog
+
+    served = ServedShards.open(None, cut_index(tmp_path, 3)[1], partial=True)
+    app = create_app(served, ServiceSettings(), log=JsonLog(Log()), batches=ShardBatches)
+    with listening(app) as address:
+        with opened(chromium, f"{address}/#id=bee/1.png") as page:
+            found(page, 24)
+            assert "whole" not in page.locator("#status").inner_text()
+        served.index._holders._unopened[1] = "its holder was lost"
+        with opened(chromium, f"{address}/#id=bee/1.png") as page:
+            found(page, 24)
+            assert page.locator("#status").inner_text().endswith(". Not whole: without 01.")
+
+
+@contextlib.contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """The address of an application that answers in a thread."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not (server.started and app.state.service.is_ready):
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def contrast(one: str, other: str) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import AsJson, Cluster, Partial, ScoreOption, Threads, WriteReport, flag
+from .options import AsJson, Cluster, Partial, ScoreOption, Threads, WriteReport, flag, only_with_cluster
 from .root import app
 
 __all__: list[str] = []
@@ -57,7 +57,7 @@ def encode(
             overwrite=overwrite,
         )
         return
-    _only_with_cluster(shard_items is not None, "--shard-items")
+    only_with_cluster(shard_items is not None, "--shard-items")
     run_encode(run, source, out=out, root=root, labels=labels, overwrite=overwrite)
 
 
@@ -162,7 +162,7 @@ def evaluate(
             out=out,
         )
         return
-    _only_with_cluster(partial, "--partial")
+    only_with_cluster(partial, "--partial")
     run_evaluate(
         target,
         other,
@@ -248,7 +248,7 @@ def search(
             refused=[name for name, value in refused.items() if value],
         )
         return
-    _only_with_cluster(partial, "--partial")
+    only_with_cluster(partial, "--partial")
     run_search(
         target,
         query or [],
@@ -310,13 +310,6 @@ def doctor(as_json: AsJson = False) -> None:
 
     if not run_doctor(as_json=as_json):
         raise typer.Exit(1)
-
-
-def _only_with_cluster(given: bool, name: str) -> None:
-    if given:
-        from ..errors import InputError
-
-        raise InputError(f"{name} must go with --cluster")
 
 
 def _set_threads(threads: int | None) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "Threads",
     "WriteReport",
     "flag",
+    "only_with_cluster",
 ]
 
 MAX_THREADS = 1024
@@ -49,3 +50,11 @@ Partial = Annotated[
     bool,
     typer.Option("--partial", help="With --cluster: answer without shards that cannot be had, and say so."),
 ]
+
+
+def only_with_cluster(given: bool, name: str) -> None:
+    """Refuse an option that says nothing without ``--cluster``."""
+    if given:
+        from ..errors import InputError
+
+        raise InputError(f"{name} must go with --cluster")

@@ -9,7 +9,7 @@ from ..progress import progress
 from ..service import Served, ServiceSettings, read_keys
 from ..service.settings import check_address
 
-__all__ = ["run_serve"]
+__all__ = ["run_cluster_serve", "run_serve"]
 
 
 def run_serve(
@@ -31,3 +31,34 @@ def run_serve(
         serve(served, told, keys)
     finally:
         served.close()
+
+
+def run_cluster_serve(
+    target: Path,
+    address: str,
+    *,
+    api_key_file: Path | None,
+    run_folder: Path | None,
+    images: Path | None,
+    partial: bool,
+    copies: int,
+    hedge: float | None,
+    threads: int | None,
+    **settings: Any,
+) -> None:
+    """Serve shards by a cluster until the process is told to end."""
+    from ..service.by_ray import serve_by_ray  # says what to install where a part is missing
+
+    told = ServiceSettings(**settings)
+    keys = () if api_key_file is None else read_keys(api_key_file)
+    opened: dict[str, Any] = {
+        "path": target.absolute(),
+        "run": None if run_folder is None else run_folder.absolute(),
+        "images": None if images is None else images.absolute(),
+        "max_pixels": told.max_pixels,
+        "partial": partial,
+        "threads": threads,
+        "copies": copies,
+        "hedge": hedge,
+    }
+    serve_by_ray(address, opened, told, keys)

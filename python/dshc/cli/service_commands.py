@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .options import Threads, flag
+from .options import Cluster, Partial, Threads, flag, only_with_cluster
 from .root import app
 
 __all__: list[str] = []
 
+CLUSTER_BATCH_MS = 5.0
+"""Ray Serve puts together what arrives within a time, and nothing without one."""
 LIMITS = "Limits"
 """The heading in the help of what keeps a service from being asked too much."""
 
@@ -21,7 +23,9 @@ def serve(
     target: Annotated[
         Path,
         typer.Argument(
-            metavar="INDEX|RUN", help="Folder of an index, or of a run: its database.", show_default=False
+            metavar="INDEX|RUN|SHARDS",
+            help="Folder of an index, or of a run: its database; with --cluster a folder or a JSON list of shards.",
+            show_default=False,
         ),
     ],
     host: Annotated[
@@ -57,30 +61,64 @@ def serve(
         float, typer.Option(help="Most seconds that a request may take.", rich_help_panel=LIMITS)
     ] = 10.0,
     batch_ms: Annotated[
-        float, typer.Option(help="Milliseconds that a search waits for others to join it.")
-    ] = 0.0,
+        float | None,
+        flag("Milliseconds that a search waits for others to join it; by default 0, with --cluster 5."),
+    ] = None,
     poll_seconds: Annotated[
         float, typer.Option(help="Seconds between two looks for changes of the index.")
     ] = 1.0,
+    cluster: Cluster = None,
+    run: Annotated[
+        Path | None, flag("With --cluster: run whose hasher makes codes of queries.", metavar="RUN")
+    ] = None,
+    partial: Partial = False,
+    copies: Annotated[int, typer.Option(min=1, help="With --cluster: nodes that hold each shard.")] = 1,
+    hedge: Annotated[
+        float | None,
+        flag(
+            "With --cluster and --copies: ask a second holder after this quantile of the last answers' times, such as "
+            "0.95.",
+            metavar="QUANTILE",
+        ),
+    ] = None,
     threads: Threads = None,
 ) -> None:
-    """Answer searches over HTTP: JSON for programs, a page for the browser. Ends on SIGTERM and Ctrl-C."""
-    from .serve import run_serve
+    """Answer searches over HTTP: JSON for programs, a page for the browser. Ends on SIGTERM and Ctrl-C.
 
-    run_serve(
-        target,
-        api_key_file=api_key_file,
-        images=images,
-        threads=threads,
-        host=host,
-        port=port,
-        names=tuple(name or ()),
-        max_upload_mib=max_upload_mib,
-        max_pixels=max_pixels,
-        max_k=max_k,
-        max_queries=max_queries,
-        max_concurrency=max_concurrency,
-        max_seconds=max_seconds,
-        batch_ms=batch_ms,
-        poll_seconds=poll_seconds,
-    )
+    With --cluster it is a deployment of Ray Serve, over shards that the nodes hold.
+    """
+    from .serve import run_cluster_serve, run_serve
+
+    settings: dict[str, Any] = {
+        "api_key_file": api_key_file,
+        "images": images,
+        "threads": threads,
+        "host": host,
+        "port": port,
+        "names": tuple(name or ()),
+        "max_upload_mib": max_upload_mib,
+        "max_pixels": max_pixels,
+        "max_k": max_k,
+        "max_queries": max_queries,
+        "max_concurrency": max_concurrency,
+        "max_seconds": max_seconds,
+        "poll_seconds": poll_seconds,
+    }
+    if cluster is not None:
+        wait = CLUSTER_BATCH_MS if batch_ms is None else batch_ms
+        run_cluster_serve(
+            target,
+            cluster,
+            run_folder=run,
+            partial=partial,
+            copies=copies,
+            hedge=hedge,
+            batch_ms=wait,
+            **settings,
+        )
+        return
+    only_with_cluster(run is not None, "--run")
+    only_with_cluster(partial, "--partial")
+    only_with_cluster(copies != 1, "--copies")
+    only_with_cluster(hedge is not None, "--hedge")
+    run_serve(target, batch_ms=batch_ms or 0.0, **settings)

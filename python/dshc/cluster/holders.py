@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..errors import InputError
+from .merging import Merge
 from .shard import OpenShard, ShardFacts
 from .shard_list import ListedShard
 
-__all__ = ["Answers", "Holders", "LocalHolders", "facts_fit", "why"]
+__all__ = ["Answers", "Holders", "LocalHolders", "MissingShards", "facts_fit", "why"]
+
+
+class MissingShards(InputError):
+    """Shards cannot be had, and no answer without them was asked for; the message names them."""
 
 
 class Answers(dict[int, Any]):
-    """Answers by the place of the shard; ``missing`` says why each of the others has none."""
+    """Answers by the place of the shard, or of one of the shards that an answer was put together of; ``missing`` says
+    why each shard that none is of has none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,8 +32,9 @@ class Holders(Protocol):
     def open(self, shards: Sequence[ListedShard]) -> Answers:
         """:class:`ShardFacts` of each."""
 
-    def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> Answers:
-        """What ``method`` of :class:`OpenShard` answers to each question, by the place of the shard."""
+    def ask(self, method: str, questions: dict[int, tuple[Any, ...]], merge: Merge | None = None) -> Answers:
+        """What ``method`` of :class:`OpenShard` answers to each question, by the place of the shard; with ``merge``
+        lifted, and put together as far as one process holds the shards."""
 
     def close(self) -> None:
         """Give back what was held."""
@@ -54,13 +61,14 @@ class LocalHolders:
                 found.missing[place] = self._unopened[place] = why(error, shard.path)
         return found
 
-    def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> Answers:
+    def ask(self, method: str, questions: dict[int, tuple[Any, ...]], merge: Merge | None = None) -> Answers:
         found = Answers()
         for place, question in questions.items():
             if place in self._unopened:
                 found.missing[place] = self._unopened[place]
             else:
-                found[place] = getattr(self._shards[place], method)(*question)
+                answer = getattr(self._shards[place], method)(*question)
+                found[place] = answer if merge is None else merge.lifted(place, answer)
         return found
 
     def close(self) -> None:

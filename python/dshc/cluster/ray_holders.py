@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
-from .connection import Connection
-from .holders import Answers, facts_fit, why
-from .shard import OpenShard, ShardFacts
-from .shard_list import ListedShard
+from .hedging import Pace
+from .holders import Answers
+from .merging import Merge, Together
+from .placement import Placement, Reason
 
 __all__ = ["RayHolders"]
 
@@ -19,50 +20,18 @@ _ROUNDS = 3
 """How often a question is asked whose holder is lost while it answers."""
 
 
-class _Reason(str):
-    """Why there is no answer."""
-
-
-class _Holder:
-    """The actor of a node: the shards that it holds, ``n_threads`` of them asked at a time, each by one thread."""
-
-    def __init__(self, check: bool, n_threads: int) -> None:
-        import torch
-
-        self._check = check
-        self._shards: dict[int, OpenShard] = {}
-        self._pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
-
-    def open(self, paths: dict[int, str]) -> dict[int, ShardFacts | _Reason]:
-        def one(place: int) -> ShardFacts | _Reason:
-            try:
-                self._shards[place] = OpenShard(paths[place], check=self._check)
-            except (OSError, ValueError) as error:
-                return _Reason(why(error, paths[place]))
-            return self._shards[place].facts
-
-        return dict(zip(paths, self._pool.map(one, paths), strict=True))
-
-    def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> dict[int, Any]:
-        def one(place: int) -> Any:
-            shard = self._shards[place]
-            try:
-                return getattr(shard, method)(*questions[place])
-            except (OSError, MemoryError) as error:
-                return _Reason(why(error, shard.facts.path))
-
-        return dict(zip(questions, self._pool.map(one, questions), strict=True))
-
-
-class RayHolders:
+class RayHolders(Placement):
     """See :class:`dshc.cluster.holders.Holders`. One actor per node holds all of its shards: a question is a message to
-    each node, and not to each shard.
+    each node, and not to each shard. May be asked by several threads.
 
     Args:
         address: see :class:`dshc.cluster.Connection`.
         check: whether checksums are compared when a shard is opened.
         threads: shards that a node asks at a time; None: as many as Ray has processors there.
         open_timeout, timeout: seconds that a node has to open its shards, and to answer; then others are tried.
+        copies: nodes that hold each shard, as far as so many see it.
+        hedge: quantile of the times of the last answers after which a question is asked of the second holder too,
+            where there is one; the first answer counts, and the other is dropped. None: never.
     """
 
     def __init__(
@@ -73,204 +42,148 @@ class RayHolders:
         threads: int | None = None,
         open_timeout: float = 120,
         timeout: float = 600,
+        copies: int = 1,
+        hedge: float | None = None,
     ) -> None:
-        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-            raise InputError(f"threads must be a whole number of at least 1, got {threads!r}")
-        self._connection = Connection(address)
-        self._ray = self._connection.ray
-        self._check, self._threads = check, threads
-        self._open_timeout, self._timeout = open_timeout, timeout
-        self._shards: Sequence[ListedShard] = ()
-        self._facts: dict[int, ShardFacts] = {}
-        self._actors: dict[str, Any] = {}
-        self._nodes: dict[int, str] = {}
-        self._lost_on: dict[int, set[str]] = {}
+        self._pace = None if hedge is None else Pace(hedge)
+        if hedge is not None and copies == 1:
+            raise InputError("copies must be at least 2 where hedge is given, got 1")
+        super().__init__(address, check=check, threads=threads, copies=copies, open_timeout=open_timeout)
+        self._timeout = timeout
+        self._late: list[tuple[Any, str, Any, float]] = []
+        self.n_hedged = 0
 
-    def open(self, shards: Sequence[ListedShard]) -> Answers:
-        self._shards = shards
-        found = self._place(range(len(shards)))
-        self._facts = dict(found)
-        return found
-
-    def ask(self, method: str, questions: dict[int, tuple[Any, ...]]) -> Answers:
+    def ask(self, method: str, questions: dict[int, tuple[Any, ...]], merge: Merge | None = None) -> Answers:
         found = Answers()
         left = set(questions)
+        self._look_after_late_ones()
         for _ in range(_ROUNDS):
-            if absent := sorted(left - set(self._nodes)):
-                unplaced = self._place(absent).missing
-                found.missing.update(unplaced)
-                left -= set(unplaced)
-            asked: dict[str, Any] = {}
-            parts = self._by_node(left)
-            for node, places in parts.items():
-                part = {place: questions[place] for place in places}
-                asked[node] = self._actors[node].ask.remote(method, part)
-            for node, answer, reason in self._gathered(asked, self._timeout):
-                if reason is not None:
-                    answer = dict.fromkeys(parts[node], reason)
-                    self._drop(node)
-                for place, own in answer.items():
-                    if isinstance(own, _Reason):
-                        found.missing[place] = self._named(place, own)
-                        self._lose(place, node)
-                    else:
-                        found[place] = own
-                        found.missing.pop(place, None)
-                        left.discard(place)
+            with self._lock:
+                if absent := sorted(left - set(self._nodes)):
+                    unplaced = self._place(absent).missing
+                    found.missing.update(unplaced)
+                    left -= set(unplaced)
+            self._round(_Asking(method, questions, merge), left, found)
             if not left:
                 break
         for place in left:
             found.missing.setdefault(
                 place, f"{self._shards[place].path}: its holder was lost again and again"
             )
+        self._copy_again()
         return found
 
-    def close(self) -> None:
-        for node in list(self._actors):
-            self._drop(node)
-        self._connection.close()
-
-    def nodes(self) -> dict[int, str]:
-        """The node that holds each shard, by Ray's ids."""
-        return dict(self._nodes)
-
-    def _place(self, places: Sequence[int]) -> Answers:
-        """Open shards. Nodes on which one of them was lost are asked when others cannot have it: where a node has died,
-        Ray may call it alive for some 15 s, and waits for it."""
-        living = self._living()
-        suspects = {node for place in places for node in self._lost_on.get(place, ())}
-        others = {node: cpus for node, cpus in living.items() if node not in suspects}
-        found = self._place_on(places, others)
-        if found.missing and len(others) < len(living):
-            again = self._place_on(
-                sorted(found.missing), {node: living[node] for node in living if node in suspects}
+    def _round(self, asking: _Asking, left: set[int], found: Answers) -> None:
+        """Ask for what is left once, and once more of another holder what is late; what is answered is left no more."""
+        start = time.monotonic()
+        end = start + self._timeout
+        twice = math.inf if self._pace is None else start + self._pace.after(asking.kind)
+        pending = self._asked(asking, self._by_node(left))
+        hedged: set[int] = set()
+        while left and pending and (now := time.monotonic()) < end:
+            if now >= twice:
+                late = {place for _, _, places in pending.values() for place in places if place in left}
+                busy = {node for node, _, _ in pending.values()}
+                more = self._asked(asking, self._by_node(late - hedged, without=busy))
+                hedged.update(place for _, _, places in more.values() for place in places)
+                self.n_hedged += len(more)
+                pending.update(more)
+            ready, _ = self._ray.wait(
+                list(pending),
+                # Where no pace is measured all are waited for at once.
+                num_returns=len(pending) if self._pace is None else 1,
+                timeout=max(0.0, (twice if now < twice < end else end) - now),
             )
-            found.update(again)
-            found.missing = again.missing
-        return found
+            for reference in ready:
+                node, actor, places = pending.pop(reference)
+                self._take(reference, node, actor, places, left, found)
+                self._tell_pace(asking, start)
+        for reference, (node, actor, places) in pending.items():
+            self._tell_pace(asking, start)
+            if owed := left.intersection(places):
+                reason = Reason(f"no answer within {self._timeout:.0f} s")
+                found.missing.update({place: self._named(place, reason) for place in owed})
+                self._drop(node, actor)
+            else:  # another was faster; this one is looked after, and its answer is not
+                with self._lock:
+                    self._late.append((reference, node, actor, end))
 
-    def _place_on(self, places: Sequence[int], living: dict[str, int]) -> Answers:
-        """Open shards, each on the first that can of those of the nodes that see its files."""
-        found = Answers()
-        seeing = self._seeing([self._shards[place].path for place in places], living)
-        turns = {place: self._in_turn(place, seeing[self._shards[place].path]) for place in places}
-        left, reasons = set(places), {place: [] for place in places}
-        for turn in range(max(map(len, turns.values()), default=0)):
-            chosen = {place: turns[place][turn] for place in sorted(left) if turn < len(turns[place])}
-            asked, parts = {}, {}
-            for node in sorted(set(chosen.values())):
-                parts[node] = {p: self._shards[p].path for p, own in chosen.items() if own == node}
-                asked[node] = self._actor(node, living).open.remote(parts[node])
-            for node, answer, reason in self._gathered(asked, self._open_timeout):
-                if reason is not None:
-                    answer = dict.fromkeys(parts[node], reason)
-                    self._drop(node)
-                for place, facts in answer.items():
-                    if not isinstance(facts, _Reason):
-                        wrong = facts_fit(facts, self._facts.get(place), self._shards[place])
-                        facts = _Reason(wrong) if wrong else facts
-                    if isinstance(facts, _Reason):
-                        reasons[place].append(self._named(place, facts))
-                        continue
-                    found[place] = facts
-                    self._nodes[place] = node
-                    left.discard(place)
-            if not left:
-                break
-        for place in left:
-            told = "; ".join(dict.fromkeys(reasons[place]))
-            found.missing[place] = told or f"{self._shards[place].path}: no such file or folder on any node"
-        return found
+    def _tell_pace(self, asking: _Asking, start: float) -> None:
+        if self._pace is not None:
+            self._pace.told(asking.kind, time.monotonic() - start)
 
-    @staticmethod
-    def _in_turn(place: int, nodes: Sequence[str]) -> list[str]:
-        """Nodes in the order in which a shard tries them, each beginning with another."""
-        first = place % len(nodes) if nodes else 0
-        return [*nodes[first:], *nodes[:first]]
+    def _asked(self, asking: _Asking, parts: dict[str, list[int]]) -> dict[Any, tuple[str, Any, list[int]]]:
+        """Ask nodes for their parts; by the reference of the answer who was asked for which shards."""
+        asked = {}
+        with self._lock:
+            for node, places in parts.items():
+                actor = self._actors[node]
+                merge = None if asking.merge is None else asking.merge.of(places)
+                questions = {place: asking.questions[place] for place in places}
+                asked[actor.ask.remote(asking.method, questions, merge)] = node, actor, places
+        return asked
 
-    def _seeing(self, paths: Sequence[str], nodes: Iterable[str]) -> dict[str, list[str]]:
-        """The nodes that see each path, in a fixed order; a node that does not tell sees none."""
-
-        def seen(
-            paths: Sequence[str],
-        ) -> list[bool]:  # sent by value: a node need not load the program for it
-            import os
-
-            return [os.path.exists(path) for path in paths]
-
-        look = self._ray.remote(seen)
-        asked = {node: look.options(**self._on(node)).remote(list(paths)) for node in nodes}
-        if asked:
-            self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=self._open_timeout)
-        found: dict[str, list[str]] = {path: [] for path in paths}
-        for node, reference in asked.items():
-            try:
-                there = self._ray.get(reference, timeout=0)
-            except self._ray.exceptions.RayError:  # too late, or lost
+    def _take(
+        self, reference: Any, node: str, actor: Any, places: list[int], left: set[int], found: Answers
+    ) -> None:
+        """What a holder has answered, as far as nobody else has."""
+        ((_, answer, reason),) = self._gathered({node: reference}, self._timeout)
+        if reason is not None:
+            answer = dict.fromkeys(places, reason)
+            self._drop(node, actor)
+        for place, own in answer.items():
+            of = own.places if isinstance(own, Together) else (place,)
+            if not left.issuperset(of):
                 continue
-            for path, is_there in zip(paths, there, strict=True):
-                if is_there:
-                    found[path].append(node)
-        return found
+            if isinstance(own, Reason):
+                found.missing[place] = self._named(place, own)
+                self._lose(place, node)
+                continue
+            found[place] = own.answer if isinstance(own, Together) else own
+            for one in of:
+                found.missing.pop(one, None)
+            left.difference_update(of)
 
-    def _living(self) -> dict[str, int]:
-        """The nodes that work is for, sorted, and their processors: those that have some, if any has."""
-        alive = {
-            node["NodeID"]: node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]
-        }
-        workers = {node: cpus for node, cpus in alive.items() if cpus > 0}
-        return {node: max(1, int(cpus)) for node, cpus in sorted((workers or alive).items())}
+    def _look_after_late_ones(self) -> None:
+        """Forget answers that have come too late; drop a holder that gives none at all."""
+        if not self._late:
+            return
+        with self._lock:
+            ready, _ = self._ray.wait(
+                [late[0] for late in self._late], num_returns=len(self._late), timeout=0
+            )
+            done, now = set(ready), time.monotonic()
+            waiting = [late for late in self._late if late[0] not in done]
+            self._late = [late for late in waiting if late[3] > now]
+            for _, node, actor, end in waiting:
+                if end <= now:
+                    self._drop(node, actor)
 
-    def _actor(self, node: str, living: dict[str, int]) -> Any:
-        if node not in self._actors:
-            holder = self._ray.remote(_Holder).options(**self._on(node))
-            self._actors[node] = holder.remote(self._check, self._threads or living[node])
-        return self._actors[node]
-
-    def _on(self, node: str) -> dict[str, Any]:
-        """Where Ray is to run something: on this node and no other, beside whatever runs there."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-
-    def _by_node(self, places: Iterable[int]) -> dict[str, list[int]]:
+    def _by_node(self, places: Iterable[int], without: Collection[str] = ()) -> dict[str, list[int]]:
+        """The shards that each node is asked for: of the holders of each the first that owes no answer, if any."""
         found: dict[str, list[int]] = {}
-        for place in sorted(places):
-            if place in self._nodes:  # else its node was lost while others were opened
-                found.setdefault(self._nodes[place], []).append(place)
+        with self._lock:
+            owing = {node for _, node, _, _ in self._late}
+            for place in sorted(places):
+                nodes = [node for node in self._nodes.get(place, ()) if node not in without]
+                if nodes:  # else its node was lost while others were opened
+                    found.setdefault(
+                        next((node for node in nodes if node not in owing), nodes[0]), []
+                    ).append(place)
         return found
 
-    def _gathered(self, asked: dict[str, Any], timeout: float) -> list[tuple[str, Any, _Reason | None]]:
-        """Node, answer and None; or node, None and the reason why there is no answer.
 
-        What a shard itself raises (a wrong argument) is raised; a lost actor or node is a reason.
-        """
-        found: list[tuple[str, Any, _Reason | None]] = []
-        end = time.monotonic() + timeout
-        for node, reference in asked.items():
-            try:
-                left = max(0.0, end - time.monotonic())
-                found.append((node, self._ray.get(reference, timeout=left), None))
-            except self._ray.exceptions.GetTimeoutError:
-                found.append((node, None, _Reason(f"no answer within {timeout:.0f} s")))
-            except self._ray.exceptions.RayTaskError as error:
-                raise (error.cause if isinstance(error.cause, Exception) else error) from None
-            except self._ray.exceptions.RayError as error:
-                lines = str(error).strip().splitlines()
-                reason = lines[0] if lines else type(error).__name__
-                found.append((node, None, _Reason(f"its holder was lost ({reason})")))
-        return found
+@dataclass(frozen=True)
+class _Asking:
+    """A question to all shards: the method of the shard, its arguments by their places, how answers are merged."""
 
-    def _named(self, place: int, reason: str) -> str:
-        path = self._shards[place].path
-        return str(reason) if path in reason else f"{path}: {reason}"
+    method: str
+    questions: dict[int, tuple[Any, ...]]
+    merge: Merge | None
 
-    def _lose(self, place: int, node: str) -> None:
-        self._lost_on.setdefault(place, set()).add(node)
-        self._nodes.pop(place, None)
-
-    def _drop(self, node: str) -> None:
-        """End what holds the shards of a node."""
-        self._ray.kill(self._actors.pop(node))
-        for place in [place for place, own in self._nodes.items() if own == node]:
-            self._lose(place, node)
+    @property
+    def kind(self) -> tuple[str, int, int]:
+        """Questions of one kind take about as long: of so many shards, and between two powers of two as large."""
+        first = next(iter(self.questions.values()), ((),))[0]
+        size = len(first).bit_length() if hasattr(first, "__len__") else 0
+        return self.method, len(self.questions), size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -14,15 +15,17 @@ import numpy as np
 import dshc_fast
 
 from ..errors import InputError
-from ..index.id_column import keys_of_texts
+from ..index.filters import Filter
+from ..index.id_column import IdColumn, TextColumn, Wanted, keys_of_texts
 from ..index.index_folder import PARTS
 from ..index.layout import Layout
-from ..index.manifest import Part, PartFile, read_manifest
+from ..index.manifest import Manifest, Part, PartFile, read_manifest
 from ..index.part_files import map_arrays, verify
 from ..index.part_search import PartSearch
 from ..index.parts import OpenPart
 from ..storage import CodeFile
 from ..storage.code_files import CODE_KIND, CODE_VERSION
+from .shard_items import Kept, kept_of, located
 
 __all__ = ["OpenShard", "ShardFacts"]
 
@@ -36,7 +39,8 @@ class ShardFacts:
 
     Fields: ``path``; ``n_items``; ``n_bits``; ``score``; ``model`` and ``class_names``, empty where not known;
     ``labels``, ``"none"``, ``"ids"`` or ``"multi-hot"``; ``has_ids``, whether its items bear ids; ``identity``, equal
-    only for equal content.
+    only for equal content; ``ids``, ``"text"`` or ``"int64"``; ``metadata``, columns and Arrow types; ``precision``
+    within each radius, empty where it was not measured.
     """
 
     path: str
@@ -48,6 +52,9 @@ class ShardFacts:
     labels: str
     has_ids: bool
     identity: str
+    ids: str = "int64"
+    metadata: tuple[tuple[str, str], ...] = ()
+    precision: tuple[float, ...] = ()
 
 
 class OpenShard:
@@ -63,10 +70,13 @@ class OpenShard:
 
     def __init__(self, path: str, *, check: bool = False) -> None:
         where = Path(path)
+        ids, metadata, precision = "int64", (), ()
         if where.is_dir():
-            self._parts, layout, identity, has_ids = _of_index(where, check)
+            self._parts, manifest, identity, has_ids = _of_index(where, check)
+            layout, precision = manifest.layout, manifest.precision
             n_bits, score, model = layout.n_bits, layout.score, layout.model
             labels, names = layout.labels, layout.class_names
+            ids, metadata = layout.ids, layout.metadata
         else:
             part, about = _of_file(where, check)
             self._parts, identity, has_ids = [part], about["sha256"], part.texts is not None
@@ -74,6 +84,7 @@ class OpenShard:
             names = tuple(_json(where, about["class_names"]))
             found = part.arrays.get("labels")
             labels = "none" if found is None else "ids" if found.ndim == 1 else "multi-hot"
+            ids = "text" if has_ids else ids
         removed, start = [np.empty(0, np.int64)], 0
         for part in self._parts:
             removed.append(part.removed + start)
@@ -82,13 +93,30 @@ class OpenShard:
         n_items = start - len(self._removed)
         if not n_items:
             raise InputError(f"{path}: must hold at least one item, got none")
-        self.facts = ShardFacts(str(path), n_items, n_bits, score, model, names, labels, has_ids, identity)
+        self.facts = ShardFacts(
+            str(path),
+            n_items,
+            n_bits,
+            score,
+            model,
+            names,
+            labels,
+            has_ids,
+            identity,
+            ids,
+            metadata,
+            precision,
+        )
         self._searches: dict[str, PartSearch] = {}
 
-    def topk(self, queries: np.ndarray, k: int, score: str) -> tuple[np.ndarray, np.ndarray]:
-        """Distances int32 and rows int64 ``(n_query, min(k, n_items))`` of the best."""
+    def topk(
+        self, queries: np.ndarray, k: int, score: str, only: Filter | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Distances int32 and rows int64 ``(n_query, min(k, n_items))`` of the best, of those that ``only`` lets
+        through; filled up as :func:`dshc_fast.hamming_topk` does it."""
         k = min(k, self.facts.n_items)
-        distances, positions = self._search(score).topk(queries, k, self._masks())
+        masks = self._masks() if only is None else only.masks(self._parts, self._layout)
+        distances, positions = self._search(score).topk(queries, k, masks)
         return distances, self._rows(positions)
 
     def radius(
@@ -131,6 +159,16 @@ class OpenShard:
                 found[place] = id
         return found
 
+    def find(self, ids: np.ndarray | list[str]) -> np.ndarray:
+        """The row of each id, int64, -1 where no item of the shard has it; without ids an item's row is its id."""
+        numbers, rows = located(self._parts, ids)
+        starts = np.cumsum([0, *(part.part.n_items for part in self._parts)])
+        return np.where(numbers < 0, -1, self._rows(starts[numbers] + rows))
+
+    def kept(self, rows: np.ndarray, details: frozenset[str]) -> Kept:
+        """Ids of rows, and ``details`` of them, of ``code``, ``label`` and ``metadata``."""
+        return kept_of(self._parts, self._layout, self._live_positions(rows), details)
+
     def id_keys(self, low: int, high: int) -> np.ndarray:
         """Keys of the ids, uint64, that lie from ``low`` to below ``high``: an id has the same in every shard."""
         found = [np.empty(0, np.uint64)]
@@ -149,6 +187,19 @@ class OpenShard:
             if len(places := np.flatnonzero(keys_of_texts(ids) == np.uint64(key))):
                 return ids[places[0]]
         return ""
+
+    @functools.cached_property
+    def _layout(self) -> Layout:
+        facts = self.facts
+        return Layout(
+            facts.n_bits,
+            facts.score,
+            facts.ids,
+            facts.labels,
+            facts.class_names if facts.labels != "none" else (),
+            metadata=facts.metadata,
+            model=facts.model,
+        )
 
     def _search(self, score: str) -> PartSearch:
         if (
@@ -185,18 +236,30 @@ class _FilePart:
         self.part, self.arrays = part, arrays
         self.texts = arrays.get("ids")
 
-    @property
-    def ids(self) -> _FilePart:
-        return self
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Ids as text objects, or the rows where the file has none."""
+    @functools.cached_property
+    def ids(self) -> IdColumn | TextColumn:
+        """Ids as text, or the rows where the file has none. Text is looked up by keys, which the file does not hold:
+        they are made, and sorted, when an id is first looked up."""
         if self.texts is None:
-            return np.asarray(rows, np.int64)
-        offsets, found = self.arrays["ids_offsets"], np.empty(len(rows), object)
-        for i, row in enumerate(np.asarray(rows).tolist()):
-            found[i] = self.texts[offsets[row] : offsets[row + 1]].tobytes().decode()
-        return found
+            return IdColumn.counting(0, self.part.n_items)
+        nothing = np.empty(0, np.uint64)
+        return TextColumn(self.texts, self.arrays["ids_offsets"], nothing, nothing)
+
+    @functools.cached_property
+    def _by_key(self) -> IdColumn | TextColumn:
+        if self.texts is None:
+            return self.ids
+        keys = [np.empty(0, np.uint64)]
+        for start in range(0, self.part.n_items, _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, self.part.n_items))
+            keys.append(keys_of_texts(self.ids.take(rows).tolist()))
+        all_keys = np.concatenate(keys)
+        order = np.argsort(all_keys, kind="stable")
+        return TextColumn(self.texts, self.arrays["ids_offsets"], all_keys[order], order)
+
+    def find(self, wanted: Wanted) -> np.ndarray:
+        """The row of each id, -1 where no item has it."""
+        return self._by_key.find(wanted)
 
 
 def _of_file(path: Path, check: bool) -> tuple[_FilePart, dict[str, str]]:
@@ -224,7 +287,7 @@ def _of_file(path: Path, check: bool) -> tuple[_FilePart, dict[str, str]]:
     return _FilePart(Part(path.name, len(codes), PartFile(path.name, size, "")), arrays), about
 
 
-def _of_index(path: Path, check: bool) -> tuple[list[OpenPart], Layout, str, bool]:
+def _of_index(path: Path, check: bool) -> tuple[list[OpenPart], Manifest, str, bool]:
     manifest = read_manifest(path)
     try:
         parts = [OpenPart(path / PARTS, part, manifest.layout) for part in manifest.parts]
@@ -235,7 +298,7 @@ def _of_index(path: Path, check: bool) -> tuple[list[OpenPart], Layout, str, boo
             for file in part.files:
                 verify(path / PARTS, file)
     identity = hashlib.sha256(repr(manifest.parts).encode()).hexdigest()
-    return parts, manifest.layout, identity, True
+    return parts, manifest, identity, True
 
 
 def _json(path: Path, text: str) -> list[str]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from ..errors import InputError, one_of
 from ..evaluation import Conventions
+from ..index.filters import Filter
 from ..storage import CodeFile
 from .histograms import average_precision_of
-from .holders import Answers, Holders, LocalHolders
+from .holders import Answers, Holders, LocalHolders, MissingShards
 from .merged_evaluation import MergedEvaluation, evaluate_histograms
-from .merging import merge_radius, merge_topk, sum_histograms
+from .merging import Merge
 from .questions import query_codes, query_labels
 from .ray_holders import RayHolders
 from .shard import ShardFacts
@@ -148,6 +149,16 @@ class ShardedIndex:
         Raises:
             TypeError, InputError: naming the argument that does not fit, or a shard that cannot be had.
         """
+        return self._nearest(queries, k, score, {})
+
+    def _nearest(
+        self,
+        queries: np.ndarray | CodeFile,
+        k: int,
+        score: str | None,
+        only: Mapping[int, Filter],
+    ) -> ShardedTopK:
+        """:meth:`search` among the items that the filters, by the places of the shards, let through."""
         codes, score = query_codes(queries, self.n_bits, self.model), self._score(score)
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
             raise TypeError(f"k must be an int, got {type(k).__name__}")
@@ -157,13 +168,13 @@ class ShardedIndex:
         step = max(1, _PAIRS // (k * len(self._listed)))
         parts = []
         for start in range(0, max(1, len(codes)), step):
-            answers = self._asked("topk", (codes[start : start + step], k, score))
-            found = [
-                (distances, np.where(rows >= 0, rows + self.starts[place], -1))
-                for place, (distances, rows) in sorted(answers.items())
-            ]
+            asked = codes[start : start + step]
+            merge = self._merge("topk", k, score)
+            answers = self._asked(
+                "topk", lambda place, asked=asked: (asked, k, score, only.get(place)), merge
+            )
             missing.update(answers.missing)
-            parts.append(merge_topk(found, k, score))
+            parts.append(merge.joined(list(answers.values())))
         distances, indices = (np.concatenate(part) for part in zip(*parts, strict=True))
         return ShardedTopK(distances, indices, self._names(missing))
 
@@ -176,12 +187,9 @@ class ShardedIndex:
             raise TypeError(f"radius must be an int, got {type(radius).__name__}")
         if not 0 <= radius <= self.n_bits:
             raise InputError(f"radius must be between 0 and {self.n_bits} (the bits), got {radius}")
-        answers = self._asked("radius", (codes, int(radius), score))
-        found = [
-            (offsets, rows + self.starts[place], distances)
-            for place, (offsets, rows, distances) in sorted(answers.items())
-        ]
-        return ShardedRadius(*merge_radius(found, score), self._names(answers.missing))
+        merge = self._merge("radius", score=score)
+        answers = self._asked("radius", lambda _: (codes, int(radius), score), merge)
+        return ShardedRadius(*merge.joined(list(answers.values())), self._names(answers.missing))
 
     def average_precision(
         self,
@@ -251,20 +259,27 @@ class ShardedIndex:
             raise InputError("the sharded index is closed")
         return self._holders
 
-    def _asked(self, method: str, question: tuple[Any, ...]) -> Answers:
-        """The answers of all shards, or of those that can be had."""
-        answers = self._open_holders().ask(method, dict.fromkeys(range(len(self._listed)), question))
+    def _asked(
+        self, method: str, question: Callable[[int], tuple[Any, ...]], merge: Merge | None = None
+    ) -> Answers:
+        """The answers of all shards, or of those that can be had; ``question``: what the one of a place is asked."""
+        answers = self._open_holders().ask(
+            method, {place: question(place) for place in range(len(self._listed))}, merge
+        )
         return self._whole(answers)
+
+    def _merge(self, method: str, k: int = 0, score: str = "hamming") -> Merge:
+        return Merge(method, dict(enumerate(self.starts[:-1].tolist())), k, score)
 
     def _whole(self, answers: Answers) -> Answers:
         if answers.missing and not self.partial:
             reasons = "; ".join(answers.missing[place] for place in sorted(answers.missing))
-            raise InputError(
+            raise MissingShards(
                 f"{len(answers.missing)} of {len(self._listed)} shards cannot be had, partial=True (--partial) answers "
                 f"without: {reasons}"
             )
         if answers.missing and not answers:
-            raise InputError(
+            raise MissingShards(
                 f"at least one shard must be had, got none: {answers.missing[min(answers.missing)]}"
             )
         return answers
@@ -300,9 +315,10 @@ class ShardedIndex:
         parts = []
         for start in range(0, len(codes), step):
             question = codes[start : start + step], labels[start : start + step], score
-            answers = self._asked("histogram", question)
+            merge = self._merge("histogram")
+            answers = self._asked("histogram", lambda _, question=question: question, merge)
             missing.update(answers.missing)
-            parts.append(sum_histograms([answers[place] for place in sorted(answers)]))
+            parts.append(merge.joined(list(answers.values())))
         items, relevant = (np.concatenate(part) for part in zip(*parts, strict=True))
         return items, relevant, self._names(missing)
 
@@ -313,7 +329,7 @@ class ShardedIndex:
             raise InputError(f"{bare[0]}: must hold ids to be compared (unique_ids), got none")
         width = (1 << 64) // _KEY_RANGES
         for low in range(0, 1 << 64, width):
-            answers = self._asked("id_keys", (low, low + width))
+            answers = self._asked("id_keys", lambda _, low=low: (low, low + width))
             places = np.concatenate([np.full(len(answers[place]), place) for place in sorted(answers)])
             keys = np.concatenate([answers[place] for place in sorted(answers)])
             order = np.argsort(keys, kind="stable")

@@ -16,6 +16,7 @@ try:
     import python_multipart  # noqa: F401 - FastAPI asks for it when a form is declared
     from fastapi import FastAPI, Response
 
+    from .batches import Batches
     from .gate import Gate
     from .item_routes import add_items, add_state
     from .replies import tell_errors
@@ -44,13 +45,14 @@ def create_app(
     keys: Sequence[str] = (),
     *,
     log: JsonLog | None = None,
+    batches: type[Batches] = Batches,
 ) -> FastAPI:
     """The application that serves ``served`` (ASGI); its lifespan begins and ends the service's threads.
 
     ``keys``: of which a request must show one; none: everybody may ask. ``log``: where requests are logged, by default
-    on stderr. The service is ``app.state.service``.
+    on stderr. ``batches``: how searches are put together. The service is ``app.state.service``.
     """
-    service = Service(served, settings or ServiceSettings(), keys, log=log)
+    service = Service(served, settings or ServiceSettings(), keys, log=log, batches=batches)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -23,7 +23,7 @@ from ..index.rescoring import Rescoring
 from ..storage import describe_label
 from .conditions import Condition
 
-__all__ = ["Batches", "Job", "answered", "details_of", "plain"]
+__all__ = ["Batches", "Job", "answered", "details_of", "plain", "told_of"]
 
 Result = TypeVar("Result")
 _LARGEST = np.finfo(np.float32).max
@@ -36,7 +36,8 @@ class Job:
     """Queries of one request, each with the ``k`` nearest, and what is told of them.
 
     ``queries``: packed codes uint8 ``(n, bytes)``, or ``(n, v, bytes)`` of v variants each; or outputs float32
-    ``(n, bits)``. ``rescoring``: how the nearest are ordered anew.
+    ``(n, bits)``. ``rescoring``: how the nearest are ordered anew. ``missing``: the shards that the answer is without,
+    told by who answers.
     """
 
     queries: np.ndarray
@@ -45,6 +46,7 @@ class Job:
     details: frozenset[str] = frozenset()
     rescoring: Rescoring | None = None
     answer: asyncio.Future[list[list[dict[str, Any]]]] | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def n_searched(self) -> int:
@@ -114,6 +116,9 @@ class Batches:
         self._arrived.set()
         return await job.answer
 
+    def _answered(self, index: Any, jobs: Sequence[Job]) -> list[list[list[dict[str, Any]]]]:
+        return answered(index, jobs)
+
     async def _run(self) -> None:
         while True:
             if not self._waiting:
@@ -143,7 +148,7 @@ class Batches:
         loop = asyncio.get_running_loop()
         started = perf_counter()
         try:
-            found = await loop.run_in_executor(self._thread, answered, self._index(), jobs)
+            found = await loop.run_in_executor(self._thread, self._answered, self._index(), jobs)
         except asyncio.CancelledError:
             for job in jobs:
                 if job.answer is not None:
@@ -232,19 +237,22 @@ def _items(
 
 def details_of(index: HashIndex, ids: list[Any], details: frozenset[str]) -> list[dict[str, Any]]:
     """Of each item what is asked for, of ``code`` (hex), ``label`` (text, None: not known) and ``metadata``."""
-    kept = index.get(ids)
-    found: list[dict[str, Any]] = [{} for _ in ids]
+    return told_of(index.get(ids), len(ids), details, index.layout.class_names)
+
+
+def told_of(kept: Any, n: int, details: frozenset[str], class_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The same of ``n`` items of which an index or shards have told what they keep."""
+    found: list[dict[str, Any]] = [{} for _ in range(n)]
     if "code" in details:
         for item, code in zip(found, kept.codes, strict=True):
             item["code"] = code.tobytes().hex()
     if "label" in details:
-        names = index.layout.class_names
         for row, item in enumerate(found):
             label = None if kept.labels is None else kept.labels[row]
             known = label is not None and (label.any() if np.ndim(label) else label >= 0)
-            item["label"] = describe_label(label, names) if known else None
+            item["label"] = describe_label(label, class_names) if known else None
     if "metadata" in details:
-        rows = [{}] * len(ids) if kept.metadata is None else kept.metadata.to_pylist()
+        rows = [{}] * n if kept.metadata is None else kept.metadata.to_pylist()
         for item, row in zip(found, rows, strict=True):
             item["metadata"] = {name: plain(value) for name, value in row.items()}
     return found

@@ -150,6 +150,10 @@ class Answer(BaseModel):
     k: int | None = Field(description="Where the nearest were asked for.")
     radius: int | None = Field(description="Where a radius or a precision was.")
     results: list[Result] = Field(description="One per query, in their order.")
+    missing_shards: list[str] | None = Field(
+        None,
+        description="Only where shards could not be had and answers without them are allowed: which ones.",
+    )
 
 
 class ItemAnswer(BaseModel):

@@ -79,6 +79,8 @@ class Ranking:
             raise InputError(
                 "asymmetric must go with an index that ranks by hamming, this one does by overlap"
             )
+        if not served.ranks_outputs:
+            raise InputError("asymmetric must go with one index, shards are ranked by codes alone")
         if served.hasher is None:
             raise InputError("asymmetric must go with an index that has a hasher, this one has none")
         if not has_outputs(served):
@@ -90,8 +92,9 @@ class Ranking:
 
 def has_outputs(served: Served) -> bool:
     """Whether queries that are encoded can be ranked by their outputs."""
-    hasher = served.hasher
-    return hasher is not None and served.index.score == "hamming" and isinstance(hasher.method, SignCoding)
+    if not served.ranks_outputs or served.hasher is None or served.index.score != "hamming":
+        return False
+    return isinstance(served.hasher.method, SignCoding)
 
 
 def rescored_kinds(served: Served) -> list[Kind]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from ..cluster import MissingShards
 from ..errors import InputError
 from .models import Error
 from .service import Service
@@ -26,7 +27,7 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "the request is too large",
         421: "asked under the name of another machine",
         422: "the request says what cannot be answered; the message says what must hold",
-        503: "too many requests run",
+        503: "too many requests run, or shards cannot be had",
         504: "the answer took too long",
     }
     always = (401, 408, 413, 421, 503, 504)
@@ -48,6 +49,10 @@ def tell_errors(app: FastAPI, service: Service) -> None:
     @app.exception_handler(InputError)
     async def of_input(_: Request, error: InputError) -> Response:
         return told(422, "wrong_input", service.without_path(str(error)))
+
+    @app.exception_handler(MissingShards)
+    async def of_shards(_: Request, error: MissingShards) -> Response:
+        return told(503, "shards_missing", service.without_path(str(error)), {"retry-after": "1"})
 
     @app.exception_handler(RequestValidationError)
     async def of_form(_: Request, error: RequestValidationError) -> Response:

@@ -143,7 +143,7 @@ class _Wanted:
     async def answer(self, request: Request, queries: Queries, names: Sequence[Any]) -> Response:
         service, index = self._service, self._service.served.index
         most = service.settings.max_k
-        found = await service.search(self._job(queries))
+        found, missing = await service.search(self._job(queries))
         results = []
         for name, codes, label, items in zip(names, queries.codes, queries.predicted, found, strict=True):
             truncated = False
@@ -162,16 +162,17 @@ class _Wanted:
             )
         counts = request.scope["state"]
         counts["queries"], counts["items"] = len(results), sum(len(result["items"]) for result in results)
-        return as_json(
-            {
-                "n_bits": index.n_bits,
-                "score": index.score,
-                "ranked_by": self._ranking.by(index.score),
-                "k": self.k,
-                "radius": self.radius,
-                "results": results,
-            }
-        )
+        content = {
+            "n_bits": index.n_bits,
+            "score": index.score,
+            "ranked_by": self._ranking.by(index.score),
+            "k": self.k,
+            "radius": self.radius,
+            "results": results,
+        }
+        if missing:
+            content["missing_shards"] = [service.without_path(path) for path in missing]
+        return as_json(content)
 
 
 def _check_rescore_vectors(body: SearchBody) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from ..data import is_photos
 from ..errors import InputError
@@ -23,7 +23,7 @@ from .pictures import ArrayPictures, FolderPictures, Pictures
 if TYPE_CHECKING:
     from ..hasher import Hasher
 
-__all__ = ["Served"]
+__all__ = ["Served", "pictures_of_run"]
 
 
 class Served:
@@ -33,6 +33,8 @@ class Served:
     ``hasher`` of queries and ``pictures`` of the items, None where there are none; ``name``; ``remarks``, what could
     not be had.
     """
+
+    ranks_outputs: ClassVar[bool] = True  # an index can be asked by real-valued outputs
 
     def __init__(
         self, index: HashIndex, pictures: Pictures | None = None, *, hasher: Hasher | None = None
@@ -76,7 +78,7 @@ class Served:
             folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dshc-serve-"))) / "index"
             remarks = _index_of_run(folder, run, on_items)
             if own is None:
-                own, more = _pictures_of_run(run, max_pixels)
+                own, more = pictures_of_run(run, max_pixels)
                 remarks += more
             found = cls(HashIndex.open(folder, read_only=True, memory=memory), own, hasher=run.hasher)
         except BaseException:
@@ -110,6 +112,10 @@ class Served:
         self._seen = stamp  # of what could not be read there will be another look
         return newer
 
+    def without_path(self, text: str) -> str:
+        """A message without where the index lies."""
+        return text.replace(str(self.index.path), "the index")
+
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
             found = os.stat(self.index.path / MANIFEST)
@@ -130,7 +136,7 @@ def _index_of_run(folder: Path, run: Run, on_items: Callable[[int, int], None] |
     return ()
 
 
-def _pictures_of_run(run: Run, max_pixels: int) -> tuple[Pictures | None, tuple[str, ...]]:
+def pictures_of_run(run: Run, max_pixels: int) -> tuple[Pictures | None, tuple[str, ...]]:
     if run.hasher.kind != "images":
         return None, ()
     source = run.settings.data.source

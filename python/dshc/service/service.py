@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import InputError
+from ..index import Items
 from .batches import Batches, Job, details_of
 from .code_map import code_map
 from .conditions import typed_ids
@@ -41,7 +42,9 @@ class Service:
         keys: Sequence[str] = (),
         *,
         log: JsonLog | None = None,
+        batches: type[Batches] = Batches,
     ) -> None:
+        self._kind_of_batches = batches
         self.served, self.settings, self.keys = served, settings, tuple(keys)
         self.metrics, self.log = Metrics(), log or JsonLog()
         self.is_ready = False
@@ -60,7 +63,7 @@ class Service:
     async def start(self) -> None:
         """Begin to search, and to look for changes."""
         settings = self.settings
-        self._batches = Batches(
+        self._batches = self._kind_of_batches(
             lambda: self.served.index,
             seconds=settings.batch_ms / 1000,
             most=settings.batch_queries,
@@ -118,10 +121,10 @@ class Service:
 
     # What requests ask for
 
-    async def search(self, job: Job) -> list[list[dict[str, Any]]]:
-        """For each query its ``k`` nearest items, or fewer, nearest first."""
+    async def search(self, job: Job) -> tuple[list[list[dict[str, Any]]], tuple[str, ...]]:
+        """For each query its ``k`` nearest items, or fewer, nearest first; and the shards that these are without."""
         assert self._batches is not None
-        return await self._batches.search(job)
+        return await self._batches.search(job), job.missing
 
     async def queries_of_items(self, ids: Sequence[str | int], ranking: Ranking) -> Queries:
         """The codes of items, and their vectors. Ends the request with 404 where there is none of an id."""
@@ -129,17 +132,21 @@ class Service:
         wanted = typed_ids(ids, index.layout)
         v = ranking.n_variants
 
+        def queries_of(items: Items) -> Queries:
+            vectors = None
+            if ranking.rescore is not None and items.vectors is not None:
+                vectors = items.vectors[::v]
+            codes = items.codes.reshape(-1, v, index.layout.n_bytes)
+            return Queries(codes, [None] * len(codes), vectors)
+
         def look_up() -> Queries:
+            if None not in wanted:
+                with contextlib.suppress(InputError):  # an id that is not there: it is named as it was given
+                    return queries_of(index.get(wanted))
             for given, id in zip(ids, wanted, strict=True):
                 if id is None or id not in index:
                     raise Problem(404, "not_found", f"ids must be in the index, got {_shown(given)}")
-            items = index.get(wanted)
-            vectors = (
-                items.vectors[::v] if ranking.rescore is not None and items.vectors is not None else None
-            )
-            return Queries(
-                items.codes.reshape(-1, v, index.layout.n_bytes), [None] * (len(ids) // v), vectors
-            )
+            return queries_of(index.get(wanted))
 
         return await self._in(self._reading, look_up)
 
@@ -235,7 +242,7 @@ class Service:
 
     def without_path(self, text: str) -> str:
         """A message without where the index lies, which is nobody's business outside."""
-        return text.replace(str(self.served.index.path), "the index")
+        return self.served.without_path(text)
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, work, *arguments)

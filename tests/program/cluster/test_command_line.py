@@ -20,6 +20,12 @@ from cli_runs import dshc_fails
         (("evaluate", "x", "--cluster", "local"), "DATABASE must be given with --cluster"),
         (("evaluate", "x", "y", "--cluster", "local"), "x: no such file or folder"),
         (("search", "x", "y", "--cluster", "nowhere"), "x: no such file or folder"),
+        (("serve", "x", "--run", "y"), "--run must go with --cluster"),
+        (("serve", "x", "--partial"), "--partial must go with --cluster"),
+        (("serve", "x", "--copies", "2"), "--copies must go with --cluster"),
+        (("serve", "x", "--hedge", "0.9"), "--hedge must go with --cluster"),
+        (("serve", "x", "--cluster", "nowhere"), "address must be auto, local, HOST:PORT or ray://HOST:PORT"),
+        (("serve", "x", "--cluster", "local", "--host", "0.0.0.0"), "where no --api-key-file is given"),
     ],
 )
 def test_refused(

@@ -248,7 +248,9 @@ function show(answer, asked) {
   const word = RANKINGS[answer.ranked_by][1];
   const last = n ? `, at ${word} ${short(query.items[0].distance)} to ${short(query.items[n - 1].distance)}` : "";
   const first = answer.radius === null ? "" : ` within distance ${answer.radius}`;
-  $("status").textContent = n ? `${what}${first}${last}${query.truncated ? "; there are more" : ""}` : `No items${first}.`;
+  const missing = answer.missing_shards ? ` Not whole: without ${answer.missing_shards.join(", ")}.` : "";
+  const found = n ? `${what}${first}${last}${query.truncated ? "; there are more" : ""}` : `No items${first}.`;
+  $("status").textContent = found + (missing && n ? "." : "") + missing;
   markMap(query);
 }
 
