@@ -394,6 +394,10 @@ _KINDS: list[tuple[str, _Ask]] = [
 _SHARES = (0.65, 0.07, 0.07, 0.03, 0.01, 0.07, 0.05, 0.05)
 
 
+def _counts(statuses: dict[str, int]) -> str:
+    return ", ".join(f"{n} answered {status}" for status, n in statuses.items()) or "none"
+
+
 def page(minutes: list[dict[str, Any]], totals: dict[str, Any]) -> list[str]:
     grown = "not known yet" if totals["growth"] is None else f"{totals['growth'] / 2**20:+.1f} MiB"
     cores = "one core" if totals["cores"] == 1 else f"{totals['cores']} cores"
@@ -405,7 +409,8 @@ def page(minutes: list[dict[str, Any]], totals: dict[str, Any]) -> list[str]:
         "",
         f"Client and service shared {cores} at niceness {totals['niceness']}, beside other work, so that nothing here"
         f" is a pace. Both were stopped {totals['stops']} times for others' timings; these times do not count, nor do"
-        f" the {sum(totals['interrupted'].values())} requests during which it happened.",
+        f" the {sum(totals['interrupted'].values())} requests during which it happened ({_counts(totals['interrupted'])}; a"
+        f" request may take {LIMIT:g} s, and the clock goes on).",
         "",
         "## Answers",
         "",
