@@ -1,4 +1,7 @@
-"""Requests that wish a service ill, by kinds; each returns the status of its answer, 0 where it did not wait for one."""
+"""Requests that wish a service ill, by kinds, and the index that they are sent to.
+
+Each returns the status of its answer, 0 where it did not wait for one.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,49 @@ import io
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import numpy as np
+import torch
 from hostile_images import hostile
 from PIL import Image
 
-__all__ = ["KINDS", "SHARES", "SIDE", "whole_image"]
+from dshc import Hasher, HashIndex, methods
+from dshc.backbones import EncoderSettings
 
-SIDE = 32  # pixels of the images that the index is of
+__all__ = ["KINDS", "SHARES", "index_with_a_hasher", "whole_image"]
+
+N_ITEMS, SIDE = 2000, 32
+
+
+def index_with_a_hasher(path: Path) -> Path:
+    """Images of noise, encoded by a hasher with random weights."""
+    torch.manual_seed(0)
+    hasher = Hasher.build(
+        EncoderSettings(backbone="small_net", width=16),
+        methods.get("dshc").Settings(),
+        kind="images",
+        item_shape=(SIDE, SIDE, 3),
+        label_kind="ids",
+        class_names=tuple("abcdefghij"),
+        mean=torch.full((3,), 0.5),
+        std=torch.full((3,), 0.3),
+        precision="fp32",
+    )
+    hasher.eval()
+    images = np.random.default_rng(0).integers(0, 256, (N_ITEMS, SIDE, SIDE, 3), dtype=np.uint8)
+    with HashIndex.create(path, hasher=hasher, ids="text", labels="ids", metadata={"year": "int32"}) as index:
+        index.add(
+            hasher.encode(images),
+            [f"{i}.png" for i in range(N_ITEMS)],
+            labels=np.arange(N_ITEMS) % 10,
+            metadata={"year": np.arange(N_ITEMS) % 30 + 2000},
+        )
+    return path
+
 
 _CONDITIONS = (
     "year >= 2010",

@@ -29,15 +29,10 @@ from typing import Any
 
 import httpx2
 import numpy as np
-import torch
-from hostile_kinds import KINDS, SHARES, SIDE, whole_image
+from hostile_kinds import KINDS, SHARES, index_with_a_hasher, whole_image
 from timing import made_on, write, write_page
 
-from dshc import Hasher, HashIndex, methods
-from dshc.backbones import EncoderSettings
-
 NAME = "hostile-requests"
-N_ITEMS = 2000
 ALLOWED = {0, 200, 400, 404, 413, 422}
 """0: the client left before there was an answer."""
 STOPPED = 3.0
@@ -132,32 +127,6 @@ def served(path: Path) -> Iterator[Service]:
         yield service
     finally:
         service.end()
-
-
-def index_with_a_hasher(path: Path) -> Path:
-    """Images of noise, encoded by a hasher with random weights."""
-    torch.manual_seed(0)
-    hasher = Hasher.build(
-        EncoderSettings(backbone="small_net", width=16),
-        methods.get("dshc").Settings(),
-        kind="images",
-        item_shape=(SIDE, SIDE, 3),
-        label_kind="ids",
-        class_names=tuple("abcdefghij"),
-        mean=torch.full((3,), 0.5),
-        std=torch.full((3,), 0.3),
-        precision="fp32",
-    )
-    hasher.eval()
-    images = np.random.default_rng(0).integers(0, 256, (N_ITEMS, SIDE, SIDE, 3), dtype=np.uint8)
-    with HashIndex.create(path, hasher=hasher, ids="text", labels="ids", metadata={"year": "int32"}) as index:
-        index.add(
-            hasher.encode(images),
-            [f"{i}.png" for i in range(N_ITEMS)],
-            labels=np.arange(N_ITEMS) % 10,
-            metadata={"year": np.arange(N_ITEMS) % 30 + 2000},
-        )
-    return path
 
 
 class Run:
