@@ -280,6 +280,10 @@ def page(rows: list[dict[str, Any]]) -> list[str]:
             lines.append(
                 f"| {name}{mark} | " + " | ".join(_cell(cells[clients]) for clients in CLIENTS) + " |"
             )
+        known = dict.fromkeys(row["service"] for row in rows)
+        there = {row["service"] for row in rows if row["codes"] == n}
+        if absent := [name for name in known if name not in there]:
+            lines += ["", f"Not measured at this size: {', '.join(absent)}."]
     return lines
 
 
