@@ -19,7 +19,7 @@ Search = Callable[[np.ndarray, int], np.ndarray]
 class Peer(NamedTuple):
     build: Callable[[np.ndarray], object]
     settings: Callable[[object], dict[str, Search]]
-    most: int  # items; more take too long to build, or to search
+    most: int  # items of the largest set that it is measured on
     threads: int = 1  # that build
 
 
