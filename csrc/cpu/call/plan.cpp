@@ -111,15 +111,17 @@ bool cut_for_sharing(const Pairs& pairs, int64_t state_bytes, Tasks& tasks) {
   return true;
 }
 
-void cut_by_passes(const Pairs& pairs, const FilterRow& best, int64_t state_bytes, Tasks& tasks) {
+void cut_by_passes(const Pairs& pairs, const Level& level, int64_t state_bytes, Tasks& tasks) {
   const int64_t tasks_wanted = tasks.n_threads == 1 ? 1 : 4 * tasks.n_threads;
   int64_t fair = divide_up(divide_up(pairs.n_query, tasks_wanted), kFilterQueries) * kFilterQueries;
   constexpr int64_t kWideEnough = 32;
-  if (tasks.n_threads > 1 && fair < kWideEnough && !best.arrange && cut_for_sharing(pairs, state_bytes, tasks)) return;
+  const bool arranged = choose_filters(level, pairs, pairs.n_query).best().arrange;
+  if (tasks.n_threads > 1 && fair < kWideEnough && !arranged && cut_for_sharing(pairs, state_bytes, tasks)) return;
   // Wider groups and more shards in their place, where nibbles or planes make up for the merging of shards.
   constexpr int64_t kGroupThatShares = 16;
+  const FilterRow& shared = choose_filters(level, pairs, std::min(pairs.n_query, kGroupThatShares)).best();
   if (tasks.n_threads > 1 && state_bytes <= kMostMergedState && pairs.n_db >= 2 * tasks.n_threads * kSmallestShard &&
-      (best.arrange || (best.planes && best.min_queries <= kGroupThatShares))) {
+      (shared.arrange || shared.planes)) {
     fair = std::max(fair, kGroupThatShares);
   }
   tasks.group = std::max<int64_t>(1, std::min({kMaxGroup, kGroupStateBytes / std::max<int64_t>(state_bytes, 1), fair}));
@@ -135,7 +137,7 @@ Tasks cut_search(const Pairs& pairs, const Level& level, int64_t state_bytes, in
   tasks.n_threads = work < kWorthThreads ? 1 : n_threads;
   const Filters filters = choose_filters(level, pairs, pairs.n_query);
   if (!cut_for_planes(pairs, filters.by_planes(), state_bytes, tasks)) {
-    cut_by_passes(pairs, filters.best(), state_bytes, tasks);
+    cut_by_passes(pairs, level, state_bytes, tasks);
   }
   tasks.group = std::min(tasks.group, pairs.n_query);
   tasks.n_groups = divide_up(pairs.n_query, tasks.group);

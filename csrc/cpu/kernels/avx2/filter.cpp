@@ -134,7 +134,9 @@ const CodeKernels kAvx2Codes = {to_columns, near_codes_by_word<Lanes64>};
 
 extern const PlaneFilters kAvx2PlaneFilters;  // plane_filter.cpp
 
-constexpr int32_t kWorthPlanes = 16;  // queries; with 8 planes are level with nibbles
+// Queries; measured: with 16 planes are level with nibbles, where codes do not fill their words or are short. Beyond 256 bits
+// there are no nibbles.
+constexpr int32_t kWorthPlanes = 32, kWorthLongPlanes = 16;
 
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {
@@ -149,10 +151,10 @@ const FilterRow kAvx2Filters[] = {
     plane_row(16, kWorthPlanes, &kAvx2PlaneFilters.of_128),
     plane_row(24, kWorthPlanes, &kAvx2PlaneFilters.of_192),
     plane_row(32, kWorthPlanes, &kAvx2PlaneFilters.of_256),
-    plane_row(48, kWorthPlanes, &kAvx2PlaneFilters.of_384),
-    plane_row(64, kWorthPlanes, &kAvx2PlaneFilters.of_512),
-    plane_row(96, kWorthPlanes, &kAvx2PlaneFilters.of_768),
-    plane_row(128, kWorthPlanes, &kAvx2PlaneFilters.of_1024),
+    plane_row(48, kWorthLongPlanes, &kAvx2PlaneFilters.of_384),
+    plane_row(64, kWorthLongPlanes, &kAvx2PlaneFilters.of_512),
+    plane_row(96, kWorthLongPlanes, &kAvx2PlaneFilters.of_768),
+    plane_row(128, kWorthLongPlanes, &kAvx2PlaneFilters.of_1024),
     nibble_row<Lanes32, 1>(4),
     nibble_row<Lanes64, 1>(8),
     nibble_row<Lanes64, 2>(16),
