@@ -1,8 +1,10 @@
 // The filter with AVX2: byte popcounts by table look-up (vpshufb), summed to words by vpsadbw or multiply-add.
 #include <immintrin.h>
 
+#include "../code_filter.h"
 #include "../listed_codes.h"
 #include "byte_popcount.h"
+#include "codes_at_once.h"
 #include "nibble_filter.h"
 
 namespace dshc::cpu {
@@ -135,11 +137,15 @@ const CodeKernels kAvx2Codes = {to_columns, near_codes_by_word<Lanes64>};
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {
     triples_row<Triples8>(),
+    together_row<Lanes64, SlotCodes<2, true>>(16, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<2, false>>(16, kMostForCodes),
+    together_row<Lanes64, SlotCodes<3, true>>(24, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<3, false>>(24, kMostForCodes),
+    together_row<Lanes64, SlotCodes<4, true>>(32, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<4, false>>(32, kMostForCodes),
     ragged_row<Lanes64>(),
-    codes_row<Lanes64, 3>(kMostForCodes),
-    codes_row<Lanes64, 4>(kMostForCodes),
-    codes_row<Lanes64, 8>(8),
-    codes_row<Lanes64, 16>(8),
+    together_row<Lanes64, LongCodes<8>>(64, kAnyQueries),
+    together_row<Lanes64, LongCodes<16>>(128, kAnyQueries),
     nibble_row<Lanes32, 1>(4),
     nibble_row<Lanes64, 1>(8),
     nibble_row<Lanes64, 2>(16),
@@ -150,7 +156,7 @@ const FilterRow kAvx2Filters[] = {
     popcount_row<Lanes64, 2>(),
     popcount_row<Lanes64, 3>(),
     popcount_row<Lanes64, 4>(),
-    codes_row<Lanes64, 0>(8),
+    together_row<Lanes64, LongCodes<0>>(0, 8),
     popcount_row<Lanes64, 0>(),
 };
 
