@@ -46,13 +46,6 @@ constexpr FilterRow codes_row(int32_t max_queries) {
           nullptr, true};
 }
 
-// Keeps a word in a general register: a compiler that puts two of them into a vector to count their bits loses more than that
-// to get them out again.
-inline uint64_t alone(uint64_t word) {
-  __asm__("" : "+r"(word));
-  return word;
-}
-
 // The same of codes that end inside a word: the last one is read as the eight bytes that end where the code does, and what
 // belongs to the word before is shifted out.
 template <class Lanes, Score score, int kWhole>

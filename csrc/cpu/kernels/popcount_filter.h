@@ -13,17 +13,12 @@
 #include <cstring>
 
 #include "level.h"
+#include "words.h"
 
 namespace dshc::cpu {
 namespace {
 
-// For overlap the bits that are *not* shared are counted: like a distance, this ascends from best to worst. Padding bits
-// count too; `excess_bits` takes them off again.
-template <Score score, class Word>
-inline Word filter_combine(Word a, Word b) {
-  return static_cast<Word>(score == Score::hamming ? a ^ b : ~(a & b));
-}
-
+// Padding bits count too (filter_combine, of overlap); this takes them off again.
 inline uint64_t excess_bits(const FilterPass& pass) {
   return pass.score == Score::hamming ? 0 : static_cast<uint64_t>(8 * (pass.word_bytes * pass.n_words - pass.n_bytes));
 }
@@ -34,13 +29,6 @@ constexpr int64_t kAhead = 6 << 10;
 
 inline void prefetch(const uint8_t* from, int64_t bytes) {
   for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
-}
-
-template <class Word>
-inline Word word_at(const uint8_t* words, int64_t i) {
-  Word word;
-  std::memcpy(&word, words + i * static_cast<int64_t>(sizeof(Word)), sizeof(Word));
-  return word;
 }
 
 // Bits of n items from `item` on; both multiples of n, which is a power of two.

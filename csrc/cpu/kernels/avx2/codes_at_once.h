@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../../../core/types.h"
+#include "../filter.h"
+#include "../words.h"
 #include "byte_popcount.h"
 
 namespace dshc::cpu {

