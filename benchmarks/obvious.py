@@ -4,17 +4,15 @@
 
 One thread. Candidates take turns in one process, after their answers were compared (obvious_rows.py says with what; a
 loss of sub-classes has no equal in torch, and stands against the cross entropy of one label, which does less). Writes
-docs/results/obvious.json and obvious.md; another --level writes obvious-<level>.json and .md.
+docs/results/obvious.json and obvious.md; another --level writes obvious-<level>.json and .md. There numpy, torch and
+faiss are held to the same instruction set: what a machine that has no better one would show.
 """
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy
-
 import argparse
 
+import instruction_sets  # before numpy, torch and faiss
 import torch
 from obvious_rows import Row, rows
 from peers import set_threads, versions
@@ -85,7 +83,8 @@ def main() -> None:
     lost = sum(line.endswith("** |") for line in page_lines(results))
     made = " ".join(f"{peer} {version}" for peer, version in versions().items())
     flag = f" --level {effort.level}" if effort.level else ""
-    line = (f"`python benchmarks/obvious.py{flag}`; {about['processor']}, {about['simd_level']}, one thread, {made}, "
+    line = (f"`python benchmarks/obvious.py{flag}`; {about['processor']}, {about['simd_level']}"
+            f"{', as all others here' if effort.level in instruction_sets.HELD else ''}, one thread, {made}, "
             f"{about['date']}, commit {about['commit']}")  # fmt: skip
     note = (f"The ratio is theirs over ours: above 1 ours is faster. In bold what loses with {1e6 * SMALL:.0f} us of "
             f"work or more: {lost} of {len(results)} rows. Of several alternatives the fastest counts.")  # fmt: skip
