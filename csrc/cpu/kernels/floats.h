@@ -309,6 +309,19 @@ inline Halves float_to_float16(Floats values) {
   std::memcpy(&halves, &out, sizeof halves);
   return halves;
 }
+#elif defined(__F16C__)
+inline Floats float16_to_float(Halves halves) {
+  __m128i in;
+  std::memcpy(&in, &halves, sizeof in);
+  return reinterpret_cast<Floats>(_mm256_cvtph_ps(in));
+}
+
+inline Halves float_to_float16(Floats values) {
+  const __m128i out = _mm256_cvtps_ph(reinterpret_cast<__m256>(values), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  Halves halves;
+  std::memcpy(&halves, &out, sizeof halves);
+  return halves;
+}
 #else
 // The half's fields in a float's place, with the exponent moved by 112; infinities and NaNs get the full one. A subnormal
 // half is a whole number of 2^-24: no subnormal float comes up on the way, which a caller's floating-point mode may flush.
