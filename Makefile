@@ -64,6 +64,8 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench_codes_from_logits.py
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/obvious.py
+	$(BIN)/python benchmarks/obvious.py --level avx2
+	$(BIN)/python benchmarks/two_threads.py
 
 # $(1): cpu or cuda; $(2): what the build is told; $(3): what the trial is. The kernels of a wheel are for all architectures.
 define build_wheel

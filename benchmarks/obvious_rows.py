@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from bench_asymmetric_topk import peers as asymmetric_peers
 from code_sets import code_set
 from peers import faiss, faiss_index, searches, words_of
 from torch.nn import functional
@@ -31,6 +32,7 @@ def rows() -> Iterator[Row]:
     yield from _of_codes()
     yield from _distances()
     yield from _searches()
+    yield from _asymmetric()
     yield from _rankings()
     yield from _metrics()
     yield from _losses()
@@ -115,6 +117,18 @@ def _searches() -> Iterator[Row]:
     yield Row("hamming_topk", "100 x 200,000, 64 bits, k 10, a mask for each query",
               lambda: dshc_fast.hamming_topk(codes.queries, codes.database, 10, allowed=packed).distances,
               {name: lambda run=run: run(10) for name, run in found.items()})  # fmt: skip
+
+
+def _asymmetric() -> Iterator[Row]:
+    for n_query, n_db in ((1, 100_000), (1, 1_000_000), (100, 100_000)):
+        codes = code_set("random", 64, n_query, n_db)
+        outputs = np.random.default_rng(2).standard_normal((n_query, 64), dtype=np.float32)
+        # IndexPQFastScan rounds its tables to 8 bits.
+        yield Row("asymmetric_topk", f"{n_query} x {n_db:,}, 64 bits, k 10",
+                  lambda x=outputs, c=codes: dshc_fast.asymmetric_topk(x, c.database, 10).distances,
+                  {name: lambda run=run: run().distances
+                   for name, run in asymmetric_peers(outputs, codes.database, 10).items()},
+                  lambda a, b: np.allclose(a, b, rtol=0, atol=1))  # fmt: skip
 
 
 def _rankings() -> Iterator[Row]:

@@ -224,12 +224,17 @@ std::vector<Scan> scan_shard(const AsymmetricPairs& pairs, int64_t k, int64_t fi
 void write(Nearest& nearest, int64_t k, float* distances, int64_t* indices) {
   const std::vector<Candidate>& found = nearest.finish();
   const auto n = static_cast<int64_t>(found.size());
-  for (int64_t i = 0; i < n; ++i) {
-    distances[i] = distance_of(found[static_cast<size_t>(i)].bits);
-    indices[i] = found[static_cast<size_t>(i)].index;
-  }
-  std::fill(distances + n, distances + k, std::numeric_limits<float>::infinity());
-  std::fill(indices + n, indices + k, int64_t{-1});
+  constexpr double kWriteNanoseconds = 3;  // to new pages, as a large result has
+  in_stretches(0, n, kWriteNanoseconds, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      distances[i] = distance_of(found[static_cast<size_t>(i)].bits);
+      indices[i] = found[static_cast<size_t>(i)].index;
+    }
+  });
+  in_stretches(n, k, kWriteNanoseconds, [&](int64_t first, int64_t last) {
+    std::fill(distances + first, distances + last, std::numeric_limits<float>::infinity());
+    std::fill(indices + first, indices + last, int64_t{-1});
+  });
 }
 
 void search(const AsymmetricPairs& pairs, int64_t k, float* distances, int64_t* indices, int n_threads) {
@@ -271,10 +276,13 @@ void search_distinct(const AsymmetricPairs& pairs, int64_t k, float* distances, 
   const Partition& parts = pairs.equal_codes;
   const int64_t n_found = std::min(k, parts.n_parts);
   std::vector<uint8_t> codes(static_cast<size_t>(parts.n_parts * pairs.n_bytes));
-  for (int64_t part = 0; part < parts.n_parts; ++part) {
-    std::memcpy(codes.data() + part * pairs.n_bytes, pairs.database + parts.members[parts.offsets[part]] * pairs.stride,
-                static_cast<size_t>(pairs.n_bytes));
-  }
+  constexpr double kCopyNanoseconds = 10;  // from anywhere in the database
+  in_stretches(0, parts.n_parts, kCopyNanoseconds, [&](int64_t first, int64_t last) {
+    for (int64_t part = first; part < last; ++part) {
+      std::memcpy(codes.data() + part * pairs.n_bytes, pairs.database + parts.members[parts.offsets[part]] * pairs.stride,
+                  static_cast<size_t>(pairs.n_bytes));
+    }
+  });
   AsymmetricPairs distinct = pairs;
   distinct.database = codes.data();
   distinct.n_db = parts.n_parts;

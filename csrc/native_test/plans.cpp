@@ -52,12 +52,14 @@ int64_t planes_from(const cpu::Level& level, int32_t n_bytes) {
 std::string codes_filter(const std::string& level, int32_t n_bytes, int64_t n_query) {
   if (n_bytes == 12 && (level == "avx512" || level == "avx2")) return n_query <= 4 ? "codes of 96 bits" : "";
   if (n_bytes <= 8) return "";
-  if (n_bytes % 8 != 0) return n_query <= 2 ? "codes" : "";
-  const bool avx512 = level == "avx512", fixed = n_bytes <= 32 || (!avx512 && (n_bytes == 64 || n_bytes == 128));
-  if ((n_bytes == 16 && (avx512 || level == "avx2")) || (n_bytes == 32 && avx512)) return "";  // word columns in a moment
-  const int64_t most = n_bytes <= 32 ? 2 : avx512 ? 4 : level == "avx2" ? 8 : 2;
-  if (n_query > most) return "";
-  return fixed ? "codes of " + std::to_string(8 * n_bytes) + " bits" : "codes";
+  const bool avx512 = level == "avx512", vectors = avx512 || level == "avx2", ends_inside = n_bytes % 8 != 0;
+  const std::string of = "codes of " + std::to_string((n_bytes + 7) / 8 * 64) + " bits";
+  if (ends_inside || n_bytes <= 32) {
+    if (n_query > 2) return "";
+    return n_bytes <= 32 && (vectors || !ends_inside) ? of : "codes";
+  }
+  if (vectors) return n_bytes == 64 || n_bytes == 128 ? of : n_query <= (avx512 ? 4 : 8) ? "codes" : "";
+  return n_query > 2 ? "" : n_bytes == 64 || n_bytes == 128 ? of : "codes";
 }
 
 void check_filters() {

@@ -106,6 +106,9 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "asymmetric, one query": lambda: call(
         "asymmetric_topk", outputs=normal(12, 64), database=codes(8 * DB), k=DB
     ),
+    "asymmetric, all items": lambda: call(
+        "asymmetric_topk", outputs=normal(4, 64), database=codes(8 * DB), k=8 * DB
+    ),
     "radius": lambda: call("hamming_radius", queries=codes(MANY), database=codes(DB), radius=12),
     "radius, equal codes": lambda: call(
         "hamming_radius", queries=codes(MANY), database=codes(DB, 8, 20_000), radius=18

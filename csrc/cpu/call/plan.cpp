@@ -19,6 +19,7 @@ Filters choose_filters(const Level& level, const Pairs& pairs, int64_t n_queries
     const bool fits = (row->width == 0 || row->width == width) && (row->scores & score_bit(pairs.score)) &&
                       n_queries >= row->min_queries && n_queries <= row->max_queries &&
                       (!row->reads_codes || reads(*row, pairs.n_bytes, width)) &&
+                      (n == 0 || row->reads_codes == filters.best().reads_codes) &&  // all read the block as it was loaded
                       !(row->arrange && n > 0 && filters.best().planes);
     if (!fits) continue;
     filters.rows[n++] = row;

@@ -3,6 +3,10 @@
 #include <atomic>
 #include <cstring>
 
+#if defined(DSHC_HAVE_X86_LEVELS)
+#include <cpuid.h>
+#endif
+
 namespace dshc::cpu {
 
 extern const Level kGenericLevel;
@@ -14,6 +18,14 @@ extern const Level kNeonLevel;
 #endif
 
 namespace {
+
+#if defined(DSHC_HAVE_X86_LEVELS)
+// Not every compiler's __builtin_cpu_supports knows the name.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
 
 struct Levels {
   const Level* levels[4] = {};
@@ -29,7 +41,7 @@ struct Levels {
 #if defined(DSHC_HAVE_X86_LEVELS)
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("popcnt");
+                      __builtin_cpu_supports("popcnt") && has_f16c();
     if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vpopcntdq")) {

@@ -13,17 +13,12 @@
 #include <cstring>
 
 #include "level.h"
+#include "words.h"
 
 namespace dshc::cpu {
 namespace {
 
-// For overlap the bits that are *not* shared are counted: like a distance, this ascends from best to worst. Padding bits
-// count too; `excess_bits` takes them off again.
-template <Score score, class Word>
-inline Word filter_combine(Word a, Word b) {
-  return static_cast<Word>(score == Score::hamming ? a ^ b : ~(a & b));
-}
-
+// Padding bits count too (filter_combine, of overlap); this takes them off again.
 inline uint64_t excess_bits(const FilterPass& pass) {
   return pass.score == Score::hamming ? 0 : static_cast<uint64_t>(8 * (pass.word_bytes * pass.n_words - pass.n_bytes));
 }
@@ -34,13 +29,6 @@ constexpr int64_t kAhead = 6 << 10;
 
 inline void prefetch(const uint8_t* from, int64_t bytes) {
   for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at);
-}
-
-template <class Word>
-inline Word word_at(const uint8_t* words, int64_t i) {
-  Word word;
-  std::memcpy(&word, words + i * static_cast<int64_t>(sizeof(Word)), sizeof(Word));
-  return word;
 }
 
 // Bits of n items from `item` on; both multiples of n, which is a power of two.
@@ -193,148 +181,6 @@ constexpr FilterRow popcount_row() {
 constexpr FilterRow plane_row(int32_t width, int32_t min_queries, const PlaneFilterKernels* planes) {
   return {"planes", width, score_bit(Score::hamming), 8 * width, min_queries, kAnyQueries, {16 << 10, kPlaneItems, 2048},
           nullptr, nullptr, planes};
-}
-
-constexpr int32_t kMostForCodes = 2;  // queries; measured
-
-// Codes one after the other as they lie, for a few queries, which do not make up for word columns: what is read once is
-// read from far, and a column more is a stream more.
-template <class Lanes, Score score, int kWords>
-inline Key* filter_codes_from(const FilterPass& pass, int q, int64_t i, Key* found) {
-  const int32_t n_words = kWords ? kWords : pass.n_words;
-  const uint8_t *query = pass.queries[q], *allowed = pass.allowed[q], *code = pass.columns + i * 8 * n_words;
-  const uint64_t bound = pass.bounds[q];
-  for (; i < pass.n; ++i, code += 8 * n_words) {
-    __builtin_prefetch(code + kAhead);
-    uint64_t value = 0;
-    for (int32_t w = 0; w < n_words; ++w) {
-      value += Lanes::popcount(filter_combine<score>(word_at<uint64_t>(code, w), word_at<uint64_t>(query, w)));
-    }
-    if (value >= bound) continue;
-    *found = make_key(value, pass.first + static_cast<uint64_t>(i));
-    found += !allowed || (allowed[i >> 3] >> (i & 7) & 1);
-  }
-  return found;
-}
-
-template <class Lanes, Score score, int kWords>
-void filter_codes_of(FilterPass& pass) {
-  for (int q = 0; q < pass.n_queries; ++q) pass.found[q] = filter_codes_from<Lanes, score, kWords>(pass, q, 0, pass.found[q]);
-}
-
-template <class Lanes, int kWords>
-void filter_codes(FilterPass& pass) {
-  pass.score == Score::hamming ? filter_codes_of<Lanes, Score::hamming, kWords>(pass)
-                               : filter_codes_of<Lanes, Score::overlap, kWords>(pass);
-}
-
-template <class Lanes, int kWords>
-constexpr FilterRow codes_row(int32_t max_queries) {
-  return {"codes", 8 * kWords, kBothScores, kNoMaxBound, 0, max_queries, kPopcountBlock, nullptr, filter_codes<Lanes, kWords>,
-          nullptr, true};
-}
-
-// Keeps a word in a general register: a compiler that puts two of them into a vector to count their bits loses more than that
-// to get them out again.
-inline uint64_t alone(uint64_t word) {
-  __asm__("" : "+r"(word));
-  return word;
-}
-
-// The same of codes that end inside a word: the last one is read as the eight bytes that end where the code does, and what
-// belongs to the word before is shifted out.
-template <class Lanes, Score score, int kWhole>
-Key* filter_ragged_from(const FilterPass& pass, int q, Key* found) {
-  const int32_t n_bytes = pass.n_bytes, n_whole = kWhole ? kWhole : n_bytes / 8, shift = 8 * (8 - n_bytes % 8);
-  const uint8_t *query = pass.queries[q], *allowed = pass.allowed[q], *code = pass.columns;
-  const uint64_t bound = pass.bounds[q];
-  uint64_t end;  // of the query
-  std::memcpy(&end, query + n_bytes - 8, 8);
-  for (int64_t i = 0; i < pass.n; ++i, code += n_bytes) {
-    __builtin_prefetch(code + kAhead);
-    uint64_t last;
-    std::memcpy(&last, code + n_bytes - 8, 8);
-    uint64_t value = Lanes::popcount(alone(filter_combine<score>(last, end) >> shift));
-    for (int32_t w = 0; w < n_whole; ++w) {
-      value += Lanes::popcount(alone(filter_combine<score>(word_at<uint64_t>(code, w), word_at<uint64_t>(query, w))));
-    }
-    if (value >= bound) continue;
-    *found = make_key(value, pass.first + static_cast<uint64_t>(i));
-    found += !allowed || (allowed[i >> 3] >> (i & 7) & 1);
-  }
-  return found;
-}
-
-template <class Lanes, Score score>
-void filter_ragged_of(FilterPass& pass) {
-  auto* filter = filter_ragged_from<Lanes, score, 0>;
-  if (pass.n_bytes < 16) filter = filter_ragged_from<Lanes, score, 1>;
-  else if (pass.n_bytes < 24) filter = filter_ragged_from<Lanes, score, 2>;
-  else if (pass.n_bytes < 32) filter = filter_ragged_from<Lanes, score, 3>;
-  for (int q = 0; q < pass.n_queries; ++q) pass.found[q] = filter(pass, q, pass.found[q]);
-}
-
-template <class Lanes>
-void filter_ragged(FilterPass& pass) {
-  pass.score == Score::hamming ? filter_ragged_of<Lanes, Score::hamming>(pass) : filter_ragged_of<Lanes, Score::overlap>(pass);
-}
-
-template <class Lanes>
-constexpr FilterRow ragged_row() {
-  return {"codes", 0, kBothScores, kNoMaxBound, 0, kMostForCodes, kPopcountBlock, nullptr, filter_ragged<Lanes>, nullptr,
-          true, kRagged};
-}
-
-// Codes of 12 bytes as they lie, of three 32-bit words. A `Triples`, made of a query, gives: kItems, and values(code) of so many
-// codes from `code` on, as 32-bit lanes in order; below(values, bound), a bit an item; store.
-template <class Triples, Score score>
-void filter_triples_of(FilterPass& pass) {
-  constexpr int kItems = Triples::kItems;
-  for (int q = 0; q < pass.n_queries; ++q) {
-    const Triples triples(pass.queries[q]);
-    const uint8_t* allowed = pass.allowed[q];
-    const uint32_t limit = pass.bounds[q];
-    const auto bound = Triples::splat(limit);
-    Key* found = pass.found[q];
-    int64_t i = 0;
-    for (; i + kItems <= pass.n; i += kItems) {
-      prefetch(pass.columns + 12 * i + kAhead, 12 * kItems);
-      const auto values = triples.template values<score>(pass.columns + 12 * i);
-      uint32_t mask = Triples::below(values, bound);
-      if (mask == 0) continue;
-      if (allowed) mask &= static_cast<uint32_t>(bits_at(allowed, i, kItems));
-      uint32_t all[kItems];
-      std::memcpy(all, &values, sizeof all);
-      for (; mask; mask &= mask - 1) {
-        const int j = __builtin_ctz(mask);
-        *found++ = make_key(all[j], pass.first + static_cast<uint64_t>(i + j));
-      }
-    }
-    for (; i < pass.n; ++i) {
-      uint32_t value = 0;
-      for (int w = 0; w < 3; ++w) {
-        const auto differing =
-            filter_combine<score>(word_at<uint32_t>(pass.columns, 3 * i + w), word_at<uint32_t>(pass.queries[q], w));
-        value += static_cast<uint32_t>(__builtin_popcount(differing));
-      }
-      if (value >= limit) continue;
-      *found = make_key(value, pass.first + static_cast<uint64_t>(i));
-      found += !allowed || (allowed[i >> 3] >> (i & 7) & 1);
-    }
-    pass.found[q] = found;
-  }
-}
-
-template <class Triples>
-void filter_triples(FilterPass& pass) {
-  pass.score == Score::hamming ? filter_triples_of<Triples, Score::hamming>(pass)
-                               : filter_triples_of<Triples, Score::overlap>(pass);
-}
-
-template <class Triples>
-constexpr FilterRow triples_row() {
-  return {"codes", 16, kBothScores, kNoMaxBound, 0, kFilterQueries, kPopcountBlock, nullptr, filter_triples<Triples>, nullptr,
-          true, 12};
 }
 
 void to_columns_by_word(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* columns, int64_t column_items) {

@@ -69,6 +69,38 @@ inline void rank_row_by_word(const uint8_t* query, const uint8_t* codes, int64_t
   }
 }
 
+// Of the first codes, as many as come several at a time: a `Codes` as in code_filter.h. write(i, values) of kItems of them, in order,
+// write_one(i, value); for overlap what is not shared. Returns how many.
+template <class Codes, Score score, class Write, class WriteOne>
+inline int64_t values_at_once(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, Write write,
+                              WriteOne write_one) {
+  constexpr int kStep = Codes::kItems + Codes::kAlone;
+  const Codes at_once(query, stride);
+  const int64_t bytes = Codes::kBytes ? Codes::kBytes : stride, end = n - (Codes::kReadsOn ? 1 : 0);
+  int64_t i = 0;
+  for (; i + kStep <= end; i += kStep, codes += kStep * bytes) {
+    write(i, Codes::in_order(at_once.template values<score>(codes)));
+#pragma GCC unroll 4
+    for (int j = 0; j < Codes::kAlone; ++j) {
+      write_one(i + Codes::kItems + j, at_once.template alone<score>(codes + (Codes::kItems + j) * bytes));
+    }
+  }
+  return i;
+}
+
+// The same of a `Codes` whose kAlone is 0, whose values come two vectors at a time: write(i, first, second).
+template <class Codes, Score score, class Write>
+inline int64_t values_two_at_once(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, Write write) {
+  const Codes at_once(query, stride);
+  const int64_t bytes = Codes::kItems * (Codes::kBytes ? Codes::kBytes : stride), end = n - (Codes::kReadsOn ? 1 : 0);
+  int64_t i = 0;
+  for (; i + 2 * Codes::kItems <= end; i += 2 * Codes::kItems, codes += 2 * bytes) {
+    const auto first = Codes::in_order(at_once.template values<score>(codes));
+    write(i, first, Codes::in_order(at_once.template values<score>(codes + bytes)));
+  }
+  return i;
+}
+
 // By rank values of a few items at a time.
 template <class RankRow>
 inline void count_row_by_values(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride,

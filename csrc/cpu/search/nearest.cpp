@@ -41,7 +41,11 @@ uint32_t kth_bits(const std::vector<Candidate>& candidates, size_t k, size_t* n_
 
 // Stable, so that equal distances stay in order of index.
 void sort_by_bits(std::vector<Candidate>& candidates) {
-  std::vector<Candidate> other(candidates.size());
+  std::vector<Candidate> other;
+  other.reserve(candidates.size());
+  // Piece by piece, with stop points: its pages may be new.
+  in_stretches(0, static_cast<int64_t>(candidates.size()), 8.0,
+               [&](int64_t, int64_t last) { other.resize(static_cast<size_t>(last)); });
   for (int pass = 0; pass < kPasses; ++pass) {
     const int shift = pass * kDigitBits;
     std::array<size_t, kDigits> places{};
@@ -58,6 +62,10 @@ void sort_by_bits(std::vector<Candidate>& candidates) {
 }
 
 }  // namespace
+
+void Nearest::take_all(Nearest& later) {
+  for_all(later.finish(), [&](const Candidate& candidate) { take(candidate.bits, candidate.index); });
+}
 
 void Nearest::drop_hopeless() {
   if (few()) {

@@ -30,9 +30,7 @@ class Nearest {
     if (found_.size() == capacity_) drop_hopeless();
   }
   // Of items that all come later.
-  void take_all(Nearest& later) {
-    for (const Candidate& candidate : later.finish()) take(candidate.bits, candidate.index);
-  }
+  void take_all(Nearest& later);
 
   // The limit where k items are known and have not been looked at since.
   void settle() {

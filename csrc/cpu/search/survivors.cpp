@@ -9,7 +9,7 @@ namespace dshc::cpu {
 
 void Survivors::grow(size_t more) {
   // Pages that are never written cost nothing, copies do.
-  const size_t capacity = std::max({2 * capacity_, end_ + more, size_t{8192}});
+  const size_t capacity = std::max({2 * capacity_, end_ + more, size_t{1024}});
   std::unique_ptr<Key[]> keys(new Key[capacity]);  // not filled with zeros: it is written before it is read
   if (end_ > 0) std::memcpy(keys.get(), keys_.get(), end_ * sizeof(Key));
   keys_ = std::move(keys);

@@ -1,8 +1,10 @@
 // The filter with AVX2: byte popcounts by table look-up (vpshufb), summed to words by vpsadbw or multiply-add.
 #include <immintrin.h>
 
+#include "../code_filter.h"
 #include "../listed_codes.h"
 #include "byte_popcount.h"
+#include "codes_at_once.h"
 #include "nibble_filter.h"
 
 namespace dshc::cpu {
@@ -138,14 +140,18 @@ extern const PlaneFilters kAvx2PlaneFilters;  // plane_filter.cpp
 // there are no nibbles.
 constexpr int32_t kWorthPlanes = 32, kWorthLongPlanes = 16;
 
+// Where there are no planes, codes of 64 and 128 bytes are read as they lie whatever the number of queries: measured, 1.4 times
+// the pace of word columns.
 extern const FilterRow kAvx2Filters[];
 const FilterRow kAvx2Filters[] = {
     triples_row<Triples8>(),
+    together_row<Lanes64, SlotCodes<2, true>>(16, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<2, false>>(16, kMostForCodes),
+    together_row<Lanes64, SlotCodes<3, true>>(24, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<3, false>>(24, kMostForCodes),
+    together_row<Lanes64, SlotCodes<4, true>>(32, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<4, false>>(32, kMostForCodes),
     ragged_row<Lanes64>(),
-    codes_row<Lanes64, 3>(kMostForCodes),
-    codes_row<Lanes64, 4>(kMostForCodes),
-    codes_row<Lanes64, 8>(8),
-    codes_row<Lanes64, 16>(8),
     plane_row(4, kWorthPlanes, &kAvx2PlaneFilters.of_32),
     plane_row(8, kWorthPlanes, &kAvx2PlaneFilters.of_64),
     plane_row(16, kWorthPlanes, &kAvx2PlaneFilters.of_128),
@@ -155,6 +161,8 @@ const FilterRow kAvx2Filters[] = {
     plane_row(64, kWorthLongPlanes, &kAvx2PlaneFilters.of_512),
     plane_row(96, kWorthLongPlanes, &kAvx2PlaneFilters.of_768),
     plane_row(128, kWorthLongPlanes, &kAvx2PlaneFilters.of_1024),
+    together_row<Lanes64, LongCodes<8>>(64, kAnyQueries),
+    together_row<Lanes64, LongCodes<16>>(128, kAnyQueries),
     nibble_row<Lanes32, 1>(4),
     nibble_row<Lanes64, 1>(8),
     nibble_row<Lanes64, 2>(16),
@@ -165,7 +173,7 @@ const FilterRow kAvx2Filters[] = {
     popcount_row<Lanes64, 2>(),
     popcount_row<Lanes64, 3>(),
     popcount_row<Lanes64, 4>(),
-    codes_row<Lanes64, 0>(8),
+    together_row<Lanes64, LongCodes<0>>(0, 8),
     popcount_row<Lanes64, 0>(),
 };
 

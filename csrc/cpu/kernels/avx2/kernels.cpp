@@ -8,6 +8,7 @@ constexpr int kLanes = 8;
 #include "../close_pairs.h"
 #include "../rank_rows.h"
 #include "byte_popcount.h"
+#include "codes_at_once.h"
 
 namespace dshc::cpu {
 namespace {
@@ -27,6 +28,24 @@ inline void store_counts(const __m256i counts[4], uint16_t overlap_top, uint16_t
   alignas(32) uint64_t words[16];
   for (int v = 0; v < 4; ++v) _mm256_store_si256(reinterpret_cast<__m256i*>(words + 4 * v), counts[v]);
   for (int i = 0; i < 16; ++i) row[i] = as_rank_value<score>(static_cast<uint32_t>(words[i]), overlap_top);
+}
+
+// Four 64-bit values as 32-bit ones.
+inline __m128i narrowed(__m256i values) {
+  return _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(values, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)));
+}
+
+// Codes of two words and more.
+template <Score score, class Write, class WriteOne>
+inline int64_t values_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, Write write, WriteOne write_one) {
+  switch (stride) {
+    case 16: return values_at_once<SlotCodes<2, false>, score>(query, codes, n, stride, write, write_one);
+    case 24: return values_at_once<SlotCodes<3, false>, score>(query, codes, n, stride, write, write_one);
+    case 32: return values_at_once<SlotCodes<4, false>, score>(query, codes, n, stride, write, write_one);
+    case 64: return values_at_once<LongCodes<8>, score>(query, codes, n, stride, write, write_one);
+    case 128: return values_at_once<LongCodes<16>, score>(query, codes, n, stride, write, write_one);
+    default: return values_at_once<LongCodes<0>, score>(query, codes, n, stride, write, write_one);
+  }
 }
 
 template <Score score>
@@ -57,17 +76,16 @@ void rank_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t 
       }
       store_counts<score>(counts, overlap_top, row + i);
     }
-  } else if (stride % 32 == 0) {
-    for (; i < n; ++i) {
-      __m256i sum = zero;
-      for (int32_t b = 0; b < stride; b += 32) {
-        const __m256i bytes = byte_popcount(combine<score>(load_256(query + b), load_256(codes + i * stride + b)));
-        sum = _mm256_add_epi64(sum, _mm256_sad_epu8(bytes, zero));
-      }
-      const __m128i half = _mm_add_epi64(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-      const uint32_t count = static_cast<uint32_t>(_mm_cvtsi128_si64(half) + _mm_extract_epi64(half, 1));
-      row[i] = as_rank_value<score>(count, overlap_top);
-    }
+  } else {
+    const auto offset = static_cast<uint16_t>(score == Score::hamming ? 0 : overlap_top - 8 * stride);
+    const __m128i offsets = _mm_set1_epi16(static_cast<short>(offset));
+    i = values_of<score>(
+        query, codes, n, stride,
+        [&](int64_t at, __m256i values) {
+          const __m128i four = narrowed(values);
+          _mm_storel_epi64(reinterpret_cast<__m128i*>(row + at), _mm_add_epi16(_mm_packus_epi32(four, four), offsets));
+        },
+        [&](int64_t at, uint64_t value) { row[at] = static_cast<uint16_t>(value + offset); });
   }
   rank_row_by_word<score>(query, codes + i * stride, n - i, stride, overlap_top, row + i, popcount);
 }
@@ -141,12 +159,26 @@ int64_t count_row_of_8(const uint8_t* query, const uint8_t* codes, int64_t n, in
   return i;
 }
 
+template <Score score>
+int64_t count_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* to) {
+  if (stride == 4) return 0;
+  if (stride == 8) return count_row_of_8<score>(query, codes, n, to);
+  const int32_t all = 8 * stride;  // of an overlap, less what is not shared
+  return values_of<score>(
+      query, codes, n, stride,
+      [&](int64_t at, __m256i values) {
+        const __m128i four = narrowed(values);
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + at),
+                         score == Score::hamming ? four : _mm_sub_epi32(_mm_set1_epi32(all), four));
+      },
+      [&](int64_t at, uint64_t value) {
+        to[at] = score == Score::hamming ? static_cast<int32_t>(value) : all - static_cast<int32_t>(value);
+      });
+}
+
 void count_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* counts) {
-  int64_t done = 0;
-  if (stride == 8) {
-    done = (score == Score::hamming ? count_row_of_8<Score::hamming> : count_row_of_8<Score::overlap>)(
-        query, codes, n, counts);
-  }
+  const int64_t done = score == Score::hamming ? count_row_of<Score::hamming>(query, codes, n, stride, counts)
+                                               : count_row_of<Score::overlap>(query, codes, n, stride, counts);
   count_row_by_values(score, query, codes + done * stride, n - done, stride, counts + done, rank_row);
 }
 

@@ -35,6 +35,71 @@ struct Lanes {
   }
 };
 
+// Of eight words the first bytes, the second ones, ..., a word each.
+inline __m512i bytes_in_turn(__m512i words) {
+  const __m512i of_two = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+  // Pairs of bytes: place 4 b + l takes pair b of lane l.
+  const __m512i first = _mm512_cvtepu8_epi16(_mm256_setr_epi8(0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27,  //
+                                                              4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31));
+  return _mm512_permutexvar_epi16(first, _mm512_shuffle_epi8(words, of_two));
+}
+
+// Word w of eight codes of kWords words.
+template <int kWords>
+inline __m512i words_of_eight(const uint8_t* codes, int w) {
+  const auto two = [w](const uint8_t* from) {  // a vector of words each, of which every kWords-th from w on is wanted
+    const __m512i at = _mm512_add_epi64(_mm512_set1_epi64(w), kWords == 2 ? _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14)
+                                                                          : _mm512_setr_epi64(0, 4, 8, 12, 0, 4, 8, 12));
+    return _mm512_permutex2var_epi64(_mm512_loadu_si512(from), at, _mm512_loadu_si512(from + 64));
+  };
+  if (kWords == 1) return _mm512_loadu_si512(codes);
+  if (kWords == 2) return two(codes);
+  return _mm512_shuffle_i64x2(two(codes), two(codes + 128), 0x44);
+}
+
+// Whole tiles of codes that lie one after the other: 8 x 8 bytes are turned within a register, then 8 x 8 words.
+template <int kWords>
+void arrange_words(const uint8_t* codes, int64_t n_tiles, uint8_t* tiles) {
+  const __m512i nibble = _mm512_set1_epi8(15);
+  for (int64_t tile = 0; tile < n_tiles; ++tile, codes += 8 * kWords * kWeightedTile) {
+    for (int w = 0; w < kWords; ++w, tiles += 16 * kWeightedTile) {
+      __m512i pairs[8], columns[8];
+#pragma GCC unroll 4
+      for (int i = 0; i < 8; i += 2) {
+        const __m512i a = bytes_in_turn(words_of_eight<kWords>(codes + 64 * kWords * i, w));
+        const __m512i b = bytes_in_turn(words_of_eight<kWords>(codes + 64 * kWords * (i + 1), w));
+        pairs[i] = _mm512_unpacklo_epi64(a, b);
+        pairs[i + 1] = _mm512_unpackhi_epi64(a, b);
+      }
+#pragma GCC unroll 2
+      for (int odd = 0; odd < 2; ++odd) {
+        const __m512i* p = pairs + odd;
+        const __m512i low_a = _mm512_shuffle_i64x2(p[0], p[2], 0x88), low_b = _mm512_shuffle_i64x2(p[4], p[6], 0x88);
+        const __m512i high_a = _mm512_shuffle_i64x2(p[0], p[2], 0xDD), high_b = _mm512_shuffle_i64x2(p[4], p[6], 0xDD);
+        columns[odd] = _mm512_shuffle_i64x2(low_a, low_b, 0x88);
+        columns[odd + 4] = _mm512_shuffle_i64x2(low_a, low_b, 0xDD);
+        columns[odd + 2] = _mm512_shuffle_i64x2(high_a, high_b, 0x88);
+        columns[odd + 6] = _mm512_shuffle_i64x2(high_a, high_b, 0xDD);
+      }
+#pragma GCC unroll 8
+      for (int b = 0; b < 8; ++b) {
+        uint8_t* to = tiles + 2 * b * kWeightedTile;
+        _mm512_storeu_si512(to, _mm512_and_si512(columns[b], nibble));
+        _mm512_storeu_si512(to + kWeightedTile, _mm512_and_si512(_mm512_srli_epi16(columns[b], 4), nibble));
+      }
+    }
+  }
+}
+
+void arrange_512(const uint8_t* codes, int64_t n, int32_t n_bytes, int64_t stride, uint8_t* tiles) {
+  int64_t whole = stride == n_bytes && (n_bytes == 8 || n_bytes == 16 || n_bytes == 32) ? n / kWeightedTile : 0;  // tiles
+  if (n_bytes == 8) arrange_words<1>(codes, whole, tiles);
+  if (n_bytes == 16) arrange_words<2>(codes, whole, tiles);
+  if (n_bytes == 32) arrange_words<4>(codes, whole, tiles);
+  whole *= kWeightedTile;
+  arrange(codes + whole * stride, n - whole, n_bytes, stride, tiles + 2 * whole * n_bytes);
+}
+
 void distances(const float* tables, const uint8_t* tiles, int64_t n_tiles, int32_t n_bytes, float* sums) {
   const auto look_up = [](__m512 table, const uint8_t* nibbles) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(nibbles));
@@ -57,6 +122,6 @@ void distances(const float* tables, const uint8_t* tiles, int64_t n_tiles, int32
 }  // namespace
 
 extern const AsymmetricKernels kAvx512Asymmetric;
-const AsymmetricKernels kAvx512Asymmetric = {arrange, distances, select_of<Lanes>};
+const AsymmetricKernels kAvx512Asymmetric = {arrange_512, distances, select_of<Lanes>};
 
 }  // namespace dshc::cpu

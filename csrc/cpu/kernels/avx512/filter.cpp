@@ -1,8 +1,9 @@
 // The filter with AVX-512 and VPOPCNTDQ: eight 64-bit or sixteen 32-bit words per vector.
 #include <immintrin.h>
 
+#include "../code_filter.h"
 #include "../listed_codes.h"
-#include "../popcount_filter.h"
+#include "codes_at_once.h"
 
 namespace dshc::cpu {
 namespace {
@@ -74,63 +75,6 @@ void to_columns(const uint8_t* codes, int64_t n, int32_t n_words, uint64_t* colu
   to_columns_by_word(codes + i * n_words * 8, n - i, n_words, columns + i, column_items);
 }
 
-// Sums of the words of eight vectors, in their order.
-inline __m512i sum_each(const __m512i* v) {
-  const auto halve = [](__m512i a, __m512i b) {
-    return _mm512_add_epi64(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xDD));
-  };
-  __m512i pairs[4];
-  for (int i = 0; i < 4; ++i) {
-    pairs[i] = _mm512_add_epi64(_mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
-  }
-  return halve(halve(pairs[0], pairs[1]), halve(pairs[2], pairs[3]));
-}
-
-// As filter_codes, eight codes at a time: a vector takes eight words of one code.
-template <Score score>
-void filter_long_codes_of(FilterPass& pass) {
-  const int32_t n_words = pass.n_words, whole = n_words / 8 * 8;
-  const __mmask8 rest = static_cast<__mmask8>((1u << (n_words - whole)) - 1);
-  const auto differing = [&](const uint8_t* code, const uint8_t* query) {
-    __m512i sum = _mm512_setzero_si512();
-    for (int32_t w = 0; w < whole; w += 8) {
-      sum = _mm512_add_epi64(sum, Lanes64::counts<score>(Lanes64::load(code + 8 * w), Lanes64::load(query + 8 * w)));
-    }
-    if (rest == 0) return sum;
-    const __m512i counts = Lanes64::counts<score>(_mm512_maskz_loadu_epi64(rest, code + 8 * whole),
-                                                  _mm512_maskz_loadu_epi64(rest, query + 8 * whole));
-    return _mm512_mask_add_epi64(sum, rest, sum, counts);  // of overlap, lanes that are not there count as not shared
-  };
-  for (int q = 0; q < pass.n_queries; ++q) {
-    const uint8_t *query = pass.queries[q], *allowed = pass.allowed[q];
-    const __m512i bound = Lanes64::splat(pass.bounds[q]);
-    Key* found = pass.found[q];
-    const int64_t stride = 8 * n_words;
-    int64_t i = 0;
-    for (; i + 8 <= pass.n; i += 8) {
-      prefetch(pass.columns + i * stride + kAhead, 8 * stride);
-      __m512i counts[8];
-#pragma GCC unroll 8
-      for (int j = 0; j < 8; ++j) counts[j] = differing(pass.columns + (i + j) * stride, query);
-      const __m512i values = sum_each(counts);
-      uint32_t mask = Lanes64::below(values, bound);
-      if (mask == 0) continue;
-      if (allowed) mask &= static_cast<uint32_t>(bits_at(allowed, i, 8));
-      alignas(64) uint64_t all[8];
-      _mm512_store_si512(all, values);
-      for (; mask; mask &= mask - 1) {
-        const int j = __builtin_ctz(mask);
-        *found++ = make_key(all[j], pass.first + static_cast<uint64_t>(i + j));
-      }
-    }
-    pass.found[q] = filter_codes_from<Lanes64, score, 0>(pass, q, i, found);
-  }
-}
-
-void filter_long_codes(FilterPass& pass) {
-  pass.score == Score::hamming ? filter_long_codes_of<Score::hamming>(pass) : filter_long_codes_of<Score::overlap>(pass);
-}
-
 // Sixteen codes of 12 bytes are three vectors of 32-bit words; word w of code i is lane 3 i + w of all three.
 struct Triples16 {
   static constexpr int kItems = 16;
@@ -160,12 +104,6 @@ struct Triples16 {
   }
 };
 
-// Behind the rows of two and four words, which become word columns in a few instructions. Measured: with five queries columns
-// are level.
-constexpr FilterRow long_codes_row() {
-  return {"codes", 0, kBothScores, kNoMaxBound, 0, 4, kPopcountBlock, nullptr, filter_long_codes, nullptr, true};
-}
-
 }  // namespace
 
 extern const CodeKernels kAvx512Codes;
@@ -176,23 +114,43 @@ extern const PlaneFilterKernels kAvx512PlaneFilter32, kAvx512PlaneFilter64, kAvx
 
 constexpr int32_t kWorthPlanes = 48;  // queries; measured: with 32 planes are level with popcounts
 
+// For how many queries codes are read as they lie: measured, word columns win from 3 on up to 32 bytes, from 9 on where a code
+// leaves lanes of its last vector empty, never where it fills them.
 extern const FilterRow kAvx512Filters[], kAvx512BitMatrixFilters[];
 const FilterRow kAvx512Filters[] = {
     triples_row<Triples16>(),
-    ragged_row<Lanes64>(),
-    codes_row<Lanes64, 3>(kMostForCodes),
+    together_row<Lanes64, SlotCodes<16, false>>(16, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<16, true>>(16, kMostForCodes),
+    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes),
+    together_row<Lanes64, SlotCodes<32, false>>(32, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<32, true>>(32, kMostForCodes),
+    together_row<Lanes64, LongCodes<kRagged>>(0, kMostForCodes, kRagged),
     popcount_row<Lanes32, 1>(),
     popcount_row<Lanes64, 1>(),
     popcount_row<Lanes64, 2>(),
     popcount_row<Lanes64, 3>(),
     popcount_row<Lanes64, 4>(),
-    long_codes_row(),
+    together_row<Lanes64, LongCodes<40>>(40, 8),
+    together_row<Lanes64, LongCodes<48>>(48, 8),
+    together_row<Lanes64, LongCodes<56>>(56, 8),
+    together_row<Lanes64, LongCodes<64>>(64, kAnyQueries),
+    together_row<Lanes64, LongCodes<80>>(80, 8),
+    together_row<Lanes64, LongCodes<96>>(96, 8),
+    together_row<Lanes64, LongCodes<112>>(112, 8),
+    together_row<Lanes64, LongCodes<128>>(128, kAnyQueries),
+    together_row<Lanes64, LongCodes<0>>(0, 4),
     popcount_row<Lanes64, 0>(),
 };
 const FilterRow kAvx512BitMatrixFilters[] = {
     triples_row<Triples16>(),
-    ragged_row<Lanes64>(),
-    codes_row<Lanes64, 3>(kMostForCodes),
+    together_row<Lanes64, SlotCodes<16, false>>(16, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<16, true>>(16, kMostForCodes),
+    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes),
+    together_row<Lanes64, SlotCodes<32, false>>(32, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<32, true>>(32, kMostForCodes),
+    together_row<Lanes64, LongCodes<kRagged>>(0, kMostForCodes, kRagged),
     plane_row(4, kWorthPlanes, &kAvx512PlaneFilter32),
     plane_row(8, kWorthPlanes, &kAvx512PlaneFilter64),
     plane_row(16, kWorthPlanes, &kAvx512PlaneFilter128),
@@ -203,7 +161,15 @@ const FilterRow kAvx512BitMatrixFilters[] = {
     popcount_row<Lanes64, 2>(),
     popcount_row<Lanes64, 3>(),
     popcount_row<Lanes64, 4>(),
-    long_codes_row(),
+    together_row<Lanes64, LongCodes<40>>(40, 8),
+    together_row<Lanes64, LongCodes<48>>(48, 8),
+    together_row<Lanes64, LongCodes<56>>(56, 8),
+    together_row<Lanes64, LongCodes<64>>(64, kAnyQueries),
+    together_row<Lanes64, LongCodes<80>>(80, 8),
+    together_row<Lanes64, LongCodes<96>>(96, 8),
+    together_row<Lanes64, LongCodes<112>>(112, 8),
+    together_row<Lanes64, LongCodes<128>>(128, kAnyQueries),
+    together_row<Lanes64, LongCodes<0>>(0, 4),
     popcount_row<Lanes64, 0>(),
 };
 

@@ -7,6 +7,7 @@ constexpr int kLanes = 16;
 #include "../floats.h"
 #include "../close_pairs.h"
 #include "../rank_rows.h"
+#include "codes_at_once.h"
 
 namespace dshc::cpu {
 namespace {
@@ -32,6 +33,26 @@ inline void store_8(__m512i counts, __m128i top, uint16_t* row) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(row), values);
 }
 
+// Codes of two words and more.
+template <Score score, class Write>
+inline int64_t values_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, Write write) {
+  switch (stride) {
+    case 16: return values_two_at_once<SlotCodes<16, true>, score>(query, codes, n, stride, write);
+    case 24: return values_two_at_once<SlotCodes<32, false>, score>(query, codes, n, stride, write);
+    case 32: return values_two_at_once<SlotCodes<32, true>, score>(query, codes, n, stride, write);
+    case 48: return values_two_at_once<LongCodes<48>, score>(query, codes, n, stride, write);
+    case 64: return values_two_at_once<LongCodes<64>, score>(query, codes, n, stride, write);
+    case 96: return values_two_at_once<LongCodes<96>, score>(query, codes, n, stride, write);
+    case 128: return values_two_at_once<LongCodes<128>, score>(query, codes, n, stride, write);
+    default: return values_two_at_once<LongCodes<0>, score>(query, codes, n, stride, write);
+  }
+}
+
+// Two vectors of 64-bit values as 32-bit ones: whole lines are written faster than their halves.
+inline __m512i narrowed(__m512i first, __m512i second) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(first)), _mm512_cvtepi64_epi32(second), 1);
+}
+
 template <Score score>
 void rank_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, uint16_t overlap_top,
                  uint16_t* row) {
@@ -49,40 +70,13 @@ void rank_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t 
   } else if (stride == 8) {
     const __m512i q = _mm512_set1_epi64(static_cast<long long>(load_word(query)));
     for (; i + 8 <= n; i += 8) store_8<score>(counts_64<score>(q, codes + 8 * i), top, row + i);
-  } else if (stride == 16) {
-    // Two vectors hold codes 0-3 and 4-7; adding their even and odd words leaves the order 0 4 1 5 2 6 3 7.
-    const __m512i q = _mm512_broadcast_i64x2(_mm_loadu_si128(reinterpret_cast<const __m128i*>(query)));
-    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    for (; i + 8 <= n; i += 8) {
-      const __m512i a = counts_64<score>(q, codes + 16 * i), b = counts_64<score>(q, codes + 16 * i + 64);
-      const __m512i sums = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-      store_8<score>(_mm512_permutexvar_epi64(order, sums), top, row + i);
-    }
-  } else if (stride == 32) {
-    // Four vectors of two codes each; two rounds of adding leave the order 0 2 1 3 4 6 5 7.
-    const __m512i q = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(query)));
-    const __m512i order = _mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7);
-    for (; i + 8 <= n; i += 8) {
-      __m512i c[4];
-      for (int v = 0; v < 4; ++v) c[v] = counts_64<score>(q, codes + 32 * i + 64 * v);
-      const __m512i s = _mm512_add_epi64(_mm512_unpacklo_epi64(c[0], c[1]), _mm512_unpackhi_epi64(c[0], c[1]));
-      const __m512i t = _mm512_add_epi64(_mm512_unpacklo_epi64(c[2], c[3]), _mm512_unpackhi_epi64(c[2], c[3]));
-      const __m512i sums =
-          _mm512_add_epi64(_mm512_shuffle_i64x2(s, t, 0x88), _mm512_shuffle_i64x2(s, t, 0xDD));
-      store_8<score>(_mm512_permutexvar_epi64(order, sums), top, row + i);
-    }
-  } else if (stride > 32) {
-    const int32_t full = stride / 64 * 64;
-    const __mmask8 rest = static_cast<__mmask8>((1u << ((stride - full) / 8)) - 1);
-    const __m512i q_rest = _mm512_maskz_loadu_epi64(rest, query + full);
-    for (; i < n; ++i) {
-      const uint8_t* code = codes + i * stride;
-      __m512i sum = _mm512_popcnt_epi64(combine<score>(q_rest, _mm512_maskz_loadu_epi64(rest, code + full)));
-      for (int32_t b = 0; b < full; b += 64) {
-        sum = _mm512_add_epi64(sum, counts_64<score>(load_512(query + b), code + b));
-      }
-      row[i] = as_rank_value<score>(static_cast<uint32_t>(_mm512_reduce_add_epi64(sum)), overlap_top);
-    }
+  } else {
+    const auto offset = static_cast<uint16_t>(score == Score::hamming ? 0 : overlap_top - 8 * stride);
+    const __m256i offsets = _mm256_set1_epi16(static_cast<short>(offset));
+    i = values_of<score>(query, codes, n, stride, [&](int64_t at, __m512i first, __m512i second) {
+      const __m256i values = _mm512_cvtepi32_epi16(narrowed(first, second));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(row + at), _mm256_add_epi16(values, offsets));
+    });
   }
   rank_row_by_word<score>(query, codes + i * stride, n - i, stride, overlap_top, row + i, popcount);
 }
@@ -96,54 +90,22 @@ void rank_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t n
   }
 }
 
-// 32-bit counts of sixteen codes, the first eight 64-bit ones in `a`.
-inline void store_16(__m512i a, __m512i b, int32_t* to) {
-  const __m512i counts = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(a)), _mm512_cvtepi64_epi32(b), 1);
-  _mm512_storeu_si512(to, counts);
-}
-
-// Counts of eight codes of 8, 16 or 32 bytes, in order; as in rank_row_of.
-template <Score score, int kStride>
-inline __m512i counts_of_8(__m512i q, const uint8_t* codes) {
-  if constexpr (kStride == 8) {
-    return counts_64<score>(q, codes);
-  } else if constexpr (kStride == 16) {
-    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
-    const __m512i a = counts_64<score>(q, codes), b = counts_64<score>(q, codes + 64);
-    return _mm512_permutexvar_epi64(order, _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b)));
-  } else {
-    const __m512i order = _mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7);
-    __m512i c[4];
-    for (int v = 0; v < 4; ++v) c[v] = counts_64<score>(q, codes + 64 * v);
-    const __m512i s = _mm512_add_epi64(_mm512_unpacklo_epi64(c[0], c[1]), _mm512_unpackhi_epi64(c[0], c[1]));
-    const __m512i t = _mm512_add_epi64(_mm512_unpacklo_epi64(c[2], c[3]), _mm512_unpackhi_epi64(c[2], c[3]));
-    const __m512i sums = _mm512_add_epi64(_mm512_shuffle_i64x2(s, t, 0x88), _mm512_shuffle_i64x2(s, t, 0xDD));
-    return _mm512_permutexvar_epi64(order, sums);
-  }
-}
-
-template <Score score, int kStride>
-int64_t count_row_of(__m512i q, const uint8_t* codes, int64_t n, int32_t* counts) {
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    const uint8_t* here = codes + kStride * i;
-    store_16(counts_of_8<score, kStride>(q, here), counts_of_8<score, kStride>(q, here + 8 * kStride), counts + i);
-  }
-  return i;
-}
-
 template <Score score>
-int64_t count_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* counts) {
+int64_t count_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* to) {
+  if (stride == 4) return 0;
   if (stride == 8) {
-    return count_row_of<score, 8>(_mm512_set1_epi64(static_cast<long long>(load_word(query))), codes, n, counts);
+    const __m512i q = _mm512_set1_epi64(static_cast<long long>(load_word(query)));
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+      _mm512_storeu_si512(to + i, narrowed(counts_64<score>(q, codes + 8 * i), counts_64<score>(q, codes + 8 * i + 64)));
+    }
+    return i;
   }
-  if (stride == 16) {
-    const __m128i q = _mm_loadu_si128(reinterpret_cast<const __m128i*>(query));
-    return count_row_of<score, 16>(_mm512_broadcast_i64x2(q), codes, n, counts);
-  }
-  if (stride != 32) return 0;
-  const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query));
-  return count_row_of<score, 32>(_mm512_broadcast_i64x4(q), codes, n, counts);
+  const __m512i all = _mm512_set1_epi32(8 * stride);  // of an overlap, less what is not shared
+  return values_of<score>(query, codes, n, stride, [&](int64_t at, __m512i first, __m512i second) {
+    const __m512i values = narrowed(first, second);
+    _mm512_storeu_si512(to + at, score == Score::hamming ? values : _mm512_sub_epi32(all, values));
+  });
 }
 
 void count_row(Score score, const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, int32_t* counts) {

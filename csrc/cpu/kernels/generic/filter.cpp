@@ -1,6 +1,6 @@
 // The filter in plain C++ for any processor, one item at a time.
+#include "../code_filter.h"
 #include "../listed_codes.h"
-#include "../popcount_filter.h"
 
 namespace dshc::cpu {
 namespace {

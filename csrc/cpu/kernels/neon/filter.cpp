@@ -1,8 +1,8 @@
 // The filter with NEON: byte popcounts (CNT), summed pairwise to words.
 #include <arm_neon.h>
 
+#include "../code_filter.h"
 #include "../listed_codes.h"
-#include "../popcount_filter.h"
 
 namespace dshc::cpu {
 namespace {
