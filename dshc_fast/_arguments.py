@@ -73,9 +73,10 @@ def first_true(rows: Tensor) -> int | None:
     return int(rows.int().argmax()) if bool(rows.any()) else None
 
 
-def refuse_nan(values: Tensor, name: str) -> None:
+def refuse_nan(values: Tensor, name: str, first_row: int = 0) -> None:
+    """`first_row`: the number of the first one, where these are a part of all rows."""
     if values.is_floating_point() and (row := first_true(values.isnan().any(1))) is not None:
-        raise ValueError(f"{name}[{row}] must hold numbers and infinities, got NaN")
+        raise ValueError(f"{name}[{first_row + row}] must hold numbers and infinities, got NaN")
 
 
 def has_memory(tensor: Tensor) -> bool:

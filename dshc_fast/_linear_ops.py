@@ -77,7 +77,7 @@ class Layer:
 
     On a GPU chunks are of equal width where nobody chose it, and the last one may have up to seven columns more than
     the layer, which count nowhere. `width` is that of all chunks. With `most_logits` memory is for `n_rows` rows at a
-    time (`of_rows`): blocks of about equal size, whose chunks are at most so many logits.
+    time (`of_rows`): blocks of about equal size, whose chunks are at most so many logits, or one row.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Layer:
         in_memory = rounded_up(self.chunk, CUDA_MULTIPLE)
         self.n_rows = self.n
         if most_logits is not None:
-            n_blocks = -(-self.n * in_memory // most_logits)
+            n_blocks = -(-self.n // max(most_logits // in_memory, 1))
             self.n_rows = max(-(-self.n // max(n_blocks, 1)), 1)
         self.memory = self.features.new_empty((self.n_rows * in_memory,))
 
@@ -268,21 +268,18 @@ def _codes_from_features(
     codes = shapes.codes_from_features(features, weight, bias, codebook, k, weighting, chunk, dtype)
     on_gpu = arguments.on_cuda(features)
     layer = Layer(features, weight, bias, chunk, dtype, CUDA_LOGITS if on_gpu else ROW_LOGITS)
+    if layer.n_rows < layer.n:  # which all blocks read
+        layer.weight = weight.to(layer.dtype)
+    check = arguments.wants_check(check, features)
     for first in range(0, layer.n, layer.n_rows):
         last = min(first + layer.n_rows, layer.n)
-        _write_codes_of_rows(
-            layer.of_rows(first, last),
-            codebook,
-            k,
-            weighting,
-            codes[first:last],
-            arguments.wants_check(check, features),
-        )
+        rows = layer.of_rows(first, last)
+        _write_codes_of_rows(rows, codebook, k, weighting, codes[first:last], check, first)
     return codes
 
 
 def _write_codes_of_rows(
-    layer: Layer, codebook: Tensor, k: int, weighting: str, codes: Tensor, check: bool
+    layer: Layer, codebook: Tensor, k: int, weighting: str, codes: Tensor, check: bool, first_row: int
 ) -> None:
     # The best of each chunk, one beside the other: equal logits stand in the order of their sub-classes, as they do
     # in the whole row. So the best of these are those of the row, and of a part of them likewise: where they would
@@ -293,15 +290,15 @@ def _write_codes_of_rows(
     for first, last in layer.chunks():
         rows = layer.logits(first, last, behind=torch.nan)  # NaN ranks below all others; -inf is one of them
         if check and on_gpu:
-            arguments.refuse_nan(rows[:, : last - first], "logits")
-        top = top_subclasses(rows, min(k, last - first), check and not on_gpu)
+            arguments.refuse_nan(rows[:, : last - first], "logits", first_row)
+        top = top_subclasses(rows, min(k, last - first), check and not on_gpu, first_row)
         best.append(rows.gather(1, top))
         subclasses.append(top + first)
         if sum(part.shape[1] for part in best) > max(layer.chunk, 2 * k):
             both, numbers = torch.cat(best, 1), torch.cat(subclasses, 1)
-            top = top_subclasses(both, k, check)
+            top = top_subclasses(both, k, check, first_row)
             best, subclasses = [both.gather(1, top)], [numbers.gather(1, top)]
-    write_codes(torch.cat(best, 1), codebook, k, weighting, torch.cat(subclasses, 1), codes, check)
+    write_codes(torch.cat(best, 1), codebook, k, weighting, torch.cat(subclasses, 1), codes, check, first_row)
 
 
 # ---- registration ----

@@ -53,16 +53,17 @@ class ClassSoftmax:
             native.class_softmax_loss_backward(self.native, *addresses, torch.get_num_threads())
 
 
-def top_subclasses(logits: Tensor, k: int, check: bool) -> Tensor:
-    """Columns of the k largest logits of each row, int64 (n, k), equal logits in the order of their columns."""
+def top_subclasses(logits: Tensor, k: int, check: bool, first_row: int = 0) -> Tensor:
+    """Columns of the k largest logits of each row, int64 (n, k), equal logits in the order of their columns.
+    `first_row`: what errors call the first one."""
     top = logits.new_empty((logits.shape[0], k), dtype=torch.int64)
     arguments = logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, k, top.data_ptr()
     if on_cuda(logits):
         if check:
-            refuse_nan(logits, "logits")
+            refuse_nan(logits, "logits", first_row)
         native.cuda.top_subclasses(*arguments, *place(logits))
     else:
-        native.top_subclasses(*arguments, check, torch.get_num_threads())
+        native.top_subclasses(*arguments, first_row, check, torch.get_num_threads())
     return top
 
 
@@ -74,8 +75,10 @@ def write_codes(
     subclasses: Tensor | None,
     codes: Tensor,
     check: bool,
+    first_row: int = 0,
 ) -> None:
-    """codes_from_logits; `subclasses` (n, n_columns): the codebook's row of each logit, None for 0, 1, 2, ..."""
+    """codes_from_logits; `subclasses` (n, n_columns): the codebook's row of each logit, None for 0, 1, 2, ...
+    `first_row`: what errors call the first one."""
     logits, codebook = contiguous(logits), contiguous(codebook)
     subclasses = None if subclasses is None else contiguous(subclasses)
     arguments = (
@@ -84,11 +87,11 @@ def write_codes(
     )  # fmt: skip
     if on_cuda(logits):
         if check:
-            refuse_nan(logits, "logits")
+            refuse_nan(logits, "logits", first_row)
             if weighting == "probability" and (row := first_true(logits.isposinf().any(1))) is not None:
                 raise ValueError(
-                    f'logits[{row}] must hold numbers and -inf with weighting="probability", got +inf'
+                    f'logits[{first_row + row}] must hold numbers and -inf with weighting="probability", got +inf'
                 )
         native.cuda.codes_from_logits(*arguments, *place(logits))
     else:
-        native.codes_from_logits(*arguments, check, torch.get_num_threads())
+        native.codes_from_logits(*arguments, first_row, check, torch.get_num_threads())

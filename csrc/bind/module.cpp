@@ -32,7 +32,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 10;
+constexpr int kAbi = 11;
 
 void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
   if (status.fault == Fault::none) return;
@@ -50,7 +50,7 @@ void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
 
 Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, int32_t n_bytes, int score,
             Address allowed, int64_t allowed_stride, Address members, Address offsets, int64_t n_parts,
-            const cpu::OwnedDistinctCodes* distinct, const SubstringTables& tables, int table_use) {
+            const cpu::OwnedPartCodes* distinct, const SubstringTables& tables, int table_use) {
   need_memory(queries, n_query, "queries");
   need_memory(database, n_db, "database");
   return {at<const uint8_t>(queries), at<const uint8_t>(database),   n_query, n_db, n_bytes,
@@ -230,18 +230,18 @@ PYBIND11_MODULE(_dshc_fast, m) {
   }, py::arg("rows"), py::arg("row_bytes"), py::arg("n_db"), py::arg("members"), py::arg("offsets"), py::arg("n_parts"),
      py::arg("tables"), py::arg("n_threads"));
 
-  py::class_<cpu::OwnedDistinctCodes>(m, "DistinctCodes")
+  py::class_<cpu::OwnedPartCodes>(m, "DistinctCodes")
       .def(py::init([](Address rows, int32_t row_bytes, Address members, Address offsets, int64_t n_parts) {
         need_memory(rows, 1, "codes");
-        std::unique_ptr<cpu::OwnedDistinctCodes> made;
+        std::unique_ptr<cpu::OwnedPartCodes> made;
         run_op([&] {
-          made = std::make_unique<cpu::OwnedDistinctCodes>(
+          made = std::make_unique<cpu::OwnedPartCodes>(
               at<uint8_t>(rows), row_bytes, Partition{at<int64_t>(members), at<int64_t>(offsets), n_parts});
         });
         return made;
       }), py::arg("rows"), py::arg("row_bytes"), py::arg("members"), py::arg("offsets"), py::arg("n_parts"))
-      .def_property_readonly("nbytes", &cpu::OwnedDistinctCodes::n_bytes)
-      .def_property_readonly("n_centers", [](const cpu::OwnedDistinctCodes& codes) { return codes.view().n_centers; });
+      .def_property_readonly("nbytes", &cpu::OwnedPartCodes::n_bytes)
+      .def_property_readonly("n_centers", [](const cpu::OwnedPartCodes& codes) { return codes.view().n_centers; });
 
   py::class_<Pairs>(m, "Pairs").def(
       py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),
@@ -350,8 +350,8 @@ PYBIND11_MODULE(_dshc_fast, m) {
   }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("grad_logits"), py::arg("n_threads"));
 
   m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
-                                int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes, bool check,
-                                int n_threads) {
+                                int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes,
+                                int64_t first_row, bool check, int n_threads) {
     need_memory(logits, n, "logits");
     need_memory(codebook, 1, "codebook");
     Status status;
@@ -360,21 +360,24 @@ PYBIND11_MODULE(_dshc_fast, m) {
                                       n_bytes, k, static_cast<Weighting>(weighting), at<const int64_t>(subclasses),
                                       at<uint8_t>(codes), check, n_threads);
     });
+    status.row += first_row;
     raise(status, "logits");
   }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("codebook"), py::arg("n_bytes"),
-     py::arg("k"), py::arg("weighting"), py::arg("subclasses"), py::arg("codes"), py::arg("check"), py::arg("n_threads"));
+     py::arg("k"), py::arg("weighting"), py::arg("subclasses"), py::arg("codes"), py::arg("first_row"), py::arg("check"),
+     py::arg("n_threads"));
 
-  m.def("top_subclasses", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, int64_t k, Address top, bool check,
-                             int n_threads) {
+  m.def("top_subclasses", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, int64_t k, Address top,
+                             int64_t first_row, bool check, int n_threads) {
     need_memory(logits, n, "logits");
     Status status;
     run_op([&] {
       status = cpu::top_subclasses(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, k, at<int64_t>(top),
                                    check, n_threads);
     });
+    status.row += first_row;
     raise(status, "logits");
   }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("k"), py::arg("top"),
-     py::arg("check"), py::arg("n_threads"));
+     py::arg("first_row"), py::arg("check"), py::arg("n_threads"));
 
   m.def("center_codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address class_offsets,
                                        int64_t n_classes, Address centers, int64_t n_bytes, Address codes, bool check,

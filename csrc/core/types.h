@@ -24,7 +24,7 @@ struct Status {
 };
 
 // One row of each part of a partition, and which of them lie near each other.
-struct DistinctCodes {
+struct PartCodes {
   const uint8_t* rows = nullptr;       // [n_parts] in order of the parts
   // The same rows once more, center after center: those from begins[c] to begins[c + 1], of which the center is one, differ
   // from it in up to `reach` bits.
@@ -41,7 +41,7 @@ struct Partition {
   const int64_t* members = nullptr;  // [n]
   const int64_t* offsets = nullptr;  // [n_parts + 1]
   int64_t n_parts = 0;               // 0: nobody has looked yet; kDistinct: rows do not repeat enough to be worth it
-  const DistinctCodes* distinct = nullptr;  // null: nobody has gathered them
+  const PartCodes* distinct = nullptr;  // null: nobody has gathered them
 
   static constexpr int64_t kDistinct = -1;
 };

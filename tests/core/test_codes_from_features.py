@@ -169,8 +169,14 @@ def test_blocks_of_rows(n: int, rows: list[int], monkeypatch: pytest.MonkeyPatch
     for row in range(0, n, 14):
         spoiled = features.clone()
         spoiled[row] = torch.nan
-        with pytest.raises(ValueError, match="logits"):
+        with pytest.raises(ValueError, match=rf"logits\[{row}\] must hold numbers and infinities, got NaN"):
             dshc_fast.codes_from_features(spoiled, weight, None, codebook, 4, chunk=40)
+        infinite = weight.clone()
+        spoiled[row], spoiled[row, 0], infinite[77, 0] = 0, 1e300, 1e10
+        with pytest.raises(ValueError, match=rf"logits\[{row}\] must hold numbers and -inf .*, got \+inf"):
+            dshc_fast.codes_from_features(
+                spoiled, infinite, None, codebook, 4, chunk=40, weighting="probability"
+            )
 
 
 @pytest.mark.parametrize("chunk", (2, 9))

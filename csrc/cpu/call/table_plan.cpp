@@ -47,7 +47,7 @@ double scan_nanoseconds(const Pairs& pairs, int n_threads) {
   const bool grouped = !pairs.allowed && pairs.tables.n_codes <= pairs.n_db / kRepeats;
   const double code_word = pairs.tables.n_codes * shape.code_bytes() <= kCacheBytes ? kScanCodeWord : kScanCodeWordFar;
   // Of codes around centers, the centers and the codes around a few of these.
-  const DistinctCodes* distinct = pairs.equal_codes.distinct;
+  const PartCodes* distinct = pairs.equal_codes.distinct;
   const int64_t n_centers = distinct ? distinct->n_centers : 0;
   const int64_t n_codes = n_centers > 0 ? n_centers + kCentersNear * (pairs.tables.n_codes / n_centers) : pairs.tables.n_codes;
   const double whole = grouped ? (kScanCode + code_word * words) * static_cast<double>(n_codes)
@@ -98,7 +98,8 @@ double n_values_with(int32_t bits, int32_t ones) {
 
 TablePlan plan_tables_topk(const Pairs& pairs, int64_t k, const Level& level, int n_threads) {
   TablePlan plan = plan_tables(pairs, level, n_threads);
-  plan.asks = plan.asks && kQuery + static_cast<double>(k) * plan.answer < plan.budget;
+  // Items of a code come along with it, so that k of them may be one code's.
+  plan.asks = plan.asks && kQuery + static_cast<double>(k) * kAnswer < plan.budget;
   return plan;
 }
 

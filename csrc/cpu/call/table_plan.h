@@ -14,7 +14,7 @@ struct TablePlan {
   double scan;       // ns that a scan of the call takes per query, as far as the tables' threads would be busy with it
   double probe;      // ns for one value of a substring that is looked up
   double candidate;  // ns for an item that is compared
-  double answer;     // ns for an item that is kept, more than in a scan; not known before
+  double answer;     // ns for a code that is found, with its items, more than in a scan; not known before
   // The first queries of a call show whether the tables pay; so that little is lost where they do not, they are few.
   int64_t n_scouts;
   double scout_budget, budget;  // ns that may be spent on a scout, and on a later query, before it is left to the scan

@@ -1,5 +1,5 @@
 // The filters that read codes one after the other as they lie, for a few queries, which do not make up for word columns: what is
-// read once is read from far, and a column more is a stream more. Included as popcount_filter.h is, whose `Lanes` they take.
+// read once is read from far, and a column more is a stream more; of codes that fill vectors for any number. Included as popcount_filter.h is, whose `Lanes` they take.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -156,8 +156,8 @@ constexpr FilterRow together_row(int32_t width, int32_t max_queries, int32_t n_b
           nullptr, true, n_bytes};
 }
 
-// Codes of 12 bytes as they lie, of three 32-bit words. A `Triples`, made of a query, gives: kItems, and values(code) of so many
-// codes from `code` on, as 32-bit lanes in order; below(values, bound), a bit an item; store.
+// Codes of 12 bytes as they lie, of three 32-bit words. A `Triples`, made of a query, gives: kItems, splat, and values(code) of so
+// many codes from `code` on, as 32-bit lanes in order; below(values, bound), a bit an item.
 template <class Triples, Score score>
 void filter_triples_of(FilterPass& pass) {
   constexpr int kItems = Triples::kItems;

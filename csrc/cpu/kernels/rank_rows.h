@@ -49,7 +49,7 @@ inline uint32_t load_half_word(const uint8_t* from) {
   return word;
 }
 
-// For every code length, one code at a time; the vector levels keep it for lengths they have no better way for.
+// For every code length, one code at a time; the vector levels keep it for the last codes of a row.
 template <Score score, class PopCount>
 inline void rank_row_by_word(const uint8_t* query, const uint8_t* codes, int64_t n, int32_t stride, uint16_t overlap_top,
                              uint16_t* row, PopCount popcount) {

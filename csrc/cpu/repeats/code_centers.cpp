@@ -16,11 +16,12 @@ constexpr int64_t kCodesEach = 8;    // a center must spare so many comparisons 
 constexpr int64_t kMostCenters = 4096;
 }  // namespace
 
-OwnedDistinctCodes::OwnedDistinctCodes(const uint8_t* rows, int32_t row_bytes, const Partition& parts) {
+OwnedPartCodes::OwnedPartCodes(const uint8_t* rows, int32_t row_bytes, const Partition& parts) {
   const Call call;
   const size_t n = static_cast<size_t>(parts.n_parts), width = static_cast<size_t>(row_bytes);
-  rows_.resize(n * width);
+  rows_.reserve(n * width);
   in_stretches(0, parts.n_parts, 10.0, [&](int64_t first, int64_t last) {
+    rows_.resize(static_cast<size_t>(last) * width);
     for (int64_t part = first; part < last; ++part) {
       std::memcpy(rows_.data() + part * row_bytes, rows + parts.members[parts.offsets[part]] * row_bytes, width);
     }
@@ -28,9 +29,10 @@ OwnedDistinctCodes::OwnedDistinctCodes(const uint8_t* rows, int32_t row_bytes, c
   view_.rows = rows_.data();
   std::vector<uint32_t> center_of;
   if (!find_centers(parts.n_parts, row_bytes, center_of)) {
-    centers_ = {};
+    std::vector<uint8_t>().swap(centers_);
     return;
   }
+  centers_.shrink_to_fit();
   const size_t n_centers = centers_.size() / width;
   begins_.assign(n_centers + 1, 0);
   for (const uint32_t center : center_of) ++begins_[center + 1];
@@ -38,11 +40,13 @@ OwnedDistinctCodes::OwnedDistinctCodes(const uint8_t* rows, int32_t row_bytes, c
   std::vector<uint32_t> next(begins_.begin(), begins_.end() - 1);
   near_rows_.resize(n * width);
   near_parts_.resize(n);
-  for (size_t part = 0; part < n; ++part) {
-    const uint32_t place = next[center_of[part]]++;
-    near_parts_[place] = static_cast<uint32_t>(part);
-    std::memcpy(near_rows_.data() + place * width, rows_.data() + part * width, width);
-  }
+  in_stretches(0, parts.n_parts, 10.0, [&](int64_t first, int64_t last) {
+    for (auto part = static_cast<size_t>(first); part < static_cast<size_t>(last); ++part) {
+      const uint32_t place = next[center_of[part]]++;
+      near_parts_[place] = static_cast<uint32_t>(part);
+      std::memcpy(near_rows_.data() + place * width, rows_.data() + part * width, width);
+    }
+  });
   view_.near_rows = near_rows_.data();
   view_.near_parts = near_parts_.data();
   view_.centers = centers_.data();
@@ -51,7 +55,7 @@ OwnedDistinctCodes::OwnedDistinctCodes(const uint8_t* rows, int32_t row_bytes, c
   view_.reach = kReach;
 }
 
-bool OwnedDistinctCodes::find_centers(int64_t n_parts, int32_t row_bytes, std::vector<uint32_t>& center_of) {
+bool OwnedPartCodes::find_centers(int64_t n_parts, int32_t row_bytes, std::vector<uint32_t>& center_of) {
   if (n_parts < kFewest || n_parts > kMost) return false;
   const int64_t most = std::min(n_parts / kCodesEach, kMostCenters);
   const size_t width = static_cast<size_t>(row_bytes);
@@ -75,7 +79,7 @@ bool OwnedDistinctCodes::find_centers(int64_t n_parts, int32_t row_bytes, std::v
   return true;
 }
 
-int64_t OwnedDistinctCodes::n_bytes() const {
+int64_t OwnedPartCodes::n_bytes() const {
   const size_t words = near_parts_.size() + begins_.size();
   return static_cast<int64_t>(rows_.size() + near_rows_.size() + centers_.size() + 4 * words);
 }

@@ -8,15 +8,15 @@
 
 namespace dshc::cpu {
 
-class OwnedDistinctCodes {
+class OwnedPartCodes {
  public:
   // Of rows of whole words. A code is put to the first center within kReach bits, or is a center itself; where that makes
   // too many of them there are none.
-  OwnedDistinctCodes(const uint8_t* rows, int32_t row_bytes, const Partition& parts);
-  OwnedDistinctCodes(const OwnedDistinctCodes&) = delete;
-  OwnedDistinctCodes& operator=(const OwnedDistinctCodes&) = delete;
+  OwnedPartCodes(const uint8_t* rows, int32_t row_bytes, const Partition& parts);
+  OwnedPartCodes(const OwnedPartCodes&) = delete;
+  OwnedPartCodes& operator=(const OwnedPartCodes&) = delete;
 
-  const DistinctCodes& view() const { return view_; }
+  const PartCodes& view() const { return view_; }
   int64_t n_bytes() const;
 
  private:
@@ -24,7 +24,7 @@ class OwnedDistinctCodes {
 
   std::vector<uint8_t> rows_, near_rows_, centers_;
   std::vector<uint32_t> near_parts_, begins_;
-  DistinctCodes view_;
+  PartCodes view_;
 };
 
 }  // namespace dshc::cpu

@@ -48,7 +48,7 @@ class GroupedRanking {
 
     const GroupedRanking& database_;
     const Partition& parts_;
-    const DistinctCodes* centers_;          // null: all distinct codes are compared
+    const PartCodes* centers_;          // null: all distinct codes are compared
     StridedCodes padded_;
     const uint8_t* query_ = nullptr;
     int64_t n_compared_ = 0;                // distinct codes; of centers of rank values below centers_to_

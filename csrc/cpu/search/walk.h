@@ -1,5 +1,5 @@
 // The walk of top-k and radius search: groups of queries against cache-sized blocks of the database, through the filters of
-// a plan. A block (16 KiB of codes) stays in the first-level cache while all queries of a group pass over it.
+// a plan. A block (16 KiB of codes; of planes 512 items at least) stays in the first-level cache while all queries of a group pass over it.
 #pragma once
 #include <cstdint>
 #include <memory>

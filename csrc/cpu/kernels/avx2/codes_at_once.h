@@ -1,6 +1,6 @@
 // Rank values of six codes as they lie, with AVX2: the `Codes` of code_filter.h. Four in vectors, by table look-ups, and two in
 // general registers, by popcnt, because these have units of their own: measured, 1.4 times the pace of either alone. Included by
-// filter.cpp.
+// filter.cpp and kernels.cpp.
 #pragma once
 #include <immintrin.h>
 

@@ -1,4 +1,5 @@
-// Rank values of eight codes as they lie, with AVX-512 and VPOPCNTDQ: the `Codes` of code_filter.h. Included by filter.cpp.
+// Rank values of eight codes as they lie, with AVX-512 and VPOPCNTDQ: the `Codes` of code_filter.h. Included by filter.cpp
+// and kernels.cpp.
 #pragma once
 #include <immintrin.h>
 
