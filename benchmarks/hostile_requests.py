@@ -237,7 +237,7 @@ def page(minutes: list[dict[str, Any]], totals: dict[str, Any]) -> list[str]:
         f" the first {WARM} minutes: {grown}.",
         "",
         f"Client and service shared {cores} at niceness {totals['niceness']}, beside other work, so that nothing here"
-        f" is a pace. Both were stopped {totals['stops']} times for others' timings; these times do not count, nor do"
+        f" is a pace. Both were stopped {totals['stops']} times (SIGSTOP); these times do not count, nor do"
         f" the {sum(totals['interrupted'].values())} requests during which it happened"
         f" ({_counts(totals['interrupted'])}; a request may take {LIMIT:g} s, and the clock goes on).",
         "",

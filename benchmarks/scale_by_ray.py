@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from load_service import CLIENTS, K, load, started
+from load_service import CLIENTS, K, load, over_http, started
 
 from dshc import HashIndex
 from dshc.cluster import ShardedIndex, merge_topk
@@ -161,7 +161,7 @@ def trees(address: str) -> list[dict[str, Any]]:
             row[f"straight_{n}"] = milliseconds(lambda n=n: straight(n))
             row[f"through_{n}"] = milliseconds(lambda n=n: through(n))
         for n in (9, 81, 1024):
-            row[f"merge_{n}"] = _merge_ms(n, n_query, k) if n * n_query * k <= 1 << 23 else float("nan")
+            row[f"merge_{n}"] = _merge_ms(n, n_query, k) if n * n_query * k <= 1 << 23 else None
         rows.append(row)
         print(row, flush=True)
     ray.shutdown()
@@ -239,7 +239,7 @@ def served(folder: Path, address: str, seconds: float) -> list[dict[str, Any]]:
     for name, command in services.items():
         with started(command) as place:
             for n_clients in CLIENTS:
-                waits, wrong = asyncio.run(load(place, queries, right, n_clients, seconds))
+                waits, wrong = asyncio.run(load(over_http(place, queries), right, n_clients, seconds))
                 assert not wrong, f"{name}: {wrong} answers are others than the index has"
                 row = {"service": name, "clients": n_clients, "per_second": len(waits) / seconds}
                 row |= {f"p{q}_ms": float(np.percentile(waits, q)) * 1000 for q in (50, 99)}
@@ -275,7 +275,7 @@ def page(rows: dict[str, Any]) -> list[str]:
     names = ("straight_1", "through_1", "straight_9", "through_9", "merge_9", "merge_81", "merge_1024")
     lines += [
         f"| {row['n_query']} | {row['k']} | "
-        + " | ".join("" if np.isnan(row[name]) else f"{row[name]:.2f} ms" for name in names)
+        + " | ".join("" if row[name] is None else f"{row[name]:.2f} ms" for name in names)
         + " |"
         for row in rows["tree"]
     ]

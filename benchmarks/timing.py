@@ -82,7 +82,9 @@ def write(name: str, rows: list[dict[str, object]], **extra: object) -> Path:
     """The result file docs/results/<name>.json: machine, and one row a measurement."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **extra, "rows": rows}, indent=1) + "\n")
+    path.write_text(
+        json.dumps({"machine": machine(), **extra, "rows": rows}, indent=1, allow_nan=False) + "\n"
+    )
     return path
 
 

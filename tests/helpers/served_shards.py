@@ -28,7 +28,6 @@ QUESTIONS: tuple[tuple[str, str, Any], ...] = (
     ("POST", Q, {"codes": ["00ff0010", "ffffff1f"], "n_variants": 2, "radius": 9}),
     ("POST", Q, {"codes": ["00ff0010", "ffffff1f"], "n_variants": 2, "k": 9, "filter": {"label": ["bee"]}}),
     ("POST", Q, {"codes": ["00ff0010", "ffffff1f", "00ff0011"], "n_variants": 2}),
-    ("POST", Q, {"ids": ["bee/1.png"], "rescore": 3}),
     ("POST", Q, {"ids": ["bee/1.png"], "asymmetric": True}),
     ("POST", Q, {"codes": ["00ff00ff"]}),
     ("POST", Q, {"ids": ["bee/1.png", "no such item"]}),

@@ -34,9 +34,9 @@ _PAGE = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-_DESCRIPTION = """Exact search in hash codes. Distances are Hamming distances, or overlaps where the index ranks by
-them; items are sorted by (distance, order in the index). With an API key, requests show it as `X-API-Key` or as a
-bearer token."""
+_DESCRIPTION = """Exact search in hash codes. By default distances are Hamming distances, or overlaps where the index
+ranks by them, and items are sorted by (distance, order in the index); `ranked_by` says which. With an API key, requests
+show it as `X-API-Key` or as a bearer token."""
 
 
 def create_app(

@@ -29,6 +29,7 @@ CodeFormat = Literal["hex", "base64", "bytes"]
 Metric = Literal["inner_product", "cosine", "l2"]
 Where = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 MOST_FILTERED = 10_000
+NEAREST = "The so many nearest items; by default 10, or as many as are allowed."
 RESCORE = (
     "So many times k candidates, the nearest by their codes, are ordered by the vectors that the index keeps."
 )
@@ -92,7 +93,7 @@ class SearchBody(_Body):
     vectors: list[list[float]] | None = Field(
         None, description="Features, which the hasher of the index encodes.", min_length=1
     )
-    k: StrictInt | None = Field(None, description="The so many nearest items; by default 10.", ge=1)
+    k: StrictInt | None = Field(None, description=NEAREST, ge=1)
     radius: StrictInt | None = Field(None, description="All items within this distance.", ge=0)
     precision: float | None = Field(
         None,

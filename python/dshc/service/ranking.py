@@ -55,6 +55,8 @@ class Ranking:
 
     def _check_rescore(self, served: Served, kind: Kind, k: int | None, rescore: int, most: int) -> None:
         layout, hasher = served.index.layout, served.hasher
+        if not served.is_one_index:
+            raise InputError("rescore must go with one index, shards are ranked by codes alone")
         if layout.vectors == "none":
             raise InputError("rescore must go with an index that has vectors, this one has none")
         if k is None:
@@ -79,7 +81,7 @@ class Ranking:
             raise InputError(
                 "asymmetric must go with an index that ranks by hamming, this one does by overlap"
             )
-        if not served.ranks_outputs:
+        if not served.is_one_index:
             raise InputError("asymmetric must go with one index, shards are ranked by codes alone")
         if served.hasher is None:
             raise InputError("asymmetric must go with an index that has a hasher, this one has none")
@@ -92,7 +94,7 @@ class Ranking:
 
 def has_outputs(served: Served) -> bool:
     """Whether queries that are encoded can be ranked by their outputs."""
-    if not served.ranks_outputs or served.hasher is None or served.index.score != "hamming":
+    if not served.is_one_index or served.hasher is None or served.index.score != "hamming":
         return False
     return isinstance(served.hasher.method, SignCoding)
 

@@ -11,7 +11,18 @@ from ..errors import InputError
 from ..index.rescoring import Rescoring
 from .batches import Job
 from .conditions import Condition
-from .models import ASYMMETRIC, METRIC, RESCORE, Answer, Detail, FilterBody, Metric, SearchBody, Where
+from .models import (
+    ASYMMETRIC,
+    METRIC,
+    NEAREST,
+    RESCORE,
+    Answer,
+    Detail,
+    FilterBody,
+    Metric,
+    SearchBody,
+    Where,
+)
 from .queries import Queries
 from .ranking import Kind, Ranking
 from .replies import as_json, errors
@@ -62,7 +73,7 @@ def add_search(app: FastAPI, service: Service) -> None:
     async def search_images(
         request: Request,
         images: Annotated[list[bytes], File(description="Files of images, each a query.", min_length=1)],
-        k: Annotated[int | None, Form(ge=1, description="The so many nearest items; by default 10.")] = None,
+        k: Annotated[int | None, Form(ge=1, description=NEAREST)] = None,
         radius: Annotated[int | None, Form(ge=0, description="All items within this distance.")] = None,
         precision: Annotated[float | None, Form(gt=0, le=1, description="As in /search.")] = None,
         label: Annotated[list[str] | None, Form(description="One of these classes.", max_length=1000)] = None,
@@ -116,7 +127,7 @@ class _Wanted:
             raise InputError(f"k must be at most {most}, got {k}")
         if precision is not None:
             radius = index.radius_for(precision)
-        self.k, self.radius = (None if radius is not None else k or DEFAULT_K), radius
+        self.k, self.radius = (None if radius is not None else k or min(DEFAULT_K, most)), radius
         self._service, self._details, self._ranking = service, frozenset(include), ranking
         self._condition = Condition(_tuple(narrow.ids), _tuple(narrow.label), narrow.where)
         self._condition.arguments(index.layout)  # so that it is refused before anything is encoded

@@ -34,7 +34,7 @@ class Served:
     not be had.
     """
 
-    ranks_outputs: ClassVar[bool] = True  # an index can be asked by real-valued outputs
+    is_one_index: ClassVar[bool] = True  # which can rescore, and rank by real-valued outputs
 
     def __init__(
         self, index: HashIndex, pictures: Pictures | None = None, *, hasher: Hasher | None = None

@@ -18,6 +18,7 @@ from ..index.filters import Filter
 from ..index.hasher_beside import FOLDER as HASHER
 from ..index.manifest import MANIFEST
 from ..runs import load_run
+from ..runs.encoding import model_name
 from ..runs.run_folder import CONFIG
 from .batches import Batches, Job, told_of
 from .pictures import FolderPictures, Pictures
@@ -35,7 +36,7 @@ _RETIRED = 30.0
 class ServedShards:
     """Shards in their present state, as :class:`dshc.service.Served` is of an index. Made by :meth:`open`."""
 
-    ranks_outputs: ClassVar[bool] = False
+    is_one_index: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -92,6 +93,10 @@ class ServedShards:
                 pictures, remarks = pictures_of_run(loaded, max_pixels)
         index = ShardedItems(address, path, partial=partial, **holders)
         try:
+            if run is not None and index.model and model_name(loaded) != index.model:
+                raise InputError(
+                    f"{run}: must be the model of the shards, {index.model}, got {model_name(loaded)}"
+                )
             hasher = hasher or _hasher_beside(index.shards)
             if hasher is not None and (hasher.n_bits, hasher.score) != (index.n_bits, index.score):
                 raise InputError(

@@ -104,9 +104,16 @@ def test_within_a_radius(client, index, radius: int) -> None:
         assert not result["truncated"]
 
 
+def test_fewer_are_allowed_than_are_answered_by_default(codes_index) -> None:
+    with client_of(codes_index, max_k=4) as client:
+        answer = asked(client, ids=["ant/0.png"])
+        assert answer["k"] == 4 and len(answer["results"][0]["items"]) == 4
+
+
 def test_a_radius_that_holds_more_than_are_answered_says_so(codes_index, index) -> None:
     with client_of(codes_index, max_k=20) as client:
         code = index.get(["ant/0.png"]).codes
+        assert len(asked(client, ids=["ant/0.png"])["results"][0]["items"]) == 10
         whole = index.radius(code, 11)
         assert len(whole.ids) > 20
         result = asked(client, ids=["ant/0.png"], radius=11)["results"][0]

@@ -151,6 +151,31 @@ def test_hashers(tmp_path: Path) -> None:
         assert found[0]["distance"] == 0
 
 
+def test_orders_of_one_index_alone(tmp_path: Path) -> None:
+    _, shards = cut_index(tmp_path, 2)
+    with client_of_shards(shards) as client:
+        for body in (
+            {"ids": ["bee/1.png"], "rescore": 3},
+            {"vectors": [[0.5]], "asymmetric": True},
+        ):
+            message = refused(client.post("/search", json=body), 422)
+            assert "must go with one index, shards are ranked by codes alone" in message
+
+
+def test_a_run_of_another_model(tmp_path: Path, finished: Any) -> None:
+    from dshc.runs.encoding import model_name
+    from dshc.service.served_shards import ServedShards
+
+    run = dshc.load_run(finished.folder)
+    codes = random_codes(9, run.hasher.n_bits)
+    for model, named in (("another model", "another"), (model_name(run), "its_own")):
+        shard = CodeFile(codes, run.hasher.n_bits, model=model)
+        shard.save(tmp_path / named / "0.safetensors")
+    ServedShards.open(None, tmp_path / "its_own", run=finished.folder).close()
+    with pytest.raises(InputError, match="must be the model of the shards, another model, got dshc .* bits"):
+        ServedShards.open(None, tmp_path / "another", run=finished.folder)
+
+
 def test_ray_serve_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
