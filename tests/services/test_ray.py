@@ -195,8 +195,14 @@ def test_a_late_answer_that_never_comes(nodes: Any, tmp_path: Path) -> None:
 
 
 def lose_the_holder(index: ShardedIndex, place: int) -> None:
+    """Until it is gone: told to end, it may still answer a question."""
     holders = index._holders
-    holders._ray.kill(holders._actors[holders.nodes()[place]])
+    actor = holders._actors[holders.nodes()[place]]
+    holders._ray.kill(actor)
+    end = time.monotonic() + 30
+    with pytest.raises(holders._ray.exceptions.RayError):
+        while time.monotonic() < end:
+            holders._ray.get(actor.ask.remote("topk", {}, None))
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
