@@ -10,9 +10,10 @@ from typing import Any
 
 from ..errors import InputError
 from .hedging import Pace
+from .holder_actor import Reason
 from .holders import Answers
 from .merging import Merge, Together
-from .placement import Placement, Reason
+from .placement import Placement
 
 __all__ = ["RayHolders"]
 
