@@ -118,7 +118,7 @@ def test_a_holder_that_hangs(nodes: Any, tmp_path: Path) -> None:
     shards = make_shards(tmp_path, n_shards=3)
     want = dshc_fast.hamming_topk(shards.queries.codes, shards.codes, 50)
     with ShardedIndex(nodes.address, shards.paths, timeout=8) as index:
-        hanging = workers_of("_Holder")[0]
+        hanging = workers_of("Holder")[0]
         os.kill(hanging, signal.SIGSTOP)
         try:
             found = index.search(shards.queries, 50)
@@ -144,7 +144,7 @@ def test_hedged_requests(nodes: Any, tmp_path: Path) -> None:
         for _ in range(20):
             index.search(shards.queries, 50)
         usual = holders.n_hedged
-        slow = workers_of("_Holder")[0]
+        slow = workers_of("Holder")[0]
         os.kill(slow, signal.SIGSTOP)
         try:
             for _ in range(3):
@@ -180,7 +180,7 @@ def test_a_late_answer_that_never_comes(nodes: Any, tmp_path: Path) -> None:
         for _ in range(20):
             index.search(shards.queries, 50)
         before = index._holders.holders()
-        hanging = workers_of("_Holder")[0]
+        hanging = workers_of("Holder")[0]
         os.kill(hanging, signal.SIGSTOP)
         try:
             end = time.monotonic() + 60
@@ -195,8 +195,14 @@ def test_a_late_answer_that_never_comes(nodes: Any, tmp_path: Path) -> None:
 
 
 def lose_the_holder(index: ShardedIndex, place: int) -> None:
+    """Until it is gone: told to end, it may still answer a question."""
     holders = index._holders
-    holders._ray.kill(holders._actors[holders.nodes()[place]])
+    actor = holders._actors[holders.nodes()[place]]
+    holders._ray.kill(actor)
+    end = time.monotonic() + 30
+    with pytest.raises(holders._ray.exceptions.RayError):
+        while time.monotonic() < end:
+            holders._ray.get(actor.ask.remote("topk", {}, None))
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_answers(n_nodes: int, nodes: Any, tmp_path: Path) -> None:
         assert many.end(signal.SIGINT) == 0
         assert many.events[-1]["event"] == "ended"
         assert not many.others, "nothing but JSON"
-    assert not workers_of("_Holder"), "holders end with the service"
+    assert not workers_of("Holder"), "holders end with the service"
 
 
 def test_it_is_asked_while_a_node_is_lost(nodes: Any, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_shards_that_are_gone(nodes: Any, tmp_path: Path) -> None:
     with by_cluster(nodes, shards, "--partial", "--poll-seconds", 1000) as many:
         many.wait_for("ready")
         (shards / "01").rename(tmp_path / "elsewhere")
-        for holder in workers_of("_Holder"):
+        for holder in workers_of("Holder"):
             os.kill(holder, signal.SIGKILL)
         body = {"codes": ["00ff0010"], "k": 480}
         answer = httpx2.post(f"{many.address}/search", json=body, timeout=60).json()

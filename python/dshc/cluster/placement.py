@@ -5,66 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..errors import InputError
 from .connection import Connection
-from .holders import Answers, facts_fit, why
-from .merging import Merge, Together
-from .shard import OpenShard, ShardFacts
+from .holder_actor import Holder, Reason
+from .holders import Answers, facts_fit
+from .shard import ShardFacts
 from .shard_list import ListedShard
 
-__all__ = ["Placement", "Reason"]
+__all__ = ["Placement"]
 
-
-class Reason(str):
-    """Why there is no answer."""
-
-
-class _Holder:
-    """The actor of a node: the shards that it holds, ``n_threads`` of them asked at a time, each by one thread."""
-
-    def __init__(self, check: bool, n_threads: int) -> None:
-        import torch
-
-        self._check = check
-        self._shards: dict[int, OpenShard] = {}
-        self._pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
-
-    def open(self, paths: dict[int, str]) -> dict[int, ShardFacts | Reason]:
-        def one(place: int) -> ShardFacts | Reason:
-            try:
-                self._shards[place] = OpenShard(paths[place], check=self._check)
-            except (OSError, ValueError) as error:
-                return Reason(why(error, paths[place]))
-            return self._shards[place].facts
-
-        return dict(zip(paths, self._pool.map(one, paths), strict=True))
-
-    def ask(self, method: str, questions: dict[int, tuple[Any, ...]], merge: Merge | None) -> dict[int, Any]:
-        """By the places of the shards; with ``merge`` one answer of all that have one, by the place of the first."""
-
-        def one(place: int) -> Any:
-            shard = self._shards[place]
-            try:
-                answer = getattr(shard, method)(*questions[place])
-            except (OSError, MemoryError) as error:
-                return Reason(why(error, shard.facts.path))
-            return answer if merge is None else merge.lifted(place, answer)
-
-        found = dict(zip(questions, self._pool.map(one, questions), strict=True))
-        if merge is None:
-            return found
-        answered = tuple(place for place, answer in found.items() if not isinstance(answer, Reason))
-        if not answered:
-            return found
-        joined = merge.joined([found.pop(place) for place in answered])
-        return {**found, answered[0]: Together(answered, joined)}
+_LOOKS = 0.2
+"""Seconds between two looks, of who waits for a node, at whether the holders are closed."""
+_ENDS = 5.0
+"""Most seconds that closing waits for a copy that is being opened; it ends at its next look, if Ray answers."""
 
 
 class Placement:
-    """What :class:`dshc.cluster.RayHolders` stands on; see there. What changes is changed under ``_lock``."""
+    """What :class:`dshc.cluster.RayHolders` stands on; see there. What changes is changed under ``_lock``: every node
+    in ``_nodes`` has its actor in ``_actors``.
+    """
 
     def __init__(
         self, address: str, *, check: bool, threads: int | None, copies: int, open_timeout: float
@@ -81,6 +42,8 @@ class Placement:
         self._nodes: dict[int, list[str]] = {}
         self._lost_on: dict[int, set[str]] = {}
         self._short: set[int] = set()
+        self._copier: threading.Thread | None = None
+        self._closed = threading.Event()
         self._lock = threading.RLock()
 
     def open(self, shards: Sequence[ListedShard]) -> Answers:
@@ -90,18 +53,23 @@ class Placement:
         return found
 
     def close(self) -> None:
+        self._closed.set()
         with self._lock:
             for node, actor in list(self._actors.items()):
                 self._drop(node, actor)
+            copier = self._copier
+        if copier is not None:
+            copier.join(_ENDS)
         self._connection.close()
 
     def nodes(self) -> dict[int, str]:
         """The node that is asked first for each shard, by Ray's ids."""
-        return {place: nodes[0] for place, nodes in self._nodes.items()}
+        return {place: nodes[0] for place, nodes in self.holders().items()}
 
     def holders(self) -> dict[int, tuple[str, ...]]:
         """All nodes that hold each shard."""
-        return {place: tuple(nodes) for place, nodes in self._nodes.items()}
+        with self._lock:
+            return {place: tuple(nodes) for place, nodes in self._nodes.items()}
 
     def _place(self, places: Sequence[int]) -> Answers:
         """Open shards. Nodes on which one of them was lost are asked when others cannot have it: where a node has died,
@@ -125,30 +93,37 @@ class Placement:
         turns = {place: self._in_turn(place, seeing[self._shards[place].path]) for place in places}
         left, reasons = set(places), {place: [] for place in places}
         for turn in range(max(map(len, turns.values()), default=0)):
-            chosen = {
-                place: turns[place][turn]
-                for place in sorted(left)
-                if turn < len(turns[place]) and turns[place][turn] not in self._nodes.get(place, ())
-            }
-            asked, parts = {}, {}
-            for node in sorted(set(chosen.values())):
-                parts[node] = {p: self._shards[p].path for p, own in chosen.items() if own == node}
-                asked[node] = self._actor(node, living).open.remote(parts[node])
+            asked, actors, parts = {}, {}, {}
+            with self._lock:
+                if self._closed.is_set():
+                    for place in left:
+                        reasons[place].append(self._named(place, Reason("its holders are closed")))
+                    break
+                chosen = {
+                    place: turns[place][turn]
+                    for place in sorted(left)
+                    if turn < len(turns[place]) and turns[place][turn] not in self._nodes.get(place, ())
+                }
+                for node in sorted(set(chosen.values())):
+                    parts[node] = {p: self._shards[p].path for p, own in chosen.items() if own == node}
+                    actors[node] = self._actor(node, living)
+                    asked[node] = actors[node].open.remote(parts[node])
             for node, answer, reason in self._gathered(asked, self._open_timeout):
                 if reason is not None:
                     answer = dict.fromkeys(parts[node], reason)
-                    self._drop(node, self._actors.get(node))
+                    self._drop(node, actors[node])
                 for place, facts in answer.items():
                     if not isinstance(facts, Reason):
                         known = self._facts.get(place) or found.get(place)
                         wrong = facts_fit(facts, known, self._shards[place])
                         facts = Reason(wrong) if wrong else facts
+                    if not isinstance(facts, Reason) and not self._hold(place, node, actors[node]):
+                        facts = Reason("its holder was lost")
                     if isinstance(facts, Reason):
                         reasons[place].append(self._named(place, facts))
                         continue
                     found[place] = facts
-                    self._nodes.setdefault(place, []).append(node)
-                    if len(self._nodes[place]) >= self._copies:
+                    if len(self._nodes.get(place, ())) >= self._copies:
                         left.discard(place)
             if not left:
                 break
@@ -158,14 +133,30 @@ class Placement:
         return found
 
     def _copy_again(self) -> None:
-        """Where a shard has lost one of several holders, open it on another node, once, if there is one."""
+        """Where a shard has lost one of several holders, open it on another node, once, if there is one. A thread of
+        its own does it, one at a time: no question waits for it."""
         with self._lock:
-            short, self._short = sorted(self._short & set(self._nodes)), set()
-            if short:
-                lost = {node for place in short for node in self._lost_on.get(place, ())}
+            if self._short and self._copier is None and not self._closed.is_set():
+                self._copier = threading.Thread(target=self._copy, name="dshc-copies", daemon=True)
+                self._copier.start()
+
+    def _copy(self) -> None:
+        try:
+            while True:
+                with self._lock:
+                    short, self._short = sorted(self._short & set(self._nodes)), set()
+                    lost = {node for place in short for node in self._lost_on.get(place, ())}
+                    if not short or self._closed.is_set():
+                        self._copier = None
+                        return
                 self._place_on(
                     short, {node: cpus for node, cpus in self._living().items() if node not in lost}
                 )
+        except Exception:
+            with self._lock:
+                self._copier = None
+            if not self._closed.is_set():  # else it ends because the connection does
+                raise
 
     @staticmethod
     def _in_turn(place: int, nodes: Sequence[str]) -> list[str]:
@@ -185,8 +176,10 @@ class Placement:
 
         look = self._ray.remote(seen)
         asked = {node: look.options(**self._on(node)).remote(list(paths)) for node in nodes}
-        if asked:
-            self._ray.wait(list(asked.values()), num_returns=len(asked), timeout=self._open_timeout)
+        end = time.monotonic() + self._open_timeout
+        waiting = list(asked.values())
+        while waiting and not self._closed.is_set() and (left := end - time.monotonic()) > 0:
+            _, waiting = self._ray.wait(waiting, num_returns=len(waiting), timeout=min(left, _LOOKS))
         found: dict[str, list[str]] = {path: [] for path in paths}
         for node, reference in asked.items():
             try:
@@ -208,7 +201,7 @@ class Placement:
 
     def _actor(self, node: str, living: dict[str, int]) -> Any:
         if node not in self._actors:
-            holder = self._ray.remote(_Holder).options(**self._on(node))
+            holder = self._ray.remote(Holder).options(**self._on(node))
             self._actors[node] = holder.remote(self._check, self._threads or living[node])
         return self._actors[node]
 
@@ -227,8 +220,7 @@ class Placement:
         end = time.monotonic() + timeout
         for node, reference in asked.items():
             try:
-                left = max(0.0, end - time.monotonic())
-                found.append((node, self._ray.get(reference, timeout=left), None))
+                found.append((node, self._got(reference, end), None))
             except self._ray.exceptions.GetTimeoutError:
                 found.append((node, None, Reason(f"no answer within {timeout:.0f} s")))
             except self._ray.exceptions.RayTaskError as error:
@@ -239,9 +231,28 @@ class Placement:
                 found.append((node, None, Reason(f"its holder was lost ({reason})")))
         return found
 
+    def _got(self, reference: Any, end: float) -> Any:
+        """An answer that comes before ``end``, and before the holders are closed."""
+        while True:
+            try:
+                return self._ray.get(reference, timeout=min(max(0.0, end - time.monotonic()), _LOOKS))
+            except self._ray.exceptions.GetTimeoutError:
+                if self._closed.is_set() or time.monotonic() >= end:
+                    raise
+
     def _named(self, place: int, reason: str) -> str:
         path = self._shards[place].path
         return str(reason) if path in reason else f"{path}: {reason}"
+
+    def _hold(self, place: int, node: str, actor: Any) -> bool:
+        """A node has opened a shard; False where its actor was dropped meanwhile."""
+        with self._lock:
+            if self._actors.get(node) is not actor:
+                return False
+            nodes = self._nodes.setdefault(place, [])
+            if node not in nodes:  # a question and a copy may both have opened it there
+                nodes.append(node)
+            return True
 
     def _lose(self, place: int, node: str) -> None:
         with self._lock:
@@ -255,7 +266,7 @@ class Placement:
     def _drop(self, node: str, actor: Any) -> None:
         """End what holds the shards of a node; another thread may have been faster."""
         with self._lock:
-            if actor is None or self._actors.get(node) is not actor:
+            if self._actors.get(node) is not actor:
                 return
             self._ray.kill(self._actors.pop(node))
             for place in [place for place, nodes in self._nodes.items() if node in nodes]:

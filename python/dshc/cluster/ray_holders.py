@@ -10,9 +10,10 @@ from typing import Any
 
 from ..errors import InputError
 from .hedging import Pace
+from .holder_actor import Reason
 from .holders import Answers
 from .merging import Merge, Together
-from .placement import Placement, Reason
+from .placement import Placement
 
 __all__ = ["RayHolders"]
 
@@ -78,13 +79,13 @@ class RayHolders(Placement):
         start = time.monotonic()
         end = start + self._timeout
         twice = math.inf if self._pace is None else start + self._pace.after(asking.kind)
-        pending = self._asked(asking, self._by_node(left))
+        pending = self._asked(asking, left)
         hedged: set[int] = set()
         while left and pending and (now := time.monotonic()) < end:
             if now >= twice:
                 late = {place for _, _, places in pending.values() for place in places if place in left}
                 busy = {node for node, _, _ in pending.values()}
-                more = self._asked(asking, self._by_node(late - hedged, without=busy))
+                more = self._asked(asking, late - hedged, without=busy)
                 hedged.update(place for _, _, places in more.values() for place in places)
                 self.n_hedged += len(more)
                 pending.update(more)
@@ -112,11 +113,13 @@ class RayHolders(Placement):
         if self._pace is not None:
             self._pace.told(asking.kind, time.monotonic() - start)
 
-    def _asked(self, asking: _Asking, parts: dict[str, list[int]]) -> dict[Any, tuple[str, Any, list[int]]]:
-        """Ask nodes for their parts; by the reference of the answer who was asked for which shards."""
+    def _asked(
+        self, asking: _Asking, left: Iterable[int], without: Collection[str] = ()
+    ) -> dict[Any, tuple[str, Any, list[int]]]:
+        """Ask nodes for what is left; by the reference of the answer who was asked for which shards."""
         asked = {}
-        with self._lock:
-            for node, places in parts.items():
+        with self._lock:  # as long as this is held, a node that holds a shard has its actor
+            for node, places in self._by_node(left, without).items():
                 actor = self._actors[node]
                 merge = None if asking.merge is None else asking.merge.of(places)
                 questions = {place: asking.questions[place] for place in places}
@@ -159,17 +162,16 @@ class RayHolders(Placement):
                 if end <= now:
                     self._drop(node, actor)
 
-    def _by_node(self, places: Iterable[int], without: Collection[str] = ()) -> dict[str, list[int]]:
+    def _by_node(self, places: Iterable[int], without: Collection[str]) -> dict[str, list[int]]:
         """The shards that each node is asked for: of the holders of each the first that owes no answer, if any."""
         found: dict[str, list[int]] = {}
-        with self._lock:
-            owing = {node for _, node, _, _ in self._late}
-            for place in sorted(places):
-                nodes = [node for node in self._nodes.get(place, ()) if node not in without]
-                if nodes:  # else its node was lost while others were opened
-                    found.setdefault(
-                        next((node for node in nodes if node not in owing), nodes[0]), []
-                    ).append(place)
+        owing = {node for _, node, _, _ in self._late}
+        for place in sorted(places):
+            nodes = [node for node in self._nodes.get(place, ()) if node not in without]
+            if nodes:  # else its node was lost while others were opened
+                found.setdefault(next((node for node in nodes if node not in owing), nodes[0]), []).append(
+                    place
+                )
         return found
 
 

@@ -126,9 +126,9 @@ class ShardedIndex:
 
     def close(self) -> None:
         """Give back what the shards held; a connection that was made for them ends."""
-        if self._holders is not None:
-            self._holders.close()
-            self._holders = None
+        holders, self._holders = self._holders, None  # at once: two threads may close it
+        if holders is not None:
+            holders.close()
 
     def __enter__(self) -> Self:
         return self

@@ -128,8 +128,14 @@ def _deploy(
     )
     try:
         handle = serve.run(deployment.bind(opened, settings, keys), name=_NAME, route_prefix="/")
-        while (items := handle.n_ready.remote().result()) is None and not ended.wait(0.05):
-            pass
+        reasons = {""}
+        while True:
+            items, reason = handle.n_ready.remote().result()
+            if reason not in reasons:
+                reasons.add(reason)
+                log("not ready", error=reason)
+            if items is not None or ended.wait(0.05):
+                break
         handle.shutdown()
     except Exception as error:
         raise InputError(f"the service must start on a node of the cluster: {_cause(serve, error)}") from None
@@ -141,14 +147,15 @@ class _Replica:
     """The application and what it serves, on the node that answers requests."""
 
     def __init__(self, opened: dict[str, Any], settings: ServiceSettings, keys: tuple[str, ...]) -> None:
-        self._served = ServedShards.open("auto", **opened)
+        self._served = ServedShards.open("auto", **opened, max_seconds=settings.max_seconds)
         application = create_app(self._served, settings, keys, batches=ServeBatches)
         self._service = application.state.service
         _APPLICATION.append(application)
 
-    async def n_ready(self) -> int | None:
-        """The number of items, once the service is ready."""
-        return len(self._served.index) if self._service.is_ready else None
+    async def n_ready(self) -> tuple[int | None, str]:
+        """The number of items, once the service is ready; and why it is not yet, where something has failed."""
+        n_items = len(self._served.index) if self._service.is_ready else None
+        return n_items, self._service.not_ready
 
     def __del__(self) -> None:
         self._served.close()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ..cluster import ShardedItems, ShardedTopK, read_shards
+from ..cluster import MissingShards, ShardedItems, ShardedTopK, read_shards
 from ..errors import InputError
 from ..index import HashIndex
 from ..index.filters import Filter
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ServedShards", "ShardBatches"]
 
 _RETIRED = 30.0
-"""Seconds that the holders of a state that was replaced go on to answer who began with it."""
+"""Least seconds that the holders of a state that was replaced go on to answer who began with it."""
 
 
 class ServedShards:
@@ -46,12 +45,14 @@ class ServedShards:
         hasher: Hasher | None = None,
         pictures: Pictures | None = None,
         holders: dict[str, Any] | None = None,
+        max_seconds: float = 0.0,
     ) -> None:
         self.index, self.hasher, self.pictures, self.name = index, hasher, pictures, index.path.name
         self.remarks: tuple[str, ...] = ()
         self._address, self._more = address, holders or {}
         self._seen = _stamps(index.path)
-        self._retired = ExitStack()
+        self._retire_after = max(_RETIRED, max_seconds + 1)
+        self._retired: dict[ShardedItems, threading.Timer] = {}
 
     @classmethod
     def open(
@@ -63,6 +64,7 @@ class ServedShards:
         images: str | os.PathLike[str] | None = None,
         max_pixels: int = 40_000_000,
         partial: bool = False,
+        max_seconds: float = 0.0,
         **holders: Any,
     ) -> Self:
         """Serve shards that are held at ``address`` (see :class:`dshc.cluster.Connection`; None: in this process).
@@ -73,6 +75,7 @@ class ServedShards:
             images: folder to which the ids of items are relative paths; by default the images of ``run``.
             max_pixels: pictures of more are not shown.
             partial: answer without the shards that cannot be had; the answer then names them.
+            max_seconds: that a request may take; a state that was replaced is held for longer.
             holders: settings of :class:`dshc.cluster.RayHolders`.
 
         Raises what :class:`dshc.cluster.ShardedItems` raises, and :class:`InputError` for a run, which has no shards.
@@ -106,13 +109,17 @@ class ServedShards:
         except BaseException:
             index.close()
             raise
-        found = cls(index, address, hasher=hasher, pictures=pictures, holders=holders)
+        found = cls(
+            index, address, hasher=hasher, pictures=pictures, holders=holders, max_seconds=max_seconds
+        )
         found.remarks = remarks
         return found
 
     def close(self) -> None:
         """Give back what was held."""
-        self._retired.close()
+        for index, timer in list(self._retired.items()):
+            timer.cancel()
+            self._end(index)
         self.index.close()
 
     def has_changed(self) -> bool:
@@ -133,12 +140,14 @@ class ServedShards:
                 f"{newer.path}: must be the shards that were opened, got some of another layout; start again"
             )
         self._seen = seen
-        timer = threading.Timer(_RETIRED, before.close)
+        timer = self._retired[before] = threading.Timer(self._retire_after, self._end, [before])
         timer.daemon = True
         timer.start()
-        self._retired.callback(before.close)
-        self._retired.callback(timer.cancel)
         return newer
+
+    def _end(self, retired: ShardedItems) -> None:
+        retired.close()
+        self._retired.pop(retired, None)
 
     def without_path(self, text: str) -> str:
         """A message without where the shards lie: they go by their names."""
@@ -156,6 +165,36 @@ class ShardBatches(Batches):
 
 def answered_by_shards(index: ShardedItems, jobs: Sequence[Job]) -> list[list[list[dict[str, Any]]]]:
     """:func:`dshc.service.batches.answered` over shards, item by item the same."""
+    details = frozenset().union(*(job.details for job in jobs))
+    indices, distances, counts = _nearest(index, jobs)
+    try:
+        kept = index.kept(np.concatenate(indices), details)
+    except MissingShards:
+        if not index.partial:
+            raise
+        # A shard was lost after it had answered: another search is without it, and says so.
+        indices, distances, counts = _nearest(index, jobs)
+        kept = index.kept(np.concatenate(indices), details)
+    names, answers, start = index.layout.class_names, [], 0
+    for job, own, far, sizes in zip(jobs, indices, distances, counts, strict=True):
+        part = slice(start, start + len(own))
+        start += len(own)
+        part_kept = type(kept)(*(None if value is None else value[part] for value in kept))
+        items: list[dict[str, Any]] = [
+            {"id": id, "distance": distance}
+            for id, distance in zip(part_kept.ids.tolist(), far.tolist(), strict=True)
+        ]
+        for item, more in zip(items, told_of(part_kept, len(own), job.details, names), strict=True):
+            item.update(more)
+        ends = np.cumsum([0, *sizes]).tolist()
+        answers.append([items[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)])
+    return answers
+
+
+def _nearest(
+    index: ShardedItems, jobs: Sequence[Job]
+) -> tuple[list[np.ndarray], list[np.ndarray], list[list[int]]]:
+    """Of each job the items that are found and their distances, query after query, and how many each query has."""
     arguments = jobs[0].condition.arguments(index.layout)
     queries = jobs[0].queries if len(jobs) == 1 else np.concatenate([job.queries for job in jobs])
     k = min(max(job.k for job in jobs), len(index))
@@ -173,22 +212,7 @@ def answered_by_shards(index: ShardedItems, jobs: Sequence[Job]) -> list[list[li
         distances.append(far[own >= 0])
         counts.append((own >= 0).sum(axis=1).tolist())
         job.missing = found.missing
-    details = frozenset().union(*(job.details for job in jobs))
-    kept = index.kept(np.concatenate(indices), details)
-    names, answers, start = index.layout.class_names, [], 0
-    for job, own, far, sizes in zip(jobs, indices, distances, counts, strict=True):
-        part = slice(start, start + len(own))
-        start += len(own)
-        part_kept = type(kept)(*(None if value is None else value[part] for value in kept))
-        items: list[dict[str, Any]] = [
-            {"id": id, "distance": distance}
-            for id, distance in zip(part_kept.ids.tolist(), far.tolist(), strict=True)
-        ]
-        for item, more in zip(items, told_of(part_kept, len(own), job.details, names), strict=True):
-            item.update(more)
-        ends = np.cumsum([0, *sizes]).tolist()
-        answers.append([items[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)])
-    return answers
+    return indices, distances, counts
 
 
 def _of_variants(found: ShardedTopK, n: int) -> ShardedTopK:

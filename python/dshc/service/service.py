@@ -30,7 +30,8 @@ Result = TypeVar("Result")
 
 
 class Service:
-    """Attributes: ``served``, ``settings``, ``keys``, ``metrics``, ``log``; ``is_ready``, whether requests should come.
+    """Attributes: ``served``, ``settings``, ``keys``, ``metrics``, ``log``; ``is_ready``, whether requests should come,
+    and ``not_ready``, why they should not yet, as far as it is known.
 
     One thread searches, one runs the hasher, two decode images, some look items up; the event loop only waits for them.
     """
@@ -47,7 +48,7 @@ class Service:
         self._kind_of_batches = batches
         self.served, self.settings, self.keys = served, settings, tuple(keys)
         self.metrics, self.log = Metrics(), log or JsonLog()
-        self.is_ready = False
+        self.is_ready, self.not_ready = False, ""
         self._batches: Batches | None = None
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="dshc-hasher")
         self._reading = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="dshc-reading")
@@ -86,15 +87,21 @@ class Service:
             await asyncio.to_thread(pool.shutdown, cancel_futures=True)
 
     async def _warm_up(self) -> None:
-        """Search twice: then the codes are prepared."""
-        try:
-            index = self.served.index
-            for _ in range(2):
-                await self.search(Job(np.zeros((1, index.layout.n_bytes), np.uint8), 1))
-        except Exception as error:
-            self.log("not ready", error=self.without_path(str(error)))
-            return
-        self.is_ready = True
+        """Search twice: then the codes are prepared. Tried again at every look, each reason why not said once."""
+        told: set[str] = set()
+        while not self.is_ready:
+            try:
+                index = self.served.index
+                for _ in range(2):
+                    await self.search(Job(np.zeros((1, index.layout.n_bytes), np.uint8), 1))
+            except Exception as error:
+                self.not_ready = self.without_path(str(error))
+                if self.not_ready not in told:
+                    told.add(self.not_ready)
+                    self.log("not ready", error=self.not_ready)
+                await asyncio.sleep(self.settings.poll_seconds)
+            else:
+                self.is_ready, self.not_ready = True, ""
         self.log("ready", index=self.served.name, items=len(self.served.index))
 
     async def _follow(self) -> None:

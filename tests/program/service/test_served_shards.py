@@ -126,6 +126,78 @@ def test_shards_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert asked(client, ids=["bee/1.png"], k=480) == whole
 
 
+def test_a_shard_is_lost_after_it_has_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before what it keeps of its items is asked for: an answer without it is found anew, where such are allowed."""
+    _, shards = cut_index(tmp_path, 3)
+    with client_of_shards(shards, partial=True) as client:
+        index = client.service.served.index
+        kept = ShardedItems.kept
+        code = index.get(["bee/1.png"]).codes[0].tobytes().hex()
+        monkeypatch.setitem(index._holders._unopened, 1, f"{shards}/01: its holder was lost")
+        want = asked(client, codes=[code], k=480)
+        assert want["missing_shards"] == ["01"]
+
+        def lost(self: ShardedItems, *arguments: Any) -> Any:
+            monkeypatch.setitem(self._holders._unopened, 1, f"{shards}/01: its holder was lost")
+            return kept(self, *arguments)
+
+        monkeypatch.setattr(ShardedItems, "kept", lost)
+        for is_partial in (True, False):
+            index.partial = is_partial
+            monkeypatch.delitem(index._holders._unopened, 1)
+            answer = client.post("/search", json={"codes": [code], "k": 480})
+            if is_partial:
+                assert answer.json() == want
+            else:
+                assert "01" in refused(answer, 503)
+
+
+def test_it_becomes_ready_once_it_can_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reason why it cannot yet is logged once."""
+    _, shards = cut_index(tmp_path, 2)
+    nearest = ShardedItems.nearest
+    reasons = [f"{shards}/{name}: lost" for name in ("00", "00", "01", "00")]
+
+    def failing(self: ShardedItems, *arguments: Any) -> Any:
+        if reasons:
+            raise MissingShards(reasons.pop(0))
+        return nearest(self, *arguments)
+
+    monkeypatch.setattr(ShardedItems, "nearest", failing)
+    with client_of_shards(shards, settings={"poll_seconds": 0.02}) as client:
+        told = [event for event in client.log.events if "ready" in event["event"]]
+        assert [event["event"] for event in told] == ["not ready", "not ready", "ready"]
+        assert [event["error"] for event in told[:2]] == ["00: lost", "01: lost"]
+        assert client.service.not_ready == "" and asked(client, ids=["bee/1.png"], k=1)["results"]
+
+
+def test_what_was_replaced_is_held_for_a_while(tmp_path: Path) -> None:
+    """For as long as a request may take that began with it; then nothing of it is left."""
+    import gc
+    import weakref
+
+    from dshc.service.served_shards import ServedShards
+
+    _, shards = cut_index(tmp_path, 2)
+    served = ServedShards.open(None, shards, max_seconds=45)
+    first = served.index
+    served.index = served.newer()
+    assert [timer.interval for timer in served._retired.values()] == [46]
+    assert len(first.sample(3)) == 3
+    served.close()
+    assert not served._retired
+    with pytest.raises(InputError, match="closed"):
+        first.sample(3)
+    served = ServedShards.open(None, shards)
+    served._retire_after = 0.05
+    before = weakref.ref(served.index)
+    served.index = served.newer()
+    wait(lambda: not served._retired)
+    wait(lambda: gc.collect() >= 0 and before() is None)
+    assert len(served.index.sample(3)) == 3
+    served.close()
+
+
 def test_changes_are_taken_over(tmp_path: Path) -> None:
     _, shards = cut_index(tmp_path, 2)
     with client_of_shards(shards, settings={"poll_seconds": 0.05}) as client:
