@@ -119,7 +119,7 @@ class OnTheCpu:
             if name == "hamming_topk":
                 self.kernels.append(given.pop(2))
             getattr(native, name)(
-                *given, *({"check": False, "n_threads": 1}[w] for w in wanted[len(given) :])
+                *given, *({"first_row": 0, "check": False, "n_threads": 1}[w] for w in wanted[len(given) :])
             )
 
         return call
