@@ -36,7 +36,7 @@ NAME = "hostile-requests"
 ALLOWED = {0, 200, 400, 404, 413, 422}
 """0: the client left before there was an answer."""
 STOPPED = 3.0
-"""Seconds without a tick of the clock's thread, after which client and service are taken to have stood still."""
+"""Seconds without a tick of the clock's thread, after which client and service must have stood still."""
 LIMIT = 60.0  # seconds of a request: the machine may do other work
 WARM = 5  # minutes in which libraries are loaded and pools filled
 

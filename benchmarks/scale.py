@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from typing import Any
 import numpy as np
 import scale_by_ray
 import torch
-from timing import RESULTS, made_on, write, write_page
+from timing import RESULTS, made_on, median_seconds, write, write_page
 
 import dshc_fast
 from dshc.cluster import ShardedIndex, merge_topk
@@ -68,16 +66,6 @@ def main() -> None:
     )
 
 
-def median(run: Callable[[], object], rounds: int = 5) -> float:
-    run()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
 def scan(n: int) -> list[dict[str, Any]]:
     """Seconds and pace of one core over ``n`` codes of 64 bits."""
     rng = np.random.default_rng(0)
@@ -92,7 +80,7 @@ def scan(n: int) -> list[dict[str, Any]]:
             "hamming_topk, k = 100": lambda q=queries: dshc_fast.hamming_topk(q, codes, 100),
             "hamming_histogram": lambda q=queries, a=asked: dshc_fast.hamming_histogram(q, codes, a, labels),
         }.items():
-            seconds = median(run, 3)
+            seconds = median_seconds(run, 3)
             row = {"what": what, "n_query": n_query, "n": n, "seconds": seconds}
             row["codes_per_second"] = n / seconds  # all queries of the batch pass over them at once
             row["comparisons_per_second"] = n * n_query / seconds
@@ -129,7 +117,7 @@ def merges() -> list[dict[str, Any]]:
             for shard in range(1024):
                 distance = np.sort(rng.integers(0, 20, (n_query, k)), axis=1).astype(np.int32)
                 found.append((distance, np.arange(k)[None].repeat(n_query, 0) + shard * k))
-            few, many = (median(lambda one=found[:n], k=k: merge_topk(one, k), 7) for n in (64, 1024))
+            few, many = (median_seconds(lambda one=found[:n], k=k: merge_topk(one, k), 7) for n in (64, 1024))
             rows.append({"n_query": n_query, "k": k, "seconds": (many - few) / 960, "all_1024": many})
             print(rows[-1], flush=True)
     return rows
@@ -149,7 +137,7 @@ def round_trips() -> list[dict[str, Any]]:
 
         def asked(address: str | None, n_nodes: int, n_shards: int) -> None:
             with ShardedIndex(address, paths[:n_shards]) as index:
-                seconds = median(lambda: index.search(query, 10), 200)
+                seconds = median_seconds(lambda: index.search(query, 10), 200)
             rows.append({"nodes": n_nodes, "shards": n_shards, "seconds": seconds})
             print(rows[-1], flush=True)
 

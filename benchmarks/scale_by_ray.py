@@ -9,7 +9,6 @@ import contextlib
 import os
 import random
 import signal
-import statistics
 import sys
 import tempfile
 import threading
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from load_service import CLIENTS, K, load, over_http, started
+from timing import median_seconds
 
 from dshc import HashIndex
 from dshc.cluster import ShardedIndex, merge_topk
@@ -76,14 +76,7 @@ def shards(folder: Path, n_shards: int, n: int) -> list[Path]:
 
 
 def milliseconds(run: Callable[[], object], rounds: int = 50) -> float:
-    """The median."""
-    run()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000
+    return 1000 * median_seconds(run, rounds)
 
 
 def grouped(folder: Path, address: str) -> list[dict[str, Any]]:

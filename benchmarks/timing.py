@@ -21,6 +21,17 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 
+def median_seconds(run: Callable[[], object], rounds: int) -> float:
+    """Median wall seconds of so many runs, after one that does not count."""
+    run()
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
 def interleave(
     candidates: dict[str, Callable[[], object]],
     *,

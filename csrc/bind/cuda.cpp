@@ -2,7 +2,7 @@
 // trusted (dshc_fast/_cuda_ops.py is the only caller and validates). Every op ends in (device, stream): the device is made
 // the thread's own for the call and no longer. Which one torch has set may be seen here or not; what torch finds
 // afterwards must be what it left.
-#include "cuda.h"
+#include "module.h"
 
 #include <stdexcept>
 #include <string>

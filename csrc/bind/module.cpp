@@ -1,22 +1,19 @@
-// Module `_dshc_fast`: the C++ ops for Python. Addresses come as integers and are trusted (dshc_fast/_ops.py is the only
-// caller and validates); the GIL is released around every op (call.h); a value error it reports becomes a ValueError here.
+// Module `_dshc_fast`: the C++ ops for Python; those on logits are in logits.cpp, CUDA's in cuda.cpp. Addresses come as integers
+// and are trusted (dshc_fast/_ops.py is the only caller and validates); the GIL is released around every op (call.h); a value
+// error it reports becomes a ValueError here.
 //
-// ABI must be raised with any change of a signature below, together with ABI in dshc_fast/_native.py.
+// ABI must be raised with any change of a signature in these files, together with ABI in dshc_fast/_native.py.
 #include <memory>
 #include <string>
 
 #include "../core/asymmetric_topk.h"
 #include "../core/average_precision.h"
-#include "../core/center_codes_from_logits.h"
-#include "../core/class_softmax_loss.h"
-#include "../core/codes_from_logits.h"
 #include "../core/hamming_distance.h"
 #include "../core/hamming_histogram.h"
 #include "../core/hamming_pairs.h"
 #include "../core/hamming_radius.h"
 #include "../core/hamming_topk.h"
 #include "../core/host_arrays.h"
-#include "../core/multilabel_codes.h"
 #include "../core/pack_codes.h"
 #include "../core/partition_rows.h"
 #include "../core/retrieval_metric.h"
@@ -25,7 +22,7 @@
 #include "../cpu/kernels/level.h"
 #include "../cpu/repeats/code_centers.h"
 #include "call.h"
-#include "cuda.h"
+#include "module.h"
 
 namespace py = pybind11;
 using namespace dshc;
@@ -33,20 +30,6 @@ using namespace dshc;
 namespace {
 
 constexpr int kAbi = 11;
-
-void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
-  if (status.fault == Fault::none) return;
-  const std::string where = std::string(argument) + "[" + std::to_string(status.row) + "]";
-  switch (status.fault) {
-    case Fault::nan_value: throw py::value_error(where + " must hold numbers and infinities, got NaN");
-    case Fault::plus_infinity:
-      throw py::value_error(where + " must hold numbers and -inf with weighting=\"probability\", got +inf");
-    case Fault::label_out_of_range:
-      throw py::value_error(where + " must be a class id from 0 to " + std::to_string(n_classes - 1) +
-                            ", or ignore_index, got " + std::to_string(status.value));
-    case Fault::none: break;
-  }
-}
 
 Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, int32_t n_bytes, int score,
             Address allowed, int64_t allowed_stride, Address members, Address offsets, int64_t n_parts,
@@ -91,16 +74,6 @@ AsymmetricPairs asymmetric_pairs(Address outputs, int dtype, Address database, i
   return {at<const void>(outputs), static_cast<DType>(dtype), at<const uint8_t>(database), n_query, n_db, stride, n_bits,
           n_bytes,                 at<const uint8_t>(allowed), allowed_stride,
           {at<const int64_t>(members), at<const int64_t>(offsets), n_parts}};
-}
-
-ClassSoftmax class_softmax(Address logits, int dtype, Address labels, Address class_offsets, int64_t n,
-                           int64_t n_subclasses, int64_t n_classes, double weight, int64_t ignore_index,
-                           int64_t first_column, int64_t n_columns) {
-  need_memory(logits, n, "logits");
-  need_memory(labels, n, "labels");
-  need_memory(class_offsets, 1, "class_offsets");
-  return {at<const void>(logits), static_cast<DType>(dtype), at<const int64_t>(labels), at<const int64_t>(class_offsets),
-          n, n_subclasses, n_classes, weight, ignore_index, first_column, n_columns};
 }
 
 }  // namespace
@@ -254,11 +227,6 @@ PYBIND11_MODULE(_dshc_fast, m) {
   py::class_<Relevance>(m, "Relevance").def(
       py::init(&relevance), py::arg("query_labels"), py::arg("database_labels"), py::arg("n_words"), py::arg("wide_ids"),
       py::arg("members"), py::arg("offsets"), py::arg("n_parts"));
-  py::class_<ClassSoftmax>(m, "ClassSoftmax").def(
-      py::init(&class_softmax), py::arg("logits"), py::arg("dtype"), py::arg("labels"), py::arg("class_offsets"),
-      py::arg("n"), py::arg("n_subclasses"), py::arg("n_classes"), py::arg("weight"), py::arg("ignore_index"),
-      py::arg("first_column"), py::arg("n_columns"));
-
   m.def("hamming_distance", [](const Pairs& pairs, Address counts, int n_threads) {
     run_op([&] { cpu::hamming_distance(pairs, at<int32_t>(counts), n_threads); });
   }, py::arg("pairs"), py::arg("counts"), py::arg("n_threads"));
@@ -331,83 +299,7 @@ PYBIND11_MODULE(_dshc_fast, m) {
   }, py::arg("pairs"), py::arg("relevance"), py::arg("metric"), py::arg("k"), py::arg("ties"), py::arg("gains"),
      py::arg("result"), py::arg("n_threads"));
 
-  m.def("class_softmax_loss", [](const ClassSoftmax& task, Address carry, Address loss, Address stats, bool check,
-                                 int n_threads) {
-    Status status;
-    run_op([&] {
-      status = cpu::class_softmax_loss(task, at<double>(carry), at<void>(loss), at<void>(stats), check, n_threads);
-    });
-    raise(status, "labels", task.n_classes);
-  }, py::arg("task"), py::arg("carry"), py::arg("loss"), py::arg("stats"), py::arg("check"), py::arg("n_threads"));
-
-  m.def("class_softmax_loss_backward", [](const ClassSoftmax& task, Address stats, Address grad_loss,
-                                          Address grad_logits, int n_threads) {
-    need_memory(stats, task.n, "stats");
-    need_memory(grad_loss, task.n, "grad_loss");
-    run_op([&] {
-      cpu::class_softmax_loss_backward(task, at<void>(stats), at<void>(grad_loss), at<void>(grad_logits), n_threads);
-    });
-  }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("grad_logits"), py::arg("n_threads"));
-
-  m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
-                                int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes,
-                                int64_t first_row, bool check, int n_threads) {
-    need_memory(logits, n, "logits");
-    need_memory(codebook, 1, "codebook");
-    Status status;
-    run_op([&] {
-      status = cpu::codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, at<uint8_t>(codebook),
-                                      n_bytes, k, static_cast<Weighting>(weighting), at<const int64_t>(subclasses),
-                                      at<uint8_t>(codes), check, n_threads);
-    });
-    status.row += first_row;
-    raise(status, "logits");
-  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("codebook"), py::arg("n_bytes"),
-     py::arg("k"), py::arg("weighting"), py::arg("subclasses"), py::arg("codes"), py::arg("first_row"), py::arg("check"),
-     py::arg("n_threads"));
-
-  m.def("top_subclasses", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, int64_t k, Address top,
-                             int64_t first_row, bool check, int n_threads) {
-    need_memory(logits, n, "logits");
-    Status status;
-    run_op([&] {
-      status = cpu::top_subclasses(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses, k, at<int64_t>(top),
-                                   check, n_threads);
-    });
-    status.row += first_row;
-    raise(status, "logits");
-  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("k"), py::arg("top"),
-     py::arg("first_row"), py::arg("check"), py::arg("n_threads"));
-
-  m.def("center_codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address class_offsets,
-                                       int64_t n_classes, Address centers, int64_t n_bytes, Address codes, bool check,
-                                       int n_threads) {
-    need_memory(logits, n, "logits");
-    need_memory(class_offsets, 1, "class_offsets");
-    need_memory(centers, 1, "centers");
-    Status status;
-    run_op([&] {
-      status = cpu::center_codes_from_logits(at<void>(logits), static_cast<DType>(dtype), n, n_subclasses,
-                                             at<int64_t>(class_offsets), n_classes, at<uint8_t>(centers), n_bytes,
-                                             at<uint8_t>(codes), check, n_threads);
-    });
-    raise(status, "logits");
-  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_subclasses"), py::arg("class_offsets"),
-     py::arg("n_classes"), py::arg("centers"), py::arg("n_bytes"), py::arg("codes"), py::arg("check"), py::arg("n_threads"));
-
-  m.def("multilabel_codes", [](Address logits, int dtype, int64_t n, int64_t n_bits, Address thresholds, Address codes,
-                               bool check, int n_threads) {
-    need_memory(logits, n, "logits");
-    need_memory(thresholds, 1, "threshold");
-    Status status;
-    run_op([&] {
-      status = cpu::multilabel_codes(at<void>(logits), static_cast<DType>(dtype), n, n_bits, at<double>(thresholds),
-                                     at<uint8_t>(codes), check, n_threads);
-    });
-    raise(status, "logits");
-  }, py::arg("logits"), py::arg("dtype"), py::arg("n"), py::arg("n_bits"), py::arg("thresholds"), py::arg("codes"),
-     py::arg("check"), py::arg("n_threads"));
-
+  bind_logits(m);
 #ifdef DSHC_WITH_CUDA
   bind_cuda(m);
 #endif

@@ -8,7 +8,7 @@ struct Stopped {};
 
 namespace cpu {
 
-// Ops that this thread calls while this lives ask `should_stop(context)` every 50 ms or so, on this thread and with no
+// Ops that this thread calls while this lives ask `should_stop(context)` every 20 ms or so, on this thread and with no
 // lock held that another call needs to end; true: the op throws Stopped. It must not throw; it may call other ops. Null:
 // nobody is asked.
 class Stoppable {

@@ -6,15 +6,17 @@ import contextlib
 import json
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from training_runs import environment
 
-__all__ = ["ServedProcess", "served_process"]
+__all__ = ["ServedProcess", "answered_in_two_parts", "served_process"]
 
 
 class ServedProcess:
@@ -88,3 +90,24 @@ def served_process(*arguments: object) -> Iterator[ServedProcess]:
         yield process
     finally:
         process.end()
+
+
+def answered_in_two_parts(process: ServedProcess, between: Callable[[], object], *headers: str) -> bytes:
+    """All that is answered to a search for the five items nearest to ``bee/1.png``, of whose body a part comes late:
+    after ``between``, at whose beginning the service is ready."""
+    import httpx2
+
+    place = urlsplit(process.address)
+    body = b'{"ids": ["bee/1.png"], "k": 5}'
+    head = ["POST /search HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
+    with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
+        connection.sendall(
+            "\r\n".join([*head, "Content-Type: application/json", "", ""]).encode() + body[:10]
+        )
+        assert httpx2.get(f"{process.address}/ready").json() == {"status": "ready"}
+        between()
+        connection.sendall(body[10:])
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer

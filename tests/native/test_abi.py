@@ -42,14 +42,14 @@ def signatures(source: str) -> dict[str, str]:
 
 
 def all_signatures() -> dict[str, dict[str, str]]:
-    return {
-        name: signatures((BIND / name).read_text(encoding="utf-8")) for name in ("module.cpp", "cuda.cpp")
-    }
+    return {path.name: signatures(path.read_text(encoding="utf-8")) for path in sorted(BIND.glob("*.cpp"))}
 
 
 def test_signatures_are_read() -> None:
     """The reading finds everything that the module has."""
-    read = signatures((BIND / "module.cpp").read_text(encoding="utf-8"))
+    of_files = all_signatures()
+    of_cuda = of_files.pop("cuda.cpp")
+    read = {name: parameters for each in of_files.values() for name, parameters in each.items()}
     native = _native.native
     of_module = {
         name
@@ -64,7 +64,6 @@ def test_signatures_are_read() -> None:
         == "const Pairs& pairs, int64_t k, Address counts, Address indices, int n_threads"
     )
     if native.CUDA:
-        of_cuda = signatures((BIND / "cuda.cpp").read_text(encoding="utf-8"))
         assert set(of_cuda) == {name for name in vars(native.cuda) if callable(getattr(native.cuda, name))}
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browsers import browser
 from ray_nodes import cluster, nodes  # noqa: F401  (fixtures)
 from training_runs import features  # noqa: F401  (a fixture)
 
@@ -23,6 +25,12 @@ def postgres() -> Iterator[str]:
             yield server.get_uri()
         finally:
             server.cleanup()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as started:
+        yield started
 
 
 # Ragged, whole bytes, a whole word, and more than two words.

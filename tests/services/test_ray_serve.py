@@ -11,14 +11,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 from cli_runs import dshc_fails
 from ray_nodes import workers_of
 from served_indexes import client_of
-from served_process import ServedProcess, served_process
+from served_process import ServedProcess, answered_in_two_parts, served_process
 from served_shards import QUESTIONS, WITH_METADATA, cut_index, replies
 
 pytestmark = pytest.mark.services
@@ -135,18 +134,11 @@ def batches(client: Any) -> tuple[float, float]:
 
 
 def check_what_runs_is_finished(process: ServedProcess) -> None:
-    place = urlsplit(process.address)
-    body = b'{"ids": ["bee/1.png"], "k": 5}'
-    with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
-        head = f"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body[:10])
-        assert httpx2.get(f"{process.address}/ready").json() == {"status": "ready"}
+    def end() -> None:
         process.tell(signal.SIGTERM)
         time.sleep(0.5)
-        connection.sendall(body[10:])
-        answer = b""
-        while part := connection.recv(65536):
-            answer += part
+
+    answer = answered_in_two_parts(process, end, "Connection: close")
     assert answer.startswith(b"HTTP/1.1 200 OK") and answer.count(b'"distance"') == 5
     assert process.wait() == 0
     assert process.events[-1]["event"] == "ended" and not process.others, "nothing but JSON"

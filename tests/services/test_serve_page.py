@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import uvicorn
-from browsers import browser, missing, opened
+from browsers import missing, opened
 from cli_runs import dshc_ok
 from served_indexes import Log, index_of_codes, png
 from served_process import ServedProcess, served_process
@@ -38,12 +38,6 @@ def service(run: Path) -> Iterator[ServedProcess]:
     with served_process(run) as process:
         process.wait_for("ready")
         yield process
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsers import browser, missing, opened
+from browsers import missing, opened
 from served_indexes import index_of_codes, index_with_vectors, png, write_pictures
 from served_process import ServedProcess, served_process
 from small_hashers import items_of
@@ -35,12 +35,6 @@ def service(folder: Path) -> Iterator[ServedProcess]:
 def index(folder: Path) -> Iterator[Any]:
     with dshc.HashIndex.open(folder, read_only=True) as opened_index:
         yield opened_index
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture

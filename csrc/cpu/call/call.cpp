@@ -8,7 +8,7 @@ namespace dshc::cpu {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kBetweenQuestions = std::chrono::milliseconds(50);
+constexpr auto kBetweenQuestions = std::chrono::milliseconds(20);
 constexpr double kBetweenLooks = 200e3;  // ns of estimated work, which may be several times too low
 
 struct ThisThread {

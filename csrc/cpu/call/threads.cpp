@@ -124,7 +124,7 @@ class Pool {
   }
 
  private:
-  static constexpr auto kPatience = std::chrono::milliseconds(50);
+  static constexpr auto kPatience = std::chrono::milliseconds(20);
 
   void take_turn(CallState* call) {
     if (!call || !call->should_stop) return call_mutex_.lock();

@@ -11,7 +11,7 @@
 namespace dshc::cpu {
 
 // A way to filter codes of one width. Of a level's rows the first that fits a walk and a bound is taken, so that another
-// width or another way is a row more. Where planes are taken no other row arranges: they leave the end of a block to the
+// width or another way is a row more. Where a walk begins with planes no other row arranges: they leave the end of a block to the
 // next row, and an arrangement is of a whole block.
 struct FilterRow {
   const char* name;

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cli_runs import dshc_fails, dshc_ok
 from served_indexes import index_of_codes, png
-from served_process import served_process
+from served_process import answered_in_two_parts, served_process
 
 import dshc
 from dshc.errors import InputError
@@ -26,21 +26,15 @@ def test_what_runs_is_finished_when_it_is_told_to_end(codes_index, number: int) 
     with served_process(codes_index) as process:
         process.wait_for("ready")
         place = urlsplit(process.address)
-        body = b'{"ids": ["bee/1.png"], "k": 5}'
-        with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
-            head = f"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-            head += "Content-Type: application/json\r\n\r\n"
-            connection.sendall(head.encode() + body[:10])
-            assert httpx2.get(f"{process.address}/ready").json() == {"status": "ready"}
+
+        def end() -> None:
             process.tell(number)
             with pytest.raises(OSError):
                 for _ in range(200):
                     socket.create_connection((place.hostname, place.port), timeout=5).close()
                     time.sleep(0.05)
-            connection.sendall(body[10:])
-            answer = b""
-            while part := connection.recv(65536):
-                answer += part
+
+        answer = answered_in_two_parts(process, end)
         assert answer.startswith(b"HTTP/1.1 200 OK") and answer.count(b'"distance"') == 5
         assert process.wait() == 0
         assert not process.others, "nothing but JSON"

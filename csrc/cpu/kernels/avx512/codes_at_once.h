@@ -31,18 +31,29 @@ inline __m512i add_pairs(__m512i a, __m512i b) {
   return _mm512_add_epi64(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xDD));
 }
 
-inline Key* write_eight_keys(__m512i values, uint32_t mask, Key first, Key* to) {
-  const __m512i places = _mm512_add_epi64(_mm512_set1_epi64(static_cast<int64_t>(first)), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
-  const __m512i keys = _mm512_add_epi64(_mm512_slli_epi64(values, kIndexBits), places);
-  _mm512_storeu_si512(to, _mm512_maskz_compress_epi64(static_cast<__mmask8>(mask), keys));
-  return to + __builtin_popcount(mask);
-}
+// What both kinds of `Codes` have: a vector of eight values, none of them alone.
+struct EightAtOnce {
+  static constexpr int kItems = 8, kAlone = 0;
+
+  static Key* write_keys(__m512i values, uint32_t mask, Key first, Key* to) {
+    const __m512i places =
+        _mm512_add_epi64(_mm512_set1_epi64(static_cast<int64_t>(first)), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+    const __m512i keys = _mm512_add_epi64(_mm512_slli_epi64(values, kIndexBits), places);
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi64(static_cast<__mmask8>(mask), keys));
+    return to + __builtin_popcount(mask);
+  }
+
+  template <Score score>
+  uint64_t alone(const uint8_t*) const {
+    return 0;
+  }
+};
 
 // Codes of up to kSlot bytes, 16 or 32, of which a vector takes several. kWhole: they fill their slots, and so lie as vectors.
 template <int kSlot, bool kWhole>
-class SlotCodes {
+class SlotCodes : public EightAtOnce {
  public:
-  static constexpr int kItems = 8, kAlone = 0, kBytes = kWhole ? kSlot : 0;
+  static constexpr int kBytes = kWhole ? kSlot : 0;
   static constexpr bool kReadsOn = !kWhole;
 
   SlotCodes(const uint8_t* query, int32_t n_bytes) : n_bytes_(n_bytes) {
@@ -74,15 +85,6 @@ class SlotCodes {
         kSlot == 16 ? _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7) : _mm512_setr_epi64(0, 2, 1, 3, 4, 6, 5, 7), values);
   }
 
-  static Key* write_keys(__m512i values, uint32_t mask, Key first, Key* to) {
-    return write_eight_keys(values, mask, first, to);
-  }
-
-  template <Score score>
-  uint64_t alone(const uint8_t*) const {
-    return 0;
-  }
-
  private:
   // Vector v of slots, such that sums come in order.
   __m512i gathered(const uint8_t* code, int v) const {
@@ -107,9 +109,9 @@ class SlotCodes {
 
 // Longer codes: a vector takes 64 bytes of one. kOfCode: bytes; 0: any number of whole words; kRagged: of bytes.
 template <int kOfCode>
-class LongCodes {
+class LongCodes : public EightAtOnce {
  public:
-  static constexpr int kItems = 8, kAlone = 0, kBytes = kOfCode > 0 ? kOfCode : 0;
+  static constexpr int kBytes = kOfCode > 0 ? kOfCode : 0;
   static constexpr bool kReadsOn = false;
 
   LongCodes(const uint8_t* query, int32_t n_bytes)
@@ -128,15 +130,6 @@ class LongCodes {
   }
 
   static __m512i in_order(__m512i values) { return values; }
-
-  static Key* write_keys(__m512i values, uint32_t mask, Key first, Key* to) {
-    return write_eight_keys(values, mask, first, to);
-  }
-
-  template <Score score>
-  uint64_t alone(const uint8_t*) const {
-    return 0;
-  }
 
  private:
   int64_t n_bytes() const { return kBytes ? kBytes : n_bytes_; }

@@ -4,6 +4,7 @@
 #include "../code_filter.h"
 #include "../listed_codes.h"
 #include "codes_at_once.h"
+#include "filters.h"
 
 namespace dshc::cpu {
 namespace {
@@ -116,46 +117,22 @@ constexpr int32_t kWorthPlanes = 48;  // queries; measured: with 32 planes are l
 
 // For how many queries codes are read as they lie: measured, word columns win from 3 on up to 32 bytes, from 9 on where a code
 // leaves lanes of its last vector empty, never where it fills them.
-extern const FilterRow kAvx512Filters[], kAvx512BitMatrixFilters[];
-const FilterRow kAvx512Filters[] = {
-    triples_row<Triples16>(),
-    together_row<Lanes64, SlotCodes<16, false>>(16, kMostForCodes, kRagged),
-    together_row<Lanes64, SlotCodes<16, true>>(16, kMostForCodes),
-    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes, kRagged),
-    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes),
-    together_row<Lanes64, SlotCodes<32, false>>(32, kMostForCodes, kRagged),
-    together_row<Lanes64, SlotCodes<32, true>>(32, kMostForCodes),
-    together_row<Lanes64, LongCodes<kRagged>>(0, kMostForCodes, kRagged),
-    popcount_row<Lanes32, 1>(),
-    popcount_row<Lanes64, 1>(),
-    popcount_row<Lanes64, 2>(),
-    popcount_row<Lanes64, 3>(),
-    popcount_row<Lanes64, 4>(),
-    together_row<Lanes64, LongCodes<40>>(40, 8),
-    together_row<Lanes64, LongCodes<48>>(48, 8),
-    together_row<Lanes64, LongCodes<56>>(56, 8),
-    together_row<Lanes64, LongCodes<64>>(64, kAnyQueries),
-    together_row<Lanes64, LongCodes<80>>(80, 8),
-    together_row<Lanes64, LongCodes<96>>(96, 8),
-    together_row<Lanes64, LongCodes<112>>(112, 8),
-    together_row<Lanes64, LongCodes<128>>(128, kAnyQueries),
-    together_row<Lanes64, LongCodes<0>>(0, 4),
-    popcount_row<Lanes64, 0>(),
-};
-const FilterRow kAvx512BitMatrixFilters[] = {
-    triples_row<Triples16>(),
-    together_row<Lanes64, SlotCodes<16, false>>(16, kMostForCodes, kRagged),
-    together_row<Lanes64, SlotCodes<16, true>>(16, kMostForCodes),
-    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes, kRagged),
-    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes),
-    together_row<Lanes64, SlotCodes<32, false>>(32, kMostForCodes, kRagged),
-    together_row<Lanes64, SlotCodes<32, true>>(32, kMostForCodes),
-    together_row<Lanes64, LongCodes<kRagged>>(0, kMostForCodes, kRagged),
+//
+// Planes come first, so that the table goes without them from behind them on; few queries pass them by.
+constexpr FilterRow kAvx512Filters[] = {
     plane_row(4, kWorthPlanes, &kAvx512PlaneFilter32),
     plane_row(8, kWorthPlanes, &kAvx512PlaneFilter64),
     plane_row(16, kWorthPlanes, &kAvx512PlaneFilter128),
     plane_row(32, kWorthPlanes, &kAvx512PlaneFilter256),
     plane_row(64, kWorthPlanes, &kAvx512PlaneFilter512),
+    triples_row<Triples16>(),
+    together_row<Lanes64, SlotCodes<16, false>>(16, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<16, true>>(16, kMostForCodes),
+    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<32, false>>(24, kMostForCodes),
+    together_row<Lanes64, SlotCodes<32, false>>(32, kMostForCodes, kRagged),
+    together_row<Lanes64, SlotCodes<32, true>>(32, kMostForCodes),
+    together_row<Lanes64, LongCodes<kRagged>>(0, kMostForCodes, kRagged),
     popcount_row<Lanes32, 1>(),
     popcount_row<Lanes64, 1>(),
     popcount_row<Lanes64, 2>(),
@@ -172,5 +149,8 @@ const FilterRow kAvx512BitMatrixFilters[] = {
     together_row<Lanes64, LongCodes<0>>(0, 4),
     popcount_row<Lanes64, 0>(),
 };
+static_assert(kAvx512Filters[kAvx512PlaneRows - 1].min_queries == kWorthPlanes &&
+                  kAvx512Filters[kAvx512PlaneRows].min_queries != kWorthPlanes,
+              "so many rows of planes");
 
 }  // namespace dshc::cpu

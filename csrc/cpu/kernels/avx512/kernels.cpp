@@ -8,6 +8,7 @@ constexpr int kLanes = 16;
 #include "../close_pairs.h"
 #include "../rank_rows.h"
 #include "codes_at_once.h"
+#include "filters.h"
 
 namespace dshc::cpu {
 namespace {
@@ -171,13 +172,12 @@ const FloatKernels kFloats = {max_value<float>, any_nan, bound_of_top, select_at
 }  // namespace
 
 extern const AsymmetricKernels kAvx512Asymmetric;  // asymmetric.cpp
-extern const FilterRow kAvx512Filters[], kAvx512BitMatrixFilters[];  // filter.cpp
 extern const CodeKernels kAvx512Codes;                               // filter.cpp
 extern const BitKernels kAvx512Bits;                                   // bits.cpp
 extern const PlaneKernels kAvx512Planes;                             // plane_counts.cpp
 
 extern const Level kAvx512Level, kAvx512BitMatrixLevel;
-const Level kAvx512Level = {"avx512", kAvx512Filters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes, &kAvx512Bits, &kAvx512Asymmetric};
-const Level kAvx512BitMatrixLevel = {"avx512", kAvx512BitMatrixFilters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes, &kAvx512Bits, &kAvx512Asymmetric};
+const Level kAvx512Level = {"avx512", kAvx512Filters + kAvx512PlaneRows, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes, &kAvx512Bits, &kAvx512Asymmetric};
+const Level kAvx512BitMatrixLevel = {"avx512", kAvx512Filters, &kRank, &kAvx512Planes, &kFloats, &kAvx512Codes, &kAvx512Bits, &kAvx512Asymmetric};
 
 }  // namespace dshc::cpu

@@ -1,4 +1,4 @@
-// What module.cpp and cuda.cpp share: addresses as Python integers, and the second half of the module.
+// What the files of the module share: addresses as Python integers, faults as errors, and its other parts.
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -27,10 +27,26 @@ inline void need_memory(Address address, int64_t n, const char* name) {
 // Likewise of labels, whose number is that of the queries.
 void need_query_labels(const Pairs& pairs, const Relevance& relevance);
 
+// What a CPU op reports of values, as Python's error.
+inline void raise(const Status& status, const char* argument, int64_t n_classes = 0) {
+  if (status.fault == Fault::none) return;
+  const std::string where = std::string(argument) + "[" + std::to_string(status.row) + "]";
+  switch (status.fault) {
+    case Fault::nan_value: throw pybind11::value_error(where + " must hold numbers and infinities, got NaN");
+    case Fault::plus_infinity:
+      throw pybind11::value_error(where + " must hold numbers and -inf with weighting=\"probability\", got +inf");
+    case Fault::label_out_of_range:
+      throw pybind11::value_error(where + " must be a class id from 0 to " + std::to_string(n_classes - 1) +
+                                  ", or ignore_index, got " + std::to_string(status.value));
+    case Fault::none: break;
+  }
+}
+
 inline MetricTask metric_task(int metric, int64_t k, int ties, int gains) {
   return {static_cast<Metric>(metric), k, static_cast<Ties>(ties), static_cast<Gains>(gains)};
 }
 
+void bind_logits(pybind11::module_& module);
 void bind_cuda(pybind11::module_& module);
 
 }  // namespace dshc
