@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import logsigmoid
 
 from ..settings import setting
 from .bank import OutputBank
 from .base import Spec, Step, Training, in_full
 from .itq import signs
+from .likelihood import softplus
 from .pairs import own_rows
 from .signs import SignMethod, SignSettings
 from .similarity import similar
@@ -157,7 +157,7 @@ class _Likelihood(torch.autograd.Function):
             # For s in {0, 1}, softplus(theta) - s theta is softplus(sign theta) with sign = 1 - 2 s.
             sign = sign_of(part).to(outputs.dtype)
             signed = (outputs @ rows.T).mul_(sign).mul_(0.5)
-            total -= logsigmoid(-signed).sum(dtype=torch.float64)
+            total += softplus(signed).sum(dtype=torch.float64)
             gradient.addmm_(signed.sigmoid_().mul_(sign), rows)  # (sigmoid(theta) - s) u_j
         total -= math.log(2) * n_unknown  # what a pair of sign 0 has added
         divisor = divisor or 1

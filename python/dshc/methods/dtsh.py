@@ -17,12 +17,12 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from ..settings import setting
 from .base import Spec
 from .dpsh import DPSH
 from .itq import signs
+from .likelihood import softplus
 from .pairs import own_rows
 from .triplets import TripletMethod, TripletSettings, triplet_mean
 

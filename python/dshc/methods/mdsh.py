@@ -21,7 +21,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import softplus
 
 from ..settings import setting
 from .bank import OutputBank
@@ -34,6 +33,7 @@ from .centers import (
     directions,
     labelled_mean,
 )
+from .likelihood import softplus
 from .orthohash import normalized_head
 from .pairs import own_rows
 from .similarity import similar

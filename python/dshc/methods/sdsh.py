@@ -21,10 +21,11 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import normalize
 
 from ..settings import setting
 from .base import Pass, Spec, Stage, in_full
+from .likelihood import softplus
 from .pairs import own_rows
 from .postprocessing import map_rotation
 from .triplets import GapLoss, TripletMethod, TripletSettings, triplet_mean
