@@ -161,7 +161,15 @@ void check_cuts() {
                 popcounts + "blocks of 2048 items in place; 6 groups of 4, 1 shard, 2 threads");
   }
   expect_text(text(cpu::plan_radius(pairs_of(1000, 1'000'000, 8), 5, false, cpu::chosen_level(), 2)),
-              planes ? many + "4 groups of 250, 1 shard, 2 threads" : many + "8 groups of 128, 1 shard, 2 threads");
+              planes ? many + "2 groups of 500, 2 shards, 2 threads" : many + "8 groups of 128, 1 shard, 2 threads");
+  if (from <= 50) {
+    // Wide groups and shards for the threads; groups for those that find no shard long enough, or would merge too much.
+    expect_text(topk_text(pairs_of(100, 10'000'000, 8), 10, 2), many + "1 group of 100, 2 shards, 2 threads");
+    expect_text(topk_text(pairs_of(100, 1'000'000, 8), 10, 6), many + "2 groups of 50, 3 shards, 6 threads");
+    expect_text(topk_text(pairs_of(128, 100'000, 8), 10, 2), many + "2 groups of 64, 1 shard, 2 threads");
+    expect_text(topk_text(pairs_of(1000, 1'000'000, 8), 600, 2),
+                many + "4 groups of 250, 1 shard, 2 threads; bounds guessed from 16384 items");
+  }
   expect_text(text(cpu::plan_radius(pairs_of(5, 5, 8), 0, false, cpu::chosen_level(), 1)), level + ": nothing to find");
 }
 

@@ -60,6 +60,25 @@ def test_few_queries_and_large_database(simd_level: str, threads) -> None:
                 assert same_answer(answer(op, call[op] | extra), expected), f"{op} {extra} {count} threads"
 
 
+@pytest.mark.parametrize("n_query", [1, 3, 20, 100])
+def test_threads_that_share_bounds(n_query: int, simd_level: str, threads) -> None:
+    """Each thread has a part of the database, and what one found narrows what the others take: ties must not move."""
+    draw = torch.Generator().manual_seed(n_query)
+    database = torch.randint(0, 256, (600_011, 8), dtype=torch.uint8, generator=draw)
+    database[400_000:400_300] = database[:300]  # equals in another part
+    queries = torch.cat(
+        [database[:1], torch.randint(0, 256, (n_query - 1, 8), dtype=torch.uint8, generator=draw)]
+    )
+    for k in (1, 10, 300):
+        torch.set_num_threads(1)
+        expected = dshc_fast.hamming_topk(queries, database, k)
+        for count in THREAD_COUNTS[1:]:
+            torch.set_num_threads(count)
+            assert same_answer(dshc_fast.hamming_topk(queries, database, k), expected), (
+                f"k {k}, {count} threads"
+            )
+
+
 def test_loss_gradient_thread_counts(simd_level: str, threads) -> None:
     call = large_calls()["class_softmax_loss"]
     gradients = []

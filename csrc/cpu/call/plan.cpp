@@ -63,26 +63,29 @@ void cut_database(const Pairs& pairs, int64_t shards, Tasks& tasks) {
   if (shards > 1) tasks.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
 }
 
-// Groups for the filter by bit planes, whose tables are shared by a group: as wide as threads and memory allow. False: they
-// would come out too narrow, or the merging of shards would cost what they save. The figures are measured.
+// Groups for the filter by bit planes, whose tables each group makes anew (they cost as much as some fifty queries): wide
+// ones, and the database cut for the threads where merging costs little. False: groups would come out too narrow, or
+// merging would cost what they save. The figures are measured.
 bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t state_bytes, Tasks& tasks) {
   constexpr int64_t kNarrow = 64, kUsual = 128, kWidest = 512;  // queries
-  constexpr int64_t kFewestOfState = 48;  // that memory must allow, or popcounts of fewer keep their state cached
+  constexpr int64_t kFewest = 48;  // of several groups; and that memory must allow, or popcounts of fewer keep their state cached
   // A group uses the memory of the one before it again; over few items new pages cost more than tables.
   constexpr int64_t kItemsForQuery = 1024;
   constexpr int64_t kStateBytes = 32 << 20;
   constexpr int64_t kLeastShardBytes = 2 << 20;
   const int64_t widest = std::min(std::clamp(pairs.n_db / kItemsForQuery, kNarrow, kWidest),
                                   kStateBytes / std::max<int64_t>(state_bytes, 1));
-  const int64_t share = divide_up(pairs.n_query, tasks.n_threads);
-  const int64_t wanted = std::max({divide_up(share, tasks.n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
-  if (!by_planes || widest < std::max<int64_t>(by_planes->min_queries, kFewestOfState)) return false;
+  if (!by_planes || widest < std::max<int64_t>(by_planes->min_queries, kFewest)) return false;
+  const int64_t n_threads = tasks.n_threads, share = divide_up(pairs.n_query, n_threads);
+  const int64_t db_bytes = pairs.n_db * WordShape(pairs.n_bytes).code_bytes();
+  const int64_t shards = state_bytes <= kSmallState ? std::clamp<int64_t>(db_bytes / kLeastShardBytes, 1, n_threads) : 1;
+  int64_t wanted = std::max({divide_up(share, n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
+  if (shards > 1) wanted = divide_up(pairs.n_query, divide_up(n_threads, shards));
   const int64_t n_groups =
       std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / by_planes->min_queries);
-  const int64_t shards = divide_up(tasks.n_threads, n_groups);
-  const int64_t shard_bytes = pairs.n_db / shards * WordShape(pairs.n_bytes).code_bytes();
-  if (shards > 1 && (shard_bytes < kLeastShardBytes || state_bytes > kSmallState)) return false;
-  tasks.group = divide_up(pairs.n_query, n_groups);
+  const int64_t group = divide_up(pairs.n_query, n_groups);
+  if (n_groups * shards < n_threads || (n_groups > 1 && group < kFewest)) return false;
+  tasks.group = group;
   cut_database(pairs, shards, tasks);
   return true;
 }

@@ -53,7 +53,6 @@ template <class Keep>
 void search(const Plan& plan, const Pairs& pairs, Keep& keep) {
   const Tasks& tasks = plan.tasks;
   const auto walk = [&](int64_t begin, int64_t end, int64_t item, const SurvivorsOf& survivors) {
-    for (int64_t q = begin; q < end; ++q) keep.start(q, survivors(q));
     FilterWalk(plan, pairs, begin, end).run(item, std::min(item + tasks.shard, pairs.n_db), survivors);
   };
   if (tasks.n_shards == 1) {
@@ -61,6 +60,7 @@ void search(const Plan& plan, const Pairs& pairs, Keep& keep) {
     parallel_for(tasks.n_groups, tasks.n_threads, [&](int64_t group) {
       const int64_t begin = group * tasks.group, end = std::min(begin + tasks.group, pairs.n_query);
       std::vector<Survivors> found = spare.take(tasks.group);
+      for (int64_t q = begin; q < end; ++q) keep.start(q, found[static_cast<size_t>(q - begin)]);
       walk(begin, end, 0, {found.data(), begin, 1});
       keep.take_group(group, begin, end, found.data());
       spare.give(std::move(found));
@@ -68,10 +68,16 @@ void search(const Plan& plan, const Pairs& pairs, Keep& keep) {
     return;
   }
   std::vector<Survivors> found(static_cast<size_t>(pairs.n_query * tasks.n_shards));
+  std::vector<SharedBound> bounds(static_cast<size_t>(pairs.n_query));
   parallel_for(tasks.n_tasks(), tasks.n_threads, [&](int64_t task) {
     const int64_t begin = task / tasks.n_shards * tasks.group, end = std::min(begin + tasks.group, pairs.n_query);
     const int64_t shard = task % tasks.n_shards;
-    walk(begin, end, shard * tasks.shard, {found.data() + begin * tasks.n_shards + shard, begin, tasks.n_shards});
+    const SurvivorsOf mine{found.data() + begin * tasks.n_shards + shard, begin, tasks.n_shards};
+    for (int64_t q = begin; q < end; ++q) {
+      keep.start(q, mine(q));
+      mine(q).share(&bounds[static_cast<size_t>(q)], static_cast<int32_t>(shard));
+    }
+    walk(begin, end, shard * tasks.shard, mine);
   });
   keep.take_shards(std::move(found));
 }

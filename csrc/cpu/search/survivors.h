@@ -3,8 +3,11 @@
 // counting sort, which is stable and therefore ordered by (rank value, index). No heap, no slots for each distance; the
 // cost stays linear up to k = n.
 #pragma once
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -14,7 +17,29 @@
 
 namespace dshc::cpu {
 
-class Survivors {
+// How far the shards of a database have come with one query. Once one has its k items of at most a value, no shard needs
+// items above it, and those behind it, whose equals come too late, none of that value either.
+class SharedBound {
+ public:
+  // `shard` has k items of at most `value`.
+  void lower(int32_t value, int32_t shard) {
+    const int64_t mine = int64_t{value} << 32 | shard;
+    int64_t known = best_.load(std::memory_order_relaxed);
+    while (mine < known && !best_.compare_exchange_weak(known, mine, std::memory_order_relaxed)) {
+    }
+  }
+  // The value at and above which nothing of `shard` can enter; a moment late does no harm.
+  int64_t of(int32_t shard) const {
+    const int64_t best = best_.load(std::memory_order_relaxed);
+    return (best >> 32) + (static_cast<int32_t>(best) > shard);
+  }
+
+ private:
+  std::atomic<int64_t> best_{std::numeric_limits<int64_t>::max()};
+};
+
+// Of whole cache lines: those of one query in several shards lie side by side, and each is written at every hit.
+class alignas(64) Survivors {
  public:
   Survivors() = default;
   Survivors(int64_t k, int32_t limit) { start(k, limit); }
@@ -27,6 +52,13 @@ class Survivors {
     at_most_worst_ = 0;
     end_ = 0;
     counts_.assign(static_cast<size_t>(limit), 0);
+    shared_ = nullptr;
+  }
+
+  // From here on the bound falls with those of the other shards too; `shared` must outlive the walk.
+  void share(SharedBound* shared, int32_t shard) {
+    shared_ = shared;
+    shard_ = shard;
   }
 
   // Values at or above this one can no longer enter.
@@ -51,7 +83,11 @@ class Survivors {
     while (worst_ > 0 && at_most_worst_ - counts_[static_cast<size_t>(worst_)] >= k_) {
       at_most_worst_ -= counts_[static_cast<size_t>(worst_--)];
     }
-    if (at_most_worst_ >= k_) bound_ = worst_;
+    if (at_most_worst_ >= k_ && worst_ < bound_) {
+      bound_ = worst_;
+      if (shared_) shared_->lower(bound_, shard_);
+    }
+    if (shared_) bound_ = static_cast<int32_t>(std::min<int64_t>(bound_, shared_->of(shard_)));
     if (end_ > 2 * static_cast<size_t>(k_) + 4096) drop_hopeless();
   }
 
@@ -75,6 +111,8 @@ class Survivors {
   std::vector<int64_t> counts_;
   std::unique_ptr<Key[]> keys_;
   size_t end_ = 0, capacity_ = 0;
+  SharedBound* shared_ = nullptr;
+  int32_t shard_ = 0;
 };
 
 // The survivors of neighbouring queries, from `begin` on, as they lie in an array.

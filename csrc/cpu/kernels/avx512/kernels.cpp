@@ -51,7 +51,8 @@ inline int64_t values_of(const uint8_t* query, const uint8_t* codes, int64_t n, 
 
 // Two vectors of 64-bit values as 32-bit ones: whole lines are written faster than their halves.
 inline __m512i narrowed(__m512i first, __m512i second) {
-  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(first)), _mm512_cvtepi64_epi32(second), 1);
+  const __m512i low_halves = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return _mm512_permutex2var_epi32(first, low_halves, second);
 }
 
 template <Score score>
@@ -98,6 +99,7 @@ int64_t count_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int3
     const __m512i q = _mm512_set1_epi64(static_cast<long long>(load_word(query)));
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
+      __builtin_prefetch(to + i + 512, 1);
       _mm512_storeu_si512(to + i, narrowed(counts_64<score>(q, codes + 8 * i), counts_64<score>(q, codes + 8 * i + 64)));
     }
     return i;
