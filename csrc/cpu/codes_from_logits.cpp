@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "call/call.h"
+#include "call/lines.h"
 #include "call/threads.h"
 #include "logits/first_fault.h"
 #include "logits/float_rows.h"
@@ -147,11 +148,21 @@ void signed_sums(const uint8_t* codebook, int64_t n_bytes, const int64_t* rows, 
   }
 }
 
-// The signs of sums; of 0 the bit of `first`.
-template <class Real>
-void write_signs(const Real* sums, const uint8_t* first, int64_t n_bytes, uint8_t* code) {
+// The signs of sums; of 0 the bit of `first`. A branch on a sign is guessed wrong every other time: 0 is asked for apart.
+void write_signs(const float* sums, const uint8_t* first, int64_t n_bytes, uint8_t* code) {
+  level().bits->pack_above(sums, nullptr, 8 * n_bytes, code);
+  int any_zero = 0;
+  for (int64_t j = 0; j < 8 * n_bytes; ++j) any_zero |= sums[j] == 0;
+  if (!any_zero) return;
+  for (int64_t j = 0; j < 8 * n_bytes; ++j) {
+    if (sums[j] == 0) code[j / 8] = static_cast<uint8_t>(code[j / 8] | (first[j / 8] & 1 << (j % 8)));
+  }
+}
+
+void write_signs(const double* sums, const uint8_t* first, int64_t n_bytes, uint8_t* code) {
   pack_row(8 * n_bytes, code, [&](int64_t j) {
-    return sums[j] > 0 || (sums[j] == 0 && (first[j / 8] >> (j % 8) & 1));
+    const int above = sums[j] > 0, zero = sums[j] == 0;
+    return above | (zero & first[j / 8] >> (j % 8));
   });
 }
 
@@ -235,7 +246,7 @@ class WeightedRows {
  private:
   const uint8_t* codebook_;
   int64_t n_subclasses_, n_bytes_, room_, n_together_;
-  std::vector<float> weights_, sums_, signs_;
+  LineVector<float> weights_, sums_, signs_;
   std::vector<int64_t> best_;
 };
 

@@ -164,8 +164,8 @@ inline void add_signed_tile(const float* signs, int64_t n_codes, int64_t n_bits,
   }
 }
 
-// kWide: floats of the level's vectors; kRows: so many that the sums of 4 kWide bits fit its registers.
-template <int kWide, int kRows>
+// kWide: floats of the level's vectors; kRows and kVectors: so many that the sums fit its registers.
+template <int kWide, int kRows, int kVectors>
 inline void add_signed_of(const float* signs, int64_t n_codes, int64_t n_bits, const float* weights, int64_t stride,
                           int64_t n_rows, float* sums) {
   const auto over_bits = [&](auto rows, int64_t row) {
@@ -173,13 +173,14 @@ inline void add_signed_of(const float* signs, int64_t n_codes, int64_t n_bits, c
     const float* mine = weights + row * stride;
     float* to = sums + row * n_bits;
     int64_t bit = 0;
-    for (; bit + 4 * kWide <= n_bits; bit += 4 * kWide) {
-      add_signed_tile<kWide, 4, kHere>(signs + bit, n_codes, n_bits, mine, stride, to + bit);
+    for (; bit + kVectors * kWide <= n_bits; bit += kVectors * kWide) {
+      add_signed_tile<kWide, kVectors, kHere>(signs + bit, n_codes, n_bits, mine, stride, to + bit);
     }
     for (; bit < n_bits; bit += 8) add_signed_tile<4, 2, kHere>(signs + bit, n_codes, n_bits, mine, stride, to + bit);
   };
   int64_t row = 0;
   for (; row + kRows <= n_rows; row += kRows) over_bits(Rows<kRows>{}, row);
+  for (; row + 2 <= n_rows; row += 2) over_bits(Rows<2>{}, row);
   for (; row < n_rows; ++row) over_bits(Rows<1>{}, row);
 }
 
@@ -202,7 +203,7 @@ inline void add_signed_of(const float* signs, int64_t n_codes, int64_t n_bits, c
 
 [[maybe_unused]] void add_signed_plain(const float* signs, int64_t n_codes, int64_t n_bits, const float* weights,
                                        int64_t stride, int64_t n_rows, float* sums) {
-  add_signed_of<4, 2>(signs, n_codes, n_bits, weights, stride, n_rows, sums);
+  add_signed_of<4, 2, 4>(signs, n_codes, n_bits, weights, stride, n_rows, sums);
 }
 
 }  // namespace

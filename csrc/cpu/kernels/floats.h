@@ -25,15 +25,36 @@ inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
 
 inline Floats splat(float value) { return value - Floats{}; }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+inline __m256i first_lanes(int64_t n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
 // The last vector of a run, filled up with `fill` where it is partial.
 inline Floats load_tail(const float* from, int64_t n, float fill) {
   if (n >= kLanes) return load(from);
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
   return reinterpret_cast<Floats>(_mm512_mask_loadu_ps(_mm512_set1_ps(fill), static_cast<__mmask16>((1u << n) - 1), from));
+#elif defined(__AVX2__)
+  const __m256i mine = first_lanes(n);
+  return reinterpret_cast<Floats>(
+      _mm256_blendv_ps(_mm256_set1_ps(fill), _mm256_maskload_ps(from, mine), _mm256_castsi256_ps(mine)));
 #endif
   float lanes[kLanes];
   for (int i = 0; i < kLanes; ++i) lanes[i] = i < n ? from[i] : fill;
   return load(lanes);
+}
+
+// The first n of them.
+inline void store_tail(float* to, Floats v, int64_t n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << n) - 1), reinterpret_cast<__m512>(v));
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(to, first_lanes(n), reinterpret_cast<__m256>(v));
+#else
+  for (int64_t i = 0; i < n; ++i) to[i] = v[i];
+#endif
 }
 
 // e^x to 1 ulp or so for x <= 0 (Cody-Waite reduction, degree-6 minimax polynomial of the Cephes library's expf);
@@ -154,9 +175,16 @@ inline Doubles splat(double value) { return value - Doubles{}; }
 
 inline Doubles load_tail(const double* from, int64_t n, double fill) {
   if (n >= kWideLanes) return load(from);
+#ifdef __AVX512F__
+  return reinterpret_cast<Doubles>(_mm512_mask_loadu_pd(_mm512_set1_pd(fill), static_cast<__mmask8>((1u << n) - 1), from));
+#endif
   double lanes[kWideLanes];
   for (int i = 0; i < kWideLanes; ++i) lanes[i] = i < n ? from[i] : fill;
   return load(lanes);
+}
+
+inline void store_tail(double* to, Doubles v, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = v[i];
 }
 
 // As of floats: ln 2 in two parts, the first of which times a whole number is exact, and the series of e^r up to r^13 / 13!,
@@ -199,6 +227,20 @@ template <> struct VectorOf<double> { using type = Doubles; };
 template <class T> constexpr int kLanesOf = sizeof(typename VectorOf<T>::type) / sizeof(T);
 template <class T> constexpr T kLowestOf = static_cast<T>(-__builtin_inf());
 
+// What is left of the lanes when halves are brought together until one value is left.
+template <class T, class Join>
+inline T join_lanes(typename VectorOf<T>::type v, Join join) {
+  constexpr int kN = kLanesOf<T>;
+  T lanes[kN];
+  store(lanes, v);
+#pragma GCC unroll 4
+  for (int half = kN / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) lanes[i] = join(lanes[i], lanes[i + half]);
+  }
+  return lanes[0];
+}
+
 // NaN is passed over: of its comparisons all are false, and splat(-inf) is -inf - 0.
 template <class T>
 T max_value(const T* values, int64_t n) {
@@ -216,9 +258,7 @@ T max_value(const T* values, int64_t n) {
     a = u > a ? u : a;
   }
   a = b > a ? b : a;
-  T best = kLowestOf<T>;
-  for (int lane = 0; lane < kN; ++lane) best = a[lane] > best ? a[lane] : best;
-  return best;
+  return join_lanes<T>(a, [](T x, T y) { return y > x ? y : x; });
 }
 
 template <class T>
@@ -233,9 +273,7 @@ T sum_exp(const T* values, int64_t n, T shift) {
   }
   for (; i < n; i += kN) a += exp_nonpositive(load_tail(values + i, n - i, kLowestOf<T>) - shift);
   a += b;
-  T sum = 0;
-  for (int lane = 0; lane < kN; ++lane) sum += a[lane];
-  return sum;
+  return join_lanes<T>(a, [](T x, T y) { return x + y; });
 }
 
 template <class T>
@@ -246,9 +284,7 @@ void scaled_exp(const T* values, int64_t n, T shift, T scale, T* out) {
   for (; i + kN <= n; i += kN) store(out + i, exp_nonpositive(load(values + i) - shift) * scale);
   if (i < n) {
     const V last = exp_nonpositive(load_tail(values + i, n - i, kLowestOf<T>) - shift) * scale;
-    T lanes[kN];
-    store(lanes, last);
-    for (int64_t j = 0; i + j < n; ++j) out[i + j] = lanes[j];
+    store_tail(out + i, last, n - i);
   }
 }
 

@@ -65,7 +65,7 @@ void signed_sums(const uint8_t* codebook, int64_t n_bytes, const int64_t* rows, 
 
 void add_signed(const float* signs, int64_t n_codes, int64_t n_bits, const float* weights, int64_t stride, int64_t n_rows,
                 float* sums) {
-  add_signed_of<16, 4>(signs, n_codes, n_bits, weights, stride, n_rows, sums);
+  add_signed_of<16, 6, 4>(signs, n_codes, n_bits, weights, stride, n_rows, sums);
 }
 
 }  // namespace
