@@ -198,13 +198,16 @@ class RunSettings(Settings):
     def _recipe(self, dataset: Dataset, trained: str | None) -> dict[str, Any]:
         """What None means here, by ``"table.name"``."""
         method = methods.get(self.method.name)
-        recipe = {
+        of_data = {
             **FOR_ALL,
             **BY_KIND[dataset.kind],
             **BY_FINETUNE.get(trained or "", {}),
             **BY_DATA_SET.get(self.data.source, {}),
-            **method.recipe,
         }
+        recipe = {**of_data, **method.recipe}
+        if "optim.backbone_lr" in of_data and "optim.backbone_lr" not in method.recipe:
+            # A method's own rate, perhaps of another optimizer, keeps the backbone's share of it.
+            recipe["optim.backbone_lr"] *= recipe["optim.lr"] / of_data["optim.lr"]
         # The width of a timm network is that of a layer behind it: only its own recipe has one, and none where nothing
         # would train it (a method that is fitted) or the hasher that the training starts from has none.
         if (self.encoder.backbone or recipe["encoder.backbone"]).startswith("timm:"):

@@ -352,6 +352,9 @@ def test_a_method_must_be_a_name(name):
         ({"optimizer": "sgd"}, (0.1, 0.03)),
         ({"optimizer": "sgd", "lr": 0.01}, (0.01, 0.003)),
         ({"lr": 1e-4, "backbone_lr": 1e-4}, (1e-4, 1e-4)),
+        ({"method": "dcwh"}, (0.1, 0.03)),  # whose recipe is sgd
+        ({"method": "dcwh", "lr": 0.01}, (0.01, 0.003)),
+        ({"method": "dcwh", "optimizer": "adamw"}, (2e-3, 6e-4)),
     ],
 )
 def test_the_backbone_has_its_share_of_the_rate(asked, rates):
