@@ -135,16 +135,17 @@ def partition_rows(rows: Tensor, max_parts: int) -> tuple[Tensor, Tensor]:
 
 class EqualRows:
     """Native description of a partition: addresses of members and offsets, number of parts; and one row of each part,
-    if somebody has gathered them (csrc/core/types.h)."""
+    or all rows around centers, if somebody has gathered them (csrc/core/types.h)."""
 
     def __init__(
         self,
         members: Tensor | None = None,
         offsets: Tensor | None = None,
         distinct: native.DistinctCodes | None = None,
+        clusters: native.CodeClusters | None = None,
     ) -> None:
         self.tensors, self.arguments = (), (0, 0, 0)  # nobody has looked
-        self.distinct = distinct
+        self.distinct, self.clusters = distinct, clusters
         if members is not None:
             self.tensors = members, offsets = contiguous(members), contiguous(offsets)
             # Empty offsets: -1, Partition::kDistinct.
@@ -157,6 +158,14 @@ NOBODY_LOOKED = EqualRows()
 def distinct_codes(rows: Tensor, members: Tensor, offsets: Tensor) -> native.DistinctCodes:
     """One row of each part, gathered, and the centers that they lie around."""
     return native.DistinctCodes(rows.data_ptr(), rows.shape[1], *EqualRows(members, offsets).arguments)
+
+
+def code_clusters(rows: Tensor) -> native.CodeClusters | None:
+    """The rows around centers, where they lie around few."""
+    found = native.CodeClusters(
+        rows.data_ptr(), rows.shape[1], rows.shape[0], _tables.use == "always", torch.get_num_threads()
+    )
+    return found if found.n_centers else None
 
 
 def packed_allowed(allowed: Tensor) -> tuple[Tensor, int, int]:
@@ -201,7 +210,7 @@ class Pairs:
         self.equal_codes, self.tables = equal, tables
         self.native = native.Pairs(
             queries.data_ptr(), database.data_ptr(), n_query, database.shape[0], n_bytes, _SCORE_CODES[score], mask,
-            stride, *equal.arguments, equal.distinct, tables.native, _tables.USES[_tables.use],
+            stride, *equal.arguments, equal.distinct, tables.native, _tables.USES[_tables.use], equal.clusters,
         )  # fmt: skip
 
 
@@ -222,7 +231,9 @@ def _code_rows(
     if type(prepared) is _prepared.Prepared:
         if prepared.is_of(database):
             if prepared.equal_codes is None:
-                prepared.equal_codes = EqualRows(prepared[1], prepared[2], prepared.distinct)
+                prepared.equal_codes = EqualRows(
+                    prepared[1], prepared[2], prepared.distinct, prepared.clusters
+                )
                 prepared.tables = _tables.native_tables(prepared, database.shape[1])
             return prepared[0], prepared.equal_codes, prepared.tables
         checks.check_prepared(database, prepared)

@@ -56,6 +56,7 @@ class Prepared(tuple):
     _source: weakref.ref[Tensor]
     _writes: int
     distinct: Any = None  # of the code rows one of each part, native; None: there are no parts
+    clusters: Any = None  # the code rows around centers, native; None: there are none
     equal_codes: Any = None  # what _arguments.py makes of the second and third, once
     tables: Any = None  # and of the last two, where they are tables
 

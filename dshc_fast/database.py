@@ -12,6 +12,7 @@ from . import _checks as checks
 from . import _tables
 from ._arguments import (
     EqualRows,
+    code_clusters,
     distinct_codes,
     largest_last_byte,
     partition_rows,
@@ -47,6 +48,12 @@ class HammingDatabase:
     "overlap" and a mask of each query are always scanned. Answers are the same to the bit. A code of b bits costs about
     4 * b / log2(n) bytes more.
 
+    With `clusters` it also keeps the codes once more, put to centers that a sample of them shows, where they do lie around
+    few: learned codes of a class are near each other, and far from those of other classes. `hamming_topk` and `hamming_radius`
+    then compare a query with the centers, and by the triangle inequality only with the items that may be near enough; where
+    these are too many they scan. Answers are the same to the bit; score "overlap" and a mask of each query are always scanned. Other codes are
+    kept without, and so are those that repeat, which need no clusters. A code of b bytes costs about b + 4 bytes more.
+
     Args:
         codes: uint8 (n, bytes), 1 to 512 bytes, at least one row; numpy or torch, on the CPU or on CUDA.
         labels: class ids (n,), any integers; or multi-hot rows (n, n_labels) of 0 and 1, which are checked here on the
@@ -54,6 +61,7 @@ class HammingDatabase:
         tables: True makes substring tables. Or those of another HammingDatabase of equal codes (its `tables`, saved
             and loaded, or memory-mapped): every entry is looked at once, and they are used where they lie, not copied.
             On the CPU only.
+        clusters: True looks for clusters. On the CPU only.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit. An op reports the codes as `database` and the
@@ -73,7 +81,12 @@ class HammingDatabase:
     """
 
     def __init__(
-        self, codes: Array, labels: Array | None = None, *, tables: bool | Mapping[str, Array] = False
+        self,
+        codes: Array,
+        labels: Array | None = None,
+        *,
+        tables: bool | Mapping[str, Array] = False,
+        clusters: bool = False,
     ) -> None:
         given, given_labels = as_tensor(codes, "codes"), None
         checks.check_same_device(codes=given)
@@ -93,6 +106,10 @@ class HammingDatabase:
             raise TypeError(f"tables must be True, False or a mapping of arrays, got {type(tables).__name__}")
         if tables is not False and given.is_cuda:
             raise ValueError("tables must be False for codes on cuda, which are always scanned")
+        checks.check_bool(clusters, "clusters")
+        if clusters and given.is_cuda:
+            raise ValueError("clusters must be False for codes on cuda, which are always scanned")
+        self._clusters = clusters
         self._numpy_codes, self._numpy_labels = (isinstance(array, np.ndarray) for array in (codes, labels))
         self._labels: Tensor | None = None
         with torch.inference_mode(False), torch.no_grad():  # inference tensors have no version counter
@@ -112,6 +129,8 @@ class HammingDatabase:
             self._prepared = Prepared.of(self._codes, prepared)
             if self.n_distinct:
                 self._prepared.distinct = distinct_codes(*prepared[:3])  # once, not at every call
+            elif clusters:
+                self._prepared.clusters = code_clusters(prepared[0])
 
         self._tensors = list(self._prepared)
 
@@ -144,17 +163,23 @@ class HammingDatabase:
         return _tables.as_mapping(self._prepared, _read_only if self._numpy_codes else lambda tensor: tensor)
 
     @property
+    def n_clusters(self) -> int | None:
+        """How many centers the codes are put to, where `clusters` were asked for and there are any; else None."""
+        found = self._prepared.clusters
+        return None if found is None else found.n_centers
+
+    @property
     def nbytes(self) -> int:
         """The bytes of all that is kept."""
         kept = [*self._prepared, *([] if self._labels is None else [self._labels])]
-        distinct = self._prepared.distinct
-        return (0 if distinct is None else distinct.nbytes) + sum(
+        native = (self._prepared.distinct, self._prepared.clusters)
+        return sum(found.nbytes for found in native if found is not None) + sum(
             {id(tensor): tensor.nbytes for tensor in kept}.values()
         )  # int32 ids are their own label rows
 
-    def __reduce__(self) -> tuple[Callable[..., HammingDatabase], tuple[Array, Array | None, bool]]:
+    def __reduce__(self) -> tuple[Callable[..., HammingDatabase], tuple[Array, Array | None, bool, bool]]:
         """Copies and pickles are prepared anew."""
-        return _prepared_anew, (self.codes, self.labels, bool(tables_of(self._prepared)))
+        return _prepared_anew, (self.codes, self.labels, bool(tables_of(self._prepared)), self._clusters)
 
     def __repr__(self) -> str:
         n, n_bytes = self._codes.shape
@@ -169,11 +194,15 @@ class HammingDatabase:
             )
         if tables := tables_of(self._prepared):
             text += f"; {tables[1].shape[0]} substring table{'s' * (tables[1].shape[0] > 1)}"
+        if self.n_clusters is not None:
+            text += f"; {self.n_clusters} cluster{'s' * (self.n_clusters > 1)}"
         return f"HammingDatabase({text}{f'; on {self._codes.device}' if self._codes.is_cuda else ''})"
 
 
-def _prepared_anew(codes: Array, labels: Array | None, tables: bool) -> HammingDatabase:
-    return HammingDatabase(codes, labels, tables=tables)
+def _prepared_anew(
+    codes: Array, labels: Array | None, tables: bool, clusters: bool = False
+) -> HammingDatabase:
+    return HammingDatabase(codes, labels, tables=tables, clusters=clusters)
 
 
 def _read_only(tensor: Tensor) -> np.ndarray:

@@ -21,6 +21,7 @@
 #include "../core/unpack_codes.h"
 #include "../cpu/kernels/level.h"
 #include "../cpu/repeats/code_centers.h"
+#include "../cpu/repeats/code_clusters.h"
 #include "call.h"
 #include "module.h"
 
@@ -29,17 +30,17 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 11;
+constexpr int kAbi = 12;
 
 Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, int32_t n_bytes, int score,
             Address allowed, int64_t allowed_stride, Address members, Address offsets, int64_t n_parts,
-            const cpu::OwnedPartCodes* distinct, const SubstringTables& tables, int table_use) {
+            const cpu::OwnedPartCodes* distinct, const SubstringTables& tables, int table_use, const cpu::OwnedClusters* clusters) {
   need_memory(queries, n_query, "queries");
   need_memory(database, n_db, "database");
   return {at<const uint8_t>(queries), at<const uint8_t>(database),   n_query, n_db, n_bytes,
           static_cast<Score>(score),  at<const uint8_t>(allowed),    allowed_stride,
           {at<const int64_t>(members), at<const int64_t>(offsets), n_parts, distinct ? &distinct->view() : nullptr},
-          tables, static_cast<TableUse>(table_use)};
+          tables, static_cast<TableUse>(table_use), clusters ? &clusters->view() : nullptr};
 }
 
 SubstringTables substring_tables(Address offsets, Address items, int32_t n_tables, int32_t n_bits, int64_t n_codes) {
@@ -216,10 +217,20 @@ PYBIND11_MODULE(_dshc_fast, m) {
       .def_property_readonly("nbytes", &cpu::OwnedPartCodes::n_bytes)
       .def_property_readonly("n_centers", [](const cpu::OwnedPartCodes& codes) { return codes.view().n_centers; });
 
+  py::class_<cpu::OwnedClusters>(m, "CodeClusters")
+      .def(py::init([](Address rows, int32_t row_bytes, int64_t n, bool always, int n_threads) {
+        need_memory(rows, 1, "codes");
+        std::unique_ptr<cpu::OwnedClusters> made;
+        run_op([&] { made = std::make_unique<cpu::OwnedClusters>(at<uint8_t>(rows), row_bytes, n, always, n_threads); });
+        return made;
+      }), py::arg("rows"), py::arg("row_bytes"), py::arg("n"), py::arg("always"), py::arg("n_threads"))
+      .def_property_readonly("nbytes", &cpu::OwnedClusters::n_bytes)
+      .def_property_readonly("n_centers", [](const cpu::OwnedClusters& clusters) { return clusters.view().n_centers; });
+
   py::class_<Pairs>(m, "Pairs").def(
       py::init(&pairs), py::arg("queries"), py::arg("database"), py::arg("n_query"), py::arg("n_db"), py::arg("n_bytes"),
       py::arg("score"), py::arg("allowed"), py::arg("allowed_stride"), py::arg("members"), py::arg("offsets"),
-      py::arg("n_parts"), py::arg("distinct"), py::arg("tables"), py::arg("table_use"));
+      py::arg("n_parts"), py::arg("distinct"), py::arg("tables"), py::arg("table_use"), py::arg("clusters"));
   py::class_<AsymmetricPairs>(m, "AsymmetricPairs").def(
       py::init(&asymmetric_pairs), py::arg("outputs"), py::arg("dtype"), py::arg("database"), py::arg("n_query"),
       py::arg("n_db"), py::arg("stride"), py::arg("n_bits"), py::arg("n_bytes"), py::arg("allowed"),

@@ -59,7 +59,21 @@ struct SubstringTables {
   int32_t width(int32_t t) const { return first_bit(t + 1) - first_bit(t); }
 };
 
-// Whether a search asks the tables: where they seem to be faster, or, for tests, never or whatever it costs.
+// Items of a database around centers. One that is e bits from its center, which is d bits from a query, is |d - e| bits from the
+// query at least: so of each center a search compares the items of some distances alone, its rings.
+struct CodeClusters {
+  const uint8_t* rows = nullptr;      // [n_db] the codes, center after center, in a center ring after ring
+  const uint32_t* items = nullptr;    // [n_db] which item each is, ascending in a ring
+  const uint8_t* centers = nullptr;   // [n_centers]
+  const uint32_t* begins = nullptr;   // [n_centers, n_rings + 1]: where each ring begins, then where the last one ends
+  const uint16_t* radii = nullptr;    // [n_centers]: the last ring that has items
+  int64_t n_centers = 0;              // 0: there are none
+  int32_t n_rings = 0;                // 8 * bytes of a row + 1
+
+  int64_t begin(int64_t center, int32_t ring) const { return begins[center * (n_rings + 1) + ring]; }
+};
+
+// Whether a search asks tables or clusters: where they seem to be faster, or, for tests, never or whatever it costs.
 enum class TableUse : int32_t { automatic = 0, never = 1, always = 2 };
 
 // Queries against a database, and which database items may be answered.
@@ -75,6 +89,7 @@ struct Pairs {
   Partition equal_codes = {};  // of the database; the CPU back end finds it itself where nobody has looked
   SubstringTables tables = {};  // of the database, whose codes are whole words then; for top-k and radius search on the CPU
   TableUse table_use = TableUse::automatic;
+  const CodeClusters* clusters = nullptr;  // of the database, likewise
 };
 
 // Relevant means: equal class ids, or a shared label of two bit rows. All forms but one are null. The CPU back end reads

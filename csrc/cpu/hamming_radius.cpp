@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "call/call.h"
+#include "search/cluster_search.h"
 #include "search/search.h"
 #include "search/table_search.h"
 
@@ -134,10 +135,10 @@ struct Scan {
 
 }  // namespace
 
-// What the tables of the database have found, and the scan of the queries that they have given up, or of all.
+// What the tables or clusters of the database have found, and the scan of the queries that they have given up, or of all.
 struct RadiusSearch::Found {
   Pairs pairs;
-  std::vector<std::vector<Key>> by_tables;  // [n_query]; empty: all were scanned
+  std::vector<std::vector<Key>> looked_up;  // [n_query]; empty: all were scanned
   std::vector<int64_t> scanned;             // else the queries that were
   std::vector<uint8_t> scanned_codes;
   std::unique_ptr<Scan> scan;
@@ -145,25 +146,27 @@ struct RadiusSearch::Found {
 
   Found(const Pairs& all_pairs, int64_t radius, int n_threads) : pairs(all_pairs) {
     const int32_t limit = value_limit(pairs, radius);
+    const bool clusters = asks_clusters(pairs) && limit > 0;
     const TablePlan plan = plan_tables_radius(pairs, limit - 1, level(), n_threads);
-    if (plan.asks) {
-      by_tables.resize(static_cast<size_t>(pairs.n_query));
-      scanned = table_radius(plan, pairs, limit - 1, [&](int64_t query, const std::vector<Key>& keys) {
-        by_tables[static_cast<size_t>(query)] = keys;
-      });
-      if (static_cast<int64_t>(scanned.size()) == pairs.n_query) by_tables.clear();
+    if (clusters || plan.asks) {
+      looked_up.resize(static_cast<size_t>(pairs.n_query));
+      const TakeAnswer take = [&](int64_t query, const std::vector<Key>& keys) {
+        looked_up[static_cast<size_t>(query)] = keys;
+      };
+      scanned = clusters ? cluster_radius(pairs, limit - 1, n_threads, take) : table_radius(plan, pairs, limit - 1, take);
+      if (static_cast<int64_t>(scanned.size()) == pairs.n_query) looked_up.clear();
     }
-    if (by_tables.empty()) {
+    if (looked_up.empty()) {
       scan = std::make_unique<Scan>(pairs, limit, n_threads);
     } else if (!scanned.empty()) {
       scan = std::make_unique<Scan>(with_queries(pairs, scanned, scanned_codes), limit, n_threads);
     }
     n_found = scan ? scan->n_found : 0;
-    for (const std::vector<Key>& keys : by_tables) n_found += static_cast<int64_t>(keys.size());
+    for (const std::vector<Key>& keys : looked_up) n_found += static_cast<int64_t>(keys.size());
   }
 
   void write(int64_t* offsets, int64_t* indices, int32_t* counts, int n_threads) {
-    if (by_tables.empty()) return scan->write(offsets, indices, counts, n_threads);
+    if (looked_up.empty()) return scan->write(offsets, indices, counts, n_threads);
     std::vector<int64_t> scan_offsets(scanned.size() + 1), scan_indices;
     std::vector<int32_t> scan_counts;
     if (scan) {
@@ -172,7 +175,7 @@ struct RadiusSearch::Found {
       scan->write(scan_offsets.data(), scan_indices.data(), scan_counts.data(), n_threads);
     }
     offsets[0] = 0;
-    for (int64_t q = 0; q < pairs.n_query; ++q) offsets[q + 1] = static_cast<int64_t>(by_tables[static_cast<size_t>(q)].size());
+    for (int64_t q = 0; q < pairs.n_query; ++q) offsets[q + 1] = static_cast<int64_t>(looked_up[static_cast<size_t>(q)].size());
     for (size_t s = 0; s < scanned.size(); ++s) offsets[scanned[s] + 1] = scan_offsets[s + 1] - scan_offsets[s];
     for (int64_t q = 0; q < pairs.n_query; ++q) offsets[q + 1] += offsets[q];
     for (size_t s = 0; s < scanned.size(); ++s) {
@@ -185,11 +188,11 @@ struct RadiusSearch::Found {
     parallel_for(n_tasks, n_threads, [&](int64_t task) {
       for (int64_t q = pairs.n_query * task / n_tasks; q < pairs.n_query * (task + 1) / n_tasks; ++q) {
         int64_t at = offsets[q];
-        for (const Key key : by_tables[static_cast<size_t>(q)]) {
+        for (const Key key : looked_up[static_cast<size_t>(q)]) {
           counts[at] = value_of(key);
           indices[at++] = index_of(key);
         }
-        by_tables[static_cast<size_t>(q)] = {};
+        looked_up[static_cast<size_t>(q)] = {};
       }
     });
   }

@@ -7,6 +7,7 @@
 
 #include "call/call.h"
 #include "call/fresh_memory.h"
+#include "search/cluster_search.h"
 #include "search/sample.h"
 #include "search/search.h"
 #include "search/table_search.h"
@@ -124,7 +125,7 @@ void scan_topk(const Pairs& all_pairs, int64_t k, int32_t* counts, int64_t* indi
       counts, indices, n_threads, [&](int64_t query) { return query * k; }, [&](int64_t) { return k; });
 }
 
-// The queries that the tables have given up, scanned together.
+// The queries that tables or clusters have given up, scanned together.
 void scan_left(const Pairs& pairs, int64_t k, const std::vector<int64_t>& left, int32_t* counts, int64_t* indices,
                int n_threads) {
   if (left.empty()) return;
@@ -141,15 +142,20 @@ void scan_left(const Pairs& pairs, int64_t k, const std::vector<int64_t>& left, 
   }
 }
 
+// Of the database; where more is wanted no cluster holds it all.
+constexpr int64_t kFewWanted = 64;
+
 }  // namespace
 
 void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts, int64_t* indices, int n_threads) {
   const Call call;
   expect_writes(counts, 4 * pairs.n_query * k);
   expect_writes(indices, 8 * pairs.n_query * k);
+  const bool few_wanted = k <= pairs.n_db / kFewWanted || pairs.table_use == TableUse::always;
+  const bool clusters = asks_clusters(pairs) && few_wanted;
   const TablePlan plan = plan_tables_topk(pairs, k, level(), n_threads);
-  if (!plan.asks) return scan_topk(pairs, k, counts, indices, n_threads);
-  const std::vector<int64_t> left = table_topk(plan, pairs, k, [&](int64_t query, const std::vector<Key>& keys) {
+  if (!clusters && !plan.asks) return scan_topk(pairs, k, counts, indices, n_threads);
+  const TakeAnswer take = [&](int64_t query, const std::vector<Key>& keys) {
     int32_t* values = counts + query * k;
     int64_t* items = indices + query * k;
     for (size_t i = 0; i < keys.size(); ++i) {
@@ -158,7 +164,9 @@ void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts, int64_t* indic
     }
     std::fill(values + keys.size(), values + k, std::numeric_limits<int32_t>::max());
     std::fill(items + keys.size(), items + k, int64_t{-1});
-  });
+  };
+  const std::vector<int64_t> left =
+      clusters ? cluster_topk(pairs, k, n_threads, take) : table_topk(plan, pairs, k, take);
   scan_left(pairs, k, left, counts, indices, n_threads);
 }
 

@@ -161,6 +161,7 @@ void test_loss();
 void test_host_arrays();
 void test_plans();
 void test_substring_tables();
+void test_code_clusters();
 void test_stop();
 
 }  // namespace dshc::test

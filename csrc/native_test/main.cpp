@@ -19,6 +19,7 @@ int main() {
   dshc::test::test_host_arrays();
   dshc::test::test_plans();
   dshc::test::test_substring_tables();
+  dshc::test::test_code_clusters();
   dshc::test::test_stop();
   std::printf("all agree\n");
   return 0;

@@ -3,12 +3,10 @@
 
 #include <tuple>
 
-#include "../core/hamming_radius.h"
-#include "../core/hamming_topk.h"
 #include "../core/partition_rows.h"
 #include "../cpu/call/table_plan.h"
 #include "../cpu/search/table_walk.h"
-#include "ranking_case.h"
+#include "searches.h"
 
 namespace dshc::test {
 namespace {
@@ -51,38 +49,7 @@ void check_search(const RankingCase& c, bool parted) {
     pairs.equal_codes = equal;
     pairs.tables = tables.view;
     pairs.table_use = TableUse::always;
-    for (const int64_t k : {int64_t{1}, c.n_db / 2 + 1, c.n_db}) {
-      Exact<int32_t> counts(c.n_query * k);
-      Exact<int64_t> indices(c.n_query * k);
-      cpu::hamming_topk(pairs, k, counts.data(), indices.data(), n_threads);
-      for (int64_t q = 0; q < c.n_query; ++q) {
-        const auto& items = ranked[static_cast<size_t>(q)];
-        for (int64_t i = 0; i < k; ++i) {
-          const bool there = i < static_cast<int64_t>(items.size());
-          expect_same("topk by tables", q * k + i, indices[q * k + i], there ? items[static_cast<size_t>(i)].index : -1);
-          if (there) expect_same("topk by tables", q * k + i, counts[q * k + i], items[static_cast<size_t>(i)].count);
-        }
-      }
-      count("topk by tables", c.n_query * k);
-    }
-    for (const int64_t radius : {0, c.n_bytes, 3 * c.n_bytes - 1, 8 * c.n_bytes}) {
-      cpu::RadiusSearch search(pairs, radius, n_threads);
-      Exact<int64_t> limits(c.n_query + 1), indices(search.n_found());
-      Exact<int32_t> counts(search.n_found());
-      search.write(limits.data(), indices.data(), counts.data(), n_threads);
-      int64_t at = 0;
-      for (int64_t q = 0; q < c.n_query; ++q) {
-        expect_same("radius by tables", q, limits[q], at);
-        for (const Item& item : ranked[static_cast<size_t>(q)]) {
-          if (item.count > radius) break;
-          expect_same("radius by tables", at, indices[at], item.index);
-          expect_same("radius by tables", at, counts[at], item.count);
-          ++at;
-        }
-      }
-      expect_same("radius by tables", c.n_query, limits[c.n_query], at);
-      count("radius by tables", at);
-    }
+    expect_searches("by tables", c, ranked, pairs, n_threads);
     tables.items[0] ^= 1;
     expect_same("tables", 1, fault(), static_cast<int32_t>(cpu::TableFault::items));
     tables.items[0] ^= 1;

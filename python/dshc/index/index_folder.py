@@ -40,12 +40,19 @@ class IndexFolder:
         memory: int | None,
         device: str,
         tables: bool,
+        clusters: bool,
         disk: Disk,
         held: contextlib.ExitStack,
     ) -> None:
         self.path, self.read_only = path, read_only
         self._memory = default_memory() if memory is None else memory
-        self._device, self._tables, self._disk, self._held = device, tables, disk, held
+        self._device, self._tables, self._clusters, self._disk, self._held = (
+            device,
+            tables,
+            clusters,
+            disk,
+            held,
+        )
         self._hasher: Hasher | None = None
         self._closed = False
         self._search: PartSearch | None = None
@@ -71,6 +78,7 @@ class IndexFolder:
         memory: int | None = None,
         device: str = "cpu",
         tables: bool = False,
+        clusters: bool = False,
         disk: Disk | None = None,
     ) -> Self:
         """A new, empty index, open for writing, in a folder that does not exist or is empty.
@@ -85,6 +93,8 @@ class IndexFolder:
             device: where codes are searched, ``"cpu"`` or ``"cuda"``.
             tables: keep substring tables of the codes that are held in memory (:class:`dshc_fast.HammingDatabase`),
                 which look up what is very near instead of scanning, where that is faster; on the CPU.
+            clusters: put these codes to centers, where they lie around few as learned codes do, so that a search compares
+                what may be near alone; on the CPU.
 
         Raises:
             InputError, TypeError: a setting out of range, or a folder that holds anything.
@@ -132,6 +142,7 @@ class IndexFolder:
                 memory=memory,
                 device=device,
                 tables=tables,
+                clusters=clusters,
                 disk=disk,
                 held=held,
             )
@@ -150,6 +161,7 @@ class IndexFolder:
         memory: int | None = None,
         device: str = "cpu",
         tables: bool = False,
+        clusters: bool = False,
         disk: Disk | None = None,
     ) -> Self:
         """Open an index, in milliseconds whatever its size: its codes are read when they are searched.
@@ -176,6 +188,7 @@ class IndexFolder:
                 memory=memory,
                 device=device,
                 tables=tables,
+                clusters=clusters,
                 disk=disk,
                 held=held,
             )
@@ -225,6 +238,7 @@ class IndexFolder:
             memory=self._memory,
             device=self._device,
             tables=self._tables,
+            clusters=self._clusters,
             before=before,
         )
 

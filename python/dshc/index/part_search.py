@@ -46,11 +46,12 @@ class PartSearch:
         memory: int,
         device: str = "cpu",
         tables: bool = False,
+        clusters: bool = False,
         before: PartSearch | None = None,
     ) -> None:
         self.parts, self.score, self._memory, self._device = parts, score, memory, device
         self.starts = np.cumsum([0, *(part.part.n_items for part in parts)])
-        self._tables = tables
+        self._tables, self._clusters = tables, clusters
         self._runs = _runs([part.part.n_items for part in parts])
         names = {self._names(run) for run in self._runs}
         known = {} if before is None else before._prepared
@@ -193,7 +194,7 @@ class PartSearch:
         names = self._names(run)
         if names in self._prepared:
             return self._prepared[names]
-        if names not in self._searched and not self._tables:
+        if names not in self._searched and not (self._tables or self._clusters):
             self._searched.add(names)
             return None
         codes = [part.arrays["codes"] for part in self.parts[run]]
@@ -201,7 +202,7 @@ class PartSearch:
         if held + sum(part.nbytes for part in codes) > self._memory:
             return None
         joined = self._on_device(codes[0] if len(codes) == 1 else np.concatenate(codes))
-        database = HammingDatabase(joined, tables=self._tables)
+        database = HammingDatabase(joined, tables=self._tables, clusters=self._clusters)
         self._prepared[names] = database
         return database
 

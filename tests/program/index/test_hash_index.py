@@ -151,6 +151,28 @@ def test_with_substring_tables(tmp_path: Path) -> None:
         assert np.array_equal(found.ids, want.indices) and np.array_equal(found.distances, want.distances)
 
 
+def test_with_clusters(tmp_path: Path) -> None:
+    rng = np.random.default_rng(12)
+    centers = rng.integers(0, 256, (20, 8), dtype=np.uint8)
+    codes = centers[rng.integers(0, 20, 40_000)] ^ np.packbits(rng.random((40_000, 64)) < 0.04, axis=1)
+    queries = np.concatenate([codes[:5] ^ np.uint8(1), rng.integers(0, 256, (3, 8), dtype=np.uint8)])
+    with HashIndex.create(tmp_path / "index", bits=64, clusters=True) as index:
+        index.add(codes)
+        index.remove([7])
+        allowed = np.arange(len(codes)) != 7
+        found = index.search(queries, 40)
+        want = dshc_fast.hamming_topk(queries, codes, 40, allowed=allowed)
+        assert np.array_equal(found.ids, want.indices) and np.array_equal(found.distances, want.distances)
+        within, want_within = (
+            index.radius(queries, 6),
+            dshc_fast.hamming_radius(queries, codes, 6, allowed=allowed),
+        )
+        assert np.array_equal(within.ids, want_within.indices)
+        assert [database.n_clusters for database in index._search._prepared.values()] != [None]
+    with HashIndex.open(tmp_path / "index", read_only=True, clusters=True) as index:
+        assert np.array_equal(index.search(queries, 40).ids, want.indices)
+
+
 def test_overlap(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     codes, queries = draw_codes(rng, 900), draw_codes(rng, 5)

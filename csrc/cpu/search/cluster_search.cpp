@@ -1,0 +1,197 @@
+#include "cluster_search.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "../call/blocks.h"
+#include "../call/call.h"
+#include "../call/threads.h"
+#include "../kernels/level.h"
+#include "counted_nearest.h"
+
+namespace dshc::cpu {
+
+namespace {
+
+// The nearest items alone: the k best of those met so far.
+class KeepNearest {
+ public:
+  KeepNearest(int64_t k, int32_t n_values) : k_(k), n_values_(n_values) {}
+  void start() { nearest_.start(k_, n_values_); }
+  // Items farther than this are not wanted; known is false where that may still be any.
+  int32_t most() const { return nearest_.bound() - 1; }
+  bool known() const { return nearest_.full(); }
+  void add(Key key) { nearest_.add(key); }
+  const std::vector<Key>& finish() { return nearest_.finish(); }
+
+ private:
+  int64_t k_;
+  int32_t n_values_;
+  CountedNearest nearest_;
+};
+
+class KeepWithin {
+ public:
+  explicit KeepWithin(int32_t radius) : radius_(radius) {}
+  void start() { keys_.clear(); }
+  int32_t most() const { return radius_; }
+  bool known() const { return true; }
+  void add(Key key) { keys_.push_back(key); }
+  const std::vector<Key>& finish() {
+    std::sort(keys_.begin(), keys_.end());
+    return keys_;
+  }
+
+ private:
+  int32_t radius_;
+  std::vector<Key> keys_;
+};
+
+// One query after another, in memory of its own.
+template <class Keep>
+class ClusterWalk {
+ public:
+  ClusterWalk(const Pairs& pairs, Keep keep)
+      : pairs_(pairs),
+        clusters_(*pairs.clusters),
+        keep_(std::move(keep)),
+        padded_(pairs.n_bytes),
+        budget_(budget_of(pairs)),
+        distances_(static_cast<size_t>(clusters_.n_centers)),
+        least_(static_cast<size_t>(clusters_.n_centers)),
+        near_(static_cast<size_t>(clusters_.n_centers)),
+        values_(kStretch),
+        positions_(kStretch) {}
+
+  // False: a scan is faster.
+  bool run(int64_t query) {
+    const RankKernels& kernels = *level().rank;
+    const int64_t n_centers = clusters_.n_centers;
+    query_ = padded_.load(pairs_.queries, query, 1);
+    keep_.start();
+    stop_point(static_cast<double>(n_centers));
+    kernels.rank_row(Score::hamming, query_, clusters_.centers, n_centers, padded_.stride(), 0, distances_.data());
+    // Of each center the least distance that one of its items may have.
+    for (int64_t c = 0; c < n_centers; ++c) {
+      const uint16_t d = distances_[static_cast<size_t>(c)], radius = clusters_.radii[c];
+      least_[static_cast<size_t>(c)] = d > radius ? static_cast<uint16_t>(d - radius) : uint16_t{0};
+    }
+    // Until a bound is known, center after center as they are near; mostly the first is enough.
+    int64_t left = 0;
+    while (!keep_.known() && left <= budget_) {
+      uint16_t nearest = kDone;
+      for (const uint16_t d : distances_) nearest = d < nearest ? d : nearest;
+      if (nearest == kDone) break;
+      kernels.select_between(distances_.data(), n_centers, nearest, static_cast<uint16_t>(nearest + 1), near_.data());
+      const int64_t center = near_[0], begin = clusters_.begin(center, 0), end = clusters_.begin(center, clusters_.n_rings);
+      compare(begin, end);
+      left += end - begin;
+      least_[static_cast<size_t>(center)] = distances_[static_cast<size_t>(center)] = kDone;
+    }
+    if (left > budget_) return false;  // a mask leaves few items of each
+    const int64_t n_near =
+        kernels.select_between(least_.data(), n_centers, 0, static_cast<uint16_t>(keep_.most() + 1), near_.data());
+    for (int64_t i = 0; i < n_near; ++i) {
+      const Rings rings = rings_of(near_[static_cast<size_t>(i)]);
+      left += rings.end - rings.begin;
+    }
+    if (left > budget_) return false;
+    for (int64_t i = 0; i < n_near; ++i) {
+      const Rings rings = rings_of(near_[static_cast<size_t>(i)]);  // the bound has fallen since
+      compare(rings.begin, rings.end);
+    }
+    return true;
+  }
+
+  const std::vector<Key>& finish() { return keep_.finish(); }
+
+ private:
+  static constexpr int64_t kFirstStretch = 256, kStretch = 4096;
+  static constexpr uint16_t kDone = 1 << 14;  // more than any distance
+
+  struct Rings {
+    int64_t begin, end;  // rows
+  };
+
+  // A comparison here takes as long as so many of a scan's, which share what they load with other queries.
+  static int64_t budget_of(const Pairs& pairs) {
+    constexpr int64_t kManyQueries = 48, kSomeQueries = 8;
+    if (pairs.table_use == TableUse::always) return pairs.n_db;
+    return pairs.n_db / (pairs.n_query >= kManyQueries ? 8 : pairs.n_query >= kSomeQueries ? 4 : 2);
+  }
+
+  Rings rings_of(int64_t center) const {
+    const int32_t d = distances_[static_cast<size_t>(center)], most = keep_.most(), last = clusters_.radii[center];
+    const int32_t low = std::max(0, d - most), high = std::min(last, d + most);
+    if (low > high) return {0, 0};
+    return {clusters_.begin(center, low), clusters_.begin(center, high + 1)};
+  }
+
+  // The rows [begin, end). The bound falls fast at first.
+  void compare(int64_t begin, int64_t end) {
+    const RankKernels& kernels = *level().rank;
+    const int32_t stride = padded_.stride();
+    for (int64_t stretch = keep_.known() ? kStretch : kFirstStretch, n = 0; begin < end; begin += n, stretch = kStretch) {
+      n = std::min(stretch, end - begin);
+      stop_point(static_cast<double>(n * stride) / 64);
+      kernels.rank_row(Score::hamming, query_, clusters_.rows + begin * stride, n, stride, 0, values_.data());
+      const int64_t found =
+          kernels.select_between(values_.data(), n, 0, static_cast<uint16_t>(keep_.most() + 1), positions_.data());
+      for (int64_t i = 0; i < found; ++i) {
+        const uint32_t at = positions_[static_cast<size_t>(i)], item = clusters_.items[begin + at];
+        if (pairs_.allowed && !(pairs_.allowed[item / 8] >> (item % 8) & 1)) continue;
+        keep_.add(make_key(values_[at], item));
+      }
+    }
+  }
+
+  const Pairs& pairs_;
+  const CodeClusters& clusters_;
+  Keep keep_;
+  StridedCodes padded_;
+  int64_t budget_;
+  const uint8_t* query_ = nullptr;
+  std::vector<uint16_t> distances_, least_;  // of each center
+  std::vector<uint32_t> near_;
+  std::vector<uint16_t> values_;
+  std::vector<uint32_t> positions_;
+};
+
+template <class Keep>
+std::vector<int64_t> search_all(const Pairs& pairs, const Keep& keep, int n_threads, const TakeAnswer& take) {
+  const int64_t n = pairs.n_query, n_tasks = std::min<int64_t>(n, n_threads == 1 ? 1 : 4 * n_threads);
+  std::vector<uint8_t> given_up(static_cast<size_t>(n), 0);
+  parallel_for(n_tasks, n_threads, [&](int64_t task) {
+    ClusterWalk<Keep> walk(pairs, keep);
+    for (int64_t q = n * task / n_tasks; q < n * (task + 1) / n_tasks; ++q) {
+      if (walk.run(q)) {
+        take(q, walk.finish());
+      } else {
+        given_up[static_cast<size_t>(q)] = 1;
+      }
+    }
+  });
+  std::vector<int64_t> left;
+  for (int64_t q = 0; q < n; ++q) {
+    if (given_up[static_cast<size_t>(q)]) left.push_back(q);
+  }
+  return left;
+}
+
+}  // namespace
+
+bool asks_clusters(const Pairs& pairs) {
+  const bool one_mask = !pairs.allowed || pairs.allowed_stride == 0;
+  return pairs.clusters && pairs.clusters->n_centers > 0 && pairs.score == Score::hamming && one_mask && pairs.n_query > 0 &&
+         pairs.table_use != TableUse::never;
+}
+
+std::vector<int64_t> cluster_topk(const Pairs& pairs, int64_t k, int n_threads, const TakeAnswer& take) {
+  return search_all(pairs, KeepNearest(k, n_rank_values(pairs)), n_threads, take);
+}
+
+std::vector<int64_t> cluster_radius(const Pairs& pairs, int32_t radius, int n_threads, const TakeAnswer& take) {
+  return search_all(pairs, KeepWithin(radius), n_threads, take);
+}
+
+}  // namespace dshc::cpu
