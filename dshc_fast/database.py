@@ -48,11 +48,12 @@ class HammingDatabase:
     "overlap" and a mask of each query are always scanned. Answers are the same to the bit. A code of b bits costs about
     4 * b / log2(n) bytes more.
 
-    With `clusters` it also keeps the codes once more, put to centers that a sample of them shows, where they do lie around
-    few: learned codes of a class are near each other, and far from those of other classes. `hamming_topk` and `hamming_radius`
-    then compare a query with the centers, and by the triangle inequality only with the items that may be near enough; where
-    these are too many they scan. Answers are the same to the bit; score "overlap" and a mask of each query are always scanned. Other codes are
-    kept without, and so are those that repeat, which need no clusters. A code of b bytes costs about b + 4 bytes more.
+    With `clusters` it also keeps the codes once more, put to centers that a sample of them shows, where they do lie
+    around few: learned codes of a class are near each other, and far from those of other classes. `hamming_topk` and
+    `hamming_radius` then compare a query with the centers, and by the triangle inequality only with the items that may
+    be near enough; where these are too many they scan. Answers are the same to the bit; score "overlap" and a mask of
+    each query are always scanned. Other codes are kept without, and so are those that repeat, which need no clusters. A
+    code of b bytes costs about b + 4 bytes more.
 
     Args:
         codes: uint8 (n, bytes), 1 to 512 bytes, at least one row; numpy or torch, on the CPU or on CUDA.

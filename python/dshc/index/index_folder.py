@@ -93,8 +93,8 @@ class IndexFolder:
             device: where codes are searched, ``"cpu"`` or ``"cuda"``.
             tables: keep substring tables of the codes that are held in memory (:class:`dshc_fast.HammingDatabase`),
                 which look up what is very near instead of scanning, where that is faster; on the CPU.
-            clusters: put these codes to centers, where they lie around few as learned codes do, so that a search compares
-                what may be near alone; on the CPU.
+            clusters: put these codes to centers, where they lie around few as learned codes do, so that a search
+                compares what may be near alone; on the CPU.
 
         Raises:
             InputError, TypeError: a setting out of range, or a folder that holds anything.
