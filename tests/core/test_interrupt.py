@@ -36,6 +36,22 @@ def with_tables(n: int) -> dshc_fast.HammingDatabase:
 
 
 @functools.cache
+def near_centers(n: int, n_bytes: int = 8) -> torch.Tensor:
+    """Codes around five hundred centers."""
+    rng = np.random.default_rng(5)
+    centers = rng.integers(0, 256, (500, n_bytes), dtype=np.uint8)
+    rows = centers[rng.integers(0, 500, n)]
+    rows[np.arange(n), rng.integers(0, n_bytes, n)] ^= (1 << rng.integers(0, 8, n)).astype(np.uint8)
+    rows[np.arange(n), rng.integers(0, n_bytes, n)] ^= (1 << rng.integers(0, 8, n)).astype(np.uint8)
+    return torch.from_numpy(rows)
+
+
+@functools.cache
+def with_clusters(n: int) -> dshc_fast.HammingDatabase:
+    return dshc_fast.HammingDatabase(near_centers(n, 32), clusters=True)
+
+
+@functools.cache
 def ids(n: int, n_classes: int = 10) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(n).integers(0, n_classes, n))
 
@@ -140,6 +156,10 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "mAP": lambda: call("mean_average_precision", **labelled(MANY, DB)),
     "curves": lambda: call("retrieval_curves", **labelled(MANY, DB)),
     "database": lambda: call("HammingDatabase", codes=codes(8 * DB, 16, 1_500_000)),
+    "topk, clusters": lambda: call(
+        "hamming_topk", queries=codes(5 * MANY, 32), database=with_clusters(DB), k=10
+    ),
+    "database, clusters": lambda: call("HammingDatabase", codes=near_centers(2 * DB, 32), clusters=True),
     "database, tables": lambda: call("HammingDatabase", codes=codes(8 * DB, 16), tables=True),
     "loss": lambda: loss(torch.float64),
     "loss, float16": lambda: loss(torch.float16),
@@ -183,7 +203,7 @@ ONE_THREAD = (
 @pytest.fixture(scope="module", autouse=True)
 def _free_memory() -> Iterator[None]:
     yield
-    for made in (codes, with_tables, ids, floats):
+    for made in (codes, near_centers, with_clusters, with_tables, ids, floats):
         made.cache_clear()
 
 
