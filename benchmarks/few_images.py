@@ -1,16 +1,17 @@
 """Methods against the number of training items per class, by `dshc compare`; into docs/results.
 
-    python benchmarks/few_images.py NAME SOURCE --work FOLDER --tuned FOLDER [--counts 10,50,100,500,all]
+    python benchmarks/few_images.py NAME SOURCE --work FOLDER --tuned FOLDER [--counts 10,50,100,500,all] [--add]
         [--note TEXT] [any flags of dshc compare]
 
 For every count a comparison in a folder of its own under WORK: `--train-per-class` cuts the training items, queries
 and database stay. Rates and weights are those that the comparison in `--tuned` chose, so that no count is favoured by
 a choice of its own, and ten validation items choose nothing but the epoch. Goes on where it was stopped. NAME: of the
-files, docs/results/few-NAME.{md,json,png}.
+files, docs/results/few-NAME.{md,json,png}. --add: counts that are not asked for stay in them as they were measured.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser = comparisons.parser(__doc__)
     parser.add_argument("--tuned", type=Path, required=True)
     parser.add_argument("--counts", default="10,50,100,500,all")
+    parser.add_argument("--add", action="store_true")
     given, flags = parser.parse_known_args()
     groups: list[tuple[str, Group]] = []
     for count in given.counts.split(","):
@@ -32,19 +34,29 @@ def main() -> None:
         cut = [] if count == "all" else ["--train-per-class", count]
         comparisons.compare(given.source, folder, ["--tuned", str(given.tuned), *cut, *flags])
         groups += [(count, group) for group in comparisons.whole_table(folder).groups]
-    bits = sorted({group.bits for _, group in groups})
-    rows = [row(count, group) for count, group in groups]
     name = f"few-{given.name}"
+    command = comparisons.shown(given.source, ["--train-per-class", "N", "--tuned", str(given.tuned), *flags])
+    made = f"`{command}`; {made_on()}"
+    rows = [row(count, group) | {"made": made} for count, group in groups]
+    if given.add:
+        rows = earlier(name, {count for count, _ in groups}) + rows
+    bits = sorted({row["bits"] for row in rows})
     write(name, rows, flags=comparisons.public(flags))
     (RESULTS / f"{name}.png").write_bytes(plot(rows, bits[0]))
-    command = comparisons.shown(given.source, ["--train-per-class", "N", "--tuned", str(given.tuned), *flags])
     conventions = groups[0][1].results[0].numbers["conventions"]  # type: ignore[index]
     lines = [f"Conventions: {conventions}. Validation items are among the training items of a class; ± is the "
              "deviation over seeds.", "", f"![mAP against training items per class]({name}.png)", ""]  # fmt: skip
     for length in bits:
         lines += [f"## mAP, {length} bits", "", *table(rows, length), ""]
     title = f"mAP against training items per class: {given.name}"
-    write_page(name, title, f"`{command}`; {made_on()}", given.note, lines)
+    write_page(name, title, "\n\n".join(dict.fromkeys(row["made"] for row in rows)), given.note, lines)
+
+
+def earlier(name: str, measured: set[str]) -> list[dict[str, Any]]:
+    """The rows of other counts that the page has, and what each was made by: the page's own line where it had one."""
+    page = (RESULTS / f"{name}.md").read_text().splitlines()
+    rows = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+    return [{"made": page[2], **row} for row in rows if row["count"] not in measured]
 
 
 def row(count: str, group: Group) -> dict[str, Any]:

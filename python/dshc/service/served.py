@@ -70,7 +70,7 @@ class Served:
         if path.joinpath(MANIFEST).exists() or not path.joinpath(CONFIG).is_file():
             if not path.is_dir():
                 raise FileNotFoundError(f"{path}: no such folder of an index or a run")
-            index = HashIndex.open(path, read_only=True, memory=memory)
+            index = HashIndex.open(path, read_only=True, memory=memory, clusters=True)
             return cls(index, own, hasher=index.hasher if path.joinpath(HASHER).is_dir() else None)
         run = load_run(path)
         held = ExitStack()
@@ -80,7 +80,9 @@ class Served:
             if own is None:
                 own, more = pictures_of_run(run, max_pixels)
                 remarks += more
-            found = cls(HashIndex.open(folder, read_only=True, memory=memory), own, hasher=run.hasher)
+            found = cls(
+                HashIndex.open(folder, read_only=True, memory=memory, clusters=True), own, hasher=run.hasher
+            )
         except BaseException:
             held.close()
             raise
