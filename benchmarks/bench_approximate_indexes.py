@@ -9,7 +9,7 @@ the most. `pip install pynear` beside faiss; without it its rows are left out.
 * recall: the share of the 10 distances returned that are no larger than the tenth of the exact search: an item at the
   same distance as the tenth nearest counts as found, whichever it is.
 * queries/s of one thread: 100 calls of one query each, and one call of 100 queries (fewer where a peer is slow).
-  HammingDatabase, plain and with tables (where codes lie around centers with clusters too), takes turns with each peer.
+  HammingDatabase, plain and with tables (where codes lie around centers with clusters), takes turns with each peer.
 * build: seconds, of one thread but where the table says two; memory: what the process grew by.
 
 Results are kept as they come: `--only TEXT` measures the groups whose name (`clustered 64 1,000,000 faiss IVF`)
@@ -51,8 +51,8 @@ K = 10
 ASKED, TRIED = 100, 1000  # queries that are timed, and of which the recall is
 SLOW, TOO_SLOW = 200, 20  # queries/s; a slower setting is tried on 100 queries; is the last
 SCAN, TABLES = "HammingDatabase", "HammingDatabase(tables=True)"
-BOTH = "HammingDatabase(tables=True, clusters=True)"  # where codes lie around centers
-OWN = (BOTH, TABLES, SCAN)  # best first
+CLUSTERS = "HammingDatabase(clusters=True)"  # where codes lie around centers
+OWN = (CLUSTERS, TABLES, SCAN)  # best first
 
 
 def resident() -> int:
@@ -123,11 +123,8 @@ def measure_set(
     database = np.ascontiguousarray(data.database)
     exact = faiss_index(database).search(np.ascontiguousarray(data.queries), K)[0]
     plain, *of_plain = built(dshc_fast.HammingDatabase, database)
-    clusters = codes.startswith("clustered")
-    best, *of_best = built(
-        lambda rows: dshc_fast.HammingDatabase(rows, tables=True, clusters=clusters), database
-    )
-    ours = BOTH if clusters else TABLES
+    ours, made_with = (CLUSTERS, "clusters") if codes.startswith("clustered") else (TABLES, "tables")
+    best, *of_best = built(lambda rows: dshc_fast.HammingDatabase(rows, **{made_with: True}), database)
     group = Group(data, exact, {ours: of_ours(best), SCAN: of_ours(plain)}, seconds)
     for name in wanted_groups:
         peer = PEERS[name]

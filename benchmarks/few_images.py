@@ -29,19 +29,21 @@ def main() -> None:
     parser.add_argument("--add", action="store_true")
     given, flags = parser.parse_known_args()
     groups: list[tuple[str, Group]] = []
+    name = f"few-{given.name}"
+    others = earlier(name, set(given.counts.split(","))) if given.add else []
     for count in given.counts.split(","):
         folder = given.work / f"per-class-{count}"
         cut = [] if count == "all" else ["--train-per-class", count]
         comparisons.compare(given.source, folder, ["--tuned", str(given.tuned), *cut, *flags])
         groups += [(count, group) for group in comparisons.whole_table(folder).groups]
-    name = f"few-{given.name}"
     command = comparisons.shown(given.source, ["--train-per-class", "N", "--tuned", str(given.tuned), *flags])
     made = f"`{command}`; {made_on()}"
     rows = [row(count, group) | {"made": made} for count, group in groups]
-    if given.add:
-        rows = earlier(name, {count for count, _ in groups}) + rows
+    rows = sorted(
+        others + rows, key=lambda row: (row["count"] == "all", int(row["count"].replace("all", "0")))
+    )
     bits = sorted({row["bits"] for row in rows})
-    write(name, rows, flags=comparisons.public(flags))
+    write(name, rows)
     (RESULTS / f"{name}.png").write_bytes(plot(rows, bits[0]))
     conventions = groups[0][1].results[0].numbers["conventions"]  # type: ignore[index]
     lines = [f"Conventions: {conventions}. Validation items are among the training items of a class; ± is the "
@@ -49,14 +51,14 @@ def main() -> None:
     for length in bits:
         lines += [f"## mAP, {length} bits", "", *table(rows, length), ""]
     title = f"mAP against training items per class: {given.name}"
-    write_page(name, title, "\n\n".join(dict.fromkeys(row["made"] for row in rows)), given.note, lines)
+    write_page(name, title, ".\n\n".join(dict.fromkeys(row["made"] for row in rows)), given.note, lines)
 
 
 def earlier(name: str, measured: set[str]) -> list[dict[str, Any]]:
-    """The rows of other counts that the page has, and what each was made by: the page's own line where it had one."""
+    """The rows of other counts that the page has, and what each was made by: the page's line where rows do not say."""
     page = (RESULTS / f"{name}.md").read_text().splitlines()
     rows = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
-    return [{"made": page[2], **row} for row in rows if row["count"] not in measured]
+    return [{"made": page[2].rstrip("."), **row} for row in rows if row["count"] not in measured]
 
 
 def row(count: str, group: Group) -> dict[str, Any]:

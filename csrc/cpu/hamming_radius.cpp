@@ -146,14 +146,14 @@ struct RadiusSearch::Found {
 
   Found(const Pairs& all_pairs, int64_t radius, int n_threads) : pairs(all_pairs) {
     const int32_t limit = value_limit(pairs, radius);
-    const bool clusters = asks_clusters(pairs) && limit > 0;
+    const ClusterPlan clusters = plan_clusters_radius(pairs, limit - 1, n_threads);
     const TablePlan plan = plan_tables_radius(pairs, limit - 1, level(), n_threads);
-    if (clusters || plan.asks) {
+    if (clusters.asks || plan.asks) {
       looked_up.resize(static_cast<size_t>(pairs.n_query));
       const TakeAnswer take = [&](int64_t query, const std::vector<Key>& keys) {
         looked_up[static_cast<size_t>(query)] = keys;
       };
-      scanned = clusters ? cluster_radius(pairs, limit - 1, n_threads, take) : table_radius(plan, pairs, limit - 1, take);
+      scanned = clusters.asks ? cluster_radius(clusters, pairs, limit - 1, take) : table_radius(plan, pairs, limit - 1, take);
       if (static_cast<int64_t>(scanned.size()) == pairs.n_query) looked_up.clear();
     }
     if (looked_up.empty()) {

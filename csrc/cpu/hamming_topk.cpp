@@ -142,19 +142,15 @@ void scan_left(const Pairs& pairs, int64_t k, const std::vector<int64_t>& left, 
   }
 }
 
-// Of the database; where more is wanted no cluster holds it all.
-constexpr int64_t kFewWanted = 64;
-
 }  // namespace
 
 void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts, int64_t* indices, int n_threads) {
   const Call call;
   expect_writes(counts, 4 * pairs.n_query * k);
   expect_writes(indices, 8 * pairs.n_query * k);
-  const bool few_wanted = k <= pairs.n_db / kFewWanted || pairs.table_use == TableUse::always;
-  const bool clusters = asks_clusters(pairs) && few_wanted;
+  const ClusterPlan clusters = plan_clusters_topk(pairs, k, n_threads);
   const TablePlan plan = plan_tables_topk(pairs, k, level(), n_threads);
-  if (!clusters && !plan.asks) return scan_topk(pairs, k, counts, indices, n_threads);
+  if (!clusters.asks && !plan.asks) return scan_topk(pairs, k, counts, indices, n_threads);
   const TakeAnswer take = [&](int64_t query, const std::vector<Key>& keys) {
     int32_t* values = counts + query * k;
     int64_t* items = indices + query * k;
@@ -166,7 +162,7 @@ void hamming_topk(const Pairs& pairs, int64_t k, int32_t* counts, int64_t* indic
     std::fill(items + keys.size(), items + k, int64_t{-1});
   };
   const std::vector<int64_t> left =
-      clusters ? cluster_topk(pairs, k, n_threads, take) : table_topk(plan, pairs, k, take);
+      clusters.asks ? cluster_topk(clusters, pairs, k, take) : table_topk(plan, pairs, k, take);
   scan_left(pairs, k, left, counts, indices, n_threads);
 }
 

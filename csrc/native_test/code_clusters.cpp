@@ -1,6 +1,7 @@
 // Clusters of codes: whether they are found, and searches through them against the sorted list of all items.
 #include "../cpu/repeats/code_clusters.h"
 
+#include "../cpu/call/cluster_plan.h"
 #include "searches.h"
 
 namespace dshc::test {
@@ -44,11 +45,44 @@ void check_found() {
   }
 }
 
+void check_plans() {
+  const uint32_t none = 0;
+  CodeClusters clusters{};
+  clusters.begins = &none;
+  clusters.n_centers = 100;
+  Pairs pairs{nullptr, nullptr, 100, 1'000'000, 8, Score::hamming, nullptr, 0};
+  pairs.clusters = &clusters;
+  const auto expect = [&](const cpu::ClusterPlan& plan, const std::string& wanted) {
+    const std::string got = cpu::text(plan, clusters);
+    if (got != wanted) fail("plan", 0, '"' + got + '"', '"' + wanted + '"');
+    count("plan", 1);
+  };
+  const std::string asked = "100 clusters, or scanned from ";
+  expect(cpu::plan_clusters_topk(pairs, 10, 2), asked + "125000 items on; 2 threads");
+  expect(cpu::plan_clusters_radius(pairs, 10, 1), asked + "125000 items on; 1 thread");
+  expect(cpu::plan_clusters_topk(pairs, 20'000, 1), "no clusters");
+  expect(cpu::plan_clusters_radius(pairs, -1, 1), "no clusters");
+  pairs.n_query = 8;
+  expect(cpu::plan_clusters_topk(pairs, 10, 1), asked + "250000 items on; 1 thread");
+  pairs.n_query = 1;
+  expect(cpu::plan_clusters_topk(pairs, 10, 1), asked + "500000 items on; 1 thread");
+  Pairs other = pairs;
+  other.score = Score::overlap;
+  expect(cpu::plan_clusters_topk(other, 10, 1), "no clusters");
+  const uint8_t mask = 0;
+  other = pairs;
+  other.allowed = &mask;
+  expect(cpu::plan_clusters_topk(other, 10, 1), asked + "500000 items on; 1 thread");
+  other.allowed_stride = 125'000;
+  expect(cpu::plan_clusters_topk(other, 10, 1), "no clusters");
+}
+
 }  // namespace
 
 void test_code_clusters() {
   Random random(23);
   check_found();
+  check_plans();
   for (const int32_t n_bytes : {4, 8, 16, 40}) {
     for (const Codes codes : {Codes::extreme, Codes::clustered, Codes::equal}) {
       for (const Mask mask : {Mask::none, Mask::shared}) {

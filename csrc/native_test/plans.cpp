@@ -161,12 +161,17 @@ void check_cuts() {
                 popcounts + "blocks of 2048 items in place; 6 groups of 4, 1 shard, 2 threads");
   }
   expect_text(text(cpu::plan_radius(pairs_of(1000, 1'000'000, 8), 5, false, cpu::chosen_level(), 2)),
-              planes ? many + "2 groups of 500, 2 shards, 2 threads" : many + "8 groups of 128, 1 shard, 2 threads");
+              planes ? many + "2 groups of 500, 1 shard, 2 threads" : many + "8 groups of 128, 1 shard, 2 threads");
   if (from <= 50) {
     // Wide groups and shards for the threads; groups for those that find no shard long enough, or would merge too much.
     expect_text(topk_text(pairs_of(100, 10'000'000, 8), 10, 2), many + "1 group of 100, 2 shards, 2 threads");
     expect_text(topk_text(pairs_of(100, 1'000'000, 8), 10, 6), many + "2 groups of 50, 3 shards, 6 threads");
+    expect_text(topk_text(pairs_of(300, 1'000'000, 8), 10, 2), many + "1 group of 300, 2 shards, 2 threads");
     expect_text(topk_text(pairs_of(128, 100'000, 8), 10, 2), many + "2 groups of 64, 1 shard, 2 threads");
+    // What shards keep of all queries stays small: none where groups are enough.
+    expect_text(topk_text(pairs_of(100'000, 1'000'000, 8), 10, 2), many + "198 groups of 506, 1 shard, 2 threads");
+    expect_text(text(cpu::plan_radius(pairs_of(100'000, 10'000'000, 8), 5, false, cpu::chosen_level(), 16)),
+                many + "208 groups of 481, 1 shard, 16 threads");
     expect_text(topk_text(pairs_of(1000, 1'000'000, 8), 600, 2),
                 many + "4 groups of 250, 1 shard, 2 threads; bounds guessed from 16384 items");
   }

@@ -21,6 +21,10 @@ struct OnLines {
   bool operator==(const OnLines<Other>&) const {
     return true;
   }
+  template <class Other>
+  bool operator!=(const OnLines<Other>&) const {
+    return false;
+  }
 };
 
 template <class T>

@@ -63,9 +63,9 @@ void cut_database(const Pairs& pairs, int64_t shards, Tasks& tasks) {
   if (shards > 1) tasks.shard = std::max(kSmallestShard, divide_up(divide_up(pairs.n_db, shards), 64) * 64);
 }
 
-// Groups for the filter by bit planes, whose tables each group makes anew (they cost as much as some fifty queries): wide
-// ones, and the database cut for the threads where merging costs little. False: groups would come out too narrow, or
-// merging would cost what they save. The figures are measured.
+// Groups for the filter by bit planes, whose tables each group makes anew (they cost as much as some fifty queries): as wide
+// as memory allows, and where that makes too few of them for the threads, shards of the database if merging costs little. False:
+// groups would come out too narrow, or merging would cost what they save. The figures are measured.
 bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t state_bytes, Tasks& tasks) {
   constexpr int64_t kNarrow = 64, kUsual = 128, kWidest = 512;  // queries
   constexpr int64_t kFewest = 48;  // of several groups; and that memory must allow, or popcounts of fewer keep their state cached
@@ -77,12 +77,17 @@ bool cut_for_planes(const Pairs& pairs, const FilterRow* by_planes, int64_t stat
                                   kStateBytes / std::max<int64_t>(state_bytes, 1));
   if (!by_planes || widest < std::max<int64_t>(by_planes->min_queries, kFewest)) return false;
   const int64_t n_threads = tasks.n_threads, share = divide_up(pairs.n_query, n_threads);
-  const int64_t db_bytes = pairs.n_db * WordShape(pairs.n_bytes).code_bytes();
-  const int64_t shards = state_bytes <= kSmallState ? std::clamp<int64_t>(db_bytes / kLeastShardBytes, 1, n_threads) : 1;
-  int64_t wanted = std::max({divide_up(share, n_threads == 1 ? 1 : 2), std::min(share, kUsual), kNarrow});
-  if (shards > 1) wanted = divide_up(pairs.n_query, divide_up(n_threads, shards));
-  const int64_t n_groups =
-      std::min(divide_up(pairs.n_query, std::min(wanted, widest)), pairs.n_query / by_planes->min_queries);
+  const int64_t fewest = divide_up(pairs.n_query, widest);
+  int64_t n_groups = divide_up(fewest, n_threads) * n_threads, shards = 1;
+  if (fewest < n_threads) {
+    const int64_t db_bytes = pairs.n_db * WordShape(pairs.n_bytes).code_bytes();
+    const int64_t most = state_bytes > kSmallState ? 1 : std::min(db_bytes / kLeastShardBytes, pairs.n_db / kSmallestShard);
+    shards = std::clamp<int64_t>(most, 1, divide_up(n_threads, fewest));
+    const int64_t wanted = shards > 1 ? divide_up(pairs.n_query, divide_up(n_threads, shards))
+                                      : std::max({divide_up(share, 2), std::min(share, kUsual), kNarrow});
+    n_groups = divide_up(pairs.n_query, std::min(wanted, widest));
+  }
+  n_groups = std::min(n_groups, pairs.n_query / by_planes->min_queries);
   const int64_t group = divide_up(pairs.n_query, n_groups);
   if (n_groups * shards < n_threads || (n_groups > 1 && group < kFewest)) return false;
   tasks.group = group;

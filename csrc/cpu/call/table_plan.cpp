@@ -11,7 +11,6 @@ constexpr double kFree = 1e300;  // ns of a scan, where the tables are asked wha
 
 // A scan, in ns per word of a pair, by the number of queries; measured on one thread of a Zen 5 with AVX-512, top-k with k = 10
 // and radius 2, 32 to 1,024 bits. Other levels take longer, so that their tables are asked less often than would pay.
-constexpr int64_t kManyQueries = 48, kSomeQueries = 8;
 constexpr double kScanMany = 0.02;      // by bit planes
 constexpr double kScanManyLong = 0.035; // codes over 128 bits
 constexpr double kScanSome = 0.055;

@@ -8,6 +8,9 @@
 
 namespace dshc::cpu {
 
+// From so many queries on a scan shares what it loads among many of them, among some.
+constexpr int64_t kManyQueries = 48, kSomeQueries = 8;
+
 struct TablePlan {
   const Level* level;
   bool asks;         // the tables; else all is scanned

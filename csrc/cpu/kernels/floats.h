@@ -95,14 +95,26 @@ bool any_nan(const float* values, int64_t n) {
   return any != 0;
 }
 
-inline float largest_lane(Floats v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
+// One value of all lanes, half by half: a third of the steps that would wait for each other one by one.
+template <class Vector, class Value, class Join>
+inline Value join_lanes(Vector v, Value, Join join) {
+  constexpr int kN = sizeof(Vector) / sizeof(Value);
+  Value lanes[kN];
+  std::memcpy(lanes, &v, sizeof v);
+#pragma GCC unroll 4
+  for (int half = kN / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) lanes[i] = join(lanes[i], lanes[i + half]);
   }
   return lanes[0];
 }
+
+template <class T>
+inline T larger(T x, T y) {
+  return y > x ? y : x;
+}
+
+inline float largest_lane(Floats v) { return join_lanes(v, 0.0f, larger<float>); }
 
 // The values fall into kBuckets buckets by turns. The k-th largest of the buckets' maxima is a bound that k values reach;
 // where maxima are equal it is a smaller one, because all equal ones are taken away at once.
@@ -227,20 +239,6 @@ template <> struct VectorOf<double> { using type = Doubles; };
 template <class T> constexpr int kLanesOf = sizeof(typename VectorOf<T>::type) / sizeof(T);
 template <class T> constexpr T kLowestOf = static_cast<T>(-__builtin_inf());
 
-// What is left of the lanes when halves are brought together until one value is left.
-template <class T, class Join>
-inline T join_lanes(typename VectorOf<T>::type v, Join join) {
-  constexpr int kN = kLanesOf<T>;
-  T lanes[kN];
-  store(lanes, v);
-#pragma GCC unroll 4
-  for (int half = kN / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < half; ++i) lanes[i] = join(lanes[i], lanes[i + half]);
-  }
-  return lanes[0];
-}
-
 // NaN is passed over: of its comparisons all are false, and splat(-inf) is -inf - 0.
 template <class T>
 T max_value(const T* values, int64_t n) {
@@ -258,7 +256,7 @@ T max_value(const T* values, int64_t n) {
     a = u > a ? u : a;
   }
   a = b > a ? b : a;
-  return join_lanes<T>(a, [](T x, T y) { return y > x ? y : x; });
+  return join_lanes(a, T{}, larger<T>);
 }
 
 template <class T>
@@ -273,7 +271,7 @@ T sum_exp(const T* values, int64_t n, T shift) {
   }
   for (; i < n; i += kN) a += exp_nonpositive(load_tail(values + i, n - i, kLowestOf<T>) - shift);
   a += b;
-  return join_lanes<T>(a, [](T x, T y) { return x + y; });
+  return join_lanes(a, T{}, [](T x, T y) { return x + y; });
 }
 
 template <class T>

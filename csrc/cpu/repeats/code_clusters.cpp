@@ -1,12 +1,12 @@
 #include "code_clusters.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "../call/blocks.h"
 #include "../call/call.h"
+#include "../call/spread.h"
 #include "../call/threads.h"
 #include "../kernels/level.h"
 
@@ -67,7 +67,7 @@ class Trial {
     int64_t compared = 0;
     for (int64_t p = 0; p < n_probes; ++p) {
       const int64_t probe = n_ * p / n_probes;
-      // In the whole database as many are as near as the sample's share allows: with one there, the bound of a small k.
+      // One item of the sample so near stands for n / 8,192 of the database: the bound of a k of about that.
       const int32_t bound = nearest_other(probe);
       compare(row(probe));
       for (int64_t c = 0; c < n_centers_; ++c) {
@@ -81,8 +81,7 @@ class Trial {
     return static_cast<double>(n_centers_) + share * static_cast<double>(n);
   }
 
-  // Centers that no item came to are left out.
-  std::vector<uint8_t> centers() const { return centers_; }
+  const std::vector<uint8_t>& centers() const { return centers_; }
 
  private:
   const uint8_t* row(int64_t i) const { return sample_.data() + static_cast<size_t>(i) * width_; }
@@ -104,7 +103,7 @@ class Trial {
     }
   }
 
-  // To what most of their items have, bit by bit.
+  // To what most of their items have, bit by bit; one that has no item is left out.
   void move_centers() {
     std::vector<int32_t> ones(static_cast<size_t>(n_centers_) * 8 * width_, 0), members(static_cast<size_t>(n_centers_), 0);
     for (int64_t i = 0; i < n_; ++i) {
@@ -154,16 +153,12 @@ class Trial {
   std::vector<uint16_t> ring_of_;
 };
 
-// Evenly spread, with a place in each stretch that no period of the data can hide from.
 std::vector<uint8_t> sample_of(const uint8_t* rows, int32_t row_bytes, int64_t n) {
   const int64_t n_sample = std::min(kSample, divide_up(n, 4));
   std::vector<uint8_t> sample(static_cast<size_t>(n_sample * row_bytes));
-  double fraction = 0.0;
-  for (int64_t i = 0; i < n_sample; ++i, fraction = std::fmod(fraction + 0.6180339887498949, 1.0)) {
-    const double place = (static_cast<double>(i) + fraction) * static_cast<double>(n) / static_cast<double>(n_sample);
-    const int64_t item = std::min(static_cast<int64_t>(place), n - 1);
+  for_spread(n_sample, n, [&](int64_t i, int64_t item) {
     std::memcpy(sample.data() + i * row_bytes, rows + item * row_bytes, static_cast<size_t>(row_bytes));
-  }
+  });
   return sample;
 }
 
@@ -226,20 +221,23 @@ void OwnedClusters::put(const uint8_t* rows, int32_t row_bytes, int64_t n, int n
     before += here;
   }
   std::vector<uint32_t> next = begins_;
-  rows_.resize(static_cast<size_t>(n * row_bytes));
-  items_.resize(static_cast<size_t>(n));
+  // Not filled with zeros: that would take long in one piece, and each is written once.
+  n_rows_ = n;
+  rows_.reset(new uint8_t[static_cast<size_t>(n * row_bytes)]);
+  items_.reset(new uint32_t[static_cast<size_t>(n)]);
   in_stretches(0, n, 10.0, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const int64_t place = next[ring_at(i)]++;
       items_[static_cast<size_t>(place)] = static_cast<uint32_t>(i);
-      std::memcpy(rows_.data() + place * row_bytes, rows + i * row_bytes, static_cast<size_t>(row_bytes));
+      std::memcpy(rows_.get() + place * row_bytes, rows + i * row_bytes, static_cast<size_t>(row_bytes));
     }
   });
-  view_ = {rows_.data(), items_.data(), centers_.data(), begins_.data(), radii_.data(), n_centers, n_rings};
+  view_ = {rows_.get(), items_.get(), centers_.data(), begins_.data(), radii_.data(), n_centers, n_rings};
 }
 
 int64_t OwnedClusters::n_bytes() const {
-  return static_cast<int64_t>(rows_.size() + centers_.size() + 4 * (items_.size() + begins_.size()) + 2 * radii_.size());
+  const int64_t row_bytes = (view_.n_rings - 1) / 8;
+  return n_rows_ * (row_bytes + 4) + static_cast<int64_t>(centers_.size() + 4 * begins_.size() + 2 * radii_.size());
 }
 
 }  // namespace dshc::cpu

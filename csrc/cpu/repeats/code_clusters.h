@@ -2,6 +2,7 @@
 // core/types.h): learned codes of a class lie near each other, and far from those of other classes.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "../../core/types.h"
@@ -24,8 +25,11 @@ class OwnedClusters {
  private:
   void put(const uint8_t* rows, int32_t row_bytes, int64_t n, int n_threads);
 
-  std::vector<uint8_t> rows_, centers_;
-  std::vector<uint32_t> items_, begins_;
+  int64_t n_rows_ = 0;
+  std::unique_ptr<uint8_t[]> rows_;
+  std::unique_ptr<uint32_t[]> items_;
+  std::vector<uint8_t> centers_;
+  std::vector<uint32_t> begins_;
   std::vector<uint16_t> radii_;
   CodeClusters view_;
 };

@@ -1,13 +1,14 @@
 #include "cluster_search.h"
 
 #include <algorithm>
-#include <atomic>
+#include <utility>
 
 #include "../call/blocks.h"
 #include "../call/call.h"
 #include "../call/threads.h"
 #include "../kernels/level.h"
 #include "counted_nearest.h"
+#include "sort_keys.h"
 
 namespace dshc::cpu {
 
@@ -32,31 +33,32 @@ class KeepNearest {
 
 class KeepWithin {
  public:
-  explicit KeepWithin(int32_t radius) : radius_(radius) {}
+  KeepWithin(int32_t radius, int64_t n_db) : radius_(radius), n_db_(n_db) {}
   void start() { keys_.clear(); }
   int32_t most() const { return radius_; }
   bool known() const { return true; }
   void add(Key key) { keys_.push_back(key); }
   const std::vector<Key>& finish() {
-    std::sort(keys_.begin(), keys_.end());
+    sort_keys(keys_, n_db_, spare_);
     return keys_;
   }
 
  private:
   int32_t radius_;
-  std::vector<Key> keys_;
+  int64_t n_db_;
+  std::vector<Key> keys_, spare_;
 };
 
 // One query after another, in memory of its own.
 template <class Keep>
 class ClusterWalk {
  public:
-  ClusterWalk(const Pairs& pairs, Keep keep)
+  ClusterWalk(const Pairs& pairs, int64_t budget, Keep keep)
       : pairs_(pairs),
         clusters_(*pairs.clusters),
         keep_(std::move(keep)),
         padded_(pairs.n_bytes),
-        budget_(budget_of(pairs)),
+        budget_(budget),
         distances_(static_cast<size_t>(clusters_.n_centers)),
         least_(static_cast<size_t>(clusters_.n_centers)),
         near_(static_cast<size_t>(clusters_.n_centers)),
@@ -113,13 +115,6 @@ class ClusterWalk {
     int64_t begin, end;  // rows
   };
 
-  // A comparison here takes as long as so many of a scan's, which share what they load with other queries.
-  static int64_t budget_of(const Pairs& pairs) {
-    constexpr int64_t kManyQueries = 48, kSomeQueries = 8;
-    if (pairs.table_use == TableUse::always) return pairs.n_db;
-    return pairs.n_db / (pairs.n_query >= kManyQueries ? 8 : pairs.n_query >= kSomeQueries ? 4 : 2);
-  }
-
   Rings rings_of(int64_t center) const {
     const int32_t d = distances_[static_cast<size_t>(center)], most = keep_.most(), last = clusters_.radii[center];
     const int32_t low = std::max(0, d - most), high = std::min(last, d + most);
@@ -158,11 +153,11 @@ class ClusterWalk {
 };
 
 template <class Keep>
-std::vector<int64_t> search_all(const Pairs& pairs, const Keep& keep, int n_threads, const TakeAnswer& take) {
-  const int64_t n = pairs.n_query, n_tasks = std::min<int64_t>(n, n_threads == 1 ? 1 : 4 * n_threads);
+std::vector<int64_t> search_all(const ClusterPlan& plan, const Pairs& pairs, const Keep& keep, const TakeAnswer& take) {
+  const int64_t n = pairs.n_query, n_tasks = std::min<int64_t>(n, plan.n_threads == 1 ? 1 : 4 * plan.n_threads);
   std::vector<uint8_t> given_up(static_cast<size_t>(n), 0);
-  parallel_for(n_tasks, n_threads, [&](int64_t task) {
-    ClusterWalk<Keep> walk(pairs, keep);
+  parallel_for(n_tasks, plan.n_threads, [&](int64_t task) {
+    ClusterWalk<Keep> walk(pairs, plan.budget, keep);
     for (int64_t q = n * task / n_tasks; q < n * (task + 1) / n_tasks; ++q) {
       if (walk.run(q)) {
         take(q, walk.finish());
@@ -180,18 +175,12 @@ std::vector<int64_t> search_all(const Pairs& pairs, const Keep& keep, int n_thre
 
 }  // namespace
 
-bool asks_clusters(const Pairs& pairs) {
-  const bool one_mask = !pairs.allowed || pairs.allowed_stride == 0;
-  return pairs.clusters && pairs.clusters->n_centers > 0 && pairs.score == Score::hamming && one_mask && pairs.n_query > 0 &&
-         pairs.table_use != TableUse::never;
+std::vector<int64_t> cluster_topk(const ClusterPlan& plan, const Pairs& pairs, int64_t k, const TakeAnswer& take) {
+  return search_all(plan, pairs, KeepNearest(k, n_rank_values(pairs)), take);
 }
 
-std::vector<int64_t> cluster_topk(const Pairs& pairs, int64_t k, int n_threads, const TakeAnswer& take) {
-  return search_all(pairs, KeepNearest(k, n_rank_values(pairs)), n_threads, take);
-}
-
-std::vector<int64_t> cluster_radius(const Pairs& pairs, int32_t radius, int n_threads, const TakeAnswer& take) {
-  return search_all(pairs, KeepWithin(radius), n_threads, take);
+std::vector<int64_t> cluster_radius(const ClusterPlan& plan, const Pairs& pairs, int32_t radius, const TakeAnswer& take) {
+  return search_all(plan, pairs, KeepWithin(radius, pairs.n_db), take);
 }
 
 }  // namespace dshc::cpu

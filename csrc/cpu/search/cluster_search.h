@@ -4,16 +4,14 @@
 #include <vector>
 
 #include "../../core/types.h"
+#include "../call/cluster_plan.h"
 #include "table_search.h"
 
 namespace dshc::cpu {
 
-// Whether a search asks them: not where queries have masks of their own.
-bool asks_clusters(const Pairs& pairs);
-
 // Calls take, from any thread, for each query that is answered. Returns those that are given up because a scan is faster,
 // ascending.
-std::vector<int64_t> cluster_topk(const Pairs& pairs, int64_t k, int n_threads, const TakeAnswer& take);
-std::vector<int64_t> cluster_radius(const Pairs& pairs, int32_t radius, int n_threads, const TakeAnswer& take);
+std::vector<int64_t> cluster_topk(const ClusterPlan& plan, const Pairs& pairs, int64_t k, const TakeAnswer& take);
+std::vector<int64_t> cluster_radius(const ClusterPlan& plan, const Pairs& pairs, int32_t radius, const TakeAnswer& take);
 
 }  // namespace dshc::cpu

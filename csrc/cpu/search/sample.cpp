@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "../call/spread.h"
 #include "../call/threads.h"
 #include "walk.h"
 
@@ -18,15 +19,11 @@ class Sample {
     codes_.resize(static_cast<size_t>(n_items * pairs.n_bytes));
     std::vector<int64_t> runs(static_cast<size_t>(n_runs));
     const int64_t places = pairs.n_db / kSampleRun;
-    // The golden ratio's multiples spread each run within its stretch, so that no period of the data can hide.
-    double fraction = 0.0;
-    for (int64_t r = 0; r < n_runs; ++r, fraction = std::fmod(fraction + 0.6180339887498949, 1.0)) {
-      const double place = (static_cast<double>(r) + fraction) * static_cast<double>(places) / static_cast<double>(n_runs);
-      runs[static_cast<size_t>(r)] = std::min(static_cast<int64_t>(place), places - 1);
-      std::memcpy(codes_.data() + r * kSampleRun * pairs.n_bytes,
-                  pairs.database + runs[static_cast<size_t>(r)] * kSampleRun * pairs.n_bytes,
+    for_spread(n_runs, places, [&](int64_t r, int64_t place) {
+      runs[static_cast<size_t>(r)] = place;
+      std::memcpy(codes_.data() + r * kSampleRun * pairs.n_bytes, pairs.database + place * kSampleRun * pairs.n_bytes,
                   static_cast<size_t>(kSampleRun * pairs.n_bytes));
-    }
+    });
     pairs_.database = codes_.data();
     pairs_.n_db = n_items;
     pairs_.equal_codes = {};

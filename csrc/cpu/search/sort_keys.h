@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../call/call.h"
 #include "../kernels/filter.h"
 
 namespace dshc::cpu {
@@ -20,6 +21,7 @@ inline void sort_keys(std::vector<Key>& keys, int64_t n_db, std::vector<Key>& sp
   spare.resize(keys.size());
   uint32_t places[(1 << kMostDigitBits) + 1];
   const auto pass = [&](int shift, int bits) {
+    stop_point(4.0 * static_cast<double>(keys.size()));
     std::fill(places, places + (1 << bits) + 1, 0u);
     const auto digit = [&](Key key) { return static_cast<size_t>(key >> shift) & ((size_t{1} << bits) - 1); };
     for (const Key key : keys) ++places[digit(key) + 1];

@@ -51,7 +51,8 @@ class PartSearch:
     ) -> None:
         self.parts, self.score, self._memory, self._device = parts, score, memory, device
         self.starts = np.cumsum([0, *(part.part.n_items for part in parts)])
-        self._tables, self._clusters = tables, clusters
+        serves = score == "hamming" and device == "cpu"
+        self._tables, self._clusters = tables and serves, clusters and serves
         self._runs = _runs([part.part.n_items for part in parts])
         names = {self._names(run) for run in self._runs}
         known = {} if before is None else before._prepared
@@ -190,7 +191,8 @@ class PartSearch:
                 before += len(codes)
 
     def _prepare(self, run: slice) -> HammingDatabase | None:
-        """The codes of a run prepared, once it is searched again and where memory is left for them."""
+        """The codes of a run prepared where memory is left for them: once it is searched again, or at once with tables
+        or clusters, which make up for it with a single search."""
         names = self._names(run)
         if names in self._prepared:
             return self._prepared[names]
@@ -198,8 +200,11 @@ class PartSearch:
             self._searched.add(names)
             return None
         codes = [part.arrays["codes"] for part in self.parts[run]]
-        held = sum(len(database) * codes[0].shape[1] for database in self._prepared.values())
-        if held + sum(part.nbytes for part in codes) > self._memory:
+        held = sum(database.nbytes for database in self._prepared.values())
+        wanted = sum(part.nbytes for part in codes)
+        if self._clusters:  # the codes once more, and 4 bytes each
+            wanted = 2 * wanted + 4 * sum(len(part) for part in codes)
+        if held + wanted > self._memory:
             return None
         joined = self._on_device(codes[0] if len(codes) == 1 else np.concatenate(codes))
         database = HammingDatabase(joined, tables=self._tables, clusters=self._clusters)

@@ -39,7 +39,7 @@ def jaccard(labels: Tensor, others: Tensor, dtype: torch.dtype = torch.float32) 
 def _in_common(labels: Tensor, others: Tensor) -> Tensor:
     """How many labels two items share, ``(b, n)``: whole numbers of any dtype.
 
-    On the CPU labels are packed into codes, whose overlap it is: a tenth of the time of a product of matrices.
+    On the CPU labels are packed into codes, whose overlap it is: a product of matrices takes several times as long.
     """
     if labels.device.type == "cpu" and 0 < labels.shape[1] <= _MOST_PACKED and len(others):
         return dshc_fast.hamming_distance(

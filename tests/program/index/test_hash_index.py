@@ -168,7 +168,8 @@ def test_with_clusters(tmp_path: Path) -> None:
             dshc_fast.hamming_radius(queries, codes, 6, allowed=allowed),
         )
         assert np.array_equal(within.ids, want_within.indices)
-        assert [database.n_clusters for database in index._search._prepared.values()] != [None]
+        (database,) = index._search._prepared.values()
+        assert database.n_clusters is not None
     with HashIndex.open(tmp_path / "index", read_only=True, clusters=True) as index:
         assert np.array_equal(index.search(queries, 40).ids, want.indices)
 

@@ -99,7 +99,7 @@ int64_t count_row_of(const uint8_t* query, const uint8_t* codes, int64_t n, int3
     const __m512i q = _mm512_set1_epi64(static_cast<long long>(load_word(query)));
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
-      __builtin_prefetch(to + i + 512, 1);
+      __builtin_prefetch(to + i + 512, 1);  // answers outgrow the caches, and lines are written faster than they come
       _mm512_storeu_si512(to + i, narrowed(counts_64<score>(q, codes + 8 * i), counts_64<score>(q, codes + 8 * i + 64)));
     }
     return i;
