@@ -8,30 +8,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from callers import twin
-from comparisons import assert_same_radius, assert_same_topk
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops_table import same_answer
 from strategies import CODE_BYTES, allowed_masks, code_pairs
-from table_cases import clustered
+from table_cases import assert_as_scanned, clustered
 
 import dshc_fast
 from dshc_fast import HammingDatabase, _tables
-
-
-def assert_as_scanned(
-    queries: np.ndarray, database: np.ndarray, k: int, radius: int, allowed: np.ndarray | None = None
-) -> None:
-    """Against the twin, and against plain arrays."""
-    with_clusters = HammingDatabase(database, clusters=True)
-    found = dshc_fast.hamming_topk(queries, with_clusters, k, allowed=allowed)
-    assert_same_topk(found, *twin("hamming_topk", queries, database, k, allowed=allowed))
-    assert same_answer(found, dshc_fast.hamming_topk(queries, database, k, allowed=allowed))
-    within = dshc_fast.hamming_radius(queries, with_clusters, radius, allowed=allowed)
-    assert_same_radius(within, twin("hamming_radius", queries, database, radius, allowed=allowed))
-    assert same_answer(within, dshc_fast.hamming_radius(queries, database, radius, allowed=allowed))
 
 
 @pytest.mark.property
@@ -45,7 +30,7 @@ def test_like_a_scan(data: st.DataObject) -> None:
     allowed = data.draw(allowed_masks(len(queries), n))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_tables, "use", "always")
-        assert_as_scanned(queries, database, k, radius, allowed)
+        assert_as_scanned(queries, database, k, radius, allowed, clusters=True)
 
 
 def two_kinds(n_bytes: int, n: int = 40_000) -> tuple[np.ndarray, np.ndarray]:

@@ -7,31 +7,18 @@ import pytest
 import torch
 from backends import SIMD_LEVELS
 from callers import twin
-from comparisons import assert_same_radius, assert_same_topk
+from comparisons import assert_same_radius
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ops_table import same_answer
 from strategies import CODE_BYTES, allowed_masks, code_pairs, make_codes, seeds
-from table_cases import clustered
+from table_cases import assert_as_scanned, clustered
 
 import dshc_fast
 from dshc_fast import HammingDatabase, _tables
 
 WIDE = (40, 64, 65, 128)
-
-
-def assert_as_scanned(
-    queries: np.ndarray, database: np.ndarray, k: int, radius: int, allowed: np.ndarray | None = None
-) -> None:
-    """Against the twin, and against a database without tables."""
-    with_tables = HammingDatabase(database, tables=True)
-    found = dshc_fast.hamming_topk(queries, with_tables, k, allowed=allowed)
-    assert_same_topk(found, *twin("hamming_topk", queries, database, k, allowed=allowed))
-    assert same_answer(found, dshc_fast.hamming_topk(queries, database, k, allowed=allowed))
-    within = dshc_fast.hamming_radius(queries, with_tables, radius, allowed=allowed)
-    assert_same_radius(within, twin("hamming_radius", queries, database, radius, allowed=allowed))
-    assert same_answer(within, dshc_fast.hamming_radius(queries, database, radius, allowed=allowed))
 
 
 @pytest.mark.property
@@ -46,7 +33,7 @@ def test_like_a_scan(how: str, data: st.DataObject) -> None:
     allowed = data.draw(allowed_masks(len(queries), n))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_tables, "use", how)
-        assert_as_scanned(queries, database, k, radius, allowed)
+        assert_as_scanned(queries, database, k, radius, allowed, tables=True)
 
 
 @pytest.mark.property
@@ -79,7 +66,7 @@ def test_every_k_and_radius(n_bytes: int, always: None) -> None:
     for database in (make_codes(rng, 24, n_bytes), make_codes(rng, 24, n_bytes, "ties")):
         queries = np.concatenate([database[:2], make_codes(rng, 2, n_bytes)])
         for k in range(1, 25):
-            assert_as_scanned(queries, database, k, min(8 * n_bytes, 3 * k))
+            assert_as_scanned(queries, database, k, min(8 * n_bytes, 3 * k), tables=True)
 
 
 @pytest.mark.parametrize("kind", ("clustered", "random", "repeated"))
@@ -150,5 +137,5 @@ def test_masks_of_each_query(use: str) -> None:
     rng = np.random.default_rng(2)
     codes = make_codes(rng, 400, 5, "near")
     allowed = rng.random((6, 400)) < 0.5
-    assert_as_scanned(codes[:6], codes, 30, 6, allowed)
-    assert_as_scanned(codes[:6], codes, 30, 6, np.zeros(400, bool))
+    assert_as_scanned(codes[:6], codes, 30, 6, allowed, tables=True)
+    assert_as_scanned(codes[:6], codes, 30, 6, np.zeros(400, bool), tables=True)
