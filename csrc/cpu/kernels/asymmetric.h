@@ -63,7 +63,17 @@ inline void transpose_16(const uint8_t* codes, int64_t stride, Bytes16* columns)
   for (int part = 0; part < 4; ++part) zip_longs(eights[part], eights[4 + part], columns + 2 * part);
 }
 
-inline void arrange(const uint8_t* codes, int64_t n, int32_t n_bytes, int64_t stride, uint8_t* tiles) {
+struct Columns16 {
+  using Vector = Bytes16;
+  static constexpr int kItems = 16;
+  static void transpose(const uint8_t* codes, int64_t stride, Vector* columns) { transpose_16(codes, stride, columns); }
+};
+
+// `Columns`: how a level transposes eight bytes of as many codes as a vector of its bytes holds.
+template <class Columns>
+inline void arrange_by(const uint8_t* codes, int64_t n, int32_t n_bytes, int64_t stride, uint8_t* tiles) {
+  constexpr int kItems = Columns::kItems;
+  using Vector = typename Columns::Vector;
   const int64_t tile_bytes = int64_t{2} * n_bytes * kWeightedTile;
   for (int64_t first = 0; first < n; first += kWeightedTile, tiles += tile_bytes) {
     const uint8_t* mine = codes + first * stride;
@@ -79,18 +89,22 @@ inline void arrange(const uint8_t* codes, int64_t n, int32_t n_bytes, int64_t st
         from = copy;
         apart = 8;
       }
-      for (int first_item = 0; first_item < kWeightedTile; first_item += 16) {
-        Bytes16 columns[8];
-        transpose_16(from + first_item * apart, apart, columns);
+      for (int first_item = 0; first_item < kWeightedTile; first_item += kItems) {
+        Vector columns[8];
+        Columns::transpose(from + first_item * apart, apart, columns);
         uint8_t* to = tiles + byte * 2 * kWeightedTile + first_item;
         for (int32_t b = 0; b < here; ++b) {
-          const Bytes16 low = columns[b] & 15, high = columns[b] >> 4;
-          std::memcpy(to + b * 2 * kWeightedTile, &low, 16);
-          std::memcpy(to + (b * 2 + 1) * kWeightedTile, &high, 16);
+          const Vector low = columns[b] & 15, high = columns[b] >> 4;
+          std::memcpy(to + b * 2 * kWeightedTile, &low, kItems);
+          std::memcpy(to + (b * 2 + 1) * kWeightedTile, &high, kItems);
         }
       }
     }
   }
+}
+
+[[maybe_unused]] void arrange(const uint8_t* codes, int64_t n, int32_t n_bytes, int64_t stride, uint8_t* tiles) {
+  arrange_by<Columns16>(codes, n, n_bytes, stride, tiles);
 }
 
 // ---- distances ----

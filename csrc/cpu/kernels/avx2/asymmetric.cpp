@@ -38,6 +38,39 @@ struct Lanes {
   }
 };
 
+// As Columns16, with the codes 16 to 31 in the upper lanes.
+struct Columns32 {
+  typedef uint8_t Vector __attribute__((vector_size(32)));
+  static constexpr int kItems = 32;
+
+  static void transpose(const uint8_t* codes, int64_t stride, Vector* columns) {
+    const auto two = [&](int64_t i) {
+      if (stride == 8) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + 8 * i));
+      return _mm_unpacklo_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i * stride)),
+                                _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + (i + 1) * stride)));
+    };
+    const __m256i by_byte = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+    __m256i pairs[8], fours[8], eights[8];
+    for (int i = 0; i < 8; ++i) {
+      pairs[i] = _mm256_shuffle_epi8(_mm256_inserti128_si256(_mm256_castsi128_si256(two(2 * i)), two(2 * i + 16), 1), by_byte);
+    }
+    for (int i = 0; i < 4; ++i) {
+      fours[2 * i] = _mm256_unpacklo_epi16(pairs[2 * i], pairs[2 * i + 1]);
+      fours[2 * i + 1] = _mm256_unpackhi_epi16(pairs[2 * i], pairs[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; ++i) {
+      for (int part = 0; part < 2; ++part) {
+        eights[4 * i + 2 * part] = _mm256_unpacklo_epi32(fours[4 * i + part], fours[4 * i + 2 + part]);
+        eights[4 * i + 2 * part + 1] = _mm256_unpackhi_epi32(fours[4 * i + part], fours[4 * i + 2 + part]);
+      }
+    }
+    for (int part = 0; part < 4; ++part) {
+      columns[2 * part] = reinterpret_cast<Vector>(_mm256_unpacklo_epi64(eights[part], eights[4 + part]));
+      columns[2 * part + 1] = reinterpret_cast<Vector>(_mm256_unpackhi_epi64(eights[part], eights[4 + part]));
+    }
+  }
+};
+
 void distances(const float* tables, const uint8_t* tiles, int64_t n_tiles, int32_t n_bytes, float* sums) {
   // Bit 3 of an index, which VPERMPS passes over, chooses the half of the table.
   const auto look_up = [](__m256 first, __m256 second, const uint8_t* nibbles) {
@@ -65,6 +98,6 @@ void distances(const float* tables, const uint8_t* tiles, int64_t n_tiles, int32
 }  // namespace
 
 extern const AsymmetricKernels kAvx2Asymmetric;
-const AsymmetricKernels kAvx2Asymmetric = {arrange, distances, select_of<Lanes>};
+const AsymmetricKernels kAvx2Asymmetric = {arrange_by<Columns32>, distances, select_of<Lanes>};
 
 }  // namespace dshc::cpu
