@@ -214,6 +214,13 @@ WalkPlan plan_walk(const Plan& plan, const Pairs& pairs, int64_t n_queries) {
   return n_queries == plan.tasks.group ? plan.walk : choose_walk(*plan.level, pairs, n_queries);
 }
 
+const FilterRow* filter_in_place(const Level& level, const Pairs& pairs) {
+  const WalkPlan walk = choose_walk(level, pairs, 1);
+  const FilterRow* const* row = walk.filters.by_pass();
+  while ((*row)->max_bound != kNoMaxBound) ++row;
+  return walk.in_place && !(*row)->arrange ? *row : nullptr;
+}
+
 std::string text(const Plan& plan) {
   std::string words = std::string(plan.level->name) + ": ";
   if (plan.route == Route::empty) return words + "nothing to find";

@@ -54,6 +54,9 @@ Plan plan_sample(const Pairs& sample, const Level& level, int n_threads);
 // Of fewer queries than a group has, too: the last group, a query that is searched for again.
 WalkPlan plan_walk(const Plan& plan, const Pairs& pairs, int64_t n_queries);
 
+// The filter of one query over codes of whole words as they lie, whatever its bound; null where a level has none.
+const FilterRow* filter_in_place(const Level& level, const Pairs& pairs);
+
 // Items of a sample come in runs: a cache line of 64-bit codes, and a byte of an `allowed` row.
 constexpr int64_t kSampleRun = 8;
 
