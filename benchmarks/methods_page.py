@@ -22,6 +22,7 @@ WIDTH = 130
 SETS = {
     "ucm": "aerial photos",
     "cifar10": "CIFAR-10, 5k/59k",
+    "cifar10-full": "CIFAR-10, full",
     "cifar100": "CIFAR-100",
     "scene": "scene",
     "corel5k": "Corel 5k",

@@ -99,11 +99,13 @@ constexpr NibbleTable kNibbleTable;
 
 constexpr int kTileVectors = kTileItems / 32;
 
+// Every tile has its place, though few have candidates: as in filter_queries, stores to addresses that come late would hold up
+// the loads behind them.
 struct TileHits {
-  int64_t n;
-  uint16_t first[kMostTiledItems / kTileItems + 1];  // item of a tile
-  uint64_t masks[kMostTiledItems / kTileItems + 1][kTileItems / 64];
+  uint64_t tiles;  // those with candidates, a bit each
+  uint64_t masks[kMostTiledItems / kTileItems][kTileItems / 64];
 };
+static_assert(kMostTiledItems / kTileItems <= 64);
 
 template <bool kSaturate, int kQueries>
 inline __attribute__((always_inline)) void add_nibble(const uint8_t* nibbles, const uint8_t* table,
@@ -146,9 +148,9 @@ void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
     const int bound = pass.bounds[first_query + q];
     bounds[q] = _mm256_set1_epi8(static_cast<char>(kBySign ? 128 - bound : bound));
   }
-  int64_t n_hits[kQueries] = {};
+  uint64_t tiles[kQueries] = {};
   const uint8_t* tile = pass.nibbles;
-  for (int64_t i = 0; i + kTileItems <= pass.n; i += kTileItems, tile += kTileItems * 2 * n_bytes) {
+  for (int64_t t = 0; (t + 1) * kTileItems <= pass.n; ++t, tile += kTileItems * 2 * n_bytes) {
     __m256i sums[kQueries][kTileVectors];
     for (int q = 0; q < kQueries; ++q) {
       for (int v = 0; v < kTileVectors; ++v) sums[q][v] = kBySign ? bounds[q] : _mm256_setzero_si256();
@@ -161,7 +163,7 @@ void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
     add_nibble<true>(tile, table, rows, last, sums);
     add_nibble<true>(tile, table, rows, last + 1, sums);
     for (int q = 0; q < kQueries; ++q) {
-      uint64_t* masks = hits[q].masks[n_hits[q]];
+      uint64_t* masks = hits[q].masks[t];
       uint64_t any = 0;
 #pragma GCC unroll 2
       for (int m = 0; m < kTileVectors / 2; ++m) {
@@ -174,21 +176,21 @@ void find_in_tiles(const FilterPass& pass, int first_query, TileHits* hits) {
         masks[m] = ~(uint64_t{outside[1]} << 32 | outside[0]);
         any |= masks[m];
       }
-      hits[q].first[n_hits[q]] = static_cast<uint16_t>(i);
-      n_hits[q] += any != 0;
+      tiles[q] |= static_cast<uint64_t>(any != 0) << t;
     }
   }
-  for (int q = 0; q < kQueries; ++q) hits[q].n = n_hits[q];
+  for (int q = 0; q < kQueries; ++q) hits[q].tiles = tiles[q];
 }
 
 template <class Lanes, Score score>
 void append_found(FilterPass& pass, int q, const TileHits& hits) {
   const uint64_t excess = excess_bits(pass);
   Key* found = pass.found[q];
-  for (int64_t h = 0; h < hits.n; ++h) {
+  for (uint64_t tiles = hits.tiles; tiles; tiles &= tiles - 1) {
+    const int64_t tile = __builtin_ctzll(tiles);
     for (int m = 0; m < kTileItems / 64; ++m) {
-      const int64_t i = hits.first[h] + 64 * m;
-      uint64_t mask = hits.masks[h][m];
+      const int64_t i = tile * kTileItems + 64 * m;
+      uint64_t mask = hits.masks[tile][m];
       if (pass.allowed[q]) mask &= bits_at(pass.allowed[q], i, 64);
       const Key base = make_key(0, pass.first + static_cast<uint64_t>(i)) - (excess << kIndexBits);
       for (; mask; mask &= mask - 1) {
