@@ -25,10 +25,11 @@ OURS = "ours"
 SHORT = """
 ## What stays short, and why
 
-* `hamming_distance`, 100 x 100,000 and 100 x 20,000: 40 and 8 MB into new memory. Into memory that is used again ours and
-  faiss take 1.6 and 1.5 ms, and at 256 bits 0.40 and 0.49; the rest is the system's, which clears pages: it gives large
-  ones where the address allows, and a result of 40 MB costs 57 or 568 page faults by that alone (faiss: 2.4 or 3.2 ms).
-  Tried without gain: codes in blocks of 128 KB to 4 MB, few queries at a time, pages asked for before they are written.
+* `hamming_distance`, 100 x 100,000 and 100 x 20,000: 40 and 8 MB into new memory. Into memory that is used again ours
+  and faiss take 1.6 and 1.5 ms, and at 256 bits 0.40 and 0.49; the rest is the system's, which clears pages: it gives
+  large ones where the address allows, and a result of 40 MB costs 57 or 568 page faults by that alone (faiss: 2.4 or
+  3.2 ms). Tried without gain: codes in blocks of 128 KB to 4 MB, few queries at a time, pages asked for before they are
+  written.
 * `class_softmax_loss` of 128 rows: 45 us of a call are Python, autograd's and our own; cross entropy has 17.
   With more rows the kernels decide.
 * `class_softmax_linear_loss`: nearly all of it is matrix products, torch's on both sides.
