@@ -31,9 +31,11 @@ bool ask(ThisThread& me, CallState& call) {
     call.next_question = begin + kBetweenQuestions;
     return false;
   }
-  // Whoever is asked may call ops: they are calls of their own.
+  // Whoever is asked may call ops: they are calls of their own, and ask nobody that they are not told to ask, for this
+  // question is not answered yet.
   const ThisThread before = me;
   me.call = nullptr;
+  me.should_stop = nullptr;
   const bool stop = call.should_stop(call.context);
   me = before;
   const auto end = Clock::now();
