@@ -44,7 +44,7 @@ def main() -> None:
     )
     bits = sorted({row["bits"] for row in rows})
     write(name, rows)
-    (RESULTS / f"{name}.png").write_bytes(plot(rows, bits[0]))
+    (RESULTS / f"{name}.png").write_bytes(plot(rows, max(bits, key=[row["bits"] for row in rows].count)))
     conventions = groups[0][1].results[0].numbers["conventions"]  # type: ignore[index]
     lines = [f"Conventions: {conventions}. Validation items are among the training items of a class; ± is the "
              "deviation over seeds.", "", f"![mAP against training items per class]({name}.png)", ""]  # fmt: skip
