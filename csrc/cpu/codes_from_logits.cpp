@@ -9,7 +9,6 @@
 #include <numeric>
 
 #include "call/call.h"
-#include "call/lines.h"
 #include "call/threads.h"
 #include "logits/first_fault.h"
 #include "logits/float_rows.h"
@@ -246,7 +245,7 @@ class WeightedRows {
  private:
   const uint8_t* codebook_;
   int64_t n_subclasses_, n_bytes_, room_, n_together_;
-  LineVector<float> weights_, sums_, signs_;
+  std::vector<float> weights_, sums_, signs_;
   std::vector<int64_t> best_;
 };
 
