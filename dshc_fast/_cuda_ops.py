@@ -21,19 +21,23 @@ from ._arguments import (
     DTYPE_CODES,
     Pairs,
     code_rows,
-    first_true,
     place,
     refuse_nan,
     wants_check,
     workspace_bytes,
 )
 from ._asymmetric_ops import AsymmetricPairs
+from ._cuda_loss_ops import _class_softmax_loss as _class_softmax_loss
+from ._cuda_loss_ops import _class_softmax_loss_backward as _class_softmax_loss_backward
+from ._cuda_loss_ops import _class_softmax_loss_backward_ as _class_softmax_loss_backward_
+from ._cuda_loss_ops import _loss_and_gradient, _rescale_gradient, check_offset_values
+from ._cuda_loss_ops import check_label_values as check_label_values
 from ._cuda_metric_ops import _average_precision as _average_precision
 from ._cuda_metric_ops import _hamming_histogram as _hamming_histogram
 from ._cuda_metric_ops import _retrieval_metric as _retrieval_metric
-from ._logit_arguments import ClassSoftmax, write_codes
+from ._logit_arguments import write_codes
 from ._native import native, version_text
-from ._ops import SCHEMAS, check_inplace_backward, check_loss_backward, library
+from ._ops import SCHEMAS, library
 
 TOPK_KERNELS = ("automatic", "rows", "popc", "mma")  # csrc/core/hamming_topk.h, enum TopkKernel
 REMEDY_CPU = "move the tensors to the CPU with .cpu()"
@@ -95,10 +99,6 @@ def on_first_tensor(op: Callable) -> Callable:
             return op(first, *args, **kwargs)
 
     return call
-
-
-def _check_offset_values(class_offsets: Tensor, n_subclasses: int) -> None:
-    checks.check_offset_values(class_offsets.cpu(), n_subclasses)
 
 
 # ---- codes ----
@@ -276,68 +276,6 @@ def _hamming_pairs(
     return offsets, indices, distances
 
 
-# ---- loss ----
-
-
-def check_label_values(labels: Tensor, class_offsets: Tensor, ignore_index: int, n_subclasses: int) -> None:
-    _check_offset_values(class_offsets, n_subclasses)
-    wide = checks.signed_labels(labels)
-    wrong = (wide != ignore_index) & ((wide < 0) | (wide >= class_offsets.shape[0] - 1))
-    if (row := first_true(wrong)) is not None:
-        raise ValueError(
-            f"labels[{row}] must be a class id from 0 to {class_offsets.shape[0] - 2}, or ignore_index, "
-            f"got {int(wide[row])}"
-        )
-
-
-def _class_softmax_loss(
-    logits: Tensor,
-    labels: Tensor,
-    class_offsets: Tensor,
-    weight: float = 0.0,
-    ignore_index: int = -100,
-    check: bool | None = None,
-) -> tuple[Tensor, Tensor]:
-    loss, stats = shapes.class_softmax_loss(logits, labels, class_offsets)
-    if wants_check(check, logits):
-        check_label_values(labels, class_offsets, ignore_index, logits.shape[1])
-    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
-    native.cuda.class_softmax_loss(task.native, 0, loss.data_ptr(), stats.data_ptr(), *place(logits))
-    return loss, stats
-
-
-def _class_softmax_loss_backward(
-    grad_loss: Tensor,
-    logits: Tensor,
-    stats: Tensor,
-    labels: Tensor,
-    class_offsets: Tensor,
-    weight: float = 0.0,
-    ignore_index: int = -100,
-) -> Tensor:
-    grad_logits = check_loss_backward(grad_loss, logits, stats, labels, class_offsets)
-    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
-    grad_loss, stats = grad_loss.contiguous(), stats.contiguous()
-    native.cuda.class_softmax_loss_backward(
-        task.native, stats.data_ptr(), grad_loss.data_ptr(), grad_logits.data_ptr(), *place(logits)
-    )
-    return grad_logits
-
-
-def _class_softmax_loss_backward_(
-    grad_loss: Tensor,
-    logits: Tensor,
-    stats: Tensor,
-    labels: Tensor,
-    class_offsets: Tensor,
-    weight: float = 0.0,
-    ignore_index: int = -100,
-) -> None:
-    check_inplace_backward(grad_loss, logits, stats, labels, class_offsets)
-    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
-    task.to_gradient(grad_loss.contiguous(), stats.contiguous())
-
-
 # ---- codes from logits ----
 
 
@@ -356,7 +294,7 @@ def _center_codes_from_logits(
     logits, centers = logits.contiguous(), centers.contiguous()
     class_offsets = class_offsets.to(torch.int64).contiguous()
     if wants_check(check, logits):
-        _check_offset_values(class_offsets, logits.shape[1])
+        check_offset_values(class_offsets, logits.shape[1])
         refuse_nan(logits, "logits")
     native.cuda.center_codes_from_logits(
         logits.data_ptr(), DTYPE_CODES[logits.dtype], *logits.shape, class_offsets.data_ptr(), centers.shape[0],
@@ -382,3 +320,6 @@ def _multilabel_codes(logits: Tensor, threshold: Tensor, check: bool | None = No
 
 for _name in SCHEMAS:
     library.impl(_name, on_first_tensor(globals()[f"_{_name}"]), "CUDA")
+
+# No ops of their own: who traces or transforms sees class_softmax_loss.
+loss_and_gradient, rescale_gradient = on_first_tensor(_loss_and_gradient), on_first_tensor(_rescale_gradient)

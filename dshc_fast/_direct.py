@@ -18,12 +18,12 @@ from ._prepared import Prepared
 from ._shapes import wide_dtype as _wide_dtype
 
 
-def _unknown() -> bool:
+def _unknown(*_: object) -> bool:
     """In the place of a question that this torch does not answer: something may be watching."""
     return True
 
 
-def _question(owner: object, *names: str) -> Callable[[], Any]:
+def _question(owner: object, *names: str) -> Callable[..., Any]:
     for name in names:
         owner = getattr(owner, name, None)
     return owner if callable(owner) else _unknown
@@ -34,6 +34,7 @@ _n_dispatch_modes = _question(torch._C, "_len_torch_dispatch_stack")
 _n_function_modes = _question(torch._C, "_len_torch_function_stack")
 _transform = _question(torch._C, "_functorch", "maybe_current_level")
 _is_profiling = _question(torch._C, "_autograd", "_profiler_enabled")
+_saving_hooks = _question(torch._C, "_autograd", "_top_saved_tensors_default_hooks")
 
 
 def nothing_watches() -> bool:
@@ -60,6 +61,27 @@ def run(name: str, first: Tensor, second: Tensor, *args: Any) -> Any:
         else:
             return _CPU[name](first, second, *args)
     return _OPS[name](first, second, *args)
+
+
+def reduced_loss(
+    logits: Tensor, labels: Tensor, class_offsets: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """As of _ops.py; None where something watches, or on another device: then the op is to be called."""
+    if nothing_watches() and _is_plain(logits) and _is_plain(labels) and _is_plain(class_offsets):
+        return _ops.reduced_loss(logits, labels, class_offsets, *options)
+    return None
+
+
+def on_one_gpu(logits: Tensor, labels: Tensor, class_offsets: Tensor) -> bool:
+    """Whether torch's own tensors lie there, and nothing watches."""
+    tensors = logits, labels, class_offsets
+    same = logits.is_cuda and all(type(t) is Tensor and t.device == logits.device for t in tensors)
+    return same and nothing_watches()
+
+
+def keeps_what_is_saved() -> bool:
+    """Whether what a Function saves for backward stays where it is: hooks may move it away, or make it again."""
+    return _saving_hooks(False) is None
 
 
 def loss_gradient(grad_loss: Tensor, logits: Tensor, *saved: Any) -> Tensor:

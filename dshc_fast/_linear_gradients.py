@@ -26,7 +26,7 @@ from . import _linear_ops as linear_ops
 from . import _shapes as shapes
 from ._direct import _is_tracing, _n_dispatch_modes
 from ._logit_arguments import ClassSoftmax
-from ._loss_formulas import kept_rows, n_kept_rows, without_lost_rows
+from ._loss_formulas import kept_rows, n_kept_rows, summed, without_lost_rows
 
 _op = torch.ops.dshc_fast
 ROW_STEP = 64
@@ -133,11 +133,9 @@ def _loss_and_gradients(
         step = linear_ops.rounded_up(step, ROW_STEP)
     step = min(step, n)
     memory = x.new_empty((step * width,))
-    in_loss = torch.ones_like(loss) if n_kept is None else torch.ones_like(loss) / n_kept
     in_features = loss.new_empty(x.shape) if wanted[0] else None
     in_weight = loss.new_empty((n_subclasses, x.shape[1])) if wanted[1] else None
     in_bias = loss.new_zeros((n_subclasses,)) if wanted[2] else None
-    no_carry = loss.new_empty((3,), dtype=torch.float64)
     for first in range(0, n, step):
         rows = slice(first, min(first + step, n))
         logits = memory[: (rows.stop - first) * width].view(rows.stop - first, width)
@@ -148,8 +146,7 @@ def _loss_and_gradients(
         if added:
             logits[:, n_subclasses:].fill_(-torch.inf)
         task = ClassSoftmax(logits, labels[rows], class_offsets, target, ignore_index)
-        task.add_columns(no_carry, loss[rows], stats[rows], False)
-        task.to_gradient(in_loss[rows], stats[rows])
+        task.to_loss_and_gradient(n_kept, loss[rows], stats[rows])
         gradient = logits[:, :n_subclasses]
         if in_features is not None:
             _long_product(logits, w, in_features[rows])
@@ -194,7 +191,7 @@ class LossAndGradients(torch.autograd.Function):
         ctx.save_for_backward(features, weight, bias, stats, labels, class_offsets, n_kept)
         ctx.gradients = gradients
         ctx.options = target, ignore_index, None, dtype
-        return loss.sum() if n_kept is None else loss.sum() / n_kept
+        return summed(loss, n_kept)
 
     @staticmethod
     def backward(ctx, grad_loss: Tensor) -> tuple[Any, ...]:

@@ -44,6 +44,23 @@ class ClassSoftmax:
         else:
             native.class_softmax_loss(self.native, *addresses, check, torch.get_num_threads())
 
+    def to_loss_and_gradient(self, n_kept: Tensor | None, loss: Tensor, stats: Tensor) -> None:
+        """Loss and stats of whole rows; over the logits, which must be contiguous, the gradient of the sum, over n_kept
+        if given."""
+        if on_cuda(self.logits):
+            self.to_loss_and(self.logits, n_kept, loss, stats)
+            return
+        self.add_columns(loss.new_empty((0,), dtype=torch.float64), loss, stats, False)
+        ones = torch.ones_like(loss)
+        self.to_gradient(ones if n_kept is None else ones / n_kept, stats)
+
+    def to_loss_and(self, grad_logits: Tensor, n_kept: Tensor | None, loss: Tensor, stats: Tensor) -> None:
+        """On CUDA: loss and stats of whole rows and, in a place of its own or over the logits, the gradient."""
+        native.cuda.class_softmax_loss_and_gradient(
+            self.native, 0 if n_kept is None else n_kept.data_ptr(), loss.data_ptr(), stats.data_ptr(),
+            grad_logits.data_ptr(), *place(self.logits),
+        )  # fmt: skip
+
     def to_gradient(self, grad_loss: Tensor, stats: Tensor) -> None:
         """Writes the gradient over the logits, which must be contiguous."""
         addresses = stats.data_ptr(), grad_loss.data_ptr(), self.logits.data_ptr()

@@ -1,6 +1,7 @@
 """The ops `torch.ops.dshc_fast.*`: schemas, registration, and the calls into the native module. Addresses are
 touched here, in _cuda_ops.py, _arguments.py, _label_arguments.py, _logit_arguments.py, _tables.py, for asymmetric_topk
-in _asymmetric_ops.py, and for the metrics in _metric_ops.py and _cuda_metric_ops.py, only.
+in _asymmetric_ops.py, for the loss in _cuda_loss_ops.py and for the metrics in _metric_ops.py and _cuda_metric_ops.py,
+only.
 
 Every op has a line in SCHEMAS, a CPU implementation `_<op>` here, a CUDA implementation of the same name in
 _cuda_ops.py and a shape function of its name in _shapes.py; some come from files of their own. An
@@ -176,6 +177,34 @@ def _class_softmax_loss(
         task.native, 0, loss.data_ptr(), stats.data_ptr(), check is not False, torch.get_num_threads()
     )
     return loss, stats
+
+
+def reduced_loss(
+    logits: Tensor,
+    labels: Tensor,
+    class_offsets: Tensor,
+    weight: float,
+    ignore_index: int,
+    check: bool | None,
+    is_mean: bool,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The mean or sum of class_softmax_loss, its stats, and the gradient of the mean or sum. No op of its own: who
+    traces or transforms sees class_softmax_loss."""
+    checks.check_logits(logits)
+    checks.check_same_device(logits=logits, labels=labels, class_offsets=class_offsets)
+    shapes.check_loss_labels(logits, "logits", labels, class_offsets)
+    checks.check_offset_values(class_offsets, logits.shape[1])
+    dtype = shapes.loss_dtype(logits)
+    reduced = logits.new_empty((), dtype=dtype)
+    stats = logits.new_empty((logits.shape[0], 2), dtype=dtype)
+    gradient = logits.new_empty(logits.shape) if with_gradient else None
+    task = ClassSoftmax(logits, labels, class_offsets, weight, ignore_index)
+    native.class_softmax_loss_and_gradient(
+        task.native, is_mean, reduced.data_ptr(), stats.data_ptr(), 0 if gradient is None else gradient.data_ptr(),
+        check is not False, torch.get_num_threads(),
+    )  # fmt: skip
+    return reduced, stats, gradient
 
 
 def check_loss_backward(

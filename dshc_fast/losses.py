@@ -9,71 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from . import _checks as checks
-from . import _direct
 from . import _shapes as shapes
 from ._arguments import wants_check
 from ._arrays import Array, Kind, answer, as_tensor
 from ._linear_gradients import LossAndGradients, serves
 from ._linear_loss_transforms import LinearLoss
 from ._linear_ops import default_chunk
-from ._loss_formulas import kept_rows, n_kept_rows
+from ._loss_formulas import kept_rows
+from ._loss_function import ClassSoftmaxLossFunction, makes_gradient, reduced
 from ._loss_transforms import Loss, is_transforming
 from ._torch_threads import torch_steps
 from .codes import as_layer, as_offsets
 
 _op = torch.ops.dshc_fast
 REDUCTIONS = ("none", "mean", "sum")
-
-
-class _ClassSoftmaxLoss(torch.autograd.Function):
-    """The reduced loss; the gradient is (sum y) p - y, times what comes from above. In place it is written over
-    the logits, which counts as a change to them: torch refuses whatever else needs their values later. Reduced
-    in here, because a small batch takes longer in autograd's steps than in the kernels."""
-
-    @staticmethod
-    def forward(
-        ctx,
-        logits: Tensor,
-        labels: Tensor,
-        class_offsets: Tensor,
-        weight: float,
-        ignore_index: int,
-        check: bool | None,
-        inplace: bool,
-        reduction: str,
-    ) -> Tensor:
-        loss, stats = _direct.run(
-            "class_softmax_loss", logits, labels, class_offsets, weight, ignore_index, check
-        )
-        with torch_steps():
-            n_kept = n_kept_rows(labels, ignore_index) if reduction == "mean" else None
-            reduced = loss if reduction == "none" else loss.sum()
-        ctx.save_for_backward(logits, stats, labels, class_offsets, n_kept)
-        ctx.weight, ctx.ignore_index, ctx.inplace, ctx.reduction = weight, ignore_index, inplace, reduction
-        return reduced if n_kept is None else reduced / n_kept
-
-    @staticmethod
-    def backward(ctx, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        logits, stats, labels, class_offsets, n_kept = ctx.saved_tensors
-        if ctx.reduction != "none":
-            grad_loss = (grad_loss if n_kept is None else grad_loss / n_kept).expand(logits.shape[0])
-        arguments = grad_loss, logits, stats, labels, class_offsets, ctx.weight, ctx.ignore_index
-        # Gradients that are to be differentiated again need the logits; a compiler plans its memory itself.
-        if ctx.inplace and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            _op.class_softmax_loss_backward_(*arguments)
-            torch.autograd.graph.increment_version(logits)
-            grad_logits = logits.detach()
-        elif torch.is_grad_enabled():  # of create_graph=True: the registered op has a graph
-            grad_logits = _op.class_softmax_loss_backward(*arguments)
-        else:
-            grad_logits = _direct.loss_gradient(*arguments)
-        return grad_logits, None, None, None, None, None, None, None
-
-
-def _reduced(loss: Tensor, labels: Tensor, ignore_index: int, reduction: str) -> Tensor:
-    if reduction == "none":
-        return loss
-    return loss.sum() / n_kept_rows(labels, ignore_index) if reduction == "mean" else loss.sum()
 
 
 def _transformed_loss(
@@ -88,7 +37,7 @@ def _transformed_loss(
     # Sizes are those of a member of vmap's batch here, and of all members together in the op.
     shapes.class_softmax_loss(logits, labels, offsets)
     loss, _ = Loss.apply(logits, labels, offsets, weight, ignore_index, check)
-    return _reduced(loss, labels, ignore_index, reduction)
+    return reduced(loss, labels, ignore_index, reduction)
 
 
 def target_weight_of(target: object) -> float:
@@ -163,14 +112,21 @@ def class_softmax_loss(
             not contiguous; it has no effect under ``create_graph=True``, ``torch.compile`` and transforms of
             ``torch.func``.
 
+    The "mean" or "sum" of logits that need a gradient is computed together with it, in one pass: half of the
+    exponentials, one reading of the logits less. The first ``backward()`` hands that gradient on, to the last bit what
+    two passes give; where a factor comes from above (on the CPU: that is no power of two), and for a later backward,
+    it is computed anew. It is held from forward to backward, so use ``torch.no_grad()`` where no backward follows. Not
+    in float16, with inplace=True, under transforms, compilers, saved-tensor hooks and checkpoints.
+
     Transforms of ``torch.func`` (grad, vjp, jvp, vmap, jacrev, hessian, ...) and forward-mode differentiation work,
     nested too. Under vmap the logits are those of a member of the batch, (n, n_subclasses), and `class_offsets` must be
     the same for all members (else ValueError). The members are computed in one call; the row in an error about a label
     is counted through all members.
 
     Returns:
-        float32 (float64 for float64 logits), 0-d, or (n,) for "none". -inf outside the true class's run is
-        probability 0; other non-finite logits give a non-finite loss and no error, as gradient scalers expect.
+        float32 (float64 for float64 logits), 0-d, or (n,) for "none"; on the CPU rows are added up in float64.
+        -inf outside the true class's run is probability 0; other non-finite logits give a non-finite loss and no
+        error, as gradient scalers expect.
 
     Raises:
         TypeError, ValueError: naming the argument that does not fit.
@@ -196,9 +152,10 @@ def class_softmax_loss(
             logits_tensor, labels_tensor, offsets, weight, ignore_index, check, reduction
         )
     else:
-        loss = _ClassSoftmaxLoss.apply(
-            logits_tensor, labels_tensor, offsets, weight, ignore_index, check, inplace, reduction
-        )
+        loss = ClassSoftmaxLossFunction.apply(
+            logits_tensor, labels_tensor, offsets, weight, ignore_index, check, inplace, reduction,
+            makes_gradient(logits_tensor, inplace, reduction),
+        )  # fmt: skip
     return answer(loss, logits)
 
 
@@ -278,7 +235,8 @@ def class_softmax_linear_loss(
         arguments = logits, labels_tensor, offsets, target_weight, ignore_index, check
         if is_transformed:
             return answer(_transformed_loss(*arguments, reduction), features)
-        return answer(_ClassSoftmaxLoss.apply(*arguments, False, reduction), features)
+        made = makes_gradient(logits, False, reduction)
+        return answer(ClassSoftmaxLossFunction.apply(*arguments, False, reduction, made), features)
     options = target_weight, ignore_index, chunk, dtype, check
     if chunk is None and reduction != "none" and not is_transformed and serves(*layer, dtype):
         found = LossAndGradients.apply(
@@ -288,5 +246,5 @@ def class_softmax_linear_loss(
     op = LinearLoss.apply if is_transformed else _op.class_softmax_linear_loss
     loss, _ = op(*layer, labels_tensor, offsets, *options)
     with torch_steps():
-        loss = _reduced(loss, labels_tensor, ignore_index, reduction)
+        loss = reduced(loss, labels_tensor, ignore_index, reduction)
     return answer(loss, features)

@@ -15,6 +15,7 @@ from gpu.bench import Bench, Job, Setting, job, setting
 from gpu.clock import Run
 
 OURS, COPY, TORCH, COMPILED = "class_softmax_loss", "copy of the same bytes", "torch", "torch.compile"
+MEAN = "mean, in one pass"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LARGE, SMALL = (
     ((4096, 30_100, 100), (2048, 65_000, 1000)),
@@ -61,6 +62,32 @@ def ours(batch: Batch, **options: object) -> Run:
         return loss, torch.autograd.grad(loss, batch.logits, batch.ones)[0]
 
     return run
+
+
+def means(batch: Batch, function: Callable[[], Tensor]) -> Run:
+    def run() -> tuple[Tensor, Tensor]:
+        loss = function()
+        return loss, torch.autograd.grad(loss, batch.logits)[0]
+
+    return run
+
+
+def our_mean(batch: Batch) -> Run:
+    return means(batch, lambda: dshc_fast.class_softmax_loss(batch.logits, batch.labels, batch.offsets))
+
+
+def wrong_mean(batch: Batch) -> str:
+    """What the gradient that comes with the mean differs in from the one of two passes; empty where in no bit."""
+    loss, gradient = our_mean(batch)()
+    rows, _ = ours(batch)()
+    _, stats = torch.ops.dshc_fast.class_softmax_loss(batch.logits.detach(), batch.labels, batch.offsets)
+    of_rows = torch.ones_like(rows) / torch.tensor(len(rows), device=rows.device)
+    apart = torch.ops.dshc_fast.class_softmax_loss_backward(
+        of_rows, batch.logits.detach(), stats, batch.labels, batch.offsets
+    )
+    if not torch.equal(gradient, apart):
+        return "the gradient made with the loss differs from the one made after it"
+    return "" if torch.allclose(loss, rows.mean(), rtol=1e-5) else "the mean differs from the rows'"
 
 
 def torch_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -126,9 +153,24 @@ def loss(bench: Bench, n: int, outputs: int, classes: int, dtype: str) -> None:
         of, OURS, ours(batch), targets={"copy": 0.9 if large else 1 / 1.3, TORCH: 1.0, COMPILED: 1.0}, **how
     )
     bench.measure(of, TORCH, of_torch(batch, targets), **how)
+    mean_of_rows(bench, of, batch, targets, copy.seconds, how["in_a_row"])
     # Last: it leaves the gradient where the logits were, which must be no leaf.
     batch.logits = batch.logits * 1
     bench.measure(of, f"{OURS}, inplace", ours(batch, inplace=True), **how)
+
+
+def mean_of_rows(
+    bench: Bench, of: Setting, batch: Batch, targets: Tensor, copy_seconds: float, in_a_row: int
+) -> None:
+    """What training asks for: one reading and one writing of the logits, two thirds of what rows cost whose gradient
+    comes after."""
+    if why := wrong_mean(batch):
+        return bench.wrong(f"{of.name}: {OURS}, {MEAN}", why)
+    how = {"amount": 2.0 * batch.n_bytes(), "unit": "bytes", "in_a_row": in_a_row, "peak": True}
+    how["floors"] = {"copy": 2 / 3 * copy_seconds}
+    name = f"{TORCH}, mean"
+    bench.measure(of, f"{OURS}, {MEAN}", our_mean(batch), targets={"copy": 0.9, name: 1.0}, **how)
+    bench.measure(of, name, means(batch, lambda: functional.cross_entropy(batch.logits, targets)), **how)
 
 
 def compiled_loss(bench: Bench, n: int, outputs: int, classes: int, dtype: str) -> None:

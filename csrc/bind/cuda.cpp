@@ -191,6 +191,26 @@ void bind_cuda(py::module_& module) {
     });
   }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("grad_logits"), py::arg("device"), py::arg("stream"));
 
+  m.def("class_softmax_loss_and_gradient", [](const ClassSoftmax& task, Address n_kept, Address loss, Address stats,
+                                              Address grad_logits, int device, Address stream) {
+    on_device("class_softmax_loss_and_gradient", device, [&] {
+      return cuda::class_softmax_loss_and_gradient(task, at<const int64_t>(n_kept), at<void>(loss), at<void>(stats),
+                                                   at<void>(grad_logits), at<void>(stream));
+    });
+  }, py::arg("task"), py::arg("n_kept"), py::arg("loss"), py::arg("stats"), py::arg("grad_logits"), py::arg("device"),
+     py::arg("stream"));
+
+  m.def("class_softmax_loss_rescale", [](const ClassSoftmax& task, Address stats, Address grad_loss, Address n_kept,
+                                         Address grad_logits, int device, Address stream) {
+    need_memory(stats, task.n, "stats");
+    need_memory(grad_loss, 1, "grad_loss");
+    on_device("class_softmax_loss_rescale", device, [&] {
+      return cuda::class_softmax_loss_rescale(task, at<void>(stats), at<void>(grad_loss), at<const int64_t>(n_kept),
+                                              at<void>(grad_logits), at<void>(stream));
+    });
+  }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("n_kept"), py::arg("grad_logits"), py::arg("device"),
+     py::arg("stream"));
+
   m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
                                 int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes, int device,
                                 Address stream) {

@@ -27,7 +27,9 @@ void bind_logits(py::module_& m) {
   py::class_<ClassSoftmax>(m, "ClassSoftmax").def(
       py::init(&class_softmax), py::arg("logits"), py::arg("dtype"), py::arg("labels"), py::arg("class_offsets"),
       py::arg("n"), py::arg("n_subclasses"), py::arg("n_classes"), py::arg("weight"), py::arg("ignore_index"),
-      py::arg("first_column"), py::arg("n_columns"));
+      py::arg("first_column"), py::arg("n_columns"))
+      .def_readonly("n", &ClassSoftmax::n)
+      .def_property_readonly("dtype", [](const ClassSoftmax& task) { return static_cast<int>(task.dtype); });
 
   m.def("class_softmax_loss", [](const ClassSoftmax& task, Address carry, Address loss, Address stats, bool check,
                                  int n_threads) {
@@ -46,6 +48,19 @@ void bind_logits(py::module_& m) {
       cpu::class_softmax_loss_backward(task, at<void>(stats), at<void>(grad_loss), at<void>(grad_logits), n_threads);
     });
   }, py::arg("task"), py::arg("stats"), py::arg("grad_loss"), py::arg("grad_logits"), py::arg("n_threads"));
+
+  m.def("class_softmax_loss_and_gradient", [](const ClassSoftmax& task, bool mean, Address reduced, Address stats,
+                                              Address grad_logits, bool check, int n_threads) {
+    need_memory(reduced, 1, "reduced");
+    need_memory(stats, task.n, "stats");
+    Status status;
+    run_op([&] {
+      status = cpu::class_softmax_loss_and_gradient(task, mean, at<void>(reduced), at<void>(stats), at<void>(grad_logits),
+                                                    check, n_threads);
+    });
+    raise(status, "labels", task.n_classes);
+  }, py::arg("task"), py::arg("mean"), py::arg("reduced"), py::arg("stats"), py::arg("grad_logits"), py::arg("check"),
+     py::arg("n_threads"));
 
   m.def("codes_from_logits", [](Address logits, int dtype, int64_t n, int64_t n_subclasses, Address codebook,
                                 int64_t n_bytes, int64_t k, int weighting, Address subclasses, Address codes,

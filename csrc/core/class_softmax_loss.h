@@ -34,6 +34,13 @@ Status class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, v
 void class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
                                  int n_threads);
 
+// Whole rows, in one pass: `reduced` [1], the sum of the rows' losses in double, for `mean` over the rows that are not
+// ignored (NaN where none is left), in the loss's dtype; stats as above; the gradient of `reduced`, equal to
+// class_softmax_loss_backward's of grad_loss 1, or 1 / their number in the loss's dtype. grad_logits may be null, and may
+// be the logits.
+Status class_softmax_loss_and_gradient(const ClassSoftmax& task, bool mean, void* reduced, void* stats, void* grad_logits,
+                                       bool check, int n_threads);
+
 }  // namespace cpu
 }  // namespace dshc
 
@@ -44,5 +51,12 @@ namespace dshc::cuda {
 int class_softmax_loss(const ClassSoftmax& task, double* carry, void* loss, void* stats, void* stream);
 int class_softmax_loss_backward(const ClassSoftmax& task, const void* stats, const void* grad_loss, void* grad_logits,
                                 void* stream);
+// Whole rows: loss, stats, and the gradient of the losses' sum, over *n_kept (on the device) where that is not null: to the last
+// bit class_softmax_loss_backward's. grad_logits may be the logits.
+int class_softmax_loss_and_gradient(const ClassSoftmax& task, const int64_t* n_kept, void* loss, void* stats,
+                                    void* grad_logits, void* stream);
+// Of such a gradient, which is not the logits: makes it anew, times grad_loss [1], unless that is 1.
+int class_softmax_loss_rescale(const ClassSoftmax& task, const void* stats, const void* grad_loss, const int64_t* n_kept,
+                               void* grad_logits, void* stream);
 
 }  // namespace dshc::cuda

@@ -175,17 +175,10 @@ void weighted_vote(const int64_t* rows, int64_t best, Buffers<Real>& buffers, co
   write_signs(buffers.sums.data(), codebook + best * n_bytes, n_bytes, code);
 }
 
-void exp_of(const FloatKernels& kernels, const float* logits, int64_t n, float top, float* out) {
-  kernels.scaled_exp(logits, n, top, 1.0f, out);
-}
-void exp_of(const FloatKernels& kernels, const double* logits, int64_t n, double top, double* out) {
-  kernels.scaled_exp_64(logits, n, top, 1.0, out);
-}
-
 // exp(logit - top), 1 for the largest itself; `out` may be `logits`. A common factor does not change a sign.
 template <class Real>
 void weigh(const FloatKernels& kernels, const Real* logits, int64_t n, Real top, Real* out) {
-  if (top - top == 0) return exp_of(kernels, logits, n, top, out);
+  if (top - top == 0) return scaled_exp(kernels, logits, n, top, Real{1}, out);
   for (int64_t i = 0; i < n; ++i) out[i] = logits[i] == top ? Real{1} : std::exp(logits[i] - top);  // not of inf - inf
 }
 

@@ -151,6 +151,11 @@ void check_floats(Random& random) {
       }
       floats.scaled_exp(in_place.data(), n, shift, 0.75f, in_place.data());
       expect_equal("kernel scaled_exp", in_place, out);
+      Exact<float> kept(n);
+      expect_same("kernel keep_exp", 0, floats.keep_exp(values.data(), n, shift, kept.data()),
+                  floats.sum_exp(values.data(), n, shift));
+      floats.multiply(kept.data(), n, 0.75f, kept.data());
+      expect_equal("kernel multiply", kept, out);
       expect_same("kernel any_nan", 0, floats.any_nan(values.data(), n), false);
       for (int64_t at = 0; at < n; ++at) {
         Exact<float> with_nan(n);

@@ -71,6 +71,42 @@ struct Row {
   }
 };
 
+// Loss and gradient in one pass: to the last bit what they are one after the other.
+template <class Real>
+void check_together(const LossCase& c, const Exact<Real>& loss, const Exact<Real>& stats, int n_threads) {
+  double sum = 0.0, n_kept = 0.0;
+  for (int64_t row = 0; row < c.n; ++row) {
+    sum += static_cast<double>(loss[row]);
+    n_kept += c.labels[row] != kIgnored;
+  }
+  for (const bool mean : {false, true}) {
+    Exact<Real> reduced(1), alone(1), together_stats(2 * c.n), grad_loss(c.n);
+    for (int64_t row = 0; row < c.n; ++row) grad_loss[row] = Real{1} / (mean ? static_cast<Real>(n_kept) : Real{1});
+    Typed gradient(c.dtype, c.n * c.width), wanted(c.dtype, c.n * c.width);
+    cpu::class_softmax_loss_backward(c.task(), stats.data(), grad_loss.data(), wanted.data(), n_threads);
+    cpu::class_softmax_loss_and_gradient(c.task(), mean, reduced.data(), together_stats.data(), gradient.data(), false,
+                                         n_threads);
+    cpu::class_softmax_loss_and_gradient(c.task(), mean, alone.data(), together_stats.data(), nullptr, false, n_threads);
+    const Real total = static_cast<Real>(mean ? sum / n_kept : sum);
+    expect_same("class_softmax_loss_and_gradient", 0, std::isnan(reduced[0]), std::isnan(total));
+    if (!std::isnan(total)) expect_same("class_softmax_loss_and_gradient", 0, reduced[0], total);
+    expect_same_bits("class_softmax_loss_and_gradient alone", alone, reduced);
+    expect_same_bits("class_softmax_loss_and_gradient stats", together_stats, stats);
+    for (int64_t i = 0; i < gradient.size(); ++i) {
+      expect_same("class_softmax_loss_and_gradient", i, gradient.bits(i), wanted.bits(i));
+    }
+    Typed over(c.dtype, c.n * c.width);
+    for (int64_t i = 0; i < over.size(); ++i) over.set_value(i, c.logits.value(i));
+    ClassSoftmax task = c.task();
+    task.logits = over.data();
+    cpu::class_softmax_loss_and_gradient(task, mean, alone.data(), together_stats.data(), over.data(), false, n_threads);
+    for (int64_t i = 0; i < over.size(); ++i) {
+      expect_same("class_softmax_loss_and_gradient over the logits", i, over.bits(i), wanted.bits(i));
+    }
+    count("class_softmax_loss_and_gradient", c.n);
+  }
+}
+
 template <class Real>
 void check_in(const LossCase& c) {
   const double epsilon = c.dtype == DType::float64 ? 1e-13 : 2e-6;
@@ -110,6 +146,7 @@ void check_in(const LossCase& c) {
     }
     count("class_softmax_loss", c.n);
     count("class_softmax_loss backward", c.n * c.width);
+    check_together(c, loss, stats, n_threads);
     if (n_threads > 1) {  // rows do not depend on each other, so threads change no bit
       expect_same_bits("class_softmax_loss", loss, first_loss);
       for (int64_t i = 0; i < gradient.size(); ++i) {
@@ -130,6 +167,9 @@ void check_labels(Random& random) {
     on_every_path([&](int n_threads) {
       Exact<float> loss(c.n), stats(2 * c.n);
       expect_status("class_softmax_loss", cpu::class_softmax_loss(c.task(), nullptr, loss.data(), stats.data(), true, n_threads),
+                    Fault::label_out_of_range, 17);
+      expect_status("class_softmax_loss_and_gradient",
+                    cpu::class_softmax_loss_and_gradient(c.task(), true, loss.data(), stats.data(), nullptr, true, n_threads),
                     Fault::label_out_of_range, 17);
     });
     check(c);  // unchecked, such a row counts nowhere

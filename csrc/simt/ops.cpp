@@ -136,15 +136,39 @@ int class_softmax_loss(Request& r) {
   return cuda::class_softmax_loss(task, carry, r.array<void>("loss"), r.array<void>("stats"), nullptr);
 }
 
-int class_softmax_loss_backward(Request& r) {
-  ClassSoftmax task = class_softmax(r);
+// Where the request says so, the gradient lies over the logits.
+void* gradient_of(Request& r, ClassSoftmax& task) {
   auto* grad_logits = r.array<void>("grad_logits");
   if (r.integer("inplace") != 0 && task.n > 0) {
     std::memcpy(grad_logits, task.logits, static_cast<size_t>(task.n * task.n_columns * size_of(task.dtype)));
     task.logits = grad_logits;
   }
+  return grad_logits;
+}
+
+int class_softmax_loss_backward(Request& r) {
+  ClassSoftmax task = class_softmax(r);
+  void* grad_logits = gradient_of(r, task);
   return cuda::class_softmax_loss_backward(task, r.array<const void>("stats"), r.array<const void>("grad_loss"), grad_logits,
                                            nullptr);
+}
+
+int class_softmax_loss_and_gradient(Request& r) {
+  ClassSoftmax task = class_softmax(r);
+  void* grad_logits = gradient_of(r, task);
+  return cuda::class_softmax_loss_and_gradient(task, r.array<const int64_t>("n_kept"), r.array<void>("loss"),
+                                               r.array<void>("stats"), grad_logits, nullptr);
+}
+
+int class_softmax_loss_rescale(Request& r) {
+  const ClassSoftmax task = class_softmax(r);
+  auto* grad_logits = r.array<void>("grad_logits");
+  if (task.n > 0) {
+    std::memcpy(grad_logits, r.array<const void>("before"),
+                static_cast<size_t>(task.n * task.n_columns * size_of(task.dtype)));
+  }
+  return cuda::class_softmax_loss_rescale(task, r.array<const void>("stats"), r.array<const void>("grad_loss"),
+                                          r.array<const int64_t>("n_kept"), grad_logits, nullptr);
 }
 
 int codes_from_logits(Request& r) {
@@ -188,6 +212,8 @@ const std::map<std::string, Op>& kernel_ops() {
       {"retrieval_metric", retrieval_metric},
       {"class_softmax_loss", class_softmax_loss},
       {"class_softmax_loss_backward", class_softmax_loss_backward},
+      {"class_softmax_loss_and_gradient", class_softmax_loss_and_gradient},
+      {"class_softmax_loss_rescale", class_softmax_loss_rescale},
       {"codes_from_logits", codes_from_logits},
       {"top_subclasses", top_subclasses},
       {"center_codes_from_logits", center_codes_from_logits},

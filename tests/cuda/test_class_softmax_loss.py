@@ -28,6 +28,39 @@ from strategies import (
 UNITS = {torch.float32: 2.0**-23, torch.float64: 2.0**-46, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 
 
+def check_together(kernels: Kernels, logits: torch.Tensor, ids, offsets, weight: float) -> None:
+    """Loss and gradient in one pass, and the gradient times what comes from above: of the same stats what they are
+    apart, to the bit. Where a row lies decides which logits are added up first."""
+    loss, stats = kernels.class_softmax_loss(logits, ids, offsets, weight)
+    rounding = 1e-13 if loss.dtype == np.float64 else 3e-6
+    for n_kept in (None, 3):
+        one, factor = np.ones(1, loss.dtype), loss.dtype.type(1.7)
+
+        def apart(stats, above, n_kept=n_kept):
+            of_rows = np.repeat(above / loss.dtype.type(n_kept or 1), len(ids))
+            return kernels.class_softmax_loss_backward(of_rows, stats, logits, ids, offsets, weight)
+
+        for inplace in (False, True):
+            together = kernels.class_softmax_loss_and_gradient(
+                logits, ids, offsets, weight, n_kept, inplace=inplace
+            )
+            for found, wanted in ((together[0], loss), (together[1], stats)):
+                np.testing.assert_allclose(found, wanted, rtol=rounding, atol=rounding)
+            assert same_bits(together[2], apart(together[1], one))
+        there, rest = torch.full_like(logits, 7), (stats, logits, ids, offsets, weight, n_kept)
+        assert torch.equal(kernels.class_softmax_loss_rescale(there, one, *rest), there)
+        again = kernels.class_softmax_loss_rescale(there, one * factor, *rest)
+        assert same_bits(again, apart(stats, one * factor))
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Of NaNs, whose bits mean nothing, that they are in the same places."""
+    a, b = (x.double().numpy() for x in (a, b))  # exact, with the sign of a zero
+    return np.array_equal(a, b, equal_nan=True) and np.array_equal(
+        np.signbit(a[a == 0]), np.signbit(b[b == 0])
+    )
+
+
 def check_loss(kernels: Kernels, logits: torch.Tensor, ids: np.ndarray, offsets: list[int], target) -> None:
     weight = 0.0 if target == "normalized" else target
     loss, stats = kernels.class_softmax_loss(logits, ids, offsets, weight)
@@ -35,6 +68,7 @@ def check_loss(kernels: Kernels, logits: torch.Tensor, ids: np.ndarray, offsets:
     gradient = kernels.class_softmax_loss_backward(ones, stats, logits, ids, offsets, weight)
     over = kernels.class_softmax_loss_backward(ones, stats, logits, ids, offsets, weight, inplace=True)
     assert torch.equal(over, gradient)
+    check_together(kernels, logits, ids, offsets, weight)
     values = logits.double().numpy()
     loss_exact = exact_loss(values, ids, offsets, target)
     gradient_exact = exact_gradient(values, ids, offsets, target)
@@ -97,6 +131,13 @@ def test_class_softmax_loss_widths(dtype, width: int, order: str) -> None:
     logits = torch.from_numpy(rng.standard_normal((3, width)) * 4).to(dtype)
     for seed in (0, 1, 2):  # at one place in four
         check_loss(runs(order, seed=seed), logits, np.array([0, 0, len(offsets) - 2]), offsets, "normalized")
+
+
+@pytest.mark.parametrize(("dtype", "width"), ((torch.float32, 40_000), (torch.bfloat16, 60_001)), ids=str)
+def test_rows_beyond_shared_memory(dtype, width: int) -> None:
+    """Of which a part is read again."""
+    logits = torch.from_numpy(np.random.default_rng(0).standard_normal((2, width)) * 4).to(dtype)
+    check_together(runs("ascending"), logits, np.array([0, 1]), [0, width - 700, width], 0.0)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -186,6 +227,11 @@ def test_class_softmax_loss_special_rows(dtype, order: str) -> None:
     assert np.isfinite(loss).tolist() == [True] * 6 + [False] * 3
     assert_close(loss[[0, 5]].astype(np.float64), np.log([9.0, 4.0]), 1e-6)
     assert not loss[1:5].any()
+    logits[0] = torch.arange(9)
+    check_together(kernels, logits, ids, offsets, 0.0)
+    logits[0] = -inf
+    check_together(kernels, logits, ids, offsets, 0.5)
+    logits[0] = 0
     ones = np.ones(9, loss.dtype)
     gradient = kernels.class_softmax_loss_backward(ones, stats, logits, ids, offsets)
     assert gradient[[0, 1, 2, 3, 4, 5]].isfinite().all() and not gradient[1:5].any()

@@ -18,14 +18,17 @@ from strategies import make_codes
 from dshc_fast import (
     HammingDatabase,
     _arguments,
+    _cuda_loss_ops,
     _cuda_metric_ops,
     _cuda_ops,
     _device_values,
     _linear_ops,
     _logit_arguments,
+    _loss_function,
     _native,
     _ops,
     codes,
+    losses,
     reference,
 )
 
@@ -92,6 +95,20 @@ def radius_in_two_calls(name: str, pairs: object, radius: int, *arguments: int) 
     at(to_distances, torch.int32, n).copy_(distances)
 
 
+def gradient_anew(task: object, stats: int, grad_loss: int, n_kept: int, grad_logits: int) -> None:
+    dtype = torch.float64 if _arguments.DTYPE_CODES[torch.float64] == task.dtype else torch.float32
+    above = at(grad_loss, dtype, 1) if grad_loss else torch.ones(1, dtype=dtype)
+    if grad_loss and above == 1:
+        return
+    of_rows = (above / at(n_kept, torch.int64, 1) if n_kept else above).repeat(task.n)
+    _native.native.class_softmax_loss_backward(task, stats, of_rows.data_ptr(), grad_logits, 1)
+
+
+def loss_then_gradient(task: object, n_kept: int, loss: int, stats: int, grad_logits: int) -> None:
+    _native.native.class_softmax_loss(task, 0, loss, stats, False, 1)
+    gradient_anew(task, stats, 0, n_kept, grad_logits)
+
+
 class OnTheCpu:
     """Answers as `native.cuda` does, by the CPU ops: addresses are addresses of host memory here."""
 
@@ -110,6 +127,10 @@ class OnTheCpu:
                 assert len(arguments) == len(names) and names[-2:] == ["device", "stream"], name
             if name.startswith("hamming_radius"):
                 return radius_in_two_calls(name, *arguments[:-2])
+            if name == "class_softmax_loss_and_gradient":
+                return loss_then_gradient(*arguments[:-2])
+            if name == "class_softmax_loss_rescale":
+                return gradient_anew(*arguments[:-2])
             wanted = parameters(getattr(native, name))
             given = list(arguments[:-2])
             if name.startswith(("hamming_topk", "asymmetric_topk", "average_precision", "retrieval_metric")):
@@ -167,7 +188,7 @@ def cases() -> dict[str, tuple]:
 def cuda_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """What CUDA tensors would be handed to, for host tensors."""
     fake = SimpleNamespace(CUDA=True, cuda=OnTheCpu())
-    for module in (_cuda_ops, _cuda_metric_ops):
+    for module in (_cuda_ops, _cuda_loss_ops, _cuda_metric_ops):
         monkeypatch.setattr(module, "native", fake)
         monkeypatch.setattr(module, "place", lambda tensor: (0, 0))
     on_the_cpu = SimpleNamespace(**{**vars(_native.native), "cuda": OnTheCpu()})
@@ -194,6 +215,37 @@ def test_what_is_handed_over(op: str, cuda_on_the_cpu: None) -> None:
     """Run on host tensors, with the CPU ops behind it, each implementation gives what its CPU twin gives."""
     module = _cuda_ops if op in _ops.SCHEMAS else _linear_ops
     torch.testing.assert_close(answer(module, op), WANTED[op])
+
+
+@pytest.mark.parametrize("reduction", ("mean", "sum"))
+@pytest.mark.parametrize("factor", (1.0, 0.5, 3.0))
+def test_the_gradient_made_with_the_loss(
+    reduction: str, factor: float, cuda_on_the_cpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: forward makes it, the first backward has it rescaled where it lies, a later one computes it anew."""
+    logits, labels, offsets, weight = cases()["class_softmax_loss"]
+    labels[2] = -100
+    leaf, wanted = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+
+    def loss_of(x: torch.Tensor) -> torch.Tensor:
+        loss = losses.class_softmax_loss(x, labels, offsets, target=weight, reduction=reduction)
+        return factor * loss
+
+    loss_of(wanted).backward()
+    with monkeypatch.context() as patch:
+        patch.setattr(_loss_function._direct, "on_one_gpu", lambda *tensors: True)
+        patch.setattr(_loss_function._direct, "reduced_loss", lambda *arguments: None)
+        patch.setattr(_cuda_ops, "loss_and_gradient", _cuda_ops._loss_and_gradient)
+        patch.setattr(_cuda_ops, "rescale_gradient", _cuda_ops._rescale_gradient)
+        loss = loss_of(leaf)
+        function = loss.grad_fn.next_functions[0][0]
+        gradient = function.gradient
+        assert gradient is not None and function.on_gpu
+        (found,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+        assert found.data_ptr() == gradient.data_ptr()
+        torch.testing.assert_close(found, wanted.grad)
+        found.zero_()
+        torch.testing.assert_close(torch.autograd.grad(loss, leaf)[0], wanted.grad)
 
 
 @pytest.mark.parametrize(("n", "block"), ((0, 64), (1, 64), (300, 64), (300, 4096), (1100, 1)))

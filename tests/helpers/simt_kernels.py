@@ -243,9 +243,31 @@ class Kernels(Simt):
             "class_softmax_loss_backward", {**inputs, "stats": stats, "grad_loss": grad_loss},
             {"grad_logits": Output(shape, np.uint8)}, **scalars,
         )[0]  # fmt: skip
-        if grad.size == 0:
-            return torch.empty_like(logits)
-        return torch.from_numpy(grad.copy()).view(logits.dtype).reshape(logits.shape)
+        return _as_gradient(grad, logits)
+
+    def class_softmax_loss_and_gradient(
+        self, logits: torch.Tensor, labels, offsets, weight=0.0, n_kept: int | None = None, inplace=False
+    ):
+        """(loss, stats) as numpy, and the gradient of the sum, or over n_kept."""
+        inputs, scalars = _loss(logits, labels, offsets, weight, -100)
+        inputs["n_kept"] = None if n_kept is None else np.array([n_kept])
+        kind = np.float64 if logits.dtype == torch.float64 else np.float32
+        outputs = {"loss": Output((len(logits),), kind), "stats": Output((len(logits), 2), kind)}
+        outputs["grad_logits"] = Output((*logits.shape, logits.element_size()), np.uint8)
+        loss, stats, grad = self.run(
+            "class_softmax_loss_and_gradient", inputs, outputs, **scalars, inplace=inplace
+        )
+        return loss, stats, _as_gradient(grad, logits)
+
+    def class_softmax_loss_rescale(
+        self, before: torch.Tensor, grad_loss, stats, logits, labels, offsets, weight=0.0, n_kept=None
+    ) -> torch.Tensor:
+        """`before`, the gradient that is there already, times grad_loss (1,)."""
+        inputs, scalars = _loss(logits, labels, offsets, weight, -100)
+        inputs |= {"stats": stats, "grad_loss": grad_loss, "before": before}
+        inputs["n_kept"] = None if n_kept is None else np.array([n_kept])
+        outputs = {"grad_logits": Output((*logits.shape, logits.element_size()), np.uint8)}
+        return _as_gradient(self.run("class_softmax_loss_rescale", inputs, outputs, **scalars)[0], logits)
 
     # ---- codes from logits ----
 
@@ -316,6 +338,12 @@ def _words(labels: np.ndarray) -> np.ndarray:
     bits = np.zeros((len(labels), -(-labels.shape[1] // 64) * 64), np.bool_)
     bits[:, : labels.shape[1]] = labels != 0
     return np.packbits(bits, axis=1, bitorder="little").view(np.uint64)
+
+
+def _as_gradient(grad: np.ndarray, logits: torch.Tensor) -> torch.Tensor:
+    if grad.size == 0:
+        return torch.empty_like(logits)
+    return torch.from_numpy(grad.copy()).view(logits.dtype).reshape(logits.shape)
 
 
 def _loss(logits: torch.Tensor, labels, offsets, weight: float, ignore_index: int, columns=None):

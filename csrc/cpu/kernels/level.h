@@ -78,6 +78,10 @@ struct FloatKernels {
   float (*sum_exp)(const float* values, int64_t n, float shift);  // sum of exp(value - shift)
   // out[i] = scale * exp(values[i] - shift); `out` may be `values`.
   void (*scaled_exp)(const float* values, int64_t n, float shift, float scale, float* out);
+  // scaled_exp in two steps: out[i] = exp(values[i] - shift), whose sum it returns as sum_exp does, then
+  // out[i] = values[i] * factor; `out` of the second may be `values`.
+  float (*keep_exp)(const float* values, int64_t n, float shift, float* out);
+  void (*multiply)(const float* values, int64_t n, float factor, float* out);
   void (*from_float16)(const uint16_t* values, int64_t n, float* out);
   void (*from_bfloat16)(const uint16_t* values, int64_t n, float* out);
   // To the nearest, ties to even; past the largest half an infinity; NaN is a quiet NaN.
@@ -87,6 +91,8 @@ struct FloatKernels {
   double (*max_value_64)(const double* values, int64_t n);
   double (*sum_exp_64)(const double* values, int64_t n, double shift);
   void (*scaled_exp_64)(const double* values, int64_t n, double shift, double scale, double* out);
+  double (*keep_exp_64)(const double* values, int64_t n, double shift, double* out);
+  void (*multiply_64)(const double* values, int64_t n, double factor, double* out);
 };
 
 struct CodeKernels {

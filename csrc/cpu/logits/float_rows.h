@@ -33,6 +33,15 @@ inline const float* float_row(const FloatKernels& kernels, const void* values, D
 inline float max_value(const FloatKernels& k, const float* v, int64_t n) { return k.max_value(v, n); }
 inline bool any_nan(const FloatKernels& k, const float* v, int64_t n) { return k.any_nan(v, n); }
 inline float sum_exp(const FloatKernels& k, const float* v, int64_t n, float shift) { return k.sum_exp(v, n, shift); }
+inline float keep_exp(const FloatKernels& k, const float* v, int64_t n, float shift, float* out) {
+  return k.keep_exp(v, n, shift, out);
+}
+inline void scaled_exp(const FloatKernels& k, const float* v, int64_t n, float shift, float scale, float* out) {
+  k.scaled_exp(v, n, shift, scale, out);
+}
+inline void multiply(const FloatKernels& k, const float* v, int64_t n, float factor, float* out) {
+  k.multiply(v, n, factor, out);
+}
 inline bool bound_of_top(const FloatKernels& kernels, const float* v, int64_t n, int64_t k, float* bound) {
   return kernels.bound_of_top(v, n, k, bound);
 }
@@ -42,6 +51,15 @@ inline int64_t select_at_least(const FloatKernels& k, const float* v, int64_t n,
 
 inline double max_value(const FloatKernels& k, const double* v, int64_t n) { return k.max_value_64(v, n); }
 inline double sum_exp(const FloatKernels& k, const double* v, int64_t n, double shift) { return k.sum_exp_64(v, n, shift); }
+inline double keep_exp(const FloatKernels& k, const double* v, int64_t n, double shift, double* out) {
+  return k.keep_exp_64(v, n, shift, out);
+}
+inline void scaled_exp(const FloatKernels& k, const double* v, int64_t n, double shift, double scale, double* out) {
+  k.scaled_exp_64(v, n, shift, scale, out);
+}
+inline void multiply(const FloatKernels& k, const double* v, int64_t n, double factor, double* out) {
+  k.multiply_64(v, n, factor, out);
+}
 
 inline bool any_nan(const FloatKernels&, const double* v, int64_t n) {
   bool found = false;

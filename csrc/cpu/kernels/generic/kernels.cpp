@@ -3,7 +3,7 @@ namespace {
 constexpr int kLanes = 4;
 }
 #include "../close_pairs.h"
-#include "../floats.h"
+#include "../short_floats.h"
 #include "../rank_rows.h"
 
 namespace dshc::cpu {
@@ -56,8 +56,9 @@ int64_t pairs_below(const uint8_t* codes, int64_t n, int32_t stride, uint16_t li
 const RankKernels kRank = {rank_row,       count_row,    add_relevance_ids, add_relevance_words,
                            select_between, equal_before, pairs_below};
 const FloatKernels kFloats = {max_value<float>, any_nan, bound_of_top, select_at_least_plain,
-                              sum_exp<float>, scaled_exp<float>, from_float16, from_bfloat16,
-                              to_float16, to_bfloat16, max_value<double>, sum_exp<double>, scaled_exp<double>};
+                              sum_exp<float>, scaled_exp<float>, keep_exp<float>, multiply<float>,
+                              from_float16, from_bfloat16, to_float16, to_bfloat16,
+                              max_value<double>, sum_exp<double>, scaled_exp<double>, keep_exp<double>, multiply<double>};
 
 }  // namespace
 
