@@ -73,10 +73,19 @@ def reduced_loss(
 
 
 def on_one_gpu(logits: Tensor, labels: Tensor, class_offsets: Tensor) -> bool:
-    """Whether torch's own tensors lie there, and nothing watches."""
+    """Whether torch's own tensors lie there, and nothing watches or is recorded: a backward that is replayed without
+    its forward is to compute anew, and not to look at what an earlier replay left."""
     tensors = logits, labels, class_offsets
-    same = logits.is_cuda and all(type(t) is Tensor and t.device == logits.device for t in tensors)
-    return same and nothing_watches()
+    same = logits.is_cuda and all(
+        type(t) is Tensor and t.device == logits.device and not t.is_neg() for t in tensors
+    )
+    return same and nothing_watches() and not torch.cuda.is_current_stream_capturing()
+
+
+def is_seen_by_nobody(tensor: Tensor) -> bool:
+    """Of what comes to a backward: whether it is a number in memory, and nothing watches or is recorded."""
+    is_number = has_memory(tensor) and not tensor.is_neg() and nothing_watches()
+    return is_number and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def keeps_what_is_saved() -> bool:
@@ -84,12 +93,12 @@ def keeps_what_is_saved() -> bool:
     return _saving_hooks(False) is None
 
 
-def loss_gradient(grad_loss: Tensor, logits: Tensor, *saved: Any) -> Tensor:
-    """class_softmax_loss_backward of what forward has saved. No graph comes of it."""
+def loss_gradient(grad_loss: Tensor, logits: Tensor, *saved: Any, room: Tensor | None = None) -> Tensor:
+    """class_softmax_loss_backward of what forward has saved, in `room` if there is one. No graph comes of it."""
     plain = nothing_watches() and all(map(_is_plain, (grad_loss, logits, *saved[:3])))
     # No batch, of is_grads_batched=True; and what hooks of saved tensors gave back is of the dtypes it was.
     if plain and has_memory(grad_loss) and grad_loss.dtype == saved[0].dtype == _wide_dtype(logits.dtype):
-        gradient = logits.new_empty(logits.shape)
+        gradient = logits.new_empty(logits.shape) if room is None else room
         _ops.write_loss_gradient(gradient, grad_loss, logits, *saved)
         return gradient
     return torch.ops.dshc_fast.class_softmax_loss_backward(grad_loss, logits, *saved)
@@ -101,7 +110,7 @@ _NO_TENSORS = (str, int, bool, float)
 def _is_plain(value: object) -> bool:
     """Whether an argument is no tensor of a class or device that the dispatcher would take elsewhere."""
     if type(value) is Tensor:
-        return value.is_cpu
+        return value.is_cpu and not value.is_neg()  # whose memory holds other signs
     if type(value) is Prepared:
         return value[0].is_cpu  # and all others with it
     return isinstance(value, (list, tuple)) and all(map(_is_plain, value))

@@ -34,17 +34,21 @@ TILE, TILES = 128, 128  # of a matrix product: outputs of a block, squared; bloc
 MOST_PARTS, LEAST_PART = 16, 1024  # of its sum
 
 
+def _is_watched() -> bool:
+    return torch.compiler.is_compiling() or bool(_n_dispatch_modes() or _is_tracing())
+
+
 def serves(features: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> bool:
     """Whether forward can make the gradients as well, and something will want them.
 
     Not in float16: gradient scalers enlarge the loss so that its gradients can be written in it at all, and their
     factor comes in backward. Not where a compiler or tracer looks on, which is to see the registered ops.
     """
-    if torch.compiler.is_compiling():
+    if _is_watched():
         return False
     if not (torch.is_grad_enabled() and weight.requires_grad and features.shape[0]):
         return False
-    if (dtype or features.dtype) == torch.float16 or _n_dispatch_modes() or _is_tracing():
+    if (dtype or features.dtype) == torch.float16:
         return False
     return all(t is None or type(t) in (Tensor, nn.Parameter) for t in (features, weight, bias))
 
@@ -189,7 +193,7 @@ class LossAndGradients(torch.autograd.Function):
             ctx.needs_input_grad[:3],
         )  # fmt: skip
         ctx.save_for_backward(features, weight, bias, stats, labels, class_offsets, n_kept)
-        ctx.gradients = gradients
+        ctx.made = [gradients]
         ctx.options = target, ignore_index, None, dtype
         return summed(loss, n_kept)
 
@@ -197,12 +201,12 @@ class LossAndGradients(torch.autograd.Function):
     def backward(ctx, grad_loss: Tensor) -> tuple[Any, ...]:
         *inputs, n_kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled() or ctx.gradients is None:
+        if torch.is_grad_enabled() or not ctx.made or _is_watched():
             of_rows = (grad_loss if n_kept is None else grad_loss / n_kept).expand(inputs[0].shape[0])
             found = _op.class_softmax_linear_loss_backward(of_rows, *inputs, *ctx.options, wanted)
             results = [g if is_wanted else None for g, is_wanted in zip(found, wanted, strict=True)]
         elif arguments.has_memory(grad_loss):
-            gradients, ctx.gradients = ctx.gradients, None
+            gradients = ctx.made.pop()  # of a list, as in _loss_function.py
             is_one = grad_loss.is_cpu and bool(grad_loss == 1)
             results = [
                 None if g is None else (g if is_one else g.mul_(grad_loss)).to(tensor.dtype)
@@ -211,6 +215,6 @@ class LossAndGradients(torch.autograd.Function):
         else:  # it stands for a batch (is_grads_batched=True)
             results = [
                 None if g is None else (g * grad_loss).to(tensor.dtype)
-                for g, tensor in zip(ctx.gradients, inputs[:3], strict=True)
+                for g, tensor in zip(ctx.made[0], inputs[:3], strict=True)
             ]
         return *results, *[None] * 7

@@ -27,7 +27,7 @@ def n_kept_rows(labels: Tensor, ignore_index: int) -> Tensor:
 
 def summed(loss: Tensor, n_kept: Tensor | None) -> Tensor:
     """The sum of the rows' losses, or their mean. On the CPU in float64, as the kernel that reduces does: what a
-    compiler or a transform makes of a call is then the same number. On a GPU that would take a step more."""
+    compiler or a transform makes of a call is then the same float32. On a GPU that would take a step more."""
     total = loss.sum(dtype=torch.float64) if loss.is_cpu else loss.sum()
     return (total if n_kept is None else total / n_kept).to(loss.dtype)
 

@@ -112,11 +112,12 @@ def class_softmax_loss(
             not contiguous; it has no effect under ``create_graph=True``, ``torch.compile`` and transforms of
             ``torch.func``.
 
-    The "mean" or "sum" of logits that need a gradient is computed together with it, in one pass: half of the
-    exponentials, one reading of the logits less. The first ``backward()`` hands that gradient on, to the last bit what
-    two passes give; where a factor comes from above (on the CPU: that is no power of two), and for a later backward,
-    it is computed anew. It is held from forward to backward, so use ``torch.no_grad()`` where no backward follows. Not
-    in float16, with inplace=True, under transforms, compilers, saved-tensor hooks and checkpoints.
+    The "mean" or "sum" of logits that need a gradient is computed together with it, in one pass, with one reading of
+    the logits less. The first ``backward()`` hands that gradient on, to the last bit what two passes give. A factor
+    from above (``(loss / 4).backward()``, a gradient scaler) and a later ``backward()`` have it computed anew, which
+    makes the first one a pass too many. It is held from forward to backward, so use ``torch.no_grad()`` where no
+    backward follows. Two passes it is in float16, with inplace=True, under transforms, compilers, modes that watch,
+    saved-tensor hooks (as checkpoints have), while a CUDA graph is recorded, and with torch before 2.8.
 
     Transforms of ``torch.func`` (grad, vjp, jvp, vmap, jacrev, hessian, ...) and forward-mode differentiation work,
     nested too. Under vmap the logits are those of a member of the batch, (n, n_subclasses), and `class_offsets` must be

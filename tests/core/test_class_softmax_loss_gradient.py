@@ -10,11 +10,16 @@ from backends import SIMD_LEVELS
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
 
 import dshc_fast
 from dshc_fast import _direct, _loss_function
 
+pytestmark = pytest.mark.skipif(
+    _direct._saving_hooks is _direct._unknown,
+    reason="this torch does not say whether hooks see what is saved",
+)
 KEPT = (torch.float32, torch.float64, torch.bfloat16)
 OFFSETS = [0, 3, 4, 9]
 
@@ -43,7 +48,7 @@ def by_two_passes(
 
 def made(loss: torch.Tensor) -> torch.Tensor | None:
     """The gradient that forward keeps."""
-    return loss.grad_fn.gradient
+    return loss.grad_fn.made[0] if loss.grad_fn.made else None
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -71,21 +76,19 @@ def level(request: pytest.FixtureRequest) -> Iterator[None]:
     n=st.integers(1, 12),
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=5),
     target=st.sampled_from(("normalized", 0.4)),
-    exponent=st.integers(-3, 3),
+    factor=st.sampled_from((1.0, 1.0, 0.25, -2.0, 3.0, 65536.0)),
 )
-def test_the_same_bits_as_two_passes(dtype, reduction, seed, n, sizes, target, exponent) -> None:
+def test_the_same_bits_as_two_passes(dtype, reduction, seed, n, sizes, target, factor) -> None:
     logits, labels, offsets = batch(seed, n, sizes, dtype)
     leaf = logits.clone().requires_grad_()
     loss = dshc_fast.class_softmax_loss(leaf, labels, offsets, target=target, reduction=reduction)
     assert made(loss) is not None
-    (loss * 2.0**exponent).backward()
-    one = torch.ones((), dtype=loss.dtype)
-    factor = one / (labels != -100).sum() if reduction == "mean" else one
+    (loss * factor).backward()
+    above = torch.tensor(factor, dtype=loss.dtype)
+    if reduction == "mean":
+        above = above / (labels != -100).sum()
     weight = 0.0 if target == "normalized" else target
-    assert_same_bits(
-        leaf.grad,
-        by_two_passes(logits, labels, offsets, weight, factor) * torch.tensor(2.0**exponent, dtype=dtype),
-    )
+    assert_same_bits(leaf.grad, by_two_passes(logits, labels, offsets, weight, above))
     rows = dshc_fast.class_softmax_loss(logits, labels, offsets, target=target, reduction="none").double()
     total = (rows.sum() / (labels != -100).sum() if reduction == "mean" else rows.sum()).to(loss.dtype)
     torch.testing.assert_close(loss.detach(), total, rtol=torch.finfo(loss.dtype).eps, atol=0, equal_nan=True)
@@ -109,8 +112,11 @@ def test_long_rows(dtype, width: int) -> None:
 def test_any_other_factor_is_computed_with(factor: float) -> None:
     logits, labels, offsets = batch(0, 4, [3, 2], torch.float32)
     leaf = logits.clone().requires_grad_()
-    (factor * dshc_fast.class_softmax_loss(leaf, labels, offsets, reduction="sum")).backward()
+    loss = dshc_fast.class_softmax_loss(leaf, labels, offsets, reduction="sum")
+    address = made(loss).data_ptr()
+    (factor * loss).backward()
     assert_same_bits(leaf.grad, by_two_passes(logits, labels, offsets, 0.0, torch.tensor(factor)))
+    assert leaf.grad.data_ptr() == address, "no second tensor"
 
 
 def test_given_away_once() -> None:
@@ -127,6 +133,69 @@ def test_given_away_once() -> None:
     for _ in range(3):
         loss.backward(retain_graph=True)
     assert torch.equal(base.grad, kept + kept + kept)
+
+
+@pytest.mark.parametrize("reduction", ("none", "mean", "sum"))
+@pytest.mark.parametrize("n", (1, 4))
+def test_a_negative_that_is_a_bit(n: int, reduction: str) -> None:
+    """Torch's lazy negation, which conjugates leave in what comes from above, and in logits."""
+    logits, labels, offsets = batch(6, n, [3, 2], torch.float32)
+    leaf, other = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    seen: list[bool] = []
+    for factor in (1.0, 3.0):
+        leaf.grad = other.grad = None
+        loss = dshc_fast.class_softmax_loss(leaf, labels, offsets, reduction=reduction)
+        loss.register_hook(lambda grad: seen.append(grad.is_neg()))
+        one = torch.ones_like(loss)
+        (factor * (torch.complex(one, loss).conj() * 1j).real.sum()).backward()
+        (factor * dshc_fast.class_softmax_loss(other, labels, offsets, reduction=reduction).sum()).backward()
+        torch.testing.assert_close(leaf.grad, other.grad)
+    assert all(seen)
+    negated = torch._neg_view(logits)
+    wanted = dshc_fast.class_softmax_loss(-logits, labels, offsets, reduction=reduction)
+    torch.testing.assert_close(
+        dshc_fast.class_softmax_loss(negated, labels, offsets, reduction=reduction), wanted
+    )
+    with_gradient = torch._neg_view(leaf)
+    assert_same_bits(
+        torch.autograd.grad(
+            dshc_fast.class_softmax_loss(with_gradient, labels, offsets, reduction=reduction).sum(), leaf
+        )[0],
+        torch.autograd.grad(
+            dshc_fast.class_softmax_loss(-leaf, labels, offsets, reduction=reduction).sum(), leaf
+        )[0],
+    )
+
+
+def test_compiled_autograd_gives_it_once_too() -> None:
+    """It runs backward with a ctx that is not the one of forward."""
+    compiled_autograd = pytest.importorskip("torch._dynamo.compiled_autograd")
+    logits, labels, offsets = batch(7, 4, [3, 2], torch.float32)
+    leaf = logits.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(dshc_fast.class_softmax_loss(leaf, labels, offsets), leaf)
+    for compiler in (lambda graph: graph, torch.compile(backend="eager")):
+        loss = dshc_fast.class_softmax_loss(leaf, labels, offsets)
+        for factor in (1.0, 1.0, 3.0, 1.0):
+            leaf.grad = None
+            with compiled_autograd._enable(compiler):
+                (factor * loss).backward(retain_graph=True)
+            torch.testing.assert_close(leaf.grad, factor * wanted)
+            leaf.grad.zero_()
+
+
+def test_a_tracer_of_backward_sees_the_op() -> None:
+    logits, labels, offsets = batch(8, 4, [3, 2], torch.float32)
+    leaf = logits.clone().requires_grad_()
+    loss = dshc_fast.class_softmax_loss(leaf, labels, offsets)
+    (wanted,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+    loss = dshc_fast.class_softmax_loss(leaf, labels, offsets)
+
+    def backward(above: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(loss, leaf, above, retain_graph=True)[0]
+
+    traced = make_fx(backward)(torch.ones(()))
+    assert "class_softmax_loss_backward" in traced.code
+    torch.testing.assert_close(traced(torch.tensor(3.0)), 3 * wanted)
 
 
 def test_logits_that_changed_are_refused() -> None:

@@ -144,3 +144,23 @@ def test_gradients_in_forward_again(by_rows) -> None:
     assert not any(g.any() for g in torch.autograd.grad(nothing, leaves))
     with pytest.raises(ValueError, match=r"labels\[0\] must be a class id"):
         loss(*leaves, labels=labels + 7, check=True)
+
+
+def test_compiled_autograd_gives_them_once_too(by_rows) -> None:
+    """It runs backward with a ctx that is not the one of forward."""
+    compiled_autograd = pytest.importorskip("torch._dynamo.compiled_autograd")
+    layer = draw_layer(np.random.default_rng(5), 12, [640], torch.float32, "cpu", True, d=11)
+    labels, offsets = torch.arange(12) % 3, [0, 200, 300, 640]
+    for tensor in layer:
+        tensor.requires_grad_()
+    loss = dshc_fast.class_softmax_linear_loss(*layer, labels, offsets)
+    wanted = torch.autograd.grad(loss, layer)
+    loss = dshc_fast.class_softmax_linear_loss(*layer, labels, offsets)
+    assert by_rows == [torch.float32] * 2
+    for factor in (3.0, 1.0, 1.0):
+        with compiled_autograd._enable(lambda graph: graph):
+            (factor * loss).backward(retain_graph=True)
+        for tensor, right in zip(layer, wanted, strict=True):
+            torch.testing.assert_close(tensor.grad, factor * right, rtol=1e-4, atol=1e-6)
+            tensor.grad.zero_()
+            tensor.grad = None

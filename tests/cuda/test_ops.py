@@ -239,7 +239,7 @@ def test_the_gradient_made_with_the_loss(
         patch.setattr(_cuda_ops, "rescale_gradient", _cuda_ops._rescale_gradient)
         loss = loss_of(leaf)
         function = loss.grad_fn.next_functions[0][0]
-        gradient = function.gradient
+        (gradient,) = function.made
         assert gradient is not None and function.on_gpu
         (found,) = torch.autograd.grad(loss, leaf, retain_graph=True)
         assert found.data_ptr() == gradient.data_ptr()
