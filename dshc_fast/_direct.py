@@ -84,7 +84,9 @@ def on_one_gpu(logits: Tensor, labels: Tensor, class_offsets: Tensor) -> bool:
 
 def is_seen_by_nobody(tensor: Tensor) -> bool:
     """Of what comes to a backward: whether it is a number in memory, and nothing watches or is recorded."""
-    is_number = has_memory(tensor) and not tensor.is_neg() and nothing_watches()
+    if not nothing_watches():  # first, as above
+        return False
+    is_number = has_memory(tensor) and not tensor.is_neg()
     return is_number and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 

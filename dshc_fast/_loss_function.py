@@ -47,7 +47,7 @@ class ClassSoftmaxLossFunction(torch.autograd.Function):
             made = _direct.reduced_loss(*arguments, reduction == "mean", with_gradient)
             if made is not None:
                 reduced, stats, gradient = made
-                ctx.made, ctx.on_gpu = [gradient], False
+                ctx.made, ctx.on_gpu = [] if gradient is None else [gradient], False
                 ctx.save_for_backward(logits, stats, labels, class_offsets, None)
                 return reduced
         with torch_steps():
@@ -58,7 +58,7 @@ class ClassSoftmaxLossFunction(torch.autograd.Function):
             loss, stats, gradient = _cuda_ops.loss_and_gradient(*arguments, n_kept)
         else:
             loss, stats = _direct.run("class_softmax_loss", *arguments)
-        ctx.made = [gradient]
+        ctx.made = [] if gradient is None else [gradient]
         ctx.save_for_backward(logits, stats, labels, class_offsets, n_kept)
         with torch_steps():
             return loss if reduction == "none" else summed(loss, n_kept)
@@ -70,7 +70,7 @@ class ClassSoftmaxLossFunction(torch.autograd.Function):
         # Given away once, as whoever gets it may write to it. A list: compiled autograd runs backward with another ctx,
         # of which only what it refers to is the same.
         gradient = ctx.made.pop() if ctx.made else None
-        if torch.is_grad_enabled() or not _direct.is_seen_by_nobody(grad_loss):
+        if gradient is not None and (torch.is_grad_enabled() or not _direct.is_seen_by_nobody(grad_loss)):
             gradient = None
         if gradient is not None:
             if ctx.on_gpu:
