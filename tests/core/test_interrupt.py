@@ -74,9 +74,13 @@ def labelled(n_query: int, n_db: int, **options) -> dict:
     return {"queries": codes(n_query), "database": codes(n_db)} | options
 
 
-def gradient() -> Callable[[], object]:
+def loss_of_a_leaf() -> Callable[[], torch.Tensor]:
     leaf = floats(800_000, 400).clone().requires_grad_()
-    loss = dshc_fast.class_softmax_loss(leaf, ids(800_000), torch.arange(0, 401, 40))
+    return lambda: dshc_fast.class_softmax_loss(leaf, ids(800_000), torch.arange(0, 401, 40))
+
+
+def gradient() -> Callable[[], object]:
+    loss = 3 * loss_of_a_leaf()()  # a factor, for which it is computed anew
     return lambda: loss.backward()
 
 
@@ -164,6 +168,7 @@ CALLS: dict[str, Callable[[], Callable[[], object]]] = {
     "loss": lambda: loss(torch.float64),
     "loss, float16": lambda: loss(torch.float16),
     "loss, gradient": gradient,
+    "loss with its gradient": loss_of_a_leaf,
     "codes_from_logits": lambda: call(
         "codes_from_logits", logits=floats(400_000, 400), codebook=codes(400), k=40, weighting="probability"
     ),
