@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from backends import BACKENDS, HAS_CUDA, SIMD_LEVELS, Backend
+from backends import BACKENDS, HAS_CUDA, LEVEL, SIMD_LEVELS, Backend
 from effort import PROFILE, examples
 from hypothesis import HealthCheck, settings
 
@@ -68,7 +68,7 @@ def simd_level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each instruction set this machine can run, forced in turn."""
     dshc_fast.set_simd_level(request.param)
     yield request.param
-    dshc_fast.set_simd_level(None)
+    dshc_fast.set_simd_level(LEVEL)
 
 
 @pytest.fixture(params=["cpu", "cuda"] if HAS_CUDA else ["cpu"])
@@ -84,7 +84,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     if chosen.level is not None:
         dshc_fast.set_simd_level(chosen.level)
     yield chosen
-    dshc_fast.set_simd_level(None)
+    dshc_fast.set_simd_level(LEVEL)
 
 
 @pytest.fixture

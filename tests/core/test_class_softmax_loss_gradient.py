@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
-from backends import SIMD_LEVELS
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
@@ -61,16 +58,9 @@ def assert_same_bits(a: torch.Tensor, b: torch.Tensor) -> None:
     assert torch.equal(bits(a.nan_to_num(0.0)), bits(b.nan_to_num(0.0)))
 
 
-@pytest.fixture(params=SIMD_LEVELS)
-def level(request: pytest.FixtureRequest) -> Iterator[None]:
-    dshc_fast.set_simd_level(request.param)
-    yield
-    dshc_fast.set_simd_level(None)
-
-
 @pytest.mark.parametrize("dtype", KEPT, ids=str)
 @pytest.mark.parametrize("reduction", ("mean", "sum"))
-@pytest.mark.usefixtures("level")
+@pytest.mark.usefixtures("simd_level")
 @given(
     seed=seeds(),
     n=st.integers(1, 12),

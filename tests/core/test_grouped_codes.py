@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from backends import SIMD_LEVELS
+from backends import LEVEL, SIMD_LEVELS
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,7 +77,7 @@ def assert_as_the_reference(level: str, problem: Grouped, k: int, radius: int, s
         nearest = dshc_fast.hamming_topk(queries, database, k, score=score)
         inside = dshc_fast.hamming_radius(queries, database, radius, score=score)
     finally:
-        dshc_fast.set_simd_level(None)
+        dshc_fast.set_simd_level(LEVEL)
     for got, wanted in zip(nearest, reference.hamming_topk(*plain, k, score=score), strict=True):
         np.testing.assert_array_equal(got, wanted.numpy())
     for got, wanted in zip(inside, reference.hamming_radius(*plain, radius, score=score), strict=True):

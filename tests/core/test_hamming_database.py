@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from backends import SIMD_LEVELS
+from backends import LEVEL, SIMD_LEVELS
 from callers import to_numpy, to_torch, twin
 from comparisons import assert_same_ap, assert_same_histogram, assert_same_radius, assert_same_topk
 from effort import examples
@@ -135,7 +135,7 @@ def test_many_items(n_bytes: int, n_codes: int, count: int, threads) -> None:
         for score, allowed in (("hamming", None), ("overlap", rng.random(6000) < 0.5)):
             problem = Problem(queries, database, ids[:45], ids[45:], score, allowed, None)
             assert_all_the_same(problem, prepared, "cpu", n_codes)
-    dshc_fast.set_simd_level(None)
+    dshc_fast.set_simd_level(LEVEL)
 
 
 ID_POOLS = {

@@ -9,7 +9,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from backends import SIMD_LEVELS
+from backends import LEVEL, SIMD_LEVELS
 from callers import both, native, to_numpy
 from comparisons import assert_same_array, assert_same_radius
 from hypothesis import given
@@ -148,7 +148,7 @@ def test_what_hardly_varies(level: str, threads) -> None:
                 found = dshc_fast.hamming_pairs(some, radius)
                 assert_same_radius(found, tuple(of_radius_search(some, radius)), f"{name} {radius}")
     finally:
-        dshc_fast.set_simd_level(None)
+        dshc_fast.set_simd_level(LEVEL)
 
 
 @given(seed=seeds(), which=st.integers(0, 3), style=st.sampled_from(CODE_STYLES))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import ranking_cases
 import torch
-from backends import SIMD_LEVELS
+from backends import LEVEL, SIMD_LEVELS
 from comparisons import assert_same_radius, assert_same_topk
 from effort import examples
 from hypothesis import given, settings
@@ -24,7 +24,7 @@ ASKED = ("random", "in the database", "beside it", "repeated")
 @pytest.fixture(autouse=True)
 def restored(threads) -> Iterator[None]:
     yield
-    dshc_fast.set_simd_level(None)
+    dshc_fast.set_simd_level(LEVEL)
 
 
 def every_way() -> Iterator[str]:

@@ -10,7 +10,7 @@ import oracles
 import pytest
 import ranking_cases
 import torch
-from backends import SIMD_LEVELS
+from backends import LEVEL, SIMD_LEVELS
 from comparisons import (
     assert_close,
     assert_same_ap,
@@ -34,7 +34,7 @@ DENOMINATORS = ("retrieved", "min", "relevant")
 @pytest.fixture(autouse=True)
 def restored(threads) -> Iterator[None]:
     yield
-    dshc_fast.set_simd_level(None)
+    dshc_fast.set_simd_level(LEVEL)
 
 
 def ways(

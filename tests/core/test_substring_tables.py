@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from backends import SIMD_LEVELS
+from backends import LEVEL, SIMD_LEVELS
 from callers import twin
 from comparisons import assert_same_radius
 from effort import examples
@@ -95,7 +95,7 @@ def test_many_items(kind: str, n_bytes: int, use: str, threads) -> None:
     for level in SIMD_LEVELS:
         dshc_fast.set_simd_level(level)
         assert same_answer(dshc_fast.hamming_radius(queries, prepared, 6), expected)
-    dshc_fast.set_simd_level(None)
+    dshc_fast.set_simd_level(LEVEL)
 
 
 def test_a_mixed_call(use: str) -> None:

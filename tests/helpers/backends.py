@@ -10,6 +10,8 @@ import dshc_fast
 
 _BUILD = dshc_fast.build_info()
 SIMD_LEVELS: tuple[str, ...] = tuple(_BUILD["simd_levels"])
+# Before a test chose one: the best, or what DSHC_SIMD says.
+LEVEL: str = dshc_fast.get_simd_level()
 HAS_CUDA = bool(_BUILD["cuda"]) and torch.cuda.is_available()
 
 
