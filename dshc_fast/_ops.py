@@ -191,9 +191,7 @@ def reduced_loss(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The mean or sum of class_softmax_loss, its stats, and the gradient of the mean or sum. No op of its own: who
     traces or transforms sees class_softmax_loss."""
-    checks.check_logits(logits)
-    checks.check_same_device(logits=logits, labels=labels, class_offsets=class_offsets)
-    shapes.check_loss_labels(logits, "logits", labels, class_offsets)
+    shapes.check_class_softmax_loss(logits, labels, class_offsets)
     checks.check_offset_values(class_offsets, logits.shape[1])
     dtype = shapes.loss_dtype(logits)
     reduced = logits.new_empty((), dtype=dtype)
@@ -212,7 +210,7 @@ def check_loss_backward(
 ) -> Tensor:
     """Checks the arguments of the backward pass and allocates its results."""
     grad_logits = shapes.class_softmax_loss_backward(grad_loss, logits, stats, labels, class_offsets)
-    shapes.class_softmax_loss(logits, labels, class_offsets)
+    shapes.check_class_softmax_loss(logits, labels, class_offsets)
     shapes.check_stats(grad_loss, stats, logits.shape[0], logits.dtype)
     return grad_logits
 
@@ -221,7 +219,7 @@ def check_inplace_backward(
     grad_loss: Tensor, logits: Tensor, stats: Tensor, labels: Tensor, class_offsets: Tensor
 ) -> None:
     shapes.class_softmax_loss_backward_(grad_loss, logits, stats, labels, class_offsets)
-    shapes.class_softmax_loss(logits, labels, class_offsets)
+    shapes.check_class_softmax_loss(logits, labels, class_offsets)
     shapes.check_stats(grad_loss, stats, logits.shape[0], logits.dtype)
 
 

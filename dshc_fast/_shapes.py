@@ -152,9 +152,14 @@ def class_softmax_loss(
     ignore_index: int = -100,
     check: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
+    check_class_softmax_loss(logits, labels, class_offsets)
+    return _loss_and_stats(logits, loss_dtype(logits))
+
+
+def check_class_softmax_loss(logits: Tensor, labels: Tensor, class_offsets: Tensor) -> None:
     checks.check_logits(logits)
     checks.check_same_device(logits=logits, labels=labels, class_offsets=class_offsets)
-    return _loss_and_stats(logits, "logits", labels, class_offsets, loss_dtype(logits))
+    check_loss_labels(logits, "logits", labels, class_offsets)
 
 
 def check_loss_labels(rows: Tensor, name: str, labels: Tensor, class_offsets: Tensor) -> None:
@@ -166,10 +171,7 @@ def check_loss_labels(rows: Tensor, name: str, labels: Tensor, class_offsets: Te
     checks.check_class_offsets(class_offsets)
 
 
-def _loss_and_stats(
-    rows: Tensor, name: str, labels: Tensor, class_offsets: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    check_loss_labels(rows, name, labels, class_offsets)
+def _loss_and_stats(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return rows.new_empty((rows.shape[0],), dtype=dtype), rows.new_empty((rows.shape[0], 2), dtype=dtype)
 
 
@@ -258,7 +260,8 @@ def class_softmax_linear_loss(
 ) -> tuple[Tensor, Tensor]:
     check_layer(features, weight, bias, chunk, dtype)
     checks.check_same_device(features=features, labels=labels, class_offsets=class_offsets)
-    return _loss_and_stats(features, "features", labels, class_offsets, wide_dtype(dtype or features.dtype))
+    check_loss_labels(features, "features", labels, class_offsets)
+    return _loss_and_stats(features, wide_dtype(dtype or features.dtype))
 
 
 def class_softmax_linear_loss_backward(

@@ -35,7 +35,7 @@ def _transformed_loss(
     reduction: str,
 ) -> Tensor:
     # Sizes are those of a member of vmap's batch here, and of all members together in the op.
-    shapes.class_softmax_loss(logits, labels, offsets)
+    shapes.check_class_softmax_loss(logits, labels, offsets)
     loss, _ = Loss.apply(logits, labels, offsets, weight, ignore_index, check)
     return reduced(loss, labels, ignore_index, reduction)
 

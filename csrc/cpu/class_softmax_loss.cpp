@@ -3,9 +3,10 @@
 // each time anew. Backward: one pass, reading logits and writing the gradient. Of rows that
 // come in parts, each part's three numbers are merged with those of the parts before it, in double.
 //
-// Loss and gradient together: the exponentials of a row are kept, in the gradient's own place or, where that is of
-// another type or the logits' too, in a row of their own, and multiplied once their sum is known. Against one after the other that is half of the exponentials
-// (but for rows of more than kMostKept columns), one reading of the logits less, and the same gradient to the last bit.
+// Loss and gradient together: the exponentials of a row are kept, in the gradient's own place or, where that is of another
+// type or the logits' too, in a row of their own, and multiplied once their sum is known. Against one after the other that is
+// half of the exponentials (but for rows of more than kMostKept columns), one reading of the logits less, and the same
+// gradient to the last bit.
 //
 // What is kept for the backward pass is (largest, sum) and not their log-sum-exp: for logits near 1e4 the rounding of a
 // float32 log-sum-exp alone would put an error of 5e-4 on every probability.

@@ -13,10 +13,8 @@ from torch.utils.checkpoint import checkpoint
 import dshc_fast
 from dshc_fast import _direct, _loss_function
 
-pytestmark = pytest.mark.skipif(
-    _direct._saving_hooks is _direct._unknown,
-    reason="this torch does not say whether hooks see what is saved",
-)
+# Before torch 2.8 nothing says whether hooks see what is saved: there are two passes then, which give the same.
+MAKES = _direct._saving_hooks is not _direct._unknown
 KEPT = (torch.float32, torch.float64, torch.bfloat16)
 OFFSETS = [0, 3, 4, 9]
 
@@ -72,7 +70,7 @@ def test_the_same_bits_as_two_passes(dtype, reduction, seed, n, sizes, target, f
     logits, labels, offsets = batch(seed, n, sizes, dtype)
     leaf = logits.clone().requires_grad_()
     loss = dshc_fast.class_softmax_loss(leaf, labels, offsets, target=target, reduction=reduction)
-    assert made(loss) is not None
+    assert (made(loss) is not None) == MAKES
     (loss * factor).backward()
     above = torch.tensor(factor, dtype=loss.dtype)
     if reduction == "mean":
@@ -103,10 +101,10 @@ def test_any_other_factor_is_computed_with(factor: float) -> None:
     logits, labels, offsets = batch(0, 4, [3, 2], torch.float32)
     leaf = logits.clone().requires_grad_()
     loss = dshc_fast.class_softmax_loss(leaf, labels, offsets, reduction="sum")
-    address = made(loss).data_ptr()
+    address = made(loss).data_ptr() if MAKES else None
     (factor * loss).backward()
     assert_same_bits(leaf.grad, by_two_passes(logits, labels, offsets, 0.0, torch.tensor(factor)))
-    assert leaf.grad.data_ptr() == address, "no second tensor"
+    assert address in (None, leaf.grad.data_ptr()), "no second tensor"
 
 
 def test_given_away_once() -> None:
@@ -203,7 +201,7 @@ def test_not_made_where_nobody_wants_it() -> None:
     logits, labels, offsets = batch(3, 4, [3, 2], torch.float32)
     leaf = logits.clone().requires_grad_()
     call = dshc_fast.class_softmax_loss
-    assert made(call(leaf, labels, offsets)) is not None
+    assert (made(call(leaf, labels, offsets)) is not None) == MAKES
     assert made(call(leaf, labels, offsets, reduction="none")) is None
     assert made(call(leaf * 1, labels, offsets, inplace=True)) is None
     assert made(call(leaf.half(), labels, offsets)) is None
