@@ -12,6 +12,11 @@ from ._native import native
 from ._ops import check_inplace_backward, check_loss_backward
 
 
+def capture_id(tensor: Tensor) -> int:
+    """Of the CUDA graph that is recorded on the current stream of the tensor's device; 0 where none is."""
+    return native.cuda.capture_id(*place(tensor))
+
+
 def check_offset_values(class_offsets: Tensor, n_subclasses: int) -> None:
     checks.check_offset_values(class_offsets.cpu(), n_subclasses)
 

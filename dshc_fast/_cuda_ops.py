@@ -31,6 +31,7 @@ from ._cuda_loss_ops import _class_softmax_loss as _class_softmax_loss
 from ._cuda_loss_ops import _class_softmax_loss_backward as _class_softmax_loss_backward
 from ._cuda_loss_ops import _class_softmax_loss_backward_ as _class_softmax_loss_backward_
 from ._cuda_loss_ops import _loss_and_gradient, _rescale_gradient, check_offset_values
+from ._cuda_loss_ops import capture_id as capture_id
 from ._cuda_loss_ops import check_label_values as check_label_values
 from ._cuda_metric_ops import _average_precision as _average_precision
 from ._cuda_metric_ops import _hamming_histogram as _hamming_histogram

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._device import DeviceContext
 
 from . import _ops
 from ._arguments import has_memory
@@ -32,6 +33,7 @@ def _question(owner: object, *names: str) -> Callable[..., Any]:
 _is_tracing = _question(torch._C, "_is_tracing")
 _n_dispatch_modes = _question(torch._C, "_len_torch_dispatch_stack")
 _n_function_modes = _question(torch._C, "_len_torch_function_stack")
+_function_mode_at = _question(torch._C, "_get_function_stack_at")
 _transform = _question(torch._C, "_functorch", "maybe_current_level")
 _is_profiling = _question(torch._C, "_autograd", "_profiler_enabled")
 _saving_hooks = _question(torch._C, "_autograd", "_top_saved_tensors_default_hooks")
@@ -48,6 +50,20 @@ def nothing_watches() -> bool:
         or _n_function_modes()
         or _is_tracing()
         or _is_profiling()
+        or _transform() is not None
+    )
+
+
+def _nothing_changes() -> bool:
+    """As nothing_watches, where no op is hidden from a profiler: it sees the kernels of a GPU. A default device is a
+    mode too, which only says where new tensors lie."""
+    if torch.compiler.is_compiling():  # first, as above
+        return False
+    n_modes = _n_function_modes()
+    return not (
+        (n_modes and any(type(_function_mode_at(i)) is not DeviceContext for i in range(n_modes)))
+        or _n_dispatch_modes()
+        or _is_tracing()
         or _transform() is not None
     )
 
@@ -73,21 +89,18 @@ def reduced_loss(
 
 
 def on_one_gpu(logits: Tensor, labels: Tensor, class_offsets: Tensor) -> bool:
-    """Whether torch's own tensors lie there, and nothing watches or is recorded: a backward that is replayed without
-    its forward is to compute anew, and not to look at what an earlier replay left."""
+    """Whether torch's own tensors lie there, the logits as kernels read them, and nothing changes what is called."""
     tensors = logits, labels, class_offsets
     same = logits.is_cuda and all(
         type(t) is Tensor and t.device == logits.device and not t.is_neg() for t in tensors
     )
-    return same and nothing_watches() and not torch.cuda.is_current_stream_capturing()
+    return same and logits.is_contiguous() and _nothing_changes()
 
 
 def is_seen_by_nobody(tensor: Tensor) -> bool:
-    """Of what comes to a backward: whether it is a number in memory, and nothing watches or is recorded."""
-    if not nothing_watches():  # first, as above
-        return False
-    is_number = has_memory(tensor) and not tensor.is_neg()
-    return is_number and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+    """Of what comes to a backward: whether it is a number in memory, and nothing changes what is called."""
+    # Modes first, as above: a compiler reads no further.
+    return _nothing_changes() and has_memory(tensor) and not tensor.is_neg()
 
 
 def keeps_what_is_saved() -> bool:

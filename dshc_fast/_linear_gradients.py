@@ -169,6 +169,11 @@ def _call(features: Tensor, *rest: Any) -> tuple[Tensor, Tensor, list[Tensor | N
     return (_on_gpu if features.is_cuda else _on_cpu)(features, *rest)
 
 
+def _is_recorded_with(ctx, features: Tensor) -> bool:
+    """Whether backward is recorded into the CUDA graph that forward is in, or neither into one."""
+    return not features.is_cuda or on_cuda.capture_id(features) == ctx.capture
+
+
 class LossAndGradients(torch.autograd.Function):
     """The reduced loss. What forward keeps beside the layer are gradients of the layer's size, which the first backward
     multiplies in place and hands on, so that there is no second set of them; one after it goes by the op."""
@@ -194,6 +199,7 @@ class LossAndGradients(torch.autograd.Function):
         )  # fmt: skip
         ctx.save_for_backward(features, weight, bias, stats, labels, class_offsets, n_kept)
         ctx.made = [gradients]
+        ctx.capture = on_cuda.capture_id(features) if features.is_cuda else 0
         ctx.options = target, ignore_index, None, dtype
         return summed(loss, n_kept)
 
@@ -205,14 +211,14 @@ class LossAndGradients(torch.autograd.Function):
             of_rows = (grad_loss if n_kept is None else grad_loss / n_kept).expand(inputs[0].shape[0])
             found = _op.class_softmax_linear_loss_backward(of_rows, *inputs, *ctx.options, wanted)
             results = [g if is_wanted else None for g, is_wanted in zip(found, wanted, strict=True)]
-        elif arguments.has_memory(grad_loss):
+        elif arguments.has_memory(grad_loss) and _is_recorded_with(ctx, inputs[0]):
             gradients = ctx.made.pop()  # of a list, as in _loss_function.py
             is_one = grad_loss.is_cpu and bool(grad_loss == 1)
             results = [
                 None if g is None else (g if is_one else g.mul_(grad_loss)).to(tensor.dtype)
                 for g, tensor in zip(gradients, inputs[:3], strict=True)
             ]
-        else:  # it stands for a batch (is_grads_batched=True)
+        else:  # it stands for a batch (is_grads_batched=True), or would change what a graph made that is not its own
             results = [
                 None if g is None else (g * grad_loss).to(tensor.dtype)
                 for g, tensor in zip(ctx.made[0], inputs[:3], strict=True)

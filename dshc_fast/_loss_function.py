@@ -24,7 +24,9 @@ class ClassSoftmaxLossFunction(torch.autograd.Function):
 
     `with_gradient`: forward makes the gradient too, of the mean or sum itself: what backward is asked for where nothing
     but 1 comes from above, as in training. The first backward hands it on then; any other factor, and any later
-    backward, compute it anew. On CUDA a kernel looks at the factor, so that nobody waits for it. In place backward
+    backward, compute it anew. On CUDA a kernel looks at the factor, so that nobody waits for it; and a backward that is
+    recorded into a CUDA graph without its forward computes anew, or a second replay would find what the first has
+    changed. In place backward
     writes the gradient over the logits, which counts as a change to them: torch refuses whatever else needs their
     values later."""
 
@@ -55,6 +57,7 @@ class ClassSoftmaxLossFunction(torch.autograd.Function):
         ctx.on_gpu = with_gradient and _direct.on_one_gpu(logits, labels, class_offsets)
         gradient = None
         if ctx.on_gpu:
+            ctx.capture = _cuda_ops.capture_id(logits)
             loss, stats, gradient = _cuda_ops.loss_and_gradient(*arguments, n_kept)
         else:
             loss, stats = _direct.run("class_softmax_loss", *arguments)
@@ -72,12 +75,15 @@ class ClassSoftmaxLossFunction(torch.autograd.Function):
         gradient = ctx.made.pop() if ctx.made else None
         if gradient is not None and (torch.is_grad_enabled() or not _direct.is_seen_by_nobody(grad_loss)):
             gradient = None
-        if gradient is not None:
-            if ctx.on_gpu:
+        if gradient is not None and ctx.on_gpu:
+            # The engine gives a factor of the loss's own kind; whoever calls this node may not.
+            is_alike = grad_loss.device == logits.device and grad_loss.dtype == stats.dtype
+            if is_alike and ctx.capture == _cuda_ops.capture_id(logits):
                 gradient = _cuda_ops.rescale_gradient(gradient, grad_loss, *saved, *options, n_kept)
                 return gradient, *_NO_GRADIENTS
-            if float(grad_loss) == 1.0:
-                return gradient, *_NO_GRADIENTS
+            gradient = None
+        elif gradient is not None and float(grad_loss) == 1.0:
+            return gradient, *_NO_GRADIENTS
         if ctx.reduction != "none":
             with torch_steps():
                 if ctx.reduction == "mean" and n_kept is None:

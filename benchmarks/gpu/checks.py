@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import dshc_fast
+from dshc_fast import _linear_ops
 from dshc_fast._metric_shapes import METRICS
 from gpu import codes
 from gpu.clock import captured
@@ -227,6 +228,22 @@ def linear_loss_and_gradients(*inputs: Tensor) -> tuple[Tensor, ...]:
     return loss, *torch.autograd.grad(loss, layer)
 
 
+def in_small_chunks(*inputs: Tensor) -> tuple[Tensor, ...]:
+    """The layer's loss in several chunks of rows, each with the gradient over its logits."""
+    assert inputs[1].shape[0] > _linear_ops.CHUNK, "fewer sub-classes are one chunk"
+    before = _linear_ops.CUDA_LOGITS, _linear_ops.ROW_LOGITS
+    _linear_ops.CUDA_LOGITS = _linear_ops.ROW_LOGITS = 12 * inputs[1].shape[0]
+    try:
+        return linear_loss_and_gradients(*inputs)
+    finally:
+        _linear_ops.CUDA_LOGITS, _linear_ops.ROW_LOGITS = before
+
+
+# Rows held in registers; rows that begin off a vector and end inside a step of those kept in shared memory; rows longer
+# than shared memory keeps. (rows, sub-classes, classes)
+LOSS_SHAPES = (33, 310, 10), (9, 3001, 3), (3, 40_003, 7)
+
+
 def smoke_checks(forms: tuple[str, ...]) -> Iterator[Check]:
     """Every op once, at sizes small enough for a sanitizer; top-k in each form, on databases that one pass takes."""
     kinds = {"near": "clustered", "tied": "tied"}
@@ -276,11 +293,21 @@ def smoke_checks(forms: tuple[str, ...]) -> Iterator[Check]:
     for dtype, tolerance in LOSS_TOLERANCE.items():
         yield Check(f"class_softmax_loss and gradient, {dtype}", loss_and_gradient,
                     [logits.to(dtype), classes, offsets], tolerance=tolerance)  # fmt: skip
+        for n, outputs, n_classes in LOSS_SHAPES:
+            rows = torch.randn((n, outputs), generator=generator).to(dtype)
+            of_rows = torch.arange(n) % n_classes
+            of_rows[1] = -100
+            starts = torch.arange(n_classes + 1) * outputs // n_classes
+            yield Check(f"class_softmax_loss, mean and gradient, {n} x {outputs}, {dtype}", mean_and_gradient,
+                        [rows, of_rows, starts], tolerance=tolerance)  # fmt: skip
         for k in (1, 5, 31):
             call = lambda z, b, k=k: dshc_fast.codes_from_logits(z, b, k)  # noqa: E731
             yield Check(f"codes_from_logits, {dtype}, k {k}", call, [logits.to(dtype), codebook])
     yield Check("class_softmax_linear_loss and gradients", linear_loss_and_gradients, [*layer, classes, offsets],
                 tolerance=1e-4)  # fmt: skip
+    wide = [torch.randn(shape, generator=generator) for shape in ((33, 16), (9000, 16), (9000,))]
+    yield Check("class_softmax_linear_loss and gradients, chunks of rows", in_small_chunks,
+                [*wide, classes, torch.arange(11) * 900], tolerance=1e-4)  # fmt: skip
     yield Check("codes_from_features", lambda f, w, b, c: dshc_fast.codes_from_features(f, w, b, c, 5),
                 [*layer, codebook])  # fmt: skip
     yield Check("center_codes_from_logits", dshc_fast.center_codes_from_logits, [logits, offsets, centers])

@@ -64,6 +64,12 @@ void bind_cuda(py::module_& module) {
 
   m.def("driver_version", &cuda::driver_version);
 
+  m.def("capture_id", [](int device, Address stream) {
+    const cuda::DeviceGuard guard(device);
+    raise("capture_id", guard.status);
+    return cuda::capture_id(at<void>(stream));
+  }, py::arg("device"), py::arg("stream"));
+
   m.def("pack_codes", [](Address values, int dtype, int64_t n, int64_t n_bits, Address codes, int device, Address stream) {
     need_memory(values, n, "values");
     on_device("pack_codes", device, [&] {

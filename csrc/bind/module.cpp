@@ -30,7 +30,7 @@ using namespace dshc;
 
 namespace {
 
-constexpr int kAbi = 13;
+constexpr int kAbi = 14;
 
 Pairs pairs(Address queries, Address database, int64_t n_query, int64_t n_db, int32_t n_bytes, int score,
             Address allowed, int64_t allowed_stride, Address members, Address offsets, int64_t n_parts,

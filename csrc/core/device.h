@@ -24,6 +24,9 @@ class DeviceGuard {
   int enter(int device);
 };
 
+// Of the graph that is being recorded on the stream, unlike that of any other recording of this process; 0 where none is.
+uint64_t capture_id(void* stream);
+
 const char* error_text(int status);
 
 }  // namespace dshc::cuda

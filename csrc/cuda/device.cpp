@@ -28,6 +28,16 @@ int DeviceGuard::enter(int device) {
   return static_cast<int>(found);
 }
 
+uint64_t capture_id(void* stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  unsigned long long id = 0;
+  if (cudaStreamGetCaptureInfo(static_cast<cudaStream_t>(stream), &status, &id) != cudaSuccess) {
+    cudaGetLastError();
+    return 0;
+  }
+  return status == cudaStreamCaptureStatusActive ? id : 0;
+}
+
 const char* error_text(int status) { return cudaGetErrorString(static_cast<cudaError_t>(status)); }
 
 }  // namespace dshc::cuda

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import seeds
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 import dshc_fast
@@ -184,6 +185,38 @@ def test_a_tracer_of_backward_sees_the_op() -> None:
     traced = make_fx(backward)(torch.ones(()))
     assert "class_softmax_loss_backward" in traced.code
     torch.testing.assert_close(traced(torch.tensor(3.0)), 3 * wanted)
+
+
+def test_a_default_device_changes_nothing() -> None:
+    """It is a mode too, of new tensors, of which a loss makes none that have no device said."""
+    logits, labels, offsets = batch(6, 9, [3, 1, 5], torch.float32)
+    leaf, offsets = logits.clone().requires_grad_(), torch.tensor(offsets)
+    wanted, again = (
+        torch.autograd.grad(dshc_fast.class_softmax_loss(leaf, labels, offsets), leaf)[0] for _ in "ab"
+    )
+    assert_same_bits(wanted, again)
+    with torch.device("meta"):
+        whole = torch.autograd.grad(dshc_fast.class_softmax_loss(leaf, labels, offsets), leaf)[0]
+    loss = dshc_fast.class_softmax_loss(leaf, labels, offsets)
+    kept = made(loss)
+    with torch.device("meta"):
+        apart = torch.autograd.grad(loss, leaf, torch.tensor(1.0, device="cpu"))[0]
+    assert_same_bits(whole, wanted)
+    assert_same_bits(apart, wanted)
+    assert kept is None or apart.data_ptr() == kept.data_ptr()
+
+
+class Watcher(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
+
+def test_any_other_mode_may_look_on() -> None:
+    with torch.device("cpu"):
+        assert _direct._nothing_changes() and not _direct.nothing_watches()
+        with Watcher():
+            assert not _direct._nothing_changes()
+    assert _direct._nothing_changes() and _direct.nothing_watches()
 
 
 def test_logits_that_changed_are_refused() -> None:

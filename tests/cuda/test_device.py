@@ -260,6 +260,49 @@ def test_layer_is_capturable() -> None:
         torch.testing.assert_close(replayed, now)
 
 
+@pytest.mark.parametrize("layer", [False, True])
+def test_forward_and_backward_in_graphs(layer: bool) -> None:
+    """In one graph, or each in its own, which are replayed as often as one likes: what backward changes of what forward
+    made may not meet its next replay."""
+    torch.manual_seed(0)
+    labels, offsets = torch.arange(9, device="cuda") % 3, torch.tensor(OFFSETS, device="cuda")
+    inputs = [torch.randn(9, 100, device="cuda", requires_grad=True)]
+    if layer:
+        inputs = [
+            torch.randn(9, 16, device="cuda", requires_grad=True),
+            *torch.nn.Linear(16, 100, device="cuda").parameters(),
+        ]
+    above = torch.tensor(3.0, device="cuda")
+
+    def loss_of() -> torch.Tensor:
+        if layer:
+            return dshc_fast.class_softmax_linear_loss(*inputs, labels, offsets)
+        return dshc_fast.class_softmax_loss(inputs[0], labels, offsets)
+
+    wanted = torch.autograd.grad(loss_of(), inputs, above)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        torch.autograd.grad(loss_of(), inputs, above)
+    torch.cuda.current_stream().wait_stream(stream)
+    together, forward, backward = (torch.cuda.CUDAGraph() for _ in range(3))
+    with torch.cuda.graph(together):
+        of_one = torch.autograd.grad(loss_of(), inputs, above)
+    with torch.cuda.graph(forward):
+        loss = loss_of()
+    with torch.cuda.graph(backward, pool=forward.pool()):
+        of_two = torch.autograd.grad(loss, inputs, above, retain_graph=True)
+    for _ in range(2):
+        together.replay()
+        forward.replay()
+        for _ in range(2):
+            backward.replay()
+            torch.cuda.synchronize()
+            for a, b, c in zip(of_one, of_two, wanted, strict=True):
+                torch.testing.assert_close(a, c)
+                torch.testing.assert_close(b, c)
+
+
 @pytest.mark.parametrize("name", list(capturable()))
 def test_side_stream(name: str) -> None:
     """On a stream of its own, with inputs that are not contiguous and made on that stream."""

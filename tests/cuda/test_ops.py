@@ -112,6 +112,12 @@ def loss_then_gradient(task: object, n_kept: int, loss: int, stats: int, grad_lo
 class OnTheCpu:
     """Answers as `native.cuda` does, by the CPU ops: addresses are addresses of host memory here."""
 
+    capture = 0
+
+    def capture_id(self, device: int, stream: int) -> int:
+        assert (device, stream) == (0, 0)
+        return OnTheCpu.capture
+
     def __init__(self) -> None:
         self.kernels: list[int] = []  # those that top-k was asked for
 
@@ -217,6 +223,13 @@ def test_what_is_handed_over(op: str, cuda_on_the_cpu: None) -> None:
     torch.testing.assert_close(answer(module, op), WANTED[op])
 
 
+def take_the_way_of_a_gpu(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(_loss_function._direct, "on_one_gpu", lambda *tensors: True)
+    patch.setattr(_loss_function._direct, "reduced_loss", lambda *arguments: None)
+    patch.setattr(_cuda_ops, "loss_and_gradient", _cuda_ops._loss_and_gradient)
+    patch.setattr(_cuda_ops, "rescale_gradient", _cuda_ops._rescale_gradient)
+
+
 @pytest.mark.parametrize("reduction", ("mean", "sum"))
 @pytest.mark.parametrize("factor", (1.0, 0.5, 3.0))
 def test_the_gradient_made_with_the_loss(
@@ -233,10 +246,7 @@ def test_the_gradient_made_with_the_loss(
 
     loss_of(wanted).backward()
     with monkeypatch.context() as patch:
-        patch.setattr(_loss_function._direct, "on_one_gpu", lambda *tensors: True)
-        patch.setattr(_loss_function._direct, "reduced_loss", lambda *arguments: None)
-        patch.setattr(_cuda_ops, "loss_and_gradient", _cuda_ops._loss_and_gradient)
-        patch.setattr(_cuda_ops, "rescale_gradient", _cuda_ops._rescale_gradient)
+        take_the_way_of_a_gpu(patch)
         loss = loss_of(leaf)
         function = loss.grad_fn.next_functions[0][0]
         (gradient,) = function.made
@@ -246,6 +256,42 @@ def test_the_gradient_made_with_the_loss(
         torch.testing.assert_close(found, wanted.grad)
         found.zero_()
         torch.testing.assert_close(torch.autograd.grad(loss, leaf)[0], wanted.grad)
+
+
+@pytest.mark.parametrize(("forward", "backward"), ((0, 0), (7, 7), (7, 0), (0, 7), (7, 8)))
+def test_the_gradient_of_another_graph_stays(
+    forward: int, backward: int, cuda_on_the_cpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded into one CUDA graph with forward, backward takes what forward made; else it computes anew, as a graph
+    that is replayed alone would find what its last replay changed."""
+    logits, labels, offsets, weight = cases()["class_softmax_loss"]
+    leaf, wanted = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    (3 * losses.class_softmax_loss(wanted, labels, offsets, target=weight)).backward()
+    take_the_way_of_a_gpu(monkeypatch)
+    monkeypatch.setattr(OnTheCpu, "capture", forward)
+    loss = losses.class_softmax_loss(leaf, labels, offsets, target=weight)
+    (gradient,) = loss.grad_fn.made
+    before = gradient.clone()
+    monkeypatch.setattr(OnTheCpu, "capture", backward)
+    (found,) = torch.autograd.grad(3 * loss, leaf)
+    torch.testing.assert_close(found, wanted.grad)
+    assert (found.data_ptr() == gradient.data_ptr()) is (forward == backward)
+    assert torch.equal(gradient, before) is (forward != backward)
+
+
+@pytest.mark.parametrize("above", (torch.tensor(3.0, dtype=torch.float64), torch.tensor(3.0, device="meta")))
+def test_a_factor_of_another_kind_is_not_handed_on(
+    above: torch.Tensor, cuda_on_the_cpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine makes it the loss's own; who calls the node does not, and a kernel would read something else."""
+    logits, labels, offsets, weight = cases()["class_softmax_loss"]
+    take_the_way_of_a_gpu(monkeypatch)
+    refused = []
+    monkeypatch.setattr(_cuda_ops, "rescale_gradient", lambda *arguments: refused.append(arguments))
+    loss = losses.class_softmax_loss(logits.requires_grad_(), labels, offsets, target=weight)
+    with contextlib.suppress(RuntimeError, ValueError, TypeError, NotImplementedError):
+        loss.grad_fn(above)
+    assert not refused
 
 
 @pytest.mark.parametrize(("n", "block"), ((0, 64), (1, 64), (300, 64), (300, 4096), (1100, 1)))
