@@ -149,6 +149,7 @@ def test_only_ops_touches_pointers() -> None:
             assert path in owners, f"data_ptr in {path.relative_to(ROOT)}"
 
 
+@pytest.mark.deep
 def test_import_brings_little() -> None:
     """Neither the program nor torchmetrics comes with the core; the latter with its Metric."""
     code = (

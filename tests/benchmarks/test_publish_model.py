@@ -29,6 +29,7 @@ def test_a_published_run_repeats_its_numbers(tmp_path):
         assert part in text, part
 
 
+@pytest.mark.deep
 def test_what_is_not_ready_is_refused_and_leaves_nothing(tmp_path):
     run, out = tmp_path / "run", tmp_path / "models" / "digits"
     dshc_ok("train", "digits", "--out", run, "--bits", 10, "--epochs", 1, "--no-report", "--threads", 1)
@@ -49,6 +50,7 @@ def test_what_is_not_ready_is_refused_and_leaves_nothing(tmp_path):
         publish(second, tmp_path / "third", "Digits")
 
 
+@pytest.mark.deep
 def test_only_what_others_have_can_be_measured_again(tmp_path):
     run = train_embeddings(tmp_path)
     with pytest.raises(InputError, match="RUN must be of a named set, which others have too, got .*npz"):

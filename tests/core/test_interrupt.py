@@ -254,6 +254,7 @@ def test_every_long_call_stops(name: str, n_threads: int, interrupted, threads) 
     check_idle_and_well()
 
 
+@pytest.mark.deep
 def test_a_call_that_waits_for_its_turn_stops(interrupted, threads) -> None:
     torch.set_num_threads(2)
     ended = []

@@ -11,13 +11,15 @@ import ranking_cases
 import torch
 from backends import LEVEL, SIMD_LEVELS
 from comparisons import assert_same_radius, assert_same_topk
-from effort import examples
+from effort import deep, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranking_cases import CODES, MASKS, Case, build_case
 
 import dshc_fast
 
+ALL_BYTES = (*range(1, 18), 20, 24, 25, 31, 32, 33, 45, 64, 96, 121)
+FEW_BYTES = (1, 3, 4, 7, 8, 9, 12, 16, 17, 24, 32, 33, 64, 121)
 ASKED = ("random", "in the database", "beside it", "repeated")
 
 
@@ -50,7 +52,7 @@ def check(case: Case, ks: tuple[int, ...], radii: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("score", ("hamming", "overlap"))
-@pytest.mark.parametrize("n_bytes", (*range(1, 18), 20, 24, 25, 31, 32, 33, 45, 64, 96, 121))
+@pytest.mark.parametrize("n_bytes", (*FEW_BYTES, *deep(*sorted({*ALL_BYTES} - {*FEW_BYTES}))))
 def test_lengths(n_bytes: int, score: str) -> None:
     rng = np.random.default_rng(n_bytes)
     n_db = 3003
@@ -78,7 +80,7 @@ def test_random(data) -> None:
     check(case, (int(rng.choice((1, 10, 100, n_db // 4))),), (radius,))
 
 
-@pytest.mark.parametrize("n_bytes", (4, 8, 16, 24, 32, 48, 64, 96))
+@pytest.mark.parametrize("n_bytes", (4, 8, 16, 24, 32, *deep(48, 64, 96)))
 def test_every_radius(n_bytes: int) -> None:
     """Codes at all distances of a query; each radius is a constant of its own in the planes."""
     rng = np.random.default_rng(n_bytes)

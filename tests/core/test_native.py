@@ -56,6 +56,7 @@ def test_wrong_simd_level() -> None:
     assert dshc_fast.get_simd_level() == before
 
 
+@pytest.mark.deep
 def test_variable_sets_the_level() -> None:
     code = "import dshc_fast; print(dshc_fast.get_simd_level())"
     for level in dshc_fast.build_info()["simd_levels"]:

@@ -21,6 +21,7 @@ from strategies import CODE_STYLES, allowed_masks, make_codes, seeds
 KERNELS = ("popc", "mma")
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 9, 15, 16, 17, 24, 31, 32)
 LONG_WIDTHS = (33, 36, 47, 48, 63, 64, 65, 80, 96, 97, 112, 127, 128)  # on tensor cores alone
+FEW_WIDTHS = (1, 3, 4, 9, 16, 17, 31, 32, 33, 64, 97, 128)
 
 
 @pytest.fixture(params=KERNELS)
@@ -179,7 +180,7 @@ def test_radius_of_small_and_of_large_balls(order: str) -> None:
 
 
 @pytest.mark.parametrize("order", FEW)
-@pytest.mark.parametrize("n_bytes", (*WIDTHS, *LONG_WIDTHS))
+@pytest.mark.parametrize("n_bytes", (*FEW_WIDTHS, *deep(*sorted({*WIDTHS, *LONG_WIDTHS} - {*FEW_WIDTHS}))))
 def test_radius_by_products(n_bytes: int, order: str) -> None:
     """From 4 queries on tensor cores count and collect. Items end inside a tile, and behind them lie zeros, which are
     near a query of few bits and far from one of many."""
@@ -239,7 +240,7 @@ def test_widths(n_bytes: int, kernel: str, order: str) -> None:
 
 
 @pytest.mark.parametrize("order", FEW)
-@pytest.mark.parametrize("n_bytes", LONG_WIDTHS)
+@pytest.mark.parametrize("n_bytes", (33, 64, 97, 128, *deep(*sorted({*LONG_WIDTHS} - {33, 64, 97, 128}))))
 def test_long_codes(n_bytes: int, order: str) -> None:
     """In chunks of 256 bits, the last of which may end anywhere; of few queries and of more than a group."""
     rng = np.random.default_rng(n_bytes)

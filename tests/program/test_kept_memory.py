@@ -52,6 +52,7 @@ def counted(**environment):
     return [int(number) for number in run.stdout.split()]
 
 
+@pytest.mark.deep
 @needs_glibc
 def test_pages_are_not_taken_anew_inside_and_are_given_back_behind():
     free, kept, before, inside, after = counted(GLIBC_TUNABLES="")
@@ -59,6 +60,7 @@ def test_pages_are_not_taken_anew_inside_and_are_given_back_behind():
     assert inside > before + 150 and after < inside - 150  # MiB: two of three blocks at least
 
 
+@pytest.mark.deep
 @needs_glibc
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
 def test_a_malloc_that_was_tuned_is_left_alone(name):

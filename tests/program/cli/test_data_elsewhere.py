@@ -50,6 +50,7 @@ def test_other_labels_are_refused(moved: tuple[Path, Path], tmp_path: Path) -> N
     assert "split.json" in line and not (tmp_path / "out").exists()
 
 
+@pytest.mark.deep
 def test_a_named_set_elsewhere(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     folder = first / "cifar-10-batches-py"

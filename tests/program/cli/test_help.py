@@ -185,6 +185,7 @@ def test_help_does_not_wait_for_torch(arguments: tuple[str, ...]) -> None:
     assert not {"torch", "numpy", "sklearn", "matplotlib", "dshc_fast"} & loaded
 
 
+@pytest.mark.deep
 def test_the_help_of_train_needs_the_settings() -> None:
     """What the test before looks for is found where it is."""
     assert "torch" in modules_after("train", "--help")

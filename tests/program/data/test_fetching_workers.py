@@ -77,6 +77,7 @@ def test_a_defect_in_a_worker_keeps_its_traceback():
         list(batches)
 
 
+@pytest.mark.deep
 @needs_vision
 def test_a_worker_that_dies_while_the_network_works_ends_the_training(folder, tmp_path, monkeypatch):
     """torch raises it wherever the program is; a checkpoint is there."""

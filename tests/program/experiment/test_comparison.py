@@ -109,6 +109,7 @@ def test_weights_that_lost_are_removed_and_come_back_when_asked_for(small, featu
     assert len(told) == 1 and (losers[0] / "run").is_dir() and again.results[0].numbers is not None
 
 
+@pytest.mark.deep
 def test_a_method_that_fails_costs_its_own_row(features, tmp_path):
     table = compared(features, tmp_path, methods=("itq", "hashnet"), bits=(13, 8))
     rows = {(g.label, g.bits): g for g in table.groups}
@@ -154,6 +155,7 @@ def test_other_labels_are_other_data(small, features, tmp_path):
         compared(tmp_path / "features.npz", small[0])
 
 
+@pytest.mark.deep
 def test_other_weights_to_start_from_are_refused(features, tmp_path):
     for seed in (0, 1):
         dshc.train(settings(features, bits=8), seed=seed, out=tmp_path / str(seed))
@@ -166,6 +168,7 @@ def test_other_weights_to_start_from_are_refused(features, tmp_path):
         compared(features, tmp_path / "out", ("hashnet",), values=values)
 
 
+@pytest.mark.deep
 def test_a_folder_of_an_earlier_version_does_not_say_its_labels(features, tmp_path):
     table = compared(features, tmp_path, ("itq",))
     held = json.loads((tmp_path / "comparison.json").read_text())
@@ -180,6 +183,7 @@ def test_fewer_items_are_other_data(small, features):
         compared(features, small[0], values={"train_per_class": 9})
 
 
+@pytest.mark.deep
 def test_the_grid_goes_on_past_an_edge(features, tmp_path):
     told, counted = [], []
     table = compared(
@@ -197,6 +201,7 @@ def test_the_grid_goes_on_past_an_edge(features, tmp_path):
     assert dict(tuning.chosen) == next(point for point, value in tuning.tried if value == best)
 
 
+@pytest.mark.deep
 def test_what_another_comparison_chose_is_taken_over(small, features, tmp_path):
     out, table, _ = small
     chosen = table.tunings[0].chosen
@@ -215,6 +220,7 @@ def test_what_another_comparison_chose_is_taken_over(small, features, tmp_path):
         compared(features, tmp_path / "other", tuned=out, grid=Grid())
 
 
+@pytest.mark.deep
 def test_unseen_classes_are_told_apart(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.arange(300) % 5
@@ -261,6 +267,7 @@ def test_all_stands_for_every_method_that_takes_the_labels(features, labelled):
     ]
 
 
+@pytest.mark.deep
 def test_one_network_for_all_lengths(features, tmp_path):
     table = compared(features, tmp_path, methods=("dshc", "hashnet", "itq"), bits=(4, 8), nested=True)
     rows = {(g.label, g.bits): g.results[0] for g in table.groups}

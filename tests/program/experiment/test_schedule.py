@@ -178,6 +178,7 @@ def test_a_server_that_is_gone_is_said(trial):
         )
 
 
+@pytest.mark.deep
 def test_the_server_lets_its_children_end(tmp_path):
     """After its input has ended, which is how a parent that was killed ends it."""
     serve = (
@@ -229,6 +230,7 @@ def begun(trials):
     return [int(path.read_text()) for path in files]
 
 
+@pytest.mark.deep
 def test_one_of_two_children_is_killed_and_the_other_goes_on(trial):
     trials = [trial("a"), trial("b")]
 
@@ -246,6 +248,7 @@ def test_one_of_two_children_is_killed_and_the_other_goes_on(trial):
     assert trials[1].failure() is None and (trials[1].folder / "told").read_text() == "2"
 
 
+@pytest.mark.deep
 def test_a_stop_waits_for_every_child(trial):
     """Each is told once, and what it then ends with is no failure."""
     trials, stop = [trial("a"), trial("b")], Stop()
@@ -264,6 +267,7 @@ def test_a_stop_waits_for_every_child(trial):
     assert all((one.folder / "told").is_file() for one in trials)
 
 
+@pytest.mark.deep
 def test_nothing_runs_on_behind_a_program_that_failed(trial, monkeypatch):
     """An error in the parent: every child is told, and waited for."""
     monkeypatch.setattr(workshop_module, "_command", lambda modules: [sys.executable, "-c", SLEEPING])
@@ -276,6 +280,7 @@ def test_nothing_runs_on_behind_a_program_that_failed(trial, monkeypatch):
     assert all((one.folder / "told").is_file() for one in trials)
 
 
+@pytest.mark.deep
 def test_a_signal_to_the_whole_group_leaves_the_server_to_say_how_children_end(trial):
     trials, stop = [trial("a"), trial("b")], Stop()
 

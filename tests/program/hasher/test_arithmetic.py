@@ -70,6 +70,7 @@ def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch):
     assert computed_in("bf16", torch.device("cuda")) == "bf16"
 
 
+@pytest.mark.deep
 def test_it_is_known_whether_the_cpu_has_bfloat16():
     code = "from dshc.hasher.arithmetic import _cpu_has_bfloat16; print(_cpu_has_bfloat16())"
     found = {}

@@ -51,6 +51,7 @@ def test_it_is_saved_and_in_the_graph(run, tmp_path):
         assert torch.allclose(run.hasher.graph()(torch.from_numpy(images)), expected, atol=1e-6)
 
 
+@pytest.mark.deep
 @needs("onnx")
 def test_it_is_in_what_is_exported(run, tmp_path):
     import onnxruntime

@@ -82,7 +82,8 @@ def test_a_training_goes_on_at_the_same_size_or_another(settings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "suffix", [".pt2", pytest.param(".onnx", marks=needs("onnx", "onnxscript", "onnxruntime"))]
+    "suffix",
+    [".pt2", pytest.param(".onnx", marks=(needs("onnx", "onnxscript", "onnxruntime"), pytest.mark.deep))],
 )
 def test_what_is_exported_enlarges(settings, tmp_path, suffix):
     run = train(tmp_path / "run", settings)

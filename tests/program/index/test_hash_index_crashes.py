@@ -81,7 +81,7 @@ def test_killed_at_any_byte(tmp_path: Path) -> None:
     """A writer, forked from this warm process, ends itself at a byte of what it writes."""
     rng = np.random.default_rng(0)
     day = 0
-    for number in range(examples(1000) if examples(1000) >= 1000 else 60):
+    for number in range(examples(1000) if examples(1000) >= 1000 else 20):
         if number % 20 == 0:
             day += 1
             shutil.rmtree(tmp_path / "whole", ignore_errors=True)

@@ -183,6 +183,7 @@ def test_an_index_of_the_first_format_opens(tmp_path: Path) -> None:
         model.check(old, rng)
 
 
+@pytest.mark.deep
 def test_a_thousand_million_codes(tmp_path: Path) -> None:
     """Opened and asked without being read: the file is a hole of 8 GB."""
     path, n = tmp_path / "index", 1_000_000_000

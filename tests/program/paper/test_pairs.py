@@ -58,6 +58,7 @@ def test_a_small_one(small, tmp_path):
     assert again == page and len(told) == 8
 
 
+@pytest.mark.deep
 def test_a_stopped_one_goes_on(small, tmp_path, monkeypatch):
     bench = Bench(tmp_path, threads=1)
     real, calls = Bench.train, []

@@ -50,6 +50,7 @@ def test_the_method_is_the_earlier_ones_where_it_is_the_same():
     assert with_network(RunSettings.of(source="x.npz"), earlier).method.bits is None
 
 
+@pytest.mark.deep
 def test_a_comparison_goes_on_from_a_run(features, tmp_path):
     """Each of its trainings with the run's network, the grid around the rate of that network."""
     before = train(

@@ -162,6 +162,7 @@ def test_labels_are_recovered_once(given, monkeypatch, tmp_path):
     assert load_dataset(asked.with_values(recover="spectral")).reading != first.reading
 
 
+@pytest.mark.deep
 def test_a_comparison_is_of_recovered_labels(given, tmp_path):
     items, _, pairs = given
     settings = RunSettings.of(source=str(items), pairs=str(pairs), epochs=2, width=8, threads=1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from effort import deep
 from served_indexes import Log, asked, client_of, index_of_codes, index_of_items, random_codes, refused
 from served_shards import QUESTIONS, WITH_METADATA, cut_index, cut_into_files, replies
 from small_hashers import items_of
@@ -47,7 +48,7 @@ def wait(until: Any) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("n_shards", [1, 3, 7])
+@pytest.mark.parametrize("n_shards", [1, 3, *deep(7)])
 def test_indexes(tmp_path: Path, n_shards: int) -> None:
     whole, shards = cut_index(tmp_path, n_shards)
     questions = QUESTIONS + WITH_METADATA
