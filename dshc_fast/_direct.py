@@ -55,8 +55,8 @@ def nothing_watches() -> bool:
 
 
 def _nothing_changes() -> bool:
-    """As nothing_watches, where no op is hidden from a profiler: it sees the kernels of a GPU. A default device is a
-    mode too, which only says where new tensors lie."""
+    """As nothing_watches, for what is shown to profilers otherwise. A default device is a mode too, which only says
+    where new tensors lie."""
     if torch.compiler.is_compiling():  # first, as above
         return False
     n_modes = _n_function_modes()
@@ -82,10 +82,13 @@ def run(name: str, first: Tensor, second: Tensor, *args: Any) -> Any:
 def reduced_loss(
     logits: Tensor, labels: Tensor, class_offsets: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor | None] | None:
-    """As of _ops.py; None where something watches, or on another device: then the op is to be called."""
-    if nothing_watches() and _is_plain(logits) and _is_plain(labels) and _is_plain(class_offsets):
-        return _ops.reduced_loss(logits, labels, class_offsets, *options)
-    return None
+    """As of _ops.py; None where something changes what is called, or on another device: then the op is to be called."""
+    if not (_nothing_changes() and _is_plain(logits) and _is_plain(labels) and _is_plain(class_offsets)):
+        return None
+    if _is_profiling():  # as it is without: by the ops there would be two passes, which take longer
+        with torch.profiler.record_function("dshc_fast::class_softmax_loss_and_gradient"):
+            return _ops.reduced_loss(logits, labels, class_offsets, *options)
+    return _ops.reduced_loss(logits, labels, class_offsets, *options)
 
 
 def on_one_gpu(logits: Tensor, labels: Tensor, class_offsets: Tensor) -> bool:

@@ -117,9 +117,8 @@ def class_softmax_loss(
     from above (``(loss / 4).backward()``, a gradient scaler) and a later ``backward()`` have it computed anew, which
     makes the first one a pass too many. It is held from forward to backward, so use ``torch.no_grad()`` where no
     backward follows. Two passes it is in float16, with inplace=True, under transforms, compilers, modes that watch,
-    saved-tensor hooks (as checkpoints have), with torch before 2.8, on CUDA with logits that are not contiguous, on the
-    CPU while torch's profiler runs, and where one of forward and backward is recorded into a CUDA graph without the
-    other.
+    saved-tensor hooks (as checkpoints have), with torch before 2.8, on CUDA with logits that are not contiguous, and
+    where one of forward and backward is recorded into a CUDA graph without the other.
 
     Transforms of ``torch.func`` (grad, vjp, jvp, vmap, jacrev, hessian, ...) and forward-mode differentiation work,
     nested too. Under vmap the logits are those of a member of the batch, (n, n_subclasses), and `class_offsets` must be

@@ -206,6 +206,22 @@ def test_a_default_device_changes_nothing() -> None:
     assert kept is None or apart.data_ptr() == kept.data_ptr()
 
 
+def test_a_profiler_sees_what_runs_without_it() -> None:
+    logits, labels, offsets = batch(7, 9, [3, 1, 5], torch.float32)
+    leaf = logits.clone().requires_grad_()
+    wanted = torch.autograd.grad(dshc_fast.class_softmax_loss(leaf, labels, offsets), leaf)[0]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        loss = dshc_fast.class_softmax_loss(leaf, labels, offsets)
+        kept = made(loss)
+        (found,) = torch.autograd.grad(loss, leaf)
+    assert_same_bits(found, wanted)
+    if MAKES:
+        assert found.data_ptr() == kept.data_ptr()
+        names = {event.name for event in profile.events()}
+        assert "dshc_fast::class_softmax_loss_and_gradient" in names
+        assert not any("class_softmax_loss_backward" in name for name in names)
+
+
 class Watcher(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         return function(*args, **(kwargs or {}))
