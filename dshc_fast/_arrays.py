@@ -34,7 +34,12 @@ def as_tensor(value: object, name: str) -> Tensor:
             and dtype.isnative
             and dtype.char in _USUAL
         ):
-            return torch.from_numpy(value)  # what follows is for all other arrays
+            try:
+                return torch.from_numpy(value)  # what follows is for all other arrays
+            except (
+                ValueError
+            ):  # of an axis of length 1 torch looks at the stride too, which means nothing there
+                pass
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}")
     if type(value) is not np.ndarray:

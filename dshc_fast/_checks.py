@@ -320,6 +320,14 @@ def as_int(value: object, name: str) -> int:
     return _in_int64(number)
 
 
+def as_ignore_index(value: object) -> int:
+    """A label that is ignored. Not the largest int64, which stands for all that int64 cannot hold (signed_labels)."""
+    number = as_int(value, "ignore_index")
+    if isinstance(number, int) and (number == 2**63 - 1 or number != value):
+        raise ValueError(f"ignore_index must be between -2^63 and 2^63 - 2, got {value}")
+    return number
+
+
 def _in_int64(number: int) -> int:
     """Where more than all means all, a number that int64 cannot hold means no more than one that it can."""
     return min(max(number, -(2**63)), 2**63 - 1)

@@ -23,7 +23,7 @@ def on_device(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
     if len(steps) == 1 and all(isinstance(value, int) for value in values) and (step := steps.pop()):
         end = values[-1] + (1 if step > 0 else -1)
         return torch.arange(values[0], end, step, dtype=dtype, device=device)
-    host = torch.tensor(values, dtype=dtype)
+    host = torch.tensor(values, dtype=dtype, device="cpu")
     if type(host) is not Tensor:  # traced: there is no device that could wait
         return host.to(device)
     with torch.cuda.device(device):

@@ -104,7 +104,7 @@ def _int32_ids(
         values = sorted({*query_ids.tolist(), *database_ids.tolist()})
         number = {value: i for i, value in enumerate(values)}
         return tuple(
-            torch.tensor([number[v] for v in ids.tolist()], dtype=torch.int32)
+            torch.tensor([number[v] for v in ids.tolist()], dtype=torch.int32, device=ids.device)
             for ids in (query_ids, database_ids)
         )
     with torch_steps():

@@ -38,7 +38,14 @@ def _is_watched() -> bool:
     return torch.compiler.is_compiling() or bool(_n_dispatch_modes() or _is_tracing())
 
 
-def serves(features: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> bool:
+def serves(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    class_offsets: Tensor,
+    dtype: torch.dtype | None,
+) -> bool:
     """Whether forward can make the gradients as well, and something will want them.
 
     Not in float16: gradient scalers enlarge the loss so that its gradients can be written in it at all, and their
@@ -50,7 +57,8 @@ def serves(features: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.d
         return False
     if (dtype or features.dtype) == torch.float16:
         return False
-    return all(t is None or type(t) in (Tensor, nn.Parameter) for t in (features, weight, bias))
+    tensors = features, weight, bias, labels, class_offsets
+    return all(t is None or type(t) in (Tensor, nn.Parameter) for t in tensors)
 
 
 @functools.cache
@@ -122,6 +130,8 @@ def _loss_and_gradients(
         checks.check_offset_values(class_offsets, n_subclasses)
     dtype = dtype or features.dtype
     x, w, b = features.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    # Their addresses are taken past the dispatcher, which would look for a sign that is a bit.
+    labels, class_offsets = labels.resolve_neg(), class_offsets.resolve_neg()
     labels, class_offsets = checks.signed_labels(labels), class_offsets.to(torch.int64)
     if wanted[1]:  # an ignored row's gradient is 0, but 0 times a NaN among its features would be NaN
         x = without_lost_rows(x, kept_rows(labels, class_offsets, ignore_index))

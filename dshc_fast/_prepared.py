@@ -128,7 +128,7 @@ def check_partition(rows: Tensor, members: Tensor, offsets: Tensor, what: str) -
         _refuse(what, f"{what} members lie outside 0 to {n - 1}")
     if bool((torch.bincount(members, minlength=n) != 1).any()):
         _refuse(what, f"{what} members do not name each item once")
-    part = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    part = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
     first = members[offsets[:-1]]
     if bool((first.diff() < 0).any()) or bool(((members.diff() < 0) & (part.diff() == 0)).any()):
         _refuse(what, f"{what} members are not in order")

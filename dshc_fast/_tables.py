@@ -78,8 +78,10 @@ def make(prepared: Sequence[Tensor], n_bytes: int, equal: EqualRows) -> list[Ten
         raise ValueError(f"codes must be fewer than 2^32 for tables, got {rows.shape[0]}")
     n_codes = code_offsets.shape[0] - 1 if code_offsets.shape[0] else rows.shape[0]
     n_tables = native.substring_table_count(8 * n_bytes, n_codes)
-    offsets = torch.empty((sum(checks.table_sizes(8 * n_bytes, n_tables)),), dtype=torch.uint32)
-    items = torch.empty((n_tables, n_codes), dtype=torch.uint32)
+    offsets = torch.empty(
+        (sum(checks.table_sizes(8 * n_bytes, n_tables)),), dtype=torch.uint32, device=rows.device
+    )
+    items = torch.empty((n_tables, n_codes), dtype=torch.uint32, device=rows.device)
     native.build_substring_tables(
         rows.data_ptr(),
         rows.shape[1],

@@ -98,6 +98,7 @@ class HammingDatabase:
         checks.check_codes(given, "codes", at_least=1)
         refuse_without_memory(given, "codes")
         refuse_without_memory(given.new_empty((1,)), "what torch makes here of codes")  # under a fake mode
+        given = given.resolve_neg()  # whose memory holds other values
         if labels is not None:
             given_labels = as_tensor(labels, "labels")
             checks.check_same_device(codes=given, labels=given_labels)
@@ -178,9 +179,12 @@ class HammingDatabase:
             {id(tensor): tensor.nbytes for tensor in kept}.values()
         )  # int32 ids are their own label rows
 
-    def __reduce__(self) -> tuple[Callable[..., HammingDatabase], tuple[Array, Array | None, bool, bool]]:
+    def __reduce__(self) -> tuple[Callable[..., HammingDatabase], tuple[object, ...]]:
         """Copies and pickles are prepared anew."""
-        return _prepared_anew, (self.codes, self.labels, bool(tables_of(self._prepared)), self._clusters)
+        labels, dtype = self.labels, None
+        if isinstance(labels, Tensor) and labels.dtype in _SIGNED:  # of others torch can load no pickle
+            labels, dtype = labels.view(_SIGNED[labels.dtype]), labels.dtype
+        return _prepared_anew, (self.codes, labels, bool(tables_of(self._prepared)), self._clusters, dtype)
 
     def __repr__(self) -> str:
         n, n_bytes = self._codes.shape
@@ -200,9 +204,18 @@ class HammingDatabase:
         return f"HammingDatabase({text}{f'; on {self._codes.device}' if self._codes.is_cuda else ''})"
 
 
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+
+
 def _prepared_anew(
-    codes: Array, labels: Array | None, tables: bool, clusters: bool = False
+    codes: Array,
+    labels: Array | None,
+    tables: bool,
+    clusters: bool = False,
+    labels_dtype: torch.dtype | None = None,
 ) -> HammingDatabase:
+    if labels_dtype is not None and isinstance(labels, Tensor):
+        labels = labels.view(labels_dtype)
     return HammingDatabase(codes, labels, tables=tables, clusters=clusters)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from . import _checks as checks
 from . import _metric_shapes as shapes
@@ -24,6 +25,21 @@ from ._torch_threads import torch_steps
 from .metrics import average_precision, optional_int
 
 _STATES = ("query_codes", "query_labels", "database_codes", "database_labels")
+# What torchmetrics' forward changes for a while, and leaves so where it fails.
+_MODES = (
+    "compute_on_cpu", "_to_sync", "_should_unsync", "_enable_grad", "_is_synced", "_cache", "_computed",
+    "_update_count",
+)  # fmt: skip
+# Labels that neither every torch can load nor every process group can gather, and what their bits are sent as.
+_SENT_AS = {
+    torch.bool: torch.uint8,
+    torch.uint16: torch.int16,
+    torch.uint32: torch.int32,
+    torch.uint64: torch.int64,
+}
+_LABEL_DTYPES = (
+    *_SENT_AS, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+)  # fmt: skip
 
 
 class HammingMetric(Metric):
@@ -78,7 +94,12 @@ class HammingMetric(Metric):
         Raises:
             TypeError, ValueError: naming the argument that does not fit; nothing of the batch is kept then. Padding
                 bits and multi-hot values are looked at on the CPU.
+            RuntimeError: between ``sync()`` and ``unsync()``.
         """
+        if self._is_synced:
+            raise RuntimeError(
+                f"{type(self).__name__} must be unsynced before update(), got one that is synced"
+            )
         codes, labels = as_tensor(codes, "codes"), as_tensor(labels, "labels")
         checks.check_same_device(codes=codes, labels=labels)
         if codes.is_meta:
@@ -93,7 +114,7 @@ class HammingMetric(Metric):
                 check_padding(codes, n_bits, "codes")
         with torch_steps():
             check_multi_hot(labels, "labels", None)
-            is_query = _as_mask(is_query, codes)
+            is_query, labels = _as_mask(is_query, codes), _as_kept(labels)
             parts = codes[is_query], labels[is_query], codes[~is_query], labels[~is_query]
         for state, part in zip(self._states(), parts, strict=True):
             state.append(part)
@@ -107,7 +128,8 @@ class HammingMetric(Metric):
         Raises:
             TypeError, ValueError: as `update`; what came before is kept.
         """
-        before, n_updates = [list(state) for state in self._states()], self._update_count
+        before = [list(_parts(state)) for state in self._states()]
+        modes = {name: getattr(self, name) for name in _MODES}
         self._of_batch = True
         try:
             answer = super().forward(*args, **kwargs)
@@ -118,31 +140,87 @@ class HammingMetric(Metric):
         except BaseException:
             for name, state in zip(_STATES, before, strict=True):
                 setattr(self, name, state)
-            self._update_count = n_updates
+            for name, mode in modes.items():
+                setattr(self, name, mode)
             raise
         finally:
             self._of_batch = False
 
     def _check_like_earlier(self, codes: Tensor, labels: Tensor) -> None:
-        if not self.query_codes:
+        earlier = _parts(self.query_codes)
+        if not earlier:
             return
         # Each update leaves a part, if only an empty one, on either side.
         same_device = not self.compute_on_cpu  # torchmetrics moves what it keeps then
-        _check_like((self.query_codes[0], codes), (self.query_labels[0], labels), same_device)
+        _check_like((earlier[0], codes), (_parts(self.query_labels)[0], labels), same_device)
+
+    def _described(self) -> tuple[int, int, int, int]:
+        """Bytes of a code, dimensions of labels, labels of a multi-hot row, dtype; zeros where nothing came."""
+        codes = [*_parts(self.query_codes), *_parts(self.database_codes)]
+        if not codes:
+            return 0, 0, 0, 0
+        labels = [*_parts(self.query_labels), *_parts(self.database_labels)]
+        dtype = functools.reduce(torch.promote_types, (part.dtype for part in labels))
+        width = labels[0].shape[1] if labels[0].dim() == 2 else 0
+        return codes[0].shape[1], labels[0].dim(), width, 1 + _LABEL_DTYPES.index(dtype)
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any | None = None
+    ) -> None:
+        """torchmetrics' own, among processes that agree: where rows differ all of them refuse, instead of waiting for
+        each other or mixing them up; and one to which nothing came has no rows, of the others' shape."""
+        kept = [part for state in self._states() for part in _parts(state)]
+        device = kept[0].device if kept else self.device
+        mine = torch.tensor(self._described(), dtype=torch.int64, device=device)
+        found = dist_sync_fn(mine, group=process_group or self.process_group)
+        described = [each for each in (tuple(one.tolist()) for one in found) if any(each)]
+        if len({each[:3] for each in described}) > 1:
+            rows_of = ("class ids" if each[1] == 1 else f"rows of {each[2]} labels" for each in described)
+            shapes_text = ", ".join(
+                f"{d[0]} bytes with {of}" for d, of in zip(described, rows_of, strict=True)
+            )
+            raise ValueError(f"codes and labels must be of one shape on all processes, got {shapes_text}")
+        if not described:
+            super()._sync_dist(dist_sync_fn, process_group=process_group)
+            return
+        dtype = functools.reduce(torch.promote_types, (_LABEL_DTYPES[each[3] - 1] for each in described))
+        sent_as = _SENT_AS.get(dtype, dtype)
+        n_bytes, n_dims, width, _ = described[0]
+        for name, state in zip(_STATES, self._states(), strict=True):
+            of_codes, parts = name.endswith("codes"), _parts(state)
+            if parts:
+                rows = dim_zero_cat(parts)
+            else:
+                shape = (0, n_bytes) if of_codes else (0, width)[:n_dims]
+                rows = torch.empty(shape, dtype=torch.uint8 if of_codes else dtype, device=device)
+            setattr(self, name, [rows if of_codes else rows.to(dtype).view(sent_as)])
+        super()._sync_dist(dist_sync_fn, process_group=process_group)
+        for name in ("query_labels", "database_labels"):
+            setattr(self, name, getattr(self, name).view(dtype))
 
     def compute(self) -> Tensor:
         """The mean over all queries against all database items so far: 0-d float64.
 
         Raises:
-            ValueError: no database item has come yet, or metrics of other codes or labels were merged into this one.
+            ValueError: no database item has come yet; metrics of other codes or labels were merged into this one, or
+                have come to other processes.
         """
-        if not self.database_codes or not sum(len(codes) for codes in self.database_codes):
+        try:
+            return self._computed_now()
+        except BaseException:
+            # Else torchmetrics would take what was gathered for this process's own, and refuse every later call.
+            if self._is_synced and self._to_sync:
+                self.unsync()
+            raise
+
+    def _computed_now(self) -> Tensor:
+        if not sum(len(codes) for codes in _parts(self.database_codes)):
             if self._of_batch:
                 return torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
             name = type(self).__name__
             raise ValueError(f"{name} must have at least one database item before compute(), got none")
         codes, labels = (
-            [part for state in states for part in ([state] if isinstance(state, Tensor) else state)]
+            [part for state in states for part in _parts(state)]
             for states in (
                 (self.query_codes, self.database_codes),
                 (self.query_labels, self.database_labels),
@@ -195,12 +273,29 @@ class HammingMAP(HammingMetric):
         return average_precision(queries, database, query_labels, database_labels, **self.options)
 
 
+def _parts(state: list[Tensor] | Tensor) -> list[Tensor]:
+    """What came in; one tensor where processes have gathered it."""
+    return [state] if isinstance(state, Tensor) else state
+
+
+def _as_kept(labels: Tensor) -> Tensor:
+    """In a dtype that every torch can pickle and load, where one holds the labels."""
+    if labels.dtype == torch.uint16:
+        return labels.to(torch.int32)
+    if labels.dtype == torch.uint32:
+        return labels.to(torch.int64)
+    if labels.dtype == torch.uint64 and labels.is_cpu:
+        signed = labels.view(torch.int64)
+        return labels if bool((signed < 0).any()) else signed.clone()
+    return labels
+
+
 def _as_mask(is_query: object, codes: Tensor) -> Tensor:
     if isinstance(is_query, (Tensor, np.ndarray)):
         mask = as_tensor(is_query, "is_query")
     else:
         try:
-            mask = torch.as_tensor(is_query)
+            mask = torch.as_tensor(is_query, device="cpu")
         except (TypeError, ValueError, RuntimeError):
             raise TypeError(f"is_query must be bools, got {type(is_query).__name__}") from None
     checks.check_dtype(mask, "is_query", (torch.bool,), "bool")

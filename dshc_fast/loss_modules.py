@@ -47,7 +47,7 @@ class ClassSoftmaxLoss(nn.Module):
         checks.check_offset_values(offsets, int(offsets[-1]))
         self.register_buffer("class_offsets", offsets)
         self.target, self.reduction = target, reduction
-        self.ignore_index = checks.as_int(ignore_index, "ignore_index")
+        self.ignore_index = checks.as_ignore_index(ignore_index)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         return class_softmax_loss(

@@ -77,6 +77,12 @@ def _refuse_inplace(logits: Tensor) -> None:
         )
 
 
+def _own(given: object, tensor: Tensor, differentiated: object) -> Tensor:
+    """What backward reads. Of a tensor that changes in between torch knows, of an array it does not."""
+    is_view = isinstance(given, np.ndarray) and isinstance(differentiated, Tensor)
+    return tensor.clone() if is_view else tensor
+
+
 def class_softmax_loss(
     logits: Kind,
     labels: Array,
@@ -144,9 +150,10 @@ def class_softmax_loss(
     checks.check_choice(reduction, "reduction", REDUCTIONS)
     checks.check_flag(check, "check")
     checks.check_bool(inplace, "inplace")
-    weight, ignore_index = target_weight_of(target), checks.as_int(ignore_index, "ignore_index")
+    weight, ignore_index = target_weight_of(target), checks.as_ignore_index(ignore_index)
     logits_tensor, labels_tensor = as_tensor(logits, "logits"), as_tensor(labels, "labels")
     offsets = as_offsets(class_offsets, logits_tensor.device)
+    labels_tensor, offsets = _own(labels, labels_tensor, logits), _own(class_offsets, offsets, logits)
     if inplace:
         _refuse_inplace(logits_tensor)
     if is_transforming():
@@ -213,11 +220,12 @@ def class_softmax_linear_loss(
     """
     checks.check_choice(reduction, "reduction", REDUCTIONS)
     checks.check_flag(check, "check")
-    target_weight, ignore_index = target_weight_of(target), checks.as_int(ignore_index, "ignore_index")
+    target_weight, ignore_index = target_weight_of(target), checks.as_ignore_index(ignore_index)
     layer: tuple[Tensor, Tensor, Tensor | None]
     layer, chunk, dtype = as_layer(features, weight, bias, chunk)
     labels_tensor = as_tensor(labels, "labels")
     offsets = as_offsets(class_offsets, layer[0].device)
+    labels_tensor, offsets = _own(labels, labels_tensor, features), _own(class_offsets, offsets, features)
     if labels_tensor.shape != layer[0].shape[:1]:  # said here, because what follows would speak of logits
         shapes.check_loss_labels(layer[0], "features", labels_tensor, offsets)
     checks.check_same_device(features=layer[0], labels=labels_tensor, class_offsets=offsets)
@@ -240,7 +248,12 @@ def class_softmax_linear_loss(
         made = makes_gradient(logits, False, reduction)
         return answer(ClassSoftmaxLossFunction.apply(*arguments, False, reduction, made), features)
     options = target_weight, ignore_index, chunk, dtype, check
-    if chunk is None and reduction != "none" and not is_transformed and serves(*layer, dtype):
+    if (
+        chunk is None
+        and reduction != "none"
+        and not is_transformed
+        and serves(*layer, labels_tensor, offsets, dtype)
+    ):
         found = LossAndGradients.apply(
             *layer, labels_tensor, offsets, target_weight, ignore_index, dtype, check, reduction
         )

@@ -213,6 +213,25 @@ def test_second_derivatives(target: str | float) -> None:
     assert torch.autograd.gradgradcheck(loss, logits)
 
 
+@pytest.mark.parametrize("layer", (False, True))
+@pytest.mark.parametrize("factor", (1.0, 2.0))
+def test_arrays_that_change_before_backward(factor: float, layer: bool) -> None:
+    """A loader uses its arrays again; the gradient is that of the labels and offsets that forward saw."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(4, 6, requires_grad=True), torch.randn(6, 6)
+    labels, offsets = np.array([0, 1, 1, 0]), np.array([0, 2, 6])
+
+    def loss_of() -> torch.Tensor:
+        if layer:
+            return factor * dshc_fast.class_softmax_linear_loss(x, weight, None, labels, offsets, chunk=2)
+        return factor * dshc_fast.class_softmax_loss(x, labels, offsets)
+
+    wanted = torch.autograd.grad(loss_of(), x)[0]
+    loss = loss_of()
+    labels[:], offsets[1:] = 1 - labels, (2**40, 2**41)
+    torch.testing.assert_close(torch.autograd.grad(loss, x)[0], wanted, rtol=0, atol=0)
+
+
 def test_uint64_labels_do_not_wrap() -> None:
     """2^64 - 100 is no class, and not the -100 it would become as int64."""
     labels = torch.tensor([2**64 - 100], dtype=torch.uint64)

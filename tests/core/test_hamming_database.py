@@ -269,6 +269,14 @@ def test_duplicates(duplicate, as_torch: bool) -> None:
     assert_all_the_same(problem, other, "cpu")
 
 
+@pytest.mark.parametrize("dtype", (torch.uint16, torch.uint32, torch.uint64), ids=str)
+def test_pickles_of_labels_that_torch_cannot_load(dtype: torch.dtype) -> None:
+    labels = torch.tensor([1, 2**15, 2**16 - 1, 7]).to(dtype)
+    database = HammingDatabase(torch.arange(4, dtype=torch.uint8)[:, None], labels)
+    other = pickle.loads(pickle.dumps(database))
+    assert other.labels.dtype == dtype and other.labels.tolist() == labels.tolist()
+
+
 def test_readme_example(capsys: pytest.CaptureFixture) -> None:
     text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     (example,) = [part for part in text.split("```python")[1:] if "HammingDatabase(" in part.split("```")[0]]

@@ -39,6 +39,28 @@ def by_rows(request, monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
 WIDTHS = (101, 293, 294, 640, 1001)
 
 
+class Wrapped(torch.Tensor):
+    """Another class over the same memory."""
+
+
+def test_labels_of_other_kinds(by_rows) -> None:
+    """A sign that is a bit, a class of its own: as plain ones."""
+    torch.manual_seed(0)
+    features, weight = torch.randn(30, 4), torch.randn(1001, 4, requires_grad=True)
+    labels, offsets = torch.tensor([0, 2, 1, -100, 2]).repeat(6), torch.tensor([0, 10, 200, 1001])
+
+    def loss_and_gradient(labels: torch.Tensor, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        loss = dshc_fast.class_softmax_linear_loss(features, weight, None, labels, offsets)
+        return loss.detach(), torch.autograd.grad(loss, weight)[0]
+
+    wanted = loss_and_gradient(labels, offsets)
+    assert len(by_rows) == 1
+    turned = [torch._neg_view(-each) for each in (labels, offsets)]
+    for given in ((turned[0], offsets), (labels, turned[1]), (labels.as_subclass(Wrapped), offsets)):
+        for a, b in zip(loss_and_gradient(*given), wanted, strict=True):
+            torch.testing.assert_close(torch.Tensor(a), b)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("reduction", ("mean", "sum"))
 @pytest.mark.parametrize("n_subclasses", WIDTHS)

@@ -94,6 +94,21 @@ def test_negative_strides_and_fortran_order(op: str) -> None:
 
 
 @pytest.mark.parametrize("op", OPS)
+def test_strides_that_mean_nothing(op: str) -> None:
+    """Of an axis of length 1, which numpy calls contiguous and torch refuses: a batch of one, turned round."""
+    call = good_calls(n_query=1, n_db=1 if op == "hamming_distance" else 20)[op]
+    expected = call_op(op, call)
+
+    def odd(array: np.ndarray, stride: int) -> np.ndarray:
+        strides = tuple(stride if n == 1 else s for n, s in zip(array.shape, array.strides, strict=True))
+        return np.lib.stride_tricks.as_strided(array, array.shape, strides)
+
+    for stride in (-1, 3, -(2**40)):
+        arrays = {k: odd(v, stride) if isinstance(v, np.ndarray) else v for k, v in call.items()}
+        assert same_answer(call_op(op, arrays), expected)
+
+
+@pytest.mark.parametrize("op", OPS)
 def test_memory_maps(op: str, tmp_path: Path) -> None:
     """A database on disk, opened read-only, is an array like any other."""
     call = good_calls()[op]

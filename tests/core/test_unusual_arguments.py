@@ -3,6 +3,7 @@ is refused by a plain TypeError or ValueError that names the argument."""
 
 from __future__ import annotations
 
+import pickle
 from fractions import Fraction
 from typing import Any
 
@@ -264,6 +265,58 @@ def test_wrappers_reach_the_ops_unwrapped(op: str) -> None:
     assert any(isinstance(part, Wrapper) for part in found)
     unwrapped = tuple(part.inner if isinstance(part, Wrapper) else part for part in found)
     assert same_answer(unwrapped, tuple(wanted))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_default_device_is_of_new_tensors(op: str) -> None:
+    """What an op makes lies where its arguments do."""
+    call = good_calls()[op]
+    wanted = getattr(dshc_fast, op)(**call), getattr(dshc_fast, op)(**tensors(call))
+    with torch.device("meta"):
+        found = getattr(dshc_fast, op)(**call), getattr(dshc_fast, op)(**tensors(call))
+    assert all(same_answer(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_databases_and_metrics_under_a_default_device() -> None:
+    queries, labels = CODES[:2], torch.tensor([2**63 + 1], dtype=torch.uint64).expand(len(CODES))
+    wanted = dshc_fast.hamming_topk(queries, CODES, 3)
+    with torch.device("meta"):
+        made = HammingDatabase(CODES, labels, tables=True)
+        for database in (made, pickle.loads(pickle.dumps(made))):
+            assert database.tables["items"].device.type == "cpu"
+            assert same_answer(dshc_fast.hamming_topk(queries, database, 3), wanted)
+            assert (dshc_fast.average_precision(queries, database, labels[:2]) == 1).all()
+        metric = dshc_fast.HammingMAP()
+        metric.update(CODES, labels, False)
+        metric.update(queries, labels[:2], [True, True])
+        assert metric.compute() == 1
+
+
+def test_codes_whose_sign_is_a_bit() -> None:
+    """Their memory holds other values."""
+    negative = torch._neg_view((-CODES.to(torch.int16)).to(torch.uint8))
+    assert torch.equal(HammingDatabase(negative).codes, CODES)
+    wanted = dshc_fast.hamming_topk(CODES[:2], CODES, 3)
+    assert same_answer(dshc_fast.hamming_topk(CODES[:2], HammingDatabase(negative), 3), wanted)
+
+
+@pytest.mark.parametrize("value", (2**63 - 1, 2**64 + 7, -(2**63) - 1, 10**400))
+@pytest.mark.parametrize("through", ("function", "linear", "module"))
+def test_ignore_index_is_a_label(value: int, through: str) -> None:
+    """Cut to int64 it would be another one, or stand for all that int64 cannot hold."""
+    calls = {
+        "function": lambda **more: dshc_fast.class_softmax_loss(
+            torch.zeros(1, 2), torch.tensor([0]), [0, 2], **more
+        ),
+        "linear": lambda **more: dshc_fast.class_softmax_linear_loss(
+            torch.zeros(1, 3), torch.zeros(2, 3), None, torch.tensor([0]), [0, 2], **more
+        ),
+        "module": lambda **more: dshc_fast.ClassSoftmaxLoss([0, 2], **more),
+    }
+    with pytest.raises(ValueError, match=r"ignore_index must be between -2\^63 and 2\^63 - 2, got "):
+        calls[through](ignore_index=value)
+    calls[through](ignore_index=2**63 - 2)
+    calls[through](ignore_index=-(2**63))
 
 
 def test_queries_in_a_transform_against_a_database() -> None:
