@@ -67,7 +67,8 @@ def _fail(error: Exception) -> int:
     if hasattr(error, "format_message"):  # a usage error of typer
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context is not None else ""
-        _tell(f"dshc: {_line(error.format_message())}{hint}")
+        if message := _line(error.format_message()):  # empty where the help has been shown
+            _tell(f"dshc: {message}{hint}")
         return getattr(error, "exit_code", 2)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         _tell(f"dshc: {_file_name(error.filename)}: {error.strerror}")

@@ -144,6 +144,10 @@ def decode(
     ``ValueError`` that names the image by ``name``.
     """
     try:
+        if isinstance(source, (str, os.PathLike)) and os.path.exists(source) and not os.path.isfile(source):
+            raise ValueError(
+                "must be a file, got a folder, pipe or device"
+            )  # of which a pipe would be waited for
         _register_heif(source)
         with Image.open(source, formats=known_formats(formats)) as image:
             _check_size(image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -48,6 +49,8 @@ class FileStore:
     def sha256(self, i: int) -> bytes:
         """Digest of the bytes of item ``i``. Raises ``ValueError`` naming a file that cannot be read."""
         try:
+            if os.path.exists(self.open(i)) and not os.path.isfile(self.open(i)):
+                raise OSError(errno.EINVAL, "must be a file, got a folder, pipe or device")
             with open(self.open(i), "rb") as file:
                 return hashlib.file_digest(file, "sha256").digest()
         except OSError as error:

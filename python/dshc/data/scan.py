@@ -108,7 +108,8 @@ class Scan:
 def _identities_above(folder: str) -> set[tuple[int, int]]:
     """The folders that hold a folder, by the way it was reached and by where it really is."""
     above = {*Path(os.path.abspath(folder)).parents, *Path(os.path.realpath(folder)).parents}
-    return {key for path in above if (key := _identity(path)) is not None}
+    own = _identity(folder)  # which is above itself where it is a link to a folder that holds the link
+    return {key for path in above if (key := _identity(path)) not in (None, own)}
 
 
 def _identity(folder: str | Path) -> tuple[int, int] | None:

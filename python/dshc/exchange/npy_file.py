@@ -25,14 +25,13 @@ def write(job: Job) -> str:
     path = check_new_file(job, "an .npy file", lambda path: starts_with(path, _MAGIC))
     check_beside(path, job.overwrite)
     with written_whole(path) as temporary:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=source.codes.shape)
-        start = 0
-        for chunk in source.chunks():
-            array[start : chunk.stop] = chunk.codes
-            start = chunk.stop
-            job.done(start)
-        array.flush()
-        del array
+        # Not through a memory map, which a full disk ends with a signal instead of an error.
+        with temporary.open("wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": source.codes.shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in source.chunks():
+                file.write(np.ascontiguousarray(chunk.codes).data)
+                job.done(chunk.stop)
         write_beside(path, source, with_numbers=True)
     database = f'np.load({str(path)!r}, mmap_mode="r")'
     return f'dshc_fast.hamming_topk(queries, {database}, k=10, score="{source.score}")'

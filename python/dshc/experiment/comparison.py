@@ -27,6 +27,7 @@ from ..runs import RunSettings
 from ..runs.earlier import earlier_hasher, with_network
 from ..runs.photos import for_photos
 from ..runs.run import file_digest, load_dataset, split_of
+from ..runs.run_folder import RunFolder
 from ..storage import folder_lock, write_whole
 from ..training import Interrupted
 from .comparison_table import ComparisonTable, Result, Tuning, results_of
@@ -118,6 +119,7 @@ def compare(
         raise InputError(f"score must be each method's own in a comparison, got {conventions.score}")
     if settings.data.pairs is not None and settings.data.recover is None:
         settings = settings.with_values(**{"data.recover": "auto"})  # queries are measured by labels
+    RunFolder.check_apart(out, settings.data.source)
     earlier = earlier_hasher(settings)
     settings = for_photos(with_network(settings, earlier), earlier)
     # Of the images only their files are looked at here; a frozen backbone's features are all that trainings read.

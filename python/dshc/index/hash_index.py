@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -149,16 +151,18 @@ class HashIndex(IndexItems):
             there, _ = self._places(ids)
             if (taken := np.flatnonzero(there >= 0)).size:
                 raise InputError(f"ids must be new, got {shown(ids[taken[0]])}, which both indexes have")
-        self._publish(
-            changes.merged(self.path / PARTS, self._manifest, self._parts, other._parts, self._disk)
-        )
+        with _naming(self.path):
+            self._publish(
+                changes.merged(self.path / PARTS, self._manifest, self._parts, other._parts, self._disk)
+            )
         return len(other)
 
     def compact(self) -> None:
         """Write all items as one part and give back the room of those that were removed."""
         self._check_writable()
         if len(self._parts) > 1 or self.n_removed:
-            self._publish(changes.compacted(self.path / PARTS, self._manifest, self._parts, self._disk))
+            with _naming(self.path):
+                self._publish(changes.compacted(self.path / PARTS, self._manifest, self._parts, self._disk))
 
     def calibrate(self, codes: np.ndarray, labels: Any, *, ids: Any = None) -> np.ndarray:
         """Measure the precision within each radius for labelled queries, and keep it in the index.
@@ -322,9 +326,12 @@ class HashIndex(IndexItems):
 
     def _commit(self, items: NewItems | None, removed: dict[int, np.ndarray]) -> None:
         if removed or (items is not None and items.n_items):
-            self._publish(
-                changes.changed(self.path / PARTS, self._manifest, self._parts, items, removed, self._disk)
-            )
+            with _naming(self.path):
+                self._publish(
+                    changes.changed(
+                        self.path / PARTS, self._manifest, self._parts, items, removed, self._disk
+                    )
+                )
 
     def _check_k(self, k: object) -> None:
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
@@ -346,6 +353,17 @@ class HashIndex(IndexItems):
         if n_variants < 1:
             raise InputError(f"queries must have at least one variant each, got shape {queries.shape}")
         return checked_codes(queries.reshape(-1, n_bytes), self.layout, "queries"), n_variants
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """A full disk says so without a name; which index met it is what a reader wants to know."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _are_features(queries: Any) -> bool:

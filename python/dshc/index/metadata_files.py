@@ -27,6 +27,20 @@ class MetadataRows:
         pa = pyarrow_of_metadata()
         return self._table.take(pa.array([self._rows.get(str(id)) for id in ids], pa.int64()))
 
+    def n_without(self, ids: Sequence[Any]) -> int:
+        """How many of these ids the file does not have."""
+        return sum(str(id) not in self._rows for id in ids)
+
+    def remark(self, n_without: int, n_items: int, layout: Layout) -> str | None:
+        """What the file did not say of the items that were given its metadata; None where it said all."""
+        lacking = [name for name, _ in layout.metadata if name not in self._table.column_names]
+        said = []
+        if n_without:
+            said.append(f"has no row of {n_without:,} of the {n_items:,} items")
+        if lacking:
+            said.append(f"has no column {', '.join(lacking)}")
+        return f"{self._path}: {' and '.join(said)}, so that their metadata is null" if said else None
+
 
 def read_metadata(path: Path, layout: Layout) -> MetadataRows:
     """Read the columns of an index from a file with a column ``id``; a column that is missing there is null.

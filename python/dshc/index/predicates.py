@@ -30,10 +30,10 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
     else stands there, or which values cannot be compared.
 
     >>> predicate("year >= 2020 and camera in ('A', 'B')", ["year", "camera"])
-    <pyarrow.compute.Expression ((year >= 2020) and is_in(camera, {value_set=string:[
+    <pyarrow.compute.Expression ((year >= 2020) and if_else(is_valid(camera), is_in(camera, {value_set=string:[
       "A",
       "B"
-    ], null_matching_behavior=MATCH}))>
+    ], null_matching_behavior=MATCH}), null[bool]))>
     """
     pa = pyarrow_of_metadata()
     import pyarrow.compute as pc
@@ -67,10 +67,13 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
         raise _not_known(node, text)
 
     def compared(left: ast.expr, op: ast.cmpop, right: ast.expr) -> Any:
-        if isinstance(op, (ast.In, ast.NotIn)) and isinstance(right, (ast.Tuple, ast.List, ast.Set)):
-            inside = inside_of(value(left), [literal(item) for item in right.elts])
-            # A value that is missing is in no list and outside of none, as in SQL.
-            return inside if isinstance(op, ast.In) else ~inside & value(left).is_valid()
+        if isinstance(op, (ast.In, ast.NotIn)):
+            is_list = isinstance(right, (ast.Tuple, ast.List, ast.Set))
+            items = right.elts if is_list else [right]  # type: ignore[attr-defined]  # ('A') is 'A' to Python
+            inside = inside_of(value(left), [literal(item) for item in items])
+            # A value that is missing is in no list and outside of none, under `not` too, as in SQL.
+            inside = pc.if_else(value(left).is_valid(), inside, pc.scalar(pa.scalar(None, pa.bool_())))
+            return inside if isinstance(op, ast.In) else ~inside
         if isinstance(op, (ast.Is, ast.IsNot)) and isinstance(right, ast.Constant) and right.value is None:
             missing = value(left).is_null()
             return missing if isinstance(op, ast.Is) else ~missing
@@ -99,6 +102,10 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
 
     def column(name: str) -> Any:
         if name not in columns:
+            if (
+                word := {"true": "True", "false": "False", "null": "None", "none": "None"}.get(name.lower())
+            ) is not None:
+                raise InputError(f"a condition must write {word} so, got {name!r} in {_short(text)}")
             known = ", ".join(columns) or "none"
             raise InputError(
                 f"a condition must name columns of the metadata ({known}), got {name!r}{did_you_mean(name, columns)}"

@@ -14,7 +14,7 @@ from ..data.ahead import ahead
 from ..data.image_files import ImageFiles
 from ..errors import InputError
 from ..runs import Run, load_run
-from ..runs.encoding import encode_part, is_code_file, model_name, stored_part
+from ..runs.encoding import encode_part, is_code_file, model_name, one_item, stored_part
 from ..runs.run_folder import CONFIG
 from ..storage import CodeFile
 from .layout import Layout
@@ -133,7 +133,11 @@ def read_source(
             "interpolation": fit.interpolation,
             "skip_unreadable": not alone,
         }
-    dataset = load(source, root=root, labels=labels, require_labels=False, **images)
+    dataset = one_item(source, hasher) if labels is None and root is None else None
+    if dataset is not None and index.layout.ids == "int64":
+        dataset = replace(dataset, ids=None)  # the file's name
+    if dataset is None:
+        dataset = load(source, root=root, labels=labels, require_labels=False, **images)
     if (dataset.kind, dataset.item_shape) != (hasher.kind, hasher.item_shape):
         raise InputError(
             f"{source}: items must be {hasher.kind} of shape {hasher.item_shape}, as the hasher's, got "
@@ -153,7 +157,8 @@ def add_source(
     """Add the items of a source, :data:`BLOCK` at a time, each block a change of its own.
 
     Items whose ids are there already are passed over, so that the same call goes on after an interruption; with
-    ``overwrite`` they are encoded anew. Items without ids are always added. ``on_items(done, total)`` is told of the
+    ``overwrite`` they are encoded anew, and keep their metadata where none is given. Items without ids are always
+    added, all in one change: after an interruption none of them is there. ``on_items(done, total)`` is told of the
     progress; ``metadata`` has the metadata of items by their ids.
     """
     layout = index.layout
@@ -161,30 +166,81 @@ def add_source(
         raise InputError(f"{source.name}: items must have ids to be given metadata, got none")
     ids = _ids_as(source, layout)
     labels, remarks = _labels_as(source, layout)
-    n_added = n_there = 0
+    if ids is None:
+        return _add_counted(index, source, labels, remarks, on_items)
+    n_added = n_there = n_without = 0
     for start in range(0, source.n_items, BLOCK):
         rows = np.arange(start, min(start + BLOCK, source.n_items))
-        own = None if ids is None else [ids[row] for row in rows]
-        if own is not None and not overwrite:
+        own = [ids[row] for row in rows]
+        if not overwrite:
             new = np.flatnonzero(
                 index._places(np.array(own, np.int64) if layout.ids == "int64" else own)[0] < 0
             )
             n_there += len(rows) - len(new)
             rows, own = rows[new], [own[i] for i in new]
         if len(rows):
+            kept = _kept_metadata(index, own) if overwrite and metadata is None else None
+            n_without += 0 if metadata is None else metadata.n_without(own)
             given = {
                 "labels": None if labels is None else labels[rows],
                 "vectors": source.vectors(rows, layout),
-                "metadata": None if metadata is None else metadata.of(own or ()),
+                "metadata": kept if metadata is None else metadata.of(own),
             }
-            if own is None or not overwrite:
+            if not overwrite:
                 index.add(source.codes(rows), own, **given)
             else:
                 index.update(source.codes(rows), own, missing="add", **given)
             n_added += len(rows)
         if on_items is not None:
             on_items(min(start + BLOCK, source.n_items), source.n_items)
+    if metadata is not None and (lacking := metadata.remark(n_without, n_added, layout)):
+        remarks = (*remarks, lacking)
     return Added(n_added, n_there, (*source.remarks, *remarks))
+
+
+def _add_counted(
+    index: HashIndex,
+    source: Source,
+    labels: np.ndarray | None,
+    remarks: tuple[str, ...],
+    on_items: Any,
+) -> Added:
+    """Items that have no ids, in one change: a second try could not tell which of them are there."""
+    codes, vectors = [], []
+    for start in range(0, source.n_items, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, source.n_items))
+        codes.append(source.codes(rows))
+        vectors.append(source.vectors(rows, index.layout))
+        if on_items is not None:
+            on_items(int(rows[-1]) + 1, source.n_items)
+    if not codes:
+        return Added(0, 0, (*source.remarks, *remarks))
+    known = [part for part in vectors if part is not None]
+    numbers = index.add(
+        np.concatenate(codes), labels=labels, vectors=np.concatenate(known) if known else None
+    )
+    counted = (
+        f"{source.name}: items without ids were numbered {int(numbers[0])} to {int(numbers[-1])}; added again, they "
+        "would be there twice"
+    )
+    return Added(source.n_items, 0, (*source.remarks, *remarks, counted))
+
+
+def _kept_metadata(index: HashIndex, ids: Sequence[Any]) -> Any:
+    """The metadata that the index has of these items, null of those that it does not have; None where it has none."""
+    if not index.layout.metadata:
+        return None
+    there = np.flatnonzero(
+        index._places(np.array(ids, np.int64) if index.layout.ids == "int64" else ids)[0] >= 0
+    )
+    if not len(there):
+        return None
+    import pyarrow
+
+    rows = np.full(len(ids), -1)
+    rows[there] = np.arange(len(there))
+    table = index.get([ids[i] for i in there]).metadata
+    return table.take(pyarrow.array([None if row < 0 else row for row in rows.tolist()], pyarrow.int64()))
 
 
 def _labels_as(source: Source, layout: Layout) -> tuple[np.ndarray | None, tuple[str, ...]]:

@@ -29,6 +29,7 @@ __all__ = [
     "inputs_of",
     "is_code_file",
     "model_name",
+    "one_item",
     "outputs_of_items",
     "read_input",
     "stored_part",
@@ -163,7 +164,7 @@ def read_input(
     of the shape of one item (an embedding ``(d,)``) is that item.
     """
     shape = run.hasher.item_shape
-    dataset = _one_item(source, run) if labels is None and root is None else None
+    dataset = one_item(source, run.hasher) if labels is None and root is None else None
     if dataset is None:
         images = {}
         if run.hasher.kind == "images" and is_photos(source):
@@ -191,7 +192,7 @@ def _is_image(source: str) -> bool:
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _one_item(source: str, run: Run) -> Dataset | None:
+def one_item(source: str, hasher: Hasher) -> Dataset | None:
     """The one item that a .npy file holds; None where it holds several, or is none."""
     path = Path(source)
     if path.suffix != ".npy" or not path.is_file():
@@ -200,7 +201,7 @@ def _one_item(source: str, run: Run) -> Dataset | None:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):  # whoever reads it next says what is wrong
         return None
-    kind, shape = run.hasher.kind, run.hasher.item_shape
+    kind, shape = hasher.kind, hasher.item_shape
     dtypes = "fiub" if kind == "features" else "u"
     if array.dtype.kind not in dtypes or not (array.shape == shape or array.ndim == len(shape) == 1):
         return None

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..data import Split
+from ..data import Split, available
 from ..errors import InputError
 from ..settings import identity
 from ..storage import fingerprint, remove_left_overs, write_whole
@@ -108,6 +108,19 @@ class RunFolder:
             )
         elif "dataset" not in read_toml(folder / CONFIG):  # a run of an earlier version is replaced, too
             _refuse_strangers(folder / CONFIG)
+
+    @staticmethod
+    def check_apart(folder: Path, source: str) -> None:
+        """Refuse to write into a folder of images, which would be another data set from then on."""
+        data = Path(source).expanduser()
+        if source in available() or not data.is_dir():
+            return
+        here = data.resolve()
+        if here in (folder.expanduser().resolve(), *folder.expanduser().resolve().parents):
+            raise InputError(
+                f"out: {folder} must not lie in the folder of images {source}, whose next reading would meet its "
+                "files; take a folder outside of it"
+            )
 
     @classmethod
     def create(cls, settings: RunSettings) -> RunFolder:

@@ -84,6 +84,7 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
             # Once there is a checkpoint, that holds all of the earlier hasher.
             earlier = None if (folder / CHECKPOINT).is_file() else earlier_hasher(settings)
         else:
+            RunFolder.check_apart(folder, settings.data.source)
             RunFolder.check_free(folder, overwrite=overwrite)
             earlier = earlier_hasher(settings)
             settings = for_photos(with_earlier(settings, earlier), earlier)

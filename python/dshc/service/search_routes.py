@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import FastAPI, File, Form, Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from ..errors import InputError
 from ..index.rescoring import Rescoring
@@ -93,6 +94,7 @@ def add_search(app: FastAPI, service: Service) -> None:
         `variants`: `rotations`, by 90, 180 and 270 degrees; `crops`, five of three quarters of the sides; `flip`, the
         mirror images of all.
         """
+        await _check_fields(request)
         more = variants or []
         ranking = Ranking(rescore, metric, asymmetric, n_variants_of(more))
         n_codes = len(images) * ranking.n_variants
@@ -206,3 +208,18 @@ def _check_number(n: int, service: Service, what: str = "queries") -> None:
     most = service.settings.max_queries
     if n > most:
         raise InputError(f"a request must have at most {most} {what}, got {n}")
+
+
+# Of /search/images, whose form FastAPI reads by names, passing over all others.
+_FIELDS = (
+    "images", "k", "radius", "precision", "label", "where", "ids", "include", "variants", "rescore", "metric",
+    "asymmetric",
+)  # fmt: skip
+
+
+async def _check_fields(request: Request) -> None:
+    """A misspelt condition must not become none. As pydantic refuses what a JSON body has too much."""
+    unknown = [name for name in await request.form() if name not in _FIELDS]
+    if unknown:
+        wrong = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted"}
+        raise RequestValidationError([{**wrong, "loc": ("body", name), "input": None} for name in unknown])

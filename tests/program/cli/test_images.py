@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_runs import dshc, dshc_ok, write_images
+from cli_runs import dshc, dshc_fails, dshc_ok, write_images
 from PIL import Image
 
 from dshc.data import ImageFiles
@@ -23,6 +23,17 @@ def test_images_of_a_folder_round_trip(image_run: Path, tmp_path: Path) -> None:
     assert file.class_names == ("blue", "green", "red") and len(file) == 45
     assert file.ids[0].endswith("00.png")
     dshc_ok("evaluate", out, out, "--no-report")
+
+
+@pytest.mark.parametrize("inside", (".", "runs/new", "../images/x"))
+def test_a_run_is_not_written_into_its_images(inside: str, tmp_path: Path) -> None:
+    """The next reading would take its folders for classes."""
+    images = write_images(tmp_path / "images")
+    before = sorted(images.rglob("*"))
+    for command in ("train", "compare"):
+        told = dshc_fails(command, images, "--out", images / inside, "--bits", 8)
+        assert "must not lie in the folder of images" in told
+    assert sorted(images.rglob("*")) == before
 
 
 def test_the_memory_limit_of_the_run_holds_for_what_it_encodes(image_run: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 import dshc.data.scan as scan_module
-from dshc.data import Reading, is_photos, load
+from dshc.data import ImageFiles, Reading, is_photos, load
 from dshc.data.gather import item_names
+from dshc.data.image_fit import ImageFit
 from dshc.data.scan import Scan, image_files, suffix_of
 
 
@@ -171,6 +172,21 @@ def test_loops_end(tmp_path):
     (tmp_path / "more" / "back").symlink_to(folder / "cat")
     again = load(folder)
     assert set(again.ids) - set(data.ids) == {"cat/twice/x.png"} and again.reading.repeated == 4
+
+
+def test_a_link_to_the_folder_that_holds_it_is_that_folder(tmp_path):
+    folder = picture(tmp_path / "photos" / "x.png").parent
+    (folder / "loop").symlink_to(folder)
+    assert [path.name for path in image_files(folder / "loop")] == ["x.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    fit = ImageFit(8, 8)
+    for read in (lambda files: files[0], lambda files: files.digest()):
+        with pytest.raises(ValueError, match=r"pipe.png: .*must be a file, got a folder, pipe or device"):
+            read(ImageFiles([tmp_path / "pipe.png"], fit))
 
 
 def test_order_is_that_of_the_paths(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 from pathlib import Path
 
@@ -195,6 +197,23 @@ def test_a_failed_export_leaves_nothing(file_kind: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="padding bits"):
         export(source, file_kind, tmp_path / "new" / "out")
     assert not list((tmp_path / "new").iterdir())
+
+
+def test_npy_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that names the file. A memory map would end the process with SIGBUS there."""
+
+    def full(*_: object, **__: object) -> None:
+        raise AssertionError("not through a memory map")
+
+    class Full(io.FileIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", full)
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(path, mode))
+    with pytest.raises(OSError, match="No space left on device") as error:
+        export(exported(50, 20), "npy", tmp_path / "out.npy")
+    assert error.value.filename == str(tmp_path / "out.npy") and not list(tmp_path.iterdir())
 
 
 def test_an_export_that_is_stopped_leaves_nothing(

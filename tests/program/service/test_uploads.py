@@ -77,6 +77,16 @@ def test_the_name_of_an_upload_opens_nothing(images_client) -> None:
         assert "passwd" not in refused(post(images_client, b"not an image", name), 422)
 
 
+def test_fields_that_are_not_known(images_client) -> None:
+    """A misspelt condition must not become none."""
+    content = png(np.zeros((9, 9, 3), np.uint8))
+    answer = images_client.post(
+        "/search/images", files={"images": ("a.png", content)}, data={"k": "1", "labels": "cat", "kk": "2"}
+    )
+    message = refused(answer, 422)
+    assert "body.labels: Extra inputs are not permitted" in message
+
+
 def test_one_bad_image_among_several(images_client) -> None:
     good = png(items_of("images", 1)[0])
     upload = [("images", (f"{i}", content)) for i, content in enumerate((good, good, b"bad"))]
