@@ -8,6 +8,7 @@ import webbrowser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..data import IMAGE_SUFFIXES
 from ..errors import InputError
 from ..evaluation import Conventions
 from ..index import CodeIndex
@@ -54,6 +55,8 @@ def run_search(
         run = owner = open_run(target)
         index = CodeIndex(_database_of(run, target))
     else:
+        if target.suffix.lower() in (*IMAGE_SUFFIXES, ".npy", ".npz") and target.is_file():
+            raise InputError(f"{target}: must be a run or a code file; what is searched for comes after it")
         index = CodeIndex.load(target)
         run = open_run(run_folder) if run_folder is not None else None
         owner = run if _is_database_of(target, run) else None

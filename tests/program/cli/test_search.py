@@ -147,6 +147,14 @@ def test_one_image_in_an_array_is_one_query(image_run: Path, tmp_path: Path) -> 
     assert len(by_array) == 1 and by_array[0]["results"] == by_file[0]["results"]
 
 
+def test_what_is_searched_for_comes_last(run: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", np.zeros((1, N_FEATURES), np.float32))
+    for name in ("a.png", "a.npy"):
+        told = dshc_fails("search", tmp_path / name, run)
+        assert f"{name}: must be a run or a code file; what is searched for comes after it" in told
+
+
 def test_queries_keep_their_order(run: Path, tmp_path: Path) -> None:
     new = write_embeddings(tmp_path / "new.npz", seed=5)
     features = embeddings(new)
