@@ -314,6 +314,7 @@ int launch_weighted(const T* logits, int64_t n, int64_t n_columns, const uint8_t
   };
   if (address % 16 == 0) return start(weighted_kernel<T, 16>);
   if constexpr (sizeof(T) < 4) {
+    if (address % 8 == 0) return start(weighted_kernel<T, 8>);
     if (address % 4 == 0) return start(weighted_kernel<T, 4>);
   }
   return start(weighted_kernel<T, static_cast<int>(sizeof(T))>);

@@ -157,7 +157,7 @@ def check_weighted(codes: np.ndarray, logits: torch.Tensor, codebook: np.ndarray
     data=st.data(),
     seed=seeds(),
     n=st.sampled_from((1, 3, 7, 8, 15, 16, 17, 33)),
-    n_subclasses=st.sampled_from((9, 31, 32, 33, 255, 256, 257, 310, 1025)),
+    n_subclasses=st.sampled_from((9, 31, 32, 33, 36, 255, 256, 257, 300, 310, 1025)),
     n_bytes=st.sampled_from((1, 3, 4, 7, 8, 9, 10, 12, 16, 33)),
     scale=st.sampled_from((0.01, 1.0, 30.0)),
     rounded=st.booleans(),
