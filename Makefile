@@ -7,7 +7,7 @@
 #   make docs       install, then the documentation site (build/docs/index.html), built strictly and without a network
 #   make wheel      manylinux wheels, without and (where nvcc is) with CUDA, tried where no compiler is (dist/cpu, dist/cuda)
 #   make on-gpu     check, test and measure on a CUDA device, without a network (runs/on-gpu, docs/benchmarks.md)
-#   make bench      install, then the benchmarks (docs/results/cpu.md), within about twenty minutes
+#   make bench      install, then the benchmarks (docs/results/cpu.md), half an hour or so
 # What each may take: CONTRIBUTING.md.
 PYTHON ?= python3
 VENV   := .venv

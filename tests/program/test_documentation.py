@@ -87,6 +87,12 @@ def test_every_name_of_the_core_is_in_the_reference() -> None:
     assert "automodule:: dshc_fast.reference" in documented("dshc_fast")
 
 
+def test_every_name_of_the_core_is_in_its_contracts() -> None:
+    text = (DOCS / "contracts.md").read_text(encoding="utf-8")
+    missing = [name for name in dshc_fast.__all__ if not re.search(rf"`{name}\b", text)]
+    assert missing in ([], ["reference"])
+
+
 def test_every_name_of_the_program_is_in_the_reference() -> None:
     shown = set(re.findall(r"auto\w+:: (\w+)$", documented("dshc"), re.MULTILINE))
     assert shown == set(dshc.__all__) - {"methods", "cluster", "codebooks", "exchange"}, "these are layers"

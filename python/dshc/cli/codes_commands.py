@@ -92,7 +92,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="retrieved|min|relevant",
-            help="AP@k is divided by: hits among the k, min(k, relevant), relevant.",
+            help="AP@k is divided by: relevant items among the k, min(k, relevant), relevant.",
         ),
     ] = "retrieved",
     score: ScoreOption = None,
