@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -45,6 +48,37 @@ def encoding_batch(seen_shape: tuple[int, ...]) -> int:
 _LATER = {"interpolation": "bilinear"}
 # Where a training starts from is no part of what it leaves.
 _STARTS = {"weights": None, "start_from": None, "pretrained": None}
+
+
+# Who encodes with which hasher now, and the modes that its modules get back. Of threads that share one, the first to
+# end must not put it back into training while others still run.
+_modes_lock = threading.Lock()
+_modes_held: weakref.WeakKeyDictionary[Hasher, _Modes] = weakref.WeakKeyDictionary()
+
+
+class _Modes:
+    def __init__(self, hasher: Hasher) -> None:
+        self.n_users, self.modes = 0, [(module, module.training) for module in hasher.modules()]
+
+
+@contextlib.contextmanager
+def _evaluating(hasher: Hasher) -> Iterator[None]:
+    """In evaluation mode until the last thread that is in here has left."""
+    with _modes_lock:
+        held = _modes_held.get(hasher)
+        if held is None:
+            held = _modes_held[hasher] = _Modes(hasher)
+            hasher.eval()
+        held.n_users += 1
+    try:
+        yield
+    finally:
+        with _modes_lock:
+            held.n_users -= 1
+            if not held.n_users:
+                for module, training in held.modes:
+                    module.training = training
+                del _modes_held[hasher]
 
 
 class Hasher(nn.Module):
@@ -245,10 +279,8 @@ class Hasher(nn.Module):
         batch_size = encoding_batch(self.seen_shape) if batch_size is None else batch_size
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
         n = 0
-        try:
+        with _evaluating(self):
             batches = item_batches(
                 items, kind=self.kind, item_shape=self.item_shape, batch_size=batch_size, fit=self.image_fit
             )
@@ -257,9 +289,6 @@ class Hasher(nn.Module):
                 yield self(self.preprocessing(torch.from_numpy(array).to(self.device)))
             if not n:
                 yield torch.zeros(0, self.method.n_outputs, device=self.device)
-        finally:
-            for module, training in modes:
-                module.training = training
 
     # Saving and loading
 

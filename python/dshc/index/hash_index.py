@@ -152,15 +152,22 @@ class HashIndex(IndexItems):
             if (taken := np.flatnonzero(there >= 0)).size:
                 raise InputError(f"ids must be new, got {shown(ids[taken[0]])}, which both indexes have")
         with _naming(self.path):
-            self._publish(
-                changes.merged(self.path / PARTS, self._manifest, self._parts, other._parts, self._disk)
-            )
+            try:
+                change = changes.merged(
+                    self.path / PARTS, self._manifest, self._parts, other._parts, self._disk
+                )
+            except FileNotFoundError:
+                raise InputError(
+                    f"{other.path}: must be as it was when it was opened, it was changed since; refresh() it, or "
+                    "open it anew"
+                ) from None
+            self._publish(change)
         return len(other)
 
     def compact(self) -> None:
         """Write all items as one part and give back the room of those that were removed."""
         self._check_writable()
-        if len(self._parts) > 1 or self.n_removed:
+        if len(self._parts) > 1 or self.n_removed or not all(part.ids.sound for part in self._parts):
             with _naming(self.path):
                 self._publish(changes.compacted(self.path / PARTS, self._manifest, self._parts, self._disk))
 

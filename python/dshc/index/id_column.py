@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["IdColumn", "TextColumn", "Wanted", "keys_of_texts", "merged_keys", "row_dtype"]
+__all__ = ["IdColumn", "TextColumn", "Wanted", "is_ascending", "keys_of_texts", "merged_keys", "row_dtype"]
 
 _SAMPLED = 1 << 18  # keys between two places where a merge may be cut
 _TEXTS = 1 << 16  # texts that are handled at a time
@@ -21,6 +21,15 @@ def keys_of_texts(ids: Sequence[str]) -> np.ndarray:
     """uint64 ``(n,)``."""
     joined = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in ids)
     return np.frombuffer(joined, "<u8").astype(np.uint64)
+
+
+def is_ascending(ids: np.ndarray) -> bool:
+    """Whether each int64 is larger than the one before; compared, for a difference may leave int64."""
+    blocks = range(0, len(ids), _SAMPLED)
+    return all(
+        bool((ids[at + 1 : at + _SAMPLED + 1] > ids[at : at + _SAMPLED][: len(ids) - 1 - at]).all())
+        for at in blocks
+    )
 
 
 def row_dtype(n_items: int) -> str:
@@ -89,6 +98,19 @@ class IdColumn:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def sound(self) -> bool:
+        """Whether ids without keys do ascend: those 2^63 apart and more once did not. Reads them all."""
+        return not self.ascending or isinstance(self.values, _Counting) or is_ascending(self.values)
+
+    def mended(self) -> IdColumn:
+        """With the keys that it lacks, if it lacks them."""
+        if self.sound:
+            return self
+        values = np.asarray(self.values)
+        order = np.argsort(values, kind="stable")
+        return IdColumn(values, values[order], order.astype(row_dtype(len(values))))
+
     def take(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray(self.values[rows], np.int64)
 
@@ -128,6 +150,7 @@ class TextColumn:
 
     first = None
     ascending = False
+    sound = True
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

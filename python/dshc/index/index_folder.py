@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+import numpy as np
 
 from ..errors import InputError
 from ..storage.disk import Disk
@@ -117,10 +119,10 @@ class IndexFolder:
             score or "hamming",
             ids,
             labels,
-            tuple(class_names or ()),
+            _checked_names(class_names),
             vectors,
-            dimensions,
-            tuple((metadata or {}).items()),
+            _checked_dimensions(dimensions),
+            _checked_columns(metadata),
             model,
         )
         if layout.metadata:
@@ -282,12 +284,28 @@ class IndexFolder:
     def check(self, on_bytes: Callable[[int], None] | None = None) -> None:
         """Read every file and compare it with its checksum; ``on_bytes`` is told of the progress.
 
-        Raises ``ValueError`` naming the first file that is damaged.
+        Of an index that was changed since it was opened, what it is now. Raises ``ValueError`` naming the first file
+        that is damaged.
         """
         self._check_open()
-        for part in self._manifest.parts:
+        manifest, parts = self._manifest, self._parts
+        for part, opened in zip(manifest.parts, parts, strict=True):
             for file in part.files:
-                verify(self.path / PARTS, file, on_bytes)
+                try:
+                    verify(self.path / PARTS, file, on_bytes)
+                except FileNotFoundError:
+                    if not self.read_only or read_manifest(self.path).commit == manifest.commit:
+                        raise ValueError(
+                            f"{self.path / PARTS / file.name}: damaged, the file is gone"
+                        ) from None
+                    with type(self).open(self.path, read_only=True) as now:
+                        now.check(on_bytes)
+                    return
+            if not opened.ids.sound:
+                raise ValueError(
+                    f"{self.path / PARTS / part.arrays.name}: its ids are not in the order that they are kept in, as "
+                    "ids 2^63 apart once were written; compact the index, and look for ids that it has twice"
+                )
         if self._manifest.hasher:
             hasher_beside.check(self.path, self._manifest)
 
@@ -318,6 +336,34 @@ class IndexFolder:
         for name in sorted(before - after):
             with contextlib.suppress(OSError):  # a file too many; the next writer removes it
                 self._disk.remove(self.path / PARTS / name)
+
+
+def _checked_names(names: object) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError("class_names must be a sequence of names, got a single text")
+    names = tuple(names or ())  # type: ignore[arg-type]  # that is the question
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise TypeError(f"class_names must be text, got {wrong[0]!r}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"class_names must differ, got {twice!r} twice")
+    return names
+
+
+def _checked_dimensions(dimensions: object) -> int:
+    if isinstance(dimensions, bool) or not isinstance(dimensions, (int, np.integer)):
+        raise TypeError(f"dimensions must be an int, got {type(dimensions).__name__}")
+    return int(dimensions)
+
+
+def _checked_columns(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    columns = tuple((metadata or {}).items())
+    for name, kind in columns:
+        if not (isinstance(name, str) and isinstance(kind, str)):
+            raise TypeError(
+                f"metadata must name columns and their types of Arrow as text, got {name!r}: {kind!r}"
+            )
+    return columns
 
 
 def _is_free(path: Path) -> bool:

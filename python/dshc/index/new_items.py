@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError, install
 from ..storage.code_files import kind_of
-from .id_column import IdColumn, TextColumn, keys_of_texts, row_dtype
+from .id_column import IdColumn, TextColumn, is_ascending, keys_of_texts, row_dtype
 from .layout import Layout
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def _id_column(ids: object, n: int, layout: Layout, next_id: int) -> IdColumn | 
     if layout.ids == "text":
         _refuse_twice(sorted(ids))
         return _text_column(ids)
-    if n == 0 or bool((np.diff(ids) > 0).all()):
-        if n and ids[-1] - ids[0] == n - 1:
+    if is_ascending(ids):
+        if n and int(ids[-1]) - int(ids[0]) == n - 1:
             return IdColumn.counting(int(ids[0]), n)
         return IdColumn(ids)
     order = np.argsort(ids, kind="stable")
@@ -139,6 +139,8 @@ def _labels(labels: object, n: int, layout: Layout) -> dict[str, np.ndarray]:
         array = np.asarray(labels)
         if array.dtype.kind not in "iu" or array.shape != (n,):
             raise TypeError(f"labels must be integers of shape ({n},), got {kind_of(array)} {array.shape}")
+        if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
+            raise InputError(f"labels must fit int64, got {int(array.max())}")
         array = array.astype(np.int64)
         top = len(layout.class_names) or np.iinfo(np.int64).max
         if array.size and not -1 <= int(array.min()) <= int(array.max()) < top:
@@ -169,13 +171,14 @@ def _vectors(vectors: object, n: int, layout: Layout) -> dict[str, np.ndarray]:
     if vectors is None or array.dtype.kind not in "fiu" or array.shape != shape:
         came = "none" if vectors is None else f"{kind_of(array)} {array.shape}"
         raise TypeError(f"vectors must be numbers of shape {shape}, got {came}")
-    values = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        values = array.astype(np.float32)
     largest = np.abs(values).max(axis=1, initial=0) if n else np.empty(0, np.float32)
-    limit = float(np.finfo(np.float16).max) if layout.vectors == "float16" else np.inf
+    limit = float(np.finfo(np.float16 if layout.vectors == "float16" else np.float32).max)
     if wrong := np.flatnonzero(~(largest <= limit)).tolist():
         raise InputError(
-            f"vectors must be finite{'' if limit == np.inf else f' and at most {limit:.0f}'}, got "
-            f"{float(largest[wrong[0]])} in row {wrong[0]}"
+            f"vectors must be finite and at most {limit:.5g}, got {float(np.abs(array[wrong[0]]).max())} in row "
+            f"{wrong[0]}"
         )
     if layout.vectors == "float16":
         return {"vectors": values.astype(np.float16)}
@@ -227,7 +230,16 @@ def _metadata(metadata: object, n: int, layout: Layout) -> pyarrow.Table | None:
         elif isinstance(metadata, Mapping):
             table = pa.table(dict(metadata))
         else:
-            table = pa.Table.from_pylist(list(metadata), schema=schema)  # type: ignore[call-overload]
+            rows = list(metadata)  # type: ignore[call-overload]
+            if wrong := [row for row in rows if not isinstance(row, Mapping)]:
+                raise TypeError(f"metadata must be mappings, a row each, got {type(wrong[0]).__name__}")
+            # Of names that the schema does not have from_pylist says nothing.
+            more = {name for row in rows for name in row} - set(schema.names)
+            table = (
+                pa.Table.from_pylist(rows, schema=schema)
+                if not more
+                else pa.table({name: [] for name in sorted(map(str, more))})
+            )
         if unknown := sorted(set(table.column_names) - set(schema.names)):
             raise InputError(
                 f"metadata must have the columns {', '.join(schema.names)}, got {unknown[0]!r} too"
@@ -238,7 +250,14 @@ def _metadata(metadata: object, n: int, layout: Layout) -> pyarrow.Table | None:
             else pa.nulls(table.num_rows, field.type)
             for field in schema
         ]
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+        pa.ArrowNotImplementedError,
+        KeyError,
+        OverflowError,
+        UnicodeError,
+    ) as error:
         raise InputError(f"metadata must fit the columns of the index: {error}") from None
     if table.num_rows != n:
         raise InputError(f"metadata must have a row for each of the {n} items, got {table.num_rows}")

@@ -256,8 +256,8 @@ def nearest_variants(
     Every item of the answer is among the k best of the variant that it is nearest to: fewer than k precede it there.
     """
     n_query = len(distances) // n_variants
-    distances = distances.reshape(n_query, -1)
-    positions = positions.reshape(n_query, -1)
+    width = n_variants * distances.shape[1]
+    distances, positions = distances.reshape(n_query, width), positions.reshape(n_query, width)
     order = np.lexsort((distances, positions), axis=1)
     distances, positions = (np.take_along_axis(a, order, axis=1) for a in (distances, positions))
     again = np.zeros_like(positions, bool)

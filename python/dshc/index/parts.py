@@ -149,7 +149,7 @@ def _kept(n: int, removed: np.ndarray) -> Iterator[slice | np.ndarray]:
 def _id_columns(
     sources: Sequence[OpenPart | NewItems], removed: Sequence[np.ndarray], n: int
 ) -> tuple[list[Column], dict[str, str]]:
-    ids = [source.ids for source in sources]
+    ids = [source.ids.mended() if isinstance(source.ids, IdColumn) else source.ids for source in sources]
     rows = row_dtype(n)
     keys = [
         Column("id_keys", "int64", (n,), lambda: (keys for keys, _ in merged_keys(ids, removed))),

@@ -93,6 +93,8 @@ def check(rescore: object, vectors: object, metric: str, n_query: int, layout: L
     if vectors is None or array.dtype.kind not in "fiu" or array.shape != shape:
         came = "none" if vectors is None else f"{kind_of(array)} {array.shape}"
         raise TypeError(f"vectors must be numbers of shape {shape}, got {came}")
-    if not np.isfinite(array).all():
-        raise InputError("vectors must be finite, got some that are not")
-    return Rescoring(int(rescore), array.astype(np.float32), metric)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        queries = array.astype(np.float32)
+    if not np.isfinite(queries).all():
+        raise InputError("vectors must be finite in float32, got some that are not")
+    return Rescoring(int(rescore), queries, metric)

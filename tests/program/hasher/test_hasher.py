@@ -1,5 +1,7 @@
 """The hasher: what it encodes and predicts, in which mode and precision."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -251,3 +253,26 @@ def test_it_says_what_it_is(of_images):
     assert repr(of_images) == "Hasher(dshc, 15 bits, images 8 x 8 x 3)"
     assert (of_images.kind, of_images.n_bits, of_images.score) == ("images", 15, "hamming")
     assert of_images.class_names == ("ant", "bee", "cat", "dog", "elk")
+
+
+def test_threads_share_a_hasher_in_training_mode():
+    """The first thread to end must not put it back into training while others encode: batches would be normed by
+    themselves, and running means move."""
+    hasher, items = a_hasher(kind="images"), items_of("images", 40)
+    wanted = hasher.encode(items)
+    hasher.train()
+    before = {name: value.clone() for name, value in hasher.state_dict().items()}
+    found = []
+
+    def work(n):
+        for _ in range(12):
+            found.append(hasher.encode(items[:n]))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in (40, 7, 23)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 36 and all(np.array_equal(codes, wanted[: len(codes)]) for codes in found)
+    assert hasher.training and all(module.training for module in hasher.modules())
+    assert all(torch.equal(value, before[name]) for name, value in hasher.state_dict().items())
