@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import threading
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,6 +23,7 @@ from ..methods import Method, MethodSettings, Spec
 from . import card, files
 from .arithmetic import Precision, in_precision
 from .device import resolve_device
+from .evaluating import evaluating
 from .items import in_files, item_batches
 from .preprocessing import Preprocessing, mean_of_flips
 
@@ -48,37 +46,6 @@ def encoding_batch(seen_shape: tuple[int, ...]) -> int:
 _LATER = {"interpolation": "bilinear"}
 # Where a training starts from is no part of what it leaves.
 _STARTS = {"weights": None, "start_from": None, "pretrained": None}
-
-
-# Who encodes with which hasher now, and the modes that its modules get back. Of threads that share one, the first to
-# end must not put it back into training while others still run.
-_modes_lock = threading.Lock()
-_modes_held: weakref.WeakKeyDictionary[Hasher, _Modes] = weakref.WeakKeyDictionary()
-
-
-class _Modes:
-    def __init__(self, hasher: Hasher) -> None:
-        self.n_users, self.modes = 0, [(module, module.training) for module in hasher.modules()]
-
-
-@contextlib.contextmanager
-def _evaluating(hasher: Hasher) -> Iterator[None]:
-    """In evaluation mode until the last thread that is in here has left."""
-    with _modes_lock:
-        held = _modes_held.get(hasher)
-        if held is None:
-            held = _modes_held[hasher] = _Modes(hasher)
-            hasher.eval()
-        held.n_users += 1
-    try:
-        yield
-    finally:
-        with _modes_lock:
-            held.n_users -= 1
-            if not held.n_users:
-                for module, training in held.modes:
-                    module.training = training
-                del _modes_held[hasher]
 
 
 class Hasher(nn.Module):
@@ -280,7 +247,7 @@ class Hasher(nn.Module):
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         n = 0
-        with _evaluating(self):
+        with evaluating(self):
             batches = item_batches(
                 items, kind=self.kind, item_shape=self.item_shape, batch_size=batch_size, fit=self.image_fit
             )
