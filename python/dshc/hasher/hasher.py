@@ -244,6 +244,8 @@ class Hasher(nn.Module):
     def _outputs(self, items: Any, batch_size: int | None) -> Iterator[Tensor]:
         """Outputs batch by batch; of no items, one batch of none."""
         batch_size = encoding_batch(self.seen_shape) if batch_size is None else batch_size
+        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
+            raise TypeError(f"batch_size must be an int, got {type(batch_size).__name__}")
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         n = 0

@@ -131,6 +131,8 @@ def _stacked(items: Sequence[Any], kind: str) -> np.ndarray:
 
 
 def _numbers(items: Any) -> np.ndarray:
+    if isinstance(items, np.ma.MaskedArray) and np.ma.is_masked(items):
+        raise InputError("items must have no masked entries, got a masked array with some")
     if not isinstance(items, Tensor):
         return np.asarray(items)
     items = items.detach().cpu()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,9 @@ class Filter:
     def _classes(self, layout: Layout) -> np.ndarray:
         if layout.labels == "none":
             raise InputError("label must go with an index that has labels, this one has none")
-        wanted = [self.label] if isinstance(self.label, (int, str, np.integer)) else list(self.label or ())
+        if not isinstance(self.label, (int, str, np.integer, Iterable)):
+            raise TypeError(f"label must be a name or a number, or several, got {type(self.label).__name__}")
+        wanted = [self.label] if isinstance(self.label, (int, str, np.integer)) else list(self.label)
         names = layout.class_names
         classes = []
         for one in wanted:

@@ -219,6 +219,18 @@ def test_the_size_of_batches_is_at_least_one(of_features):
         assert np.array_equal(of_features.encode(items, batch_size=size), codes)
     with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
         of_features.encode(items, batch_size=0)
+    for size in (1.5, "8", True):
+        with pytest.raises(TypeError, match="batch_size must be an int, got"):
+            of_features.encode(items, batch_size=size)
+
+
+def test_a_mask_is_not_dropped_in_silence(of_features):
+    items = items_of("features")
+    masked = np.ma.masked_array(items, np.zeros(items.shape, bool))
+    assert np.array_equal(of_features.encode(masked), of_features.encode(items))
+    masked.mask[0, 0] = True
+    with pytest.raises(InputError, match="items must have no masked entries"):
+        of_features.encode(masked)
 
 
 def test_encoding_is_in_evaluation_mode_and_restores_what_was():

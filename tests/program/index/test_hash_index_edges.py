@@ -150,3 +150,14 @@ def test_labels_beyond_int64(tmp_path: Path) -> None:
         for value in (2**63 + 5, 2**64 - 1):
             with pytest.raises(InputError, match=f"labels must fit int64, got {value}"):
                 index.add(np.zeros((1, 1), np.uint8), labels=np.array([value], np.uint64))
+
+
+def test_labels_that_are_searched_for(tmp_path: Path) -> None:
+    codes = np.arange(6, dtype=np.uint8)[:, None]
+    with HashIndex.create(tmp_path / "index", bits=8, labels="ids") as index:
+        index.add(codes, labels=np.arange(6) % 3)
+        wanted = index.search(codes[:1], 4, label=[1, 2]).ids
+        np.testing.assert_array_equal(index.search(codes[:1], 4, label=np.array([1, 2])).ids, wanted)
+        assert (index.search(codes[:1], 4, label=[]).ids == -1).all()
+        with pytest.raises(TypeError, match="label must be a name or a number, or several, got float"):
+            index.search(codes[:1], 4, label=1.0)
