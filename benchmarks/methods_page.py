@@ -36,7 +36,11 @@ LABELS = {
         "`construction` separated": ("dshc:construction=separated",),
         "`construction` cpbc": ("dshc:construction=cpbc",),
         "`rounding` dithered": ("dshc:construction=separated:rounding=dithered",),
-    }
+    },
+    "sdsh": {
+        "": ("sdsh",),
+        "the rotation": ("sdsh:rotation_epochs=1", "sdsh:rotation_epochs=2"),
+    },
 }
 
 
