@@ -94,7 +94,7 @@ def add_search(app: FastAPI, service: Service) -> None:
         `variants`: `rotations`, by 90, 180 and 270 degrees; `crops`, five of three quarters of the sides; `flip`, the
         mirror images of all.
         """
-        await _check_fields(request)
+        _check_fields(request)
         more = variants or []
         ranking = Ranking(rescore, metric, asymmetric, n_variants_of(more))
         n_codes = len(images) * ranking.n_variants
@@ -217,9 +217,9 @@ _FIELDS = (
 )  # fmt: skip
 
 
-async def _check_fields(request: Request) -> None:
+def _check_fields(request: Request) -> None:
     """A misspelt condition must not become none. As pydantic refuses what a JSON body has too much."""
-    unknown = [name for name in await request.form() if name not in _FIELDS]
+    unknown = [name for name in (request._form or ()) if name not in _FIELDS]
     if unknown:
         wrong = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted"}
         raise RequestValidationError([{**wrong, "loc": ("body", name), "input": None} for name in unknown])
