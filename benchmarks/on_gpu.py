@@ -67,7 +67,7 @@ SMOKE = ("{python}", "-m", "gpu.run_checks", "smoke", "--out", "{out}", "--step"
 # Every tensor has memory of its own, so that the sanitizer sees where it ends.
 NO_CACHE = (("PYTORCH_NO_CUDA_MEMORY_CACHING", "1"),)
 TESTS = ("{python}", "-m", "pytest", "-q", "-m", "gpu", "-n", "8", "-p", "no:cacheprovider", "--no-header", "-rfE",
-         "--tb=short", "tests/core", "tests/cuda/test_device.py")  # fmt: skip
+         "--tb=short", "tests/core", "tests/cuda/test_device.py", "tests/cuda/test_device_losses.py")  # fmt: skip
 
 
 def timings(name: str, seconds: float) -> Step:

@@ -292,6 +292,10 @@ def check_bits(n_bits: int, n_bytes: int) -> None:
         )
 
 
+# The dtypes of the same bits that every torch can pickle, load and gather.
+SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+
+
 def signed_labels(labels: Tensor) -> Tensor:
     """Class ids as int64; ids beyond it, which uint64 alone can hold, become the largest one, which no class has."""
     if labels.dtype == torch.int64:

@@ -40,26 +40,18 @@ _saving_hooks = _question(torch._C, "_autograd", "_top_saved_tensors_default_hoo
 
 
 def nothing_watches() -> bool:
-    if (
-        torch.compiler.is_compiling()
-    ):  # first: a compiler that reads this takes it for True, and nothing else is read
-        return False
-    # No level is None, where one may be 0.
-    return not (
-        _n_dispatch_modes()
-        or _n_function_modes()
-        or _is_tracing()
-        or _is_profiling()
-        or _transform() is not None
-    )
+    """Neither what may change a call nor what only looks on."""
+    return _nothing_changes() and not (_n_function_modes() or _is_profiling())
 
 
 def _nothing_changes() -> bool:
-    """As nothing_watches, for what is shown to profilers otherwise. A default device is a mode too, which only says
-    where new tensors lie."""
-    if torch.compiler.is_compiling():  # first, as above
+    """A default device is a mode too, which only says where new tensors lie."""
+    if (
+        torch.compiler.is_compiling()
+    ):  # first: a compiler that reads this takes it for True, and reads nothing else
         return False
     n_modes = _n_function_modes()
+    # No level is None, where one may be 0.
     return not (
         (n_modes and any(type(_function_mode_at(i)) is not DeviceContext for i in range(n_modes)))
         or _n_dispatch_modes()

@@ -76,9 +76,7 @@ class ClassSoftmaxLossFunction(torch.autograd.Function):
         if gradient is not None and (torch.is_grad_enabled() or not _direct.is_seen_by_nobody(grad_loss)):
             gradient = None
         if gradient is not None and ctx.on_gpu:
-            # The engine gives a factor of the loss's own kind; whoever calls this node may not.
-            is_alike = grad_loss.device == logits.device and grad_loss.dtype == stats.dtype
-            if is_alike and ctx.capture == _cuda_ops.capture_id(logits):
+            if ctx.capture == _cuda_ops.capture_id(logits):
                 gradient = _cuda_ops.rescale_gradient(gradient, grad_loss, *saved, *options, n_kept)
                 return gradient, *_NO_GRADIENTS
             gradient = None

@@ -182,8 +182,8 @@ class HammingDatabase:
     def __reduce__(self) -> tuple[Callable[..., HammingDatabase], tuple[object, ...]]:
         """Copies and pickles are prepared anew."""
         labels, dtype = self.labels, None
-        if isinstance(labels, Tensor) and labels.dtype in _SIGNED:  # of others torch can load no pickle
-            labels, dtype = labels.view(_SIGNED[labels.dtype]), labels.dtype
+        if isinstance(labels, Tensor) and labels.dtype in checks.SIGNED:  # of others torch can load no pickle
+            labels, dtype = labels.view(checks.SIGNED[labels.dtype]), labels.dtype
         return _prepared_anew, (self.codes, labels, bool(tables_of(self._prepared)), self._clusters, dtype)
 
     def __repr__(self) -> str:
@@ -202,9 +202,6 @@ class HammingDatabase:
         if self.n_clusters is not None:
             text += f"; {self.n_clusters} cluster{'s' * (self.n_clusters > 1)}"
         return f"HammingDatabase({text}{f'; on {self._codes.device}' if self._codes.is_cuda else ''})"
-
-
-_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 
 def _prepared_anew(

@@ -30,13 +30,7 @@ _MODES = (
     "compute_on_cpu", "_to_sync", "_should_unsync", "_enable_grad", "_is_synced", "_cache", "_computed",
     "_update_count",
 )  # fmt: skip
-# Labels that neither every torch can load nor every process group can gather, and what their bits are sent as.
-_SENT_AS = {
-    torch.bool: torch.uint8,
-    torch.uint16: torch.int16,
-    torch.uint32: torch.int32,
-    torch.uint64: torch.int64,
-}
+_SENT_AS = {torch.bool: torch.uint8, **checks.SIGNED}  # bits of labels that not every process group gathers
 _LABEL_DTYPES = (
     *_SENT_AS, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
 )  # fmt: skip

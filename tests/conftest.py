@@ -38,13 +38,13 @@ QUICK_ORDERS = ("random",)
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks `gpu`: what a fixture sends to CUDA, and cuda/test_device.py. `property`: what hypothesis drives, which a
+    """Marks `gpu`: what a fixture sends to CUDA, and cuda/test_device*.py. `property`: what hypothesis drives, which a
     thorough run does again with more examples. `deep`: what only a thorough run does, besides what is marked so by
     hand."""
     for item in items:
         given = item.callspec.params if hasattr(item, "callspec") else {}
         places = [getattr(value, "device", value) for value in given.values()]
-        if item.path.name == "test_device.py" or any(
+        if item.path.name.startswith("test_device") or any(
             place == "cuda" for place in places if isinstance(place, str)
         ):
             item.add_marker(pytest.mark.gpu)

@@ -68,8 +68,8 @@ def build_backbone(settings: EncoderSettings, item_shape: tuple[int, ...]) -> nn
     convolution = name in _CONVOLUTIONS and len(item_shape) == 3
     if (side := settings.input_size) is not None and not convolution:
         raise ValueError(
-            f"input_size must go with a backbone {', '.join(_CONVOLUTIONS)} or timm:NAME; {name!r} takes items as they "
-            f"are, got {side}"
+            f"input_size must go with a backbone {', '.join(_CONVOLUTIONS)} or timm:NAME; {name!r} reads items "
+            f"as they are, got {side}"
         )
     if settings.pretrained or settings.finetune in ("none", "last"):
         asked = "pretrained" if settings.pretrained else f"finetune {settings.finetune!r}"

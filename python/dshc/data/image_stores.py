@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -15,7 +14,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from ..storage import cache_folder
-from .image_fit import printable
+from .image_fit import printable, refuse_special
 
 __all__ = ["FileStore", "PackedStore"]
 
@@ -49,8 +48,7 @@ class FileStore:
     def sha256(self, i: int) -> bytes:
         """Digest of the bytes of item ``i``. Raises ``ValueError`` naming a file that cannot be read."""
         try:
-            if os.path.exists(self.open(i)) and not os.path.isfile(self.open(i)):
-                raise OSError(errno.EINVAL, "must be a file, got a folder, pipe or device")
+            refuse_special(self.open(i))
             with open(self.open(i), "rb") as file:
                 return hashlib.file_digest(file, "sha256").digest()
         except OSError as error:

@@ -82,8 +82,12 @@ def checked_ids(ids: object, layout: Layout) -> Any:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise TypeError(f"ids must be a sequence of int64 in this index, got {kind_of(array)} {array.shape}")
+    return _as_int64(array, "ids")
+
+
+def _as_int64(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
-        raise InputError(f"ids must fit int64, got {int(array.max())}")
+        raise InputError(f"{name} must fit int64, got {int(array.max())}")
     return array.astype(np.int64)
 
 
@@ -139,9 +143,7 @@ def _labels(labels: object, n: int, layout: Layout) -> dict[str, np.ndarray]:
         array = np.asarray(labels)
         if array.dtype.kind not in "iu" or array.shape != (n,):
             raise TypeError(f"labels must be integers of shape ({n},), got {kind_of(array)} {array.shape}")
-        if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
-            raise InputError(f"labels must fit int64, got {int(array.max())}")
-        array = array.astype(np.int64)
+        array = _as_int64(array, "labels")
         top = len(layout.class_names) or np.iinfo(np.int64).max
         if array.size and not -1 <= int(array.min()) <= int(array.max()) < top:
             wrong = int(array.min()) if array.min() < -1 else int(array.max())
@@ -223,42 +225,35 @@ def _metadata(metadata: object, n: int, layout: Layout) -> pyarrow.Table | None:
                 if n == 0
                 else pa.table([pa.nulls(n, f.type) for f in schema], schema=schema)
             )
-        if isinstance(metadata, pa.RecordBatch):
-            metadata = pa.Table.from_batches([metadata])
-        if isinstance(metadata, pa.Table):
-            table = metadata
-        elif isinstance(metadata, Mapping):
-            table = pa.table(dict(metadata))
-        else:
-            rows = list(metadata)  # type: ignore[call-overload]
-            if wrong := [row for row in rows if not isinstance(row, Mapping)]:
-                raise TypeError(f"metadata must be mappings, a row each, got {type(wrong[0]).__name__}")
-            # Of names that the schema does not have from_pylist says nothing.
-            more = {name for row in rows for name in row} - set(schema.names)
-            table = (
-                pa.Table.from_pylist(rows, schema=schema)
-                if not more
-                else pa.table({name: [] for name in sorted(map(str, more))})
-            )
-        if unknown := sorted(set(table.column_names) - set(schema.names)):
-            raise InputError(
-                f"metadata must have the columns {', '.join(schema.names)}, got {unknown[0]!r} too"
-            )
+        table = _table_of(metadata, schema)
         columns = [
             table[field.name].cast(field.type)
             if field.name in table.column_names
             else pa.nulls(table.num_rows, field.type)
             for field in schema
         ]
-    except (
-        pa.ArrowInvalid,
-        pa.ArrowTypeError,
-        pa.ArrowNotImplementedError,
-        KeyError,
-        OverflowError,
-        UnicodeError,
-    ) as error:
+    except (pa.ArrowException, KeyError, OverflowError, UnicodeError) as error:
         raise InputError(f"metadata must fit the columns of the index: {error}") from None
     if table.num_rows != n:
         raise InputError(f"metadata must have a row for each of the {n} items, got {table.num_rows}")
     return pa.table(columns, schema=schema)
+
+
+def _table_of(metadata: Any, schema: pyarrow.Schema) -> pyarrow.Table:
+    """Metadata in any of its forms. Names that the schema does not have are refused; in rows Arrow passes over them."""
+    import pyarrow as pa
+
+    if isinstance(metadata, pa.RecordBatch):
+        metadata = pa.Table.from_batches([metadata])
+    rows = None if isinstance(metadata, (pa.Table, Mapping)) else list(metadata)
+    if wrong := [row for row in rows or () if not isinstance(row, Mapping)]:
+        raise TypeError(f"metadata must be mappings, a row each, got {type(wrong[0]).__name__}")
+    if rows is not None:
+        names = {name for row in rows for name in row}
+    else:
+        names = set(metadata.column_names if isinstance(metadata, pa.Table) else metadata)
+    if unknown := sorted(names - set(schema.names)):
+        raise InputError(f"metadata must have the columns {', '.join(schema.names)}, got {unknown[0]!r} too")
+    if rows is not None:
+        return pa.Table.from_pylist(rows, schema=schema)
+    return metadata if isinstance(metadata, pa.Table) else pa.table(dict(metadata))

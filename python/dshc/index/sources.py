@@ -173,9 +173,7 @@ def add_source(
         rows = np.arange(start, min(start + BLOCK, source.n_items))
         own = [ids[row] for row in rows]
         if not overwrite:
-            new = np.flatnonzero(
-                index._places(np.array(own, np.int64) if layout.ids == "int64" else own)[0] < 0
-            )
+            new = np.flatnonzero(~_are_there(index, own))
             n_there += len(rows) - len(new)
             rows, own = rows[new], [own[i] for i in new]
         if len(rows):
@@ -226,13 +224,16 @@ def _add_counted(
     return Added(source.n_items, 0, (*source.remarks, *remarks, counted))
 
 
+def _are_there(index: HashIndex, ids: Sequence[Any]) -> np.ndarray:
+    """Which of these ids the index has, bool ``(n,)``."""
+    return index._places(np.array(ids, np.int64) if index.layout.ids == "int64" else ids)[0] >= 0
+
+
 def _kept_metadata(index: HashIndex, ids: Sequence[Any]) -> Any:
     """The metadata that the index has of these items, null of those that it does not have; None where it has none."""
     if not index.layout.metadata:
         return None
-    there = np.flatnonzero(
-        index._places(np.array(ids, np.int64) if index.layout.ids == "int64" else ids)[0] >= 0
-    )
+    there = np.flatnonzero(_are_there(index, ids))
     if not len(there):
         return None
     import pyarrow

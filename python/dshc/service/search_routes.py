@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import FastAPI, File, Form, Request, Response
@@ -94,7 +95,7 @@ def add_search(app: FastAPI, service: Service) -> None:
         `variants`: `rotations`, by 90, 180 and 270 degrees; `crops`, five of three quarters of the sides; `flip`, the
         mirror images of all.
         """
-        _check_fields(request)
+        await _check_fields(request, search_images)
         more = variants or []
         ranking = Ranking(rescore, metric, asymmetric, n_variants_of(more))
         n_codes = len(images) * ranking.n_variants
@@ -210,16 +211,10 @@ def _check_number(n: int, service: Service, what: str = "queries") -> None:
         raise InputError(f"a request must have at most {most} {what}, got {n}")
 
 
-# Of /search/images, whose form FastAPI reads by names, passing over all others.
-_FIELDS = (
-    "images", "k", "radius", "precision", "label", "where", "ids", "include", "variants", "rescore", "metric",
-    "asymmetric",
-)  # fmt: skip
-
-
-def _check_fields(request: Request) -> None:
-    """A misspelt condition must not become none. As pydantic refuses what a JSON body has too much."""
-    unknown = [name for name in (request._form or ()) if name not in _FIELDS]
-    if unknown:
-        wrong = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted"}
-        raise RequestValidationError([{**wrong, "loc": ("body", name), "input": None} for name in unknown])
+async def _check_fields(request: Request, route: Callable[..., object]) -> None:
+    """A misspelt condition must not become none: FastAPI reads a form by the names that the route has, and passes over
+    all others. As pydantic refuses what a JSON body has too much."""
+    known = inspect.signature(route).parameters
+    wrong = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted", "input": None}
+    if unknown := [{**wrong, "loc": ("body", name)} for name in await request.form() if name not in known]:
+        raise RequestValidationError(unknown)

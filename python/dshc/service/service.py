@@ -218,7 +218,7 @@ class Service:
         """Codes and predicted classes of image files."""
         hasher = self.served.hasher
         if hasher is None or hasher.kind != "images":
-            what = "has none" if hasher is None else "takes features; send vectors"
+            what = "has none" if hasher is None else "has one of features; send vectors"
             raise InputError(f"images must go with an index that has a hasher of images, this one {what}")
         images = await asyncio.gather(
             *(

@@ -137,7 +137,8 @@ def test_small_nets_enlarge_their_images(name):
     ("backbone", "shape"), [("mlp", (5,)), ("identity", (5,)), ("identity", (8, 8, 3)), ("small_net", (5,))]
 )
 def test_only_networks_of_images_enlarge(backbone, shape):
-    message = f"input_size must go with a backbone small_net, conv_net or timm:NAME; {backbone!r} takes items"
+    message = "input_size must go with a backbone small_net, conv_net or timm:NAME; "
+    message += f"{backbone!r} reads items as they are, got 64"
     with pytest.raises(ValueError, match=message):
         build_backbone(EncoderSettings(backbone=backbone, input_size=64), shape)
 

