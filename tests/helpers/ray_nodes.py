@@ -20,6 +20,10 @@ def cluster() -> Iterator[Any]:
     """A node without processors, to which this process belongs, and two for work; a test may remove and add some."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Beside other tests on two cores: Ray's own workers would get what those leave (nice 15), and the process
+        # that a client has in the cluster 30 s to load Ray.
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "120")
         from ray.cluster_utils import Cluster
 
         with socket.socket() as free:

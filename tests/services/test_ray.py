@@ -205,7 +205,7 @@ def lose_the_holder(index: ShardedIndex, place: int) -> None:
             holders._ray.get(actor.ask.remote("topk", {}, None))
 
 
-def test_nobody_answers(tmp_path: Path) -> None:
+def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In seconds, by name: where nothing listens, and where something else does."""
     shards = make_shards(tmp_path, n_shards=1)
     with socket.socket() as listener:
@@ -223,6 +223,10 @@ def test_nobody_answers(tmp_path: Path) -> None:
         with pytest.raises(ConnectionError, match="what listens there does not answer as one"):
             ShardedIndex(f"127.0.0.1:{port}", shards.paths)
         assert time.monotonic() - start < 60
+        for name in ("INITIAL_TIMEOUT_SEC", "MAX_TIMEOUT_SEC"):  # 30 s in all are a wait for nothing here
+            monkeypatch.setattr(f"ray.util.client.worker.{name}", 1)
+        with pytest.raises(ConnectionError, match=f"ray://127.0.0.1:{port}: .* connection timeout"):
+            ShardedIndex(f"ray://127.0.0.1:{port}", shards.paths)
 
 
 def test_a_process_that_is_in_a_cluster(nodes: Any, tmp_path: Path) -> None:
@@ -247,6 +251,27 @@ def test_by_the_client_server(nodes: Any, tmp_path: Path) -> None:
     shards = make_shards(tmp_path, n_shards=2)
     with ShardedIndex(nodes.client_address, shards.paths) as index:
         check_answers(index, shards)
+
+
+def test_a_client_that_is_refused(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says why, and the next connection of the process is let in."""
+    nodes.add(1)
+    shards = make_shards(tmp_path, n_shards=2)
+
+    def refused(*_: object) -> None:
+        raise ConnectionAbortedError(
+            "Initialization failure from server:\nTraceback\n  a line\nRuntimeError: no room"
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ray.util.client.worker.Worker._server_init", refused)
+        with pytest.raises(
+            ConnectionError, match=r"no Ray cluster lets .*failure from server: RuntimeError: no room\)"
+        ):
+            ShardedIndex(nodes.client_address, shards.paths)
+    for address in (nodes.address, nodes.client_address):
+        with ShardedIndex(address, shards.paths) as index:
+            check_answers(index, shards)
 
 
 def test_command_line(nodes: Any, features: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 from ..errors import InputError, install
@@ -17,7 +18,9 @@ _REACHED = 3.0
 _ANSWERED = 30.0
 """Seconds that a cluster has to let a process in; loading Ray and torch on a busy machine is most of it."""
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
+_CLIENT = "ray://"
 # Where no cluster answers, Ray tries for more than a minute and then ends the process that asked: another asks first.
+# For Ray's client, which gives up by itself, none does: it would have a second server process started in the cluster.
 _PROBE = "import sys, ray; ray.init(sys.argv[1], log_to_driver=False, logging_level='CRITICAL'); print('in')"
 
 
@@ -58,10 +61,15 @@ class Connection:
             return
         if place is not None:
             _check_reached(address, *place)
-        _check_answered(address)
+        if not address.startswith(_CLIENT):
+            _check_answered(address)
         try:
-            self.ray.init(address=address, **_QUIET)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Ray Client connection timed out")  # the error says it
+                self.ray.init(address=address, **_QUIET)
         except Exception as error:
+            # Ray's client, refused, stays the way in: all later connections of this process would fail by an assertion.
+            self.ray.util.client.ray.disconnect()
             raise ConnectionError(
                 f"{address}: no Ray cluster lets this process in ({_line(error)})"
             ) from None
@@ -69,7 +77,7 @@ class Connection:
     def _check_same(self, address: str, named: bool) -> None:
         """Refuse the address of another cluster than the process is in."""
         own = self.ray.get_runtime_context().gcs_address
-        client = address.startswith("ray://") and self.ray.util.client.ray.is_connected()
+        client = address.startswith(_CLIENT) and self.ray.util.client.ray.is_connected()
         if named and address != own and not client:
             raise InputError(
                 f"address must be 'auto' or that of the cluster that this process is in, {own}, got {address!r}"
@@ -84,7 +92,7 @@ class Connection:
 def _host_and_port(address: str) -> tuple[str, int] | None:
     if address in ("local", "auto"):
         return None
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.removeprefix(_CLIENT).rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
         raise InputError(f"address must be auto, local, HOST:PORT or ray://HOST:PORT, got {address!r}")
     return host.strip("[]"), int(port)
@@ -123,4 +131,6 @@ def _check_answered(address: str) -> None:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What an error says; of another machine's traceback, its end."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
