@@ -45,6 +45,7 @@ LAYERS = (
     "progress",
     "machine",
     "kept_memory",
+    "torch_defaults",
     "storage",
     "codebooks",
     "data",

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from ..backbones import EncoderSettings
 from ..errors import InputError
 from ..methods.dshc import DSHCSettings
+from ..torch_defaults import torch_defaults
 from .hasher import Hasher
 
 __all__ = ["from_classifier"]
 
 
+@torch_defaults()
 def from_classifier(
     classifier: nn.Module | np.ndarray | Tensor,
     bits: int | None = None,

@@ -20,6 +20,7 @@ from ..data.ahead import ahead
 from ..errors import InputError
 from ..kept_memory import kept_between
 from ..methods import Method, MethodSettings, Spec
+from ..torch_defaults import torch_defaults
 from . import card, files
 from .arithmetic import Precision, in_precision
 from .device import resolve_device
@@ -86,6 +87,7 @@ class Hasher(nn.Module):
         self.about = dict(about or {})
 
     @classmethod
+    @torch_defaults()
     def build(
         cls,
         encoder: EncoderSettings,
@@ -206,11 +208,13 @@ class Hasher(nn.Module):
     def _network(self, inputs: Tensor) -> Tensor:
         return in_precision(self.precision, lambda x: self.method.head(self.backbone(x)), inputs)
 
+    @torch_defaults()
     @torch.no_grad()
     def outputs(self, items: Any, *, batch_size: int | None = None) -> Tensor:
         """Real-valued outputs of items (as :meth:`encode` takes them), float32 ``(n, n_outputs)``."""
         return torch.cat(list(self._outputs(items, batch_size)))
 
+    @torch_defaults()
     @torch.no_grad()
     def encode(self, items: Any, *, batch_size: int | None = None) -> np.ndarray:
         """Packed codes, uint8 ``(n, ceil(n_bits / 8))``, of one item or many, in the order given.
@@ -222,11 +226,13 @@ class Hasher(nn.Module):
         """
         return np.concatenate([self._codes(part) for part in self._outputs(items, batch_size)])
 
+    @torch_defaults()
     @torch.no_grad()
     def predict(self, items: Any, *, batch_size: int | None = None) -> np.ndarray | None:
         """Class ids int64 ``(n,)``, or multi-hot bool ``(n, n_classes)``; None where the method predicts nothing."""
         return _joined([self.method.predict(part) for part in self._outputs(items, batch_size)])
 
+    @torch_defaults()
     @torch.no_grad()
     def encode_and_predict(
         self, items: Any, *, batch_size: int | None = None
@@ -290,6 +296,7 @@ class Hasher(nn.Module):
         return files.write_hasher(path, self.state_dict(), self.description())
 
     @classmethod
+    @torch_defaults()
     def load(
         cls,
         source: str | os.PathLike[str],
@@ -370,6 +377,7 @@ class Hasher(nn.Module):
 
         return Graph(self)
 
+    @torch_defaults()
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write :meth:`graph` for other programs: ``.onnx`` (extra ``onnx``) or ``.pt2`` (``torch.export``).
 

@@ -24,6 +24,7 @@ from ..data import Split
 from ..hasher.device import resolve_device
 from ..hasher.files import write_hasher
 from ..storage import folder_lock
+from ..torch_defaults import torch_defaults
 from ..training import Interrupted, Processes, Trainer, make_plan
 from ..training.callbacks import Callback, EpochLines, Event, Events, ProgressBar
 from ..training.checkpoint import Checkpoint, MisfitError, Position, read_checkpoint, write_checkpoint
@@ -64,7 +65,8 @@ def train(
     settings = settings.with_values(**values)
     on_cuda = resolve_device(settings.runtime.device).type == "cuda"
     seeded = [torch.cuda.current_device()] if on_cuda else []
-    with torch.random.fork_rng(devices=seeded), cpu_threads(settings.runtime.threads):
+    random, threads = torch.random.fork_rng(devices=seeded), cpu_threads(settings.runtime.threads)
+    with torch_defaults(), torch.enable_grad(), random, threads:
         return _train(settings, resume, overwrite, on_event or (lambda name, values: None))
 
 
