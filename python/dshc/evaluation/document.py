@@ -30,8 +30,10 @@ _BY_BIT = (
 Number = float | None  # null is what is undefined
 Share = Annotated[float, Field(ge=0, le=1)] | None
 Correlation = Annotated[float, Field(ge=-1, le=1)] | None
-Count = Annotated[int, Field(ge=0)]
-Some = Annotated[int, Field(ge=1)]
+_MOST = 2**63 - 1  # they go into arrays of int64
+Count = Annotated[int, Field(ge=0, le=_MOST)]
+Some = Annotated[int, Field(ge=1, le=_MOST)]
+OrNone = Annotated[int, Field(ge=-1, le=_MOST)]  # an index, -1 of none
 
 
 class _Object(BaseModel):
@@ -96,10 +98,10 @@ class _Codes(_Object):
     correlation_rows: Some
     # Not in files of earlier versions.
     n_most_frequent: Some | None = None
-    bit_partner: list[Annotated[int, Field(ge=-1)]] | None = None
+    bit_partner: list[OrNone] | None = None
     bit_partner_correlation: list[Correlation] | None = None
     bit_n_classes: list[Count] | None = None
-    bit_classes: list[list[int]] | None = None
+    bit_classes: list[list[OrNone]] | None = None
     bit_class_share: list[list[Share]] | None = None
 
 
@@ -192,6 +194,9 @@ def _check_sizes(document: _Document) -> None:
             if field in _BY_BIT and values is not None
         ]
         sizes += _class_sizes(f"codes.{part}", statistics)
+    for rule in (Ties.expected, Ties.best, Ties.worst):
+        if rule not in document.mean_average_precision.by_ties:
+            raise ValueError(f"mean_average_precision.by_ties must hold expected, best and worst, lacks {rule}")
     if document.ties is not None and [at.rank for at in document.ties.at_rank] != curves.ranks:
         raise ValueError("ties must hold every rank of curves.ranks, and no other")
     pairs = counts.n_query * counts.n_database
@@ -219,7 +224,7 @@ def _class_sizes(part: str, codes: _Codes) -> list[tuple[str, int, int]]:
                 f"{part} must hold all of bit_n_classes, bit_classes and bit_class_share, or none"
             )
         return []
-    width = len(codes.bit_classes[0])
+    width = len(codes.bit_classes[0]) if codes.bit_classes else 0
     rows = (("bit_classes", codes.bit_classes), ("bit_class_share", codes.bit_class_share))
     return [(f"{part}.{field}[]", len(row), width) for field, values in rows for row in values]
 

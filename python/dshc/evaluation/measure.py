@@ -96,6 +96,8 @@ def evaluate(
         raise InputError(
             f"queries and database must have codes of one length, got {asked.n_bits} and {found.n_bits} bits"
         )
+    if groups is not None and not isinstance(groups, Mapping):
+        raise TypeError(f"groups must be arrays by name, such as a dict, got {type(groups).__name__}")
     if accuracy is None:
         accuracy = {
             part.name: class_accuracy(part.predicted, part.labels)

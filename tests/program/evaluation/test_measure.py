@@ -107,6 +107,8 @@ def test_groups_of_queries_have_an_mAP_of_their_own() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             evaluate(*operands, n_bits=11, groups={"a": wrong})
+    with pytest.raises(TypeError, match="groups must be arrays by name, such as a dict, got list"):
+        evaluate(*operands, n_bits=11, groups=[members])
 
 
 def test_every_row_of_the_table_has_a_convention() -> None:
