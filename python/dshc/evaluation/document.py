@@ -196,7 +196,9 @@ def _check_sizes(document: _Document) -> None:
         sizes += _class_sizes(f"codes.{part}", statistics)
     for rule in (Ties.expected, Ties.best, Ties.worst):
         if rule not in document.mean_average_precision.by_ties:
-            raise ValueError(f"mean_average_precision.by_ties must hold expected, best and worst, lacks {rule}")
+            raise ValueError(
+                f"mean_average_precision.by_ties must hold expected, best and worst, lacks {rule}"
+            )
     if document.ties is not None and [at.rank for at in document.ties.at_rank] != curves.ranks:
         raise ValueError("ties must hold every rank of curves.ranks, and no other")
     pairs = counts.n_query * counts.n_database
