@@ -21,6 +21,7 @@ from served_indexes import Log, index_of_codes, png
 from served_process import ServedProcess, served_process
 from served_shards import cut_index
 
+from dshc import HashIndex
 from dshc.data import load
 
 pytestmark = [pytest.mark.services, pytest.mark.skipif(bool(missing()), reason=missing())]
@@ -324,6 +325,25 @@ def contrast(one: str, other: str) -> float:
 
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_ids_of_64_bits(chromium, tmp_path) -> None:
+    """A number of JavaScript holds 53 of them."""
+    ids = 9007199254740993 + np.arange(30) * 2
+    with HashIndex.create(tmp_path / "index", bits=8) as index:
+        index.add(np.arange(30, dtype=np.uint8)[:, None], ids)
+    with served_process(tmp_path / "index") as process:
+        process.wait_for("ready")
+        with opened(chromium, f"{process.address}/#id={ids[3]}") as page:
+            found(page, 24)
+            assert page.locator("#results .id").first.inner_text() == str(ids[3])
+            name = page.locator("#results .id").nth(1).inner_text()
+            assert int(name) in ids.tolist()
+            page.locator("#results button").nth(1).click()
+            page.wait_for_function(
+                "name => document.querySelector('#query h3').textContent === name", arg=name
+            )
+            assert page.locator("#results .id").first.inner_text() == name and page.input_value("#id") == name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

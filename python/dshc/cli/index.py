@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..index import HashIndex
 from ..index.metadata_files import read_metadata
-from ..index.predicates import predicate
+from ..index.predicates import column_types, predicate
 from ..index.sources import Source, add_source, calibrate_by_run, layout_of_run, read_source, vector_length
 from ..progress import progress
 from .console import remark, say, table, working
@@ -137,7 +137,7 @@ def search_in_index(
         if label:
             filters["label"] = [_typed_label(name, index) for name in label]
         if where is not None:
-            filters["where"] = predicate(where, [name for name, _ in index.layout.metadata])
+            filters["where"] = predicate(where, column_types(index.layout))
         names, codes, vectors = _queries(index, sources, ids, with_vectors=rescore is not None)
         if precision is not None:
             radius = index.radius_for(precision)

@@ -77,12 +77,14 @@ class ShardedItems(ShardedIndex):
     def __contains__(self, id: object) -> bool:
         return bool(self.find([id])[0] >= 0)
 
-    def get(self, ids: Any) -> Items:
-        """What is kept of these items. Raises :class:`InputError` naming an id that no item has."""
+    def get(self, ids: Any, *, metadata: bool = True, vectors: bool = True) -> Items:
+        """What is kept of these items, but for vectors, which shards do not tell; without metadata if not asked for.
+
+        Raises :class:`InputError` naming an id that no item has."""
         found = self.find(ids)
         if (absent := np.flatnonzero(found < 0)).size:
             raise InputError(f"ids must be in the index, got {shown(list(ids)[absent[0]])}")
-        kept = self.kept(found, _ALL)
+        kept = self.kept(found, _ALL if metadata else _ALL - {"metadata"})
         assert kept.codes is not None
         return Items(kept.codes, kept.labels, kept.metadata, None)
 

@@ -274,7 +274,7 @@ def _check_tiff(image: Image.Image) -> None:
 
 def _scaled(values: np.ndarray, file_format: str | None) -> np.ndarray:
     """float32 or int32 values as uint8 where their range is plain; ``ValueError`` elsewhere."""
-    if file_format in ("PPM", "PNG"):  # read as 32 bits, 0 to 65,535 by their own definition
+    if file_format in ("PPM", "PNG") and values.dtype.kind == "i":  # 0 to 65,535 by their own definition
         return (values >> 8).astype(np.uint8)
     low, high = float(values.min()), float(values.max())
     whole: Callable[[], bool] = lambda: bool((values == np.rint(values)).all())  # noqa: E731

@@ -83,8 +83,9 @@ class Filter:
                 raise TypeError(f"label must be a name or a number, got {type(one).__name__}")
             elif names and not 0 <= one < len(names):
                 raise InputError(f"label must lie in 0..{len(names) - 1}, got {one}")
-            elif not _INT64.min <= one <= _INT64.max:
-                raise InputError(f"label must be an integer of 64 bits, got {len(str(abs(int(one))))} digits")
+            elif not 0 <= one <= _INT64.max:
+                shown = one if abs(int(one)) < 10**20 else f"{len(str(abs(int(one))))} digits"
+                raise InputError(f"label must be an integer of 0 to 2^63 - 1, got {shown}")
             else:
                 classes.append(int(one))
         return np.array(classes, np.int64)
@@ -115,6 +116,10 @@ def _rows_where(part: OpenPart, where: Any) -> np.ndarray:
         rows = table.filter(where)["\0row"].to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, KeyError) as error:
         first = str(error).splitlines()[0]
+        if isinstance(error, pa.ArrowInvalid) and not first.startswith("No match for FieldRef"):
+            first = (
+                "values of a column do not fit the type that they are compared as"  # Arrow tells one of them
+            )
         columns = ", ".join(part.metadata.column_names)
         raise InputError(f"where must fit the metadata ({columns}): {first}") from None
     found = np.zeros(part.part.n_items, bool)

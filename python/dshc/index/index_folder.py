@@ -259,6 +259,11 @@ class IndexFolder:
         return self.layout.score
 
     @property
+    def hasher_checksum(self) -> str:
+        """SHA-256 of the weights of the hasher beside the index; empty where there is none."""
+        return self._manifest.hasher
+
+    @property
     def n_removed(self) -> int:
         """Removed items that still take room on the disk, until they are merged away or :meth:`compact` is called."""
         return sum(part.n_removed for part in self._manifest.parts)

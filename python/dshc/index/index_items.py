@@ -23,7 +23,7 @@ _BLOCK = 1 << 16  # ids that are looked up at a time
 
 
 class Items(NamedTuple):
-    """What an index keeps of items, in the order they were asked for; None for what it does not keep."""
+    """What an index keeps of items, in the order asked for; None for what it does not keep or need not tell."""
 
     codes: np.ndarray
     labels: np.ndarray | None
@@ -68,8 +68,8 @@ class IndexItems(IndexFolder):
             else nothing
         )
 
-    def get(self, ids: Any) -> Items:
-        """What is kept of these items.
+    def get(self, ids: Any, *, metadata: bool = True, vectors: bool = True) -> Items:
+        """What is kept of these items; without metadata or vectors that nobody asks for, which take the most room.
 
         Raises :class:`InputError` naming an id that the index does not have.
         """
@@ -83,28 +83,26 @@ class IndexItems(IndexFolder):
             labels = np.empty(
                 (len(wanted),) if layout.labels == "ids" else (len(wanted), layout.n_labels), np.int64
             )
-        vectors = (
-            None if layout.vectors == "none" else np.empty((len(wanted), layout.n_dimensions), np.float32)
-        )
+        found = None
+        if vectors and layout.vectors != "none":
+            found = np.empty((len(wanted), layout.n_dimensions), np.float32)
         tables, order = [], []
         for places, part, rows in self._search.rows_of(positions):
             codes[places] = part.arrays["codes"][rows]
             if labels is not None:
                 labels[places] = part.arrays["labels"][rows]
-            if vectors is not None:
-                vectors[places] = vectors_of(part, rows)
-            if layout.metadata:
+            if found is not None:
+                found[places] = vectors_of(part, rows)
+            if metadata and layout.metadata:
                 tables.append(part.metadata.take(rows))
                 order.append(places)
-        metadata = None
-        if layout.metadata:
+        table = None
+        if metadata and layout.metadata:
             import pyarrow
 
-            metadata = pyarrow.concat_tables(tables or [schema_of(layout).empty_table()])
-            metadata = metadata.take(
-                np.argsort(np.concatenate([np.empty(0, np.int64), *order]), kind="stable")
-            )
-        return Items(codes, labels, metadata, vectors)
+            table = pyarrow.concat_tables(tables or [schema_of(layout).empty_table()])
+            table = table.take(np.argsort(np.concatenate([np.empty(0, np.int64), *order]), kind="stable"))
+        return Items(codes, labels, table, found)
 
     # For those who change or search it
 

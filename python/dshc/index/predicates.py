@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import InputError, did_you_mean
-from .new_items import pyarrow_of_metadata
+from .column_values import compared as compared_with
+from .column_values import is_among
+from .layout import Layout
+from .new_items import pyarrow_of_metadata, schema_of
 
-__all__ = ["predicate"]
+__all__ = ["column_types", "predicate"]
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -22,26 +26,40 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 
 
-def predicate(text: str, columns: Sequence[str]) -> Any:
-    """The Arrow expression of a condition.
+# Texts, which may hold anything, and names in backquotes.
+_PIECES = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`([^`]*)`""", re.DOTALL)
+
+
+def predicate(text: str, columns: Mapping[str, Any]) -> Any:
+    """The Arrow expression of a condition on columns, whose Arrow types are given by name.
 
     It knows columns, numbers, texts, ``True``, ``False`` and ``None`` (``camera is None``), comparisons (also chained),
-    ``in`` a list, ``and``, ``or``, ``not`` and brackets; nothing is ever run. Raises :class:`InputError` saying what
-    else stands there, or which values cannot be compared.
+    ``in`` a list, ``and``, ``or``, ``not`` and brackets; nothing is ever run. Names with blanks, or that mean something
+    here (class, in), stand in backquotes. Raises :class:`InputError` saying what else stands there, or which values
+    cannot be compared.
 
-    >>> predicate("year >= 2020 and camera in ('A', 'B')", ["year", "camera"])
-    <pyarrow.compute.Expression ((year >= 2020) and if_else(is_valid(camera), is_in(camera, {value_set=string:[
-      "A",
-      "B"
-    ], null_matching_behavior=MATCH}), null[bool]))>
+    >>> import pyarrow
+    >>> predicate("year >= 2020 and camera is not None", {"year": pyarrow.int32(), "camera": pyarrow.string()})
+    <pyarrow.compute.Expression ((year >= 2020) and invert(is_null(camera, {nan_is_null=false})))>
     """
     pa = pyarrow_of_metadata()
     import pyarrow.compute as pc
 
-    not_values = (pa.ArrowException, OverflowError, UnicodeError)
+    quoted: dict[str, str] = {}
+    mark = "_q"
+    while mark in text:
+        mark += "q"
 
+    def without_backquotes(piece: re.Match[str]) -> str:
+        if piece[1] is None:
+            return piece[0]
+        word = f"{mark}{len(quoted)}"
+        quoted[word] = piece[1]
+        return f" {word} "
+
+    plain = _PIECES.sub(without_backquotes, text)
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(plain.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"a condition must read like year >= 2020 and camera == 'A', got {text!r}") from None
 
@@ -62,45 +80,48 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
                 for more in found[1:]:
                     joined = joined & more
                 return joined
-            case ast.Name(id=name):
-                return column(name)
+            case ast.Name():
+                return column(node)
         raise _not_known(node, text)
 
     def compared(left: ast.expr, op: ast.cmpop, right: ast.expr) -> Any:
         if isinstance(op, (ast.In, ast.NotIn)):
             is_list = isinstance(right, (ast.Tuple, ast.List, ast.Set))
             items = right.elts if is_list else [right]  # type: ignore[attr-defined]  # ('A') is 'A' to Python
-            inside = inside_of(value(left), [literal(item) for item in items])
+            values = [literal(item) for item in items]
             # A value that is missing is in no list and outside of none, under `not` too, as in SQL.
-            inside = pc.if_else(value(left).is_valid(), inside, pc.scalar(pa.scalar(None, pa.bool_())))
+            if not isinstance(left, ast.Name):
+                raise _not_known(left, text)
+            inside = is_among(name_of(left), columns[name_of(left)], values)
             return inside if isinstance(op, ast.In) else ~inside
         if isinstance(op, (ast.Is, ast.IsNot)) and isinstance(right, ast.Constant) and right.value is None:
             missing = value(left).is_null()
             return missing if isinstance(op, ast.Is) else ~missing
-        if type(op) in _COMPARISONS:
-            return _COMPARISONS[type(op)](value(left), value(right))
-        raise _not_known(op, text)
+        if type(op) not in _COMPARISONS:
+            raise _not_known(op, text)
+        comparison = _COMPARISONS[type(op)]
+        for one, other, turned in ((left, right, False), (right, left, True)):
+            if isinstance(one, ast.Name) and not isinstance(other, ast.Name):
+                name = name_of(one)
+                return compared_with(name, columns[name], comparison, literal(other), turned=turned)
+        return comparison(value(left), value(right))
 
     def value(node: ast.expr) -> Any:
         if isinstance(node, ast.Name):
-            return column(node.id)
+            return column(node)
         found = literal(node)
         try:
             return pc.scalar(found)
-        except not_values:
+        except (pa.ArrowException, OverflowError, UnicodeError):
             raise InputError(
                 f"a condition must have integers of 64 bits and texts in Unicode, got {_short(found)}"
             ) from None
 
-    def inside_of(what: Any, values: list[Any]) -> Any:
-        try:
-            return what.isin(values)
-        except not_values:
-            raise InputError(
-                f"a condition must have lists of values of one type, got {_short(values)}"
-            ) from None
+    def column(node: ast.Name) -> Any:
+        return pc.field(name_of(node))
 
-    def column(name: str) -> Any:
+    def name_of(node: ast.Name) -> str:
+        name = quoted.get(node.id, node.id)
         if name not in columns:
             if (
                 word := {"true": "True", "false": "False", "null": "None", "none": "None"}.get(name.lower())
@@ -110,7 +131,7 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
             raise InputError(
                 f"a condition must name columns of the metadata ({known}), got {name!r}{did_you_mean(name, columns)}"
             )
-        return pc.field(name)
+        return name
 
     def literal(node: ast.expr) -> Any:
         match node:
@@ -124,6 +145,11 @@ def predicate(text: str, columns: Sequence[str]) -> Any:
         return condition(tree)
     except RecursionError:
         raise InputError(f"a condition must be less deeply nested, got {_short(text)}") from None
+
+
+def column_types(layout: Layout) -> dict[str, Any]:
+    """The Arrow types of the metadata of an index, by column; without pyarrow none, where there are no columns."""
+    return {field.name: field.type for field in schema_of(layout)} if layout.metadata else {}
 
 
 def _short(value: Any) -> str:

@@ -68,6 +68,7 @@ def create_app(
         description=_DESCRIPTION,
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to a place that the Host header names
         lifespan=lifespan,
     )
     app.state.service = service
@@ -85,7 +86,7 @@ def _add_page(app: FastAPI) -> None:
     for address, (name, media_type) in _PAGE.items():
         endpoint = _file((folder / name).read_bytes(), media_type)
         app.add_api_route(
-            address, endpoint, include_in_schema=False, methods=["GET"], response_class=Response
+            address, endpoint, include_in_schema=False, methods=["GET", "HEAD"], response_class=Response
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +21,9 @@ from ..index import HashIndex, SearchResult
 from ..index.rescoring import Rescoring
 from ..storage import describe_label
 from .conditions import Condition
+from .plain_metadata import plain_columns
 
-__all__ = ["Batches", "Job", "answered", "details_of", "plain", "told_of"]
+__all__ = ["Batches", "Job", "answered", "details_of", "told_of"]
 
 Result = TypeVar("Result")
 _LARGEST = np.finfo(np.float32).max
@@ -237,7 +237,8 @@ def _items(
 
 def details_of(index: HashIndex, ids: list[Any], details: frozenset[str]) -> list[dict[str, Any]]:
     """Of each item what is asked for, of ``code`` (hex), ``label`` (text, None: not known) and ``metadata``."""
-    return told_of(index.get(ids), len(ids), details, index.layout.class_names)
+    kept = index.get(ids, metadata="metadata" in details, vectors=False)
+    return told_of(kept, len(ids), details, index.layout.class_names)
 
 
 def told_of(kept: Any, n: int, details: frozenset[str], class_names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -252,24 +253,7 @@ def told_of(kept: Any, n: int, details: frozenset[str], class_names: tuple[str, 
             known = label is not None and (label.any() if np.ndim(label) else label >= 0)
             item["label"] = describe_label(label, class_names) if known else None
     if "metadata" in details:
-        rows = [{}] * n if kept.metadata is None else kept.metadata.to_pylist()
-        for item, row in zip(found, rows, strict=True):
-            item["metadata"] = {name: plain(value) for name, value in row.items()}
+        columns = {} if kept.metadata is None else plain_columns(kept.metadata)
+        for row, item in enumerate(found):
+            item["metadata"] = {name: values[row] for name, values in columns.items()}
     return found
-
-
-def plain(value: Any) -> Any:
-    """A value of metadata as JSON has it: numbers that JSON lacks are null, times in ISO 8601, bytes in hex."""
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, (datetime.date, datetime.time)):  # a datetime is a date
-        return value.isoformat()
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value).hex()
-    if isinstance(value, dict):
-        return {str(name): plain(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    return str(value)

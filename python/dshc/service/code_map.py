@@ -27,7 +27,7 @@ def code_map(
     ids = index.sample(most_items, seed=0).tolist()
     if not ids:
         return {"points": [], "n_looked_at": 0, "n_codes": 0}
-    codes = index.get(ids).codes
+    codes = index.get(ids, metadata=False, vectors=False).codes
     labels = [more["label"] for more in details_of(index, ids, frozenset({"label"}))]
     different, first, inverse, counts = np.unique(
         codes, axis=0, return_index=True, return_inverse=True, return_counts=True

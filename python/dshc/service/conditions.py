@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..index import Layout
-from ..index.predicates import predicate
+from ..index.predicates import column_types, predicate
 
 __all__ = ["Condition", "typed_ids"]
 
@@ -33,7 +33,7 @@ class Condition:
         if self.label is not None:
             found["label"] = [_class(one, layout) for one in self.label]
         if self.where is not None:
-            found["where"] = predicate(self.where, [name for name, _ in layout.metadata])
+            found["where"] = predicate(self.where, column_types(layout))
         return found
 
 
@@ -65,5 +65,5 @@ def _number(id: str | int) -> int | None:
 def _class(label: str | int, layout: Layout) -> str | int:
     """A class by its name; by its number where classes have none, or none of this name."""
     if isinstance(label, str) and label not in layout.class_names and label.isascii() and label.isdigit():
-        return int(label[:18])
+        return int(label)
     return label

@@ -22,6 +22,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 _OPEN = frozenset({"/health", "/ready"})
 """Answered to anybody and under any load: who runs the service asks these."""
+_UNDER_LOAD = frozenset({"/metrics"})
+"""Answered under any load: it is then that they are wanted."""
 _FILES = frozenset({"/", "/page.css", "/page.js", "/icon.svg", "/openapi.json"})
 """The same for every index: no key is needed. The page asks for one."""
 _LONGEST_PATH = 200  # characters that are logged
@@ -107,7 +109,7 @@ class Gate:
             raise Problem(
                 421, "wrong_host", "the Host header must name this machine; --name allows other names"
             )
-        if self._n_running >= settings.max_concurrency:
+        if self._n_running >= settings.max_concurrency and path not in _UNDER_LOAD:
             raise Problem(
                 503, "busy", f"{settings.max_concurrency} requests run already, come again", retry_after=1
             )

@@ -56,11 +56,13 @@ def add_state(app: FastAPI, service: Service) -> None:
         """What the index holds, what queries it accepts, and the limits."""
         return as_json(_info(service))
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", response_model=State, summary="Whether the process answers")
     async def health() -> Response:
         """Always `ok`."""
         return as_json({"status": "ok"})
 
+    @app.head("/ready", include_in_schema=False)
     @app.get(
         "/ready",
         response_model=State,

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 __all__ = [
     "Answer",
@@ -24,11 +34,18 @@ Id = Annotated[
     StrictInt | Annotated[StrictStr, StringConstraints(max_length=4096)], Field(examples=["beach/301.png"])
 ]
 Label = StrictInt | Annotated[StrictStr, StringConstraints(max_length=4096)]
+# A list ends at its first error: pydantic keeps a kilobyte or two of each, and a body has room for millions.
+Ids = Annotated[list[Id], Field(fail_fast=True)]
+Labels = Annotated[list[Label], Field(fail_fast=True)]
+CodesAsText = Annotated[list[StrictStr], Field(fail_fast=True)]
+CodesAsBytes = Annotated[list[Annotated[list[StrictInt], Field(fail_fast=True)]], Field(fail_fast=True)]
+Vectors = Annotated[list[Annotated[list[float], Field(fail_fast=True)]], Field(fail_fast=True)]
 Detail = Literal["label", "code", "metadata"]
 CodeFormat = Literal["hex", "base64", "bytes"]
 Metric = Literal["inner_product", "cosine", "l2"]
 Where = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 MOST_FILTERED = 10_000
+MOST_RADIUS = 1 << 31
 NEAREST = "The so many nearest items; by default 10, or as many as are allowed."
 RESCORE = (
     "So many times k candidates, the nearest by their codes, are ordered by the vectors that the index keeps."
@@ -43,12 +60,24 @@ ASYMMETRIC = (
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, content: Any) -> Any:
+        """Refuse one unknown name, not each of them."""
+        if not isinstance(content, dict):
+            return content
+        unknown = next((name for name in content if name not in cls.model_fields), None)
+        if unknown is not None:
+            shown = unknown if len(unknown) <= 100 else f"{unknown[:97]}..."
+            raise PydanticCustomError("unknown_name", "unknown name {name}", {"name": repr(shown)})
+        return content
+
 
 class FilterBody(_Body):
     """Which items may be answered; all that is given must hold."""
 
-    ids: list[Id] | None = Field(None, description="One of these ids.", max_length=MOST_FILTERED)
-    label: list[Label] | None = Field(
+    ids: Ids | None = Field(None, description="One of these ids.", max_length=MOST_FILTERED)
+    label: Labels | None = Field(
         None,
         description="One of these classes, by name, or by number where they have none.",
         max_length=MOST_FILTERED,
@@ -81,8 +110,8 @@ class SearchBody(_Body):
         }
     )
 
-    ids: list[Id] | None = Field(None, description="Items of the index to search from.", min_length=1)
-    codes: list[StrictStr] | list[list[StrictInt]] | None = Field(
+    ids: Ids | None = Field(None, description="Items of the index to search from.", min_length=1)
+    codes: CodesAsText | CodesAsBytes | None = Field(
         None,
         description="Packed codes, the lowest bit of a byte first, written as code_format says.",
         min_length=1,
@@ -90,11 +119,13 @@ class SearchBody(_Body):
     code_format: CodeFormat = Field(
         "hex", description="hex: two digits per byte; base64 (RFC 4648); bytes: a list of 0 to 255."
     )
-    vectors: list[list[float]] | None = Field(
+    vectors: Vectors | None = Field(
         None, description="Features, which the hasher of the index encodes.", min_length=1
     )
     k: StrictInt | None = Field(None, description=NEAREST, ge=1)
-    radius: StrictInt | None = Field(None, description="All items within this distance.", ge=0)
+    radius: StrictInt | None = Field(
+        None, description="All items within this distance.", ge=0, le=MOST_RADIUS
+    )
     precision: float | None = Field(
         None,
         description="All items within the largest radius that has this precision, as measured.",
@@ -108,7 +139,7 @@ class SearchBody(_Body):
     )
     rescore: StrictInt | None = Field(None, description=RESCORE, ge=1)
     metric: Metric | None = Field(None, description=METRIC)
-    rescore_vectors: list[list[float]] | None = Field(
+    rescore_vectors: Vectors | None = Field(
         None, description="With codes and rescore: a vector for each query.", min_length=1
     )
     asymmetric: StrictBool = Field(False, description=ASYMMETRIC)

@@ -50,9 +50,14 @@ class FolderPictures:
         if not path.is_dir():
             raise InputError(f"{path}: must be a folder of images, it is none")
         self._root, self._max_pixels = path.resolve(), max_pixels
-        self.picture = functools.lru_cache(_KEPT)(self._picture)
+        self._made = functools.lru_cache(_KEPT)(self._picture)
 
-    def _picture(self, id: str) -> Picture:
+    def picture(self, id: str) -> Picture:
+        with self._open(id) as file:
+            found = os.fstat(file.fileno())
+            return self._made(id, (found.st_ino, found.st_mtime_ns, found.st_size))
+
+    def _picture(self, id: str, _state: tuple[int, int, int]) -> Picture:
         with self._open(id) as file:
             content = file.read()
         try:

@@ -18,6 +18,8 @@ from ..storage import describe_label
 from .ranking import Ranking
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..hasher import Hasher
 
 __all__ = ["Queries", "encoded", "features_of", "read_codes", "read_vectors"]
@@ -90,18 +92,16 @@ class Queries:
 
 def encoded(hasher: Hasher, items: np.ndarray, ranking: Ranking) -> Queries:
     """Queries of arrays, of which ``ranking.n_variants`` in a row are variants of one."""
-    v = ranking.n_variants
+    v, real = ranking.n_variants, None
+    outputs = hasher.outputs(items)
+    _check_numbers(outputs, v)
     if ranking.asymmetric:
         assert isinstance(hasher.method, SignCoding)
-        outputs = hasher.outputs(items)
-        codes = hasher.method.encode(outputs).cpu().numpy()
-        predictions = hasher.method.predict(outputs)
-        predicted = None if predictions is None else predictions.cpu().numpy()
         real = hasher.method.transformed(outputs).float().cpu().numpy()
         _check_outputs(real)
-    else:
-        codes, predicted = hasher.encode_and_predict(items)
-        real = None
+    codes = hasher.method.encode(outputs).cpu().numpy()
+    predictions = hasher.method.predict(outputs)
+    predicted = None if predictions is None else predictions.cpu().numpy()
     vectors = None
     if ranking.rescore is not None:
         vectors = items[::v] if hasher.kind == "features" else backbone_features(hasher, [items[::v]])
@@ -111,6 +111,15 @@ def encoded(hasher: Hasher, items: np.ndarray, ranking: Ranking) -> Queries:
         [None] * len(codes) if predicted is None else [describe_label(one, names) for one in predicted[::v]]
     )
     return Queries(codes, [one or None for one in told], vectors, real)
+
+
+def _check_numbers(outputs: Tensor, n_variants: int) -> None:
+    """Numbers near the end of float32 overflow on their way through a network."""
+    lacking = (~outputs.isfinite()).any(dim=1).nonzero()
+    if len(lacking):
+        raise InputError(
+            f"the network must give finite numbers, gave others for query {int(lacking[0]) // n_variants}"
+        )
 
 
 def _check_outputs(outputs: np.ndarray) -> None:

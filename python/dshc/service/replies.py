@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -55,13 +55,41 @@ def tell_errors(app: FastAPI, service: Service) -> None:
         return told(503, "shards_missing", service.without_path(str(error)), {"retry-after": "1"})
 
     @app.exception_handler(RequestValidationError)
-    async def of_form(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return told(
-            422, "wrong_form", f"{place}: {first['msg']}"
-        )  # never what came: it may be large, or a secret
+    async def of_form(request: Request, error: RequestValidationError) -> Response:
+        return told(422, "wrong_form", _said(error.errors(), request.headers.get("content-type", "")))
 
     @app.exception_handler(HTTPException)
     async def of_http(_: Request, error: HTTPException) -> Response:
         return told(error.status_code, getattr(error, "code", "http"), str(error.detail), error.headers)
+
+
+_OTHER_KINDS = frozenset({"int_type", "string_type", "list_type", "float_type"})
+
+
+def _said(errors: Sequence[Any], content_type: str) -> str:
+    """The error that helps most: never what came, which may be large, or a secret.
+
+    Where several kinds are allowed there is an error for each, of which most say only that it is another kind.
+    """
+    first = next((one for one in errors if one["type"] not in _OTHER_KINDS), None)
+    if first is not None and first["loc"] == ("body",) and not _is_json(content_type):
+        return "body: must be JSON that says so (Content-Type: application/json)"
+    told = [first] if first is not None else [one for one in errors if len(one["loc"]) == _depth(errors)]
+    start = "Input should be "
+    kinds = dict.fromkeys(one["msg"].removeprefix(start) for one in told if _place(one) == _place(told[0]))
+    told_so = start if told[0]["msg"].startswith(start) else ""
+    return f"{_place(told[0])}: {told_so}{' or '.join(kinds)}"
+
+
+def _depth(errors: Sequence[Any]) -> int:
+    return max(len(one["loc"]) for one in errors)
+
+
+def _place(error: Any) -> str:
+    """Names of fields and numbers of elements, without the names of kinds."""
+    kinds = ("int", "str", "constrained-str")
+    return ".".join(str(part) for part in error["loc"] if part not in kinds and "[" not in str(part))
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower().endswith("json")

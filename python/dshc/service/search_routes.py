@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import FastAPI, File, Form, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +16,7 @@ from .conditions import Condition
 from .models import (
     ASYMMETRIC,
     METRIC,
+    MOST_RADIUS,
     NEAREST,
     RESCORE,
     Answer,
@@ -76,7 +77,9 @@ def add_search(app: FastAPI, service: Service) -> None:
         request: Request,
         images: Annotated[list[bytes], File(description="Files of images, each a query.", min_length=1)],
         k: Annotated[int | None, Form(ge=1, description=NEAREST)] = None,
-        radius: Annotated[int | None, Form(ge=0, description="All items within this distance.")] = None,
+        radius: Annotated[
+            int | None, Form(ge=0, le=MOST_RADIUS, description="All items within this distance.")
+        ] = None,
         precision: Annotated[float | None, Form(gt=0, le=1, description="As in /search.")] = None,
         label: Annotated[list[str] | None, Form(description="One of these classes.", max_length=1000)] = None,
         where: Annotated[Where | None, Form(description="A condition on metadata.")] = None,
@@ -212,9 +215,24 @@ def _check_number(n: int, service: Service, what: str = "queries") -> None:
 
 
 async def _check_fields(request: Request, route: Callable[..., object]) -> None:
-    """A misspelt condition must not become none: FastAPI reads a form by the names that the route has, and passes over
-    all others. As pydantic refuses what a JSON body has too much."""
-    known = inspect.signature(route).parameters
-    wrong = {"type": "extra_forbidden", "msg": "Extra inputs are not permitted", "input": None}
-    if unknown := [{**wrong, "loc": ("body", name)} for name in await request.form() if name not in known]:
-        raise RequestValidationError(unknown)
+    """A condition that is misspelt, empty or given twice must not become none: FastAPI reads a form by the names that
+    the route has, passes over all others and what is empty, and takes the last of several."""
+    known = inspect.signature(route, eval_str=True).parameters
+    seen: set[str] = set()
+    for name, value in (await request.form()).multi_items():
+        if name not in known:
+            raise _wrong_field(name if len(name) <= 100 else f"{name[:97]}...", "no such field")
+        if isinstance(value, str) and not value:
+            raise _wrong_field(name, "must not be empty; leave it out")
+        if name in seen and not _takes_several(known[name].annotation):
+            raise _wrong_field(name, "must be given once")
+        seen.add(name)
+
+
+def _takes_several(annotation: Any) -> bool:
+    kind = get_args(annotation)[0]
+    return any(get_origin(one) is list for one in (kind, *get_args(kind)))
+
+
+def _wrong_field(name: str, message: str) -> RequestValidationError:
+    return RequestValidationError([{"type": "field", "loc": ("body", name), "msg": message, "input": None}])

@@ -65,7 +65,7 @@ class Served:
 
         Raises :class:`InputError` or ``OSError`` naming the folder that is none of these.
         """
-        path = Path(path)
+        path = Path(os.path.abspath(path))  # a message shows it whole, and without_path takes it out
         own = None if images is None else FolderPictures(images, max_pixels)
         if path.joinpath(MANIFEST).exists() or not path.joinpath(CONFIG).is_file():
             if not path.is_dir():
@@ -110,6 +110,10 @@ class Served:
         if newer.layout != self.index.layout:
             raise InputError(
                 f"{newer.path}: must be the index that was opened, got one of another layout; start again"
+            )
+        if newer.hasher_checksum != self.index.hasher_checksum:
+            raise InputError(
+                f"{newer.path}: must have the hasher that was opened with it, got another; start again"
             )
         self._seen = stamp  # of what could not be read there will be another look
         return newer

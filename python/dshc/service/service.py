@@ -146,14 +146,17 @@ class Service:
             codes = items.codes.reshape(-1, v, index.layout.n_bytes)
             return Queries(codes, [None] * len(codes), vectors)
 
+        def found() -> Items:
+            return index.get(wanted, metadata=False, vectors=ranking.rescore is not None)
+
         def look_up() -> Queries:
             if None not in wanted:
                 with contextlib.suppress(InputError):  # an id that is not there: it is named as it was given
-                    return queries_of(index.get(wanted))
+                    return queries_of(found())
             for given, id in zip(ids, wanted, strict=True):
                 if id is None or id not in index:
                     raise Problem(404, "not_found", f"ids must be in the index, got {_shown(given)}")
-            return queries_of(index.get(wanted))
+            return queries_of(found())
 
         return await self._in(self._reading, look_up)
 
@@ -235,7 +238,7 @@ class Service:
         if self._map_state != "computing" and is_old:
             self._map_state, self._map_of = "computing", n_items
             self._tasks.append(asyncio.create_task(self._make_map()))
-        if self._map is not None:
+        if self._map is not None and (self._map["points"] or self._map_state != "computing"):
             return {"state": "ready", **self._map}
         return {"state": self._map_state, "points": [], "n_looked_at": 0, "n_codes": 0}
 

@@ -249,7 +249,7 @@ def test_pictures_in_memory() -> None:
 def test_json_of_metadata() -> None:
     import datetime
 
-    from dshc.service.batches import plain
+    from dshc.service.plain_metadata import plain
 
     moment = datetime.datetime(2020, 1, 2, 3, 4, 5)
     value = {

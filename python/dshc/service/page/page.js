@@ -45,6 +45,15 @@ async function ask(address, options = {}) {
   throw new Refused(answer.status, message);
 }
 
+// Strings and numbers of JSON. Ids may have 64 bits, of which a number here holds 53: those of 16 digits and more become
+// text, which the service takes as well.
+const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?/g;
+
+async function read(answer) {
+  const content = await answer.text();
+  return JSON.parse(content.replace(TOKENS, (token) => (/^-?\d{16,}$/.test(token) ? `"${token}"` : token)));
+}
+
 function showError(error) {
   const box = $("error");
   box.textContent = error ? error.message : "";
@@ -109,7 +118,7 @@ async function search({ remember = false, move = false } = {}) {
   $("results").classList.add("waiting");
   $("results").setAttribute("aria-busy", "true");
   try {
-    const answer = await (await ask(...request(query))).json();
+    const answer = await read(await ask(...request(query)));
     if (number !== state.asked) return; // another one was asked for since
     showError(null);
     show(answer, query);
@@ -297,7 +306,7 @@ function fromAddress() {
 async function loadMap() {
   let answer;
   try {
-    answer = await (await ask("map")).json();
+    answer = await read(await ask("map"));
   } catch {
     return;
   }
@@ -439,7 +448,7 @@ function tellOrder() {
 
 async function random() {
   try {
-    const ids = (await (await ask("random")).json()).ids;
+    const ids = (await read(await ask("random"))).ids;
     if (!ids.length) {
       $("status").textContent = "The index has no items yet.";
       return;
@@ -452,7 +461,7 @@ async function random() {
 
 async function begin() {
   try {
-    showInfo(await (await ask("info")).json());
+    showInfo(await read(await ask("info")));
   } catch (error) {
     showError(error);
     return;
