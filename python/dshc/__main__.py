@@ -1,6 +1,7 @@
 """The command ``dshc``, and ``python -m dshc``."""
 
 import os
+import sys
 
 
 def main() -> None:
@@ -10,8 +11,10 @@ def main() -> None:
     # costs nobody else anything. Read once, when torch is loaded, so it is set before anything here imports torch.
     if not any(name.startswith(("OMP_WAIT", "GOMP_SPIN")) for name in os.environ):
         os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="1000")
-    from .cli.app import app
-
+    try:
+        from .cli.app import app
+    except KeyboardInterrupt:  # from here on the application answers it
+        sys.exit(130)
     app(prog_name="dshc")
 
 

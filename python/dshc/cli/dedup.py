@@ -18,6 +18,7 @@ from ..index import HashIndex
 from ..index.manifest import MANIFEST
 from ..index.near_duplicates import groups_of
 from ..runs.encoding import encode_input, is_code_file, read_input
+from ..runs.run_folder import is_run_file
 from ..storage import CodeFile, check_can_write, describe_label
 from .console import remark, say, table, working
 from .open_run import open_run
@@ -59,6 +60,8 @@ def run_dedup(
     if gallery is not None:
         if gallery.suffix.lower() not in (".html", ".htm"):
             raise InputError(f"--gallery must name an .html file, got {gallery}")
+        if is_run_file(gallery):
+            raise InputError(f"--gallery must not be one of a run's own files, got {gallery}")
         check_can_write(gallery)
     items = _read(source, run_folder, images)
     if not 0 <= radius <= items.n_bits:

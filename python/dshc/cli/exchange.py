@@ -42,20 +42,36 @@ def run_import(
 
 @contextlib.contextmanager
 def _cleaned_up() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception: what is half written is removed."""
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception: what is half written is removed.
+
+    Some libraries (usearch) make an error of their own of it, in the place of which the first one is raised again.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    before = {number: found for number, found in before.items() if found == signal.SIG_DFL}
+    usual = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    before = {number: found for number, found in usual.items() if signal.getsignal(number) == found}
+    asked: list[BaseException] = []
 
     def stop(number: int, frame: Any) -> None:
-        raise stopped("stopped, nothing was written", signal.Signals(number).name)
+        name = signal.Signals(number).name
+        asked.append(
+            KeyboardInterrupt() if name == "SIGINT" else stopped("stopped, nothing was written", name)
+        )
+        raise asked[-1]
 
     try:
         for number in before:
             signal.signal(number, stop)
         yield
+    except RuntimeError:
+        if asked:
+            raise asked[0] from None
+        raise
     finally:
         for number, found in before.items():
             signal.signal(number, found)

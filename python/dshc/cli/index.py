@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ __all__ = [
     "show_index",
 ]
 
-DEFAULT_K = 10
+DEFAULT_K, DEFAULT_METRIC = 10, "inner_product"
 
 
 def create_index(
@@ -122,7 +123,7 @@ def search_in_index(
     label: Sequence[str] | None,
     where: str | None,
     rescore: int | None,
-    metric: str,
+    metric: str | None,
     as_json: bool,
     threads: int | None,
 ) -> None:
@@ -132,6 +133,8 @@ def search_in_index(
         raise InputError("give a QUERY (code file, image, folder, array) or --id ID, got neither")
     if sum(value is not None for value in (k, radius, precision)) > 1:
         raise InputError("give one of --k, --radius and --precision, got several")
+    if metric is not None and rescore is None:
+        raise InputError("--metric must go with --rescore, got it without")
     with HashIndex.open(path, read_only=True) as index:
         filters: dict[str, Any] = {}
         if label:
@@ -149,7 +152,7 @@ def search_in_index(
                 found = [(within.distances[span], within.ids[span]) for span in spans]
             else:
                 if rescore is not None:
-                    filters |= {"rescore": rescore, "vectors": vectors, "metric": metric}
+                    filters |= {"rescore": rescore, "vectors": vectors, "metric": metric or DEFAULT_METRIC}
                 k = min(DEFAULT_K, len(index)) if k is None else k
                 nearest = index.search(codes, k, **filters)
                 found = [
@@ -157,7 +160,11 @@ def search_in_index(
                     for distances, row in zip(nearest.distances, nearest.ids, strict=True)
                 ]
         _print_found(
-            index, names, found, as_json=as_json, column=metric if rescore is not None else index.score
+            index,
+            names,
+            found,
+            as_json=as_json,
+            column=(metric or DEFAULT_METRIC) if rescore is not None else index.score,
         )
 
 
@@ -263,7 +270,10 @@ def _print_found(
     column: str,
 ) -> None:
     rows = []
+    largest = np.finfo(np.float32).max
     for name, (distances, ids) in zip(names, found, strict=True):
+        if distances.dtype.kind == "f":  # JSON knows nothing infinite
+            distances = np.clip(distances, -largest, largest)
         labels = _label_names(index, ids)
         results = [
             {"rank": rank, column: distance, "id": id, "label": label}
@@ -282,7 +292,9 @@ def _print_found(
 def _label_names(index: HashIndex, ids: np.ndarray) -> list[str]:
     from ..storage import describe_label
 
-    labels = index.get(ids.tolist()).labels if len(ids) and index.layout.labels != "none" else None
+    if not len(ids) or index.layout.labels == "none":
+        return [""] * len(ids)
+    labels = index.get(ids.tolist(), metadata=False, vectors=False).labels
     if labels is None:
         return [""] * len(ids)
     names = index.layout.class_names
@@ -292,7 +304,7 @@ def _label_names(index: HashIndex, ids: np.ndarray) -> list[str]:
 def _typed_ids(ids: Sequence[str], index: HashIndex) -> list[Any]:
     if index.layout.ids == "text":
         return list(ids)
-    if wrong := [id for id in ids if not id.removeprefix("-").isdecimal()]:
+    if wrong := [id for id in ids if not re.fullmatch(r"-?[0-9]{1,19}", id)]:
         raise InputError(f"ids must be integers in this index, got {wrong[0]!r}")
     return [int(id) for id in ids]
 

@@ -135,8 +135,9 @@ def search_index(
         int | None, flag("Order so many times k items by their vectors.", metavar="FACTOR")
     ] = None,
     metric: Annotated[
-        str, typer.Option(metavar="inner_product|cosine|l2", help="How vectors are compared.")
-    ] = "inner_product",
+        str | None,
+        flag("How vectors are compared; by default inner_product.", metavar="inner_product|cosine|l2"),
+    ] = None,
     as_json: AsJson = False,
     threads: Threads = None,
 ) -> None:

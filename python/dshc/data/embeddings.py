@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -74,9 +75,13 @@ def load_arrays(path: Path, *, labels: Path | None = None) -> Dataset:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file by name; a bare array is called ``x``."""
     try:
+        with path.open("rb"):  # so that it can be read
+            pass
         if path.suffix.lower() == ".safetensors":
             return _read_safetensors(path)
         with path.open("rb") as file:  # np.load leaves a damaged file open
+            if not _is_numpy(file):
+                raise ValueError("its first bytes are those of no array of numpy")
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"x": loaded}
@@ -84,12 +89,22 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 return {key: loaded[key] for key in loaded.files}
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
+    except PermissionError:
+        raise
     except Exception as error:  # zip, zlib, header and JSON errors, by the dozen
         if "allow_pickle" in str(error):
             raise ValueError(
                 f"{path}: must hold plain arrays, got Python objects (a pickle), which are never read"
             ) from None
         raise ValueError(f"{path}: damaged or of another format ({error})") from None
+
+
+def _is_numpy(file: BinaryIO) -> bool:
+    start = file.read(6)
+    file.seek(0)
+    return (
+        start == b"\x93NUMPY" or start[:2] == b"PK" or start[:1] == b"\x80"
+    )  # the last is a pickle, refused by name
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

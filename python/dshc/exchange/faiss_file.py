@@ -9,6 +9,7 @@ negative; names lie in the JSON beside the index.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,15 +69,39 @@ def read(path: Path) -> Found:
     else:
         inner = index
     try:
-        codes = (
-            inner.reconstruct_n(0, inner.ntotal) if inner.ntotal else np.zeros((0, inner.code_size), np.uint8)
-        )
+        own, codes = _in_order_of_ids(faiss, inner)
     except RuntimeError as error:
         raise InputError(
             f"{path}: must be an index that keeps its codes, such as IndexBinaryFlat, got "
             f"{type(inner).__name__} ({_reason(error)})"
         ) from None
-    return found_with_beside(path, codes, ids)
+    if ids is not None and own is not None:
+        raise InputError(
+            f"{path}: must count its codes from 0 to n - 1 below its ids, got others; it is damaged"
+        )
+    return found_with_beside(path, codes, ids if own is None else tuple(map(str, own.tolist())))
+
+
+def _in_order_of_ids(faiss: Any, index: Any) -> tuple[np.ndarray | None, np.ndarray]:
+    """The ids of an index, ascending, and its codes in their order; no ids where these are 0 to n - 1.
+
+    IVF has ids of its own and gives back codes by them, and whatever lies in memory for those that it does not have.
+    """
+    if not isinstance(index, faiss.IndexBinaryIVF):
+        n = index.ntotal
+        return None, index.reconstruct_n(0, n) if n else np.zeros((0, index.code_size), np.uint8)
+    ids, codes = [np.zeros(0, np.int64)], [np.zeros((0, index.code_size), np.uint8)]
+    for number in range(index.nlist):
+        n = index.invlists.list_size(number)
+        if n:
+            ids.append(faiss.rev_swig_ptr(index.invlists.get_ids(number), n).copy())
+            rows = faiss.rev_swig_ptr(index.invlists.get_codes(number), n * index.code_size).copy()
+            codes.append(rows.reshape(n, index.code_size))
+    found = np.concatenate(ids)
+    order = np.argsort(found, kind="stable")
+    found = found[order]
+    counted = np.array_equal(found, np.arange(len(found)))
+    return None if counted else found, np.concatenate(codes)[order]
 
 
 def _reason(error: RuntimeError) -> str:

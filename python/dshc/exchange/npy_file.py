@@ -22,7 +22,7 @@ _MAGIC = b"\x93NUMPY"
 def write(job: Job) -> str:
     """Write ``out`` chunk by chunk, never a pickle, and ``out.json``."""
     source = job.source
-    path = check_new_file(job, "an .npy file", lambda path: starts_with(path, _MAGIC))
+    path = check_new_file(job, "an .npy file", lambda path: starts_with(path, _MAGIC), by_text=False)
     check_beside(path, job.overwrite)
     with written_whole(path) as temporary:
         # Not through a memory map, which a full disk ends with a signal instead of an error.
@@ -42,7 +42,9 @@ def read(path: Path) -> Found:
     try:
         codes = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path}: must be an .npy file, got another or a damaged one ({error})") from None
+        raise InputError(
+            f"{path}: must be an .npy file, got another or a damaged one ({_reason(error)})"
+        ) from None
     if not isinstance(codes, np.ndarray):
         raise InputError(f"{path}: must be an .npy file, got an archive of several arrays")
     if codes.dtype != np.uint8 or codes.ndim != 2:
@@ -50,3 +52,8 @@ def read(path: Path) -> Found:
             f"{path}: must hold packed codes, uint8 of shape (n, bytes), got {codes.dtype} of shape {codes.shape}"
         )
     return found_with_beside(path, codes, None)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return "it is no array" if "allow_pickle" in text else text

@@ -72,6 +72,9 @@ def read(path: Path) -> Found:
     if "id" in table.column_names:
         if table["id"].null_count:
             raise InputError(f"{path}: column 'id' must have a value in each row, got null")
+        kind = table["id"].type
+        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise InputError(f"{path}: column 'id' must be integers or strings, got {kind}")
         ids = tuple(map(str, table["id"].to_pylist()))
     told, has_ids = _told(table, path)
     return Found(codes, ids if has_ids else None, told)
@@ -89,6 +92,8 @@ def _codes(column: Any, path: Path) -> np.ndarray:
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         rows = column.to_pylist()
     elif (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)) and pa.types.is_uint8(kind.value_type):
+        if any(chunk.flatten().null_count for chunk in column.chunks):
+            raise InputError(f"{path}: column 'code' must have a value in each byte, got null")
         rows = list(map(bytes, column.to_pylist()))
     else:
         raise InputError(f"{path}: column 'code' must be binary or lists of uint8, got {kind}")

@@ -78,9 +78,14 @@ def need(module: str, *packages: str) -> ModuleType:
         raise ImportError(f"{module} cannot be imported ({error}): pip install {line}") from None
 
 
-def check_new_file(job: Job, kind: str, is_kind: Callable[[Path], bool]) -> Path:
-    """The path of a job that writes a file. Refuses what is there, unless it is of that kind and to be replaced."""
+def check_new_file(job: Job, kind: str, is_kind: Callable[[Path], bool], *, by_text: bool = True) -> Path:
+    """The path of a job that writes a file. Refuses what is there, unless it is of that kind and to be replaced.
+
+    ``by_text``: a library opens it by its name as text, and has no way to say one that is no UTF-8.
+    """
     path = file_path(job.out)
+    if by_text and any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise InputError(f"out must be a path in UTF-8 for {kind}, got {str(path)!r}")
     if path.is_dir():
         raise InputError(f"{path}: must be a file to write, it is a folder")
     if path.exists():

@@ -179,20 +179,22 @@ def _relevance(queries: CodeFile, database: CodeFile) -> Callable[[int, int], bo
         asked, there = queries.labels, database.labels
         if asked.ndim == 2:
             return lambda query, item: bool((asked[query] & there[item]).any())
-        return lambda query, item: bool(asked[query] == there[item])
+        return lambda query, item: (
+            None if min(asked[query], there[item]) < 0 else bool(asked[query] == there[item])
+        )
     if not queries.class_names or not database.class_names:
         return lambda query, item: None
     known = set(database.class_names)
 
     def by_name(query: int, item: int) -> bool | None:
-        wanted = _names(queries, query)
-        return bool(wanted & _names(database, item)) if wanted <= known else None
+        wanted, found = _names(queries, query), _names(database, item)
+        return bool(wanted & found) if wanted <= known and "" not in found else None
 
     return by_name
 
 
 def _names(file: CodeFile, item: int) -> set[str]:
-    """The names of an item's classes; of those that have none, their numbers."""
+    """The names of an item's classes; of those that have none, their numbers; of no class (-1) an empty text."""
     return set() if file.labels is None else _hot(file.labels[item], file.class_names)
 
 

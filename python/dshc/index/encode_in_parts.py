@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +22,8 @@ from .sources import BLOCK, Source
 
 __all__ = ["encode_in_parts"]
 
+_LONGEST_NAME = 255  # bytes, on most file systems
+
 
 def encode_in_parts(
     run: Run, dataset: Dataset, out: Path, *, on_items: Callable[[int, int], None] | None = None
@@ -34,7 +38,7 @@ def encode_in_parts(
         file = encode_input(run, dataset)[0]
         return replace(file, path=file.save(out))
     model = model_name(run)
-    folder = out.with_name(f".{out.name}.partial")
+    folder = _beside(out)
     source = Source(dataset.name, dataset.n_items, None, None, (), (), dataset.inputs, run.hasher)
     with _partial(folder, run, f"{model}, of {dataset.digest()}") as index:
         for start in range(len(index), dataset.n_items, BLOCK):
@@ -56,6 +60,13 @@ def encode_in_parts(
     file.save(out)
     shutil.rmtree(folder)
     return file
+
+
+def _beside(out: Path) -> Path:
+    name = f".{out.name}.partial"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(out.name)).hexdigest()}.partial"
+    return out.with_name(name)
 
 
 def _partial(folder: Path, run: Run, model: str) -> HashIndex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from .manifest import Manifest
 if TYPE_CHECKING:
     from ..hasher import Hasher
 
-__all__ = ["check", "load", "save"]
+__all__ = ["FOLDER", "check", "load", "remove", "save"]
 
 FOLDER = "hasher"
 
@@ -21,6 +22,11 @@ def save(path: Path, hasher: Hasher) -> str:
     """Save it in the folder of an index; returns the digest of its files."""
     hasher.save(path / FOLDER)
     return _digest(path / FOLDER)
+
+
+def remove(path: Path) -> None:
+    """Remove what a creation left that was cut off."""
+    shutil.rmtree(path / FOLDER, ignore_errors=True)
 
 
 def load(path: Path, manifest: Manifest) -> Hasher:

@@ -133,6 +133,7 @@ class IndexFolder:
         held.enter_context(folder_lock(path))
         try:
             disk.make_folder(path / PARTS)
+            hasher_beside.remove(path)
             digest = hasher_beside.save(path, hasher) if hasher is not None else ""
             manifest = Manifest(layout, hasher=digest)
             write_manifest(path, manifest, disk)
@@ -373,7 +374,10 @@ def _checked_columns(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str
 
 def _is_free(path: Path) -> bool:
     """Whether a folder is empty, but for what a creation leaves that was cut off before there was an index."""
-    left = {".lock", PARTS, "index.json.tmp"}
-    if not path.is_dir() or not {entry.name for entry in path.iterdir()} <= left:
+    left = {".lock", PARTS, "index.json.tmp", hasher_beside.FOLDER}
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {""}
+    if not names <= left or (
+        hasher_beside.FOLDER in names and PARTS not in names
+    ):  # the parts' folder is made first
         return False
     return not (path / PARTS).exists() or not any((path / PARTS).iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..runs.encoding import encode_part, is_code_file, model_name, one_item, sto
 from ..runs.run_folder import CONFIG
 from ..storage import CodeFile
 from .layout import Layout
+from .manifest import MANIFEST
 
 if TYPE_CHECKING:
     from ..hasher import Hasher
@@ -35,6 +37,7 @@ __all__ = [
     "vector_length",
 ]
 
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 BLOCK = 4096
 """Items that are encoded and added at a time: what an interruption costs at most."""
 
@@ -123,6 +126,8 @@ def read_source(
         return _of_codes(CodeFile.load(path), source, index.layout)
     if (path / CONFIG).is_file():
         return _of_run(load_run(path), source, index.layout)
+    if (path / MANIFEST).is_file():
+        raise InputError(f"{source}: is an index, dshc index merge takes its items over")
     hasher = index.hasher
     images: dict[str, Any] = {}
     if (fit := hasher.image_fit) is not None:
@@ -253,6 +258,11 @@ def _labels_as(source: Source, layout: Layout) -> tuple[np.ndarray | None, tuple
         raise InputError(f"{source.name}: must have one class per item, as the index, got several labels")
     if not source.class_names or not layout.class_names:
         return source.labels, ()
+    if not many and len(source.labels) and source.labels.max() >= len(source.class_names):
+        raise InputError(
+            f"{source.name}: labels must be below {len(source.class_names)}, the number of its class names, got "
+            f"{source.labels.max()}"
+        )
     known = {name: number for number, name in enumerate(layout.class_names)}
     places = np.array([known.get(name, -1) for name in source.class_names], np.int64)
     lost = [name for name, place in zip(source.class_names, places, strict=True) if place < 0]
@@ -267,7 +277,7 @@ def _labels_as(source: Source, layout: Layout) -> tuple[np.ndarray | None, tuple
     if many:
         hot[:, places[places >= 0]] = source.labels[:, places >= 0]
     else:
-        rows = np.flatnonzero(places[source.labels] >= 0)
+        rows = np.flatnonzero((source.labels >= 0) & (places[source.labels] >= 0))
         hot[rows, places[source.labels[rows]]] = 1
     return hot, remarks
 
@@ -278,11 +288,12 @@ def _ids_as(source: Source, layout: Layout) -> Sequence[Any] | None:
         return None if layout.ids == "int64" else [str(row) for row in range(source.n_items)]
     if layout.ids == "text":
         return source.ids
-    try:
-        return [int(id) for id in source.ids]
-    except ValueError:
-        wrong = next(id for id in source.ids if not id.removeprefix("-").isdigit())
-        raise InputError(f"{source.name}: ids must be integers in this index, got {wrong!r}") from None
+    for id in source.ids:
+        if not _INTEGER.fullmatch(id) or not -(1 << 63) <= int(id) < 1 << 63:
+            raise InputError(
+                f"{source.name}: ids must be integers of 64 bits in this index, got {id[:100]!r}"
+            )
+    return [int(id) for id in source.ids]
 
 
 def _of_codes(file: CodeFile, name: str, layout: Layout) -> Source:

@@ -86,6 +86,11 @@ class CodeFile:
         """The id of an item, or its row number where the file has no ids."""
         return self.ids[item] if self.ids is not None else str(item)
 
+    @property
+    def n_unlabelled(self) -> int:
+        """Items without a class (-1); 0 where labels are multi-hot, of which a row may be empty."""
+        return 0 if self.labels is None or self.labels.ndim == 2 else int((self.labels < 0).sum())
+
     def label_of(self, item: int) -> str:
         """The class name (or the label names, joined by commas) of an item; empty where it has none."""
         return "" if self.labels is None else describe_label(self.labels[item], self.class_names)
@@ -162,12 +167,14 @@ def check_same_code(queries: CodeFile, database: CodeFile) -> None:
 
 
 def describe_label(label: np.ndarray | int, class_names: Sequence[str] = ()) -> str:
-    """One label as text: a class name (or its id), or the names of a multi-hot row joined by commas."""
+    """One label as text: a class name (or its id), or the names of a multi-hot row joined by commas; empty: none."""
     names = class_names
     if np.ndim(label):
         hot = np.flatnonzero(label)
         return ", ".join(names[i] if i < len(names) else str(i) for i in hot)
-    return names[int(label)] if 0 <= int(label) < len(names) else str(int(label))
+    if int(label) < 0:
+        return ""
+    return names[int(label)] if int(label) < len(names) else str(int(label))
 
 
 def _check_labels(labels: np.ndarray, n_items: int) -> None:

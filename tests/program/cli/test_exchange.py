@@ -12,6 +12,7 @@ import pytest
 from cli_runs import dshc, dshc_fails, dshc_ok
 from exchange_cases import exported
 
+from dshc.cli.exchange import _cleaned_up
 from dshc.exchange.target import Job
 from dshc.storage import CodeFile
 
@@ -174,3 +175,17 @@ def test_progress_goes_to_stderr(codes: Path, tmp_path: Path) -> None:
     arguments = ["export", str(codes), "--to", "npy", "--out", str(tmp_path / "codes.npy")]
     done = CliRunner().invoke(app, arguments, env={"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"})
     assert "export to npy" in done.stderr and len(done.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(("number", "ended_by"), [("SIGINT", KeyboardInterrupt), ("SIGTERM", SystemExit)])
+def test_a_library_makes_an_error_of_a_signal(number: str, ended_by: type[BaseException]) -> None:
+    """As usearch does: the command still ends by the signal, not as a defect."""
+    before = signal.getsignal(signal.Signals[number])
+    with pytest.raises(ended_by), _cleaned_up():
+        try:
+            signal.raise_signal(signal.Signals[number])
+        except BaseException:
+            raise RuntimeError("Operation has been terminated") from None
+    assert signal.getsignal(signal.Signals[number]) == before
+    with pytest.raises(RuntimeError, match="something else"), _cleaned_up():
+        raise RuntimeError("something else")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -285,3 +286,66 @@ def test_other_indexes_of_faiss(tmp_path: Path) -> None:
     faiss.write_index_binary(table, str(tmp_path / "table"))
     with pytest.raises(InputError, match="must be an index that keeps its codes.*got IndexBinaryHash"):
         load(tmp_path / "table", "faiss")
+
+
+@pytest.mark.parametrize("how", ["add", "own ids", "removed", "below an id map"])
+def test_ivf_of_faiss_gives_its_codes_back(how: str, tmp_path: Path) -> None:
+    """It keeps ids of its own, and gives back by them what is not there, too."""
+    faiss = pytest.importorskip("faiss", reason="faiss is not installed")
+    codes = np.random.default_rng(0).integers(0, 256, (40, 4), dtype=np.uint8)
+    quantizer = faiss.IndexBinaryFlat(32)
+    ivf = faiss.IndexBinaryIVF(quantizer, 32, 4)
+    ivf.train(codes)
+    index, ids = ivf, None
+    if how == "own ids":
+        ids = np.random.default_rng(1).permutation(40) * 10 + 500
+        ivf.add_with_ids(codes, ids)
+    elif how == "below an id map":
+        index, ids = faiss.IndexBinaryIDMap(ivf), np.arange(40) * 3
+        index.add_with_ids(codes, ids)
+    else:
+        ivf.add(codes)
+    if how == "removed":
+        ivf.remove_ids(np.array([0, 1, 2, 20]))
+        ids = np.array([row for row in range(40) if row not in (0, 1, 2, 20)])
+        codes = codes[ids]
+    faiss.write_index_binary(index, str(tmp_path / "ivf.faiss"))
+    file = load(tmp_path / "ivf.faiss", "faiss")
+    order = np.arange(40) if ids is None else np.argsort(ids)
+    assert np.array_equal(file.codes, codes[order])
+    assert file.ids == (None if ids is None else tuple(map(str, ids[order].tolist())))
+
+
+def test_ids_and_codes_of_parquet_that_are_neither_texts_nor_numbers(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import pyarrow.parquet
+
+    codes = pa.array([b"ab", b"cd"])
+    for ids in (pa.array([b"a", b"b"]), pa.array([[1], [2]]), pa.array([0.5, 1.5]), pa.array([True, False])):
+        pyarrow.parquet.write_table(pa.table({"id": ids, "code": codes}), tmp_path / "a.parquet")
+        with pytest.raises(InputError, match="column 'id' must be integers or strings, got"):
+            load(tmp_path / "a.parquet", "parquet")
+    lists = pa.array([[1, 2], [3, None]], pa.list_(pa.uint8()))
+    pyarrow.parquet.write_table(pa.table({"code": lists}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="column 'code' must have a value in each byte, got null"):
+        load(tmp_path / "a.parquet", "parquet")
+
+
+def test_a_path_that_is_no_utf_8(kind: str, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
+    folder.mkdir()
+    source = exported(9, 16)
+    if kind == "npy":
+        export(source, kind, folder / "out")
+        assert np.array_equal(load(folder / "out", kind).codes, source.codes)
+    else:
+        with pytest.raises(InputError, match="out must be a path in UTF-8 for an? .*, got '.*bad.udcff/out'"):
+            export(source, kind, folder / "out")
+
+
+def test_a_text_is_no_array(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_text("hello\n")
+    with pytest.raises(
+        InputError, match=r"must be an .npy file, got another or a damaged one \(it is no array\)"
+    ):
+        load(tmp_path / "a.npy", "npy", n_bits=8)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from small_hashers import a_hasher
 
 from dshc.errors import InputError
 from dshc.index import HashIndex, new_items
@@ -161,3 +163,23 @@ def test_labels_that_are_searched_for(tmp_path: Path) -> None:
         assert (index.search(codes[:1], 4, label=[]).ids == -1).all()
         with pytest.raises(TypeError, match="label must be a name or a number, or several, got float"):
             index.search(codes[:1], 4, label=1.0)
+
+
+def test_a_creation_that_was_cut_off_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the hasher is written, such as by a full disk; a folder that is called so is nobody's left-over."""
+    hasher = a_hasher("dshc", "features")
+
+    def full(self: Any, folder: Path) -> None:
+        Path(folder).mkdir()
+        (Path(folder) / "model.safetensors.tmp").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(hasher), "save", full)
+        with pytest.raises(OSError):
+            HashIndex.create(tmp_path / "index", hasher=hasher)
+    with HashIndex.create(tmp_path / "index", bits=8) as index:
+        assert not (tmp_path / "index" / "hasher").exists() and len(index) == 0
+    (tmp_path / "mine" / "hasher").mkdir(parents=True)
+    with pytest.raises(InputError, match="must be a new or an empty folder"):
+        HashIndex.create(tmp_path / "mine", bits=8)
