@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin
 
+import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -45,10 +46,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _paths_are_text(cls, values: Any) -> Any:
+    def _plainly(cls, values: Any) -> Any:
+        """Paths as text, and numbers of numpy as those of Python."""
         if not isinstance(values, Mapping):
             return values
-        return {name: os.fspath(v) if isinstance(v, os.PathLike) else v for name, v in values.items()}
+        return {name: _plain(value) for name, value in values.items()}
 
     def replaced(self, **values: Any) -> Self:
         """These settings with some of them changed, checked again."""
@@ -57,6 +59,12 @@ class Settings(BaseModel):
     def values(self) -> dict[str, Any]:
         """Every setting by name."""
         return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, (np.integer, np.floating, np.bool_)) else value
 
 
 def identity(settings: Settings) -> dict[str, Any]:

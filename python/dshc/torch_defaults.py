@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["torch_defaults"]
+__all__ = ["thread_defaults", "torch_defaults"]
 
 # The default dtype is one for all threads: the last that leaves puts it back.
 _changing = threading.Lock()
@@ -18,17 +18,30 @@ _before = torch.float32
 
 @contextlib.contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Inside, new tensors are float32 on the CPU and take part in autograd if asked to; outside, all is as it was.
+    """:func:`thread_defaults`, and new tensors are float32 where nothing else is said: for networks that are made.
 
-    Puts aside ``torch.set_default_dtype``, ``torch.set_default_device`` and ``torch.inference_mode``. Networks, random
-    draws and checkpoints would follow the first two, and training needs tensors that are not of the third.
+    Puts aside ``torch.set_default_dtype`` too, which is one for all threads: others see float32 meanwhile.
+    """
+    with thread_defaults(), _float32():
+        yield
+
+
+@contextlib.contextmanager
+def thread_defaults() -> Iterator[None]:
+    """Inside, tensors are made on the CPU and take part in autograd if asked to, and operations have the types of what
+    they are given; other threads are left alone.
+
+    Puts aside ``torch.set_default_device``, ``torch.inference_mode`` and ``torch.autocast``: random draws would follow
+    the first, training needs tensors that are not of the second, and a hasher says itself what it computes in.
     """
     with contextlib.ExitStack() as inside:
-        inside.enter_context(_float32())
         if torch.get_default_device().type != "cpu":
             inside.enter_context(torch.device("cpu"))
         if torch.is_inference_mode_enabled():
             inside.enter_context(torch.inference_mode(False))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                inside.enter_context(torch.autocast(device, enabled=False))
         yield
 
 

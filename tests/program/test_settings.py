@@ -7,10 +7,12 @@ import pickle
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from pydantic import model_validator
 
 from dshc.errors import InputError
+from dshc.runs import RunSettings
 from dshc.settings import Settings, choices, identity, plain_type, setting
 
 
@@ -204,3 +206,13 @@ def test_choices_and_plain_types() -> None:
 
 def test_descriptions_are_kept() -> None:
     assert Example.model_fields["lr"].description == "lr"
+
+
+def test_numbers_of_numpy() -> None:
+    plain = RunSettings.of(source="digits", bits=9, seed=3, lr=0.5, flip=False)
+    found = RunSettings.of(
+        source="digits", bits=np.int64(9), seed=np.uint8(3), lr=np.float64(0.5), flip=np.bool_(False)
+    )
+    assert found == plain and type(found.method.bits) is int
+    with pytest.raises(InputError, match="bits must be a whole number"):
+        RunSettings.of(source="digits", bits=np.float64(9.5))

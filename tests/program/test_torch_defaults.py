@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from small_hashers import VALUES, a_hasher, items_of
 from training_runs import final, train
 
 import dshc
@@ -26,6 +27,7 @@ CALLERS = {
     "another device": lambda: torch.device("meta"),
     "inference mode": torch.inference_mode,
     "no gradients": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
 }
 
 
@@ -35,6 +37,7 @@ def state():
         torch.get_default_device(),
         torch.is_inference_mode_enabled(),
         torch.is_grad_enabled(),
+        torch.is_autocast_enabled("cpu"),
     )
 
 
@@ -96,3 +99,30 @@ def test_threads():
         leave.set()
         other.join(30)
         assert kept == [torch.float32] and torch.get_default_dtype() == torch.float64
+
+
+def test_encoding_leaves_other_threads_alone(finished):
+    """The default dtype is one for all threads."""
+    hasher = dshc.Hasher.load(finished.folder, device="cpu")
+    items = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
+    seen = []
+    handle = hasher.register_forward_hook(lambda *_: seen.append(torch.get_default_dtype()))
+    with of_float64():
+        hasher.encode(items)
+        hasher.outputs(items)
+        hasher.predict(items)
+    handle.remove()
+    assert seen == [torch.float64] * 3
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+def test_every_method_encodes_the_same(name):
+    hasher = a_hasher(name)
+    items = items_of("features", 30)
+    want = hasher.outputs(items), hasher.encode(items), hasher.predict(items)
+    with of_float64():
+        found = hasher.outputs(items), hasher.encode(items), hasher.predict(items)
+    assert found[0].dtype == torch.float32 and torch.equal(found[0], want[0])
+    for one, other in zip(found[1:], want[1:], strict=True):
+        assert (one is None) == (other is None)
+        np.testing.assert_array_equal(one, other)

@@ -33,8 +33,9 @@ def kbc(
             f"n_bits must be between 1 and {MAX_KBC_BITS} for kbc (it goes through all 2^n_bits codes), got {n_bits}"
         )
     if n_classes > 2**n_bits:
+        least = (n_classes - 1).bit_length()
         raise ValueError(
-            f"n_classes must be at most {2**n_bits}, all codes of {n_bits} bits, got {n_classes}"
+            f"n_bits must be at least {least} for {n_classes} classes, one code each, got {n_bits}"
         )
     sizes = class_sizes(sub_codes, n_classes)
     flips = _as_values(patterns(n_bits, radius))

@@ -89,8 +89,9 @@ def separated(
 ) -> Codebook:
     """See :func:`dshc.codebooks.build`."""
     if n_classes > 2**n_bits:
+        least = (n_classes - 1).bit_length()
         raise ValueError(
-            f"n_classes must be at most {2**n_bits}, all codes of {n_bits} bits, got {n_classes}"
+            f"n_bits must be at least {least} for {n_classes} classes, one code each, got {n_bits}"
         )
     if lengths:
         from .nested import nested_centers  # which stands on this module

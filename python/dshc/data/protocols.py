@@ -149,7 +149,12 @@ def _default(dataset: Dataset) -> str:
         return "published"
     if dataset.test_mask is not None:
         return "official"
-    return "digits" if dataset.name == "digits" else "random"
+    return "digits" if _is_digits(dataset) else "random"
+
+
+def _is_digits(dataset: Dataset) -> bool:
+    """Those of scikit-learn; a file may be called so, too."""
+    return dataset.name == "digits" and dataset.n_items == 1797 and dataset.n_classes == 10
 
 
 def _unlabelled(dataset: Dataset, protocol: str, seed: int) -> Split:

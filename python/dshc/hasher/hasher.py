@@ -20,7 +20,7 @@ from ..data.ahead import ahead
 from ..errors import InputError
 from ..kept_memory import kept_between
 from ..methods import Method, MethodSettings, Spec
-from ..torch_defaults import torch_defaults
+from ..torch_defaults import thread_defaults, torch_defaults
 from . import card, files
 from .arithmetic import Precision, in_precision
 from .device import resolve_device
@@ -208,13 +208,13 @@ class Hasher(nn.Module):
     def _network(self, inputs: Tensor) -> Tensor:
         return in_precision(self.precision, lambda x: self.method.head(self.backbone(x)), inputs)
 
-    @torch_defaults()
+    @thread_defaults()
     @torch.no_grad()
     def outputs(self, items: Any, *, batch_size: int | None = None) -> Tensor:
         """Real-valued outputs of items (as :meth:`encode` takes them), float32 ``(n, n_outputs)``."""
         return torch.cat(list(self._outputs(items, batch_size)))
 
-    @torch_defaults()
+    @thread_defaults()
     @torch.no_grad()
     def encode(self, items: Any, *, batch_size: int | None = None) -> np.ndarray:
         """Packed codes, uint8 ``(n, ceil(n_bits / 8))``, of one item or many, in the order given.
@@ -226,13 +226,13 @@ class Hasher(nn.Module):
         """
         return np.concatenate([self._codes(part) for part in self._outputs(items, batch_size)])
 
-    @torch_defaults()
+    @thread_defaults()
     @torch.no_grad()
     def predict(self, items: Any, *, batch_size: int | None = None) -> np.ndarray | None:
         """Class ids int64 ``(n,)``, or multi-hot bool ``(n, n_classes)``; None where the method predicts nothing."""
         return _joined([self.method.predict(part) for part in self._outputs(items, batch_size)])
 
-    @torch_defaults()
+    @thread_defaults()
     @torch.no_grad()
     def encode_and_predict(
         self, items: Any, *, batch_size: int | None = None

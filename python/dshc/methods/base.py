@@ -306,6 +306,29 @@ class Method(nn.Module, ABC):
             raise ValueError(f"{self.name} keeps no training state, got {', '.join(state)}")
 
 
+def check_class_ids(labels: Tensor, n_classes: int) -> None:
+    """Refuse class ids ``(b,)`` that are no int64 in 0 to ``n_classes`` - 1; multi-hot ``(b, C)`` pass.
+
+    As an index -1 would be the last class, and bytes or truth values a mask. On a GPU the range is not looked at, which
+    would wait for it.
+    """
+    if labels.ndim != 1:
+        return
+    if labels.dtype != torch.int64:
+        raise TypeError(
+            f"labels holding class ids must be int64, got {str(labels.dtype).removeprefix('torch.')}"
+        )
+    if (
+        type(labels) is Tensor
+        and labels.device.type == "cpu"
+        and len(labels)
+        and not torch.compiler.is_compiling()
+    ):
+        low, high = (int(end) for end in labels.aminmax())
+        if low < 0 or high >= n_classes:
+            raise ValueError(f"labels must lie in 0..{n_classes - 1}, got {low if low < 0 else high}")
+
+
 def describe_labels(kind: str) -> str:
     """A kind of labels in words."""
     return {

@@ -26,7 +26,7 @@ from .. import codebooks
 from ..codebooks import Codebook
 from ..codebooks.usual import hadamard_centers, random_centers, rejected_centers
 from ..settings import setting
-from .base import LabelKind, Method, Spec, in_full
+from .base import LabelKind, Method, Spec, check_class_ids, in_full
 from .classifiers import ClasswiseMethod
 from .pairs import own_rows
 from .signs import SignSettings
@@ -147,6 +147,7 @@ def check_batch(outputs: Tensor, labels: Tensor, centers: Tensor) -> None:
     b, n_classes = len(outputs), len(centers)
     if tuple(labels.shape) not in ((b,), (b, n_classes)):
         raise ValueError(f"labels must have shape ({b},) or ({b}, {n_classes}), got {tuple(labels.shape)}")
+    check_class_ids(labels, n_classes)
 
 
 class CenterMethod(ClasswiseMethod):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax
 
-from .base import LabelKind, Method, Spec, Step
+from .base import LabelKind, Method, Spec, Step, check_class_ids
 from .signs import ROTATION, THRESHOLDS, SignMethod, SignSettings
 
 __all__ = ["ClassifierMethod", "ClasswiseMethod", "check_labels", "cross_entropy_loss", "softmax_loss"]
@@ -133,6 +133,7 @@ def check_labels(scores: Tensor, labels: Tensor) -> None:
         raise ValueError(f"labels must have shape ({b},) or ({b}, {n_classes}), got {tuple(labels.shape)}")
     if not b:
         raise ValueError("outputs must have at least one row, got none")
+    check_class_ids(labels, n_classes)
 
 
 def _have_same_outputs(method: SignMethod, earlier: SignMethod) -> bool:

@@ -16,6 +16,7 @@ centers are the means of the outputs of all training items, computed anew every 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -128,7 +129,8 @@ class DCWH(ClasswiseMethod):
         self.register_buffer("centers", torch.randn(spec.n_classes, self.n_bits, generator=random))
 
     def stages(self, epochs: int) -> tuple[Stage, ...]:
-        n_refined = int(epochs * self.settings.refine)
+        # A float is what its shortest decimal says: 0.29 of 100 is 29.
+        n_refined = int(epochs * Fraction(repr(float(self.settings.refine))))
         lengths = ((_ESTABLISH, epochs - n_refined), (_REFINE, n_refined))
         return tuple(Stage(name, epochs=length) for name, length in lengths if length)
 

@@ -335,6 +335,11 @@ def _check(settings: DSHCSettings, codebook: Codebook) -> None:
             raise ValueError(
                 "target must be 'normalized' with per_class: the paper's 1/H is for all codes of a class"
             )
+        if (settings.sub_codes, settings.radius) != (None, 1):
+            raise ValueError(
+                "target must be 'normalized' with sub_codes or another radius: the paper's 1/H is for a center and its "
+                f"neighbours, got {settings.sub_codes} and {settings.radius}"
+            )
         if codebook.construction != "cpbc":
             raise ValueError(f"target must be 'normalized' with {codebook.construction}: 1/H is cpbc's")
     if settings.subclass == "uniform":

@@ -115,7 +115,13 @@ class HashNet(SignMethod):
     def beta(self, iteration: int) -> float:
         """The sharpness of tanh at a step, counted from 0."""
         every = self.settings.beta_every
-        return (1 + self.settings.gamma * (iteration // every * every)) ** self.settings.power
+        try:
+            return (1 + self.settings.gamma * (iteration // every * every)) ** self.settings.power
+        except OverflowError:
+            raise ValueError(
+                f"gamma and power must leave the sharpness a finite number, got {self.settings.gamma} and "
+                f"{self.settings.power} (step {iteration + 1})"
+            ) from None
 
     def code_loss(self, outputs: Tensor, step: Step) -> Tensor:
         """:class:`HashNetLoss` of tanh(beta u), over the batches of all processes."""

@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,14 @@ _PATHS = ("data.source", "data.labels", "data.pairs", "encoder.weights", "encode
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder with a run in it: its path, the run's id, its settings and their fingerprint, which its files bear."""
+    """A folder with a run in it: its path, the run's id, its settings and their fingerprint, which its files bear, and
+    :meth:`dshc.data.Dataset.sample_digest` of what it is trained on (empty: not known)."""
 
     path: Path
     run_id: str
     settings: RunSettings
     fingerprint: str
+    inputs: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> RunFolder:
@@ -84,7 +86,8 @@ class RunFolder:
             raise InputError(
                 f"{path}: its settings were changed after the run was made; put them back, or train with --config"
             )
-        return cls(folder, about["id"], settings.with_values(out=folder), about["settings"])
+        inputs = str(about.get("inputs", ""))
+        return cls(folder, about["id"], settings.with_values(out=folder), about["settings"], inputs)
 
     @classmethod
     def check_free(cls, folder: Path, *, overwrite: bool = False) -> None:
@@ -113,7 +116,7 @@ class RunFolder:
     def check_apart(folder: Path, source: str) -> None:
         """Refuse to write into a folder of images, which would be another data set from then on."""
         data = Path(source).expanduser()
-        if source in available() or not data.is_dir():
+        if not source or source in available() or not data.is_dir():
             return
         here = data.resolve()
         if here in (folder.expanduser().resolve(), *folder.expanduser().resolve().parents):
@@ -122,17 +125,38 @@ class RunFolder:
                 "files; take a folder outside of it"
             )
 
+    @staticmethod
+    def check_not_started_from(folder: Path, start_from: str | None) -> None:
+        """Refuse to replace the hasher that the training starts from: stopped early, neither would be left."""
+        if start_from is None or not Path(start_from).exists() or not folder.exists():
+            return
+        started = Path(start_from).resolve()
+        if folder.resolve() in (started, *started.parents):
+            raise InputError(
+                f"out: {folder} must not hold what the training starts from ({start_from}), which it would replace; "
+                "take another folder"
+            )
+
     @classmethod
-    def create(cls, settings: RunSettings) -> RunFolder:
+    def create(cls, settings: RunSettings, inputs: str = "") -> RunFolder:
         """A new run in a checked folder; an earlier one in it is removed right before."""
         values = {table: getattr(settings, table).values() for table in TABLES}
         stated = {table: [name for name in own if own[name] is not None] for table, own in values.items()}
-        folder = cls(settings.folder, uuid.uuid4().hex[:16], settings, _fingerprint(settings, stated))
+        folder = cls(settings.folder, uuid.uuid4().hex[:16], settings, _fingerprint(settings, stated), inputs)
         if (folder.path / CONFIG).exists():
             folder._remove_run()
         head = {"run": {"format": _FORMAT, "id": folder.run_id, "settings": folder.fingerprint}}
+        if inputs:
+            head["run"]["inputs"] = inputs
         write_whole(folder.path / CONFIG, settings.to_toml(head))
         return folder
+
+    def check_inputs(self, inputs: str, source: str) -> None:
+        """Refuse other features than the run began with, under the same name and with the same labels."""
+        if self.inputs and inputs != self.inputs:
+            raise InputError(
+                f"{source}: must hold the features that the run in {self.path} began with, got others"
+            )
 
     def keep_split(self, split: Split) -> None:
         """Write the split, or check that it is the one the run has."""
@@ -179,12 +203,22 @@ class RunFolder:
         for name in (CONFIG, *RUN_FILES, CHECKPOINT):
             remove_left_overs(self.path / name)
 
-    def continued_by(self, settings: RunSettings) -> RunFolder:
+    def continued_by(self, settings: RunSettings, given: Collection[str] | None = None) -> RunFolder:
         """This run, to be continued with the given settings: those that decide no result may differ.
 
         What decides one and is left open is the run's own, whatever it was chosen by: its recipe may be another by
-        now, and what it started from may be gone.
+        now, and what it started from may be gone. ``given``: names of the settings that were told (``bits``,
+        ``optim.lr``), all others are left open; None: those that are not at None.
         """
+        if given is not None:
+            told = {name.rpartition(".")[2] for name in given}
+            told = {"name" if name == "method" else name for name in told}
+            plain = dict(settings.items())
+            known = {name for name, _ in self.settings.items()}
+            wanted = {name: plain[name] for name in known & plain.keys() if name.split(".")[1] in told}
+            unknown = {name for name in plain.keys() - known if name.split(".")[1] in told}
+            if not unknown:  # else they are of another method, which is refused by name below
+                settings = self.settings.with_values(**wanted)
         asked, own = dict(settings.items()), {}
         for name, value in self.settings.items():
             table, field = name.split(".")
@@ -192,10 +226,10 @@ class RunFolder:
             data = name in ("data.source", "data.labels", "data.pairs")
             if not data and field not in identity(getattr(settings, table)):
                 continue
-            given = asked[name]
-            same = given == value or (name in _PATHS and value == os.path.abspath(given or ""))
-            if given is not None and not same:
-                raise InputError(f"{field} must be {value!r} as in the run in {self.path}, got {given!r}")
+            wish = asked[name]
+            same = wish == value or (name in _PATHS and value == os.path.abspath(wish or ""))
+            if wish is not None and not same:
+                raise InputError(f"{field} must be {value!r} as in the run in {self.path}, got {wish!r}")
             own[name] = value
         return replace(self, settings=settings.with_values(out=self.path, **own))
 

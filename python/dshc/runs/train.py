@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import threading
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,9 @@ from .settings import RunSettings
 
 __all__ = ["train"]
 
+# Random draws, threads and the default dtype are one for all threads of a process. A callback may train, too.
+_one_at_a_time = threading.RLock()
+
 
 def train(
     settings: RunSettings | str | os.PathLike[str],
@@ -55,22 +60,27 @@ def train(
     ``on_event(name, values)`` is called with ``"read"`` (``items``, and ``text``: what was read, what was left out),
     ``"start"``, ``"resume"``, ``"epoch"`` (a row of metrics.jsonl), ``"checkpoint"`` and ``"end"``.
 
-    In several processes (``torchrun``) all call this alike; the first writes.
+    In several processes (``torchrun``) all call this alike; the first writes. In several threads one trains after the
+    other: torch has one generator of random numbers for all of them.
 
     Raises ``ValueError``, ``TypeError`` or ``FileNotFoundError`` naming the setting or file, before anything is
     written where that can be known before; :class:`dshc.training.Interrupted` after Ctrl-C, SIGTERM or SIGHUP.
     """
+    given = None
     if not isinstance(settings, RunSettings):
         settings = RunSettings.of(source=os.fspath(settings))
+        given = frozenset({"source", *(name for name, value in values.items() if value is not None)})
     settings = settings.with_values(**values)
     on_cuda = resolve_device(settings.runtime.device).type == "cuda"
     seeded = [torch.cuda.current_device()] if on_cuda else []
     random, threads = torch.random.fork_rng(devices=seeded), cpu_threads(settings.runtime.threads)
-    with torch_defaults(), torch.enable_grad(), random, threads:
-        return _train(settings, resume, overwrite, on_event or (lambda name, values: None))
+    with _one_at_a_time, torch_defaults(), torch.enable_grad(), random, threads:
+        return _train(settings, given, resume, overwrite, on_event or (lambda name, values: None))
 
 
-def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) -> Run:
+def _train(
+    settings: RunSettings, given: Collection[str] | None, resume: bool, overwrite: bool, tell: Event
+) -> Run:
     processes = Processes(settings.runtime.device)
     folder = settings.folder
     existing: RunFolder | None = None
@@ -81,13 +91,14 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
             RunFolder.read(folder)  # a folder without a run is not made one by its lock
             if processes.first:
                 held.enter_context(folder_lock(folder))
-            existing = RunFolder.read(folder).continued_by(settings)
+            existing = RunFolder.read(folder).continued_by(settings, given)
             settings = existing.settings
             # Once there is a checkpoint, that holds all of the earlier hasher.
             earlier = None if (folder / CHECKPOINT).is_file() else earlier_hasher(settings)
         else:
             RunFolder.check_apart(folder, settings.data.source)
             RunFolder.check_free(folder, overwrite=overwrite)
+            RunFolder.check_not_started_from(folder, settings.encoder.start_from)
             earlier = earlier_hasher(settings)
             settings = for_photos(with_earlier(settings, earlier), earlier)
         dataset = load_dataset(settings)
@@ -96,6 +107,8 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
             tell("read", {"items": dataset.n_items, "text": "" if reading is None else reading.line()})
         if existing is None:
             settings = settings.resolved(dataset)
+        else:
+            existing.check_inputs(dataset.sample_digest(), settings.data.source)
         split = split_of(dataset, settings)
         checkpoint = _checkpoint_of(existing)
         plan = make_plan(
@@ -118,7 +131,8 @@ def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) ->
             if existing is None:
                 held.enter_context(folder_lock(folder))
                 RunFolder.check_free(folder, overwrite=overwrite)  # again, now that nobody else can write
-            run = _open(existing, settings, split, checkpoint)
+            run = RunFolder.create(settings, dataset.sample_digest()) if existing is None else existing
+            _open(run, split, checkpoint)
             trainer.callbacks = [_RunFiles(run), ProgressBar(), EpochLines(), Events(tell)]
         processes.wait()
         _fit(trainer, checkpoint, folder)
@@ -152,15 +166,11 @@ def _checkpoint_of(run: RunFolder | None) -> Checkpoint | None:
     return None
 
 
-def _open(
-    existing: RunFolder | None, settings: RunSettings, split: Split, checkpoint: Checkpoint | None
-) -> RunFolder:
+def _open(run: RunFolder, split: Split, checkpoint: Checkpoint | None) -> None:
     """Bring the folder to where the training starts: what a run begins with, or what it held at its checkpoint."""
-    run = RunFolder.create(settings) if existing is None else existing
     run.clear_left_overs()
     run.keep_split(split)
     run.write_metrics([] if checkpoint is None else checkpoint.position.history)
-    return run
 
 
 def _fit(trainer: Trainer, checkpoint: Checkpoint | None, folder: Path) -> Position:

@@ -276,6 +276,8 @@ def _batches(n_items: int, optim: OptimSettings, processes: Processes, method: M
         group *= method.sampling.n_items
     batch_size = n_items // n_steps // group * group
     least = max(2 * processes.size, group)
+    if method.stages(1) and n_items < least:
+        raise ValueError(f"the training part must have at least {least} items, got {n_items}")
     if method.stages(1) and batch_size < least:
         share = f" for {processes.size} processes" if processes.size > 1 else ""
         raise ValueError(

@@ -15,7 +15,10 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from .settings import OptimSettings
 
-__all__ = ["SCHEDULES", "ScheduleRow", "learning_rate"]
+__all__ = ["SCHEDULES", "ScheduleRow", "learning_rate", "share_done"]
+
+
+_FEW = 20  # below, no step but the first lies in the first 5 %
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,14 @@ SCHEDULES: dict[str, ScheduleRow] = {
         ),
     )
 }
+
+
+def share_done(step: int, n_steps: int) -> float:
+    """The share of all steps that is done before a step, counted from 0, in [0, 1).
+
+    A schedule that begins and ends at 0 would leave a few steps too few: these are in the middle of their share.
+    """
+    return (step + 0.5) / n_steps if n_steps < _FEW else step / n_steps
 
 
 def learning_rate(settings: OptimSettings, done: float, n_epochs: int) -> float:

@@ -28,7 +28,7 @@ from .checkpoint import Checkpoint, MisfitError, Position, restore
 from .optimizers import build_optimizers, set_learning_rate
 from .passes import make_pass
 from .plan import Plan
-from .schedules import learning_rate
+from .schedules import learning_rate, share_done
 from .seeding import generator
 from .stop_signals import Interrupted, Stop, stop_signals
 from .validation import Validation
@@ -172,7 +172,9 @@ class Trainer:
             torch.manual_seed(random.initial_seed())
             picked, items = order[rows[step]], shuffled[rows[step]].to(device)
             iteration = epoch * plan.n_steps + step
-            set_learning_rate(self.optimizers, learning_rate(optim, iteration / plan.n_total, plan.n_epochs))
+            set_learning_rate(
+                self.optimizers, learning_rate(optim, share_done(iteration, plan.n_total), plan.n_epochs)
+            )
             inputs = plan.batches.inputs(next(fetched), train=True, generator=random)
             labels = None if plan.labels is None else plan.labels[picked.to(device)]
             about = self._describe_step(inputs, labels, items, iteration, random)
@@ -281,7 +283,7 @@ class Trainer:
         self._check_outputs(epoch)
         done = min((epoch + 1) * plan.n_steps, plan.n_total) - 1
         row: dict[str, Any] = {"epoch": epoch + 1, "loss": loss / items}
-        row["lr"] = learning_rate(optim, done / plan.n_total, plan.n_epochs)
+        row["lr"] = learning_rate(optim, share_done(done, plan.n_total), plan.n_epochs)
         if method.quality is not None and self._labels is not None:
             row[f"train_{method.quality}"] = numerator / max(denominator, 1)
         return self._ended(position, row, started, last=last)
@@ -364,5 +366,6 @@ class Trainer:
 def _check_finite(number: float, plan: Plan, epoch: int, what: str = "loss") -> None:
     if not math.isfinite(number):
         raise ValueError(
-            f"lr must be lower than {plan.optim.lr}: the {what} is {number} in epoch {epoch + 1}"
+            f"lr must be lower than {plan.optim.lr}: the {what} is {number} in epoch {epoch + 1} (or another number is "
+            "too large for float32: a setting of the method or optimizer, or the features)"
         )

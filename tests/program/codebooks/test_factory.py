@@ -14,7 +14,7 @@ from dshc.codebooks import build, default_bits, nested_centers, planner
     [
         (("cpbc", 10, 9), {}, r"n_bits must be at least one per class for cpbc, got 9 bits for 10 classes"),
         (("kbc", 10, 21), {}, r"n_bits must be between 1 and 20 for kbc .*, got 21"),
-        (("kbc", 5, 2), {}, r"n_classes must be at most 4, all codes of 2 bits, got 5"),
+        (("kbc", 5, 2), {}, r"n_bits must be at least 3 for 5 classes, one code each, got 2"),
         (("hadamard", 10, 30), {}, r"construction must be one of cpbc, kbc, separated, got 'hadamard'"),
         (("cpbc", 0, 30), {}, r"n_classes must be at least 1, got 0"),
         (("cpbc", 10, 0), {}, r"n_bits must be at least 1, got 0"),

@@ -153,7 +153,7 @@ def test_it_warns_where_sub_codes_come_too_near():
 
 
 def test_what_cannot_exist_is_refused():
-    with pytest.raises(ValueError, match="n_classes must be at most 8, all codes of 3 bits, got 9"):
+    with pytest.raises(ValueError, match="n_bits must be at least 4 for 9 classes, one code each, got 3"):
         build("separated", 9, 3)
     with pytest.raises(ValueError, match="n_words must be at most .*got 9"):
         planner.plan(9, 3)

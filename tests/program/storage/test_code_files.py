@@ -188,4 +188,4 @@ def test_names_and_labels_as_text() -> None:
     bare = dataclasses.replace(file, labels=None, ids=None)
     assert bare.name_of(2) == "2" and bare.label_of(2) == ""
     assert describe_label(np.array([1, 0, 1, 1], np.uint8), ("a", "b", "c")) == "a, c, 3"
-    assert describe_label(7, ("a",)) == "7" and describe_label(-1, ("a",)) == "-1"
+    assert describe_label(7, ("a",)) == "7" and describe_label(-1, ("a",)) == ""  # not known
