@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..runs import Run, RunSettings, train
 from ..runs.run_folder import RunFolder
-from ..runs.settings import default_folder
+from ..runs.settings import default_folder, told_by_toml
 from ..training import Interrupted, Processes
 from .console import remark, say, stopped
 from .evaluate import measure_run
@@ -32,8 +32,10 @@ def run_train(
     source = values["data.source"]
     if resume and overwrite:
         raise InputError("--resume continues a run and --overwrite replaces it; give one of them")
-    if resume and config_file is None:
-        settings = _stored(values)
+    if resume:
+        told = {} if config_file is None else told_by_toml(config_file)
+        settings = _stored({**told, **{name: value for name, value in values.items() if value is not None}})
+        settings = settings.with_values(**told)
     elif config_file is not None:
         settings = RunSettings.from_toml(config_file)
     elif source is not None:
@@ -101,7 +103,7 @@ def _tell(event: str, values: dict[str, Any]) -> None:
 
 def _stored(values: Mapping[str, Any]) -> RunSettings:
     """The settings of the run to resume, from its own folder; flags that differ are refused by ``train``."""
-    out, source = values.get("out"), values["data.source"]
+    out, source = values.get("out"), values.get("data.source")
     if out is None and source is None:
         raise InputError("--resume needs the run folder: dshc train --resume --out RUN")
     folder = Path(str(out) if out is not None else default_folder(str(source)))

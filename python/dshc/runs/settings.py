@@ -35,7 +35,7 @@ from .recipes import (
 )
 from .toml import to_toml
 
-__all__ = ["TABLES", "RunSettings", "default_folder", "fields_of", "find"]
+__all__ = ["TABLES", "RunSettings", "default_folder", "fields_of", "find", "told_by_toml"]
 
 TABLES = ("data", "encoder", "method", "optim", "runtime")
 _PATHS = {"data": ("root", "labels", "pairs", "source"), "encoder": ("weights", "start_from")}
@@ -265,6 +265,14 @@ def _epochs_for(n_steps: int, n_items: float, batch_size: int) -> int:
     """Epochs over so many training items that come to so many steps."""
     per_epoch = max(1, round(n_items / batch_size))
     return -(-n_steps // per_epoch)
+
+
+def told_by_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a TOML file of settings says, by ``table.name`` and ``out``, without what it leaves open; checked."""
+    RunSettings.from_toml(path)
+    content = read_toml(path)
+    told = {f"{table}.{name}": value for table in TABLES for name, value in content.get(table, {}).items()}
+    return told | ({"out": content["out"]} if content.get("out") is not None else {})
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

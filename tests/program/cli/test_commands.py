@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runs import N_CLASSES, PER_CLASS, dshc, dshc_ok, write_embeddings
+from cli_runs import N_CLASSES, PER_CLASS, dshc, dshc_fails, dshc_ok, write_embeddings
 
 import dshc_fast
 from dshc.storage import CodeFile
@@ -174,6 +174,22 @@ def test_resuming_a_finished_run_changes_no_weight(run: Path, tmp_path: Path) ->
     dshc_ok("train", "--resume", "--out", copy, "--no-report")
     for name in ("best.safetensors", "last.safetensors"):
         assert (copy / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_resuming_by_a_file_of_some_settings(tmp_path: Path) -> None:
+    """What it leaves open is the run's own."""
+    source = write_embeddings(tmp_path / "items.npz")
+    values = ("--epochs", 2, "--bits", 8, "--method", "csq", "--set", "data.validation=0.2", "--no-report")
+    dshc_ok("train", source, "--out", tmp_path / "run", *values)
+    part = tmp_path / "part.toml"
+    part.write_text(f'[data]\nsource = "{source}"\n[optim]\nepochs = 2\n')
+    resume = ("train", "--resume", "--config", part, "--out", tmp_path / "run", "--no-report")
+    assert "weights and settings in" in dshc_ok(*resume)
+    assert "bits must be 8 as in the run" in dshc_fails(*resume, "--bits", 16)
+    part.write_text(f'[data]\nsource = "{source}"\nvalidation = 0.1\n')
+    assert "validation must be 0.2 as in the run" in dshc_fails(*resume)
+    part.write_text("[optim]\nepoch = 2\n")
+    assert "part.toml: optim: unknown setting 'epoch'" in dshc_fails(*resume)
 
 
 def test_evaluating_elsewhere_leaves_the_run_alone(run: Path, tmp_path: Path) -> None:
