@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,15 +178,26 @@ def test_progress_goes_to_stderr(codes: Path, tmp_path: Path) -> None:
     assert "export to npy" in done.stderr and len(done.stdout.splitlines()) == 2
 
 
-@pytest.mark.parametrize(("number", "ended_by"), [("SIGINT", KeyboardInterrupt), ("SIGTERM", SystemExit)])
-def test_a_library_makes_an_error_of_a_signal(number: str, ended_by: type[BaseException]) -> None:
+@pytest.mark.parametrize(
+    ("number", "usual", "ended_by"),
+    [
+        (signal.SIGINT, signal.default_int_handler, KeyboardInterrupt),
+        (signal.SIGTERM, signal.SIG_DFL, SystemExit),
+    ],
+)
+def test_a_library_makes_an_error_of_a_signal(
+    number: signal.Signals, usual: Any, ended_by: type[BaseException]
+) -> None:
     """As usearch does: the command still ends by the signal, not as a defect."""
-    before = signal.getsignal(signal.Signals[number])
-    with pytest.raises(ended_by), _cleaned_up():
-        try:
-            signal.raise_signal(signal.Signals[number])
-        except BaseException:
-            raise RuntimeError("Operation has been terminated") from None
-    assert signal.getsignal(signal.Signals[number]) == before
+    before = signal.signal(number, usual)  # of a process in the background SIGINT is ignored
+    try:
+        with pytest.raises(ended_by), _cleaned_up():
+            try:
+                signal.raise_signal(number)
+            except BaseException:
+                raise RuntimeError("Operation has been terminated") from None
+        assert signal.getsignal(number) == usual
+    finally:
+        signal.signal(number, before)
     with pytest.raises(RuntimeError, match="something else"), _cleaned_up():
         raise RuntimeError("something else")
