@@ -76,7 +76,10 @@ def load_parquet(path: Path, root: Path | None, options: ImageOptions) -> Datase
         features = arrow.features(column)
         reading = Reading(n, notes=parts.notes, what="embedding") if parts.notes else None
         names = None if ids is None else tuple(ids)
-        return Dataset(name, "features", features, labels, class_names, mask, names, reading=reading)
+        try:
+            return Dataset(name, "features", features, labels, class_names, mask, names, reading=reading)
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from None
     paths = arrow.paths(column if kind == "paths" else None)
     if kind == "paths":
         base = os.fspath(path.parent if root is None else root)

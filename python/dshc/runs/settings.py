@@ -64,6 +64,13 @@ class RunSettings(Settings):
             return methods.get(_method_name(value.get("name", "dshc"))).Settings(**value)
         return value
 
+    @field_validator("out")
+    @classmethod
+    def _is_a_path(cls, value: str | None) -> str | None:
+        if value is not None and (not value or "\0" in value):
+            raise ValueError(f"out must be the path of a folder, got {value!r}")
+        return value
+
     @classmethod
     def of(cls, **values: Any) -> Self:
         """Settings by their own names (``bits=30``) or with their table (``**{"optim.lr": 0.1}``).

@@ -179,3 +179,9 @@ def test_the_papers_target_is_for_the_papers_codes(features, tmp_path, more):
     settings = {**settings_of(features), "target": "paper", "construction": "cpbc", **more}
     with pytest.raises(ValueError, match="target must be 'normalized' with sub_codes or another radius"):
         train(tmp_path / "run", settings)
+
+
+@pytest.mark.parametrize("out", ["", "a\0b"])
+def test_a_folder_without_a_name(out):
+    with pytest.raises(InputError, match="out must be the path of a folder, got"):
+        dshc.train("digits", out=out)
