@@ -10,6 +10,7 @@ from small_hashers import VALUES, a_hasher, items_of
 from training_runs import final, train
 
 import dshc
+from dshc.index.sources import backbone_features
 from dshc.torch_defaults import torch_defaults
 
 
@@ -126,3 +127,13 @@ def test_every_method_encodes_the_same(name):
     for one, other in zip(found[1:], want[1:], strict=True):
         assert (one is None) == (other is None)
         np.testing.assert_array_equal(one, other)
+
+
+def test_features_that_are_kept():
+    """What a frozen backbone gives is kept for later calls, which may be outside."""
+    hasher, items = a_hasher("dpsh", "images"), items_of("images", 5)
+    want = backbone_features(hasher, [items])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert backbone_features(hasher, [items]).tobytes() == want.tobytes()
+    with CALLERS["another device"]():
+        assert backbone_features(hasher, [items]).tobytes() == want.tobytes()

@@ -126,9 +126,7 @@ def _of_index(path: Path, images: Path | None) -> _Items:
         codes, labels, layout = np.array(index.codes()), index.labels(), index.layout
 
     def label_of(row: int) -> str:
-        if labels is None or (labels.ndim == 1 and labels[row] < 0):
-            return ""
-        return describe_label(labels[row], layout.class_names)
+        return "" if labels is None else describe_label(labels[row], layout.class_names)
 
     pictures = None
     if images is not None:

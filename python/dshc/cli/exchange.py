@@ -68,10 +68,13 @@ def _cleaned_up() -> Iterator[None]:
         for number in before:
             signal.signal(number, stop)
         yield
-    except RuntimeError:
+    except Exception:
         if asked:
             raise asked[0] from None
         raise
+    else:
+        if asked:  # passed over altogether
+            raise asked[0]
     finally:
         for number, found in before.items():
             signal.signal(number, found)

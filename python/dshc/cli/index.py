@@ -298,7 +298,7 @@ def _label_names(index: HashIndex, ids: np.ndarray) -> list[str]:
     if labels is None:
         return [""] * len(ids)
     names = index.layout.class_names
-    return ["" if np.ndim(label) == 0 and label < 0 else describe_label(label, names) for label in labels]
+    return [describe_label(label, names) for label in labels]
 
 
 def _typed_ids(ids: Sequence[str], index: HashIndex) -> list[Any]:

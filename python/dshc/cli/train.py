@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..runs import Run, RunSettings, train
 from ..runs.run_folder import RunFolder
-from ..runs.settings import default_folder, told_by_toml
+from ..runs.settings import told_by_toml
 from ..training import Interrupted, Processes
 from .console import remark, say, stopped
 from .evaluate import measure_run
@@ -35,7 +35,10 @@ def run_train(
     if resume:
         told = {} if config_file is None else told_by_toml(config_file)
         settings = _stored({**told, **{name: value for name, value in values.items() if value is not None}})
-        settings = settings.with_values(**told)
+        try:
+            settings = settings.with_values(**told)
+        except InputError as error:
+            raise InputError(f"{config_file}: {error}") from None
     elif config_file is not None:
         settings = RunSettings.from_toml(config_file)
     elif source is not None:
@@ -106,5 +109,4 @@ def _stored(values: Mapping[str, Any]) -> RunSettings:
     out, source = values.get("out"), values.get("data.source")
     if out is None and source is None:
         raise InputError("--resume needs the run folder: dshc train --resume --out RUN")
-    folder = Path(str(out) if out is not None else default_folder(str(source)))
-    return RunFolder.read(folder).settings
+    return RunFolder.of(out, str(source)).settings

@@ -147,7 +147,7 @@ class Exported:
         if chunk.labels is None:
             return None
         if chunk.labels.ndim == 1:
-            return ["" if label < 0 else describe_label(label, self.class_names) for label in chunk.labels]
+            return [describe_label(label, self.class_names) for label in chunk.labels]
         return [
             [describe_label(label, self.class_names) for label in np.flatnonzero(row)] for row in chunk.labels
         ]

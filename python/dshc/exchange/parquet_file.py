@@ -73,7 +73,13 @@ def read(path: Path) -> Found:
         if table["id"].null_count:
             raise InputError(f"{path}: column 'id' must have a value in each row, got null")
         kind = table["id"].type
-        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind  # categories of pandas
+        texts = (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            getattr(pa.types, "is_string_view", lambda _: False),
+        )
+        if not (pa.types.is_integer(plain) or any(is_text(plain) for is_text in texts)):
             raise InputError(f"{path}: column 'id' must be integers or strings, got {kind}")
         ids = tuple(map(str, table["id"].to_pylist()))
     told, has_ids = _told(table, path)

@@ -19,6 +19,7 @@ from ..data.ahead import ahead
 from ..kept_memory import kept_memory
 from ..progress import progress
 from ..storage import fingerprint, open_rows
+from ..torch_defaults import thread_defaults
 from .arithmetic import computed_in
 from .hasher import Hasher, encoding_batch
 
@@ -30,6 +31,7 @@ _PART = 16  # batches between two writes: what a kill costs at most
 _at_hand: WeakKeyDictionary[Dataset, tuple[str, np.ndarray]] = WeakKeyDictionary()
 
 
+@thread_defaults()
 @torch.no_grad()
 def frozen_features(
     hasher: Hasher,

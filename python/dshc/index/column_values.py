@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +20,7 @@ _TURNED = {
     operator.gt: operator.lt,
     operator.ge: operator.le,
 }
+_TIME = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?")
 _Comparison = Callable[[Any, Any], Any]
 
 
@@ -33,7 +34,9 @@ def compared(name: str, kind: Any, operation: _Comparison, value: Any, *, turned
 
     operation = _TURNED.get(operation, operation) if turned else operation
     if _is_integer(kind) and type(value) is float:
-        return operation(_column(name, kind).cast("float64", safe=False), value)
+        if not value.is_integer():
+            return operation(_column(name, kind).cast("float64", safe=False), value)
+        value = int(value)
     beyond = _beyond(kind, value)
     if beyond:  # all values are less than it (1), or more
         holds = operation(0, beyond)
@@ -50,7 +53,7 @@ def is_among(name: str, kind: Any, values: Sequence[Any]) -> Any:
     # A fraction is no value of a column of integers, and neither is what it has no room for.
     kept = [v for v in whole if not (_is_integer(kind) and type(v) is float) and not _beyond(kind, v)]
     scalars = [_scalar(name, kind, value) for value in kept]
-    listed = pa.array([scalar.as_py() for scalar in scalars], scalars[0].type) if scalars else None
+    listed = pa.concat_arrays([pa.array([one], one.type) for one in scalars]) if scalars else None
     inside = pc.scalar(False) if listed is None else _column(name, kind).isin(listed)
     return pc.if_else(pc.field(name).is_valid(), inside, pc.scalar(pa.scalar(None, pa.bool_())))
 
@@ -75,9 +78,7 @@ def _scalar(name: str, kind: Any, value: Any) -> Any:
     if _is_integer(kind) or types.is_floating(kind):
         if not is_number:
             raise _wrong(name, kind, "numbers", value)
-        if types.is_float16(kind):
-            return pa.scalar(float(np.float16(value)), pa.float32())
-        return pa.scalar(float(value) if types.is_floating(kind) else value, kind)
+        return _floating(kind, value) if types.is_floating(kind) else pa.scalar(value, kind)
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         if is_text:
             return _in_unicode(value, kind)
@@ -91,6 +92,20 @@ def _scalar(name: str, kind: Any, value: Any) -> Any:
     )
 
 
+def _floating(kind: Any, value: Any) -> Any:
+    """As the type has it; what it has no room for is infinite."""
+    pa = pyarrow_of_metadata()
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf if value > 0 else -np.inf
+    if pa.types.is_float16(kind):
+        with np.errstate(over="ignore"):
+            rounded = float(np.float16(number))
+        return pa.scalar(number if np.isinf(rounded) else rounded, pa.float32())  # the column, too
+    return pa.scalar(number, kind)
+
+
 def _in_unicode(value: str, kind: Any) -> Any:
     pa = pyarrow_of_metadata()
     try:
@@ -101,25 +116,31 @@ def _in_unicode(value: str, kind: Any) -> Any:
 
 def _moment(name: str, kind: Any, value: str) -> Any:
     pa = pyarrow_of_metadata()
-    import pyarrow.compute as pc
-
-    if pa.types.is_time(kind):
-        try:
-            return pa.scalar(datetime.time.fromisoformat(value), kind)
-        except ValueError:
-            raise _wrong(name, kind, "times such as '10:30:00'", value) from None
-    with_zone = pa.types.is_timestamp(kind) and kind.tz is not None
     try:
-        try:
-            return _in_unicode(value, pa.string()).cast(kind)
-        except pa.ArrowInvalid:
-            if not with_zone:
-                raise
-            naive = _in_unicode(value, pa.string()).cast(pa.timestamp(kind.unit))  # in the zone of the column
-            return pc.assume_timezone(naive, kind.tz)
-    except pa.ArrowException:
-        example = "'2020-06-01'" + (" or '2020-06-01 10:30:00'" if pa.types.is_timestamp(kind) else "")
+        if pa.types.is_time(kind):
+            return _time_of_day(kind, value)
+        return _in_unicode(value, pa.string()).cast(kind)
+    except (ValueError, pa.ArrowException):
+        example = "'10:30:00'" if pa.types.is_time(kind) else "'2020-06-01'"
+        if pa.types.is_timestamp(kind):
+            example += " or '2020-06-01 10:30:00'"
         raise _wrong(name, kind, f"times such as {example}", value) from None
+
+
+def _time_of_day(kind: Any, value: str) -> Any:
+    """``ValueError`` for another text, and for fractions that the type does not have."""
+    pa = pyarrow_of_metadata()
+    found = _TIME.fullmatch(value)
+    if not found:
+        raise ValueError
+    hours, minutes, seconds = (int(part or 0) for part in found.group(1, 2, 3))
+    if hours > 23 or minutes > 59 or seconds > 59:
+        raise ValueError
+    nanoseconds = (hours * 3600 + minutes * 60 + seconds) * 10**9 + int((found[4] or "0").ljust(9, "0"))
+    units, rest = divmod(nanoseconds, {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}[kind.unit])
+    if rest:
+        raise ValueError
+    return pa.scalar(units, pa.int32() if kind.bit_width == 32 else pa.int64()).cast(kind)
 
 
 def _is_integer(kind: Any) -> bool:

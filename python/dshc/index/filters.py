@@ -82,10 +82,9 @@ class Filter:
             elif isinstance(one, bool) or not isinstance(one, (int, np.integer)):
                 raise TypeError(f"label must be a name or a number, got {type(one).__name__}")
             elif names and not 0 <= one < len(names):
-                raise InputError(f"label must lie in 0..{len(names) - 1}, got {one}")
+                raise InputError(f"label must lie in 0..{len(names) - 1}, got {_shown_number(one)}")
             elif not 0 <= one <= _INT64.max:
-                shown = one if abs(int(one)) < 10**20 else f"{len(str(abs(int(one))))} digits"
-                raise InputError(f"label must be an integer of 0 to 2^63 - 1, got {shown}")
+                raise InputError(f"label must be an integer of 0 to 2^63 - 1, got {_shown_number(one)}")
             else:
                 classes.append(int(one))
         return np.array(classes, np.int64)
@@ -103,6 +102,11 @@ def _compute() -> Any:
     import pyarrow.compute
 
     return pyarrow.compute
+
+
+def _shown_number(number: int) -> str:
+    digits = str(number)
+    return digits if len(digits) <= 20 else f"{len(digits.lstrip('-'))} digits"
 
 
 def _both(mask: np.ndarray | None, more: np.ndarray) -> np.ndarray:

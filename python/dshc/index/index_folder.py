@@ -127,11 +127,11 @@ class IndexFolder:
         )
         if layout.metadata:
             schema_of(layout)  # refuses unknown types
-        if path.exists() and not _is_free(path):
-            raise InputError(f"{path}: must be a new or an empty folder for a new index")
+        _check_free(path)
         held = contextlib.ExitStack()
         held.enter_context(folder_lock(path))
         try:
+            _check_free(path)  # again, now that nobody else can write
             disk.make_folder(path / PARTS)
             hasher_beside.remove(path)
             digest = hasher_beside.save(path, hasher) if hasher is not None else ""
@@ -370,6 +370,11 @@ def _checked_columns(metadata: Mapping[str, str] | None) -> tuple[tuple[str, str
                 f"metadata must name columns and their types of Arrow as text, got {name!r}: {kind!r}"
             )
     return columns
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() and not _is_free(path):
+        raise InputError(f"{path}: must be a new or an empty folder for a new index")
 
 
 def _is_free(path: Path) -> bool:

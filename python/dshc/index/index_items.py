@@ -83,16 +83,16 @@ class IndexItems(IndexFolder):
             labels = np.empty(
                 (len(wanted),) if layout.labels == "ids" else (len(wanted), layout.n_labels), np.int64
             )
-        found = None
+        kept = None
         if vectors and layout.vectors != "none":
-            found = np.empty((len(wanted), layout.n_dimensions), np.float32)
+            kept = np.empty((len(wanted), layout.n_dimensions), np.float32)
         tables, order = [], []
         for places, part, rows in self._search.rows_of(positions):
             codes[places] = part.arrays["codes"][rows]
             if labels is not None:
                 labels[places] = part.arrays["labels"][rows]
-            if found is not None:
-                found[places] = vectors_of(part, rows)
+            if kept is not None:
+                kept[places] = vectors_of(part, rows)
             if metadata and layout.metadata:
                 tables.append(part.metadata.take(rows))
                 order.append(places)
@@ -102,7 +102,7 @@ class IndexItems(IndexFolder):
 
             table = pyarrow.concat_tables(tables or [schema_of(layout).empty_table()])
             table = table.take(np.argsort(np.concatenate([np.empty(0, np.int64), *order]), kind="stable"))
-        return Items(codes, labels, table, found)
+        return Items(codes, labels, table, kept)
 
     # For those who change or search it
 

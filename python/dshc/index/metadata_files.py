@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from .layout import Layout
+from .metadata_csv import read_columns
 from .new_items import pyarrow_of_metadata, schema_of
 
 __all__ = ["MetadataRows", "read_metadata"]
@@ -64,7 +65,7 @@ def read_metadata(path: Path, layout: Layout) -> MetadataRows:
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: damaged, or no {suffix} file ({str(error).splitlines()[0]})") from None
     if "id" not in table.column_names:
-        raise InputError(f"{path}: must have a column id, got {', '.join(table.column_names)}")
+        raise InputError(f"{path}: must have a column id, got {', '.join(table.column_names) or 'none'}")
     ids = table["id"].to_pylist()
     known = [name for name, _ in layout.metadata if name in table.column_names]
     if not known:
@@ -76,40 +77,6 @@ def read_metadata(path: Path, layout: Layout) -> MetadataRows:
 
 
 def _read_csv(path: Path, layout: Layout) -> Any:
-    """Read as the index has its columns: 007 is a text in a column of texts, and so is every id."""
     pa = pyarrow_of_metadata()
-    from pyarrow import csv
-
-    names = csv.open_csv(path).schema.names
-    table = csv.read_csv(
-        path, convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-    )
-    for field in schema_of(layout):
-        if field.name in names and field.name != "id":
-            column = _as_column(path, field, table[field.name], csv.ConvertOptions().null_values)
-            table = table.set_column(names.index(field.name), field, column)
-    return table
-
-
-def _as_column(path: Path, field: Any, texts: Any, no_values: Sequence[str]) -> Any:
-    pa = pyarrow_of_metadata()
-    import pyarrow.compute as pc
-
-    kind = field.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):
-        return texts.cast(kind)
-    texts = pc.if_else(pc.is_in(texts, pa.array(list(no_values), pa.string())), None, texts)
-    try:
-        if pa.types.is_float16(kind):
-            return texts.cast(pa.float32()).cast(kind)
-        try:
-            return texts.cast(kind)
-        except pa.ArrowException:
-            if not pa.types.is_integer(kind):
-                raise
-            return texts.cast(pa.float64()).cast(kind)  # pandas writes 2020.0 where values are missing
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{path}: column {field.name!r} must be {kind}, as in the index, got another value ({reason})"
-        ) from None
+    kinds = {field.name: field.type for field in schema_of(layout)}
+    return read_columns(path, {**kinds, "id": pa.int64() if layout.ids == "int64" else pa.string()})

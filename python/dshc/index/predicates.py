@@ -82,7 +82,7 @@ def predicate(text: str, columns: Mapping[str, Any]) -> Any:
                 return joined
             case ast.Name():
                 return column(node)
-        raise _not_known(node, text)
+        raise _not_known(node, text, quoted)
 
     def compared(left: ast.expr, op: ast.cmpop, right: ast.expr) -> Any:
         if isinstance(op, (ast.In, ast.NotIn)):
@@ -91,14 +91,14 @@ def predicate(text: str, columns: Mapping[str, Any]) -> Any:
             values = [literal(item) for item in items]
             # A value that is missing is in no list and outside of none, under `not` too, as in SQL.
             if not isinstance(left, ast.Name):
-                raise _not_known(left, text)
+                raise _not_known(left, text, quoted)
             inside = is_among(name_of(left), columns[name_of(left)], values)
             return inside if isinstance(op, ast.In) else ~inside
         if isinstance(op, (ast.Is, ast.IsNot)) and isinstance(right, ast.Constant) and right.value is None:
             missing = value(left).is_null()
             return missing if isinstance(op, ast.Is) else ~missing
         if type(op) not in _COMPARISONS:
-            raise _not_known(op, text)
+            raise _not_known(op, text, quoted)
         comparison = _COMPARISONS[type(op)]
         for one, other, turned in ((left, right, False), (right, left, True)):
             if isinstance(one, ast.Name) and not isinstance(other, ast.Name):
@@ -139,7 +139,7 @@ def predicate(text: str, columns: Mapping[str, Any]) -> Any:
                 return found
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as found)):
                 return -found
-        raise _not_known(node, text)
+        raise _not_known(node, text, quoted)
 
     try:
         return condition(tree)
@@ -157,8 +157,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _not_known(node: ast.AST, text: str) -> InputError:
+def _not_known(node: ast.AST, text: str, quoted: Mapping[str, str]) -> InputError:
     what = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__.lower()
+    for word, name in quoted.items():
+        what = re.sub(rf"\b{word}\b", lambda _, name=name: f"`{name}`", what)
     return InputError(
         f"a condition must consist of columns, values, comparisons, in, and, or, not, got {what!r} in {text!r}"
     )

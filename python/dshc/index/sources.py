@@ -18,6 +18,7 @@ from ..runs import Run, load_run
 from ..runs.encoding import encode_part, is_code_file, model_name, one_item, stored_part
 from ..runs.run_folder import CONFIG
 from ..storage import CodeFile
+from ..torch_defaults import thread_defaults
 from .layout import Layout
 from .manifest import MANIFEST
 
@@ -90,6 +91,7 @@ class Source:
         return ahead(slices) if isinstance(self.inputs, ImageFiles) else slices
 
 
+@thread_defaults()
 def backbone_features(hasher: Hasher, batches: Iterable[np.ndarray]) -> np.ndarray:
     """What an index of images keeps to rescore them, float32 ``(n, n_features)``, of batches uint8 ``(b, h, w, c)``."""
     import torch
@@ -245,7 +247,7 @@ def _kept_metadata(index: HashIndex, ids: Sequence[Any]) -> Any:
 
     rows = np.full(len(ids), -1)
     rows[there] = np.arange(len(there))
-    table = index.get([ids[i] for i in there]).metadata
+    table = index.get([ids[i] for i in there], vectors=False).metadata
     return table.take(pyarrow.array([None if row < 0 else row for row in rows.tolist()], pyarrow.int64()))
 
 

@@ -318,12 +318,8 @@ def check_class_ids(labels: Tensor, n_classes: int) -> None:
         raise TypeError(
             f"labels holding class ids must be int64, got {str(labels.dtype).removeprefix('torch.')}"
         )
-    if (
-        type(labels) is Tensor
-        and labels.device.type == "cpu"
-        and len(labels)
-        and not torch.compiler.is_compiling()
-    ):
+    traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(labels)
+    if type(labels) is Tensor and labels.device.type == "cpu" and len(labels) and not traced:
         low, high = (int(end) for end in labels.aminmax())
         if low < 0 or high >= n_classes:
             raise ValueError(f"labels must lie in 0..{n_classes - 1}, got {low if low < 0 else high}")

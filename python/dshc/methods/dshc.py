@@ -153,6 +153,11 @@ class DSHC(Method):
     ) -> Self:
         asked, settings = settings, cls.complete(settings, spec.n_classes)
         if saved is None:
+            if settings.target == "paper" and (settings.sub_codes, settings.radius) != (None, 1):
+                raise ValueError(
+                    "target must be 'normalized' with sub_codes or another radius: the paper's 1/H is for a center and "
+                    f"its neighbours, got {settings.sub_codes} and {settings.radius}"
+                )
             return cls(settings, spec, _extended(earlier, asked, spec) or make_codebook(settings, spec))
         try:
             arrays = [saved[name].cpu().numpy() for name in ("codes", "offsets", "centers")]
@@ -334,11 +339,6 @@ def _check(settings: DSHCSettings, codebook: Codebook) -> None:
         if settings.per_class is not None:
             raise ValueError(
                 "target must be 'normalized' with per_class: the paper's 1/H is for all codes of a class"
-            )
-        if (settings.sub_codes, settings.radius) != (None, 1):
-            raise ValueError(
-                "target must be 'normalized' with sub_codes or another radius: the paper's 1/H is for a center and its "
-                f"neighbours, got {settings.sub_codes} and {settings.radius}"
             )
         if codebook.construction != "cpbc":
             raise ValueError(f"target must be 'normalized' with {codebook.construction}: 1/H is cpbc's")

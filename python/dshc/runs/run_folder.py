@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ..data import Split, available
 from ..errors import InputError
 from ..settings import identity
 from ..storage import fingerprint, remove_left_overs, write_whole
-from .settings import TABLES, RunSettings, read_toml
+from .settings import TABLES, RunSettings, default_folder, read_toml
 
 __all__ = ["CHECKPOINT", "RunFolder", "is_run_file"]
 
@@ -90,6 +90,11 @@ class RunFolder:
         return cls(folder, about["id"], settings.with_values(out=folder), about["settings"], inputs)
 
     @classmethod
+    def of(cls, out: str | os.PathLike[str] | None, source: str) -> RunFolder:
+        """The run in ``out``, or where a run of ``source`` lies by default; raises as :meth:`read` does."""
+        return cls.read(Path(default_folder(source) if out is None else out))
+
+    @classmethod
     def check_free(cls, folder: Path, *, overwrite: bool = False) -> None:
         """Refuse a folder that a new run must not take; changes nothing.
 
@@ -128,10 +133,11 @@ class RunFolder:
     @staticmethod
     def check_not_started_from(folder: Path, start_from: str | None) -> None:
         """Refuse to replace the hasher that the training starts from: stopped early, neither would be left."""
-        if start_from is None or not Path(start_from).exists() or not folder.exists():
+        if start_from is None or not (folder / CONFIG).is_file():
             return
-        started = Path(start_from).resolve()
-        if folder.resolve() in (started, *started.parents):
+        started, here = Path(start_from).resolve(), folder.resolve()
+        inside = started.relative_to(here).parts[:1] if started.is_relative_to(here) else ("",)
+        if not inside or inside[0] in (*RUN_FILES, *RUN_FOLDERS):
             raise InputError(
                 f"out: {folder} must not hold what the training starts from ({start_from}), which it would replace; "
                 "take another folder"
@@ -203,22 +209,12 @@ class RunFolder:
         for name in (CONFIG, *RUN_FILES, CHECKPOINT):
             remove_left_overs(self.path / name)
 
-    def continued_by(self, settings: RunSettings, given: Collection[str] | None = None) -> RunFolder:
+    def continued_by(self, settings: RunSettings) -> RunFolder:
         """This run, to be continued with the given settings: those that decide no result may differ.
 
         What decides one and is left open is the run's own, whatever it was chosen by: its recipe may be another by
-        now, and what it started from may be gone. ``given``: names of the settings that were told (``bits``,
-        ``optim.lr``), all others are left open; None: those that are not at None.
+        now, and what it started from may be gone.
         """
-        if given is not None:
-            told = {name.rpartition(".")[2] for name in given}
-            told = {"name" if name == "method" else name for name in told}
-            plain = dict(settings.items())
-            known = {name for name, _ in self.settings.items()}
-            wanted = {name: plain[name] for name in known & plain.keys() if name.split(".")[1] in told}
-            unknown = {name for name in plain.keys() - known if name.split(".")[1] in told}
-            if not unknown:  # else they are of another method, which is refused by name below
-                settings = self.settings.with_values(**wanted)
         asked, own = dict(settings.items()), {}
         for name, value in self.settings.items():
             table, field = name.split(".")
@@ -226,10 +222,10 @@ class RunFolder:
             data = name in ("data.source", "data.labels", "data.pairs")
             if not data and field not in identity(getattr(settings, table)):
                 continue
-            wish = asked[name]
-            same = wish == value or (name in _PATHS and value == os.path.abspath(wish or ""))
-            if wish is not None and not same:
-                raise InputError(f"{field} must be {value!r} as in the run in {self.path}, got {wish!r}")
+            given = asked[name]
+            same = given == value or (name in _PATHS and value == os.path.abspath(given or ""))
+            if given is not None and not same:
+                raise InputError(f"{field} must be {value!r} as in the run in {self.path}, got {given!r}")
             own[name] = value
         return replace(self, settings=settings.with_values(out=self.path, **own))
 

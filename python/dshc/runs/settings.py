@@ -112,17 +112,7 @@ class RunSettings(Settings):
     @classmethod
     def from_tables(cls, content: Mapping[str, Any], path: str | os.PathLike[str]) -> Self:
         """Settings from a TOML file's content; errors name ``path``."""
-        if "dataset" in content:
-            raise InputError(
-                f"{path}: written by an earlier version, whose settings were no tables; train again, or sort them "
-                f"into [{'] ['.join(TABLES)}] (dshc train --help says where each belongs)"
-            )
-        for name, value in content.items():
-            if name not in (*TABLES, "out"):
-                hint = did_you_mean(name, TABLES) or f"; it must be one of {', '.join(TABLES)}"
-                raise InputError(f"{path}: unknown table {name!r}{hint}")
-            if name in TABLES and not isinstance(value, Mapping):
-                raise InputError(f"{path}: {name} must be a table, got {value!r}")
+        _check_tables(content, path)
         try:
             return cls(**content)
         except ValueError as error:
@@ -274,10 +264,25 @@ def _epochs_for(n_steps: int, n_items: float, batch_size: int) -> int:
     return -(-n_steps // per_epoch)
 
 
+def _check_tables(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    if "dataset" in content:
+        raise InputError(
+            f"{path}: written by an earlier version, whose settings were no tables; train again, or sort them "
+            f"into [{'] ['.join(TABLES)}] (dshc train --help says where each belongs)"
+        )
+    for name, value in content.items():
+        if name not in (*TABLES, "out"):
+            hint = did_you_mean(name, TABLES) or f"; it must be one of {', '.join(TABLES)}"
+            raise InputError(f"{path}: unknown table {name!r}{hint}")
+        if name in TABLES and not isinstance(value, Mapping):
+            raise InputError(f"{path}: {name} must be a table, got {value!r}")
+
+
 def told_by_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a TOML file of settings says, by ``table.name`` and ``out``, without what it leaves open; checked."""
-    RunSettings.from_toml(path)
+    """What a TOML file of settings says, by ``table.name`` and ``out``, without what it leaves open."""
     content = read_toml(path)
+    content.pop("run", None)
+    _check_tables(content, path)
     told = {f"{table}.{name}": value for table in TABLES for name, value in content.get(table, {}).items()}
     return told | ({"out": content["out"]} if content.get("out") is not None else {})
 

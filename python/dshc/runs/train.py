@@ -13,7 +13,6 @@ import os
 import shlex
 import threading
 import warnings
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +65,20 @@ def train(
     Raises ``ValueError``, ``TypeError`` or ``FileNotFoundError`` naming the setting or file, before anything is
     written where that can be known before; :class:`dshc.training.Interrupted` after Ctrl-C, SIGTERM or SIGHUP.
     """
-    given = None
     if not isinstance(settings, RunSettings):
-        settings = RunSettings.of(source=os.fspath(settings))
-        given = frozenset({"source", *(name for name, value in values.items() if value is not None)})
+        source = os.fspath(settings)
+        # What is left open is the run's own: that of its method, too.
+        settings = RunFolder.of(values.get("out"), source).settings if resume else RunSettings()
+        settings = settings.with_values(source=source)
     settings = settings.with_values(**values)
     on_cuda = resolve_device(settings.runtime.device).type == "cuda"
     seeded = [torch.cuda.current_device()] if on_cuda else []
     random, threads = torch.random.fork_rng(devices=seeded), cpu_threads(settings.runtime.threads)
     with _one_at_a_time, torch_defaults(), torch.enable_grad(), random, threads:
-        return _train(settings, given, resume, overwrite, on_event or (lambda name, values: None))
+        return _train(settings, resume, overwrite, on_event or (lambda name, values: None))
 
 
-def _train(
-    settings: RunSettings, given: Collection[str] | None, resume: bool, overwrite: bool, tell: Event
-) -> Run:
+def _train(settings: RunSettings, resume: bool, overwrite: bool, tell: Event) -> Run:
     processes = Processes(settings.runtime.device)
     folder = settings.folder
     existing: RunFolder | None = None
@@ -91,7 +89,7 @@ def _train(
             RunFolder.read(folder)  # a folder without a run is not made one by its lock
             if processes.first:
                 held.enter_context(folder_lock(folder))
-            existing = RunFolder.read(folder).continued_by(settings, given)
+            existing = RunFolder.read(folder).continued_by(settings)
             settings = existing.settings
             # Once there is a checkpoint, that holds all of the earlier hasher.
             earlier = None if (folder / CHECKPOINT).is_file() else earlier_hasher(settings)

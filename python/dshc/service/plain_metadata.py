@@ -25,60 +25,35 @@ def _plain_column(column: pyarrow.ChunkedArray) -> list[Any]:
     if "[ns" not in str(column.type):
         with contextlib.suppress(OverflowError, ValueError):
             return [plain(value) for value in column.to_pylist()]
-    return [_plain_scalar(value) for value in column]
+    return [_plain_time(value) if value.is_valid else None for value in column]
 
 
-def _plain_scalar(value: pyarrow.Scalar) -> Any:
-    """The same of one value, by itself where Python has no such time."""
-    from pyarrow import types
-
-    kind = value.type
-    if not value.is_valid:
-        return None
-    if types.is_struct(kind):
-        return {name: _plain_scalar(one) for name, one in value.items()}
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return [_plain_scalar(one) for one in value.values]
-    if types.is_timestamp(kind):
-        return _moment(value)
-    if types.is_time(kind) and kind.unit == "ns":
-        microseconds, rest = divmod(value.value, 1000)
-        return _with_nanoseconds(_time_of_day(microseconds), rest)
-    if types.is_duration(kind) and kind.unit == "ns" and value.value % 1000:
-        return f"{value.value} ns"
-    try:
-        return plain(value.as_py())
-    except (OverflowError, ValueError):
-        if types.is_date32(kind):
-            return str(np.datetime64(value.value, "D"))
-        if types.is_date64(kind):
-            return str(np.datetime64(value.value, "ms").astype("datetime64[D]"))
-        return f"{value.value} {kind.unit}"  # a duration
-
-
-def _moment(value: pyarrow.Scalar) -> str:
+def _plain_time(value: pyarrow.Scalar) -> str:
+    """A time, or a duration, of any size."""
     import pyarrow
 
-    kind, rest = value.type, 0
-    if kind.unit == "ns":
-        microseconds, rest = divmod(value.value, 1000)
-        value = pyarrow.scalar(microseconds, pyarrow.timestamp("us", kind.tz))
+    kind, number, unit = value.type, value.value, _UNITS[getattr(value.type, "unit", "D")]
+    if pyarrow.types.is_date(kind):
+        return str(np.datetime64(number, "D" if kind == pyarrow.date32() else "ms").astype("datetime64[D]"))
+    microseconds, rest = divmod(number * unit, 1000)
     try:
-        return _with_nanoseconds(value.as_py(), rest)
-    except (OverflowError, ValueError):
-        return f"{np.datetime64(value.value, value.type.unit)}{'' if kind.tz is None else '+00:00'}"
+        span = datetime.timedelta(microseconds=microseconds)
+        if pyarrow.types.is_duration(kind):
+            return f"{number} ns" if rest else str(span)
+        if pyarrow.types.is_time(kind):
+            return _with_nanoseconds((datetime.datetime.min + span).time(), rest)
+        return _with_nanoseconds(datetime.datetime(1970, 1, 1) + span, rest)
+    except OverflowError:
+        if pyarrow.types.is_duration(kind):
+            return f"{number} {kind.unit}"
+        return str(np.datetime64(number, kind.unit))
 
 
-def _time_of_day(microseconds: int) -> datetime.time:
-    return (datetime.datetime.min + datetime.timedelta(microseconds=microseconds)).time()
+_UNITS = {"ns": 1, "us": 1000, "ms": 10**6, "s": 10**9, "D": 0}
 
 
 def _with_nanoseconds(moment: datetime.datetime | datetime.time, rest: int) -> str:
-    if not rest:
-        return moment.isoformat()
-    text = moment.isoformat(timespec="microseconds")
-    end = text.index(".") + 7
-    return f"{text[:end]}{rest:03}{text[end:]}"
+    return f"{moment.isoformat(timespec='microseconds')}{rest:03}" if rest else moment.isoformat()
 
 
 def plain(value: Any) -> Any:

@@ -74,11 +74,11 @@ def _said(errors: Sequence[Any], content_type: str) -> str:
     first = next((one for one in errors if one["type"] not in _OTHER_KINDS), None)
     if first is not None and first["loc"] == ("body",) and not _is_json(content_type):
         return "body: must be JSON that says so (Content-Type: application/json)"
-    told = [first] if first is not None else [one for one in errors if len(one["loc"]) == _depth(errors)]
-    start = "Input should be "
-    kinds = dict.fromkeys(one["msg"].removeprefix(start) for one in told if _place(one) == _place(told[0]))
-    told_so = start if told[0]["msg"].startswith(start) else ""
-    return f"{_place(told[0])}: {told_so}{' or '.join(kinds)}"
+    chosen = [first] if first is not None else [one for one in errors if len(one["loc"]) == _depth(errors)]
+    place, start = _place(chosen[0]), "Input should be "
+    kinds = dict.fromkeys(one["msg"].removeprefix(start) for one in chosen if _place(one) == place)
+    begin = start if chosen[0]["msg"].startswith(start) else ""
+    return f"{place}: {begin}{' or '.join(kinds)}"
 
 
 def _depth(errors: Sequence[Any]) -> int:
@@ -92,4 +92,5 @@ def _place(error: Any) -> str:
 
 
 def _is_json(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower().endswith("json")
+    kind = content_type.partition(";")[0].strip().lower()  # as FastAPI tells it
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import FastAPI, File, Form, Request, Response
@@ -98,7 +98,7 @@ def add_search(app: FastAPI, service: Service) -> None:
         `variants`: `rotations`, by 90, 180 and 270 degrees; `crops`, five of three quarters of the sides; `flip`, the
         mirror images of all.
         """
-        await _check_fields(request, search_images)
+        await _check_fields(request, fields)
         more = variants or []
         ranking = Ranking(rescore, metric, asymmetric, n_variants_of(more))
         n_codes = len(images) * ranking.n_variants
@@ -111,6 +111,8 @@ def add_search(app: FastAPI, service: Service) -> None:
         wanted.check("images", n_codes)
         found = await service.encode_images(images, more, ranking)
         return await wanted.answer(request, found, range(len(images)))
+
+    fields = _fields_of(search_images)
 
 
 class _Wanted:
@@ -214,24 +216,28 @@ def _check_number(n: int, service: Service, what: str = "queries") -> None:
         raise InputError(f"a request must have at most {most} {what}, got {n}")
 
 
-async def _check_fields(request: Request, route: Callable[..., object]) -> None:
+def _fields_of(route: Callable[..., object]) -> dict[str, bool]:
+    """The fields of the form that a route reads, and whether a field may come several times."""
+    found = {}
+    for name, parameter in inspect.signature(route, eval_str=True).parameters.items():
+        if get_origin(parameter.annotation) is Annotated:
+            kind = get_args(parameter.annotation)[0]
+            found[name] = any(get_origin(one) is list for one in (kind, *get_args(kind)))
+    return found
+
+
+async def _check_fields(request: Request, fields: Mapping[str, bool]) -> None:
     """A condition that is misspelt, empty or given twice must not become none: FastAPI reads a form by the names that
     the route has, passes over all others and what is empty, and takes the last of several."""
-    known = inspect.signature(route, eval_str=True).parameters
     seen: set[str] = set()
     for name, value in (await request.form()).multi_items():
-        if name not in known:
+        if name not in fields:
             raise _wrong_field(name if len(name) <= 100 else f"{name[:97]}...", "no such field")
         if isinstance(value, str) and not value:
             raise _wrong_field(name, "must not be empty; leave it out")
-        if name in seen and not _takes_several(known[name].annotation):
+        if name in seen and not fields[name]:
             raise _wrong_field(name, "must be given once")
         seen.add(name)
-
-
-def _takes_several(annotation: Any) -> bool:
-    kind = get_args(annotation)[0]
-    return any(get_origin(one) is list for one in (kind, *get_args(kind)))
 
 
 def _wrong_field(name: str, message: str) -> RequestValidationError:

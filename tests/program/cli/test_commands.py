@@ -188,8 +188,10 @@ def test_resuming_by_a_file_of_some_settings(tmp_path: Path) -> None:
     assert "bits must be 8 as in the run" in dshc_fails(*resume, "--bits", 16)
     part.write_text(f'[data]\nsource = "{source}"\nvalidation = 0.1\n')
     assert "validation must be 0.2 as in the run" in dshc_fails(*resume)
+    part.write_text("[method]\neta = 0.05\n")
+    assert "weights and settings in" in dshc_ok(*resume)
     part.write_text("[optim]\nepoch = 2\n")
-    assert "part.toml: optim: unknown setting 'epoch'" in dshc_fails(*resume)
+    assert "part.toml: unknown setting 'optim.epoch'" in dshc_fails(*resume)
 
 
 def test_evaluating_elsewhere_leaves_the_run_alone(run: Path, tmp_path: Path) -> None:

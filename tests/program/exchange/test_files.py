@@ -325,6 +325,9 @@ def test_ids_and_codes_of_parquet_that_are_neither_texts_nor_numbers(tmp_path: P
         pyarrow.parquet.write_table(pa.table({"id": ids, "code": codes}), tmp_path / "a.parquet")
         with pytest.raises(InputError, match="column 'id' must be integers or strings, got"):
             load(tmp_path / "a.parquet", "parquet")
+    categories = pa.array(["a", "b"]).dictionary_encode()
+    pyarrow.parquet.write_table(pa.table({"id": categories, "code": codes}), tmp_path / "a.parquet")
+    assert load(tmp_path / "a.parquet", "parquet").ids == ("a", "b")
     lists = pa.array([[1, 2], [3, None]], pa.list_(pa.uint8()))
     pyarrow.parquet.write_table(pa.table({"code": lists}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="column 'code' must have a value in each byte, got null"):

@@ -69,3 +69,53 @@ def test_an_id_twice(tmp_path: Path) -> None:
     with HashIndex.create(tmp_path / "index", bits=8, metadata={"year": "int8"}) as index:
         with pytest.raises(InputError, match="must name each id once"):
             read_metadata(path, index.layout)
+
+
+def read(path: Path, columns: dict[str, str], ids: str = "text") -> Any:
+    folder = path.parent / f"index-{ids}-{'-'.join(columns)}"
+    with HashIndex.create(folder, bits=8, ids=ids, metadata=columns) as index:
+        return read_metadata(path, index.layout)
+
+
+def test_what_arrow_and_pandas_write(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbfid,at,span,year,big,camera,other\n"
+        b"1,10:30:00,90,7,9007199254740993,NA,\xff\n"
+        b" 2 ,,,8.0,2.0,,x\n"
+        b'3,00:00:01,1,NA, 3,"",y\n'
+    )
+    columns = {
+        "at": "time32[s]",
+        "span": "duration[s]",
+        "year": "int16",
+        "big": "int64",
+        "camera": "string",
+    }
+    kept = read(path, columns, "int64").of([1, 2, 3])
+    assert [None if t is None else t.isoformat() for t in kept["at"].to_pylist()] == [
+        "10:30:00",
+        None,
+        "00:00:01",
+    ]
+    assert [None if t is None else t.total_seconds() for t in kept["span"].to_pylist()] == [90, None, 1]
+    assert kept["year"].to_pylist() == [7, 8, None]
+    assert kept["big"].to_pylist() == [2**53 + 1, 2, 3], "not by way of floats"
+    assert kept["camera"].to_pylist() == ["NA", None, ""], "an empty cell is null, an empty text is none"
+
+
+def test_ids_of_the_kind_of_the_index(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("id,year\n007,1\n 8,2\n")
+    assert read(path, {"year": "int8"}, "int64").of([7, 8])["year"].to_pylist() == [1, 2]
+    assert read(path, {"year": "int8"}, "text").of(["007", " 8", "7"])["year"].to_pylist() == [1, 2, None]
+
+
+def test_a_column_twice(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("id,year,year\n7,1,2\n")
+    with pytest.raises(InputError, match="must name each column once, got 'year' twice"):
+        read(path, {"year": "int8"})
+    path.write_text("")
+    with pytest.raises(InputError, match="m.csv: must have a column id, got none"):
+        read(path, {"month": "int8"})

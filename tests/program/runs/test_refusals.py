@@ -107,12 +107,12 @@ def settings_of(features):
 
 def test_resuming_with_what_was_left_open(features, tmp_path):
     """What is not given is the run's own, also where a default is another value."""
-    own = {**settings_of(features), "validation": 0.2, "method": "csq", "bits": 8, "lr": 0.01}
+    own = {**settings_of(features), "validation": 0.2, "method": "csq", "bits": 8, "lr": 0.01, "eta": 0.1}
     want = train(tmp_path / "run", own)
     again = dshc.train(str(features), out=tmp_path / "run", resume=True)
     assert again.settings == want.settings
     assert (
-        dshc.train(str(features), out=tmp_path / "run", resume=True, bits=8, lr=0.01).settings
+        dshc.train(str(features), out=tmp_path / "run", resume=True, bits=8, eta=0.1).settings
         == want.settings
     )
     for more, message in (
@@ -120,6 +120,8 @@ def test_resuming_with_what_was_left_open(features, tmp_path):
         ({"method": "dshc"}, "name must be 'csq' as in the run"),
         ({"bits": 16}, "bits must be 8 as in the run"),
         ({"optim.lr": 0.5}, "lr must be 0.01 as in the run"),
+        ({"topk": 1}, "topk is a setting of method dshc"),
+        ({"method": "hashnet", "gamma": 0.01}, "name must be 'csq' as in the run"),
     ):
         with pytest.raises(InputError, match=message):
             dshc.train(str(features), out=tmp_path / "run", resume=True, **more)
@@ -145,6 +147,10 @@ def test_what_a_training_starts_from_is_not_replaced(features, tmp_path):
         with pytest.raises(InputError, match="must not hold what the training starts from"):
             train(tmp_path / "run", settings_of(features), start_from=str(start), overwrite=True)
     assert contents(tmp_path / "run") == kept
+    # Beside a run to be, nothing is replaced.
+    shutil.move(tmp_path / "run", tmp_path / "project" / "old")
+    train(tmp_path / "project", settings_of(features), start_from=str(tmp_path / "project" / "old"))
+    assert contents(tmp_path / "project" / "old") == kept
 
 
 def test_a_file_that_is_called_as_a_named_set(features, tmp_path):

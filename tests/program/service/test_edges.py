@@ -118,16 +118,10 @@ def test_a_relative_folder(tmp_path, monkeypatch) -> None:
             [1714557600123456789, 0],
             ["2024-05-01T10:00:00.123456789", "1970-01-01T00:00:00"],
         ),
-        (
-            pa.timestamp("ns", "Europe/Berlin"),
-            [1714557600123456789],
-            ["2024-05-01T12:00:00.123456789+02:00"],
-        ),
-        (pa.timestamp("s", "Europe/Berlin"), [10**12], ["33658-09-27T01:46:40+00:00"]),
         (pa.date32(), [10**7, -(10**7), 0], ["29349-01-26", "-25410-12-06", "1970-01-01"]),
         (pa.time64("ns"), [1, 10**9], ["00:00:00.000000001", "00:00:01"]),
         (pa.duration("s"), [10**18, 1], ["1000000000000000000 s", "0:00:01"]),
-        (pa.duration("ns"), [1], ["1 ns"]),
+        (pa.duration("ns"), [1, 1000], ["1 ns", "0:00:00.000001"]),
     ],
     ids=str,
 )
@@ -135,10 +129,6 @@ def test_times_that_python_lacks(kind: pa.DataType, values: list[int], told: lis
     width = pa.int32() if kind.bit_width == 32 else pa.int64()
     column = pa.array(values, width).cast(kind)
     assert plain_columns(pa.table({"x": column}))["x"] == told
-    nested = pa.array([{"a": [one]} for one in values], pa.struct([("a", pa.list_(width))]))
-    nested = nested.cast(pa.struct([("a", pa.list_(kind))]))
-    if any(year in str(told) for year in ("33658", "38504", "29349", "789", "000001", "ns", "0 s")):
-        assert plain_columns(pa.table({"x": nested}))["x"] == [{"a": [one]} for one in told]
 
 
 def test_times_are_told_by_the_service(tmp_path) -> None:
@@ -161,6 +151,7 @@ def test_times_are_told_by_the_service(tmp_path) -> None:
         ([("radius", "1"), ("radius", "")], "body.radius: must not be empty"),
         ([("label", "")], "body.label: must not be empty"),
         ([("x" * 300, "1")], "xxx...: no such field"),
+        ([("request", "1"), ("request", "2")], "body.request: no such field"),
     ],
 )
 def test_a_condition_of_a_form_is_not_lost(images_client, fields: list[tuple[str, str]], says: str) -> None:

@@ -174,7 +174,10 @@ class Slow:
 
 def test_more_requests_than_are_answered_at_a_time(codes_index, monkeypatch) -> None:
     with client_of(codes_index, max_concurrency=2) as client:
-        asked(client, ids=["bee/1.png"])
+        for _ in range(1000):  # else its first searches would be slow, too, and it not ready
+            if client.service.is_ready:
+                break
+            time.sleep(0.01)
         slow = Slow(monkeypatch)
         with ThreadPoolExecutor(2) as pool:
             running = [pool.submit(asked, client, ids=["bee/1.png"]) for _ in range(2)]
