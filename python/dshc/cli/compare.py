@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from ..errors import InputError
 from ..evaluation import Conventions, check_cut
 from ..experiment import ComparisonTable, Grid, compare
+from ..experiment.perform import trained_run
 from ..progress import progress
 from ..report import report_run, write_comparison
-from ..runs import RunSettings, evaluate_run, load_run
+from ..runs import RunSettings, evaluate_run
 from ..runs.settings import default_folder
 from ..training import Interrupted
 from .console import remark, say, stopped, table
@@ -72,7 +73,7 @@ def run_compare(
     except Interrupted as stop:
         raise stopped(stop, stop.signal_name) from None
     if run_reports:
-        _write_run_reports(folder, found, conventions)
+        _write_run_reports(folder, found, conventions, settings)
     page = write_comparison(folder, found)
     if as_json:
         say(json.dumps(found.to_dict(), allow_nan=False))
@@ -85,14 +86,16 @@ def run_compare(
     say(f"report:  {page}")
 
 
-def _write_run_reports(folder: Path, found: ComparisonTable, conventions: Conventions) -> None:
+def _write_run_reports(
+    folder: Path, found: ComparisonTable, conventions: Conventions, settings: RunSettings
+) -> None:
     """The pages of the runs of seed 0 that have none yet; the comparison's links them."""
     runs = dict.fromkeys(folder / r.run for r in found.results if r.numbers is not None and r.seed == 0)
     missing = [run for run in runs if not (run / "report.html").is_file()]
     with progress("pages of runs") as update:
         for i, path in enumerate(missing):
             update(i, len(missing))
-            run = load_run(path)
+            run = trained_run(path, settings)
             report_run(run, evaluate_run(run, conventions))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .balls import MAX_SUBCLASSES
+from .balls import MAX_SUBCLASSES, is_whole
 from .book import MAX_BITS, Codebook
 from .cpbc import cpbc
 from .kbc import MAX_KBC_BITS, kbc
@@ -84,8 +85,21 @@ def build(
         raise TypeError(f"lengths must be whole numbers, got {lengths!r}")
     options["lengths"] = tuple(lengths)
     make, own = _CONSTRUCTIONS[construction]
-    return make(n_classes, n_bits, **{name: options[name] for name in own})
+    book = make(n_classes, n_bits, **{name: options[name] for name in own})
+    # Of whole balls the construction warns, which knows how many bits would do.
+    flipped = n_bits // n_classes * n_classes if construction == "cpbc" else n_bits
+    limited = sub_codes is not None and not is_whole(n_bits, radius, sub_codes, flipped)
+    if limited and book.n_subclasses <= _LOOKED_AT and book.collisions:
+        warnings.warn(
+            f"{construction} with {n_bits} bits, {n_classes} classes and {np.max(sub_codes)} sub-codes a class has "
+            f"{book.collisions} codes that several classes own; pass more bits or fewer sub-codes",
+            UserWarning,
+            stacklevel=2,
+        )
+    return book
 
+
+_LOOKED_AT = 1 << 20  # sub-codes whose owners are compared at once
 
 # Each construction with its options.
 _CONSTRUCTIONS: dict[str, tuple[Callable[..., Codebook], tuple[str, ...]]] = {

@@ -208,6 +208,8 @@ def _as_labels(
         names = names or tuple(str(i) for i in range(raw.shape[1]))
         if len(names) != raw.shape[1]:
             raise ValueError(f"{origin}: {len(names)} names for {raw.shape[1]} labels")
+        if len(set(names)) < len(names):
+            raise ValueError(f"{origin}: class names must differ, got {_repeated(names)!r} more than once")
         return np.ascontiguousarray(raw, np.uint8), names
     if raw.ndim != 1 or raw.dtype.kind not in "iuU":
         raise TypeError(

@@ -126,6 +126,11 @@ def _part(name: str, items: Any, labels: Any, hasher: Encoder | None, n_bits: in
     score, predicted = None, None
     if isinstance(items, CodeFile):
         codes, own_bits, score = items.codes, items.n_bits, items.score
+        if labels is None and items.n_unlabelled:
+            raise InputError(
+                f"{items.path or name}: must hold the class of each item to be evaluated, {items.n_unlabelled:,} of "
+                f"{len(items):,} have none (-1)"
+            )
         labels = items.labels if labels is None else labels
     elif hasher is not None:
         codes, predicted = hasher.encode_and_predict(items)

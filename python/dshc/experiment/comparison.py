@@ -9,6 +9,7 @@ one that is asked for more lengths or methods trains those alone.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
@@ -54,15 +55,15 @@ Update = Callable[[int, int], None]
 
 
 def compare(
-    settings: RunSettings,
+    settings: RunSettings | str | os.PathLike[str],
     methods: Sequence[str],
     *,
     bits: Sequence[int],
     seeds: int = 1,
     seeds_at: Sequence[int] | None = None,
-    out: Path,
+    out: str | os.PathLike[str],
     grid: Grid | None = None,
-    tuned: Path | None = None,
+    tuned: str | os.PathLike[str] | None = None,
     nested: bool = False,
     postprocessing: Sequence[str] = (),
     conventions: Conventions = Conventions(),  # noqa: B008 - frozen
@@ -73,7 +74,7 @@ def compare(
     """Compare methods; what was done before in ``out`` is taken over.
 
     Args:
-        settings: of all trainings: data, protocol, network, optimisation.
+        settings: of all trainings: data, protocol, network, optimisation; or the data source alone.
         methods: their names, each perhaps with settings (:mod:`dshc.experiment.contestants`); ``all`` for every one
             that takes the labels.
         bits: lengths, at least one.
@@ -96,11 +97,14 @@ def compare(
         ValueError: settings that do not fit, or a folder that compares other data; before anything is trained.
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP; the same call goes on from there.
     """
+    out, tuned = Path(out), None if tuned is None else Path(tuned)
+    if not isinstance(settings, RunSettings):
+        settings = RunSettings.of(source=os.fspath(settings))
+    _check_lists(methods=methods, postprocessing=postprocessing)
     lengths = _lengths(bits)
-    if seeds < 1:
-        raise InputError(f"seeds must be at least 1, got {seeds}")
-    if jobs < 1:
-        raise InputError(f"jobs must be at least 1, got {jobs}")
+    for name, number in (("seeds", seeds), ("jobs", jobs)):
+        if type(number) is not int or number < 1:
+            raise InputError(f"{name} must be a whole number of at least 1, got {number!r}")
     if jobs > 1 and settings.runtime.threads is None:
         settings = settings.with_values(**{"runtime.threads": max(1, torch.get_num_threads() // jobs)})
     if grid is not None and not settings.data.validation:
@@ -110,6 +114,10 @@ def compare(
     _refuse_decided(settings)
     if seeds_at is not None and (unknown := sorted(set(seeds_at) - set(lengths))):
         raise InputError(f"seeds_at must be among bits, got {', '.join(map(str, unknown))}")
+    if tuned is not None and tuned.resolve() == out.resolve():
+        raise InputError(
+            f"tuned must be another comparison than the one in {out}, whose tuning would be lost"
+        )
     if tuned is not None and grid is not None:
         raise InputError(f"grid must be None with tuned={tuned}, which brings the choices, got {grid}")
     for name in postprocessing:
@@ -346,7 +354,15 @@ def _refuse_decided(settings: RunSettings) -> None:
         raise InputError(f"out of the settings must be left to a comparison, got {settings.out}")
 
 
+def _check_lists(**lists: Sequence[str]) -> None:
+    for name, given in lists.items():
+        if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+            raise TypeError(f"{name} must be a list of names, got {given!r}")
+
+
 def _lengths(bits: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(bits, (str, int)) or not all(type(length) is int for length in bits):
+        raise TypeError(f"bits must be a list of whole numbers, got {bits!r}")
     lengths = tuple(sorted(set(bits)))
     if not lengths or lengths[0] < 1:
         raise InputError(f"bits must be at least one length, each at least 1, got {list(bits)}")
@@ -369,7 +385,12 @@ def _own(out: Path, dataset: Dataset, settings: RunSettings, earlier: Hasher | N
     asked["pairs"] = None if data.pairs is None else file_digest(Path(data.pairs))
     path = out / _FILE
     if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            held = None
+        if not isinstance(held, dict):
+            raise InputError(f"{path}: damaged; without it nobody knows of which data the folder is")
         for name, value in asked.items():
             if name in _NOT_SAID and name not in held:
                 continue

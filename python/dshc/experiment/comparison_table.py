@@ -251,12 +251,16 @@ class ComparisonTable:
     @classmethod
     def load(cls, folder: Path) -> ComparisonTable:
         """The table that :meth:`save` wrote into a folder; raises ``FileNotFoundError`` where there is none."""
-        content = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
-        tunings = (
-            Tuning(t["label"], tuple((point, value) for point, value in t["tried"]), t["chosen"])
-            for t in content["tunings"]
-        )
-        return cls(tuple(Result(**r) for r in content["results"]), tuple(tunings), content["facts"])
+        path = folder / JSON_FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            tunings = tuple(
+                Tuning(t["label"], tuple((point, value) for point, value in t["tried"]), t["chosen"])
+                for t in content["tunings"]
+            )
+            return cls(tuple(Result(**r) for r in content["results"]), tunings, content["facts"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: damaged, or not of a comparison ({error})") from None
 
     def to_markdown(self) -> str:
         """The table, what it is under, and the tuning."""
@@ -273,9 +277,14 @@ class ComparisonTable:
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (columns, *rows)]
+    cells = [[_cell(text) for text in row] for row in (columns, *rows)]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return [lines[0], "|" + " --- |" * len(columns), *lines[1:]]
+
+
+def _cell(text: str) -> str:
+    """In one line, and no markup: a name, or the message of an error."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
 
 
 def _shown(spread: Spread | None, digits: int, *, deviation: bool = True) -> str:

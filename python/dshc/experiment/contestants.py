@@ -16,7 +16,8 @@ from ..training.plan import label_kind
 
 __all__ = ["Contestant", "contestants"]
 
-_DECIDED = {"method.bits", "method.lengths", "runtime.seed"}  # for each training
+_DECIDED = {"method.bits", "method.lengths", "method.name", "runtime.seed"}  # for each training
+_SHARED = ("data.", "encoder.", "runtime.", "optim.batch_size")  # by all: data, split, network, batches
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def contestants(settings: RunSettings, labels: Sequence[str], dataset: Dataset) 
     ``all`` stands for every method that takes the labels of the set. A label is a method's name, then any
     ``:NAME=VALUE``: a setting of the method, or with its table of another (``dpsh:optim.lr=0.05``).
 
-    Raises :class:`InputError` for an unknown method or setting, one that does not take the labels, or a label twice.
+    Raises :class:`InputError` for an unknown method or setting, one that all must share, a method that does not take
+    the labels, or the same twice.
     """
     kind = label_kind(dataset)
     expanded: list[str] = []
@@ -56,6 +58,13 @@ def contestants(settings: RunSettings, labels: Sequence[str], dataset: Dataset) 
     if not expanded:
         raise InputError("methods must name at least one, got none")
     found = [_contestant(settings, label) for label in expanded]
+    known: dict[str, str] = {}
+    for contestant in found:
+        other = known.setdefault(contestant.settings.fingerprint(), contestant.label)
+        if other != contestant.label:
+            raise InputError(
+                f"methods must differ, got {other} and {contestant.label}, which are the same settings"
+            )
     of_method = settings.method.model_dump(exclude_defaults=True, exclude={"name", "bits"})
     for contestant in found:
         if of_method and contestant.method.name != settings.method.name:
@@ -88,6 +97,10 @@ def _contestant(settings: RunSettings, label: str) -> Contestant:
         own = frozenset(".".join(find(key, fields_of(method.Settings))) for key in values)
         if decided := sorted(own & _DECIDED):
             raise InputError(f"{decided[0]} must be left to the comparison")
+        if shared := sorted(name for name in own if name.startswith(_SHARED)):
+            raise InputError(
+                f"{shared[0]} must be the same for all methods; give it to the comparison itself"
+            )
         return Contestant(label, settings.with_values(method=name, **values), own)
     except InputError as error:
         raise InputError(f"{label}: {error}" if assignments else str(error)) from None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,20 +18,22 @@ from torch import Tensor
 
 import dshc_fast
 
+from ..data import available
 from ..evaluation import Conventions, Evaluation, evaluate, evaluate_outputs
 from ..methods import Method
 from ..methods.nested import NestedSettings
 from ..methods.postprocessing import postprocess
 from ..methods.signs import SignCoding
-from ..runs import Run, load_run, train
+from ..runs import Run, RunSettings, load_run, train
 from ..runs.encoding import outputs_of_items
 from ..runs.evaluate import evaluate_run, query_groups
+from ..runs.run import load_dataset
 from ..runs.run_folder import CHECKPOINT
 from ..storage import CodeFile
 from ..training.seeding import generator
 from .trial import Measuring, Trial
 
-__all__ = ["measure_trial", "train_trial"]
+__all__ = ["measure_trial", "train_trial", "trained_run"]
 
 _COSINE_PAIRS = 100_000_000  # more, and only some of the queries are ranked by real-valued outputs
 _SEARCH_K = 100
@@ -65,7 +69,7 @@ def train_trial(trial: Trial, *, jobs: int = 1) -> Run:
 
 def measure_trial(trial: Trial, run: Run | None = None) -> None:
     """Measure a trained run: its codes, its real-valued outputs, shorter codes and post-processed ones."""
-    run = load_run(trial.run_folder) if run is None else run
+    run = trained_run(trial.run_folder, trial.settings) if run is None else run
     asked = trial.measuring
     conventions = Conventions(
         k=asked.k, ks=asked.ks, ties=asked.ties, denominator=asked.denominator, empty=asked.empty
@@ -88,6 +92,18 @@ def measure_trial(trial: Trial, run: Run | None = None) -> None:
         real_valued = _real_valued(other, outputs, measured, conventions)
         rows.append(_row(variant, evaluation) | real_valued | _search_cost(*codes) | encoding)
     trial.keep_measured(rows)
+
+
+def trained_run(folder: Path, settings: RunSettings) -> Run:
+    """A run of a comparison with the data that ``settings`` name, which may lie elsewhere than when it was trained."""
+    run = load_run(folder)
+    source = settings.data.source
+    if source in available() or os.path.abspath(source) == run.settings.data.source:
+        return run
+    moved = run.settings.with_values(
+        **{"data.source": os.path.abspath(source), "data.root": settings.data.root}
+    )
+    return load_run(folder, dataset=load_dataset(moved))
 
 
 class FirstBits:

@@ -37,6 +37,9 @@ def _serve(source: int, answers: IO[str]) -> None:
         if heard:
             found = os.read(source, 1 << 16)
             is_open = bool(found)
+            if not is_open:  # who asked has ended, perhaps killed: what still runs would go on unseen
+                for pid in children:
+                    os.kill(pid, signal.SIGTERM)
             *lines, asked = (asked + found).split(b"\n")
             for line in lines:
                 children.add(_begin(json.loads(line), source, answers, before))

@@ -20,6 +20,7 @@ from ..storage import fingerprint, write_whole
 __all__ = ["POSTPROCESSING", "Measuring", "Trial"]
 
 POSTPROCESSING = get_args(Postprocessing)
+_LONGEST = 100  # characters of a label in a folder's name
 _TRIAL, _TRAINED, _MEASURED, _FAILED = "trial.json", "trained.json", "measured.json", "failed.json"
 
 
@@ -54,7 +55,7 @@ class Trial:
     @property
     def name(self) -> str:
         """Readable, and another one for other settings: ``dpsh-32bits-seed0-1f6c0a2b``."""
-        readable = re.sub(r"[^A-Za-z0-9.]+", "-", self.contestant).strip("-")
+        readable = re.sub(r"[^A-Za-z0-9.]+", "-", self.contestant).strip("-")[:_LONGEST].rstrip("-")
         bits, seed = self.settings.method.bits, self.settings.runtime.seed
         return f"{readable}-{bits}bits-seed{seed}-{self.settings.fingerprint()[:8]}"
 
@@ -102,7 +103,7 @@ class Trial:
     def measured(self) -> dict[str, Any] | None:
         """What :meth:`keep_measured` wrote for the same conventions; None where that is not done."""
         found = _read(self.folder / _MEASURED)
-        return found if found is not None and found["measuring"] == self._measuring_key() else None
+        return found if found is not None and found.get("measuring") == self._measuring_key() else None
 
     def keep_measured(self, rows: list[dict[str, Any]]) -> None:
         content = {"measuring": self._measuring_key(), "rows": rows}
@@ -124,9 +125,13 @@ class Trial:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no file. ``ValueError`` naming a damaged one."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
-        raise ValueError(f"{path}: damaged; remove it, and it is made again") from None
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: damaged; remove it, and it is made again")
+    return found

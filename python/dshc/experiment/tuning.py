@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -30,12 +30,15 @@ class Grid:
     def __post_init__(self) -> None:
         for name in ("lr", "weight"):
             factors = getattr(self, name)
+            numbers = isinstance(factors, Sequence) and not isinstance(factors, str)
+            if not numbers or not all(isinstance(f, (int, float)) for f in factors):
+                raise TypeError(f"{name} factors must be a list of numbers, got {factors!r}")
             if not factors or not all(0 < f < math.inf for f in factors) or len(set(factors)) < len(factors):
                 raise InputError(
                     f"{name} factors must be different numbers above 0, at least one, got {factors}"
                 )
-        if self.widen < 0:
-            raise InputError(f"widen must be at least 0, got {self.widen}")
+        if type(self.widen) is not int or self.widen < 0:
+            raise InputError(f"widen must be a whole number of at least 0, got {self.widen!r}")
 
 
 class GridSearch:

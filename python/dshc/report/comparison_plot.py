@@ -33,7 +33,7 @@ def comparison_plot(table: ComparisonTable) -> Plot | None:
     return Plot(
         "map_by_bits",
         "mAP against code length",
-        f"{table.conventions[0]}{over}. The best at the right end is named first.",
+        f"{'; '.join(table.conventions)}{over}. The best at the right end is named first.",
         lambda figure, theme: _paint(figure, theme, ordered),
         (8.4, height),
     )

@@ -79,11 +79,6 @@ def evaluate_files(
     for file in (queries, database):
         if file.labels is None:
             raise InputError(f"{file.path}: must hold labels to be evaluated, got none")
-        if file.n_unlabelled:
-            raise InputError(
-                f"{file.path}: must hold the class of each item to be evaluated, {file.n_unlabelled:,} of "
-                f"{len(file):,} have none (-1)"
-            )
     if queries.class_names and database.class_names and queries.class_names != database.class_names:
         raise InputError(f"{query_path} and {database_path}: their labels name different classes")
     evaluation = evaluate(queries, database, conventions=conventions)

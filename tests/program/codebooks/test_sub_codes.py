@@ -1,5 +1,7 @@
 """Which sub-codes a class gets: those within a radius, or so many of the nearest."""
 
+import warnings
+
 import numpy as np
 import pytest
 from codebook_cases import bits_of, quiet
@@ -76,3 +78,17 @@ def test_too_many_sub_codes_are_refused_before_they_are_made():
         quiet("separated", 5000, 256, radius=2)
     with pytest.raises(ValueError, match="n_classes must be at most .*, got 268,435,456"):
         build("separated", 2**28, 64)
+
+
+@pytest.mark.parametrize(
+    ("construction", "n_classes", "n_bits", "sub_codes", "n_shared"),
+    [("cpbc", 10, 10, 10, 37), ("separated", 50, 7, 7, 64), ("cpbc", 3, 3, 3, 2)],
+)
+def test_limited_sub_codes_that_several_classes_own(
+    construction: str, n_classes: int, n_bits: int, sub_codes: int, n_shared: int
+) -> None:
+    with pytest.warns(UserWarning, match=f"has {n_shared} codes that several classes own"):
+        assert build(construction, n_classes, n_bits, sub_codes=sub_codes).collisions == n_shared
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert build("cpbc", 10, 30, sub_codes=10).collisions == 0

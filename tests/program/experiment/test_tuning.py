@@ -93,7 +93,7 @@ def test_no_point_is_tried_twice_and_the_best_is_the_best(lr, weight, widen, at)
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"widen": -1}, "widen must be at least 0, got -1"),
+        ({"widen": -1}, "widen must be a whole number of at least 0, got -1"),
         ({"lr": ()}, "lr factors must be different numbers above 0, at least one"),
         ({"weight": (1.0, 1.0)}, "weight factors must be different numbers above 0"),
     ],
