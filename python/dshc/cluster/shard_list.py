@@ -134,10 +134,13 @@ def _in_folder(folder: Path) -> list[Path]:
 def _checked(shards: list[ListedShard], where: str) -> tuple[ListedShard, ...]:
     if not shards:
         raise InputError(f"{where}: must name at least one shard (a code file or an index), got none")
-    paths = [shard.path for shard in shards]
-    if len(set(paths)) != len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise InputError(f"{where}: must name each shard once, got {twice} twice")
+    seen: dict[str, str] = {}
+    for shard in shards:
+        place = os.path.realpath(shard.path)  # a link is no other shard
+        if place in seen:
+            also = "" if seen[place] == shard.path else f" (as {seen[place]}, too)"
+            raise InputError(f"{where}: must name each shard once, got {shard.path} twice{also}")
+        seen[place] = shard.path
     return tuple(shards)
 
 

@@ -236,8 +236,13 @@ class ShardedIndex:
         return evaluate_histograms(items, relevant, conventions, score=score, missing=missing)
 
     def ids(self, indices: np.ndarray) -> np.ndarray:
-        """The ids of items by their indices, objects: text or int, the index itself where a shard has no ids."""
+        """The ids of items by their indices, objects: text or int, the index where a shard has no ids; of -1 None.
+
+        Raises :class:`InputError` for an index past the items.
+        """
         flat = np.asarray(indices).reshape(-1)
+        if len(flat) and int(flat.max()) >= len(self):
+            raise InputError(f"indices must be below {len(self)}, the number of items, got {int(flat.max())}")
         found = np.empty(len(flat), object)
         found[:] = [None if index < 0 else index for index in flat.tolist()]
         number = np.searchsorted(self.starts, flat, side="right") - 1

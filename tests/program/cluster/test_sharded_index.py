@@ -204,3 +204,16 @@ def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards = make_shards(tmp_path, n_shards=1)
     with pytest.raises(ImportError, match=r"a cluster needs Ray; pip install 'dshc-fast\[cluster\]'"):
         ShardedIndex("local", shards.paths)
+
+
+def test_a_link_is_no_other_shard(tmp_path: Path) -> None:
+    CodeFile(np.zeros((10, 1), np.uint8), 8).save(tmp_path / "a.safetensors")
+    (tmp_path / "b.safetensors").symlink_to(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="b.safetensors twice .as .*a.safetensors, too"):
+        ShardedIndex(None, tmp_path)
+    with ShardedIndex(None, [tmp_path / "b.safetensors"]) as index:
+        assert index.ids(np.array([0, -1])).tolist() == [0, None]
+        with pytest.raises(InputError, match="indices must be below 10, the number of items, got 10"):
+            index.ids(np.array([[3, 10]]))
+        with pytest.raises(InputError, match="queries must have a class each, 1 of 2 have none"):
+            index.evaluate(np.zeros((2, 1), np.uint8), np.array([0, -1]))
