@@ -63,13 +63,13 @@ def query_labels(
         raise InputError("labels of the queries must be given where no code file holds them, got None")
     labels = np.asarray(labels)
     kind = "ids" if labels.ndim == 1 else "multi-hot"
-    if labels.ndim == 1 and (n_unknown := int((labels < 0).sum())):
-        raise InputError(f"queries must have a class each, {n_unknown:,} of {n_query:,} have none (-1)")
     if labels.ndim not in (1, 2) or len(labels) != n_query or labels.dtype.kind not in "biu":
         raise InputError(
             f"labels must be integers of shape ({n_query},), or multi-hot ({n_query}, n_labels), got "
             f"{labels.dtype} {labels.shape}"
         )
+    if labels.ndim == 1 and (n_unknown := int((labels < 0).sum())):
+        raise InputError(f"queries must have a class each, {n_unknown:,} of {n_query:,} have none (-1)")
     for facts in shards:
         if facts.labels != kind:
             raise InputError(f"{facts.path}: must hold labels ({kind}, as the queries), got {facts.labels}")

@@ -46,7 +46,7 @@ def build(
 
     The sub-codes of a class are the codes within ``radius`` of its center (0: the center alone; the paper's 1: the
     center and its single flips), at most ``sub_codes`` of them, the nearest first, then by the bits flipped; a
-    sequence gives every class its own number. cpbc flips no constant bit.
+    sequence gives every class its own number. cpbc flips no constant bit. Warns where several classes own one code.
 
     ``lengths``, rising and below ``n_bits``: the first so many bits of separated centers are far apart too, which
     costs some distance in the end (:func:`dshc.codebooks.nested.nested_centers`, whose search has steps of its own).
@@ -91,8 +91,8 @@ def build(
     limited = sub_codes is not None and not is_whole(n_bits, radius, sub_codes, flipped)
     if limited and book.n_subclasses <= _LOOKED_AT and book.collisions:
         warnings.warn(
-            f"{construction} with {n_bits} bits, {n_classes} classes and {np.max(sub_codes)} sub-codes a class has "
-            f"{book.collisions} codes that several classes own; pass more bits or fewer sub-codes",
+            f"{construction} with {n_bits} bits, {n_classes} classes and at most {np.max(sub_codes)} sub-codes a class "
+            f"has {book.collisions} codes that several classes own; pass more bits or fewer sub-codes",
             UserWarning,
             stacklevel=2,
         )

@@ -12,7 +12,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +94,15 @@ def compare(
         progress: told how many of how many trainings are done.
 
     Raises:
-        ValueError: settings that do not fit, or a folder that compares other data; before anything is trained.
+        ValueError, TypeError: settings that do not fit, or a folder that compares other data; before any training.
         Interrupted: after Ctrl-C, SIGTERM or SIGHUP; the same call goes on from there.
     """
     out, tuned = Path(out), None if tuned is None else Path(tuned)
     if not isinstance(settings, RunSettings):
         settings = RunSettings.of(source=os.fspath(settings))
-    _check_lists(methods=methods, postprocessing=postprocessing)
-    lengths = _lengths(bits)
+    methods, postprocessing = _names("methods", methods), _names("postprocessing", postprocessing)
+    lengths = _lengths(_integers("bits", bits))
+    seeds_at = None if seeds_at is None else _integers("seeds_at", seeds_at)
     for name, number in (("seeds", seeds), ("jobs", jobs)):
         if type(number) is not int or number < 1:
             raise InputError(f"{name} must be a whole number of at least 1, got {number!r}")
@@ -114,10 +115,6 @@ def compare(
     _refuse_decided(settings)
     if seeds_at is not None and (unknown := sorted(set(seeds_at) - set(lengths))):
         raise InputError(f"seeds_at must be among bits, got {', '.join(map(str, unknown))}")
-    if tuned is not None and tuned.resolve() == out.resolve():
-        raise InputError(
-            f"tuned must be another comparison than the one in {out}, whose tuning would be lost"
-        )
     if tuned is not None and grid is not None:
         raise InputError(f"grid must be None with tuned={tuned}, which brings the choices, got {grid}")
     for name in postprocessing:
@@ -151,7 +148,7 @@ def compare(
         tuple(postprocessing),
     )
     asked = {length: seeds if seeds_at is None or length in seeds_at else 1 for length in lengths}
-    known = None if tuned is None else _tunings(tuned, found)
+    known = None if tuned is None else _tunings(tuned, found, own=tuned.resolve() == out.resolve())
     # The first trial leaves the features of a frozen backbone to all others.
     first_alone = dataset.kind == "images" and settings.encoder.finetune == "none"
     work = _Work(dataset, out, asked, grid, known, nested, measuring, jobs, first_alone, tell, progress)
@@ -314,8 +311,9 @@ class _Work:
             self.tell(_line(todo.trial, todo.measure))
 
 
-def _tunings(folder: Path, found: Sequence[Contestant]) -> dict[str, Tuning]:
-    """What the comparison in a folder chose for each contestant, by label."""
+def _tunings(folder: Path, found: Sequence[Contestant], *, own: bool) -> dict[str, Tuning]:
+    """What the comparison in a folder chose for each contestant, by label; ``own``: it is the same comparison, whose
+    tuning stays in its table."""
     try:
         table = ComparisonTable.load(folder)
     except FileNotFoundError:
@@ -329,8 +327,9 @@ def _tunings(folder: Path, found: Sequence[Contestant]) -> dict[str, Tuning]:
             there = ", ".join(sorted(by_method))
             raise InputError(f"tuned must be a comparison with {method}, {folder} has {there}")
         chosen = by_label.get(contestant.label, by_method[method])
-        own = {name: value for name, value in chosen.items() if name not in contestant.own}
-        known[contestant.label] = Tuning(contestant.label, (), own)
+        left = {name: value for name, value in chosen.items() if name not in contestant.own}
+        tried = next((t.tried for t in table.tunings if own and t.label == contestant.label), ())
+        known[contestant.label] = Tuning(contestant.label, tried, left)
     return known
 
 
@@ -354,15 +353,21 @@ def _refuse_decided(settings: RunSettings) -> None:
         raise InputError(f"out of the settings must be left to a comparison, got {settings.out}")
 
 
-def _check_lists(**lists: Sequence[str]) -> None:
-    for name, given in lists.items():
-        if isinstance(given, str) or not all(isinstance(one, str) for one in given):
-            raise TypeError(f"{name} must be a list of names, got {given!r}")
+def _names(name: str, given: object) -> tuple[str, ...]:
+    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+    if found is None or not all(isinstance(one, str) for one in found):
+        raise TypeError(f"{name} must be a list of names, got {given!r}")
+    return found
+
+
+def _integers(name: str, given: object) -> tuple[int, ...]:
+    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+    if found is None or not all(type(one) is int for one in found):
+        raise TypeError(f"{name} must be a list of whole numbers, got {given!r}")
+    return found
 
 
 def _lengths(bits: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(bits, (str, int)) or not all(type(length) is int for length in bits):
-        raise TypeError(f"bits must be a list of whole numbers, got {bits!r}")
     lengths = tuple(sorted(set(bits)))
     if not lengths or lengths[0] < 1:
         raise InputError(f"bits must be at least one length, each at least 1, got {list(bits)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -284,7 +285,7 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> lis
 
 def _cell(text: str) -> str:
     """In one line, and no markup: a name, or the message of an error."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+    return " ".join(re.sub(r"<(?=[A-Za-z/!])", "&lt;", text.replace("|", "\\|")).split())
 
 
 def _shown(spread: Spread | None, digits: int, *, deviation: bool = True) -> str:

@@ -58,9 +58,10 @@ def contestants(settings: RunSettings, labels: Sequence[str], dataset: Dataset) 
     if not expanded:
         raise InputError("methods must name at least one, got none")
     found = [_contestant(settings, label) for label in expanded]
-    known: dict[str, str] = {}
+    known: dict[tuple[str, frozenset[str]], str] = {}
     for contestant in found:
-        other = known.setdefault(contestant.settings.fingerprint(), contestant.label)
+        # What a label sets itself is not tuned: a default that it names is another contestant than one left open.
+        other = known.setdefault((contestant.settings.fingerprint(), contestant.own), contestant.label)
         if other != contestant.label:
             raise InputError(
                 f"methods must differ, got {other} and {contestant.label}, which are the same settings"

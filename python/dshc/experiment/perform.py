@@ -28,7 +28,7 @@ from ..runs import Run, RunSettings, load_run, train
 from ..runs.encoding import outputs_of_items
 from ..runs.evaluate import evaluate_run, query_groups
 from ..runs.run import load_dataset
-from ..runs.run_folder import CHECKPOINT
+from ..runs.run_folder import CHECKPOINT, CONFIG, RunFolder
 from ..storage import CodeFile
 from ..training.seeding import generator
 from .trial import Measuring, Trial
@@ -43,10 +43,12 @@ _POSTPROCESSING = 20_000  # training items that a rotation or thresholds are fou
 
 def train_trial(trial: Trial, *, jobs: int = 1) -> Run:
     """Train, or go on with an interrupted training; keeps validation, seconds, memory and ``jobs``, those at a time."""
-    resume = (trial.run_folder / "config.toml").is_file()
+    there = (trial.run_folder / CONFIG).is_file()
+    # A training that data were moved from under cannot go on: the run bears where they lay.
+    resume = there and not _moved(RunFolder.read(trial.run_folder).settings, trial.settings)
     # Heads on frozen features have epochs of a tenth of a second, shorter than writing what they leave.
     settings = {"out": trial.run_folder, "runtime.checkpoint_seconds": _CHECKPOINT_S}
-    run = train(trial.settings.with_values(**settings), resume=resume)
+    run = train(trial.settings.with_values(**settings), resume=resume, overwrite=there and not resume)
     chosen = next((row for row in run.metrics if row["epoch"] == run.epoch), {})
     trial.keep_trained(
         {
@@ -97,13 +99,20 @@ def measure_trial(trial: Trial, run: Run | None = None) -> None:
 def trained_run(folder: Path, settings: RunSettings) -> Run:
     """A run of a comparison with the data that ``settings`` name, which may lie elsewhere than when it was trained."""
     run = load_run(folder)
-    source = settings.data.source
-    if source in available() or os.path.abspath(source) == run.settings.data.source:
-        return run
-    moved = run.settings.with_values(
-        **{"data.source": os.path.abspath(source), "data.root": settings.data.root}
-    )
-    return load_run(folder, dataset=load_dataset(moved))
+    moved = _moved(run.settings, settings)
+    return load_run(folder, dataset=load_dataset(run.settings.with_values(**moved))) if moved else run
+
+
+def _moved(of_run: RunSettings, settings: RunSettings) -> dict[str, Any]:
+    """Where the data of a run lie by ``settings``, where that is another place."""
+    found = {}
+    for name in ("data.source", "data.root", "data.labels", "data.pairs"):
+        place = settings[name]
+        if place is not None and place not in available():
+            place = os.path.abspath(place)
+        if place != of_run[name]:
+            found[name] = place
+    return found
 
 
 class FirstBits:

@@ -20,7 +20,7 @@ from ..storage import fingerprint, write_whole
 __all__ = ["POSTPROCESSING", "Measuring", "Trial"]
 
 POSTPROCESSING = get_args(Postprocessing)
-_LONGEST = 100  # characters of a label in a folder's name
+_LONGEST = 200  # characters of a label in a folder's name
 _TRIAL, _TRAINED, _MEASURED, _FAILED = "trial.json", "trained.json", "measured.json", "failed.json"
 
 
@@ -55,7 +55,9 @@ class Trial:
     @property
     def name(self) -> str:
         """Readable, and another one for other settings: ``dpsh-32bits-seed0-1f6c0a2b``."""
-        readable = re.sub(r"[^A-Za-z0-9.]+", "-", self.contestant).strip("-")[:_LONGEST].rstrip("-")
+        readable = re.sub(r"[^A-Za-z0-9.]+", "-", self.contestant).strip("-")
+        if len(readable) > _LONGEST:  # what file systems take for a name, with room for the rest
+            readable = readable[:_LONGEST].rstrip("-")
         bits, seed = self.settings.method.bits, self.settings.runtime.seed
         return f"{readable}-{bits}bits-seed{seed}-{self.settings.fingerprint()[:8]}"
 
@@ -91,7 +93,7 @@ class Trial:
 
     def trained(self) -> dict[str, Any] | None:
         """What :meth:`keep_trained` wrote; None where the training is not done."""
-        return _read(self.folder / _TRAINED)
+        return _read(self.folder / _TRAINED, "seconds", "split", "validation_map")
 
     def keep_trained(self, content: Mapping[str, Any]) -> None:
         write_whole(self.folder / _TRAINED, json.dumps(content, indent=1) + "\n")
@@ -102,8 +104,8 @@ class Trial:
 
     def measured(self) -> dict[str, Any] | None:
         """What :meth:`keep_measured` wrote for the same conventions; None where that is not done."""
-        found = _read(self.folder / _MEASURED)
-        return found if found is not None and found.get("measuring") == self._measuring_key() else None
+        found = _read(self.folder / _MEASURED, "measuring", "rows")
+        return found if found is not None and found["measuring"] == self._measuring_key() else None
 
     def keep_measured(self, rows: list[dict[str, Any]]) -> None:
         content = {"measuring": self._measuring_key(), "rows": rows}
@@ -111,7 +113,7 @@ class Trial:
 
     def failure(self) -> str | None:
         """Why the last attempt failed; None where it did not."""
-        found = _read(self.folder / _FAILED)
+        found = _read(self.folder / _FAILED, "error")
         return None if found is None else found["error"]
 
     def keep_failure(self, error: str) -> None:
@@ -124,14 +126,14 @@ class Trial:
         return fingerprint(vars(self.measuring))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file; None where there is no file. ``ValueError`` naming a damaged one."""
+def _read(path: Path, *needed: str) -> dict[str, Any] | None:
+    """The JSON object in a file; None where there is no file. ``ValueError`` naming one that lacks what is needed."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
         found = None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not set(needed) <= found.keys():
         raise ValueError(f"{path}: damaged; remove it, and it is made again")
     return found

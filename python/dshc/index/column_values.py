@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from .new_items import pyarrow_of_metadata
 
-__all__ = ["compared", "is_among"]
+__all__ = ["compared", "is_among", "shown"]
 
 _TURNED = {
     operator.lt: operator.gt,
@@ -79,7 +79,7 @@ def _scalar(name: str, kind: Any, value: Any) -> Any:
         if not is_number:
             raise _wrong(name, kind, "numbers", value)
         return _floating(kind, value) if types.is_floating(kind) else pa.scalar(value, kind)
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+    if types.is_string(kind) or types.is_large_string(kind):
         if is_text:
             return _in_unicode(value, kind)
         raise _wrong(name, kind, "texts", value)
@@ -111,7 +111,7 @@ def _in_unicode(value: str, kind: Any) -> Any:
     try:
         return pa.scalar(value, kind)
     except UnicodeError:
-        raise InputError(f"a condition must have texts in Unicode, got {_short(value)}") from None
+        raise InputError(f"a condition must have texts in Unicode, got {shown(value)}") from None
 
 
 def _moment(name: str, kind: Any, value: str) -> Any:
@@ -158,9 +158,11 @@ def _beyond(kind: Any, value: Any) -> int:
 
 
 def _wrong(name: str, kind: Any, wanted: str, value: Any) -> InputError:
-    return InputError(f"a condition must compare {name!r} ({kind}) with {wanted}, got {_short(value)}")
+    return InputError(f"a condition must compare {name!r} ({kind}) with {wanted}, got {shown(value)}")
 
 
-def _short(value: Any) -> str:
+def shown(value: Any) -> str:
+    if type(value) is int and value.bit_length() > 1000:  # Python writes no number of thousands of digits
+        return f"a number of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -105,8 +105,7 @@ def _compute() -> Any:
 
 
 def _shown_number(number: int) -> str:
-    digits = str(number)
-    return digits if len(digits) <= 20 else f"{len(digits.lstrip('-'))} digits"
+    return str(number) if int(number).bit_length() < 70 else f"a number of {int(number).bit_length()} bits"
 
 
 def _both(mask: np.ndarray | None, more: np.ndarray) -> np.ndarray:

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-import csv as plain_csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import InputError
 from .new_items import pyarrow_of_metadata
 
 __all__ = ["read_columns"]
 
-_WHOLE = r"^([+-]?\d+)\.0*$"
+_WHOLE = r"^\+?(-?\d+)(?:\.0*)?$"
 """What pandas writes for integers where others are missing."""
 
 
 def read_columns(path: Path, kinds: Mapping[str, Any]) -> Any:
     """The columns of these names and Arrow types that the file has, as a table; others are not looked at.
 
-    007 is a text in a column of texts. An empty cell is null, and in other columns what pandas has for it (NA, NaN).
+    007 is a text in a column of texts. An empty cell is null (of ``id`` an empty text), and in other columns so is what
+    pandas has for it (NA, NaN).
     Raises :class:`InputError` naming the column whose values do not fit, ``ArrowException`` for what is no CSV.
     """
     pa = pyarrow_of_metadata()
-    names = _names(path)
+    names = _names(path, kinds)
     wanted = {name: kind for name, kind in kinds.items() if name in names}
     texts = {name: kind for name, kind in wanted.items() if _is_text(kind)}
     columns = {
+        **_read(path, {"id": texts.pop("id")} if "id" in texts else {}),
         **_read(path, texts, strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""]),
         **_others(path, {name: kind for name, kind in wanted.items() if name not in texts}),
     }
     return pa.table({name: columns[name] for name in wanted}) if wanted else pa.table({})
 
 
-def _names(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        names = next(plain_csv.reader(file), [])
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+def _names(path: Path, wanted: Iterable[str]) -> list[str]:
+    from pyarrow import csv
+
+    with csv.open_csv(path) as file:
+        names = file.schema.names
+    if twice := [name for name in wanted if names.count(name) > 1]:
         raise InputError(f"{path}: must name each column once, got {twice[0]!r} twice")
     return names
 
@@ -78,9 +83,14 @@ def _one(path: Path, name: str, kind: Any) -> Any:
         if pa.types.is_integer(kind):
             cells = pc.utf8_trim_whitespace(_read(path, {name: pa.string()}, null_values=_nulls())[name])
             cells = pc.if_else(pc.is_in(cells, pa.array(_nulls())), None, cells)
-            return pc.replace_substring_regex(cells, _WHOLE, r"\1").cast(kind)
-        if pa.types.is_float16(kind):
-            return _read(path, {name: pa.float32()})[name].cast(kind)
+            try:
+                return pc.replace_substring_regex(cells, _WHOLE, r"\1").cast(kind)
+            except pa.ArrowException:  # 1e+16
+                return cells.cast(pa.float64()).cast(kind)
+        if pa.types.is_float16(kind):  # to which not every Arrow casts
+            values = _read(path, {name: pa.float32()})[name]
+            missing = np.asarray(values.is_null())
+            return pa.chunked_array([pa.array(values.to_numpy().astype(np.float16), mask=missing)])
         return _read(path, {name: None})[name].cast(kind)
     except pa.ArrowException as error:
         reason = str(error).splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from .metadata_csv import read_columns
 from .new_items import pyarrow_of_metadata, schema_of
 
 __all__ = ["MetadataRows", "read_metadata"]
+
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
 
 
 class MetadataRows:
@@ -79,4 +83,8 @@ def read_metadata(path: Path, layout: Layout) -> MetadataRows:
 def _read_csv(path: Path, layout: Layout) -> Any:
     pa = pyarrow_of_metadata()
     kinds = {field.name: field.type for field in schema_of(layout)}
-    return read_columns(path, {**kinds, "id": pa.int64() if layout.ids == "int64" else pa.string()})
+    table = read_columns(path, {**kinds, "id": pa.string()})
+    if layout.ids == "text" or "id" not in table.column_names:
+        return table
+    ids = [str(int(id)) if _INTEGER.fullmatch(id) else id for id in table["id"].to_pylist()]
+    return table.set_column(table.column_names.index("id"), "id", pa.array(ids, pa.string()))

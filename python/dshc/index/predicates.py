@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError, did_you_mean
 from .column_values import compared as compared_with
-from .column_values import is_among
+from .column_values import is_among, shown
 from .layout import Layout
 from .new_items import pyarrow_of_metadata, schema_of
 
@@ -114,7 +114,7 @@ def predicate(text: str, columns: Mapping[str, Any]) -> Any:
             return pc.scalar(found)
         except (pa.ArrowException, OverflowError, UnicodeError):
             raise InputError(
-                f"a condition must have integers of 64 bits and texts in Unicode, got {_short(found)}"
+                f"a condition must have integers of 64 bits and texts in Unicode, got {shown(found)}"
             ) from None
 
     def column(node: ast.Name) -> Any:
@@ -126,7 +126,7 @@ def predicate(text: str, columns: Mapping[str, Any]) -> Any:
             if (
                 word := {"true": "True", "false": "False", "null": "None", "none": "None"}.get(name.lower())
             ) is not None:
-                raise InputError(f"a condition must write {word} so, got {name!r} in {_short(text)}")
+                raise InputError(f"a condition must write {word} so, got {name!r} in {shown(text)}")
             known = ", ".join(columns) or "none"
             raise InputError(
                 f"a condition must name columns of the metadata ({known}), got {name!r}{did_you_mean(name, columns)}"
@@ -144,17 +144,12 @@ def predicate(text: str, columns: Mapping[str, Any]) -> Any:
     try:
         return condition(tree)
     except RecursionError:
-        raise InputError(f"a condition must be less deeply nested, got {_short(text)}") from None
+        raise InputError(f"a condition must be less deeply nested, got {shown(text)}") from None
 
 
 def column_types(layout: Layout) -> dict[str, Any]:
     """The Arrow types of the metadata of an index, by column; without pyarrow none, where there are no columns."""
     return {field.name: field.type for field in schema_of(layout)} if layout.metadata else {}
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _not_known(node: ast.AST, text: str, quoted: Mapping[str, str]) -> InputError:

@@ -284,7 +284,11 @@ def told_by_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     content.pop("run", None)
     _check_tables(content, path)
     told = {f"{table}.{name}": value for table in TABLES for name, value in content.get(table, {}).items()}
-    return told | ({"out": content["out"]} if content.get("out") is not None else {})
+    told |= {"out": content["out"]} if content.get("out") is not None else {}
+    for name in ("out", "data.source"):  # by which the run is found
+        if not isinstance(told.get(name, ""), str):
+            raise InputError(f"{path}: {name.rpartition('.')[2]} must be text, got {told[name]!r}")
+    return told
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -190,6 +190,8 @@ def test_resuming_by_a_file_of_some_settings(tmp_path: Path) -> None:
     assert "validation must be 0.2 as in the run" in dshc_fails(*resume)
     part.write_text("[method]\neta = 0.05\n")
     assert "weights and settings in" in dshc_ok(*resume)
+    part.write_text("out = 3\n")
+    assert "part.toml: out must be text, got 3" in dshc_fails(*resume)
     part.write_text("[optim]\nepoch = 2\n")
     assert "part.toml: unknown setting 'optim.epoch'" in dshc_fails(*resume)
 

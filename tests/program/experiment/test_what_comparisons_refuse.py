@@ -79,6 +79,10 @@ def test_what_is_refused(features, tmp_path, options, message):
     [
         ({"bits": 8}, "bits must be a list of whole numbers, got 8"),
         ({"bits": ["8"]}, "bits must be a list of whole numbers"),
+        ({"bits": 8.0}, "bits must be a list of whole numbers, got 8.0"),
+        ({"bits": None}, "bits must be a list of whole numbers, got None"),
+        ({"seeds_at": 8}, "seeds_at must be a list of whole numbers, got 8"),
+        ({"methods": None}, "methods must be a list of names, got None"),
         ({"methods": "itq"}, "methods must be a list of names, got 'itq'"),
         ({"methods": [3]}, "methods must be a list of names"),
         ({"postprocessing": "itq"}, "postprocessing must be a list of names, got 'itq'"),
@@ -107,11 +111,18 @@ def test_damaged_files_are_named(features, tmp_path):
         (tuned / "table.json").write_text(content)
         with pytest.raises(ValueError, match="table.json: damaged, or not of a comparison"):
             dshc.compare(str(features), **options, out=tmp_path / "other", tuned=tuned)
-    with pytest.raises(ValueError, match="tuned must be another comparison than the one in"):
-        dshc.compare(str(features), **options, out=out, tuned=str(out))
     (measured,) = out.glob("runs/*/measured.json")
-    measured.write_text("{}")
-    assert dshc.compare(str(features), **options, out=out).results[0].numbers is not None
+    for content in ("[]", "{}", '{"measuring": "x"}'):
+        measured.write_text(content)
+        with pytest.raises(ValueError, match="measured.json: damaged; remove it"):
+            dshc.compare(str(features), **options, out=out)
+    measured.unlink()
+    (trained,) = out.glob("runs/*/trained.json")
+    whole = trained.read_text()
+    trained.write_text("{}")
+    with pytest.raises(ValueError, match="trained.json: damaged; remove it"):
+        dshc.compare(str(features), **options, out=out)
+    trained.write_text(whole)
     measured.write_text("[]")
     with pytest.raises(ValueError, match="measured.json: damaged; remove it"):
         dshc.compare(str(features), **options, out=out)
@@ -137,3 +148,4 @@ def test_data_that_were_moved(features, tmp_path):
 def test_cells_of_a_table():
     lines = markdown_table(["a"], [["RuntimeError: x\ny | <i>z"]])
     assert lines == ["| a |", "| --- |", "| RuntimeError: x y \\| &lt;i>z |"]
+    assert markdown_table(["r<=2"], [])[0] == "| r<=2 |"

@@ -56,6 +56,13 @@ def test_a_hasher_in_training_mode_gives_the_same(weights, dataset):
     assert np.array_equal(frozen_features(hasher, dataset), expected)
 
 
+def test_under_autocast_of_the_caller_they_are_the_same(weights, dataset):
+    """They are kept for calls outside."""
+    with torch.autocast("cpu", torch.bfloat16):
+        features = frozen_features(a_hasher(weights), dataset)
+    assert np.array_equal(features, by_hand(a_hasher(weights), dataset))
+
+
 def test_the_head_and_the_neck_have_no_part_in_it(weights, dataset, calls):
     frozen_features(a_hasher(weights), dataset)
     other = a_hasher(weights, width=5)

@@ -72,7 +72,7 @@ def test_an_id_twice(tmp_path: Path) -> None:
 
 
 def read(path: Path, columns: dict[str, str], ids: str = "text") -> Any:
-    folder = path.parent / f"index-{ids}-{'-'.join(columns)}"
+    folder = path.parent / f"index-{len(list(path.parent.iterdir()))}"
     with HashIndex.create(folder, bits=8, ids=ids, metadata=columns) as index:
         return read_metadata(path, index.layout)
 
@@ -116,6 +116,29 @@ def test_a_column_twice(tmp_path: Path) -> None:
     path.write_text("id,year,year\n7,1,2\n")
     with pytest.raises(InputError, match="must name each column once, got 'year' twice"):
         read(path, {"year": "int8"})
+    path.write_text("id,year,,\n7,1,,\n")
+    assert read(path, {"year": "int16"}).of(["7"])["year"].to_pylist() == [1], (
+        "of what nobody reads nothing is asked"
+    )
     path.write_text("")
-    with pytest.raises(InputError, match="m.csv: must have a column id, got none"):
+    with pytest.raises(InputError, match="m.csv: damaged, or no .csv file .Empty CSV file"):
         read(path, {"month": "int8"})
+
+
+def test_what_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("\nid,year,big\n7,1,1e+16\ntotal,8,+5\n,9,1e3\nNone,10,2.00\n")
+    numbers = read(path, {"year": "int8", "big": "int64"}, "int64")
+    assert numbers.of([7, 8])["year"].to_pylist() == [1, None]
+    assert numbers.of([7])["big"].to_pylist() == [10**16]
+    texts = read(path, {"year": "int8", "big": "int64"}, "text").of(["", "None", "total"])
+    assert texts["year"].to_pylist() == [9, 10, 8] and texts["big"].to_pylist() == [1000, 2, 5]
+
+
+def test_a_long_cell(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text('id,year,text\n7,1,"' + "x" * 200_000 + '"\n')
+    assert read(path, {"year": "int8"}).of(["7"])["year"].to_pylist() == [1]
+    path.write_text('id,year,"' + "x" * 200_000)
+    with pytest.raises(InputError, match="m.csv: "):
+        read(path, {"year": "int16"})
