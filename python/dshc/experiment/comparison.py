@@ -12,7 +12,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ..runs.run import file_digest, load_dataset, split_of
 from ..runs.run_folder import RunFolder
 from ..storage import folder_lock, write_whole
 from ..training import Interrupted
+from .arguments import integers, names, refuse_decided, rising
 from .comparison_table import ComparisonTable, Result, Tuning, results_of
 from .contestants import Contestant, contestants
 from .schedule import Steps, Todo, carry_out
@@ -100,9 +101,9 @@ def compare(
     out, tuned = Path(out), None if tuned is None else Path(tuned)
     if not isinstance(settings, RunSettings):
         settings = RunSettings.of(source=os.fspath(settings))
-    methods, postprocessing = _names("methods", methods), _names("postprocessing", postprocessing)
-    lengths = _lengths(_integers("bits", bits))
-    seeds_at = None if seeds_at is None else _integers("seeds_at", seeds_at)
+    methods, postprocessing = names("methods", methods), names("postprocessing", postprocessing)
+    lengths = rising(integers("bits", bits))
+    seeds_at = None if seeds_at is None else integers("seeds_at", seeds_at)
     for name, number in (("seeds", seeds), ("jobs", jobs)):
         if type(number) is not int or number < 1:
             raise InputError(f"{name} must be a whole number of at least 1, got {number!r}")
@@ -112,7 +113,7 @@ def compare(
         raise InputError(
             f"validation must be more than 0 where a grid is tuned by it, got {settings.data.validation}"
         )
-    _refuse_decided(settings)
+    refuse_decided(settings)
     if seeds_at is not None and (unknown := sorted(set(seeds_at) - set(lengths))):
         raise InputError(f"seeds_at must be among bits, got {', '.join(map(str, unknown))}")
     if tuned is not None and grid is not None:
@@ -343,37 +344,6 @@ def _line(trial: Trial, measure: bool) -> str:
     if measured is not None:
         text += f", mAP {measured['rows'][0]['mean_ap']:.4f}"
     return text
-
-
-def _refuse_decided(settings: RunSettings) -> None:
-    """Refuse what a comparison decides for each of its trainings."""
-    if settings.runtime.seed != RunSettings().runtime.seed:
-        raise InputError(f"seed must be left to a comparison, which has several, got {settings.runtime.seed}")
-    if settings.out is not None:
-        raise InputError(f"out of the settings must be left to a comparison, got {settings.out}")
-
-
-def _names(name: str, given: object) -> tuple[str, ...]:
-    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
-    if found is None or not all(isinstance(one, str) for one in found):
-        raise TypeError(f"{name} must be a list of names, got {given!r}")
-    return found
-
-
-def _integers(name: str, given: object) -> tuple[int, ...]:
-    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
-    if found is None or not all(type(one) is int for one in found):
-        raise TypeError(f"{name} must be a list of whole numbers, got {given!r}")
-    return found
-
-
-def _lengths(bits: Sequence[int]) -> tuple[int, ...]:
-    lengths = tuple(sorted(set(bits)))
-    if not lengths or lengths[0] < 1:
-        raise InputError(f"bits must be at least one length, each at least 1, got {list(bits)}")
-    if len(lengths) < len(bits):
-        raise InputError(f"bits must differ, got {', '.join(map(str, bits))}")
-    return lengths
 
 
 def _own(out: Path, dataset: Dataset, settings: RunSettings, earlier: Hasher | None) -> None:
