@@ -178,31 +178,6 @@ def test_a_server_that_is_gone_is_said(trial):
         )
 
 
-@pytest.mark.deep
-def test_the_server_lets_its_children_end(tmp_path):
-    """After its input has ended, which is how a parent that was killed ends it."""
-    serve = (
-        "import os, sys, time\n"
-        "from dshc.experiment import server\n"
-        "server._child = lambda folder, *_: time.sleep(0.5) or (folder / 'done').write_text('') * 0\n"
-        "server._serve(0, os.fdopen(os.dup(1), 'w'))\n"
-    )
-    line = f'{{"folder": "{tmp_path}", "measure": false, "jobs": 1}}\n'
-    found = subprocess.run(
-        [sys.executable, "-c", serve],
-        input=line,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert found.returncode == 0 and (tmp_path / "done").exists(), found.stderr
-    assert [set(json.loads(answer)) for answer in found.stdout.splitlines()] == [
-        {"folder", "pid"},
-        {"pid", "code"},
-    ]
-
-
 # What the server and its children are to signals: a server whose trials sleep, and write what they were told.
 
 SLEEPING = """
@@ -228,6 +203,23 @@ def begun(trials):
     while not all(path.is_file() and path.read_text() for path in files) and time.monotonic() < deadline:
         time.sleep(0.02)
     return [int(path.read_text()) for path in files]
+
+
+@pytest.mark.deep
+def test_the_server_stops_its_children_where_its_input_ends(tmp_path):
+    """Which is how a parent that was killed ends it: they write a checkpoint, and nothing of them goes on unseen."""
+    line = f'{{"folder": "{tmp_path}", "measure": true, "jobs": 1}}\n'
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", SLEEPING], env=environment(), **pipes) as server:
+        server.stdin.write(line)
+        server.stdin.flush()
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "pid").is_file() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        answers, errors = server.communicate(timeout=30)  # which closes its input
+    assert server.returncode == 0 and (tmp_path / "told").read_text() == "1", errors
+    told = [json.loads(answer) for answer in answers.splitlines()]
+    assert [set(answer) for answer in told] == [{"folder", "pid"}, {"pid", "code"}] and told[1]["code"] == 75
 
 
 @pytest.mark.deep
