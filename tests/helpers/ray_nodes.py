@@ -48,7 +48,7 @@ def nodes(cluster: Any) -> Iterator[Any]:
         client_address = cluster.client_address
 
         def add(self, n: int) -> list[Any]:
-            new = [cluster.add_node(wait=True, **NODE) for _ in range(n)]
+            new = [_started(cluster) for _ in range(n)]
             added.extend(new)
             return new
 
@@ -59,6 +59,17 @@ def nodes(cluster: Any) -> Iterator[Any]:
     yield Nodes()
     for node in added:
         cluster.remove_node(node)
+
+
+def _started(cluster: Any) -> Any:
+    """A new node. Ray gives it 30 s, which two cores beside other tests may not have: then another is tried."""
+    for left in reversed(range(3)):
+        try:
+            return cluster.add_node(wait=True, **NODE)
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
+    raise AssertionError
 
 
 def workers_of(name: str) -> list[int]:
