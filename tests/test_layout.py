@@ -44,6 +44,7 @@ LAYERS = (
     "settings",
     "progress",
     "machine",
+    "first_and_last",
     "kept_memory",
     "torch_defaults",
     "storage",

@@ -11,9 +11,10 @@ import contextlib
 import ctypes
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
+
+from .first_and_last import FirstAndLast
 
 __all__ = ["kept_between", "kept_memory"]
 
@@ -24,9 +25,6 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _NEVER, _BY_DEFAULT = -1, 65536
 # What glibc's thresholds come to by themselves once large blocks were freed; told once, they stay where they are put.
 _LARGE = 32 << 20
-# Blocks that are entered now, in whatever thread: malloc is one for all.
-_n_inside = 0
-_changing = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -35,25 +33,8 @@ def kept_memory() -> Iterator[None]:
 
     Does nothing where malloc was tuned by the environment (``MALLOC_...``, ``GLIBC_TUNABLES``), or is not glibc's.
     """
-    mallopt, trim = _of_glibc("mallopt"), _of_glibc("malloc_trim")
-    if mallopt is None or trim is None or _tuned():
+    with _memory.held():
         yield
-        return
-    global _n_inside
-    with _changing:
-        _n_inside += 1
-        mallopt(_MMAP_MAX, 0)
-        mallopt(_TRIM_THRESHOLD, _NEVER)
-    try:
-        yield
-    finally:
-        with _changing:
-            _n_inside -= 1
-            if not _n_inside:
-                mallopt(_MMAP_MAX, _BY_DEFAULT)
-                mallopt(_MMAP_THRESHOLD, _LARGE)
-                mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
-                trim(0)
 
 
 def kept_between(items: Iterable[T]) -> Iterator[T]:
@@ -78,3 +59,22 @@ def _tuned() -> bool:
     return "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(
         name.startswith("MALLOC_") for name in os.environ
     )
+
+
+def _keep() -> Callable[[], object]:
+    mallopt, trim = _of_glibc("mallopt"), _of_glibc("malloc_trim")
+    if mallopt is None or trim is None or _tuned():
+        return lambda: None
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, _NEVER)
+
+    def give_back() -> None:
+        mallopt(_MMAP_MAX, _BY_DEFAULT)
+        mallopt(_MMAP_THRESHOLD, _LARGE)
+        mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
+        trim(0)
+
+    return give_back
+
+
+_memory = FirstAndLast(_keep)  # malloc is one for all threads

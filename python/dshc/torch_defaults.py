@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
-__all__ = ["thread_defaults", "torch_defaults"]
+from .first_and_last import FirstAndLast
 
-# The default dtype is one for all threads: the last that leaves puts it back.
-_changing = threading.Lock()
-_n_inside = 0
-_before = torch.float32
+__all__ = ["thread_defaults", "torch_defaults"]
 
 
 @contextlib.contextmanager
@@ -22,7 +18,7 @@ def torch_defaults() -> Iterator[None]:
 
     Puts aside ``torch.set_default_dtype`` too, which is one for all threads: others see float32 meanwhile.
     """
-    with thread_defaults(), _float32():
+    with thread_defaults(), _in_float32.held():
         yield
 
 
@@ -45,18 +41,10 @@ def thread_defaults() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _float32() -> Iterator[None]:
-    global _n_inside, _before
-    with _changing:
-        if not _n_inside:
-            _before = torch.get_default_dtype()
-            torch.set_default_dtype(torch.float32)
-        _n_inside += 1
-    try:
-        yield
-    finally:
-        with _changing:
-            _n_inside -= 1
-            if not _n_inside:
-                torch.set_default_dtype(_before)
+def _float32() -> Callable[[], None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    return lambda: torch.set_default_dtype(before)
+
+
+_in_float32 = FirstAndLast(_float32)

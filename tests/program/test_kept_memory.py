@@ -80,11 +80,11 @@ def test_batches_come_in_order_and_memory_is_kept_from_the_second_on():
         found = []
         for item in kept_between(iter(range(n))):
             found.append(item)
-            seen.append((n, item, module._n_inside))
-        assert found == list(range(n)) and module._n_inside == 0
+            seen.append((n, item, module._memory.n_inside))
+        assert found == list(range(n)) and module._memory.n_inside == 0
     if glibc and not module._tuned():
         assert [inside for *_, inside in seen] == [0, 0, 1, 0, 1, 1]
     batches = kept_between(range(5))
     assert [next(batches), next(batches)] == [0, 1]
     batches.close()  # left half way
-    assert module._n_inside == 0
+    assert module._memory.n_inside == 0

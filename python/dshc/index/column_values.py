@@ -27,7 +27,7 @@ _Comparison = Callable[[Any, Any], Any]
 def compared(name: str, kind: Any, operation: _Comparison, value: Any, *, turned: bool = False) -> Any:
     """The expression of ``name operation value`` for a column of Arrow type ``kind``; ``turned``: of value, column.
 
-    The value is taken as the column's type has it (0.1 of float32 as float32 has it, times as text), so that ``==`` and
+    The value counts as the column's type has it (0.1 of float32 as float32 has it, times as text), so that ``==`` and
     ``in`` agree. Null where the column is. Raises :class:`InputError` for a value of another kind.
     """
     import pyarrow.compute as pc

@@ -10,6 +10,11 @@ from dshc.errors import InputError
 from dshc.index.predicates import predicate
 
 
+def rows_kept(text: str, table: pa.Table) -> list[int]:
+    types = dict(zip(table.column_names, table.schema.types, strict=True))
+    return table.filter(predicate(text, types))["row"].to_pylist()
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
@@ -39,12 +44,7 @@ def test_conditions(text: str, kept: list[int]) -> None:
             "row": [0, 1, 2, 3],
         }
     )
-    assert (
-        table.filter(predicate(text, dict(zip(table.column_names, table.schema.types, strict=True))))[
-            "row"
-        ].to_pylist()
-        == kept
-    )
+    assert rows_kept(text, table) == kept
 
 
 TYPES = {
@@ -114,9 +114,7 @@ TYPES = {
     ],
 )
 def test_conditions_by_the_types_of_columns(text: str, kept: list[int]) -> None:
-    table = pa.table(TYPES)
-    types = dict(zip(table.column_names, table.schema.types, strict=True))
-    assert table.filter(predicate(text, types))["row"].to_pylist() == kept
+    assert rows_kept(text, pa.table(TYPES)) == kept
 
 
 @pytest.mark.parametrize(
