@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "did_you_mean", "install", "one_of"]
+__all__ = ["InputError", "did_you_mean", "install", "one_of", "shortened"]
 
 
 class InputError(ValueError):
@@ -39,3 +39,8 @@ def one_of(what: str, name: object, known: Iterable[str]) -> InputError:
     """
     known = list(known)
     return InputError(f"{what} must be one of {', '.join(known)}, got {name!r}{did_you_mean(name, known)}")
+
+
+def shortened(text: str) -> str:
+    """A text that came from outside, as an error shows it: of more than 100 characters the beginning."""
+    return text if len(text) <= 100 else f"{text[:97]}..."

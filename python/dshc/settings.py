@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from .errors import InputError, did_you_mean
+from .errors import InputError, did_you_mean, shortened
 
 __all__ = ["Settings", "choices", "identity", "plain_type", "setting"]
 
@@ -152,7 +152,7 @@ def _kinds(field: FieldInfo) -> str:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return shortened(text)
 
 
 def _bounds(field: FieldInfo, problem: str) -> str:

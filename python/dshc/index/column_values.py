@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shortened
 from .new_items import pyarrow_of_metadata
 
 __all__ = ["compared", "is_among", "shown"]
@@ -165,4 +165,4 @@ def shown(value: Any) -> str:
     if type(value) is int and value.bit_length() > 1000:  # Python writes no number of thousands of digits
         return f"a number of {value.bit_length()} bits"
     text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return shortened(text)

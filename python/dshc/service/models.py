@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ..errors import shortened
+
 __all__ = [
     "Answer",
     "CodeFormat",
@@ -68,8 +70,9 @@ class _Body(BaseModel):
             return content
         unknown = next((name for name in content if name not in cls.model_fields), None)
         if unknown is not None:
-            shown = unknown if len(unknown) <= 100 else f"{unknown[:97]}..."
-            raise PydanticCustomError("unknown_name", "unknown name {name}", {"name": repr(shown)})
+            raise PydanticCustomError(
+                "unknown_name", "unknown name {name}", {"name": repr(shortened(unknown))}
+            )
         return content
 
 

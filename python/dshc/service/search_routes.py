@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 from fastapi import FastAPI, File, Form, Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from ..errors import InputError
+from ..errors import InputError, shortened
 from ..index.rescoring import Rescoring
 from .batches import Job
 from .conditions import Condition
@@ -232,7 +232,7 @@ async def _check_fields(request: Request, fields: Mapping[str, bool]) -> None:
     seen: set[str] = set()
     for name, value in (await request.form()).multi_items():
         if name not in fields:
-            raise _wrong_field(name if len(name) <= 100 else f"{name[:97]}...", "no such field")
+            raise _wrong_field(shortened(name), "no such field")
         if isinstance(value, str) and not value:
             raise _wrong_field(name, "must not be empty; leave it out")
         if name in seen and not fields[name]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, shortened
 from ..index import Items
 from .batches import Batches, Job, details_of
 from .code_map import code_map
@@ -260,4 +260,4 @@ class Service:
 
 def _shown(id: str | int) -> str:
     text = ascii(id)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return shortened(text)
